@@ -1,0 +1,14 @@
+from . import export as export
+from . import recipes as recipes
+from . import zoo as zoo
+from ._version import __version__ as __version__
+from .cells.cell import Cell as Cell
+from .cells.gru import GRU as GRU
+from .cells.gru import GRUCell as GRUCell
+from .cells.layer import RNN as RNN
+from .cells.lstm import LSTM as LSTM
+from .cells.lstm import LSTMCell as LSTMCell
+from .cells.simple_rnn import SimpleRNN as SimpleRNN
+from .cells.simple_rnn import SimpleRNNCell as SimpleRNNCell
+from .layers.bidirectional import BidirectionalRNN as BidirectionalRNN
+from .layers.stacked import StackedRNN as StackedRNN

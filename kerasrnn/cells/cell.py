@@ -1,0 +1,348 @@
+"""What every recurrent cell shares: weights, dropout, configuration, and the single step."""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import keras
+from keras import ops
+
+# Keras's RNN and StackedRNNCells draw a sequence's dropout masks, once, for subclasses of this
+# class alone, and do not export it.
+from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
+
+from kerasrnn.recurrence.loop import Dropout
+from kerasrnn.recurrence.products import RecurrentProduct, input_part
+
+Tensor = Any
+
+# What each constructor argument means, once for every cell and layer; `document` appends the ones
+# that a class takes to its docstring.
+ARGUMENTS = {
+    "units": "positive integer: the width of the output and of each state.",
+    "activation": "of the candidate (and of LSTM's output); None is linear.",
+    "recurrent_activation": "of the gates; None is linear.",
+    "use_bias": "whether there is a bias.",
+    "kernel_initializer": "of W, `kernel`.",
+    "recurrent_initializer": "of U, `recurrent_kernel`.",
+    "bias_initializer": "of b, `bias`.",
+    "unit_forget_bias": "add 1 to the forget gate's bias at the start (Jozefowicz et al. 2015).",
+    "kernel_regularizer": "penalty on W.",
+    "recurrent_regularizer": "penalty on U.",
+    "bias_regularizer": "penalty on b.",
+    "activity_regularizer": "penalty on the layer's output.",
+    "kernel_constraint": "projection of W after each update.",
+    "recurrent_constraint": "projection of U after each update.",
+    "bias_constraint": "projection of b after each update.",
+    "dropout": "fraction of the inputs to drop in training, in [0, 1); one mask a sequence.",
+    "recurrent_dropout": "fraction of the state to drop in training, in [0, 1); one mask a gate "
+    "and sequence.",
+    "reset_after": "whether the reset gate acts after the recurrent product (True, as cuDNN and "
+    "ONNX's `linear_before_reset`) or before it (False, as in the paper).",
+    "seed": "integer: makes the dropout masks repeatable.",
+    "return_sequences": "whether to return the output at every step or at the last one alone.",
+    "return_state": "whether to return the final states after the output.",
+    "go_backwards": "whether to read the sequence from its end; outputs come in that order.",
+    "stateful": "whether a batch starts from the states in which the last one ended; "
+    "`reset_state()` clears them.",
+    "unroll": "whether to write the loop out step by step: for short sequences of known length.",
+    "use_cudnn": '"auto" or False, for compatibility: the loop is kerasrnn\'s own.',
+    "zero_output_for_mask": "whether masked steps put out zeros instead of the previous output.",
+    "jit_compile": 'XLA: "auto" follows the model around the layer, True compiles the time loop '
+    "wherever it runs (eagerly too), False keeps XLA off for a model compiled with "
+    '`jit_compile="auto"`. On JAX, False keeps an eager call from being compiled.',
+}
+
+SERIALIZERS = {
+    "activation": keras.activations,
+    "initializer": keras.initializers,
+    "regularizer": keras.regularizers,
+    "constraint": keras.constraints,
+}
+
+
+def document(cls: type, names: Sequence[str]) -> None:
+    """Append the arguments in `names` to a class's docstring, in their order."""
+    lines = [
+        textwrap.fill(
+            f"{name}: {ARGUMENTS[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8
+        )
+        for name in names
+        if name in ARGUMENTS
+    ]
+    cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Args:", *lines, ""])
+
+
+class Cell(DropoutRNNCell, keras.layers.Layer):
+    """The base of every cell: a subclass says `gates`, `state_names` and `update`.
+
+    With W, U, b the kernel, the recurrent kernel and the bias, whose columns are the gates' blocks:
+
+        a_t = x_t W + b                          input part
+        r_t = h_{t-1} U                          recurrent part
+        y_t, s_t = update(a_t, r_t, s_{t-1})     pointwise
+
+    The library multiplies, loops, masks, drops out, differentiates and saves. A cell with another
+    product inside its step overrides `product_groups` and `step` (see `GRUCell`); one with more
+    weights adds them in `build`, names them in `step_weights`, and finds them in `weights`.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: list of the previous states, each `(batch, units)`; one tensor where there is one.
+        training: whether dropout is applied.
+
+    Returns:
+        `(output, new_states)`, the states in the structure they came in.
+
+    Raises:
+        ValueError: an argument is out of its range, a state is missing.
+
+    Example: a leaky unit, in one line of mathematics.
+
+        >>> import keras, numpy as np, kerasrnn
+        >>> class LeakyCell(kerasrnn.Cell):
+        ...     def update(self, a, r, states, weights):
+        ...         h = 0.9 * states[0] + 0.1 * self.activation(a + r)
+        ...         return h, [h]
+        >>> y = kerasrnn.RNN(LeakyCell(4))(np.ones((2, 7, 3), "float32"))
+        >>> tuple(y.shape)
+        (2, 4)
+    """
+
+    gates: tuple[str, ...] = ("h",)
+    """Names of the blocks of columns of the kernels and the bias, in the weights' order."""
+
+    state_names: tuple[str, ...] = ("h",)
+    """Names of the states; the first is what the recurrent product is applied to."""
+
+    step_weights: tuple[str, ...] = ()
+    """Names of the weights, besides the kernels and the bias, that `update` or `step` reads."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        document(cls, list(cls.arguments()))
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable | None = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(units, Integral) or isinstance(units, bool) or units <= 0:
+            raise ValueError(f"units={units!r}: expected a positive integer.")
+        for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            if not isinstance(rate, Real) or not 0 <= rate < 1:
+                raise ValueError(f"{name}={rate!r}: expected a number in [0, 1).")
+        # Keras's own option, kept out of its configuration: 1 draws one input mask a gate.
+        implementation = kwargs.pop("implementation", 2)
+        if implementation not in (1, 2):
+            raise ValueError(f"implementation={implementation!r}: expected 1 or 2.")
+        super().__init__(**kwargs)
+        # Drawn before the initializers' seeds, as Keras does in SimpleRNN.
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.units = int(units)
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.dropout = float(dropout)
+        self.recurrent_dropout = float(recurrent_dropout)
+        self.implementation = 1 if recurrent_dropout else implementation
+        if self.implementation == 1:
+            self.dropout_mask_count = len(self.gates)  # read by DropoutRNNCell
+
+    # What a cell may say of itself.
+
+    def update(
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The pointwise part of a step.
+
+        Args:
+            a: input part, `(batch, gates * units)`, bias included.
+            r: recurrent part, `(batch, gates * units)`.
+            states: previous states.
+            weights: those of `step_weights`, by name.
+
+        Returns:
+            `(output, new_states)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say `update` or `step`.")
+
+    def step(
+        self,
+        a: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Callable[[Tensor], Tensor], ...],
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One step; `products` are those of `product_groups`, in order."""
+        (product,) = products
+        return self.update(a, product(states[0]), states, weights)
+
+    @property
+    def product_groups(self) -> tuple[tuple[str, ...], ...]:
+        """Gates that are multiplied together, group by group, in the order of `gates`."""
+        return (self.gates,)
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        """`(gates * units,)`, or `(2, gates * units)`: of the input and of the recurrent part."""
+        return (len(self.gates) * self.units,)
+
+    def make_bias_initializer(self) -> Callable[..., Tensor]:
+        """What the bias starts from."""
+        return self.bias_initializer
+
+    # What Keras and the time loop ask of it.
+
+    @property
+    def state_size(self) -> int | list[int]:
+        return self.units if len(self.state_names) == 1 else [self.units] * len(self.state_names)
+
+    @property
+    def output_size(self) -> int:
+        return self.units
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        features = input_shape[-1]
+        if features is None:
+            raise ValueError(f"input_shape={tuple(input_shape)}: the features must be known.")
+        width = len(self.gates) * self.units
+        self.kernel = self.add_weight(
+            shape=(features, width),
+            name="kernel",
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.recurrent_kernel = self.add_weight(
+            shape=(self.units, width),
+            name="recurrent_kernel",
+            initializer=self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=self.bias_shape,
+                name="bias",
+                initializer=self.make_bias_initializer(),
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+        self.built = True
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
+        """Zeros, `(batch, units)` each, in the compute dtype."""
+        return [
+            ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in self.state_names
+        ]
+
+    def weights_by_name(self) -> dict[str, Tensor]:
+        """The weights as tensors in the compute dtype: what the time loop takes."""
+        return {
+            weight.name: ops.cast(ops.convert_to_tensor(weight), self.compute_dtype)
+            for weight in self.weights
+        }
+
+    def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
+        """One sequence's dropout masks, kept until they are reset.
+
+        Args:
+            inputs: any step of the inputs, `(batch, features)`: its shape and dtype count.
+            state: the first state, `(batch, units)`.
+        """
+        masks = self.get_dropout_mask(inputs), self.get_recurrent_dropout_mask(state)
+        return Dropout(
+            *(mask if isinstance(mask, list) or mask is None else [mask] for mask in masks)
+        )
+
+    def input_part(
+        self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
+    ) -> Tensor:
+        return input_part(x, weights["kernel"], self._biases(weights)[0], masks)
+
+    def recurrent_products(
+        self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
+    ) -> tuple[RecurrentProduct, ...]:
+        kernel, bias = weights["recurrent_kernel"], self._biases(weights)[1]
+        products, start = [], 0
+        for group in self.product_groups:
+            end = start + len(group)
+            columns = slice(start * self.units, end * self.units)
+            products.append(
+                RecurrentProduct(
+                    kernel[:, columns],
+                    None if bias is None else bias[columns],
+                    masks[start:end] if masks is not None and len(masks) > 1 else masks,
+                )
+            )
+            start = end
+        return tuple(products)
+
+    def call(
+        self, inputs: Tensor, states: Tensor | Sequence[Tensor], training: bool | None = False
+    ) -> tuple[Tensor, Any]:
+        nested = isinstance(states, (list, tuple))
+        previous = list(states) if nested else [states]
+        if len(previous) != len(self.state_names):
+            raise ValueError(
+                f"states: expected {len(self.state_names)} ({', '.join(self.state_names)}), "
+                f"received {len(previous)}."
+            )
+        dropout = self.draw_dropout(inputs, previous[0]) if training else Dropout()
+        weights = self.weights_by_name()
+        output, new = self.step(
+            self.input_part(inputs, weights, dropout.inputs),
+            previous,
+            {name: weights[name] for name in self.step_weights},
+            self.recurrent_products(weights, dropout.recurrent),
+        )
+        return output, list(new) if nested else new[0]
+
+    @classmethod
+    def arguments(cls) -> dict[str, inspect.Parameter]:
+        """The constructor's own arguments, in order, without Keras's `**kwargs`."""
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        return {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for name in self.arguments():
+            value = getattr(self, name)
+            serializer = SERIALIZERS.get(name.rpartition("_")[2])
+            config[name] = value if serializer is None else serializer.serialize(value)
+        if self.implementation == 1 and not self.recurrent_dropout:
+            config["implementation"] = 1
+        return config
+
+    def _biases(self, weights: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        bias = weights.get("bias")
+        if bias is None or len(self.bias_shape) == 1:
+            return bias, None
+        return bias[0], bias[1]

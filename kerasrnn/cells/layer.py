@@ -1,0 +1,316 @@
+"""The layers around the cells: `RNN` runs any; `Recurrent` makes a layer out of a cell class."""
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrnn.cells.cell import Cell, document
+from kerasrnn.recurrence import loop
+from kerasrnn.recurrence.loop import Dropout, JitCompile, Options
+
+Tensor = Any
+
+CALL = """
+Call arguments:
+    sequences: `(batch, time, features)`.
+    initial_state: the states to start from, each `(batch, units)`: a list, or one tensor where
+        there is one state. Default: zeros, or where the last batch ended if `stateful`.
+    mask: boolean `(batch, time)`, True = use the step. Default: the mask that came with the
+        sequences, if any.
+    training: whether dropout is applied. The random state advances in training alone.
+
+Returns:
+    The output, `(batch, units)`, or `(batch, time, units)` with `return_sequences`; with
+    `return_state`, the output and then each final state, `(batch, units)`.
+
+Masking: at a masked step the states are carried over, and the output repeats the previous one
+(zeros before the first valid step), or is zeros with `zero_output_for_mask`. Any pattern of masked
+steps is allowed, whole rows included: such a row keeps its initial state and puts out zeros. The
+mask is passed on to the next layer if `return_sequences`.
+
+Raises:
+    ValueError: an argument is out of its range; `sequences` is not three-dimensional, has no steps,
+        or has an unknown number of them with `unroll`; `mask` or `initial_state` does not fit.
+    TypeError: an unknown or missing constructor argument.
+"""
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class RNN(keras.layers.RNN):
+    """Runs a cell over time: `keras.layers.RNN` with kerasrnn's time loop.
+
+    A `kerasrnn.Cell` runs in `kerasrnn.recurrence`: one product for the inputs of all steps, one
+    product a step for the states. Any other Keras cell runs in Keras's own loop.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> y = kerasrnn.RNN(kerasrnn.GRUCell(4), return_sequences=True)(
+        ...     np.ones((2, 5, 3), "float32"))
+        >>> tuple(y.shape)
+        (2, 5, 4)
+
+    Args:
+        cell: the cell, or a list of cells, run as `keras.layers.StackedRNNCells`.
+    """
+
+    def __init__(
+        self,
+        cell: keras.layers.Layer | Sequence[keras.layers.Layer],
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        *,
+        jit_compile: JitCompile = "auto",
+        **kwargs: Any,
+    ) -> None:
+        if jit_compile not in ("auto", True, False):
+            raise ValueError(f"jit_compile={jit_compile!r}: expected 'auto', True or False.")
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            **kwargs,
+        )
+        self.jit_compile = jit_compile
+        self.supports_jit = jit_compile is not False
+        # Keras stops passing masks through RNN layers in 3.16; here they pass.
+        self.supports_masking = True
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        super().build(sequences_shape)
+        # Another width is refused by name, and not by the matrix product.
+        self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
+
+    def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
+        """The mask itself if `return_sequences`, else None; None for each state."""
+        if isinstance(mask, (list, tuple)):
+            mask = mask[0]  # one mask for each of (sequences, *initial_state)
+        output_mask = mask if self.return_sequences else None
+        if self.return_state:
+            return [output_mask, *(None for _ in self.state_size)]
+        return output_mask
+
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool | None = False,
+    ) -> Any:
+        if isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        if mask is not None:
+            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+            if len(mask.shape) == 3 and mask.shape[-1] == 1:
+                mask = ops.squeeze(mask, axis=-1)
+        self._check(sequences, initial_state, mask)
+        return super().call(
+            sequences, initial_state=initial_state, mask=mask, training=bool(training)
+        )
+
+    def inner_loop(
+        self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Called by `keras.layers.RNN.call`, which keeps the states and shapes the results."""
+        if not isinstance(self.cell, Cell):
+            return super().inner_loop(sequences, initial_state, mask, training=training)
+        states = (
+            list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        )
+        dropout = Dropout()
+        if training:
+            dropout = self.cell.draw_dropout(sequences[:, 0], states[0])
+        return loop.run(
+            self.cell,
+            Options(
+                self.return_sequences,
+                self.go_backwards,
+                self.unroll,
+                self.zero_output_for_mask,
+                training,
+            ),
+            sequences,
+            states,
+            self.cell.weights_by_name(),
+            dropout,
+            mask,
+            self.jit_compile,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        # Only where it says something, so that the configuration is Keras's own otherwise.
+        if self.jit_compile != "auto":
+            config["jit_compile"] = self.jit_compile
+        return config
+
+    def _maybe_config_dropout_masks(self, cell: Any, inputs: Tensor, state: Any) -> None:
+        # Keras draws the masks here, in inference too. Ours are drawn in `inner_loop`, in training
+        # alone: evaluation leaves the random state as it was, an export holds no random operation.
+        if cell is not self.cell or not isinstance(cell, Cell):
+            super()._maybe_config_dropout_masks(cell, inputs, state)
+
+    def _check(self, sequences: Tensor, initial_state: Any, mask: Tensor | None) -> None:
+        batch, time = sequences.shape[:2]
+        if time == 0:
+            raise ValueError(
+                f"{self.name}: sequences of shape {tuple(sequences.shape)} have no steps; expected "
+                "(batch, time, features) with time >= 1."
+            )
+        if mask is not None and not _fits(mask.shape, (batch, time)):
+            raise ValueError(
+                f"{self.name}: mask has the shape {tuple(mask.shape)}; expected (batch, time) = "
+                f"{(batch, time)}, True where a step is used."
+            )
+        if initial_state is None or not isinstance(self.cell, Cell):
+            return
+        states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if len(states) != len(self.state_size):
+            raise ValueError(
+                f"{self.name}: initial_state has {len(states)} tensors; expected "
+                f"{len(self.state_size)} ({', '.join(self.cell.state_names)})."
+            )
+        for name, state, size in zip(self.cell.state_names, states, self.state_size, strict=True):
+            shape = tuple(ops.shape(state))
+            if not _fits(state.shape, (batch, size)):
+                raise ValueError(
+                    f"{self.name}: initial_state {name} has the shape {shape}; expected "
+                    f"(batch, units) = {(batch, size)}."
+                )
+
+
+def _fits(shape: Sequence[int | None], expected: tuple[int | None, ...]) -> bool:
+    """Whether a shape may be the expected one, None being any size."""
+    return len(shape) == len(expected) and all(
+        size is None or wanted is None or size == wanted
+        for size, wanted in zip(shape, expected, strict=True)
+    )
+
+
+class Recurrent(RNN):
+    """A layer made of a cell class: takes the cell's arguments and the loop's, in Keras's order.
+
+        class LSTM(Recurrent, cell_class=LSTMCell, after_loop=("use_cudnn",)): ...
+
+    The constructor's signature, the forwarding properties and the argument documentation are
+    derived from the cell's constructor, so that they cannot drift from it.
+
+    Args (of the class statement):
+        cell_class: the cell.
+        after_loop: arguments that stand after the loop's in Keras's order, where that differs from
+            the cell's; `use_cudnn` is one of a layer alone.
+    """
+
+    cell_class: type[Cell]
+
+    def __init_subclass__(
+        cls,
+        cell_class: type[Cell] | None = None,
+        after_loop: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        if cell_class is None:  # a user's subclass of LSTM, say
+            return
+        cls.cell_class = cell_class
+        cls.__signature__ = _OfTheClass(_signature(cell_class, after_loop))
+        for name in cell_class.arguments():
+            setattr(cls, name, _forward(name))
+        document(cls, list(cls.__signature__.parameters))
+        cls.__doc__ += CALL
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        signature = type(self).__signature__
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}") from None
+        bound.apply_defaults()
+        given = dict(bound.arguments)
+        rest = given.pop("kwargs")  # name, dtype, trainable, ...
+        use_cudnn = given.pop("use_cudnn", "auto")
+        if use_cudnn not in ("auto", False):
+            raise ValueError(
+                f"use_cudnn={use_cudnn!r}: {type(self).__name__} runs in kerasrnn's own loop and "
+                "never in cuDNN; expected 'auto' or False."
+            )
+        cell_arguments = {name: given.pop(name) for name in self.cell_class.arguments()}
+        if "implementation" in rest:
+            cell_arguments["implementation"] = rest.pop("implementation")
+        name = self.cell_class.__name__
+        cell = self.cell_class(
+            **cell_arguments,
+            dtype=rest.get("dtype"),
+            trainable=rest.get("trainable", True),
+            name=re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower(),
+        )
+        super().__init__(cell, **given, **rest)
+        if "use_cudnn" in signature.parameters:
+            self.use_cudnn = use_cudnn
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["cell"]
+        cell_config = self.cell.get_config()
+        for name in (*self.cell_class.arguments(), "implementation"):
+            if name in cell_config:
+                config[name] = cell_config[name]
+        config["activity_regularizer"] = keras.regularizers.serialize(self.activity_regularizer)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Recurrent":
+        return cls(**config)
+
+
+class _OfTheClass:
+    """A class attribute that instances do not see: a layer is called with other arguments."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        return self.value
+
+
+def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Signature:
+    def positional(name: str, default: Any) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+
+    def keyword(name: str, default: Any) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+
+    of_cell = cell_class.arguments()
+    parameters = []
+    for name, parameter in of_cell.items():
+        if name not in after_loop:
+            parameters.append(parameter)
+        if name == "bias_regularizer":
+            parameters.append(positional("activity_regularizer", None))
+    for name in ("return_sequences", "return_state", "go_backwards", "stateful", "unroll"):
+        parameters.append(positional(name, False))
+    for name in after_loop:
+        parameters.append(of_cell.get(name, positional(name, "auto")))
+    parameters.append(keyword("zero_output_for_mask", False))
+    parameters.append(keyword("jit_compile", "auto"))
+    parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
+    return inspect.Signature(parameters)
+
+
+def _forward(name: str) -> property:
+    return property(lambda self: getattr(self.cell, name), doc=f"The cell's `{name}`.")

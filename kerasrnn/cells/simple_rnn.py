@@ -1,0 +1,73 @@
+"""The simple recurrent network: Elman (1990), "Finding structure in time"."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.layer import Recurrent
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class SimpleRNNCell(Cell):
+    """One step of a simple recurrent network (Elman 1990, "Finding structure in time").
+
+        a_t = x_t W + b,   r_t = h_{t-1} U
+        h_t = tanh(a_t + r_t)
+
+    `tanh` is `activation`. Weights: `kernel` W `(features, units)`, `recurrent_kernel` U
+    `(units, units)`, `bias` b `(units,)`. State: h. Drop-in for `keras.layers.SimpleRNNCell`.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: h, `(batch, units)`, alone or in a list.
+        training: whether dropout is applied.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> cell = kerasrnn.SimpleRNNCell(4)
+        >>> h, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
+        >>> tuple(h.shape), len(states)
+        ((2, 4), 1)
+    """
+
+    def update(
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        h = self.activation(a + r)
+        return h, [h]
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class SimpleRNN(Recurrent, cell_class=SimpleRNNCell, after_loop=("seed",)):
+    """A simple recurrent network (Elman 1990), drop-in for `keras.layers.SimpleRNN`.
+
+        a_t = x_t W + b,   r_t = h_{t-1} U
+        h_t = tanh(a_t + r_t)
+
+    `tanh` is `activation`. Weights: `kernel` W `(features, units)`, `recurrent_kernel` U
+    `(units, units)`, `bias` b `(units,)`.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> y, h = kerasrnn.SimpleRNN(4, return_sequences=True, return_state=True)(
+        ...     np.ones((2, 5, 3), "float32"))
+        >>> tuple(y.shape), tuple(h.shape)
+        ((2, 5, 4), (2, 4))
+    """
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        if config["seed"] is None:
+            # Keras's SimpleRNN leaves the seed out of its configuration, and so loses it on
+            # reloading. Here it is kept where there is one.
+            del config["seed"]
+        return config

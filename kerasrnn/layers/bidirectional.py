@@ -1,0 +1,195 @@
+"""Both directions of a sequence: Schuster & Paliwal (1997)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrnn.cells.layer import RNN
+
+Tensor = Any
+
+MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "concat": lambda forward, backward: ops.concatenate([forward, backward], axis=-1),
+    "sum": ops.add,
+    "ave": lambda forward, backward: (forward + backward) / 2,
+    "mul": ops.multiply,
+}
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class BidirectionalRNN(keras.layers.Layer):
+    """Reads a sequence in both directions.
+
+    Schuster & Paliwal (1997), "Bidirectional recurrent neural networks". With f and g two layers
+    of the same kind, g reading from the end:
+
+        y_t = merge(f(x)_t, g(x)_t)        with return_sequences
+        y   = merge(f(x)_T, g(x)_1)        without: the output of each after all it has read
+
+    The weights, results and call are those of `keras.layers.Bidirectional`. What differs: the
+    layer given is the forward layer itself, not a copy; the mask goes on to the next layer with
+    every version of Keras; `residual=True` adds the input, `y_t + x_t`.
+
+    Args:
+        layer: the forward layer, a `kerasrnn.RNN` (so any kerasrnn layer) that reads forwards; it
+            also says `return_sequences`, `return_state`, `stateful`. The backward layer is a new
+            one of its configuration.
+        merge_mode: "concat", "sum", "ave" or "mul".
+        residual: whether to add the input to the output; needs `return_sequences`, and the same
+            width.
+
+    Call arguments:
+        sequences: `(batch, time, features)`.
+        initial_state: the forward layer's states, then the backward layer's, in one list.
+        mask: boolean `(batch, time)`, True = use the step.
+        training: whether dropout is applied.
+
+    Returns:
+        The output, `(batch, units)` or `(batch, time, units)`, twice as wide with "concat"; with
+        `return_state` the forward layer's final states follow, then the backward layer's.
+
+    Masking: as in the layers, but the output at a masked step is always zero when sequences are
+    returned: the two directions would repeat different neighbours.
+
+    Raises:
+        ValueError: the layer is not one, or reads backwards; `merge_mode` is unknown; `residual`
+            without sequences or with another width; `initial_state` of the wrong length.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(4, return_sequences=True))
+        >>> tuple(layer(np.ones((2, 5, 3), "float32")).shape)
+        (2, 5, 8)
+    """
+
+    def __init__(
+        self,
+        layer: RNN,
+        merge_mode: str = "concat",
+        residual: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(layer, RNN) or layer.go_backwards:
+            raise ValueError(
+                f"layer={layer!r}: expected a kerasrnn recurrent layer with go_backwards=False."
+            )
+        if merge_mode not in MERGES:
+            raise ValueError(f"merge_mode={merge_mode!r}: expected one of {sorted(MERGES)}.")
+        if residual and not layer.return_sequences:
+            raise ValueError("residual=True: expected a layer with return_sequences=True.")
+        super().__init__(**kwargs)
+        self.merge_mode = merge_mode
+        self.residual = residual
+        self.forward_layer = layer
+        self.backward_layer = self._backward_twin(layer)
+        if layer.return_sequences:
+            for direction in (self.forward_layer, self.backward_layer):
+                direction.zero_output_for_mask = True
+        self.supports_masking = True
+        self.input_spec = layer.input_spec
+
+    @staticmethod
+    def _backward_twin(layer: RNN) -> RNN:
+        config = keras.saving.serialize_keras_object(layer)
+        config["config"]["go_backwards"] = True
+        config["config"]["name"] = f"backward_{layer.name}"
+        return keras.saving.deserialize_keras_object(config)
+
+    @property
+    def return_sequences(self) -> bool:
+        return self.forward_layer.return_sequences
+
+    @property
+    def return_state(self) -> bool:
+        return self.forward_layer.return_state
+
+    @property
+    def stateful(self) -> bool:
+        return self.forward_layer.stateful
+
+    @property
+    def state_size(self) -> list[int]:
+        return [*self.forward_layer.state_size, *self.backward_layer.state_size]
+
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        for direction in (self.forward_layer, self.backward_layer):
+            if not direction.built:
+                direction.build(sequences_shape)
+        if self.residual:
+            width = self._merged(self.forward_layer.compute_output_shape(sequences_shape))[-1]
+            if self.return_state:
+                width = self.compute_output_shape(sequences_shape)[0][-1]
+            if width != sequences_shape[-1]:
+                raise ValueError(
+                    f"{self.name}: residual=True adds {sequences_shape[-1]} features to {width} "
+                    "outputs; expected the same width."
+                )
+        self.built = True
+
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Any = None,
+        mask: Tensor | None = None,
+        training: bool | None = False,
+    ) -> Any:
+        directions = (self.forward_layer, self.backward_layer)
+        states: tuple[Any, Any] = (None, None)
+        if initial_state is not None:
+            if len(initial_state) != len(self.state_size):
+                raise ValueError(
+                    f"{self.name}: initial_state has {len(initial_state)} tensors; expected "
+                    f"{len(self.state_size)}: the forward layer's, then the backward layer's."
+                )
+            half = len(initial_state) // 2
+            states = (list(initial_state[:half]), list(initial_state[half:]))
+        results = [
+            direction(sequences, initial_state=state, mask=mask, training=training)
+            for direction, state in zip(directions, states, strict=True)
+        ]
+        finals: list[Tensor] = []
+        if self.return_state:
+            finals = [state for result in results for state in result[1:]]
+            results = [result[0] for result in results]
+        forward, backward = results
+        if self.return_sequences:
+            backward = ops.flip(backward, axis=1)
+        output = MERGES[self.merge_mode](forward, backward)
+        if self.residual:
+            output = output + ops.cast(sequences, output.dtype)
+        return (output, *finals) if self.return_state else output
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        shape = self.forward_layer.compute_output_shape(sequences_shape)
+        if self.return_state:
+            output, *states = shape
+            return (self._merged(output), *states, *states)
+        return self._merged(shape)
+
+    def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
+        forward = self.forward_layer.compute_mask(inputs, mask)
+        return [*forward, *forward[1:]] if self.return_state else forward
+
+    def reset_state(self) -> None:
+        """Clear the states of both directions, if they are stateful."""
+        self.forward_layer.reset_state()
+        self.backward_layer.reset_state()
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "layer": keras.saving.serialize_keras_object(self.forward_layer),
+            "merge_mode": self.merge_mode,
+            "residual": self.residual,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "BidirectionalRNN":
+        layer = keras.saving.deserialize_keras_object(config["layer"])
+        return cls(**{**config, "layer": layer})
+
+    def _merged(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*shape[:-1], shape[-1] * (2 if self.merge_mode == "concat" else 1))

@@ -1,0 +1,220 @@
+"""Deep recurrent networks: layers on top of each other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerasrnn.cells.layer import RNN
+from kerasrnn.layers.bidirectional import BidirectionalRNN
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class StackedRNN(keras.layers.Layer):
+    """A deep recurrent network: each layer reads the sequence that the one below puts out.
+
+    El Hihi & Bengio (1995), "Hierarchical recurrent neural networks for long-term dependencies".
+    With D the dropout of Zaremba et al. (2014), "Recurrent neural network regularization", and
+    the residual connections of Wu et al. (2016), "Google's neural machine translation system":
+
+        y^1 = layer_1(x)
+        y^l = layer_l(D(y^{l-1}))               for l > 1
+        y^l = layer_l(D(y^{l-1})) + y^{l-1}     for l > 1, with residual=True
+
+    The stack sets `return_sequences` and `return_state` of its layers, so that nobody has to get
+    them right by hand.
+
+    Args:
+        layers: new `kerasrnn.RNN` (so any kerasrnn layer) or `BidirectionalRNN` layers, from the
+            bottom up. The stack holds layers of their configuration, not these objects.
+        residual: whether to add each layer's input to its output, from the second layer on; their
+            widths must agree.
+        dropout: fraction to drop between the layers in training, in [0, 1).
+        return_sequences: whether to return the output at every step or at the last one alone.
+        return_state: whether to return every layer's final states after the output.
+        seed: integer: makes the dropout between the layers repeatable.
+
+    Call arguments:
+        sequences: `(batch, time, features)`.
+        initial_state: the layers' states in one list, from the bottom up.
+        mask: boolean `(batch, time)`, True = use the step; given to every layer.
+        training: whether dropout is applied.
+
+    Returns:
+        The last layer's output, `(batch, units)` or `(batch, time, units)`; with `return_state`,
+        then every layer's final states, from the bottom up.
+
+    Masking: as in the layers. A residual connection adds what the layer below puts out at a masked
+    step to what the layer itself puts out there.
+
+    Raises:
+        ValueError: no layers, or one that is not recurrent, is built, reads backwards, or asks for
+            what the stack does not return; `dropout` out of its range; `residual` between
+            different widths, or around a bidirectional last layer that returns one vector;
+            `initial_state` of the wrong length.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> layer = kerasrnn.StackedRNN([kerasrnn.GRU(4) for _ in range(3)], residual=True)
+        >>> tuple(layer(np.ones((2, 5, 3), "float32")).shape)
+        (2, 4)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[RNN | BidirectionalRNN],
+        residual: bool = False,
+        dropout: float = 0.0,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        layers = list(layers)
+        if not layers:
+            raise ValueError("layers=[]: expected at least one layer.")
+        for layer in layers:
+            _check_layer(layer)
+        if layers[-1].return_sequences and not return_sequences:
+            raise ValueError(
+                "return_sequences=False: the last layer says True; give it to the stack instead."
+            )
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout!r}: expected a number in [0, 1).")
+        if residual and not return_sequences and isinstance(layers[-1], BidirectionalRNN):
+            raise ValueError(
+                "residual=True: the two ends that a bidirectional last layer returns belong to no "
+                "one step of its input; expected return_sequences=True."
+            )
+        super().__init__(**kwargs)
+        self.residual = residual
+        self.dropout = dropout
+        self.seed = seed
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        last = len(layers) - 1
+        self.layers = [
+            _configured(layer, return_sequences or n < last, return_state)
+            for n, layer in enumerate(layers)
+        ]
+        self.dropout_layer = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
+        self.supports_masking = True
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    @property
+    def state_size(self) -> list[int]:
+        return [size for layer in self.layers for size in layer.state_size]
+
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        shape = tuple(sequences_shape)
+        for n, layer in enumerate(self.layers):
+            if not layer.built:
+                layer.build(shape)
+            below, shape = shape, self._output_of(layer, shape)
+            if self.residual and n > 0 and below[-1] != shape[-1]:
+                raise ValueError(
+                    f"{self.name}: residual=True adds the {below[-1]} features below layer {n} "
+                    f"to its {shape[-1]} outputs; expected the same width."
+                )
+        self.built = True
+
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Any = None,
+        mask: Tensor | None = None,
+        training: bool | None = False,
+    ) -> Any:
+        if initial_state is not None and len(initial_state) != len(self.state_size):
+            raise ValueError(
+                f"{self.name}: initial_state has {len(initial_state)} tensors; expected "
+                f"{len(self.state_size)}: every layer's states, from the bottom up."
+            )
+        x, finals, start = sequences, [], 0
+        for n, layer in enumerate(self.layers):
+            states = None
+            if initial_state is not None:
+                states = list(initial_state[start : start + len(layer.state_size)])
+                start += len(layer.state_size)
+            y = layer(
+                x if n == 0 else self.dropout_layer(x, training=training),
+                initial_state=states,
+                mask=mask,
+                training=training,
+            )
+            if self.return_state:
+                y, *states = y
+                finals += states
+            if self.residual and n > 0:
+                y = y + (x if layer.return_sequences else x[:, -1])
+            x = y
+        return (x, *finals) if self.return_state else x
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        shape = tuple(sequences_shape)
+        states: list[Any] = []
+        for layer in self.layers:
+            whole = layer.compute_output_shape(shape)
+            if self.return_state:
+                states += whole[1:]
+            shape = self._output_of(layer, shape)
+        return (shape, *states) if self.return_state else shape
+
+    def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
+        if isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        output_mask = mask if self.return_sequences else None
+        return [output_mask, *(None for _ in self.state_size)] if self.return_state else output_mask
+
+    def reset_state(self) -> None:
+        """Clear the states of every layer that is stateful."""
+        for layer in self.layers:
+            layer.reset_state()
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "layers": [
+                keras.saving.serialize_keras_object(_configured(layer, False, False))
+                for layer in self.layers
+            ],
+            "residual": self.residual,
+            "dropout": self.dropout,
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "StackedRNN":
+        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
+        return cls(**{**config, "layers": layers})
+
+    def _output_of(self, layer: RNN | BidirectionalRNN, shape: Any) -> tuple[int | None, ...]:
+        whole = layer.compute_output_shape(shape)
+        return tuple(whole[0]) if self.return_state else tuple(whole)
+
+
+def _check_layer(layer: Any) -> None:
+    if not isinstance(layer, (RNN, BidirectionalRNN)):
+        raise ValueError(f"layers: expected kerasrnn recurrent layers, received {layer!r}.")
+    if layer.built:
+        raise ValueError(f"layers: {layer.name} is built; expected new layers.")
+    if layer.return_state:
+        raise ValueError(f"layers: {layer.name} says return_state; give it to the stack instead.")
+    if getattr(layer, "go_backwards", False):
+        raise ValueError(f"layers: {layer.name} reads backwards; expected a BidirectionalRNN.")
+
+
+def _configured(
+    layer: RNN | BidirectionalRNN, return_sequences: bool, return_state: bool
+) -> RNN | BidirectionalRNN:
+    """A new layer of the same configuration that returns what the stack needs."""
+    config = keras.saving.serialize_keras_object(layer)
+    inner = config["config"]["layer"] if isinstance(layer, BidirectionalRNN) else config
+    inner["config"]["return_sequences"] = return_sequences
+    inner["config"]["return_state"] = return_state
+    return keras.saving.deserialize_keras_object(config)

@@ -1,0 +1,106 @@
+"""The matrix products of a recurrent cell, with dropout.
+
+Dropout follows Gal & Ghahramani (2016), "A theoretically grounded application of dropout in
+recurrent neural networks": one mask a sequence, the same at every step. A mask list holds either
+one mask, shared by all gates, or one mask a gate.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+
+
+def input_part(
+    x: Tensor, kernel: Tensor, bias: Tensor | None, masks: Sequence[Tensor] | None = None
+) -> Tensor:
+    """The input part `a = x W + b` of one step or of all steps at once.
+
+    Args:
+        x: `(batch, features)` for one step, `(time, batch, features)` for all.
+        kernel: W, `(features, gates * units)`.
+        bias: b, `(gates * units,)`, or None.
+        masks: dropout masks of the inputs, each `(batch, features)`.
+
+    Returns:
+        a, `(..., batch, gates * units)`.
+    """
+    if masks is None:
+        a = ops.matmul(x, kernel)
+    elif len(masks) == 1:
+        a = ops.matmul(x * masks[0], kernel)
+    else:
+        blocks = ops.split(kernel, len(masks), axis=-1)
+        a = ops.concatenate(
+            [ops.matmul(x * mask, block) for mask, block in zip(masks, blocks, strict=True)],
+            axis=-1,
+        )
+    return a if bias is None else a + bias
+
+
+class RecurrentProduct:
+    """The recurrent part `r = v U + b` of some of the gates: what a step applies to a state v.
+
+    Everything that does not change over time (columns, stacked masks) is laid out here, once,
+    outside the loop. It is linear, so its adjoint needs neither v nor r, and the gradients of its
+    weights are one product each for all steps, after the loop.
+
+    Args:
+        kernel: U, `(units, gates * units)`, the columns of the gates asked for.
+        bias: b, `(gates * units,)`, or None.
+        masks: dropout masks of the state, each `(batch, units)`: one for all gates or one a gate.
+    """
+
+    def __init__(
+        self, kernel: Tensor, bias: Tensor | None, masks: Sequence[Tensor] | None = None
+    ) -> None:
+        self.kernel, self.bias = kernel, bias
+        self.gates = 1 if masks is None else len(masks)  # blocks of columns with masks of their own
+        self.masks = None
+        if masks is not None:
+            self.masks = ops.stack(list(masks))  # (gates, batch, units)
+        # (gates, units, width)
+        self.blocks = ops.stack(ops.split(kernel, self.gates, axis=-1))
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """r for one step's v, `(batch, units)`."""
+        if self.gates == 1:
+            r = ops.matmul(v if self.masks is None else v * self.masks[0], self.kernel)
+        else:
+            r = _join(ops.matmul(self.masks * v, self.blocks))
+        return r if self.bias is None else r + self.bias
+
+    def adjoint(self, d_r: Tensor) -> Tensor:
+        """dL/dv of one step from its dL/dr: `dL/dr U^T`, with the masks."""
+        if self.gates == 1:
+            d_v = ops.matmul(d_r, ops.transpose(self.kernel))
+            return d_v if self.masks is None else d_v * self.masks[0]
+        d_blocks = ops.stack(ops.split(d_r, self.gates, axis=-1))  # (gates, batch, width)
+        d_v = ops.matmul(d_blocks, ops.transpose(self.blocks, (0, 2, 1)))
+        return ops.sum(d_v * self.masks, axis=0)
+
+    def weight_gradients(self, v: Tensor, d_r: Tensor) -> tuple[Tensor, Tensor | None]:
+        """dL/dU and dL/db from the v and dL/dr of all steps, `(time, batch, ...)`."""
+        d_bias = None if self.bias is None else ops.sum(d_r, axis=(0, 1))
+        if self.gates == 1:
+            v = v if self.masks is None else v * self.masks[0]
+            return _sum_of_products(v, d_r), d_bias
+        d_blocks = [
+            _sum_of_products(v * self.masks[gate], d_block)
+            for gate, d_block in enumerate(ops.split(d_r, self.gates, axis=-1))
+        ]
+        return ops.concatenate(d_blocks, axis=-1), d_bias
+
+
+def _join(blocks: Tensor) -> Tensor:
+    """`(gates, batch, width)` to `(batch, gates * width)`."""
+    gates, _, width = blocks.shape
+    return ops.reshape(ops.transpose(blocks, (1, 0, 2)), (-1, gates * width))
+
+
+def _sum_of_products(v: Tensor, d_r: Tensor) -> Tensor:
+    """The sum over time of `v_t^T d_r_t`, as one product."""
+    rows = [ops.reshape(x, (-1, x.shape[-1])) for x in (v, d_r)]
+    return ops.matmul(ops.transpose(rows[0]), rows[1])

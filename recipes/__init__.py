@@ -1,0 +1,1 @@
+"""Recipes: models trained on real data, each with one command."""

@@ -1,0 +1,543 @@
+"""The layers as citizens of Keras: configuration, saving, wrapping, models, precision, states."""
+
+import gc
+import inspect
+import weakref
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from tests.catalogue import ROWS, VARIANTS, variant_id
+from tests.measure import MASKS, assert_same, make_mask, measure, to_list
+
+rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+variants = pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=variant_id)
+
+EVERYTHING = {
+    "units": 5,
+    "activation": "relu",
+    "use_bias": True,
+    "kernel_initializer": keras.initializers.RandomNormal(stddev=0.3, seed=1),
+    "recurrent_initializer": "identity",
+    "bias_initializer": "ones",
+    "kernel_regularizer": keras.regularizers.L2(0.1),
+    "recurrent_regularizer": keras.regularizers.L1(0.2),
+    "bias_regularizer": keras.regularizers.L2(0.3),
+    "kernel_constraint": keras.constraints.MaxNorm(1.5),
+    "recurrent_constraint": keras.constraints.UnitNorm(),
+    "bias_constraint": keras.constraints.NonNeg(),
+    "dropout": 0.1,
+    "recurrent_dropout": 0.2,
+}
+EVERYTHING_OF_A_LAYER = {
+    "activity_regularizer": keras.regularizers.L2(0.4),
+    "return_sequences": True,
+    "return_state": True,
+    "go_backwards": True,
+    "unroll": True,
+    "zero_output_for_mask": True,
+    "name": "a_name",
+    "dtype": "mixed_bfloat16",
+}
+
+# Keras's SimpleRNN leaves these out of its configuration, and does not apply the second.
+FORGOTTEN_BY_KERAS = {
+    "seed": 3,
+    "activity_regularizer": keras.regularizers.serialize(keras.regularizers.L2(0.4)),
+}
+
+
+def sequences(batch=4, time=6, features=3, dtype="float32", seed=0):
+    return np.random.default_rng(seed).standard_normal((batch, time, features)).astype(dtype)
+
+
+def twins(row, **options):
+    """Our layer and the built-in one, with the same weights."""
+    ours, builtin = row.layer(5, **options), row.keras_layer(5, **options)
+    ours.build((None, None, 3))
+    builtin.build((None, None, 3))
+    ours.set_weights(builtin.get_weights())
+    return ours, builtin
+
+
+# Constructors and configurations.
+
+
+@rows
+def test_the_constructors_are_kerass(row):
+    """The same arguments, order and defaults; ours alone are keyword-only."""
+    for ours, builtin in ((row.layer, row.keras_layer), (row.cell, row.keras_cell)):
+        expected = {
+            name: parameter.default
+            for name, parameter in inspect.signature(builtin).parameters.items()
+        }
+        actual = {
+            name: parameter.default
+            for name, parameter in inspect.signature(ours).parameters.items()
+            if parameter.kind is not parameter.KEYWORD_ONLY
+        }
+        assert list(actual.items()) == list(expected.items())
+
+
+@rows
+def test_positional_arguments_reach_their_places(row):
+    names = [
+        name
+        for name, parameter in inspect.signature(row.keras_layer).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    values = {**EVERYTHING, **EVERYTHING_OF_A_LAYER, "seed": 3, "stateful": False}
+    values |= {"recurrent_activation": "hard_sigmoid", "unit_forget_bias": False}
+    values |= {"reset_after": False, "use_cudnn": False}
+    arguments = [values[name] for name in names]
+    assert row.layer(*arguments, name="n").get_config() == {
+        **row.keras_layer(*arguments, name="n").get_config(),
+        **FORGOTTEN_BY_KERAS,
+    }
+
+
+@variants
+def test_configurations_are_kerass(row, variant):
+    ours, builtin = (layer(5, **variant, name="n") for layer in (row.layer, row.keras_layer))
+    assert ours.get_config() == builtin.get_config()
+    ours, builtin = (cell(5, **variant, name="n") for cell in (row.cell, row.keras_cell))
+    assert {**ours.get_config(), "seed": None} == {**builtin.get_config(), "seed": None}
+
+
+@rows
+def test_configurations_go_round(row):
+    layer = row.layer(**EVERYTHING, **EVERYTHING_OF_A_LAYER, seed=3, jit_compile=False)
+    config = layer.get_config()
+    assert config["jit_compile"] is False
+    assert row.layer.from_config(config).get_config() == config
+    serialized = keras.saving.serialize_keras_object(layer)
+    assert serialized["registered_name"] == f"kerasrnn>{row.name}"
+    assert keras.saving.deserialize_keras_object(serialized).get_config() == config
+    cell = row.cell(**EVERYTHING, seed=3, implementation=1)
+    assert row.cell.from_config(cell.get_config()).get_config() == cell.get_config()
+
+
+@rows
+def test_configurations_cross_over(row):
+    """Keras's layer is made from ours, and ours from Keras's."""
+    options = {**EVERYTHING, **EVERYTHING_OF_A_LAYER, "seed": 3}
+    ours, builtin = row.layer(**options), row.keras_layer(**options)
+    config = {**builtin.get_config(), **FORGOTTEN_BY_KERAS}
+    assert row.layer.from_config(config).get_config() == ours.get_config()
+    again = row.keras_layer.from_config(ours.get_config())
+    assert {**again.get_config(), **FORGOTTEN_BY_KERAS} == config
+
+
+@rows
+def test_arguments_are_attributes(row):
+    layer = row.layer(**EVERYTHING)
+    for name in row.cell.arguments():
+        assert getattr(layer, name) is getattr(layer.cell, name)
+    assert layer.units == 5
+    assert layer.dropout == 0.1
+    assert layer.kernel_regularizer.l2 == pytest.approx(0.1)
+
+
+@rows
+def test_weights_have_kerass_names_paths_and_order(row):
+    names = []
+    for layer_class in (row.layer, row.keras_layer):
+        layer = layer_class(5, name="n")
+        layer.build((None, None, 3))
+        names.append([(w.path, tuple(w.shape), str(w.dtype)) for w in layer.weights])
+    assert names[0] == names[1]
+
+
+# Saving.
+
+
+def tagger(layer_class, **options):
+    return keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(11, 3, mask_zero=True),
+            layer_class(5, return_sequences=True, **options, name="first"),
+            layer_class(4, **options, name="second"),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+TOKENS = np.array([[1, 2, 3, 4], [5, 6, 0, 0], [0, 0, 7, 8], [0, 0, 0, 0]], "int32")
+
+
+@variants
+def test_a_saved_model_is_the_same_model(row, variant, tmp_path):
+    model = tagger(row.layer, **variant)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(
+        loaded.predict(TOKENS, verbose=0), model.predict(TOKENS, verbose=0)
+    )
+
+
+@rows
+def test_weight_files_cross_over(row, tmp_path):
+    ours, builtin = tagger(row.layer), tagger(row.keras_layer)
+    builtin.save_weights(tmp_path / "builtin.weights.h5")
+    ours.load_weights(tmp_path / "builtin.weights.h5")
+    expected = builtin.predict(TOKENS, verbose=0)
+    np.testing.assert_allclose(ours.predict(TOKENS, verbose=0), expected, atol=1e-6)
+    ours.save_weights(tmp_path / "ours.weights.h5")
+    again = tagger(row.keras_layer)
+    again.load_weights(tmp_path / "ours.weights.h5")
+    np.testing.assert_allclose(again.predict(TOKENS, verbose=0), expected, atol=1e-6)
+
+
+@rows
+def test_clone_model(row):
+    model = tagger(row.layer, dropout=0.1)
+    clone = keras.models.clone_model(model)
+    assert clone.get_config() == model.get_config()
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(
+        clone.predict(TOKENS, verbose=0), model.predict(TOKENS, verbose=0)
+    )
+
+
+# Models of every style, and wrappers.
+
+
+@pytest.mark.parametrize("mask_kind", MASKS)
+@rows
+def test_inside_keras_bidirectional(row, mask_kind):
+    x = sequences(dtype="float64")
+    mask = make_mask(mask_kind, 4, 6)
+    for return_sequences in (True, False):
+        options = {"return_sequences": return_sequences, "return_state": True, "dtype": "float64"}
+        ours, builtin = (
+            keras.layers.Bidirectional(layer_class(5, **options), dtype="float64")
+            for layer_class in (row.layer, row.keras_layer)
+        )
+        ours.build(x.shape)
+        builtin.build(x.shape)
+        ours.set_weights(builtin.get_weights())
+        assert_same(measure(ours, x, mask=mask), measure(builtin, x, mask=mask), 1e-10)
+
+
+@rows
+def test_cells_inside_keras_rnn_and_stacked_cells(row):
+    x = sequences(dtype="float64")
+    mask = make_mask("gapped", 4, 6)
+    for wrap in (lambda cell: cell(5, dtype="float64"), lambda cell: [cell(5), cell(4)]):
+        keras.config.set_dtype_policy("float64")
+        ours, builtin = (
+            keras.layers.RNN(wrap(cell), return_sequences=True, return_state=True)
+            for cell in (row.cell, row.keras_cell)
+        )
+        for layer in (ours, builtin):
+            layer.build(x.shape)
+        ours.set_weights(builtin.get_weights())
+        results = [to_list(layer(x, mask=mask)) for layer in (ours, builtin)]
+        for a, b in zip(*(keras.tree.flatten(r) for r in results), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-10)
+
+
+@rows
+def test_dropout_inside_keras_rnn_and_stacked_cells(row):
+    """Keras draws one mask a sequence for our cells as for its own."""
+    x = sequences(dtype="float64")
+    keras.config.set_dtype_policy("float64")
+    options = {"dropout": 0.3, "recurrent_dropout": 0.3}
+    ours, builtin = (
+        keras.layers.RNN([cell(5, seed=1, **options), cell(4, seed=2, **options)])
+        for cell in (row.cell, row.keras_cell)
+    )
+    for layer in (ours, builtin):
+        layer.build(x.shape)
+    ours.set_weights(builtin.get_weights())
+    np.testing.assert_allclose(ours(x, training=True), builtin(x, training=True), atol=1e-10)
+
+
+@rows
+def test_our_rnn_runs_any_cell(row):
+    """`kerasrnn.RNN` of our cell is our layer; of Keras's cell, Keras's loop."""
+    x = sequences()
+    layer = row.layer(5, return_sequences=True)
+    expected = layer(x)
+    for cell in (row.cell(5), row.keras_cell(5)):
+        rnn = kerasrnn.RNN(cell, return_sequences=True)
+        rnn.build(x.shape)
+        rnn.set_weights(layer.get_weights())
+        np.testing.assert_allclose(rnn(x), expected, atol=1e-6)
+        again = kerasrnn.RNN.from_config(rnn.get_config())
+        assert again.get_config() == rnn.get_config()
+
+
+@rows
+def test_a_cell_takes_its_states_with_or_without_a_list(row):
+    cell = row.cell(5)
+    x, states = sequences()[:, 0], cell.get_initial_state(4)
+    output, new = cell(x, states)
+    assert isinstance(new, list)
+    assert len(new) == len(row.cell.state_names)
+    np.testing.assert_array_equal(output, new[0])
+    if len(states) == 1:
+        np.testing.assert_array_equal(cell(x, states[0])[1], new[0])
+
+
+@rows
+def test_stepping_the_cell_is_running_the_layer(row):
+    x = sequences()
+    layer = row.layer(5, return_sequences=True)
+    expected = np.asarray(layer(x))
+    states = layer.cell.get_initial_state(4)
+    for t in range(x.shape[1]):
+        output, states = layer.cell(x[:, t], states)
+        np.testing.assert_allclose(output, expected[:, t], atol=1e-6)
+
+
+@rows
+def test_inside_time_distributed(row):
+    x = np.random.default_rng(0).standard_normal((2, 4, 6, 3)).astype("float32")
+    layer = row.layer(5)
+    distributed = keras.layers.TimeDistributed(layer)
+    np.testing.assert_allclose(np.asarray(distributed(x))[:, 1], layer(x[:, 1]), atol=1e-6)
+
+
+@rows
+def test_functional_sequential_and_subclassed_models_agree(row):
+    x = sequences()
+    layer = row.layer(5, return_sequences=True)
+    inputs = keras.Input((None, 3))  # symbolic batch and time
+    functional = keras.Model(inputs, layer(inputs))
+    assert functional.output_shape == (None, None, 5)
+    sequential = keras.Sequential([layer])
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def call(self, x):
+            return self.layer(x)
+
+    expected = np.asarray(layer(x))
+    for model in (functional, sequential, Subclassed()):
+        np.testing.assert_allclose(model.predict(x, verbose=0), expected, atol=1e-6)
+        np.testing.assert_allclose(model.predict(x[:3, :4], verbose=0), expected[:3, :4], atol=1e-6)
+
+
+@rows
+def test_symbolic_initial_states(row):
+    """States as Keras tensors: an encoder's final states start a decoder."""
+    x = sequences()
+    n = len(row.cell.state_names)
+    source, target = keras.Input((None, 3)), keras.Input((None, 3))
+    encoder, decoder = row.layer(5, return_state=True), row.layer(5, return_sequences=True)
+    _, *states = encoder(source)
+    model = keras.Model([source, target], decoder(target, initial_state=states))
+    assert len(states) == n
+    eager = decoder(x[:, :2], initial_state=encoder(x)[1:])
+    np.testing.assert_allclose(model.predict([x, x[:, :2]], verbose=0), eager, atol=1e-6)
+    if n == 1:
+        one = decoder(x[:, :2], initial_state=encoder(x)[1])
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(eager))
+
+
+@rows
+def test_output_shapes_and_dtypes_are_what_is_computed(row):
+    x = sequences()
+    for return_sequences in (True, False):
+        for return_state in (True, False):
+            layer = row.layer(5, return_sequences=return_sequences, return_state=return_state)
+            shapes = [layer.compute_output_shape(x.shape)]
+            if return_state:
+                shapes = list(shapes[0])
+            outputs = to_list(layer(x))
+            assert [tuple(y.shape) for y in outputs] == [tuple(s) for s in shapes]
+
+
+# Precision.
+
+
+@pytest.mark.parametrize(
+    ("policy", "tolerance"),
+    [("mixed_bfloat16", 0.05), ("mixed_float16", 0.01), ("float16", 0.01), ("bfloat16", 0.05)],
+)
+@rows
+def test_half_precision(row, policy, tolerance):
+    x = sequences(time=20)
+    exact = row.layer(5, return_sequences=True)
+    expected = measure(exact, x) if exact.build(x.shape) is None else None
+    # Keras has no orthogonal initializer in half precision.
+    layer = row.layer(
+        5, return_sequences=True, dtype=policy, recurrent_initializer="glorot_uniform"
+    )
+    layer.build(x.shape)
+    layer.set_weights(exact.get_weights())
+    actual = measure(layer, x)
+    assert actual.outputs[0].dtype.name == layer.compute_dtype
+    for a, b in zip(actual.arrays(), expected.arrays(), strict=True):
+        scale = np.abs(b).max()
+        np.testing.assert_allclose(
+            np.asarray(a, "float32"), b, atol=tolerance * scale, err_msg=policy
+        )
+
+
+# Stateful layers.
+
+
+@rows
+def test_stateful_layers_go_on_where_they_ended(row):
+    x = sequences(dtype="float64")
+    options = {"return_sequences": True, "dtype": "float64"}
+    whole = row.layer(5, **options)
+    expected = np.asarray(whole(x))
+    layer = row.layer(5, stateful=True, **options)
+    layer.build((4, None, 3))
+    layer.set_weights(whole.get_weights())
+    first, second = np.asarray(layer(x[:, :2])), np.asarray(layer(x[:, 2:]))
+    np.testing.assert_allclose(np.concatenate([first, second], 1), expected, atol=1e-12)
+    layer.reset_state()
+    np.testing.assert_allclose(layer(x[:, :2]), first, atol=1e-12)
+    with pytest.raises(ValueError, match="batch size"):
+        layer(x[:3])
+    with pytest.raises(ValueError, match="batch size must be static"):
+        row.layer(5, stateful=True).build((None, None, 3))
+
+
+@rows
+def test_stateful_models_train_and_predict(row):
+    x = sequences()
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(4, None, 3)), row.layer(5, stateful=True), keras.layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    model.fit(x, np.zeros((4, 1)), batch_size=4, epochs=2, verbose=0, shuffle=False)
+    states = [np.asarray(s) for s in model.layers[0].states]
+    assert all(np.abs(s).max() > 0 for s in states)
+    first = model.predict(x, batch_size=4, verbose=0)
+    assert np.abs(first - model.predict(x, batch_size=4, verbose=0)).max() > 1e-6
+    model.layers[0].reset_state()
+    assert all(np.abs(np.asarray(s)).max() == 0 for s in model.layers[0].states)
+
+
+# Masks.
+
+
+@pytest.mark.parametrize("keras_drops_masks", [False, True])
+@rows
+def test_masks_are_passed_on(row, keras_drops_masks, monkeypatch):
+    """From Embedding through a stack; also when Keras's RNN stops supporting masks, as in 3.16."""
+    if keras_drops_masks:
+        original = keras.layers.RNN.__init__
+
+        def without_masks(self, *args, **kwargs):
+            original(self, *args, **kwargs)
+            self.supports_masking = False
+
+        monkeypatch.setattr(keras.layers.RNN, "__init__", without_masks)
+        monkeypatch.delattr(keras.layers.RNN, "compute_mask")
+    embedding = keras.layers.Embedding(11, 3, mask_zero=True)
+    first, second = row.layer(5, return_sequences=True), row.layer(4)
+    padded = second(first(embedding(TOKENS[:2])))
+    short = second(first(embedding(TOKENS[1:2, :2])))
+    np.testing.assert_allclose(padded[1:], short, atol=1e-6)
+
+
+@rows
+def test_masking_layers_and_hand_made_masks_agree(row):
+    x = sequences()
+    mask = make_mask("gapped", 4, 6)
+    x[~mask] = 0
+    layer = row.layer(5, return_sequences=True)
+    by_hand = np.asarray(layer(x, mask=mask))
+    masked = keras.layers.Masking(0.0)(x)
+    np.testing.assert_array_equal(np.asarray(layer(masked)), by_hand)
+    for other in (mask.astype("int32"), mask.astype("float32"), mask[:, :, None]):
+        np.testing.assert_array_equal(np.asarray(layer(x, mask=other)), by_hand)
+
+
+@rows
+def test_masked_steps_do_not_reach_the_result(row):
+    x = sequences()
+    mask = make_mask("gapped", 4, 6)
+    layer = row.layer(5, return_sequences=True, return_state=True)
+    expected = to_list(layer(x, mask=mask))
+    x[~mask] = 1e6
+    for a, b in zip(to_list(layer(x, mask=mask)), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@rows
+def test_compute_mask(row):
+    mask = np.ones((2, 3), bool)
+    n = len(row.cell.state_names)
+    assert row.layer(5).compute_mask(None, mask) is None
+    assert row.layer(5, return_sequences=True).compute_mask(None, mask) is mask
+    layer = row.layer(5, return_sequences=True, return_state=True)
+    assert layer.compute_mask(None, [mask, None]) == [mask] + [None] * n
+
+
+# Regularizers, constraints, dropout.
+
+
+@rows
+def test_penalties_and_constraints(row):
+    x = sequences()
+    options = {**EVERYTHING, "dropout": 0.0, "recurrent_dropout": 0.0}
+    options["activity_regularizer"] = keras.regularizers.L2(0.4)
+    ours, builtin = row.layer(**options), row.keras_layer(**options)
+    for layer in (ours, builtin):
+        layer(x)
+    penalties = [[float(loss) for loss in layer.losses] for layer in (ours, builtin)]
+    assert len(penalties[0]) == 4
+    # Keras's SimpleRNN does not apply its activity regularizer, the first of ours.
+    np.testing.assert_allclose(penalties[0][-len(penalties[1]) :], penalties[1], rtol=1e-5)
+    y = np.asarray(ours(x))
+    np.testing.assert_allclose(penalties[0][0], 0.4 * np.sum(y**2) / len(x), rtol=1e-4)
+    model = keras.Sequential([ours, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(10.0), "mse")
+    model.fit(x, np.ones((4, 1)), verbose=0)
+    kernel, recurrent_kernel, bias = ours.get_weights()
+    assert np.linalg.norm(kernel, axis=0).max() <= 1.5 + 1e-5
+    np.testing.assert_allclose(np.linalg.norm(recurrent_kernel, axis=0), 1, atol=1e-5)
+    assert bias.min() >= 0
+
+
+@rows
+def test_inference_leaves_the_random_state_alone(row):
+    x = sequences()
+    layer = row.layer(5, dropout=0.5, recurrent_dropout=0.5, seed=1)
+    state = np.asarray(layer.cell.seed_generator.state)
+    first = np.asarray(layer(x))
+    np.testing.assert_array_equal(np.asarray(layer(x)), first)
+    np.testing.assert_array_equal(np.asarray(layer.cell.seed_generator.state), state)
+    one, two = (np.asarray(layer(x, training=True)) for _ in range(2))
+    assert np.abs(one - two).max() > 1e-3
+
+
+@rows
+def test_dropout_masks_are_the_same_at_every_step(row):
+    """With a constant input, an activation that is linear and no recurrence, so is the output."""
+    if row.name != "SimpleRNN":
+        return
+    layer = row.layer(
+        5,
+        activation=None,
+        dropout=0.5,
+        seed=1,
+        recurrent_initializer="zeros",
+        return_sequences=True,
+    )
+    y = np.asarray(layer(np.ones((3, 4, 6), "float32"), training=True))
+    np.testing.assert_allclose(y, np.broadcast_to(y[:, :1], y.shape), atol=1e-6)
+    assert np.abs(y[0] - y[1]).max() > 1e-3
+
+
+@rows
+def test_a_layer_is_freed_with_its_compiled_loops(row):
+    layer = row.layer(5)
+    layer(sequences())
+    reference = weakref.ref(layer.cell)
+    del layer
+    gc.collect()
+    assert reference() is None

@@ -1,0 +1,100 @@
+"""Bad input gets an error that names the argument, its value and what was expected."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from tests.catalogue import ROWS, variant_id
+
+rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+X = np.zeros((4, 6, 3), "float32")
+
+
+@pytest.mark.parametrize("units", [0, -1, 2.5, "5", None, True])
+@rows
+def test_units(row, units):
+    for cls in (row.layer, row.cell):
+        with pytest.raises(ValueError, match=rf"units={units!r}: expected a positive integer"):
+            cls(units)
+
+
+@pytest.mark.parametrize("name", ["dropout", "recurrent_dropout"])
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, "0.5", None, float("nan")])
+@rows
+def test_rates(row, name, rate):
+    with pytest.raises(ValueError, match=rf"{name}={rate!r}: expected a number in \[0, 1\)"):
+        row.layer(5, **{name: rate})
+
+
+@rows
+def test_unknown_and_missing_arguments(row):
+    with pytest.raises(TypeError, match=f"{row.name}: missing a required argument: 'units'"):
+        row.layer()
+    with pytest.raises((TypeError, ValueError), match="retrun_sequences"):
+        row.layer(5, retrun_sequences=True)
+    with pytest.raises(ValueError, match="activation function identifier: tahn"):
+        row.layer(5, activation="tahn")
+    with pytest.raises(ValueError, match="jit_compile='yes': expected 'auto', True or False"):
+        row.layer(5, jit_compile="yes")
+    with pytest.raises(ValueError, match="implementation=3: expected 1 or 2"):
+        row.layer(5, implementation=3)
+
+
+@pytest.mark.parametrize("value", [True, "always"])
+def test_use_cudnn(value):
+    for layer in (kerasrnn.LSTM, kerasrnn.GRU):
+        with pytest.raises(ValueError, match=r"use_cudnn=.*expected 'auto' or False"):
+            layer(5, use_cudnn=value)
+
+
+@rows
+def test_sequences(row):
+    with pytest.raises(ValueError, match="expected ndim=3"):
+        row.layer(5)(X[0])
+    with pytest.raises(ValueError, match=r"\(4, 0, 3\) have no steps"):
+        row.layer(5)(X[:, :0])
+    with pytest.raises(ValueError, match="features must be known"):
+        row.layer(5)(keras.Input((None, None)))
+    layer = row.layer(5)
+    layer(X)
+    with pytest.raises(ValueError, match=r"expected axis -1 .* to have value 3"):
+        layer(X[:, :, :2])
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 6), (4,), (4, 6, 3)])
+@rows
+def test_masks(row, shape):
+    with pytest.raises(
+        ValueError, match=r"mask has the shape .* expected \(batch, time\) = \(4, 6\)"
+    ):
+        row.layer(5)(X, mask=np.ones(shape, bool))
+
+
+@rows
+def test_initial_states(row):
+    n = len(row.cell.state_names)
+    with pytest.raises(ValueError, match=rf"initial_state has {n + 1} tensors; expected {n} \(h"):
+        row.layer(5)(X, initial_state=[np.zeros((4, 5), "float32")] * (n + 1))
+    with pytest.raises(ValueError, match=r"initial_state h has the shape \(4, 6\); .*\(4, 5\)"):
+        row.layer(5)(X, initial_state=[np.zeros((4, 6), "float32")] * n)
+    with pytest.raises(ValueError, match=rf"states: expected {n}"):
+        row.cell(5)(X[:, 0], [np.zeros((4, 5), "float32")] * (n + 1))
+
+
+def test_a_cell_without_an_update_says_so():
+    class EmptyCell(kerasrnn.Cell):
+        pass
+
+    with pytest.raises(NotImplementedError, match="EmptyCell must say `update` or `step`"):
+        kerasrnn.RNN(EmptyCell(5))(X)
+
+
+@pytest.mark.tensorflow
+def test_unrolling_needs_a_known_length():
+    import tensorflow as tf
+
+    layer = kerasrnn.LSTM(5, unroll=True)
+    call = tf.function(layer, input_signature=[tf.TensorSpec((None, None, 3))])
+    with pytest.raises(ValueError, match="Cannot unroll a RNN if the time dimension is undefined"):
+        call.get_concrete_function()

@@ -1,0 +1,149 @@
+"""How the loop runs: compiled when eager, under XLA, retraced only when it must be."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.catalogue import ROWS, VARIANTS, variant_id
+from tests.measure import MASKS, assert_same, make_mask, measure
+
+rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+
+
+def sequences(batch=4, time=6, features=3, dtype="float32"):
+    return np.random.default_rng(0).standard_normal((batch, time, features)).astype(dtype)
+
+
+def count_steps(monkeypatch, cell_class):
+    calls = []
+    original = cell_class.step
+
+    def step(self, *args):
+        calls.append(1)
+        return original(self, *args)
+
+    monkeypatch.setattr(cell_class, "step", step)
+    return calls
+
+
+@rows
+def test_an_eager_call_walks_no_python_loop(row, monkeypatch):
+    """The step is traced a fixed number of times, however long the sequence, and then never."""
+    calls = count_steps(monkeypatch, row.cell)
+    layer = row.layer(5, return_sequences=True)
+    layer(sequences(time=50))
+    traced = len(calls)
+    assert 1 <= traced <= 3
+    layer(sequences(time=50))
+    assert len(calls) == traced
+
+
+@rows
+def test_another_length_or_batch_is_traced_once_more_at_most(row, monkeypatch):
+    calls = count_steps(monkeypatch, row.cell)
+    layer = row.layer(5)
+    layer(sequences())
+    if keras.config.backend() != "tensorflow":
+        return  # JAX compiles every shape anew, by design
+    for time in range(7, 12):
+        layer(sequences(batch=time, time=time))
+    assert len(calls) <= 3 * 3  # static, then batch and time relaxed
+
+
+@pytest.mark.parametrize("mask_kind", MASKS)
+@pytest.mark.parametrize(
+    ("row", "variant"),
+    [(r, v) for r, v in VARIANTS if v in ({}, {"reset_after": False})],
+    ids=variant_id,
+)
+def test_jit_compile_changes_no_number(row, variant, mask_kind):
+    x = sequences(dtype="float64")
+    mask = make_mask(mask_kind, 4, 6)
+    options = {**variant, "return_sequences": True, "return_state": True, "dtype": "float64"}
+    layers = [row.layer(5, jit_compile=jit, **options) for jit in ("auto", True, False)]
+    for layer in layers:
+        layer.build(x.shape)
+        layer.set_weights(layers[0].get_weights())
+    first, *others = (measure(layer, x, mask=mask) for layer in layers)
+    for other in others:
+        assert_same(other, first, 1e-12)
+
+
+@rows
+def test_supports_jit_says_whether_xla_may_be_used(row):
+    assert row.layer(5).supports_jit
+    assert row.layer(5, jit_compile=True).supports_jit
+    assert not row.layer(5, jit_compile=False).supports_jit
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@rows
+def test_models_train_to_the_same_weights_with_and_without_xla(row, jit_compile):
+    x = sequences(batch=16)
+    weights = []
+    for jit in (False, jit_compile):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([row.layer(5), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit)
+        model.fit(x, np.ones((16, 1)), batch_size=8, epochs=2, verbose=0, shuffle=False)
+        assert model.jit_compile is jit
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.tensorflow
+@rows
+def test_tapes_and_functions(row):
+    """A persistent tape twice, a retraced function, a second derivative's first half."""
+    import tensorflow as tf
+
+    x = tf.constant(sequences())
+    layer = row.layer(5)
+    layer(x)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(layer(x) ** 2)
+    first, second = tape.gradient(loss, x), tape.gradient(loss, x)
+    np.testing.assert_array_equal(first, second)
+
+    @tf.function(reduce_retracing=True)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(layer(x) ** 2)
+        return tape.gradient(loss, x)
+
+    np.testing.assert_allclose(gradient(x), first, atol=1e-6)
+    assert gradient(x[:, :4]).shape == (4, 4, 3)
+    assert gradient(x[:2]).shape == (2, 6, 3)
+    np.testing.assert_allclose(gradient(x), first, atol=1e-6)
+
+
+@pytest.mark.tensorflow
+@rows
+def test_unknown_batch_and_time(row):
+    import tensorflow as tf
+
+    layer = row.layer(5, return_sequences=True, go_backwards=True)
+    call = tf.function(
+        lambda x, mask: layer(x, mask=mask),
+        input_signature=[tf.TensorSpec((None, None, 3)), tf.TensorSpec((None, None), tf.bool)],
+    )
+    for batch, time in ((4, 6), (1, 3)):
+        x = sequences(batch, time)
+        mask = make_mask("gapped", batch, time)
+        np.testing.assert_allclose(call(x, mask), layer(x, mask=mask), atol=1e-6)
+
+
+@pytest.mark.tensorflow
+@rows
+def test_a_sequence_without_steps_puts_out_zeros_in_a_graph(row):
+    """Where the length is known only when the graph runs, no steps means the initial state."""
+    import tensorflow as tf
+
+    layer = row.layer(5, return_state=True)
+    call = tf.function(layer, input_signature=[tf.TensorSpec((None, None, 3))])
+    output, *states = call(np.zeros((2, 0, 3), "float32"))
+    for tensor in (output, *states):
+        np.testing.assert_array_equal(tensor, np.zeros((2, 5)))

@@ -1,0 +1,349 @@
+"""The numbers of every layer: against the built-in layers and the NumPy oracles."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kerasrnn
+from tests.catalogue import BY_NAME, ROWS, VARIANTS, Row, variant_id
+from tests.measure import MASKS, TRAINING, assert_same, make_mask, measure, to_list
+from tests.oracles import loop as oracle_loop
+from tests.oracles.activations import sigmoid
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+NUMPY_ACTIVATIONS = {
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "relu": lambda x: np.maximum(x, 0),
+    "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    None: lambda x: x,
+}
+rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+variants = pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=variant_id)
+
+
+def random_weights(layer: keras.layers.Layer, seed: int = 1) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return [0.5 * random.standard_normal(w.shape) for w in layer.get_weights()]
+
+
+def make_inputs(batch: int, time: int, features: int, units: int, n_states: int, seed: int = 0):
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((batch, time, features))
+    return x, [random.standard_normal((batch, units)) for _ in range(n_states)]
+
+
+def oracle_run(row: Row, layer: kerasrnn.RNN, x, states, mask=None, **options):
+    weights = dict(zip((w.name for w in layer.weights), layer.get_weights(), strict=True))
+    config = layer.get_config()
+    options |= {name: config[name] for name in row.oracle_options}
+    options["activation"] = NUMPY_ACTIVATIONS[_plain(config["activation"])]
+    if "recurrent_activation" in config:
+        options["recurrent_activation"] = NUMPY_ACTIVATIONS[_plain(config["recurrent_activation"])]
+    return oracle_loop.run(row.oracle.step, x, states, weights, mask=mask, **options)
+
+
+def _plain(activation):
+    return None if activation == "linear" else activation
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mask_kind"), [("float32", "none"), *(("float64", kind) for kind in MASKS)]
+)
+@variants
+def test_equals_the_builtin_layer(row, variant, dtype, mask_kind):
+    """Outputs, states and every gradient; masks of every kind; sequences and last step."""
+    x, _ = make_inputs(4, 6, 3, 5, 0)
+    x = x.astype(dtype)
+    mask = make_mask(mask_kind, 4, 6)
+    for return_sequences in (True, False):
+        options = dict(variant, return_sequences=return_sequences, return_state=True, dtype=dtype)
+        ours, builtin = row.layer(5, **options), row.keras_layer(5, **options)
+        ours.build(x.shape)
+        builtin.build(x.shape)
+        builtin.set_weights(random_weights(builtin))
+        ours.set_weights(builtin.get_weights())
+        expected = measure(builtin, x, mask=mask)
+        for training in TRAINING:
+            assert_same(measure(ours, x, mask=mask, training=training), expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"go_backwards": True},
+        {"zero_output_for_mask": True},
+        {"unroll": True},
+        {"unroll": True, "go_backwards": True},
+        {"go_backwards": True, "zero_output_for_mask": True},
+    ],
+    ids=variant_id,
+)
+@rows
+def test_options_equal_the_builtin_layers(row, options):
+    x, _ = make_inputs(4, 6, 3, 5, 0)
+    # Keras's unrolled loop on JAX has no zero_output_for_mask; nothing here asks for both.
+    mask = make_mask("right" if options.get("go_backwards") else "gapped", 4, 6)
+    options = dict(options, return_sequences=True, return_state=True, dtype="float64")
+    ours, builtin = row.layer(5, **options), row.keras_layer(5, **options)
+    ours.build(x.shape)
+    builtin.build(x.shape)
+    ours.set_weights(builtin.get_weights())
+    expected = measure(builtin, x, mask=mask)
+    for training in TRAINING:
+        assert_same(measure(ours, x, mask=mask, training=training), expected, 1e-10)
+
+
+@pytest.mark.parametrize("mask_kind", ["none", "right"])
+@rows
+def test_initial_states_equal_the_builtin_layers(row, mask_kind):
+    n = len(row.cell.state_names)
+    x, states = make_inputs(4, 6, 3, 5, n)
+    options = {"return_sequences": True, "return_state": True, "dtype": "float64"}
+    ours, builtin = row.layer(5, **options), row.keras_layer(5, **options)
+    ours.build(x.shape)
+    builtin.build(x.shape)
+    ours.set_weights(builtin.get_weights())
+    mask = make_mask(mask_kind, 4, 6)
+    expected = measure(builtin, x, states, mask)
+    for training in TRAINING:
+        assert_same(measure(ours, x, states, mask, training), expected, 1e-10)
+
+
+@pytest.mark.parametrize("dropout", [(0.4, 0.0), (0.0, 0.4), (0.3, 0.3)], ids=str)
+@rows
+def test_dropout_equals_the_builtin_layers(row, dropout):
+    """One seed, the same masks: in training the numbers are Keras's."""
+    x, _ = make_inputs(4, 6, 3, 5, 0)
+    options = {
+        "dropout": dropout[0],
+        "recurrent_dropout": dropout[1],
+        "seed": 11,
+        "return_sequences": True,
+        "dtype": "float64",
+    }
+    ours, builtin = row.layer(5, **options), row.keras_layer(5, **options)
+    ours.build(x.shape)
+    builtin.build(x.shape)
+    ours.set_weights(builtin.get_weights())
+    mask = make_mask("right", 4, 6)
+    results = [measure(layer, x, mask=mask, training=True) for layer in (ours, builtin)]
+    assert_same(*results, 1e-10)
+    without = measure(ours, x, mask=mask)
+    assert np.abs(without.outputs[0] - results[0].outputs[0]).max() > 1e-2
+
+
+@rows
+def test_dropout_one_mask_a_gate(row):
+    if "recurrent_activation" not in row.cell.arguments():
+        return  # one gate
+    x, _ = make_inputs(4, 6, 3, 5, 0)
+    options = {"dropout": 0.4, "seed": 3, "implementation": 1, "dtype": "float64"}
+    if row.name == "LSTM" or row.name == "GRU":  # fused kernels of Keras know only one mask
+        builtin = row.keras_layer(5, use_cudnn=False, **options)
+    ours = row.layer(5, **options)
+    ours.build(x.shape)
+    builtin.build(x.shape)
+    ours.set_weights(builtin.get_weights())
+    assert_same(measure(ours, x, training=True), measure(builtin, x, training=True), 1e-10)
+
+
+@rows
+def test_same_seed_same_weights(row):
+    """One global seed gives the built-in layer's initial weights."""
+    twins = []
+    for layer_class in (row.layer, row.keras_layer):
+        keras.utils.set_random_seed(5)
+        layer = layer_class(5)
+        layer.build((None, None, 3))
+        twins.append(layer.get_weights())
+    for a, b in zip(*twins, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@rows
+def test_equals_the_builtin_layer_after_training(row, dropout):
+    x, _ = make_inputs(16, 6, 3, 5, 0)
+    targets = np.random.default_rng(2).standard_normal((16, 2))
+    finals = []
+    for layer_class in (row.layer, row.keras_layer):
+        keras.utils.set_random_seed(5)
+        model = keras.Sequential(
+            [
+                keras.Input((None, 3), dtype="float64"),
+                layer_class(5, dropout=dropout, recurrent_dropout=dropout, dtype="float64"),
+                keras.layers.Dense(2, dtype="float64"),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        history = model.fit(x, targets, batch_size=8, epochs=3, verbose=0, shuffle=False)
+        finals.append([*model.get_weights(), np.array(history.history["loss"])])
+    for a, b in zip(*finals, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@st.composite
+def cases(draw):
+    row = draw(st.sampled_from(ROWS))
+    batch, time, features, units = (draw(st.integers(1, n)) for n in (4, 7, 4, 5))
+    mask = draw(st.none() | st.lists(st.booleans(), min_size=batch * time, max_size=batch * time))
+    return {
+        "row": row,
+        "variant": draw(st.sampled_from(row.variants)),
+        "shape": (batch, time, features, units),
+        "mask": None if mask is None else np.array(mask).reshape(batch, time),
+        "go_backwards": draw(st.booleans()),
+        "zero_output_for_mask": draw(st.booleans()),
+        "unroll": draw(st.booleans()),
+        "with_states": draw(st.booleans()),
+        "training": draw(st.booleans()),
+        "dtype": draw(st.sampled_from(["float32", "float64"])),
+        "seed": draw(st.integers(0, 1000)),
+    }
+
+
+@given(cases())
+def test_equals_the_oracle(case):
+    """Any shape, any mask, any option, both precisions."""
+    row, dtype = case["row"], case["dtype"]
+    batch, time, features, units = case["shape"]
+    n = len(row.cell.state_names)
+    x, states = make_inputs(batch, time, features, units, n, case["seed"])
+    loop_options = {name: case[name] for name in ("go_backwards", "zero_output_for_mask")}
+    layer = row.layer(
+        units,
+        return_sequences=True,
+        return_state=True,
+        unroll=case["unroll"],
+        dtype=dtype,
+        **loop_options,
+        **case["variant"],
+    )
+    layer.build(x.shape)
+    layer.set_weights(random_weights(layer, case["seed"]))
+    initial = [s.astype(dtype) for s in states] if case["with_states"] else None
+    outputs, *finals = to_list(
+        layer(x.astype(dtype), initial_state=initial, mask=case["mask"], training=case["training"])
+    )
+    expected, last, expected_finals = oracle_run(
+        row,
+        layer,
+        x,
+        states if case["with_states"] else [np.zeros_like(s) for s in states],
+        case["mask"],
+        **loop_options,
+    )
+    scale = max(1.0, np.abs(expected).max(), *(np.abs(s).max() for s in expected_finals))
+    close = {"rtol": 0, "atol": TOLERANCE[dtype] * scale}
+    np.testing.assert_allclose(outputs, expected, **close)
+    np.testing.assert_allclose(outputs[:, -1], last, **close)
+    for a, b in zip(finals, expected_finals, strict=True):
+        np.testing.assert_allclose(a, b, **close)
+
+
+@pytest.mark.parametrize("mask_kind", MASKS)
+@pytest.mark.parametrize("training", TRAINING)
+@pytest.mark.parametrize(
+    "options", [{}, {"go_backwards": True, "zero_output_for_mask": True}], ids=variant_id
+)
+@variants
+def test_gradients_equal_the_oracle(row, variant, options, training, mask_kind):
+    """Every gradient against the NumPy backpropagation through time of docs/bptt.md."""
+    if set(variant) - {"use_bias", "reset_after", "unit_forget_bias"}:
+        return  # the oracles' backward passes are derived for tanh and sigmoid
+    x, states = make_inputs(3, 5, 2, 4, len(row.cell.state_names))
+    layer = row.layer(
+        4,
+        return_sequences=True,
+        return_state=True,
+        dtype="float64",
+        **options,
+        **variant,
+    )
+    layer.build(x.shape)
+    layer.set_weights(random_weights(layer))
+    mask = make_mask(mask_kind, 3, 5)
+    measured = measure(layer, x, states, mask, training)
+    random = np.random.default_rng(7)  # the factors of `measure`
+    d_outputs, *d_finals = (random.standard_normal(y.shape) for y in measured.outputs)
+    names = [w.name for w in layer.weights]
+    weights = dict(zip(names, layer.get_weights(), strict=True))
+    options = options | {name: getattr(layer, name) for name in row.oracle_options}
+    d_x, d_states, d_weights = row.oracle.backward(
+        x, states, weights, d_outputs, d_finals, mask=mask, **options
+    )
+    close = {"rtol": 0, "atol": 1e-10}
+    np.testing.assert_allclose(measured.d_inputs, d_x, **close)
+    for a, b in zip(measured.d_states, d_states, strict=True):
+        np.testing.assert_allclose(a, b, **close)
+    for name, a in zip(names, measured.d_weights, strict=True):
+        np.testing.assert_allclose(a, d_weights[name], **close, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "elu",
+        "gelu",
+        "selu",
+        "softplus",
+        "softsign",
+        "swish",
+        "exponential",
+        "hard_sigmoid",
+        "mish",
+        "leaky_relu",
+    ],
+)
+@rows
+def test_every_activation(row, activation):
+    x, _ = make_inputs(2, 4, 3, 5, 0)
+    options = {"activation": activation, "return_sequences": True, "dtype": "float64"}
+    ours, builtin = row.layer(5, **options), row.keras_layer(5, **options)
+    ours.build(x.shape)
+    builtin.build(x.shape)
+    ours.set_weights(builtin.get_weights())
+    assert_same(measure(ours, x), measure(builtin, x), 1e-10)
+
+
+@pytest.mark.parametrize("time", [1, 2])
+@rows
+def test_short_sequences_and_single_rows(row, time):
+    x, states = make_inputs(1, time, 1, 1, len(row.cell.state_names))
+    layer = row.layer(1, return_sequences=True, return_state=True, dtype="float64")
+    layer.build(x.shape)
+    layer.set_weights(random_weights(layer))
+    outputs, *finals = to_list(layer(x, initial_state=states))
+    expected, _, expected_finals = oracle_run(row, layer, x, states)
+    np.testing.assert_allclose(outputs, expected, atol=1e-10)
+    np.testing.assert_allclose(finals[0], expected_finals[0], atol=1e-10)
+
+
+@rows
+def test_under_a_mask_the_last_state_is_the_output_at_length_minus_one(row):
+    x, _ = make_inputs(4, 6, 3, 5, 0)
+    mask = make_mask("right", 4, 6)
+    layer = row.layer(5, return_sequences=True, return_state=True)
+    outputs, h, *_ = to_list(layer(x.astype("float32"), mask=mask))
+    outputs = np.asarray(outputs)
+    lengths = mask.sum(1)
+    np.testing.assert_array_equal(np.asarray(h), outputs[np.arange(4), lengths - 1])
+
+
+@rows
+def test_a_fully_masked_row_keeps_its_state_and_puts_out_zeros(row):
+    n = len(row.cell.state_names)
+    x, states = make_inputs(3, 4, 2, 5, n)
+    mask = np.array([[True] * 4, [False] * 4, [True, False, True, False]])
+    layer = row.layer(5, return_sequences=True, return_state=True, dtype="float64")
+    outputs, *finals = to_list(layer(x, initial_state=states, mask=mask))
+    np.testing.assert_array_equal(np.asarray(outputs)[1], 0)
+    for final, state in zip(finals, states, strict=True):
+        np.testing.assert_array_equal(np.asarray(final)[1], state[1])
+
+
+def test_the_catalogue_finds_rows_by_name():
+    assert list(BY_NAME) == [row.layer.__name__ for row in ROWS]

@@ -1,0 +1,122 @@
+"""Outputs and gradients of a layer, the same way on every backend."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+
+class Measured(NamedTuple):
+    """Everything a layer puts out and every gradient of a random linear function of it."""
+
+    outputs: list[np.ndarray]
+    d_inputs: np.ndarray
+    d_states: list[np.ndarray]
+    d_weights: list[np.ndarray]
+
+    def arrays(self) -> list[np.ndarray]:
+        return [*self.outputs, self.d_inputs, *self.d_states, *self.d_weights]
+
+
+def to_list(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def measure(
+    layer: keras.layers.Layer,
+    x: np.ndarray,
+    initial_state: Sequence[np.ndarray] | None = None,
+    mask: np.ndarray | None = None,
+    training: bool = False,
+) -> Measured:
+    """Call a built layer and differentiate sum(outputs * fixed random numbers)."""
+    random = np.random.default_rng(7)
+    states = list(initial_state or [])
+
+    def loss_of(outputs: list[Any]) -> Any:
+        shapes = [tuple(y.shape) for y in outputs]
+        factors = [random.standard_normal(shape) for shape in shapes]
+        terms = [
+            keras.ops.sum(keras.ops.cast(y, "float64") * factor)
+            for y, factor in zip(outputs, factors, strict=True)
+        ]
+        return sum(terms[1:], terms[0])
+
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        x_tensor, state_tensors = tf.constant(x), [tf.constant(s) for s in states]
+        weights = [w.value for w in layer.trainable_weights]
+        with tf.GradientTape() as tape:
+            tape.watch([x_tensor, *state_tensors])
+            outputs = to_list(
+                layer(x_tensor, initial_state=state_tensors or None, mask=mask, training=training)
+            )
+            loss = loss_of(outputs)
+        d_x, d_states, d_weights = tape.gradient(
+            loss, [x_tensor, state_tensors, weights], unconnected_gradients="zero"
+        )
+    else:
+        import jax
+
+        fixed = [v.value for v in layer.non_trainable_variables]
+
+        def forward(x: Any, states: Any, trainable: Any) -> Any:
+            results, _ = layer.stateless_call(
+                trainable, fixed, x, initial_state=states or None, mask=mask, training=training
+            )
+            outputs = to_list(results)
+            return loss_of(outputs), outputs
+
+        (_, outputs), (d_x, d_states, d_weights) = jax.value_and_grad(
+            forward, argnums=(0, 1, 2), has_aux=True
+        )(x, states, [v.value for v in layer.trainable_variables])
+    to_numpy = keras.ops.convert_to_numpy
+    return Measured(
+        [to_numpy(y) for y in outputs],
+        to_numpy(d_x),
+        [to_numpy(d) for d in d_states],
+        [to_numpy(d) for d in d_weights],
+    )
+
+
+def assert_same(actual: Measured, expected: Measured, tolerance: float) -> None:
+    """Compare array by array, relative to the largest value of each."""
+    names = (
+        [f"output {n}" for n in range(len(expected.outputs))]
+        + ["d_inputs"]
+        + [f"d_state {n}" for n in range(len(expected.d_states))]
+        + [f"d_weight {n}" for n in range(len(expected.d_weights))]
+    )
+    for name, a, b in zip(names, actual.arrays(), expected.arrays(), strict=True):
+        scale = max(1.0, float(np.max(np.abs(b), initial=0.0)))
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+def make_mask(kind: str, batch: int, time: int, seed: int = 0) -> np.ndarray | None:
+    """Masks of every kind: none, right-padded, left-padded, gapped, with fully masked rows."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(1, time + 1, size=batch)
+    steps = np.arange(time)
+    if kind == "none":
+        return None
+    if kind == "right":
+        return steps < lengths[:, None]
+    if kind == "left":
+        return steps >= time - lengths[:, None]
+    if kind == "gapped":
+        return random.random((batch, time)) < 0.6
+    if kind == "empty_row":
+        mask = random.random((batch, time)) < 0.6
+        mask[0] = False
+        return mask
+    raise ValueError(kind)
+
+
+# The whole grid is walked on TensorFlow; other backends run the same cells in a loop of their own,
+# for which one mask that has everything will do.
+FIRST_BACKEND = keras.config.backend() == "tensorflow"
+MASKS = ("none", "right", "left", "gapped", "empty_row") if FIRST_BACKEND else ("none", "empty_row")
+# On TensorFlow the loop has a gradient of its own in training.
+TRAINING = (False, True) if FIRST_BACKEND else (False,)

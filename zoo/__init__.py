@@ -1,0 +1,1 @@
+"""The zoo: one file per topology, functions that return Keras models."""
