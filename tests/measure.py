@@ -6,6 +6,15 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+# The whole grid is walked on TensorFlow; other backends run the same cells in a loop of their own,
+# for which one mask that has everything will do.
+FIRST_BACKEND = keras.config.backend() == "tensorflow"
+# Keras computes float64 partly in float32 on JAX, where 1e-5 is all that can be asked.
+PRECISION, TIGHT = ("float64", 1e-10) if FIRST_BACKEND else ("float32", 1e-5)
+MASKS = ("none", "right", "left", "gapped", "empty_row") if FIRST_BACKEND else ("none", "empty_row")
+# On TensorFlow the loop has a gradient of its own in training.
+TRAINING = (False, True) if FIRST_BACKEND else (False,)
+
 
 class Measured(NamedTuple):
     """Everything a layer puts out and every gradient of a random linear function of it."""
@@ -38,7 +47,7 @@ def measure(
         shapes = [tuple(y.shape) for y in outputs]
         factors = [random.standard_normal(shape) for shape in shapes]
         terms = [
-            keras.ops.sum(keras.ops.cast(y, "float64") * factor)
+            keras.ops.sum(keras.ops.cast(y, PRECISION) * factor.astype(PRECISION))
             for y, factor in zip(outputs, factors, strict=True)
         ]
         return sum(terms[1:], terms[0])
@@ -112,11 +121,3 @@ def make_mask(kind: str, batch: int, time: int, seed: int = 0) -> np.ndarray | N
         mask[0] = False
         return mask
     raise ValueError(kind)
-
-
-# The whole grid is walked on TensorFlow; other backends run the same cells in a loop of their own,
-# for which one mask that has everything will do.
-FIRST_BACKEND = keras.config.backend() == "tensorflow"
-MASKS = ("none", "right", "left", "gapped", "empty_row") if FIRST_BACKEND else ("none", "empty_row")
-# On TensorFlow the loop has a gradient of its own in training.
-TRAINING = (False, True) if FIRST_BACKEND else (False,)

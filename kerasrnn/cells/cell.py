@@ -277,9 +277,9 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
             inputs: any step of the inputs, `(batch, features)`: its shape and dtype count.
             state: the first state, `(batch, units)`.
         """
-        masks = self.get_dropout_mask(inputs), self.get_recurrent_dropout_mask(state)
         return Dropout(
-            *(mask if isinstance(mask, list) or mask is None else [mask] for mask in masks)
+            _as_list(self.get_dropout_mask(inputs)),
+            _as_list(self.get_recurrent_dropout_mask(state)),
         )
 
     def input_part(
@@ -346,3 +346,10 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         if bias is None or len(self.bias_shape) == 1:
             return bias, None
         return bias[0], bias[1]
+
+
+def _as_list(masks: Tensor | list[Tensor] | None) -> list[Tensor] | None:
+    """None, one mask or one a gate, as Keras draws them."""
+    if masks is None:
+        return None
+    return list(masks) if isinstance(masks, list) else [masks]

@@ -50,8 +50,9 @@ class BidirectionalRNN(keras.layers.Layer):
         The output, `(batch, units)` or `(batch, time, units)`, twice as wide with "concat"; with
         `return_state` the forward layer's final states follow, then the backward layer's.
 
-    Masking: as in the layers, but the output at a masked step is always zero when sequences are
-    returned: the two directions would repeat different neighbours.
+    Masking: as in the layers, whatever their `zero_output_for_mask` says: when sequences are
+    returned, both directions put out zeros at a masked step (they would repeat different
+    neighbours); when not, each its output after its last step that is used.
 
     Raises:
         ValueError: the layer is not one, or reads backwards; `merge_mode` is unknown; `residual`
@@ -85,15 +86,14 @@ class BidirectionalRNN(keras.layers.Layer):
         self.residual = residual
         self.forward_layer = layer
         self.backward_layer = self._backward_twin(layer)
-        if layer.return_sequences:
-            for direction in (self.forward_layer, self.backward_layer):
-                direction.zero_output_for_mask = True
+        for direction in (self.forward_layer, self.backward_layer):
+            direction.zero_output_for_mask = layer.return_sequences
         self.supports_masking = True
         self.input_spec = layer.input_spec
 
     @staticmethod
     def _backward_twin(layer: RNN) -> RNN:
-        config = keras.saving.serialize_keras_object(layer)
+        config = _config(layer)
         config["config"]["go_backwards"] = True
         config["config"]["name"] = f"backward_{layer.name}"
         return keras.saving.deserialize_keras_object(config)
@@ -119,9 +119,8 @@ class BidirectionalRNN(keras.layers.Layer):
             if not direction.built:
                 direction.build(sequences_shape)
         if self.residual:
-            width = self._merged(self.forward_layer.compute_output_shape(sequences_shape))[-1]
-            if self.return_state:
-                width = self.compute_output_shape(sequences_shape)[0][-1]
+            shape = self.compute_output_shape(sequences_shape)
+            width = (shape[0] if self.return_state else shape)[-1]
             if width != sequences_shape[-1]:
                 raise ValueError(
                     f"{self.name}: residual=True adds {sequences_shape[-1]} features to {width} "
@@ -136,6 +135,9 @@ class BidirectionalRNN(keras.layers.Layer):
         mask: Tensor | None = None,
         training: bool | None = False,
     ) -> Any:
+        if mask is None:
+            # Keras looks for it only where the sequences are the one tensor argument.
+            mask = getattr(sequences, "_keras_mask", None)
         directions = (self.forward_layer, self.backward_layer)
         states: tuple[Any, Any] = (None, None)
         if initial_state is not None:
@@ -160,7 +162,8 @@ class BidirectionalRNN(keras.layers.Layer):
         output = MERGES[self.merge_mode](forward, backward)
         if self.residual:
             output = output + ops.cast(sequences, output.dtype)
-        return (output, *finals) if self.return_state else output
+        results = [ops.cast(tensor, self.compute_dtype) for tensor in (output, *finals)]
+        return tuple(results) if self.return_state else results[0]
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         shape = self.forward_layer.compute_output_shape(sequences_shape)
@@ -181,7 +184,7 @@ class BidirectionalRNN(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "layer": keras.saving.serialize_keras_object(self.forward_layer),
+            "layer": _config(self.forward_layer),
             "merge_mode": self.merge_mode,
             "residual": self.residual,
         }
@@ -193,3 +196,10 @@ class BidirectionalRNN(keras.layers.Layer):
 
     def _merged(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*shape[:-1], shape[-1] * (2 if self.merge_mode == "concat" else 1))
+
+
+def _config(layer: RNN) -> dict[str, Any]:
+    """The serialized layer, as one that is not built: the layer around it builds it."""
+    config = keras.saving.serialize_keras_object(layer)
+    config.pop("build_config", None)
+    return config

@@ -1,9 +1,11 @@
 """Deep recurrent networks: layers on top of each other."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import keras
+from keras import ops
 
 from kerasrnn.cells.layer import RNN
 from kerasrnn.layers.bidirectional import BidirectionalRNN
@@ -47,7 +49,8 @@ class StackedRNN(keras.layers.Layer):
         then every layer's final states, from the bottom up.
 
     Masking: as in the layers. A residual connection adds what the layer below puts out at a masked
-    step to what the layer itself puts out there.
+    step to what the layer itself puts out there; where the last layer returns one vector, what the
+    layer below puts out at the last step that is used.
 
     Raises:
         ValueError: no layers, or one that is not recurrent, is built, reads backwards, or asks for
@@ -82,7 +85,7 @@ class StackedRNN(keras.layers.Layer):
             raise ValueError(
                 "return_sequences=False: the last layer says True; give it to the stack instead."
             )
-        if not 0 <= dropout < 1:
+        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout!r}: expected a number in [0, 1).")
         if residual and not return_sequences and isinstance(layers[-1], BidirectionalRNN):
             raise ValueError(
@@ -133,6 +136,9 @@ class StackedRNN(keras.layers.Layer):
                 f"{self.name}: initial_state has {len(initial_state)} tensors; expected "
                 f"{len(self.state_size)}: every layer's states, from the bottom up."
             )
+        if mask is None:
+            # Keras looks for it only where the sequences are the one tensor argument.
+            mask = getattr(sequences, "_keras_mask", None)
         x, finals, start = sequences, [], 0
         for n, layer in enumerate(self.layers):
             states = None
@@ -149,9 +155,10 @@ class StackedRNN(keras.layers.Layer):
                 y, *states = y
                 finals += states
             if self.residual and n > 0:
-                y = y + (x if layer.return_sequences else x[:, -1])
+                y = y + (x if layer.return_sequences else _last_used(x, mask))
             x = y
-        return (x, *finals) if self.return_state else x
+        results = [ops.cast(tensor, self.compute_dtype) for tensor in (x, *finals)]
+        return tuple(results) if self.return_state else results[0]
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         shape = tuple(sequences_shape)
@@ -178,8 +185,7 @@ class StackedRNN(keras.layers.Layer):
         return {
             **super().get_config(),
             "layers": [
-                keras.saving.serialize_keras_object(_configured(layer, False, False))
-                for layer in self.layers
+                _config(layer, getattr(layer, "residual", False), False) for layer in self.layers
             ],
             "residual": self.residual,
             "dropout": self.dropout,
@@ -213,8 +219,30 @@ def _configured(
     layer: RNN | BidirectionalRNN, return_sequences: bool, return_state: bool
 ) -> RNN | BidirectionalRNN:
     """A new layer of the same configuration that returns what the stack needs."""
+    return keras.saving.deserialize_keras_object(_config(layer, return_sequences, return_state))
+
+
+def _config(
+    layer: RNN | BidirectionalRNN, return_sequences: bool, return_state: bool
+) -> dict[str, Any]:
+    """The serialized layer, as one that is not built: the stack builds it."""
     config = keras.saving.serialize_keras_object(layer)
+    config.pop("build_config", None)
     inner = config["config"]["layer"] if isinstance(layer, BidirectionalRNN) else config
     inner["config"]["return_sequences"] = return_sequences
     inner["config"]["return_state"] = return_state
-    return keras.saving.deserialize_keras_object(config)
+    return config
+
+
+def _last_used(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The step of x, `(batch, time, features)`, that the last output of the layer above is of.
+
+    Not always the last one: a bidirectional layer puts out zeros at masked steps.
+    """
+    if mask is None:
+        return x[:, -1]
+    mask = ops.cast(ops.convert_to_tensor(mask), "int32")
+    mask = ops.reshape(mask, ops.shape(mask)[:2])
+    from_the_end = ops.argmax(ops.flip(mask, axis=1), axis=1)
+    last = ops.shape(mask)[1] - 1 - ops.cast(from_the_end, "int32")
+    return ops.take_along_axis(x, last[:, None, None], axis=1)[:, 0]

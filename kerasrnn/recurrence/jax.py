@@ -36,6 +36,9 @@ def loop(
         output, states = carry
         a_t, keep = inputs
         output_t, states_t = cell.step(a_t, states, step_weights, products)
+        # Keras computes some operations on float64 in float32 on JAX; a scan keeps its types.
+        output_t = output_t.astype(output.dtype)
+        states_t = [new.astype(old.dtype) for new, old in zip(states_t, states, strict=True)]
         if keep is not None:
             output_t = jnp.where(keep, output_t, zeros if options.zero_output_for_mask else output)
             states_t = [

@@ -10,7 +10,7 @@ import pytest
 
 import kerasrnn
 from tests.catalogue import ROWS, VARIANTS, variant_id
-from tests.measure import MASKS, assert_same, make_mask, measure, to_list
+from tests.measure import MASKS, PRECISION, TIGHT, assert_same, make_mask, measure, to_list
 
 rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
 variants = pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=variant_id)
@@ -208,26 +208,26 @@ def test_clone_model(row):
 @pytest.mark.parametrize("mask_kind", MASKS)
 @rows
 def test_inside_keras_bidirectional(row, mask_kind):
-    x = sequences(dtype="float64")
+    x = sequences(dtype=PRECISION)
     mask = make_mask(mask_kind, 4, 6)
     for return_sequences in (True, False):
-        options = {"return_sequences": return_sequences, "return_state": True, "dtype": "float64"}
+        options = {"return_sequences": return_sequences, "return_state": True, "dtype": PRECISION}
         ours, builtin = (
-            keras.layers.Bidirectional(layer_class(5, **options), dtype="float64")
+            keras.layers.Bidirectional(layer_class(5, **options), dtype=PRECISION)
             for layer_class in (row.layer, row.keras_layer)
         )
         ours.build(x.shape)
         builtin.build(x.shape)
         ours.set_weights(builtin.get_weights())
-        assert_same(measure(ours, x, mask=mask), measure(builtin, x, mask=mask), 1e-10)
+        assert_same(measure(ours, x, mask=mask), measure(builtin, x, mask=mask), TIGHT)
 
 
 @rows
 def test_cells_inside_keras_rnn_and_stacked_cells(row):
-    x = sequences(dtype="float64")
+    x = sequences(dtype=PRECISION)
     mask = make_mask("gapped", 4, 6)
-    for wrap in (lambda cell: cell(5, dtype="float64"), lambda cell: [cell(5), cell(4)]):
-        keras.config.set_dtype_policy("float64")
+    for wrap in (lambda cell: cell(5, dtype=PRECISION), lambda cell: [cell(5), cell(4)]):
+        keras.config.set_dtype_policy(PRECISION)
         ours, builtin = (
             keras.layers.RNN(wrap(cell), return_sequences=True, return_state=True)
             for cell in (row.cell, row.keras_cell)
@@ -237,14 +237,14 @@ def test_cells_inside_keras_rnn_and_stacked_cells(row):
         ours.set_weights(builtin.get_weights())
         results = [to_list(layer(x, mask=mask)) for layer in (ours, builtin)]
         for a, b in zip(*(keras.tree.flatten(r) for r in results), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-10)
+            np.testing.assert_allclose(a, b, atol=TIGHT)
 
 
 @rows
 def test_dropout_inside_keras_rnn_and_stacked_cells(row):
     """Keras draws one mask a sequence for our cells as for its own."""
-    x = sequences(dtype="float64")
-    keras.config.set_dtype_policy("float64")
+    x = sequences(dtype=PRECISION)
+    keras.config.set_dtype_policy(PRECISION)
     options = {"dropout": 0.3, "recurrent_dropout": 0.3}
     ours, builtin = (
         keras.layers.RNN([cell(5, seed=1, **options), cell(4, seed=2, **options)])
@@ -253,7 +253,7 @@ def test_dropout_inside_keras_rnn_and_stacked_cells(row):
     for layer in (ours, builtin):
         layer.build(x.shape)
     ours.set_weights(builtin.get_weights())
-    np.testing.assert_allclose(ours(x, training=True), builtin(x, training=True), atol=1e-10)
+    np.testing.assert_allclose(ours(x, training=True), builtin(x, training=True), atol=TIGHT)
 
 
 @rows
@@ -387,23 +387,24 @@ def test_half_precision(row, policy, tolerance):
 
 @rows
 def test_stateful_layers_go_on_where_they_ended(row):
-    x = sequences(dtype="float64")
-    options = {"return_sequences": True, "dtype": "float64"}
+    x = sequences(dtype=PRECISION)
+    options = {"return_sequences": True, "dtype": PRECISION}
     whole = row.layer(5, **options)
     expected = np.asarray(whole(x))
     layer = row.layer(5, stateful=True, **options)
     layer.build((4, None, 3))
     layer.set_weights(whole.get_weights())
     first, second = np.asarray(layer(x[:, :2])), np.asarray(layer(x[:, 2:]))
-    np.testing.assert_allclose(np.concatenate([first, second], 1), expected, atol=1e-12)
+    np.testing.assert_allclose(np.concatenate([first, second], 1), expected, atol=TIGHT)
     layer.reset_state()
-    np.testing.assert_allclose(layer(x[:, :2]), first, atol=1e-12)
+    np.testing.assert_allclose(layer(x[:, :2]), first, atol=TIGHT)
     with pytest.raises(ValueError, match="batch size"):
         layer(x[:3])
     with pytest.raises(ValueError, match="batch size must be static"):
         row.layer(5, stateful=True).build((None, None, 3))
 
 
+@pytest.mark.tensorflow  # Keras's trainer on JAX carries no states from batch to batch
 @rows
 def test_stateful_models_train_and_predict(row):
     x = sequences()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.catalogue import ROWS, VARIANTS, variant_id
-from tests.measure import MASKS, assert_same, make_mask, measure
+from tests.measure import MASKS, PRECISION, TIGHT, assert_same, make_mask, measure
 
 rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
 
@@ -57,16 +57,16 @@ def test_another_length_or_batch_is_traced_once_more_at_most(row, monkeypatch):
     ids=variant_id,
 )
 def test_jit_compile_changes_no_number(row, variant, mask_kind):
-    x = sequences(dtype="float64")
+    x = sequences(dtype=PRECISION)
     mask = make_mask(mask_kind, 4, 6)
-    options = {**variant, "return_sequences": True, "return_state": True, "dtype": "float64"}
+    options = {**variant, "return_sequences": True, "return_state": True, "dtype": PRECISION}
     layers = [row.layer(5, jit_compile=jit, **options) for jit in ("auto", True, False)]
     for layer in layers:
         layer.build(x.shape)
         layer.set_weights(layers[0].get_weights())
     first, *others = (measure(layer, x, mask=mask) for layer in layers)
     for other in others:
-        assert_same(other, first, 1e-12)
+        assert_same(other, first, TIGHT)
 
 
 @rows

@@ -1,0 +1,335 @@
+"""The command line: list, train, evaluate, predict, export.
+
+Help and refusals come before TensorFlow is loaded.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from kerasrnn import recipes
+from kerasrnn.recipes.config import Config, ConfigError, check, expectation, from_dict
+from kerasrnn.recipes.recipe import Data, Recipe
+
+DESCRIPTION = """\
+Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
+
+  kerasrnn list                                what there is
+  kerasrnn train japanese_vowels --cell gru    train; the results stand in runs/
+  kerasrnn evaluate japanese_vowels            judge the newest run again
+  kerasrnn predict japanese_vowels --test 3    what it says of a test example
+  kerasrnn export japanese_vowels              SavedModel and ONNX, checked
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; 0 if it did its work, 1 if it could not, 2 if it was not understood."""
+    arguments = _parser(_recipe_named_in(arguments)).parse_args(arguments)
+    if arguments.command == "list":
+        return _list(arguments)
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return _fail("recipes run on TensorFlow: unset KERAS_BACKEND, or set it to tensorflow.")
+    if arguments.mirror is not None:
+        os.environ["KERASRNN_MIRROR"] = arguments.mirror
+    try:
+        quietly_import_tensorflow()
+        return arguments.action(recipes.load(arguments.recipe), arguments)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if type(error).__module__.startswith("kerasrnn.") or isinstance(error, ConfigError):
+            return _fail(str(error))
+        if isinstance(error, ModuleNotFoundError):
+            return _fail(
+                f"{error}; install the recipes with `pip install kerasrnn[cpu,recipes,onnx]`."
+            )
+        raise
+
+
+def quietly_import_tensorflow() -> None:
+    """Import TensorFlow without its remarks on oneDNN, processor flags and absent CUDA drivers.
+
+    The first of them are written before any setting of TensorFlow's is read, so that they can only
+    be held back at the file descriptor. They are shown if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as remarks:
+        os.dup2(remarks.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            remarks.seek(0)
+            os.write(kept, remarks.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    for name in recipes.NAMES:
+        recipe = recipes.load(name)
+        print(f"{name}\n    {recipe.title}\n    {recipe.topology}; {recipe.result}")
+    return 0
+
+
+def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    from kerasrnn.recipes.runs import Run
+
+    given = _given(recipe, arguments)
+    if arguments.resume:
+        if arguments.output is None:
+            return _fail("--resume: name the run's folder with --output.")
+        run, config = Run.open(recipe, arguments.output)
+        for name, value in given.items():
+            if getattr(config, name) != value:
+                return _fail(
+                    f"--{_dashed(name)} {value}: the run in {run.folder} has "
+                    f"{getattr(config, name)}, and a run is resumed as it was started."
+                )
+    else:
+        config = from_dict(recipe.Config, given)
+        run = Run.create(recipe, config, arguments.output)
+    print(f"{recipe.title}\n{_described(config)}\nrun folder: {run.folder}", flush=True)
+    data = recipe.load(arguments.data_dir)
+    print(f"{data.train_size} examples to train on, {data.test_size} to be judged on", flush=True)
+    from kerasrnn.recipes.training import train
+
+    verbose: Any = arguments.verbose
+    if verbose is None:
+        verbose = 1 if sys.stdout.isatty() else 2
+    metrics = train(recipe, config, run, data, verbose)
+    _print_metrics(metrics)
+    for picture in sorted(run.folder.glob("*.png")):
+        print(f"picture: {picture}")
+    print(f"model:   {run.path('model.keras')}")
+    return 0
+
+
+def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    run, config = _opened(recipe, arguments)
+    model, data = run.load_model(), recipe.load(arguments.data_dir)
+    print(f"run folder: {run.folder}")
+    _print_metrics(recipe.judge(model, data, config, run.folder))
+    for picture in sorted(run.folder.glob("*.png")):
+        print(f"picture: {picture}")
+    return 0
+
+
+def _predict(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    if not arguments.files and arguments.test is None:
+        return _fail("nothing to predict: name files, or test examples with --test.")
+    run, _ = _opened(recipe, arguments)
+    names = list(arguments.files)
+    inputs = [recipe.read(Path(name)) for name in names]
+    if arguments.test is not None:
+        data = recipe.load(arguments.data_dir)
+        for index in arguments.test:
+            if not 0 <= index < data.test_size:
+                return _fail(f"--test {index}: expected 0 to {data.test_size - 1}.")
+            names.append(f"test example {index}")
+            inputs.append(_example(data, index))
+    for name, answer in zip(names, recipe.answer(run.load_model(), inputs), strict=True):
+        print(f"{name}: {answer}")
+    return 0
+
+
+def _export(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    run, config = _opened(recipe, arguments)
+    model, data = run.load_model(), recipe.load(arguments.data_dir)
+    from kerasrnn.export import to_onnx, to_saved_model
+
+    batches = [x for x, _ in recipe.batches(data.test, config).as_numpy_iterator()]
+    # One example alone, as short as it is: batch and time must be dynamic.
+    batches.append(_example(data, 0)[None])
+    folder = run.path("export")
+    for export, name in ((to_saved_model, "saved_model"), (to_onnx, "model.onnx")):
+        report = export(model, folder / name, check=batches, tolerance=arguments.tolerance)
+        print(
+            f"{report.format}: {report.path} ({report.bytes / 1024:.0f} KiB); largest difference "
+            f"from the Keras model over {report.batches} test batches: {report.difference:.1e}"
+        )
+    return 0
+
+
+def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "kerasrnn",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"kerasrnn {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser("list", help="the recipes there are, with the results they reached")
+    for name, action, text in (
+        ("train", _train, "train a recipe's model and judge it on the test data"),
+        ("evaluate", _evaluate, "judge a run's model on the test data again"),
+        ("predict", _predict, "what a run's model says of files or of test examples"),
+        ("export", _export, "write a run's model as SavedModel and ONNX, and check both"),
+    ):
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=_epilog(recipe) if name == "train" else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.set_defaults(action=action)
+        command.add_argument(
+            "recipe",
+            choices=recipes.NAMES,
+            metavar="RECIPE",
+            help=f"one of: {', '.join(recipes.NAMES)}",
+        )
+        if name == "predict":
+            command.add_argument(
+                "files", nargs="*", metavar="FILE", help="a text file: a frame a line, numbers"
+            )
+            command.add_argument(
+                "--test", type=int, nargs="+", metavar="N", help="numbers of test examples, from 0"
+            )
+        if name == "train":
+            command.add_argument(
+                "--output", metavar="DIR", help="the run's folder (default: runs/RECIPE/TIME)"
+            )
+            command.add_argument(
+                "--resume", action="store_true", help="go on with the run in --output"
+            )
+            command.add_argument(
+                "--verbose",
+                type=int,
+                choices=(0, 1, 2),
+                help="0 silent, 1 progress bars, 2 a line an epoch (default: 1 in a terminal, 2 "
+                "elsewhere)",
+            )
+            if recipe is not None:
+                _add_options(command, recipe)
+        else:
+            command.add_argument(
+                "--run", metavar="DIR", help="the run's folder (default: the newest finished run)"
+            )
+        if name == "export":
+            command.add_argument(
+                "--tolerance",
+                type=float,
+                default=1e-5,
+                help="largest difference that is accepted (default: %(default)s)",
+            )
+        command.add_argument(
+            "--data-dir",
+            metavar="DIR",
+            help="where TFDS keeps datasets (default: TFDS's own, ~/tensorflow_datasets)",
+        )
+        command.add_argument(
+            "--mirror",
+            metavar="DIR",
+            help="a folder with source archives at hand, looked into before anything is fetched",
+        )
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser, recipe: Recipe) -> None:
+    group = command.add_argument_group(f"options of {recipe.name}")
+    for field in dataclasses.fields(recipe.Config):
+        name = f"--{_dashed(field.name)}"
+        text = f"{field.metadata['help']}; {expectation(field)} (default: {field.default})"
+        keywords: dict[str, Any] = {"dest": f"option_{field.name}", "default": None}
+        if isinstance(field.default, bool):
+            text = f"{field.metadata['help']} (default: {'yes' if field.default else 'no'})"
+            group.add_argument(name, action=argparse.BooleanOptionalAction, help=text, **keywords)
+        else:
+            metavar = field.name.upper() if field.metadata["choices"] is None else None
+            group.add_argument(
+                name, type=_checked(field), metavar=metavar or "NAME", help=text, **keywords
+            )
+
+
+def _checked(field: dataclasses.Field) -> Any:
+    """A converter for argparse that refuses what the field cannot be, saying what it can."""
+    kind = type(field.default)
+
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expectation(field)}") from None
+        try:
+            check(field, value)
+        except ConfigError:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expectation(field)}") from None
+        return value
+
+    return convert
+
+
+def _given(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, Any]:
+    values = {
+        field.name: getattr(arguments, f"option_{field.name}")
+        for field in dataclasses.fields(recipe.Config)
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _recipe_named_in(arguments: Sequence[str]) -> Recipe | None:
+    """The recipe whose options `train` must know, wherever its name stands."""
+    for argument in arguments:
+        if argument in recipes.NAMES:
+            return recipes.load(argument)
+    return None
+
+
+def _opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
+    from kerasrnn.recipes.runs import Run
+
+    folder = arguments.run if arguments.run is not None else Run.latest(recipe).folder
+    return Run.open(recipe, folder)
+
+
+def _example(data: Data, index: int) -> Any:
+    return next(data.test.skip(index).as_numpy_iterator())[0]
+
+
+def _described(config: Config) -> str:
+    return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    for name, value in metrics.items():
+        print(
+            f"{name.replace('_', ' ')}: {value:.4f}"
+            if isinstance(value, float)
+            else f"{name.replace('_', ' ')}: {value}"
+        )
+
+
+def _epilog(recipe: Recipe | None) -> str:
+    if recipe is None:
+        return "A recipe's own options: kerasrnn train RECIPE --help"
+    return sys.modules[type(recipe).__module__].__doc__ or ""
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _version() -> str:
+    try:
+        return version("kerasrnn")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _fail(message: str) -> int:
+    print(f"kerasrnn: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,100 @@
+"""What varies from run to run: frozen dataclasses whose fields carry their own help and limits.
+
+Nothing here imports Keras, so that the command line can show every option at once.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """An option has a value that it cannot have."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[Any, ...] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A field with its help and the values it may have: `low <= value <= high`, `< below`."""
+    limits = {"choices": choices, "low": low, "high": high, "below": below}
+    return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options that every recipe has."""
+
+    epochs: int = option(1, "passes over the training data", low=1)
+    batch_size: int = option(32, "examples a step", low=1)
+    learning_rate: float = option(1e-3, "highest learning rate", low=1e-6)
+    validation: float = option(
+        0.0,
+        "fraction of the training data held out, judged after each epoch; nothing is chosen by it",
+        low=0.0,
+        below=1.0,
+    )
+    seed: int = option(0, "of weights, dropout and the order of the data", low=0)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check(field, getattr(self, field.name))
+
+
+def check(field: dataclasses.Field, value: Any) -> None:
+    """Raise ConfigError if a field cannot have a value."""
+    expected = expectation(field)
+    kinds = {"int": int, "float": (int, float), "bool": bool, "str": str}
+    kind = field.type if isinstance(field.type, str) else field.type.__name__
+    good = isinstance(value, kinds[kind]) and (kind == "bool" or not isinstance(value, bool))
+    if good and kind in ("int", "float"):
+        limits = field.metadata
+        good = (
+            math.isfinite(value)
+            and (limits["low"] is None or value >= limits["low"])
+            and (limits["high"] is None or value <= limits["high"])
+            and (limits["below"] is None or value < limits["below"])
+        )
+    if good and field.metadata["choices"] is not None:
+        good = value in field.metadata["choices"]
+    if not good:
+        raise ConfigError(f"{field.name}={value!r}: expected {expected}.")
+
+
+def expectation(field: dataclasses.Field) -> str:
+    """What a field may be, in words."""
+    limits = field.metadata
+    if limits["choices"] is not None:
+        return "one of " + ", ".join(str(choice) for choice in limits["choices"])
+    kind = field.type if isinstance(field.type, str) else field.type.__name__
+    words = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text"}
+    text = words[kind]
+    bounds = []
+    if limits["low"] is not None:
+        bounds.append(f"at least {limits['low']}")
+    if limits["high"] is not None:
+        bounds.append(f"at most {limits['high']}")
+    if limits["below"] is not None:
+        bounds.append(f"below {limits['below']}")
+    return f"{text}, {' and '.join(bounds)}" if bounds else text
+
+
+def from_dict(config_class: type[T], values: dict[str, Any]) -> T:
+    """A configuration from a dictionary, as read from a file.
+
+    Raises:
+        ConfigError: a name is unknown (the message lists those there are) or a value impossible.
+    """
+    names = [field.name for field in dataclasses.fields(config_class)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"option {name!r} does not exist; there are: {', '.join(names)}.")
+    return config_class(**values)

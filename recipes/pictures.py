@@ -1,0 +1,55 @@
+"""What a run shows: learning curves and confusion matrices."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kerasrnn.recipes.runs import atomic
+
+
+def learning_curves(log: Path, path: Path) -> None:
+    """Draw every metric of a CSV log against the epoch, one panel each, on shared axes."""
+    from matplotlib.figure import Figure
+
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name != "epoch" and not name.startswith("val_")]
+    figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
+    epochs = [int(row["epoch"]) + 1 for row in rows]
+    for panel, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        for column, label in ((name, "training"), (f"val_{name}", "validation")):
+            if rows[0].get(column, "NA") != "NA":  # what CSVLogger writes without validation
+                panel.plot(epochs, [float(row[column]) for row in rows], label=label)
+        panel.set(xlabel="epoch", title=name.replace("_", " "))
+        panel.grid(alpha=0.3)
+        panel.legend(frameon=False)
+    _save(figure, path)
+
+
+def confusion_matrix(
+    expected: np.ndarray, predicted: np.ndarray, names: Sequence[str], title: str, path: Path
+) -> None:
+    """Draw how often each class was taken for each other."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    figure = Figure(figsize=(6, 5.4), layout="constrained")
+    panel = figure.subplots()
+    ConfusionMatrixDisplay.from_predictions(
+        expected,
+        predicted,
+        labels=range(len(names)),
+        display_labels=names,
+        cmap="Blues",
+        colorbar=False,
+        ax=panel,
+    )
+    panel.set_title(title)
+    _save(figure, path)
+
+
+def _save(figure: object, path: Path) -> None:
+    with atomic(path) as scratch:
+        figure.savefig(scratch, dpi=120)

@@ -1,0 +1,221 @@
+"""Run folders: everything that a training run leaves behind, and how it is read again.
+
+config.json          the recipe and its configuration
+environment.json     versions, machine, device, commit
+log.csv              metrics, epoch by epoch
+tensorboard/         the same for TensorBoard
+checkpoint/          where the run can be resumed, until it is finished
+model.keras          the trained model
+metrics.json         the test metrics
+*.png                pictures
+export/              SavedModel and ONNX, once exported
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kerasrnn.recipes.config import Config, ConfigError, from_dict
+from kerasrnn.recipes.recipe import Recipe
+
+
+class RunError(RuntimeError):
+    """A run folder is not what it should be."""
+
+
+class Run:
+    """A run folder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @classmethod
+    def create(cls, recipe: Recipe, config: Config, folder: str | Path | None = None) -> "Run":
+        """A new run folder.
+
+        Raises:
+            RunError: the folder holds something, or cannot be written.
+        """
+        if folder is None:
+            stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+            folder = Path("runs") / recipe.name / stamp
+        run = cls(folder)
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            if any(run.folder.iterdir()):
+                raise RunError(
+                    f"{run.folder} is not empty: choose another --output, or go on with a run "
+                    "that was interrupted with --resume."
+                )
+            run.write_json(
+                "config.json", {"recipe": recipe.name, "config": dataclasses.asdict(config)}
+            )
+        except OSError as error:
+            raise RunError(f"{run.folder} cannot be written: {error}.") from None
+        return run
+
+    @classmethod
+    def open(cls, recipe: Recipe, folder: str | Path) -> tuple["Run", Config]:
+        """An existing run of a recipe, and its configuration.
+
+        Raises:
+            RunError: there is no run in the folder, or it is another recipe's, or damaged.
+        """
+        run = cls(folder)
+        if not (run.folder / "config.json").is_file():
+            raise RunError(f"{run.folder} is not a run folder: it has no config.json.")
+        saved = run.read_json("config.json")
+        if not isinstance(saved, dict) or not {"recipe", "config"} <= set(saved):
+            raise RunError(f"{run.folder / 'config.json'} is not a run's configuration.")
+        if saved["recipe"] != recipe.name:
+            raise RunError(
+                f"{run.folder} is a run of the recipe {saved['recipe']}; expected {recipe.name}."
+            )
+        try:
+            return run, from_dict(recipe.Config, saved["config"])
+        except (ConfigError, TypeError) as error:
+            raise RunError(f"{run.folder / 'config.json'}: {error}") from None
+
+    @classmethod
+    def latest(cls, recipe: Recipe) -> "Run":
+        """The newest finished run below `runs/`.
+
+        Raises:
+            RunError: there is none.
+        """
+        finished = sorted((Path("runs") / recipe.name).glob("*/metrics.json"), key=_age)
+        if not finished:
+            raise RunError(
+                f"no finished run of {recipe.name} below runs/: train one with "
+                f"`kerasrnn train {recipe.name}`, or name its folder with --run."
+            )
+        return cls(finished[-1].parent)
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "metrics.json").is_file()
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file whole or not at all."""
+        with atomic(self.folder / name) as scratch:
+            scratch.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            raise RunError(f"{path} is missing.") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise RunError(f"{path} is damaged: {error}.") from None
+
+    def save_model(self, model: Any) -> None:
+        with atomic(self.folder / "model.keras") as scratch:
+            model.save(scratch)
+
+    def load_model(self) -> Any:
+        """The trained model.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        return load_model(self.folder / "model.keras")
+
+
+def load_model(path: Path) -> Any:
+    """A Keras model, loaded in safe mode.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    import keras
+
+    import kerasrnn  # noqa: F401  (registers the layers)
+
+    if not path.is_file():
+        raise RunError(f"{path} is missing: the run has not finished; see --resume.")
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # zip, HDF5, JSON and Keras each raise errors of their own
+        raise RunError(f"{path} is damaged or was saved by another version: {error}") from error
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A scratch file beside `path`, with its suffix, that takes its name once it is complete."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine, device and commit: what a result depends on besides its configuration."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    import keras
+    import tensorflow as tf
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("kerasrnn", "keras", "numpy", "tensorflow-datasets")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "devices": [device.device_type for device in tf.config.list_physical_devices()],
+        "backend": keras.config.backend(),
+        "versions": {name: installed(name) for name in packages} | {"tensorflow": tf.__version__},
+        "commit": _commit(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code runs from, if it does."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).resolve().parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime

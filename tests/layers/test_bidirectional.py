@@ -1,0 +1,536 @@
+"""`BidirectionalRNN` against `keras.layers.Bidirectional` of the built-in layer."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kerasrnn
+from tests.catalogue import ROWS, variant_id
+from tests.measure import (
+    FIRST_BACKEND,
+    MASKS,
+    PRECISION,
+    TIGHT,
+    TRAINING,
+    assert_same,
+    make_mask,
+    measure,
+    to_list,
+)
+from tests.oracles import loop as oracle_loop
+
+rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+MERGES = ("concat", "sum", "ave", "mul")
+
+
+def sequences(batch=4, time=6, features=3, dtype="float32"):
+    return np.random.default_rng(0).standard_normal((batch, time, features)).astype(dtype)
+
+
+def random_states(row, units=5, batch=4, dtype=PRECISION):
+    random = np.random.default_rng(3)
+    shape = (2 * len(row.cell.state_names), batch, units)
+    return list(random.standard_normal(shape).astype(dtype))
+
+
+def twins(row, merge_mode="concat", **options):
+    """Ours and Keras's, with the same random weights, handed over in their order."""
+    options = {"dtype": PRECISION, **options}
+    dtype = options["dtype"]
+    ours = kerasrnn.BidirectionalRNN(row.layer(5, **options), merge_mode=merge_mode, dtype=dtype)
+    builtin = keras.layers.Bidirectional(
+        row.keras_layer(5, **options), merge_mode=merge_mode, dtype=dtype
+    )
+    for layer in (ours, builtin):
+        layer.build((4, None, 3) if options.get("stateful") else (None, None, 3))
+    random = np.random.default_rng(1)
+    builtin.set_weights([0.5 * random.standard_normal(w.shape) for w in builtin.get_weights()])
+    ours.set_weights(builtin.get_weights())
+    return ours, builtin
+
+
+def by_hand(row, layer, x, mask=None, return_sequences=True):
+    """Two walks of the oracle's loop, the second from the end: `(forward, backward)`."""
+    names = [weight.name for weight in layer.forward_layer.weights]
+    outputs = []
+    for direction, go_backwards in ((layer.forward_layer, False), (layer.backward_layer, True)):
+        weights = dict(zip(names, direction.get_weights(), strict=True))
+        states = [np.zeros((len(x), direction.units)) for _ in row.cell.state_names]
+        every, last, _ = oracle_loop.run(
+            row.oracle.step,
+            x,
+            states,
+            weights,
+            mask=mask,
+            go_backwards=go_backwards,
+            zero_output_for_mask=return_sequences,
+        )
+        if return_sequences and go_backwards:
+            every = every[:, ::-1]
+        outputs.append(every if return_sequences else last)
+    return outputs
+
+
+# Numbers.
+
+
+# One pair of layers a test, called with every mask: compiling their loops is what takes the time.
+# The directions' own loops, in training and not, are compared with Keras's in tests/cells.
+
+
+@pytest.mark.parametrize(
+    ("return_sequences", "training"),
+    [(True, TRAINING[-1]), (False, False)],
+    ids=["sequences", "last"],
+)
+@rows
+def test_equals_keras(row, return_sequences, training):
+    """Outputs, states and every gradient; masks of every kind; sequences and the two ends."""
+    x = sequences(dtype=PRECISION)
+    ours, builtin = twins(row, return_sequences=return_sequences, return_state=True)
+    for kind in MASKS:
+        mask = make_mask(kind, 4, 6)
+        actual = measure(ours, x, mask=mask, training=training)
+        assert_same(actual, measure(builtin, x, mask=mask), TIGHT)
+
+
+@rows
+def test_merge_modes_equal_kerass(row):
+    x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
+    ours, builtin = twins(row, return_sequences=True)
+    for merge_mode in MERGES:
+        ours.merge_mode = builtin.merge_mode = merge_mode
+        assert_same(measure(ours, x, mask=mask), measure(builtin, x, mask=mask), TIGHT)
+
+
+@rows
+def test_initial_states_equal_kerass(row):
+    """One list: the forward layer's states, then the backward layer's."""
+    x, mask, states = sequences(dtype=PRECISION), make_mask("right", 4, 6), random_states(row)
+    ours, builtin = twins(row, return_sequences=True, return_state=True)
+    actual = measure(ours, x, states, mask, training=TRAINING[-1])
+    assert_same(actual, measure(builtin, x, states, mask), TIGHT)
+
+
+@pytest.mark.parametrize("return_sequences", [True, False], ids=["sequences", "last"])
+@rows
+def test_zero_output_for_mask_of_the_layer_changes_nothing(row, return_sequences):
+    """The directions put out zeros at masked steps if sequences are returned, and only then."""
+    x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
+    options = {"return_sequences": return_sequences, "zero_output_for_mask": True}
+    ours, builtin = twins(row, **options)
+    output = np.asarray(ours(x, mask=mask))
+    np.testing.assert_allclose(output, np.asarray(builtin(x, mask=mask)), atol=TIGHT)
+    assert (output[~mask] == 0).all() if return_sequences else (output != 0).all()
+
+
+def test_dropout_equals_kerass():
+    """One seed, the same masks in both directions, as in Keras."""
+    x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
+    options = {"dropout": 0.4, "recurrent_dropout": 0.3, "seed": 11, "return_sequences": True}
+    ours, builtin = twins(ROWS[1], **options)
+    actual, expected = (measure(layer, x, mask=mask, training=True) for layer in (ours, builtin))
+    assert_same(actual, expected, TIGHT)
+    assert np.abs(actual.outputs[0] - np.asarray(ours(x, mask=mask))).max() > 1e-2
+
+
+@st.composite
+def cases(draw):
+    batch, time, features, units = (draw(st.integers(1, n)) for n in (4, 7, 4, 5))
+    mask = draw(st.none() | st.lists(st.booleans(), min_size=batch * time, max_size=batch * time))
+    residual = draw(st.booleans())
+    merge_mode = draw(st.sampled_from(MERGES))
+    if residual:
+        features = units * (2 if merge_mode == "concat" else 1)
+    return {
+        "row": draw(st.sampled_from(ROWS)),
+        "shape": (batch, time, features),
+        "units": units,
+        "mask": None if mask is None else np.array(mask).reshape(batch, time),
+        "merge_mode": merge_mode,
+        "residual": residual,
+        "return_sequences": residual or draw(st.booleans()),
+    }
+
+
+NUMPY_MERGES = {
+    "concat": lambda a, b: np.concatenate([a, b], axis=-1),
+    "sum": np.add,
+    "ave": lambda a, b: 0.5 * a + 0.5 * b,
+    "mul": np.multiply,
+}
+
+
+@settings(max_examples=12)
+@given(cases())
+def test_equals_two_walks_of_the_oracle(case):
+    """Any shape, any mask, every merge, with the input added or not: the docstring's equation."""
+    row, return_sequences = case["row"], case["return_sequences"]
+    x = np.random.default_rng(5).standard_normal(case["shape"]).astype(PRECISION)
+    layer = kerasrnn.BidirectionalRNN(
+        row.layer(
+            case["units"],
+            return_sequences=return_sequences,
+            bias_initializer="random_normal",
+            dtype=PRECISION,
+        ),
+        merge_mode=case["merge_mode"],
+        residual=case["residual"],
+        dtype=PRECISION,
+    )
+    actual = np.asarray(layer(x, mask=case["mask"]))
+    expected = NUMPY_MERGES[case["merge_mode"]](
+        *by_hand(row, layer, x, case["mask"], return_sequences)
+    )
+    if case["residual"]:
+        expected = expected + x
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TIGHT)
+
+
+@rows
+def test_residual_adds_the_input_to_value_and_gradient(row):
+    x, mask = sequences(features=10, dtype=PRECISION), make_mask("gapped", 4, 6)
+    plain, residual = (
+        kerasrnn.BidirectionalRNN(
+            row.layer(5, return_sequences=True, return_state=True, dtype=PRECISION),
+            residual=residual,
+            dtype=PRECISION,
+        )
+        for residual in (False, True)
+    )
+    for layer in (plain, residual):
+        layer.build(x.shape)
+    residual.set_weights(plain.get_weights())
+    expected, actual = (measure(layer, x, mask=mask) for layer in (plain, residual))
+    factors = np.random.default_rng(7).standard_normal(x.shape)  # those of `measure`
+    expected = expected._replace(
+        outputs=[expected.outputs[0] + x, *expected.outputs[1:]],
+        d_inputs=expected.d_inputs + factors,
+    )
+    assert_same(actual, expected, TIGHT)
+
+
+# Configuration, saving, weights.
+
+
+@rows
+def test_weights_go_over_to_keras_and_back(row):
+    """Forward, then backward, each in Keras's order: `set_weights` both ways."""
+    x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
+    ours, builtin = twins(row, return_sequences=True)
+    assert [w.name for w in ours.weights] == [w.name for w in builtin.weights]
+    expected = np.asarray(builtin(x, mask=mask))
+    np.testing.assert_allclose(ours(x, mask=mask), expected, atol=TIGHT)
+    random = np.random.default_rng(2)
+    ours.set_weights([random.standard_normal(w.shape) for w in ours.get_weights()])
+    builtin.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(x, mask=mask), builtin(x, mask=mask), atol=TIGHT)
+    assert np.abs(np.asarray(ours(x, mask=mask)) - expected).max() > 1e-3
+
+
+def test_the_layer_given_is_the_forward_layer():
+    """Its weights stay; the backward layer has its configuration, and weights of its own."""
+    x = sequences()
+    forward = kerasrnn.GRU(5, return_sequences=True, bias_initializer="random_normal")
+    expected = np.asarray(forward(x))
+    layer = kerasrnn.BidirectionalRNN(forward)
+    assert layer.forward_layer is forward
+    output = np.asarray(layer(x))
+    np.testing.assert_allclose(output[:, :, :5], expected, atol=1e-6)
+    config, twin = forward.get_config(), layer.backward_layer.get_config()
+    assert twin == {**config, "go_backwards": True, "name": f"backward_{forward.name}"}
+    kernels = [direction.cell.kernel for direction in (forward, layer.backward_layer)]
+    assert np.abs(np.asarray(kernels[0]) - np.asarray(kernels[1])).max() > 1e-2
+
+
+@rows
+def test_configurations_go_round(row):
+    x = sequences(features=10)
+    for merge_mode, residual in (("ave", False), ("concat", True)):
+        layer = kerasrnn.BidirectionalRNN(
+            row.layer(5, dropout=0.2, seed=3, return_sequences=True, return_state=True),
+            merge_mode=merge_mode,
+            residual=residual,
+            name="a_name",
+            dtype="mixed_bfloat16",
+        )
+        for _ in ("new", "built"):
+            serialized = keras.saving.serialize_keras_object(layer)
+            assert serialized["registered_name"] == "kerasrnn>BidirectionalRNN"
+            again = keras.saving.deserialize_keras_object(serialized)
+            assert again.get_config() == layer.get_config()
+            assert (again.merge_mode, again.residual) == (merge_mode, residual)
+            assert again.forward_layer.get_config() == layer.forward_layer.get_config()
+            assert again.backward_layer.get_config() == layer.backward_layer.get_config()
+            layer(x)
+
+
+TOKENS = np.array([[1, 2, 3, 4], [5, 6, 0, 0], [0, 0, 7, 8], [0, 0, 0, 0]], "int32")
+
+
+def tagger(row):
+    inputs = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(11, 8, mask_zero=True)(inputs)
+    x, *states = kerasrnn.BidirectionalRNN(
+        row.layer(4, return_sequences=True, return_state=True), residual=True
+    )(x)
+    x = kerasrnn.BidirectionalRNN(row.layer(4), "mul")(x, initial_state=states)
+    return keras.Model(inputs, x)
+
+
+@rows
+def test_a_saved_model_is_the_same_model(row, tmp_path):
+    model = tagger(row)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    expected = model.predict(TOKENS, verbose=0)
+    np.testing.assert_array_equal(loaded.predict(TOKENS, verbose=0), expected)
+    assert [w.path for w in loaded.weights] == [w.path for w in model.weights]
+    for layer, twin in zip(model.layers[2:], loaded.layers[2:], strict=True):
+        names = [[w.name for w in one.weights] for one in (layer, twin)]
+        assert names[0] == names[1]
+        assert twin.forward_layer.name == layer.forward_layer.name
+        twin.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(loaded.predict(TOKENS, verbose=0), expected)
+
+
+def test_a_loaded_layer_hands_its_weights_to_keras(tmp_path):
+    ours, builtin = twins(ROWS[2], return_sequences=True, dtype="float32")
+    inputs = keras.Input((None, 3))
+    keras.Model(inputs, ours(inputs)).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras").layers[1]
+    x = sequences()
+    expected = np.asarray(builtin(x))
+    np.testing.assert_allclose(loaded(x), expected, atol=1e-5)
+    builtin.set_weights(loaded.get_weights())
+    np.testing.assert_allclose(builtin(x), expected, atol=1e-5)
+
+
+def test_clone_model():
+    model = tagger(ROWS[1])
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    expected = model.predict(TOKENS, verbose=0)
+    np.testing.assert_array_equal(clone.predict(TOKENS, verbose=0), expected)
+    again = keras.models.clone_model(clone)  # of layers that come from a configuration
+    assert again.get_config() == clone.get_config()
+
+
+# Models.
+
+
+@rows
+def test_unknown_batch_and_time(row):
+    """A functional model says the shapes that it computes, and computes what the layer does."""
+    x = sequences()
+    inputs = keras.Input((None, 3))
+    for return_sequences in (True, False):
+        layer = kerasrnn.BidirectionalRNN(
+            row.layer(5, return_sequences=return_sequences, return_state=True)
+        )
+        model = keras.Model(inputs, layer(inputs))
+        whole = (None, None, 10) if return_sequences else (None, 10)
+        n = 2 * len(row.cell.state_names)
+        assert list(model.output_shape) == [whole, *[(None, 5)] * n]
+        for batch, time in ((4, 6), (3, 2)):
+            expected = layer(x[:batch, :time])
+            shapes = layer.compute_output_shape((batch, time, 3))
+            actual = model.predict(x[:batch, :time], verbose=0)
+            for a, b, shape in zip(actual, expected, shapes, strict=True):
+                assert a.shape == tuple(shape)
+                np.testing.assert_allclose(a, np.asarray(b), atol=1e-6)
+
+
+def test_trains_as_keras_does():
+    """The weights after a few steps of descent; ours under XLA, which Keras's layers switch off."""
+    x = sequences(batch=16)
+    targets = np.random.default_rng(2).standard_normal((16, 2)).astype("float32")
+    finals = []
+    for layer, jit_compile in zip(twins(ROWS[2], dtype="float32"), (True, False), strict=True):
+        model = keras.Sequential([layer, keras.layers.Dense(2, kernel_initializer="ones")])
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+        model.fit(x, targets, batch_size=8, epochs=2, verbose=0, shuffle=False)
+        finals.append(model.get_weights())
+    for a, b in zip(*finals, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_an_encoders_states_start_a_decoder():
+    """`return_state` of one is `initial_state` of the next, also between Keras tensors."""
+    x = sequences()
+    source, target = keras.Input((None, 3)), keras.Input((None, 3))
+    encoder = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_state=True))
+    decoder = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_sequences=True))
+    _, *states = encoder(source)
+    model = keras.Model([source, target], decoder(target, initial_state=states))
+    _, *finals = encoder(x)
+    forward = decoder.forward_layer(x[:, :2], initial_state=finals[:2])
+    backward = np.asarray(decoder.backward_layer(x[:, :2], initial_state=finals[2:]))[:, ::-1]
+    np.testing.assert_allclose(
+        model.predict([x, x[:, :2]], verbose=0),
+        np.concatenate([forward, backward], axis=-1),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "tolerance"),
+    [("mixed_bfloat16", 0.05), ("float16", 0.01)],
+)
+def test_half_precision(policy, tolerance):
+    if not FIRST_BACKEND and policy != "mixed_bfloat16":
+        return
+    x = sequences(time=12, features=10)
+    mask = make_mask("right", 4, 12)
+    options = {"return_sequences": True, "return_state": True}
+    exact = kerasrnn.BidirectionalRNN(kerasrnn.GRU(5, **options), residual=True)
+    keras.config.set_dtype_policy(policy)
+    # Keras has no orthogonal initializer in half precision.
+    layer = kerasrnn.BidirectionalRNN(
+        kerasrnn.GRU(5, recurrent_initializer="glorot_uniform", **options), residual=True
+    )
+    for one in (exact, layer):
+        one.build(x.shape)
+    layer.set_weights(exact.get_weights())
+    actual, expected = (measure(one, x, mask=mask) for one in (layer, exact))
+    assert {y.dtype.name for y in actual.outputs} == {layer.compute_dtype}
+    for a, b in zip(actual.arrays(), expected.arrays(), strict=True):
+        scale = np.abs(b).max()
+        np.testing.assert_allclose(np.asarray(a, "float32"), b, atol=tolerance * scale)
+
+
+def test_the_dtype_put_out_is_the_wrappers():
+    """As in Keras; and as a functional model is told."""
+    layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_state=True, dtype="mixed_bfloat16"))
+    symbolic = [y.dtype for y in layer(keras.Input((6, 3)))]
+    actual = [keras.backend.standardize_dtype(y.dtype) for y in layer(sequences())]
+    assert symbolic == actual == ["float32"] * 5
+
+
+# Stateful layers.
+
+
+@rows
+def test_stateful_layers_go_on_where_they_ended(row):
+    """Each direction starts a batch from its own last states, as in Keras."""
+    x = sequences(dtype=PRECISION)
+    ours, builtin = twins(row, return_sequences=True, stateful=True)
+    assert ours.stateful
+    first = np.asarray(ours(x[:, :2]))
+    np.testing.assert_allclose(first, builtin(x[:, :2]), atol=TIGHT)
+    second = np.asarray(ours(x[:, 2:]))
+    np.testing.assert_allclose(second, builtin(x[:, 2:]), atol=TIGHT)
+    whole = np.asarray(ours.forward_layer(x, initial_state=_zeros(row)))
+    np.testing.assert_allclose(second[:, :, :5], whole[:, 2:], atol=TIGHT)
+    ours.reset_state()
+    np.testing.assert_allclose(ours(x[:, :2]), first, atol=TIGHT)
+
+
+def _zeros(row):
+    return [np.zeros((4, 5), PRECISION)] * len(row.cell.state_names)
+
+
+# Masks.
+
+
+def test_the_mask_goes_on_to_the_next_layer():
+    """From Embedding on: a padded sequence gives what the short one gives."""
+    embedding = keras.layers.Embedding(11, 3, mask_zero=True)
+    first = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_sequences=True, return_state=True))
+    second = kerasrnn.BidirectionalRNN(kerasrnn.GRU(4, return_sequences=True))
+    third = kerasrnn.BidirectionalRNN(kerasrnn.GRU(4))
+    padded = third(second(first(embedding(TOKENS[:2]))[0]))
+    short = third(second(first(embedding(TOKENS[1:2, :2]))[0]))
+    np.testing.assert_allclose(padded[1:], short, atol=1e-6)
+
+
+@rows
+def test_the_mask_that_came_with_the_sequences_counts_beside_initial_states(row):
+    """Keras fills in `mask` only where a layer is given one tensor; here it counts always."""
+    n = len(row.cell.state_names)
+    states = random_states(row, dtype="float32")
+    layer = kerasrnn.BidirectionalRNN(row.layer(5, return_sequences=True))
+    embedding = keras.layers.Embedding(11, 3, mask_zero=True)
+    x = keras.ops.convert_to_numpy(embedding(TOKENS))
+    expected = np.asarray(layer(x, initial_state=states, mask=TOKENS != 0))
+    actual = np.asarray(layer(embedding(TOKENS), initial_state=states))
+    np.testing.assert_array_equal(actual, expected)
+    tokens, given = keras.Input((None,), dtype="int32"), [keras.Input((5,)) for _ in range(2 * n)]
+    model = keras.Model([tokens, *given], layer(embedding(tokens), initial_state=given))
+    np.testing.assert_allclose(model.predict([TOKENS, *states], verbose=0), expected, atol=1e-6)
+
+
+def test_compute_mask():
+    mask = np.ones((2, 3), bool)
+    for options, expected in (
+        ({}, None),
+        ({"return_sequences": True}, mask),
+        ({"return_sequences": True, "return_state": True}, [mask, None, None, None, None]),
+    ):
+        layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, **options))
+        actual = layer.compute_mask(None, mask)
+        assert actual is expected or [*actual] == [*expected]
+
+
+def test_masked_steps_do_not_reach_the_result():
+    x, mask = sequences(), make_mask("gapped", 4, 6)
+    layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_sequences=True, return_state=True))
+    expected = to_list(layer(x, mask=mask))
+    x[~mask] = 1e6
+    for a, b in zip(to_list(layer(x, mask=mask)), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+# Errors.
+
+
+def test_layers_that_are_none():
+    for layer in (
+        keras.layers.LSTM(5),
+        kerasrnn.LSTMCell(5),
+        kerasrnn.LSTM,
+        None,
+        kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5)),
+        kerasrnn.LSTM(5, go_backwards=True),
+    ):
+        with pytest.raises(ValueError, match=r"layer=.*: expected a kerasrnn recurrent layer with"):
+            kerasrnn.BidirectionalRNN(layer)
+
+
+@pytest.mark.parametrize("merge_mode", ["add", None, "Concat"])
+def test_unknown_merge_modes(merge_mode):
+    with pytest.raises(
+        ValueError, match=rf"merge_mode={merge_mode!r}: expected one of \['ave', 'concat', 'mul', "
+    ):
+        kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5), merge_mode=merge_mode)
+
+
+def test_residual_that_cannot_be():
+    with pytest.raises(ValueError, match="expected a layer with return_sequences=True"):
+        kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5), residual=True)
+    for return_state in (False, True):
+        rnn = kerasrnn.LSTM(5, return_sequences=True, return_state=return_state)
+        layer = kerasrnn.BidirectionalRNN(rnn, residual=True, name="n")
+        with pytest.raises(
+            ValueError, match="n: residual=True adds 3 features to 10 outputs; expected the same"
+        ):
+            layer(sequences())
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_initial_states_of_the_wrong_length(n):
+    layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5), name="n")
+    with pytest.raises(
+        ValueError, match=rf"n: initial_state has {n} tensors; expected 4: the forward layer's"
+    ):
+        layer(sequences(), initial_state=[np.zeros((4, 5), "float32")] * n)
+
+
+def test_sequences_and_masks_that_do_not_fit():
+    layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5))
+    with pytest.raises(ValueError, match="expected ndim=3"):
+        layer(sequences()[0])
+    with pytest.raises(ValueError, match="mask has the shape"):
+        layer(sequences(), mask=np.ones((4, 5), bool))

@@ -1,0 +1,640 @@
+"""`StackedRNN` against the chain of built-in layers that its docstring's equation says."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kerasrnn
+from tests.catalogue import BY_NAME, ROWS
+from tests.measure import (
+    MASKS,
+    PRECISION,
+    TIGHT,
+    TRAINING,
+    assert_same,
+    make_mask,
+    measure,
+    to_list,
+)
+from tests.oracles import loop as oracle_loop
+
+# A stack in short: (cell, units), or (cell, units, "both") for a bidirectional layer.
+STACKS = {
+    "one": (("LSTM", 5),),
+    "mixed": (("GRU", 5), ("LSTM", 4)),
+    "three": (("SimpleRNN", 6), ("GRU", 6), ("LSTM", 6)),
+    "gnmt": (("LSTM", 3, "both"), ("GRU", 6), ("LSTM", 6)),
+    "both": (("SimpleRNN", 4), ("GRU", 2, "both"), ("LSTM", 2, "both")),
+}
+
+
+def sequences(batch=4, time=6, features=3, dtype="float32"):
+    return np.random.default_rng(0).standard_normal((batch, time, features)).astype(dtype)
+
+
+def new_layers(spec, **options):
+    layers = []
+    for name, units, *both in spec:
+        layer = BY_NAME[name].layer(units, **options)
+        dtype = options.get("dtype")
+        layers.append(kerasrnn.BidirectionalRNN(layer, dtype=dtype) if both else layer)
+    return layers
+
+
+def new_stack(spec, layer_options=None, **options):
+    dtype = options.setdefault("dtype", PRECISION)
+    layers = new_layers(spec, **{"dtype": dtype, **(layer_options or {})})
+    return kerasrnn.StackedRNN(layers, **options)
+
+
+def randomize(layer):
+    random = np.random.default_rng(1)
+    layer.set_weights([0.5 * random.standard_normal(w.shape) for w in layer.get_weights()])
+
+
+def state_sizes(spec):
+    return [
+        units
+        for name, units, *both in spec
+        for _ in range((1 + len(both)) * len(BY_NAME[name].cell.state_names))
+    ]
+
+
+def random_states(spec, batch=4, dtype=PRECISION):
+    random = np.random.default_rng(3)
+    return [random.standard_normal((batch, units)).astype(dtype) for units in state_sizes(spec)]
+
+
+def last_steps(mask, batch, time):
+    """For each sequence the last step that is used; the last of all if none is."""
+    if mask is None:
+        return [time - 1] * batch
+    return [max(np.flatnonzero(used), default=time - 1) for used in mask]
+
+
+class Chain(keras.layers.Layer):
+    """Built-in layers, one after the other; every option set by hand."""
+
+    def __init__(self, spec, residual, return_sequences):
+        super().__init__(dtype=PRECISION)
+        self.residual, self.return_sequences = residual, return_sequences
+        self.chain = []
+        for n, (name, units, *both) in enumerate(spec):
+            options = {
+                "return_sequences": return_sequences or n < len(spec) - 1,
+                "return_state": True,
+                "dtype": PRECISION,
+            }
+            layer = BY_NAME[name].keras_layer(units, **options)
+            self.chain.append(keras.layers.Bidirectional(layer, dtype=PRECISION) if both else layer)
+        self.sizes = [len(state_sizes([layer])) for layer in spec]
+
+    def build(self, shape, initial_state_shape=None):
+        for layer in self.chain:
+            layer.build(shape)
+            shape = (*shape[:2], layer.compute_output_shape(shape)[0][-1])
+        self.built = True
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        x, finals, states = sequences, [], list(initial_state or [])
+        for n, (layer, size) in enumerate(zip(self.chain, self.sizes, strict=True)):
+            of_layer, states = states[:size] or None, states[size:]
+            y, *new = layer(x, initial_state=of_layer, mask=mask)
+            finals += new
+            if self.residual and n > 0:
+                below = x
+                if n == len(self.chain) - 1 and not self.return_sequences:
+                    ends = last_steps(mask, *x.shape[:2])
+                    below = keras.ops.stack([x[row, end] for row, end in enumerate(ends)])
+                y = y + below
+            x = y
+        return x, *finals
+
+
+def twins(spec, residual, return_sequences):
+    chain = Chain(spec, residual, return_sequences)
+    stack = new_stack(spec, residual=residual, return_sequences=return_sequences, return_state=True)
+    for layer in (chain, stack):
+        layer.build((None, None, 3))
+    randomize(chain)
+    stack.set_weights(chain.get_weights())
+    return stack, chain
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("name", "residual", "return_sequences"),
+    [
+        ("one", False, True),
+        ("mixed", False, False),
+        ("three", False, True),
+        ("three", True, False),
+        ("gnmt", True, True),
+        ("gnmt", True, False),
+        ("both", False, False),
+        ("both", True, True),
+    ],
+)
+def test_equals_a_chain_of_kerass_layers(name, residual, return_sequences):
+    """Outputs, states and every gradient; masks of every kind; sequences and the last step."""
+    x = sequences(dtype=PRECISION)
+    stack, chain = twins(STACKS[name], residual, return_sequences)
+    # Layers that return sequences are compared in training, where the loop has its own gradient.
+    training = TRAINING[-1] if return_sequences else False
+    for kind in MASKS:
+        mask = make_mask(kind, 4, 6)
+        actual = measure(stack, x, mask=mask, training=training)
+        assert_same(actual, measure(chain, x, mask=mask), TIGHT)
+
+
+@pytest.mark.parametrize("name", ["mixed", "gnmt"])
+def test_initial_states_equal_a_chains(name):
+    """One list, from the bottom up; a bidirectional layer's forward states first."""
+    x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
+    states = random_states(STACKS[name])
+    stack, chain = twins(STACKS[name], name == "gnmt", True)
+    assert stack.state_size == state_sizes(STACKS[name])
+    actual = measure(stack, x, states, mask, training=TRAINING[-1])
+    assert_same(actual, measure(chain, x, states, mask), TIGHT)
+
+
+@st.composite
+def cases(draw):
+    batch, time, features = (draw(st.integers(1, n)) for n in (4, 6, 3))
+    residual, return_sequences = draw(st.booleans()), draw(st.booleans())
+    depth = draw(st.integers(1, 3))
+    widths = [2 * draw(st.integers(1, 2))] * depth
+    if not residual:
+        widths = [2 * draw(st.integers(1, 2)) for _ in range(depth)]
+    spec = []
+    for n, width in enumerate(widths):
+        cell = draw(st.sampled_from(ROWS)).name
+        both = draw(st.booleans()) and (return_sequences or not residual or n < depth - 1)
+        spec.append((cell, width // 2, "both") if both else (cell, width))
+    mask = draw(st.none() | st.lists(st.booleans(), min_size=batch * time, max_size=batch * time))
+    return {
+        "spec": tuple(spec),
+        "shape": (batch, time, features),
+        "mask": None if mask is None else np.array(mask).reshape(batch, time),
+        "residual": residual,
+        "return_sequences": return_sequences,
+    }
+
+
+def oracle_layer(row, layers, x, mask, return_sequences):
+    """One or two walks of the oracle's loop: `(output, final states)`."""
+    outputs, finals = [], []
+    for go_backwards, layer in enumerate(layers):
+        names = [weight.name for weight in layer.weights]
+        every, last, states = oracle_loop.run(
+            row.oracle.step,
+            x,
+            [np.zeros((len(x), layer.units)) for _ in row.cell.state_names],
+            dict(zip(names, layer.get_weights(), strict=True)),
+            mask=mask,
+            go_backwards=bool(go_backwards),
+            zero_output_for_mask=return_sequences and len(layers) == 2,
+        )
+        if return_sequences:
+            last = every[:, ::-1] if go_backwards else every
+        outputs.append(last)
+        finals += states
+    return np.concatenate(outputs, axis=-1), finals
+
+
+@settings(max_examples=12)
+@given(cases())
+def test_equals_a_chain_of_oracles(case):
+    """Any depth, cells, directions, residual or not, any mask: values and states."""
+    spec, residual, mask = case["spec"], case["residual"], case["mask"]
+    x = np.random.default_rng(5).standard_normal(case["shape"]).astype(PRECISION)
+    stack = new_stack(
+        spec,
+        {"bias_initializer": "random_normal"},
+        residual=residual,
+        return_sequences=case["return_sequences"],
+        return_state=True,
+    )
+    actual = to_list(stack(x, mask=mask))
+    assert [tuple(y.shape) for y in actual] == [
+        tuple(shape) for shape in stack.compute_output_shape(x.shape)
+    ]
+    expected, finals = x, []
+    for n, ((name, *_), layer) in enumerate(zip(spec, stack.layers, strict=True)):
+        directions = [layer]
+        if isinstance(layer, kerasrnn.BidirectionalRNN):
+            directions = [layer.forward_layer, layer.backward_layer]
+        return_sequences = case["return_sequences"] or n < len(spec) - 1
+        below = expected
+        expected, states = oracle_layer(BY_NAME[name], directions, below, mask, return_sequences)
+        finals += states
+        if residual and n > 0:
+            ends = last_steps(mask, *below.shape[:2])
+            expected = expected + (
+                below if return_sequences else below[np.arange(len(below)), ends]
+            )
+    for a, b in zip(actual, [expected, *finals], strict=True):
+        np.testing.assert_allclose(np.asarray(a), b, rtol=0, atol=TIGHT)
+
+
+@pytest.mark.parametrize("name", ["three", "gnmt"])
+def test_padding_changes_nothing(name):
+    """A padded sequence gives what the sequence alone gives, residual connections included."""
+    x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
+    stack = new_stack(STACKS[name], residual=True, return_state=True)
+    padded = [np.asarray(y) for y in stack(x, mask=mask)]
+    for row, length in enumerate(mask.sum(axis=1)):
+        alone = stack(x[row : row + 1, :length])
+        for a, b in zip(padded, alone, strict=True):
+            np.testing.assert_allclose(a[row : row + 1], np.asarray(b), rtol=0, atol=TIGHT)
+
+
+def test_one_object_many_times_is_many_layers():
+    """The stack holds layers of a configuration: each has weights of its own."""
+    stack = kerasrnn.StackedRNN([kerasrnn.GRU(3)] * 3)
+    stack(sequences())
+    kernels = [np.asarray(layer.cell.recurrent_kernel) for layer in stack.layers]
+    assert len(stack.weights) == 9
+    for n in (1, 2):
+        assert np.abs(kernels[n] - kernels[0]).max() > 1e-2
+
+
+# Dropout.
+
+# A layer that puts out its input: what a stack of them puts out is what dropout left.
+MIRROR = {
+    "activation": None,
+    "use_bias": False,
+    "kernel_initializer": "identity",
+    "recurrent_initializer": "zeros",
+}
+
+
+def mirrors(depth, **options):
+    layers = [kerasrnn.SimpleRNN(8, **MIRROR) for _ in range(depth)]
+    return kerasrnn.StackedRNN(layers, dropout=0.5, return_sequences=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("depth", "residual", "factors"),
+    [(1, False, [1]), (2, False, [0, 2]), (3, False, [0, 4]), (2, True, [1, 3])],
+)
+def test_dropout_stands_between_the_layers_alone(depth, residual, factors):
+    """In training, each step's numbers, before every layer but the first; never in inference."""
+    x = sequences(8, 10, 8)
+    stack = mirrors(depth, residual=residual, seed=1)
+    inference = 2 ** (depth - 1) if residual else 1
+    np.testing.assert_allclose(stack(x), inference * x, rtol=1e-5)
+    actual = np.asarray(stack(x, training=True)) / x
+    nearest = np.array(factors)[np.abs(actual[..., None] - factors).argmin(axis=-1)]
+    np.testing.assert_allclose(actual, nearest, atol=1e-4)
+    kept = np.mean(nearest == factors[-1])
+    expected = 0.5 ** (depth - 1)
+    assert abs(kept - expected) < 0.1
+    if depth > 1:  # one mask a step, and not one a sequence
+        assert 0.2 < np.mean(nearest[:, 0] != nearest[:, 1]) < 0.7
+
+
+def test_the_seed_makes_dropout_repeatable():
+    x = sequences(8, 10, 8)
+    one, again, other = (mirrors(2, seed=seed) for seed in (1, 1, 2))
+    first, second = (np.asarray(one(x, training=True)) for _ in range(2))
+    assert np.abs(first - second).max() > 0.1
+    np.testing.assert_array_equal(np.asarray(again(x, training=True)), first)
+    assert np.abs(np.asarray(other(x, training=True)) - first).max() > 0.1
+    copied = kerasrnn.StackedRNN.from_config(one.get_config())
+    np.testing.assert_array_equal(np.asarray(copied(x, training=True)), first)
+
+
+def test_the_layers_own_dropout_is_theirs():
+    """In training, the dropout of a member is that of the same layer outside a stack."""
+    x = sequences(dtype=PRECISION)
+    options = {"dropout": 0.4, "recurrent_dropout": 0.2, "seed": 5, "dtype": PRECISION}
+    alone = kerasrnn.GRU(5, **options)
+    stack = kerasrnn.StackedRNN([kerasrnn.GRU(5, **options)], dtype=PRECISION)
+    for layer in (alone, stack):
+        layer.build(x.shape)
+    stack.set_weights(alone.get_weights())
+    actual, expected = (measure(layer, x, training=True) for layer in (stack, alone))
+    assert_same(actual, expected, TIGHT)
+    assert np.abs(actual.outputs[0] - np.asarray(alone(x))).max() > 1e-2
+
+
+# Configuration, saving.
+
+
+@pytest.mark.parametrize("built", [False, True], ids=["new", "built"])
+def test_configurations_go_round(built):
+    layers = [
+        kerasrnn.LSTM(6, dropout=0.2, seed=4, return_sequences=True),
+        kerasrnn.BidirectionalRNN(kerasrnn.GRU(3, return_sequences=True), residual=True),
+        kerasrnn.RNN(kerasrnn.SimpleRNNCell(6)),
+    ]
+    options = {"residual": True, "dropout": 0.3, "return_state": True, "seed": 2}
+    stack = kerasrnn.StackedRNN(layers, **options, name="a_name")
+    if built:
+        stack(sequences())
+    serialized = keras.saving.serialize_keras_object(stack)
+    assert serialized["registered_name"] == "kerasrnn>StackedRNN"
+    again = keras.saving.deserialize_keras_object(serialized)
+    assert again.get_config() == stack.get_config()
+    assert {name: getattr(again, name) for name in options} == options
+    assert again.return_sequences is False
+    for layer, twin in zip(stack.layers, again.layers, strict=True):
+        assert type(twin) is type(layer)
+        assert twin.return_sequences is layer.return_sequences
+        assert twin.return_state
+        assert twin.name == layer.name
+    assert again.layers[1].residual
+    other = kerasrnn.StackedRNN.from_config({**stack.get_config(), "return_state": False})
+    assert not other.layers[0].return_state
+
+
+def test_a_configuration_costs_no_random_numbers():
+    """Asking for it changes no weight that is drawn later."""
+    stack = kerasrnn.StackedRNN([kerasrnn.LSTM(4), kerasrnn.BidirectionalRNN(kerasrnn.GRU(3))])
+    kernels = []
+    for ask in (lambda: None, stack.get_config):
+        keras.utils.set_random_seed(3)
+        ask()
+        dense = keras.layers.Dense(3)
+        dense.build((None, 3))
+        kernels.append(dense.get_weights()[0])
+    np.testing.assert_array_equal(*kernels)
+
+
+TOKENS = np.array([[1, 2, 3, 4], [5, 6, 0, 0], [0, 0, 7, 8], [0, 0, 0, 0]], "int32")
+
+
+def tagger():
+    inputs = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(11, 3, mask_zero=True)(inputs)
+    x, *states = kerasrnn.StackedRNN(
+        [
+            kerasrnn.BidirectionalRNN(kerasrnn.LSTM(2)),
+            kerasrnn.BidirectionalRNN(kerasrnn.GRU(2, return_sequences=True), residual=True),
+            kerasrnn.GRU(4),
+        ],
+        residual=True,
+        dropout=0.3,
+        return_sequences=True,
+        return_state=True,
+        seed=1,
+    )(x)
+    top = kerasrnn.StackedRNN([kerasrnn.GRU(4), kerasrnn.SimpleRNN(4)], residual=True)
+    return keras.Model(inputs, top(x, initial_state=states[-1:] * 2))
+
+
+def test_a_saved_model_is_the_same_model(tmp_path):
+    model = tagger()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    expected = model.predict(TOKENS, verbose=0)
+    np.testing.assert_array_equal(loaded.predict(TOKENS, verbose=0), expected)
+    assert loaded.get_config() == model.get_config()
+    assert [w.path for w in loaded.weights] == [w.path for w in model.weights]
+    clone = keras.models.clone_model(loaded)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(clone.predict(TOKENS, verbose=0), expected)
+
+
+# Models.
+
+
+@pytest.mark.parametrize("name", ["mixed", "gnmt", "both"])
+def test_unknown_batch_and_time(name):
+    """A functional model says the shapes that it computes, and computes what the stack does."""
+    x = sequences()
+    inputs = keras.Input((None, 3))
+    stack = new_stack(STACKS[name], dtype="float32", return_sequences=True, return_state=True)
+    model = keras.Model(inputs, stack(inputs))
+    states = [(None, units) for units in state_sizes(STACKS[name])]
+    assert list(model.output_shape) == [(None, None, 4 if name != "gnmt" else 6), *states]
+    for batch, time in ((4, 6), (3, 2)):
+        expected = stack(x[:batch, :time])
+        shapes = stack.compute_output_shape((batch, time, 3))
+        actual = model.predict(x[:batch, :time], verbose=0)
+        for a, b, shape in zip(actual, expected, shapes, strict=True):
+            assert a.shape == tuple(shape)
+            np.testing.assert_allclose(a, np.asarray(b), atol=1e-6)
+    plain = new_stack(STACKS[name], dtype="float32")
+    assert plain.compute_output_shape((4, 6, 3)) == tuple(plain(x).shape)
+
+
+def test_an_encoders_states_start_a_decoder():
+    """`return_state` of a stack is `initial_state` of one of the same shape."""
+    x, spec = sequences(dtype="float32"), STACKS["mixed"]
+    source, target = keras.Input((None, 3)), keras.Input((None, 3))
+    encoder = new_stack(spec, dtype="float32", return_state=True)
+    decoder = new_stack(spec, dtype="float32", return_sequences=True)
+    _, *states = encoder(source)
+    model = keras.Model([source, target], decoder(target, initial_state=states))
+    _, h_0, h_1, c_1 = encoder(x)
+    below = decoder.layers[0](x[:, :2], initial_state=h_0)
+    expected = np.asarray(decoder.layers[1](below, initial_state=[h_1, c_1]))
+    np.testing.assert_allclose(model.predict([x, x[:, :2]], verbose=0), expected, atol=1e-6)
+    again = np.asarray(decoder(x[:, :2]))
+    assert np.abs(again - expected).max() > 1e-3
+
+
+def test_states_carry_a_sequence_over_a_cut():
+    x = sequences(dtype=PRECISION)
+    stack = new_stack(STACKS["three"], residual=True, return_sequences=True, return_state=True)
+    whole, *finals = stack(x)
+    first, *states = stack(x[:, :2])
+    second, *ends = stack(x[:, 2:], initial_state=states)
+    joined = np.concatenate([first, second], axis=1)
+    for a, b in zip((joined, *ends), (whole, *finals), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=TIGHT)
+
+
+def test_trains_alike_with_and_without_xla():
+    """Under a mask, with residual connections and one vector out of the last layer."""
+    targets = np.random.default_rng(2).standard_normal((4, 4)).astype("float32")
+    finals = []
+    for jit_compile in (True, False):
+        keras.utils.set_random_seed(5)
+        model = tagger()
+        before = model.get_weights()
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+        model.fit(TOKENS, targets, epochs=2, verbose=0, shuffle=False)
+        finals.append(model.get_weights())
+        assert all(np.any(a != b) for a, b in zip(before[1:], finals[-1][1:], strict=True))
+    for a, b in zip(*finals, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize(("policy", "tolerance"), [("mixed_bfloat16", 0.05), ("float16", 0.01)])
+def test_half_precision(policy, tolerance):
+    x, mask = sequences(time=12), make_mask("right", 4, 12)
+    # Keras has no orthogonal initializer in half precision.
+    exact, half = (
+        new_stack(
+            STACKS["gnmt"],
+            {"recurrent_initializer": "glorot_uniform"},
+            dtype=dtype,
+            residual=True,
+            return_state=True,
+        )
+        for dtype in ("float32", policy)
+    )
+    for layer in (exact, half):
+        layer.build(x.shape)
+    half.set_weights(exact.get_weights())
+    actual, expected = (measure(layer, x, mask=mask) for layer in (half, exact))
+    assert {y.dtype.name for y in actual.outputs} == {half.compute_dtype}
+    for a, b in zip(actual.arrays(), expected.arrays(), strict=True):
+        scale = np.abs(b).max()
+        np.testing.assert_allclose(np.asarray(a, "float32"), b, atol=tolerance * scale)
+
+
+def test_the_dtype_put_out_is_the_stacks():
+    """As a functional model is told, whatever the members' own policy."""
+    layers = [kerasrnn.LSTM(5), kerasrnn.LSTM(5, dtype="mixed_bfloat16")]
+    stack = kerasrnn.StackedRNN(layers, return_state=True)
+    symbolic = [y.dtype for y in stack(keras.Input((6, 3)))]
+    actual = [keras.backend.standardize_dtype(y.dtype) for y in stack(sequences())]
+    assert symbolic == actual == ["float32"] * 5
+
+
+# Stateful layers.
+
+
+def test_stateful_layers_go_on_where_they_ended():
+    x = sequences(dtype=PRECISION)
+    options = {"residual": True, "return_sequences": True}
+    whole = new_stack(STACKS["three"], **options)
+    expected = np.asarray(whole(x))
+    stack = new_stack(STACKS["three"], {"stateful": True}, **options)
+    stack.build((4, None, 3))
+    stack.set_weights(whole.get_weights())
+    first, second = np.asarray(stack(x[:, :2])), np.asarray(stack(x[:, 2:]))
+    np.testing.assert_allclose(np.concatenate([first, second], axis=1), expected, atol=TIGHT)
+    stack.reset_state()
+    np.testing.assert_allclose(stack(x[:, :2]), first, atol=TIGHT)
+
+
+# Masks.
+
+
+def test_the_mask_goes_on_to_the_next_layer():
+    """From Embedding on: a padded sequence gives what the short one gives."""
+    embedding = keras.layers.Embedding(11, 3, mask_zero=True)
+    options = {"return_sequences": True, "return_state": True}
+    first = new_stack(STACKS["mixed"], dtype="float32", dropout=0.1, **options)
+    second = new_stack(STACKS["both"], dtype="float32")
+    padded = second(first(embedding(TOKENS[:2]))[0])
+    short = second(first(embedding(TOKENS[1:2, :2]))[0])
+    np.testing.assert_allclose(padded[1:], short, atol=1e-6)
+
+
+def test_the_mask_that_came_with_the_sequences_counts_beside_initial_states():
+    """Keras fills in `mask` only where a layer is given one tensor; here it counts always."""
+    spec = STACKS["three"]
+    states = random_states(spec, dtype="float32")
+    stack = new_stack(spec, dtype="float32", residual=True)
+    embedding = keras.layers.Embedding(11, 3, mask_zero=True)
+    x = keras.ops.convert_to_numpy(embedding(TOKENS))
+    expected = np.asarray(stack(x, initial_state=states, mask=TOKENS != 0))
+    actual = np.asarray(stack(embedding(TOKENS), initial_state=states))
+    np.testing.assert_array_equal(actual, expected)
+    tokens, given = keras.Input((None,), dtype="int32"), [keras.Input((6,)) for _ in states]
+    model = keras.Model([tokens, *given], stack(embedding(tokens), initial_state=given))
+    np.testing.assert_allclose(model.predict([TOKENS, *states], verbose=0), expected, atol=1e-6)
+
+
+def test_masks_of_every_type_agree():
+    x, mask = sequences(), make_mask("gapped", 4, 6)
+    stack = new_stack(STACKS["gnmt"], dtype="float32", residual=True)
+    expected = np.asarray(stack(x, mask=mask))
+    for other in (mask.astype("int32"), mask.astype("float32"), mask[:, :, None], mask.tolist()):
+        np.testing.assert_array_equal(np.asarray(stack(x, mask=other)), expected)
+    x[~mask] = 1e6
+    np.testing.assert_array_equal(np.asarray(stack(x, mask=mask)), expected)
+
+
+def test_compute_mask():
+    mask = np.ones((2, 3), bool)
+    layers = [kerasrnn.LSTM(5), kerasrnn.GRU(5)]
+    for options, expected in (
+        ({}, None),
+        ({"return_sequences": True}, mask),
+        ({"return_sequences": True, "return_state": True}, [mask, None, None, None]),
+    ):
+        actual = kerasrnn.StackedRNN(layers, **options).compute_mask(None, mask)
+        assert actual is expected or [*actual] == [*expected]
+
+
+# Errors.
+
+
+def built():
+    layer = kerasrnn.LSTM(5)
+    layer.build((None, None, 3))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (list, r"layers=\[\]: expected at least one layer"),
+        (lambda: [keras.layers.LSTM(5)], "expected kerasrnn recurrent layers, received <LSTM"),
+        (lambda: [kerasrnn.LSTM(5), kerasrnn.LSTMCell(5)], "received <LSTMCell"),
+        (lambda: [kerasrnn.StackedRNN([kerasrnn.LSTM(5)])], "received <StackedRNN"),
+        (lambda: [kerasrnn.LSTM(5), built()], "is built; expected new layers"),
+        (lambda: [kerasrnn.LSTM(5, return_state=True)], "says return_state; give it to the stack"),
+        (
+            lambda: [kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_state=True))],
+            "says return_state; give it to the stack",
+        ),
+        (
+            lambda: [kerasrnn.LSTM(5, go_backwards=True)],
+            "reads backwards; expected a BidirectionalRNN",
+        ),
+        (
+            lambda: [kerasrnn.LSTM(5), kerasrnn.LSTM(5, return_sequences=True)],
+            "return_sequences=False: the last layer says True; give it to the stack instead",
+        ),
+    ],
+)
+def test_layers_that_make_no_stack(layers, message):
+    with pytest.raises(ValueError, match=message):
+        kerasrnn.StackedRNN(layers())
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan"), "0.5", None])
+def test_dropout_out_of_its_range(dropout):
+    with pytest.raises(ValueError, match=rf"dropout={dropout!r}: expected a number in \[0, 1\)"):
+        kerasrnn.StackedRNN([kerasrnn.LSTM(5)], dropout=dropout)
+
+
+def test_residual_that_cannot_be():
+    with pytest.raises(ValueError, match="residual=True: the two ends that a bidirectional last"):
+        new_stack(STACKS["both"], residual=True)
+    for return_state in (False, True):
+        stack = new_stack(STACKS["mixed"], residual=True, return_state=return_state, name="n")
+        with pytest.raises(
+            ValueError, match="n: residual=True adds the 5 features below layer 1 to its 4 outputs"
+        ):
+            stack(sequences())
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_initial_states_of_the_wrong_length(n):
+    stack = kerasrnn.StackedRNN([kerasrnn.LSTM(5), kerasrnn.GRU(5)], name="n")
+    with pytest.raises(
+        ValueError, match=rf"n: initial_state has {n} tensors; expected 3: every layer's states"
+    ):
+        stack(sequences(), initial_state=[np.zeros((4, 5), "float32")] * n)
+
+
+def test_sequences_and_masks_that_do_not_fit():
+    stack = kerasrnn.StackedRNN([kerasrnn.LSTM(5), kerasrnn.GRU(5)])
+    with pytest.raises(ValueError, match="expected ndim=3"):
+        stack(sequences()[0])
+    with pytest.raises(ValueError, match="mask has the shape"):
+        stack(sequences(), mask=np.ones((4, 5), bool))
