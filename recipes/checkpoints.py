@@ -2,10 +2,12 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasrnn.recipes.runs import Run, RunError, atomic, load_model, sha256
 
@@ -25,10 +27,18 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder.mkdir(exist_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            return  # nothing to go on from
         path = self.folder / f"epoch-{epoch + 1}.keras"
         with atomic(path) as scratch:
             self.model.save(scratch)
-        index = {"epochs": epoch + 1, "file": path.name, "sha256": sha256(path)}
+        index = {
+            "epochs": epoch + 1,
+            "file": path.name,
+            "sha256": sha256(path),
+            # Keras leaves the states of dropout's random generators out of its files.
+            "random_states": [state.numpy().tolist() for state in _random_states(self.model)],
+        }
         with atomic(self.folder / "index.json") as scratch:
             scratch.write_text(json.dumps(index) + "\n")
         for old in self.folder.glob("*.keras"):
@@ -48,6 +58,7 @@ def restore(run: Run) -> tuple[keras.Model, int] | None:
     index = run.read_json("checkpoint/index.json")
     try:
         path, digest, epochs = folder / index["file"], index["sha256"], int(index["epochs"])
+        kept = [np.array(state, "uint32") for state in index["random_states"]]
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{folder / 'index.json'} is not a checkpoint's index.") from None
     advice = f"delete {folder} to start this run from its beginning"
@@ -57,7 +68,20 @@ def restore(run: Run) -> tuple[keras.Model, int] | None:
         raise RunError(
             f"the checkpoint {path} is damaged (its hash is not the one kept): {advice}."
         )
-    return load_model(path), epochs
+    model = load_model(path)
+    for state, value in zip(_random_states(model), kept, strict=True):
+        state.assign(value)
+    return model, epochs
+
+
+def _random_states(model: keras.Model) -> list[keras.Variable]:
+    """The states of a model's random generators, in an order that its structure decides."""
+    weights = {id(weight) for weight in model.weights}
+    return [
+        variable
+        for variable in model.variables
+        if id(variable) not in weights and variable.path.endswith("seed_generator_state")
+    ]
 
 
 def trim_log(path: Path, epochs: int) -> None:

@@ -128,9 +128,9 @@ def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> int:
 def _predict(recipe: Recipe, arguments: argparse.Namespace) -> int:
     if not arguments.files and arguments.test is None:
         return _fail("nothing to predict: name files, or test examples with --test.")
-    run, _ = _opened(recipe, arguments)
     names = list(arguments.files)
     inputs = [recipe.read(Path(name)) for name in names]
+    run, _ = _opened(recipe, arguments)
     if arguments.test is not None:
         data = recipe.load(arguments.data_dir)
         for index in arguments.test:

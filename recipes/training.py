@@ -58,6 +58,7 @@ def train(
     )
     validation = recipe.batches(data.train.take(held_out), config) if held_out else None
     restored = checkpoints.restore(run)
+    log = keras.callbacks.CSVLogger(run.path("log.csv"), append=True)
     try:
         if restored is None:
             model, first_epoch = recipe.model(config, data), 0
@@ -84,7 +85,7 @@ def train(
             verbose=verbose,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
-                keras.callbacks.CSVLogger(run.path("log.csv"), append=True),
+                log,
                 keras.callbacks.TensorBoard(run.path("tensorboard"), write_graph=False),
                 checkpoints.Checkpoint(run),
             ],
@@ -107,4 +108,6 @@ def train(
         run.write_json("metrics.json", metrics)
     except OSError as error:
         raise RunError(f"{run.folder} cannot be written: {error}.") from error
+    finally:
+        log.on_train_end()  # closes its file, also when training was cut short
     return metrics

@@ -53,7 +53,8 @@ def to_saved_model(
         served = tf.saved_model.load(str(new))
 
         def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-            outputs = served.serve(*(tf.constant(x) for x in inputs))
+            tensors = [tf.constant(x) for x in inputs]
+            outputs = served.serve(tensors if len(tensors) > 1 else tensors[0])
             return [np.asarray(y) for y in tf.nest.flatten(outputs)]
 
         difference = parity.largest_difference(model, run, check)

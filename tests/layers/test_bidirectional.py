@@ -343,20 +343,6 @@ def test_unknown_batch_and_time(row):
                 np.testing.assert_allclose(a, np.asarray(b), atol=1e-6)
 
 
-def test_trains_as_keras_does():
-    """The weights after a few steps of descent; ours under XLA, which Keras's layers switch off."""
-    x = sequences(batch=16)
-    targets = np.random.default_rng(2).standard_normal((16, 2)).astype("float32")
-    finals = []
-    for layer, jit_compile in zip(twins(ROWS[2], dtype="float32"), (True, False), strict=True):
-        model = keras.Sequential([layer, keras.layers.Dense(2, kernel_initializer="ones")])
-        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
-        model.fit(x, targets, batch_size=8, epochs=2, verbose=0, shuffle=False)
-        finals.append(model.get_weights())
-    for a, b in zip(*finals, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
 def test_an_encoders_states_start_a_decoder():
     """`return_state` of one is `initial_state` of the next, also between Keras tensors."""
     x = sequences()

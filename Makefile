@@ -1,0 +1,67 @@
+# Every target sets itself up: a virtual environment in .venv, with the versions of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint constraints.txt --editable
+# Two processes: TensorFlow takes a gigabyte in each.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+.PHONY: help demo test test-jax test-torch lint format bench clean
+
+help:
+	@echo "make demo        train on real speech, judge, export, check the exports"
+	@echo "make test        the tests, on TensorFlow"
+	@echo "make test-jax    the layers' tests, on JAX"
+	@echo "make test-torch  the comparisons with PyTorch (fetches PyTorch)"
+	@echo "make lint        style, and the direction of imports"
+	@echo "make format      put the style right"
+	@echo "make bench       what each recipe reaches, over five seeds, into saved_models/"
+	@echo "make clean       remove what make made, but not runs/"
+
+demo: $(VENV)/installed
+	$(BIN)/kerasrnn train japanese_vowels
+	$(BIN)/kerasrnn export japanese_vowels
+	$(BIN)/kerasrnn predict japanese_vowels --test 0 1 2
+
+test: $(VENV)/installed
+	$(PYTEST) -m "not torch"
+
+test-jax: $(VENV)/installed-jax
+	KERAS_BACKEND=jax $(PYTEST) -m "not tensorflow and not torch" tests/cells tests/layers
+
+test-torch: $(VENV)/installed-torch
+	$(BIN)/python -m pytest -m torch tests/test_torch.py
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@# The checkout's folders, laid out as they are installed.
+	rm -rf build/house
+	mkdir -p build/house
+	cp -r kerasrnn build/house/
+	cp -r zoo recipes build/house/kerasrnn/
+	PYTHONPATH=build/house $(BIN)/lint-imports --config .importlinter --no-cache
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks.quality japanese_vowels --seeds 5
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"kerasrnn needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) '.[cpu,recipes,onnx,test,lint]'
+	touch $@
+
+$(VENV)/installed-%: $(VENV)/installed
+	$(INSTALL) '.[$*]'
+	touch $@

@@ -1,0 +1,47 @@
+"""Cards say what the runs' files say."""
+
+import json
+
+import pytest
+
+from kerasrnn import recipes
+from kerasrnn.recipes import cards
+from kerasrnn.recipes.runs import RunError
+
+
+def write_run(folder, seed, accuracy, **options):
+    folder.mkdir()
+    config = {"units": 8, "seed": seed, **options}
+    (folder / "config.json").write_text(json.dumps({"recipe": "japanese_vowels", "config": config}))
+    metrics = {"test_accuracy": accuracy, "seconds": 10 + seed, "parameters": 1234}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    environment = {
+        "processors": 2,
+        "devices": ["CPU"],
+        "python": "3.11",
+        "versions": {"keras": "3"},
+    }
+    (folder / "environment.json").write_text(json.dumps(environment))
+    return folder
+
+
+def test_a_card_holds_median_and_spread(tmp_path):
+    recipe = recipes.load("japanese_vowels")
+    folders = {
+        "LSTM": [write_run(tmp_path / f"l{n}", n, a) for n, a in enumerate((0.9, 0.95, 0.97))],
+        "GRU": [write_run(tmp_path / f"g{n}", n, 0.5, cell="gru") for n in range(3)],
+    }
+    results = cards.collect(recipe, folders)
+    text = cards.card(recipe, results, "the command")
+    assert "| LSTM | 0.9500 | 0.9000 | 0.9700 | 1,234 | 11 |" in text
+    assert "| GRU | 0.5000 | 0.5000 | 0.5000 | 1,234 | 11 |" in text
+    assert "Over the seeds 0, 1, 2. Common to all: units 8." in text
+    assert "`the command`" in text
+
+
+def test_runs_that_differ_are_not_one_variant(tmp_path):
+    folders = {
+        "LSTM": [write_run(tmp_path / "a", 0, 0.9), write_run(tmp_path / "b", 1, 0.9, epochs=3)]
+    }
+    with pytest.raises(RunError, match="differ in more than their seeds"):
+        cards.collect(recipes.load("japanese_vowels"), folders)

@@ -1,0 +1,127 @@
+"""The command line, as a user types it."""
+
+import re
+
+import numpy as np
+import pytest
+
+from kerasrnn.__main__ import main
+
+pytestmark = pytest.mark.tensorflow
+TRAIN = ["train", "japanese_vowels", "--units", "8", "--epochs", "2", "--batch-size", "15"]
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_main_job(recipe, there, capsys):
+    """Train, evaluate, predict, export; each finds the run of the one before."""
+    assert main([*TRAIN, "--learning-rate", "0.03"]) == 0
+    printed = capsys.readouterr().out
+    accuracy = re.search(r"test accuracy: (0\.\d+|1\.0+)", printed).group(1)
+    (folder,) = (there / "runs" / "japanese_vowels").iterdir()
+    assert f"run folder: runs/japanese_vowels/{folder.name}" in printed
+    assert "picture: " in printed
+
+    assert main(["evaluate", "japanese_vowels"]) == 0
+    assert f"test accuracy: {accuracy}" in capsys.readouterr().out
+
+    np.savetxt(there / "one.csv", np.ones((9, 12)), delimiter=",")
+    np.savetxt(there / "two.txt", np.ones((7, 12)))
+    assert main(["predict", "japanese_vowels", "one.csv", "two.txt", "--test", "0", "30"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "one.csv",
+        "two.txt",
+        "test example 0",
+        "test example 30",
+    ]
+    assert re.fullmatch(r"one.csv: speaker \d: [\d.]+%, speaker \d: [\d.]+%, .*", lines[0])
+
+    assert main(["predict", "japanese_vowels", "--test", "31"]) == 1
+    assert "--test 31: expected 0 to 30" in capsys.readouterr().err
+
+    assert main(["export", "japanese_vowels", "--run", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("largest difference from the Keras model over 4 test batches") == 2
+    assert (folder / "export" / "model.onnx").is_file()
+    assert (folder / "export" / "saved_model" / "saved_model.pb").is_file()
+    assert main(["export", "japanese_vowels", "--tolerance", "-1"]) == 1
+    assert "differs from the Keras model by up to" in capsys.readouterr().err
+
+
+def test_resuming(recipe, there, capsys):
+    assert main([*TRAIN, "--output", "here"]) == 0
+    assert main([*TRAIN, "--output", "here"]) == 1
+    assert "here is not empty: choose another --output" in capsys.readouterr().err
+    assert main(["train", "japanese_vowels", "--output", "here", "--resume"]) == 1
+    assert "here is finished" in capsys.readouterr().err
+    (there / "here" / "metrics.json").unlink()
+    assert main([*TRAIN, "--output", "here", "--resume", "--units", "9"]) == 1
+    assert "--units 9: the run in here has 8" in capsys.readouterr().err
+    assert main(["train", "japanese_vowels", "--output", "here", "--resume"]) == 0
+    assert "resumed at epoch: 2" in capsys.readouterr().out
+    assert main([*TRAIN, "--resume"]) == 1
+    assert "name the run's folder with --output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["traim"], "invalid choice: 'traim' (choose from"),
+        (["train", "vowels"], "invalid choice: 'vowels' (choose from"),
+        ([*TRAIN, "--cell", "lstmm"], "'lstmm': expected one of simple_rnn, lstm, gru"),
+        ([*TRAIN, "--epochs", "0"], "'0': expected an integer, at least 1"),
+        ([*TRAIN, "--epochs", "many"], "'many': expected an integer, at least 1"),
+        ([*TRAIN, "--dropout", "1"], "'1': expected a number, at least 0.0 and below 1.0"),
+        ([*TRAIN, "--epoch", "3"], "unrecognized arguments: --epoch"),
+    ],
+)
+def test_what_is_not_understood(arguments, message, there, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(there.iterdir())
+
+
+def test_help_says_every_option(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["train", "japanese_vowels", "--help"])
+    assert exit.value.code == 0
+    printed = capsys.readouterr().out
+    for word in ("--cell", "--bidirectional", "--mirror", "Kudo", "default: 80"):
+        assert word in printed
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    assert "japanese_vowels" in capsys.readouterr().out
+
+
+def test_nothing_trained_yet(recipe, there, capsys):
+    assert main(["evaluate", "japanese_vowels"]) == 1
+    assert "train one with `kerasrnn train japanese_vowels`" in capsys.readouterr().err
+    assert main(["predict", "japanese_vowels"]) == 1
+    assert "nothing to predict" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected at least one frame; found none"),
+        ("1 2 3\n", "line 1: expected 12 coefficients; found 3"),
+        ("1 " * 12 + "\n\n" + "nan " * 12, "line 3: expected finite numbers"),
+        ("1 " * 11 + "x", "line 1: could not convert string to float: 'x'"),
+        (None, "cannot be read"),
+    ],
+)
+def test_files_that_are_no_utterance(text, message, recipe, there, capsys):
+    if text is not None:
+        (there / "u.txt").write_text(text)
+    assert main(["predict", "japanese_vowels", "u.txt"]) == 1
+    assert message in capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""Options: what they may be, and what is said when they are not."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerasrnn import recipes, zoo
+from kerasrnn.recipes.config import ConfigError, from_dict
+
+EVERY = [recipes.load(name) for name in recipes.NAMES]
+every = pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)
+
+
+@every
+def test_configurations_go_round(recipe):
+    config = recipe.Config()
+    assert from_dict(recipe.Config, dataclasses.asdict(config)) == config
+    assert recipe.tiny().epochs <= 2
+    for overrides in recipe.variants.values():
+        dataclasses.replace(config, **overrides)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.epochs = 3
+
+
+@every
+def test_unknown_options_are_refused_with_those_there_are(recipe):
+    with pytest.raises(ConfigError, match=r"option 'epoch' does not exist; there are: epochs, "):
+        from_dict(recipe.Config, {"epoch": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", 0, "an integer, at least 1"),
+        ("epochs", 2.5, "an integer, at least 1"),
+        ("epochs", "3", "an integer, at least 1"),
+        ("epochs", True, "an integer, at least 1"),
+        ("learning_rate", float("nan"), "a number, at least 1e-06"),
+        ("learning_rate", -1.0, "a number, at least 1e-06"),
+        ("dropout", 1.0, "a number, at least 0.0 and below 1.0"),
+        ("cell", "lstmm", "one of simple_rnn, lstm, gru"),
+        ("bidirectional", 1, "true or false"),
+    ],
+)
+def test_impossible_values_are_refused_with_what_is_possible(name, value, expected):
+    config_class = recipes.load("japanese_vowels").Config
+    with pytest.raises(ConfigError, match=f"{name}={value!r}: expected {expected}"):
+        config_class(**{name: value})
+
+
+@given(st.integers(1, 10**6), st.floats(0, 0.999), st.integers(0, 2**31))
+def test_possible_values_are_taken(epochs, dropout, seed):
+    config_class = recipes.load("japanese_vowels").Config
+    config = config_class(epochs=epochs, dropout=dropout, seed=seed)
+    assert from_dict(config_class, dataclasses.asdict(config)) == config
+
+
+def test_the_names_of_cells_are_the_zoos():
+    (field,) = (
+        field
+        for field in dataclasses.fields(recipes.load("japanese_vowels").Config)
+        if field.name == "cell"
+    )
+    for name in field.metadata["choices"]:
+        assert zoo.layer_class(name)
+
+
+def test_unknown_recipes_are_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"recipe 'vowels' does not exist; .*japanese_vowels"):
+        recipes.load("vowels")
