@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.cells.layer import RNN
 from kerasrnn.layers.bidirectional import BidirectionalRNN
@@ -138,7 +139,7 @@ class StackedRNN(keras.layers.Layer):
             )
         if mask is None:
             # Keras looks for it only where the sequences are the one tensor argument.
-            mask = getattr(sequences, "_keras_mask", None)
+            mask = get_keras_mask(sequences)
         x, finals, start = sequences, [], 0
         for n, layer in enumerate(self.layers):
             states = None
