@@ -19,18 +19,17 @@ class GRUCell(Cell):
     Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical
     machine translation".
 
-        (a_z, a_rho, a_h) = x_t W + b,   (r_z, r_rho, r_h) = h_{t-1} U + b'
+        (a_z, a_rho, a_h) = x_t W + b,   (r_z, r_rho, r_h) = h_{t-1} U + beta
         z_t = sigmoid(a_z + r_z),   rho_t = sigmoid(a_rho + r_rho)
-        g_t = tanh(a_h + rho_t * r_h)                  with reset_after=True
-        g_t = tanh(a_h + (rho_t * h_{t-1}) U_h)        with reset_after=False, and b' = 0
-        h_t = z_t * h_{t-1} + (1 - z_t) * g_t
+        candidate_t = tanh(a_h + rho_t * r_h)                  with reset_after=True
+        candidate_t = tanh(a_h + (rho_t * h_{t-1}) U_h)        with reset_after=False, and beta = 0
+        h_t = z_t * h_{t-1} + (1 - z_t) * candidate_t
 
     The reset gate, r elsewhere, is called rho, as r is the recurrent part. `sigmoid` is
     `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 3 * units)`,
-    `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and b' as `(2, 3 * units)` with
+    `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and beta as `(2, 3 * units)` with
     `reset_after`, else b alone, `(3 * units,)`; the gates' columns in the order z, rho, h.
-    State: h. Drop-in for
-    `keras.layers.GRUCell`.
+    State: h. Drop-in for `keras.layers.GRUCell`.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -111,8 +110,8 @@ class GRUCell(Cell):
         r_z, r_rho, r_h = ops.split(r, 3, axis=-1)
         z = self.recurrent_activation(a_z + r_z)
         rho = self.recurrent_activation(a_rho + r_rho)
-        g = self.activation(a_h + rho * r_h)
-        h = z * h + (1 - z) * g
+        candidate = self.activation(a_h + rho * r_h)
+        h = z * h + (1 - z) * candidate
         return h, [h]
 
     def step(
@@ -130,8 +129,8 @@ class GRUCell(Cell):
         r_z, r_rho = ops.split(gates_product(h), 2, axis=-1)
         z = self.recurrent_activation(a_z + r_z)
         rho = self.recurrent_activation(a_rho + r_rho)
-        g = self.activation(a_h + candidate_product(rho * h))
-        h = z * h + (1 - z) * g
+        candidate = self.activation(a_h + candidate_product(rho * h))
+        h = z * h + (1 - z) * candidate
         return h, [h]
 
 
@@ -142,15 +141,15 @@ class GRU(Recurrent, cell_class=GRUCell, after_loop=("reset_after", "use_cudnn")
     Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical
     machine translation".
 
-        (a_z, a_rho, a_h) = x_t W + b,   (r_z, r_rho, r_h) = h_{t-1} U + b'
+        (a_z, a_rho, a_h) = x_t W + b,   (r_z, r_rho, r_h) = h_{t-1} U + beta
         z_t = sigmoid(a_z + r_z),   rho_t = sigmoid(a_rho + r_rho)
-        g_t = tanh(a_h + rho_t * r_h)                  with reset_after=True
-        g_t = tanh(a_h + (rho_t * h_{t-1}) U_h)        with reset_after=False, and b' = 0
-        h_t = z_t * h_{t-1} + (1 - z_t) * g_t
+        candidate_t = tanh(a_h + rho_t * r_h)                  with reset_after=True
+        candidate_t = tanh(a_h + (rho_t * h_{t-1}) U_h)        with reset_after=False, and beta = 0
+        h_t = z_t * h_{t-1} + (1 - z_t) * candidate_t
 
     The reset gate, r elsewhere, is called rho, as r is the recurrent part. `sigmoid` is
     `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 3 * units)`,
-    `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and b' as `(2, 3 * units)` with
+    `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and beta as `(2, 3 * units)` with
     `reset_after`, else b alone, `(3 * units,)`; the gates' columns in the order z, rho, h.
     State: h.
 

@@ -19,9 +19,9 @@ class LSTMCell(Cell):
     Hochreiter & Schmidhuber (1997), "Long short-term memory"; the forget gate is Gers,
     Schmidhuber & Cummins's (2000), "Learning to forget: continual prediction with LSTM".
 
-        a_t = x_t W + b,   r_t = h_{t-1} U,   (z_i, z_f, z_c, z_o) = a_t + r_t
-        i_t = sigmoid(z_i),   f_t = sigmoid(z_f),   o_t = sigmoid(z_o)
-        c_t = f_t * c_{t-1} + i_t * tanh(z_c)
+        a_t = x_t W + b,   r_t = h_{t-1} U,   (p_i, p_f, p_c, p_o) = a_t + r_t
+        i_t = sigmoid(p_i),   f_t = sigmoid(p_f),   o_t = sigmoid(p_o)
+        c_t = f_t * c_{t-1} + i_t * tanh(p_c)
         h_t = o_t * tanh(c_t)
 
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W
@@ -112,11 +112,11 @@ class LSTMCell(Cell):
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         _, c = states
-        z_i, z_f, z_c, z_o = ops.split(a + r, 4, axis=-1)
-        i = self.recurrent_activation(z_i)
-        f = self.recurrent_activation(z_f)
-        o = self.recurrent_activation(z_o)
-        c = f * c + i * self.activation(z_c)
+        p_i, p_f, p_c, p_o = ops.split(a + r, 4, axis=-1)
+        i = self.recurrent_activation(p_i)
+        f = self.recurrent_activation(p_f)
+        o = self.recurrent_activation(p_o)
+        c = f * c + i * self.activation(p_c)
         h = o * self.activation(c)
         return h, [h, c]
 
@@ -128,9 +128,9 @@ class LSTM(Recurrent, cell_class=LSTMCell, after_loop=("use_cudnn",)):
     Hochreiter & Schmidhuber (1997), "Long short-term memory"; the forget gate is Gers,
     Schmidhuber & Cummins's (2000), "Learning to forget: continual prediction with LSTM".
 
-        a_t = x_t W + b,   r_t = h_{t-1} U,   (z_i, z_f, z_c, z_o) = a_t + r_t
-        i_t = sigmoid(z_i),   f_t = sigmoid(z_f),   o_t = sigmoid(z_o)
-        c_t = f_t * c_{t-1} + i_t * tanh(z_c)
+        a_t = x_t W + b,   r_t = h_{t-1} U,   (p_i, p_f, p_c, p_o) = a_t + r_t
+        i_t = sigmoid(p_i),   f_t = sigmoid(p_f),   o_t = sigmoid(p_o)
+        c_t = f_t * c_{t-1} + i_t * tanh(p_c)
         h_t = o_t * tanh(c_t)
 
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W

@@ -100,7 +100,7 @@ def test_equals_keras(row, return_sequences, training):
 def test_merge_modes_equal_kerass(row):
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     ours, builtin = twins(row, return_sequences=True)
-    for merge_mode in MERGES:
+    for merge_mode in MERGES if FIRST_BACKEND else MERGES[:2]:
         ours.merge_mode = builtin.merge_mode = merge_mode
         assert_same(measure(ours, x, mask=mask), measure(builtin, x, mask=mask), TIGHT)
 
@@ -163,7 +163,7 @@ NUMPY_MERGES = {
 }
 
 
-@settings(max_examples=12)
+@settings(max_examples=12 if FIRST_BACKEND else 4)
 @given(cases())
 def test_equals_two_walks_of_the_oracle(case):
     """Any shape, any mask, every merge, with the input added or not: the docstring's equation."""

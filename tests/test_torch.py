@@ -1,0 +1,181 @@
+"""The layers against `torch.nn`: another library's forward pass, and its automatic differentiation.
+
+Where torch differs: the kernels are transposed; the GRU's gates stand in the order r, z, n; every
+module has two biases, of the input and of the recurrent part.
+"""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from tests.measure import PRECISION, TRAINING, Measured, assert_same, make_mask, measure
+
+pytestmark = pytest.mark.torch
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+
+
+@dataclass(frozen=True)
+class Peer:
+    layer: type[kerasrnn.RNN]
+    module: str
+    states: int
+    gates: tuple[int, ...]
+    """Where each of our gates stands among torch's."""
+
+
+PEERS = [
+    pytest.param(Peer(kerasrnn.SimpleRNN, "RNN", 1, (0,)), id="SimpleRNN"),
+    pytest.param(Peer(kerasrnn.LSTM, "LSTM", 2, (0, 1, 2, 3)), id="LSTM"),
+    pytest.param(Peer(kerasrnn.GRU, "GRU", 1, (1, 0, 2)), id="GRU"),
+]
+peers = pytest.mark.parametrize("peer", PEERS)
+directions = pytest.mark.parametrize("both", [False, True], ids=["forwards", "both"])
+dtypes = pytest.mark.parametrize("dtype", sorted({"float32", PRECISION}))
+
+
+@pytest.fixture(scope="module")
+def torch():
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its threads and TensorFlow's stand in each other's way
+    yield torch
+    torch.set_num_threads(threads)
+
+
+def make(peer, both, shape, dtype, **options):
+    """Our layer with random weights, inputs, and the states to start from."""
+    batch, time, features, units = shape
+    layer = peer.layer(units, return_sequences=True, return_state=True, dtype=dtype, **options)
+    if both:
+        layer = kerasrnn.BidirectionalRNN(layer, dtype=dtype)
+    layer.build((None, None, features))
+    random = np.random.default_rng(1)
+    layer.set_weights([0.5 * random.standard_normal(w.shape) for w in layer.get_weights()])
+    x = random.standard_normal((batch, time, features)).astype(dtype)
+    states = random.standard_normal((peer.states * (1 + both), batch, units)).astype(dtype)
+    return layer, x, list(states)
+
+
+def to_torch(torch, peer, layer, features):
+    """Torch's module with our layer's weights."""
+    both = isinstance(layer, kerasrnn.BidirectionalRNN)
+    halves = [layer.forward_layer, layer.backward_layer] if both else [layer]
+    dtype = getattr(torch, layer.dtype_policy.name)
+    module = getattr(torch.nn, peer.module)(
+        features, halves[0].units, batch_first=True, bidirectional=both, dtype=dtype
+    )
+    with torch.no_grad():
+        for half, suffix in zip(halves, ("", "_reverse"), strict=False):
+            kernel, recurrent_kernel, bias = half.get_weights()
+            biases = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
+            values = (kernel.T, recurrent_kernel.T, *biases)
+            for name, value in zip(NAMES, values, strict=True):
+                value = torch.from_numpy(_in_torchs_order(peer, value))
+                getattr(module, f"{name}_l0{suffix}").copy_(value)
+    return module
+
+
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def _in_torchs_order(peer, value):
+    blocks = np.split(value, len(peer.gates))
+    return np.concatenate([blocks[peer.gates.index(n)] for n in range(len(blocks))])
+
+
+def _in_our_order(peer, value):
+    blocks = np.split(value, len(peer.gates))
+    return np.concatenate([blocks[n] for n in peer.gates])
+
+
+def measure_torch(torch, peer, layer, x, states=None, mask=None):
+    """What `measure` says, of torch's module, in our layout."""
+    both = isinstance(layer, kerasrnn.BidirectionalRNN)
+    module = to_torch(torch, peer, layer, x.shape[-1])
+    x_tensor = torch.from_numpy(x).requires_grad_()
+    start, state_tensors = None, []
+    if states is not None:
+        state_tensors = [torch.from_numpy(s).requires_grad_() for s in states]
+        # Ours: h and c of one direction, then of the other. Torch's: h of both, then c of both.
+        kinds = [torch.stack(state_tensors[k :: peer.states]) for k in range(peer.states)]
+        start = tuple(kinds) if peer.states == 2 else kinds[0]
+    inputs = x_tensor
+    if mask is not None:
+        inputs = torch.nn.utils.rnn.pack_padded_sequence(
+            x_tensor, torch.from_numpy(mask.sum(axis=1)), batch_first=True, enforce_sorted=False
+        )
+    output, finals = module(inputs, start)
+    if mask is not None:
+        output, _ = torch.nn.utils.rnn.pad_packed_sequence(
+            output, batch_first=True, total_length=x.shape[1]
+        )
+    finals = finals if peer.states == 2 else (finals,)
+    outputs = [output, *(kind[n] for n in range(1 + both) for kind in finals)]
+    random = np.random.default_rng(7)  # the factors of `measure`
+    factors = [torch.from_numpy(random.standard_normal(tuple(y.shape))) for y in outputs]
+    loss = sum(torch.sum(y.double() * factor) for y, factor in zip(outputs, factors, strict=True))
+    loss.backward()
+    d_weights = []
+    for suffix in ("", "_reverse")[: 1 + both]:
+        kernel, recurrent_kernel, *biases = (
+            _in_our_order(peer, getattr(module, f"{name}_l0{suffix}").grad.numpy())
+            for name in NAMES
+        )
+        bias = np.stack(biases) if peer.layer is kerasrnn.GRU else biases[0]
+        d_weights += [kernel.T, recurrent_kernel.T, bias]
+    return Measured(
+        [y.detach().numpy() for y in outputs],
+        x_tensor.grad.numpy(),
+        [state.grad.numpy() for state in state_tensors],
+        d_weights,
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 9, 4, 5)], ids=str)
+@dtypes
+@directions
+@peers
+def test_equals_torch(torch, peer, both, dtype, shape):
+    """Outputs, final states and every gradient, from zeros and from states that are given."""
+    layer, x, states = make(peer, both, shape, dtype)
+    for start in (None, states):
+        expected = measure_torch(torch, peer, layer, x, start)
+        assert_same(measure(layer, x, start), expected, TOLERANCE[dtype])
+
+
+@directions
+@peers
+def test_right_padding_equals_packed_sequences(torch, peer, both):
+    """Torch reads `length` steps and puts out zeros after them."""
+    layer, x, states = make(peer, both, (5, 8, 3, 4), PRECISION, zero_output_for_mask=True)
+    mask = make_mask("right", 5, 8)
+    assert len(set(mask.sum(axis=1))) > 2
+    expected = measure_torch(torch, peer, layer, x, states, mask)
+    for training in TRAINING:
+        actual = measure(layer, x, states, mask, training)
+        assert_same(actual, expected, TOLERANCE[PRECISION])
+
+
+@pytest.mark.tensorflow
+def test_learns_as_torch_does(torch):
+    """The weights after ten steps of descent on the same batch."""
+    layer, x, _ = make(PEERS[2].values[0], False, (3, 9, 4, 5), "float64")
+    module = to_torch(torch, PEERS[2].values[0], layer, 4)
+    target = np.random.default_rng(2).standard_normal((3, 9, 5))
+    inputs = keras.Input((None, 4), dtype="float64")
+    model = keras.Model(inputs, layer(inputs)[0])
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    model.fit(x, target, epochs=10, batch_size=3, verbose=0)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    for _ in range(10):
+        optimizer.zero_grad()
+        output, _ = module(torch.from_numpy(x))
+        torch.mean((output - torch.from_numpy(target)) ** 2).backward()
+        optimizer.step()
+    output = module(torch.from_numpy(x))[0].detach().numpy()
+    # Keras's loss and learning rate are in float32.
+    np.testing.assert_allclose(model.predict(x, verbose=0), output, atol=1e-6)
