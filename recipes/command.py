@@ -5,6 +5,7 @@ Help and refusals come before TensorFlow is loaded.
 
 import argparse
 import dataclasses
+import logging
 import os
 import sys
 import tempfile
@@ -36,6 +37,8 @@ def run(arguments: Sequence[str]) -> int:
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return _fail("recipes run on TensorFlow: unset KERAS_BACKEND, or set it to tensorflow.")
     if arguments.mirror is not None:
+        if not Path(arguments.mirror).is_dir():
+            return _fail(f"--mirror {arguments.mirror}: expected a folder.")
         os.environ["KERASRNN_MIRROR"] = arguments.mirror
     try:
         quietly_import_tensorflow()
@@ -50,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
             return _fail(
                 f"{error}; install the recipes with `pip install kerasrnn[cpu,recipes,onnx]`."
             )
+        if isinstance(error, OSError) and error.filename is not None:
+            return _fail(f"{error.strerror}: {error.filename}.")
         raise
 
 
@@ -60,6 +65,7 @@ def quietly_import_tensorflow() -> None:
     be held back at the file descriptor. They are shown if the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS, of datasets not yet prepared
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as remarks:
@@ -85,7 +91,10 @@ def _list(arguments: argparse.Namespace) -> int:
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
     from kerasrnn.recipes.runs import Run
 
+    from kerasrnn.recipes.training import steps_per_epoch, train
+
     given = _given(recipe, arguments)
+    run: Run | None = None
     if arguments.resume:
         if arguments.output is None:
             return _fail("--resume: name the run's folder with --output.")
@@ -98,12 +107,13 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
                 )
     else:
         config = from_dict(recipe.Config, given)
-        run = Run.create(recipe, config, arguments.output)
-    print(f"{recipe.title}\n{_described(config)}\nrun folder: {run.folder}", flush=True)
+    print(f"{recipe.title}\n{_described(config)}", flush=True)
     data = recipe.load(arguments.data_dir)
+    steps_per_epoch(config, data)
     print(f"{data.train_size} examples to train on, {data.test_size} to be judged on", flush=True)
-    from kerasrnn.recipes.training import train
-
+    # Made last, so that nothing is left behind by what was refused above.
+    run = run or Run.create(recipe, config, arguments.output)
+    print(f"run folder: {run.folder}", flush=True)
     verbose: Any = arguments.verbose
     if verbose is None:
         verbose = 1 if sys.stdout.isatty() else 2
@@ -306,6 +316,8 @@ def _described(config: Config) -> str:
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
     for name, value in metrics.items():
+        if name == "resumed_at_epoch" and value == 0:
+            continue
         print(
             f"{name.replace('_', ' ')}: {value:.4f}"
             if isinstance(value, float)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrnn.recipes import checkpoints, pictures
-from kerasrnn.recipes.config import Config
+from kerasrnn.recipes.config import Config, ConfigError
 from kerasrnn.recipes.recipe import Data, Recipe
 from kerasrnn.recipes.runs import Run, RunError, environment
 
@@ -38,17 +38,14 @@ def train(
 
     Raises:
         RunError: the run is finished, its checkpoint is damaged, or it cannot be written.
+        ConfigError: a batch is larger than the training data.
     """
     if run.finished:
         raise RunError(f"{run.folder} is finished: train into another --output.")
     keras.utils.set_random_seed(config.seed)
-    held_out = round(config.validation * data.train_size)
+    steps = steps_per_epoch(config, data)
+    held_out = _held_out(config, data)
     size = data.train_size - held_out
-    steps = size // config.batch_size
-    if steps == 0:
-        raise RunError(
-            f"batch_size={config.batch_size}: expected at most the {size} training examples."
-        )
     batches = recipe.batches(
         data.train.skip(held_out)
         .cache()
@@ -111,3 +108,21 @@ def train(
     finally:
         log.on_train_end()  # closes its file, also when training was cut short
     return metrics
+
+
+def steps_per_epoch(config: Config, data: Data) -> int:
+    """How many whole batches the training data has.
+
+    Raises:
+        ConfigError: none.
+    """
+    size = data.train_size - _held_out(config, data)
+    if config.batch_size > size:
+        raise ConfigError(
+            f"batch_size={config.batch_size}: expected at most the {size} training examples."
+        )
+    return size // config.batch_size
+
+
+def _held_out(config: Config, data: Data) -> int:
+    return round(config.validation * data.train_size)

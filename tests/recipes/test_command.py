@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kerasrnn.__main__ import main
+from kerasrnn.recipes.datasets.sources import SourceError
 
 pytestmark = pytest.mark.tensorflow
 TRAIN = ["train", "japanese_vowels", "--units", "8", "--epochs", "2", "--batch-size", "15"]
@@ -101,6 +102,21 @@ def test_help_says_every_option(capsys):
 def test_list(capsys):
     assert main(["list"]) == 0
     assert "japanese_vowels" in capsys.readouterr().out
+
+
+def test_what_is_refused_leaves_nothing(recipe, there, capsys, monkeypatch):
+    assert main([*TRAIN, "--batch-size", "61"]) == 1
+    assert "batch_size=61: expected at most the 60" in capsys.readouterr().err
+    assert main([*TRAIN, "--mirror", "nowhere"]) == 1
+    assert "--mirror nowhere: expected a folder" in capsys.readouterr().err
+
+    def broken(self, data_dir=None):
+        raise SourceError("the archive is not the pinned one")
+
+    monkeypatch.setattr(type(recipe), "load", broken)
+    assert main([*TRAIN, "--output", "here"]) == 1
+    assert "kerasrnn: the archive is not the pinned one" in capsys.readouterr().err
+    assert not list(there.iterdir())
 
 
 def test_nothing_trained_yet(recipe, there, capsys):

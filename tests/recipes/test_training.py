@@ -3,13 +3,13 @@
 import csv
 import dataclasses
 import json
-import shutil
 
 import keras
 import numpy as np
 import pytest
 
 from kerasrnn.recipes import checkpoints
+from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.runs import Run, RunError
 from kerasrnn.recipes.training import train
 
@@ -194,6 +194,5 @@ def test_numbers_that_are_not_finite_are_an_error(recipe, tmp_path):
 def test_a_batch_larger_than_the_data(recipe, tmp_path):
     config, run = start(recipe, tmp_path / "run")
     config = dataclasses.replace(config, batch_size=61)
-    with pytest.raises(RunError, match="batch_size=61: expected at most the 60"):
+    with pytest.raises(ConfigError, match="batch_size=61: expected at most the 60"):
         train(recipe, config, run, recipe.load(None), verbose=0)
-    shutil.rmtree(run.folder)
