@@ -90,7 +90,6 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
     from kerasrnn.recipes.runs import Run
-
     from kerasrnn.recipes.training import steps_per_epoch, train
 
     given = _given(recipe, arguments)
