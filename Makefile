@@ -37,12 +37,13 @@ test-torch: $(VENV)/installed-torch
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@# The checkout's folders, laid out as they are installed.
+	@# The checkout's folders, laid out as they are installed; linted from there, since a tool that
+	@# is started here finds the checkout's kerasrnn, without its zoo and recipes.
 	rm -rf build/house
 	mkdir -p build/house
 	cp -r kerasrnn build/house/
 	cp -r zoo recipes build/house/kerasrnn/
-	PYTHONPATH=build/house $(BIN)/lint-imports --config .importlinter --no-cache
+	cd build/house && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../.importlinter --no-cache
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
