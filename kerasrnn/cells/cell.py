@@ -21,6 +21,7 @@ Tensor = Any
 # What each constructor argument means, once for every cell and layer; `document` appends the ones
 # that a class takes to its docstring.
 ARGUMENTS = {
+    "cell": "the cell, or a list of cells, run as `keras.layers.StackedRNNCells`.",
     "units": "positive integer: the width of the output and of each state.",
     "activation": "of the candidate (and of LSTM's output); None is linear.",
     "recurrent_activation": "of the gates; None is linear.",

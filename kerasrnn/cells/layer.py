@@ -53,9 +53,6 @@ class RNN(keras.layers.RNN):
         ...     np.ones((2, 5, 3), "float32"))
         >>> tuple(y.shape)
         (2, 5, 4)
-
-    Args:
-        cell: the cell, or a list of cells, run as `keras.layers.StackedRNNCells`.
     """
 
     def __init__(
@@ -190,6 +187,10 @@ class RNN(keras.layers.RNN):
                     f"{self.name}: initial_state {name} has the shape {shape}; expected "
                     f"(batch, units) = {(batch, size)}."
                 )
+
+
+document(RNN, list(inspect.signature(RNN).parameters))
+RNN.__doc__ += CALL
 
 
 def _fits(shape: Sequence[int | None], expected: tuple[int | None, ...]) -> bool:

@@ -1,0 +1,349 @@
+"""The house's own rules: what a new cell, a new name or a new import must not forget."""
+
+import ast
+import configparser
+import doctest
+import importlib
+import inspect
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn.cells.layer import Recurrent
+from tests.catalogue import ROWS, variant_id
+
+ROOT = Path(__file__).parents[1]
+
+
+def _package_folders():
+    """Where each top-level package lives: `package_dir` of setup.cfg."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = setup["options"]["package_dir"].strip().splitlines()
+    return {name.strip(): ROOT / folder.strip() for name, folder in (x.split("=") for x in lines)}
+
+
+def _modules():
+    """Every module of the distribution: its installed name and its file."""
+    modules = {}
+    for package, folder in _package_folders().items():
+        for file in sorted(folder.rglob("*.py")):
+            parts = file.relative_to(folder).with_suffix("").parts
+            modules[".".join([package, *(p for p in parts if p != "__init__")])] = file
+    return modules
+
+
+MODULES = _modules()
+CLASSES = [name for name in kerasrnn.__all__ if name[0].isupper()]
+
+
+# A new cell.
+
+
+def test_every_cell_and_layer_has_a_row():
+    """A class in a file of `kerasrnn/cells` is exported, and stands in the catalogue."""
+    cells, layers = set(), set()
+    for name in MODULES:
+        if not name.startswith("kerasrnn.cells."):
+            continue
+        for cls in vars(importlib.import_module(name)).values():
+            if not inspect.isclass(cls) or cls.__module__ != name or cls.__name__[0] == "_":
+                continue
+            if issubclass(cls, kerasrnn.Cell) and cls is not kerasrnn.Cell:
+                cells.add(cls)
+            if issubclass(cls, kerasrnn.RNN) and cls not in (kerasrnn.RNN, Recurrent):
+                layers.add(cls)
+    assert {cls.__name__ for cls in cells | layers} <= set(kerasrnn.__all__)
+    assert {row.cell for row in ROWS} == cells
+    assert {row.layer for row in ROWS} == layers
+    for cls in cells | layers:
+        assert getattr(kerasrnn, cls.__name__) is cls
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_every_row_has_an_oracle_of_its_own(row):
+    """In the file of the same name, with the functions that `tests.oracles` describes."""
+    module = row.cell.__module__.rpartition(".")[2]
+    assert row.oracle.__name__ == f"tests.oracles.{module}"
+    assert row.layer.cell_class is row.cell
+    for function, first in (
+        ("step", ["x", "states", "weights"]),
+        ("step_backward", ["x", "states", "weights", "d_output", "d_new_states"]),
+        ("backward", ["x", "states", "weights", "d_outputs", "d_final_states"]),
+    ):
+        names = list(inspect.signature(getattr(row.oracle, function)).parameters)
+        assert names[: len(first)] == first
+    source = Path(row.oracle.__file__).read_text(encoding="utf-8")
+    imports = {name.partition(".")[0] for name in _imports(ast.parse(source))}
+    assert imports <= {"collections", "numpy", "tests"}
+
+
+def test_the_stub_lists_what_there_is():
+    """Every name of `__init__.pyi` exists, and is what it says."""
+    tree = ast.parse((ROOT / "kerasrnn" / "__init__.pyi").read_text(encoding="utf-8"))
+    listed = []
+    for node in tree.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.asname == alias.name  # a re-export, to a type checker
+            listed.append(alias.name)
+            if node.module is None:
+                file = MODULES[f"kerasrnn.{alias.name}"]
+                assert file.name == "__init__.py"
+                continue
+            assert f"kerasrnn.{node.module}" in MODULES
+            module = importlib.import_module(f"kerasrnn.{node.module}")
+            assert getattr(kerasrnn, alias.name) is getattr(module, alias.name)
+    assert sorted(listed) == kerasrnn.__all__ == sorted(set(listed))
+
+
+# Docstrings.
+
+
+def _sections(text):
+    """A docstring's sections by title: "Args" -> its indented lines."""
+    sections, lines = {}, []
+    for line in inspect.cleandoc(text).splitlines():
+        title = re.match(r"(Args|Call arguments|Returns|Raises|Masking|Example)\b.*?:(.*)", line)
+        if title:
+            lines = sections[title[1]] = [title[2].strip()]
+        else:
+            lines.append(line)
+    return {name: "\n".join(lines) for name, lines in sections.items()}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_docstring_has_an_example(name):
+    cls = getattr(kerasrnn, name)
+    example = _sections(vars(cls)["__doc__"])["Example"]
+    assert re.search(rf"^    (>>>|\.\.\.) .*\bkerasrnn\.{name}\b", example, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != "Cell"])
+def test_every_docstring_says_everything(name):
+    """Each section has something in it; each constructor argument has its line."""
+    cls = getattr(kerasrnn, name)
+    sections = _sections(vars(cls)["__doc__"])
+    wanted = {"Args", "Call arguments", "Raises"}
+    if not issubclass(cls, kerasrnn.Cell):
+        wanted |= {"Returns", "Masking"}
+    assert wanted <= {name for name, text in sections.items() if text.strip()}
+    described = re.findall(r"^    (\w+): \S", sections["Args"], re.MULTILINE)
+    arguments = [
+        parameter.name
+        for parameter in inspect.signature(cls).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    assert described == arguments
+    called = re.findall(r"^    (\w+): \S", sections["Call arguments"], re.MULTILINE)
+    assert called == list(inspect.signature(cls.call).parameters)[1:]
+
+
+def _equations(cls):
+    """The indented lines before the first section."""
+    lines = []
+    for line in inspect.cleandoc(cls.__doc__).splitlines():
+        if re.match(r"(Args|Call arguments|Returns|Raises|Masking|Example)\b.*:", line):
+            break
+        if line.startswith("    "):
+            lines.append(line.strip())
+    return lines
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_a_layer_states_its_cells_equations(row):
+    equations = _equations(row.cell)
+    assert any(line.startswith("h_t = ") for line in equations)
+    assert _equations(row.layer) == equations
+
+
+EXAMPLES = [name for name, file in MODULES.items() if ">>> " in file.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Exports are of TensorFlow.
+        pytest.param(
+            name, marks=pytest.mark.tensorflow if name.startswith("kerasrnn.export") else []
+        )
+        for name in EXAMPLES
+    ],
+)
+def test_examples_run(name):
+    """Every docstring of the module; what it prints is what it says."""
+    module = importlib.import_module(name)
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
+# What an import brings with it, and what it leaves alone.
+
+
+def run_python(code, *arguments):
+    """What a fresh interpreter prints, as JSON."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_importing_kerasrnn_imports_nothing_heavy():
+    """The command line answers before Keras and a backend are loaded."""
+    code = """
+import json, sys
+import kerasrnn
+dir(kerasrnn), kerasrnn.__version__
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+    loaded = run_python(code)
+    assert "kerasrnn" in loaded
+    heavy = "keras tensorflow jax torch numpy tensorflow_datasets keras_tuner tf2onnx onnx"
+    assert not set(heavy.split()) & set(loaded)
+
+
+def test_layers_run_without_any_extra():
+    """Where nothing of the recipes' and the exports' is installed."""
+    code = """
+import json, sys
+extras = sys.argv[1:]
+sys.modules |= dict.fromkeys(extras)  # importing one of them fails
+import kerasrnn
+layer = kerasrnn.StackedRNN([kerasrnn.LSTM(2)])
+import numpy as np
+print(json.dumps(list(layer(np.zeros((1, 2, 3), "float32")).shape)))
+"""
+    extras = "tensorflow_datasets keras_tuner onnx tf2onnx onnxruntime matplotlib sklearn torch"
+    assert run_python(code, *extras.split()) == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    inputs = keras.Input((None, 3))
+    x = kerasrnn.LSTM(4, return_sequences=True)(inputs)
+    layers = [kerasrnn.BidirectionalRNN(kerasrnn.GRU(2)), kerasrnn.SimpleRNN(4)]
+    model = keras.Model(inputs, kerasrnn.StackedRNN(layers, residual=True)(x))
+    file = tmp_path_factory.mktemp("saved") / "model.keras"
+    model.save(file)
+    return file, [weight.tolist() for weight in model.get_weights()]
+
+
+@pytest.mark.parametrize(
+    "imports",
+    ["import keras, kerasrnn", "import kerasrnn, keras", "import kerasrnn.cells.gru"],
+)
+def test_a_saved_model_loads_after_a_bare_import(imports, saved):
+    """Whichever comes first: the classes are registered without touching one of them."""
+    code = f"""
+import json, sys
+{imports}
+import keras
+model = keras.saving.load_model(sys.argv[1])
+print(json.dumps([weight.tolist() for weight in model.get_weights()]))
+"""
+    file, weights = saved
+    loaded = run_python(code, file)
+    for a, b in zip(loaded, weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7)
+
+
+# Imports in the code. The arrows between the packages are import-linter's, in .importlinter.
+
+
+def _imports(tree, top_level=False):
+    """The modules that a file imports; `top_level`: when it is itself imported."""
+    nodes = list(tree.body) if top_level else [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+        elif top_level and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        elif top_level and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            nodes += node.orelse
+        else:
+            nodes += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_tools_are_imported_where_they_are_used(name):
+    """Inside the functions that need them: a module loads where an extra is not installed."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    imported = {module.partition(".")[0] for module in _imports(tree, top_level=True)}
+    assert not imported & {"tf2onnx", "onnx", "onnxruntime", "matplotlib", "sklearn", "torch"}
+    if not name.startswith("kerasrnn.recipes."):
+        everywhere = {module.partition(".")[0] for module in _imports(tree)}
+        assert not everywhere & {"tensorflow_datasets", "keras_tuner"}
+
+
+@pytest.fixture(scope="module")
+def linted(tmp_path_factory):
+    """The checkout, laid out as it is installed, under import-linter."""
+    pytest.importorskip("importlinter")
+    house = tmp_path_factory.mktemp("house")
+    folders = _package_folders()
+    for package in sorted(folders):  # kerasrnn before its parts
+        shutil.copytree(folders[package], house.joinpath(*package.split(".")))
+
+    def lint():
+        code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+        return subprocess.run(
+            [sys.executable, "-c", code, "--config", ROOT / ".importlinter", "--no-cache"],
+            cwd=house,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return house / "kerasrnn", lint
+
+
+def test_imports_run_one_way(linted):
+    _, lint = linted
+    result = lint()
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("recurrence/loop.py", "from kerasrnn.cells import gru", "Imports run one way"),
+        ("cells/cell.py", "import kerasrnn.layers.stacked", "Imports run one way"),
+        ("export/parity.py", "from kerasrnn import zoo", "Imports run one way"),
+        ("zoo/cells.py", "from kerasrnn.recipes import config", "Imports run one way"),
+        ("layers/stacked.py", "from kerasrnn import LSTM", "No part of the library"),
+        ("zoo/cells.py", "import tensorflow_datasets", "Only recipes import datasets"),
+        ("attention/__init__.py", "", "Imports run one way"),
+    ],
+)
+def test_an_import_the_other_way_is_found(linted, file, line, contract):
+    """The contracts hold something: each is broken by what it forbids."""
+    house, lint = linted
+    path = house / file
+    before = path.read_text(encoding="utf-8") if path.exists() else None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{before or ''}\n{line}\n", encoding="utf-8")
+    try:
+        result = lint()
+    finally:
+        if before is None:
+            shutil.rmtree(path.parent)
+        else:
+            path.write_text(before, encoding="utf-8")
+    assert result.returncode == 1
+    assert re.search(rf"{contract}.* BROKEN", result.stdout)
