@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.cells.cell import Cell, document
 from kerasrnn.recurrence import loop
@@ -109,6 +110,10 @@ class RNN(keras.layers.RNN):
     ) -> Any:
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
+        if mask is None:
+            # Keras looks for it only where the sequences are the one tensor argument, and so
+            # forgets it where initial states are given.
+            mask = get_keras_mask(sequences)
         if mask is not None:
             mask = ops.cast(ops.convert_to_tensor(mask), "bool")
             if len(mask.shape) == 3 and mask.shape[-1] == 1:

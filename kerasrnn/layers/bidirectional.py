@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.cells.layer import RNN
 
@@ -136,9 +135,6 @@ class BidirectionalRNN(keras.layers.Layer):
         mask: Tensor | None = None,
         training: bool | None = False,
     ) -> Any:
-        if mask is None:
-            # Keras looks for it only where the sequences are the one tensor argument.
-            mask = get_keras_mask(sequences)
         directions = (self.forward_layer, self.backward_layer)
         states: tuple[Any, Any] = (None, None)
         if initial_state is not None:

@@ -445,6 +445,21 @@ def test_masks_are_passed_on(row, keras_drops_masks, monkeypatch):
 
 
 @rows
+def test_masks_that_come_with_the_sequences_hold_with_initial_states_too(row):
+    """Keras forgets them there; a decoder is given states and padded targets at once."""
+    states = [np.full((4, 5), 0.5, "float32") for _ in row.cell.state_names]
+    embedding = keras.layers.Embedding(11, 3, mask_zero=True)
+    layer = row.layer(5, return_sequences=True)
+    by_hand = np.asarray(layer(embedding(TOKENS), initial_state=states, mask=TOKENS != 0))
+    eager = np.asarray(layer(embedding(TOKENS), initial_state=states))
+    np.testing.assert_array_equal(eager, by_hand)
+    tokens = keras.Input((None,), dtype="int32")
+    inputs = [keras.Input((5,)) for _ in states]
+    model = keras.Model([tokens, *inputs], layer(embedding(tokens), initial_state=inputs))
+    np.testing.assert_allclose(model.predict([TOKENS, *states], verbose=0), by_hand, atol=1e-6)
+
+
+@rows
 def test_masking_layers_and_hand_made_masks_agree(row):
     x = sequences()
     mask = make_mask("gapped", 4, 6)
