@@ -47,7 +47,9 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
         header,
         "|---|---|---|---|---|---|",
     ]
-    for name, variant in results["variants"].items():
+    # In the recipe's order: a results file that was read back has lost its own.
+    for name in (name for name in recipe.variants if name in results["variants"]):
+        variant = results["variants"][name]
         values = [run[recipe.metric] for run in variant["metrics"]]
         seconds = statistics.median(run["seconds"] for run in variant["metrics"])
         lines.append(
@@ -66,6 +68,9 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
         f"Over the seeds {seeds}. Common to all: "
         + ", ".join(f"{name} {value}" for name, value in shared.items())
         + ".",
+        "",
+        "Trained with AdamW, weight decay 0.01, the learning rate falling to zero along a cosine, "
+        "gradients clipped to a global norm of 1.",
         "",
         recipe.protocol,
         "",

@@ -22,9 +22,10 @@ def train(
 ) -> dict[str, Any]:
     """Train a recipe's model, or go on training it, and judge it on the test data.
 
-    The learning rate falls from `learning_rate` to zero along a cosine (Loshchilov & Hutter 2017).
-    The order of the data in each epoch follows from the seed, so that a resumed run sees it as an
-    uninterrupted one would have.
+    The optimizer is AdamW (Loshchilov & Hutter 2019) with weight decay 0.01; gradients are clipped
+    to a global norm of 1. The learning rate falls from `learning_rate` to zero along a
+    cosine (Loshchilov & Hutter 2017). The order of the data in each epoch follows from the seed,
+    so that a resumed run sees it as an uninterrupted one would have.
 
     Args:
         recipe: what to train.

@@ -33,6 +33,8 @@ def test_a_card_holds_median_and_spread(tmp_path):
     }
     results = cards.collect(recipe, folders)
     text = cards.card(recipe, results, "the command")
+    read_back = json.loads(json.dumps(results, sort_keys=True))
+    assert cards.card(recipe, read_back, "the command") == text
     assert "| LSTM | 0.9500 | 0.9000 | 0.9700 | 1,234 | 11 |" in text
     assert "| GRU | 0.5000 | 0.5000 | 0.5000 | 1,234 | 11 |" in text
     assert "Over the seeds 0, 1, 2. Common to all: units 8." in text
