@@ -1,8 +1,7 @@
 """How the zoo's functions take a cell: by name or by class."""
 
-import re
-
 import kerasrnn
+from kerasrnn.cells.layer import snake_case
 
 
 def layer_class(cell: str | type[kerasrnn.Cell] | type[kerasrnn.RNN]) -> type[kerasrnn.RNN]:
@@ -20,7 +19,7 @@ def layer_class(cell: str | type[kerasrnn.Cell] | type[kerasrnn.RNN]) -> type[ke
     layers = [getattr(kerasrnn, name) for name in kerasrnn.__all__ if name[0].isupper()]
     layers = [layer for layer in layers if hasattr(layer, "cell_class")]
     if isinstance(cell, str):
-        names = {_snake(layer.__name__): layer for layer in layers}
+        names = {snake_case(layer.__name__): layer for layer in layers}
         if cell not in names:
             raise ValueError(f"cell={cell!r}: expected one of {', '.join(sorted(names))}.")
         return names[cell]
@@ -30,7 +29,3 @@ def layer_class(cell: str | type[kerasrnn.Cell] | type[kerasrnn.RNN]) -> type[ke
         if cell is layer.cell_class:
             return layer
     raise ValueError(f"cell={cell!r}: expected a name, a kerasrnn cell class or its layer class.")
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()

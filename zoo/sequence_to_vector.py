@@ -29,7 +29,6 @@ def many_to_one(
     deviation: Sequence[float] | None = None,
     input_name: str = "sequence",
     output_name: str = "class",
-    seed: int | None = None,
     name: str = "many_to_one",
 ) -> keras.Model:
     """A classifier of sequences of vectors by a recurrent network's last state.
@@ -51,7 +50,6 @@ def many_to_one(
         deviation: standard deviation of each feature over the training data; default 1.
         input_name: name of the input, in the model and in its exports.
         output_name: name of the output.
-        seed: makes the initial weights and the dropout repeatable; default: the global seed.
         name: name of the model.
 
     Returns:
@@ -70,8 +68,6 @@ def many_to_one(
     for argument, value in (("features", features), ("classes", classes), ("depth", depth)):
         if value < 1:
             raise ValueError(f"{argument}={value!r}: expected a positive integer.")
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
     inputs = keras.Input((None, features), name=input_name)
     x = keras.layers.Masking(name="padding")(inputs)
     if mean is not None or deviation is not None:

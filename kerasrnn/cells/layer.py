@@ -81,6 +81,11 @@ class RNN(keras.layers.RNN):
             zero_output_for_mask=zero_output_for_mask,
             **kwargs,
         )
+        if jit_compile is True and not isinstance(self.cell, Cell):
+            raise ValueError(
+                f"jit_compile=True: {type(self.cell).__name__} runs in Keras's own loop, which "
+                "only a model around it compiles; expected a kerasrnn.Cell, or 'auto' or False."
+            )
         self.jit_compile = jit_compile
         self.supports_jit = jit_compile is not False
         # Keras stops passing masks through RNN layers in 3.16; here they pass.
@@ -198,6 +203,11 @@ document(RNN, list(inspect.signature(RNN).parameters))
 RNN.__doc__ += CALL
 
 
+def snake_case(name: str) -> str:
+    """A class's name as Keras writes it in the names of layers: `SimpleRNN` is `simple_rnn`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
 def _fits(shape: Sequence[int | None], expected: tuple[int | None, ...]) -> bool:
     """Whether a shape may be the expected one, None being any size."""
     return len(shape) == len(expected) and all(
@@ -256,12 +266,11 @@ class Recurrent(RNN):
         cell_arguments = {name: given.pop(name) for name in self.cell_class.arguments()}
         if "implementation" in rest:
             cell_arguments["implementation"] = rest.pop("implementation")
-        name = self.cell_class.__name__
         cell = self.cell_class(
             **cell_arguments,
             dtype=rest.get("dtype"),
             trainable=rest.get("trainable", True),
-            name=re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower(),
+            name=snake_case(self.cell_class.__name__),
         )
         super().__init__(cell, **given, **rest)
         if "use_cudnn" in signature.parameters:

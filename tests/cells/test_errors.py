@@ -82,6 +82,12 @@ def test_initial_states(row):
         row.cell(5)(X[:, 0], [np.zeros((4, 5), "float32")] * (n + 1))
 
 
+def test_a_loop_that_is_not_ours_cannot_be_compiled_here():
+    with pytest.raises(ValueError, match=r"jit_compile=True: GRUCell runs in Keras's own loop"):
+        kerasrnn.RNN(keras.layers.GRUCell(5), jit_compile=True)
+    assert not kerasrnn.RNN(keras.layers.GRUCell(5), jit_compile=False).supports_jit
+
+
 def test_a_cell_without_an_update_says_so():
     class EmptyCell(kerasrnn.Cell):
         pass
