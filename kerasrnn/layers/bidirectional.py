@@ -30,7 +30,8 @@ class BidirectionalRNN(keras.layers.Layer):
 
     The weights, results and call are those of `keras.layers.Bidirectional`. What differs: the
     layer given is the forward layer itself, not a copy; the mask goes on to the next layer with
-    every version of Keras; `residual=True` adds the input, `y_t + x_t`.
+    every version of Keras; the two outputs are always merged (there is no
+    `merge_mode=None`); `residual=True` adds the input, `y_t + x_t`.
 
     Args:
         layer: the forward layer, a `kerasrnn.RNN` (so any kerasrnn layer) that reads forwards; it

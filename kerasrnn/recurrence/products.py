@@ -58,11 +58,9 @@ class RecurrentProduct:
     ) -> None:
         self.kernel, self.bias = kernel, bias
         self.gates = 1 if masks is None else len(masks)  # blocks of columns with masks of their own
-        self.masks = None
-        if masks is not None:
-            self.masks = ops.stack(list(masks))  # (gates, batch, units)
-        # (gates, units, width)
-        self.blocks = ops.stack(ops.split(kernel, self.gates, axis=-1))
+        self.masks = None if masks is None else ops.stack(list(masks))  # (gates, batch, units)
+        if self.gates > 1:
+            self.blocks = ops.stack(ops.split(kernel, self.gates, axis=-1))  # (gates, units, width)
 
     def __call__(self, v: Tensor) -> Tensor:
         """r for one step's v, `(batch, units)`."""
