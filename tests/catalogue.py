@@ -11,7 +11,7 @@ import keras
 
 import kerasrnn
 from tests.measure import FIRST_BACKEND
-from tests.oracles import gru, lstm, simple_rnn
+from tests.oracles import gru, ind_rnn, layer_norm_lstm, lstm, mgu, peephole_lstm, simple_rnn, ugrnn
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,31 @@ class Row:
     layer: type[kerasrnn.RNN]
     oracle: ModuleType
     keras_layer: type[keras.layers.RNN] | None = None
+    """The built-in layer, where there is one."""
     keras_cell: type[keras.layers.Layer] | None = None
     variants: tuple[dict[str, Any], ...] = field(default=({},))
     oracle_options: tuple[str, ...] = ()
     """Constructor arguments that the oracle takes by the same name."""
+    steady: dict[str, Any] = field(default_factory=dict)
+    """Options under which rounding errors do not grow from step to step: for half precision."""
 
     @property
     def name(self) -> str:
         return self.layer.__name__
+
+    def twin(self, units: int, **options: Any) -> keras.layers.RNN:
+        """The layer in a loop that is not ours: the built-in one, or Keras's loop around our cell.
+
+        Where there is no built-in layer, the twin's mathematics is our own; the oracle is what
+        holds that.
+        """
+        if self.keras_layer is not None:
+            return self.keras_layer(units, **options)
+        of_cell = {*self.cell.arguments(), "implementation"} & set(options)
+        cell = self.cell(
+            units, dtype=options.get("dtype"), **{name: options.pop(name) for name in of_cell}
+        )
+        return keras.layers.RNN(cell, **options)
 
 
 COMMON = (
@@ -73,9 +90,48 @@ ROWS = (
         ),
         oracle_options=("reset_after",),
     ),
+    Row(
+        kerasrnn.PeepholeLSTMCell,
+        kerasrnn.PeepholeLSTM,
+        peephole_lstm,
+        variants=(
+            {},
+            {"use_bias": False},
+            {"unit_forget_bias": False, "recurrent_activation": "hard_sigmoid"},
+        ),
+    ),
+    Row(
+        kerasrnn.LayerNormLSTMCell,
+        kerasrnn.LayerNormLSTM,
+        layer_norm_lstm,
+        variants=({}, {"use_bias": False}, {"epsilon": 0.1}),
+        oracle_options=("epsilon",),
+        steady={"epsilon": 0.1},
+    ),
+    Row(
+        kerasrnn.MGUCell,
+        kerasrnn.MGU,
+        mgu,
+        variants=({}, {"use_bias": False}, {"recurrent_activation": "hard_sigmoid"}),
+    ),
+    Row(
+        kerasrnn.IndRNNCell,
+        kerasrnn.IndRNN,
+        ind_rnn,
+        variants=({}, {"use_bias": False}, {"activation": "tanh"}),
+    ),
+    Row(
+        kerasrnn.UGRNNCell,
+        kerasrnn.UGRNN,
+        ugrnn,
+        variants=({}, {"use_bias": False}, {"activation": "relu"}),
+    ),
 )
 
 BY_NAME = {row.name: row for row in ROWS}
+BUILT_IN = [row for row in ROWS if row.keras_layer is not None]
+# For slow tests of what surrounds a cell, and does not depend on which it is.
+SLOW = ROWS if FIRST_BACKEND else BUILT_IN
 VARIANTS = [
     (row, variant)
     for row in ROWS

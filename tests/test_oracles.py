@@ -1,6 +1,7 @@
 """The oracles themselves: derivatives against finite differences, masks against hand computation.
 
-What is checked here is what `docs/bptt.md` derives: a wrong sign there is a failing test here.
+What is checked here is what `docs/bptt.md` and `docs/cells.md` derive: a wrong sign there is a
+failing test here.
 """
 
 import re
@@ -11,17 +12,57 @@ import keras
 import numpy as np
 import pytest
 
-from tests.oracles import gru, loop, lstm, simple_rnn
+from tests.oracles import (
+    gru,
+    ind_rnn,
+    layer_norm_lstm,
+    loop,
+    lstm,
+    mgu,
+    peephole_lstm,
+    simple_rnn,
+    ugrnn,
+)
 from tests.oracles.activations import sigmoid
 
 BATCH, TIME, FEATURES, UNITS = 2, 4, 3, 2
 
-# (oracle, gates, states, options)
+
+def matrices(gates: int, biases: int = 1) -> dict[str, tuple[int, ...]]:
+    """The shapes of a kernel, a recurrent kernel and a bias, in the order of Keras."""
+    width = gates * UNITS
+    return {
+        "kernel": (FEATURES, width),
+        "recurrent_kernel": (UNITS, width),
+        "bias": (width,) if biases == 1 else (biases, width),
+    }
+
+
+LAYER_NORM = {
+    "kernel_gamma": (4 * UNITS,),
+    "recurrent_gamma": (4 * UNITS,),
+    "state_gamma": (UNITS,),
+    "state_beta": (UNITS,),
+}
+
+# (oracle, the weights' shapes, states, options)
+BUILT_IN = [
+    pytest.param(simple_rnn, matrices(1), 1, {}, id="simple_rnn"),
+    pytest.param(lstm, matrices(4), 2, {}, id="lstm"),
+    pytest.param(gru, matrices(3, biases=2), 1, {"reset_after": True}, id="gru-reset_after"),
+    pytest.param(gru, matrices(3), 1, {"reset_after": False}, id="gru-reset_before"),
+]
 CELLS = [
-    pytest.param(simple_rnn, 1, 1, {}, id="simple_rnn"),
-    pytest.param(lstm, 4, 2, {}, id="lstm"),
-    pytest.param(gru, 3, 1, {"reset_after": True}, id="gru-reset_after"),
-    pytest.param(gru, 3, 1, {"reset_after": False}, id="gru-reset_before"),
+    *BUILT_IN,
+    pytest.param(
+        peephole_lstm, matrices(4) | {"peephole_kernel": (3, UNITS)}, 2, {}, id="peephole_lstm"
+    ),
+    pytest.param(
+        layer_norm_lstm, matrices(4) | LAYER_NORM, 2, {"epsilon": 0.01}, id="layer_norm_lstm"
+    ),
+    pytest.param(mgu, matrices(2), 1, {}, id="mgu"),
+    pytest.param(ind_rnn, matrices(1) | {"recurrent_kernel": (UNITS,)}, 1, {}, id="ind_rnn"),
+    pytest.param(ugrnn, matrices(2), 1, {}, id="ugrnn"),
 ]
 # A first step that is masked, a masked step inside, and masked last steps.
 MASK = np.array([[False, True, False, True], [True, True, False, False]])
@@ -34,36 +75,35 @@ LOOPS = [
 ]
 
 
-def arguments(gates: int, states: int, use_bias: bool, options: dict) -> dict[str, np.ndarray]:
+def arguments(
+    shapes: dict[str, tuple[int, ...]], states: int, use_bias: bool
+) -> dict[str, np.ndarray]:
     """Random float64 values for x, every initial state and every weight."""
     rng = np.random.default_rng(0)
-    shapes = {"x": (BATCH, TIME, FEATURES)}
-    shapes |= {f"state_{k}": (BATCH, UNITS) for k in range(states)}
-    shapes |= {"kernel": (FEATURES, gates * UNITS), "recurrent_kernel": (UNITS, gates * UNITS)}
-    if use_bias:
-        two_rows = options.get("reset_after", False)
-        shapes["bias"] = (2, gates * UNITS) if two_rows else (gates * UNITS,)
-    return {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    every = {"x": (BATCH, TIME, FEATURES)}
+    every |= {f"initial_{k}": (BATCH, UNITS) for k in range(states)}
+    every |= {name: shape for name, shape in shapes.items() if use_bias or name != "bias"}
+    return {name: rng.normal(size=shape) for name, shape in every.items()}
 
 
 def split_arguments(values: dict[str, np.ndarray]) -> tuple[np.ndarray, list, dict]:
     """Returns x, the initial states and the weights."""
-    states = [value for name, value in values.items() if name.startswith("state_")]
+    states = [value for name, value in values.items() if name.startswith("initial_")]
     weights = {
         name: value
         for name, value in values.items()
-        if name != "x" and not name.startswith("state_")
+        if name != "x" and not name.startswith("initial_")
     }
     return values["x"], states, weights
 
 
 @pytest.mark.parametrize("loop_options", LOOPS)
 @pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no_bias"])
-@pytest.mark.parametrize(("oracle", "gates", "states", "options"), CELLS)
+@pytest.mark.parametrize(("oracle", "shapes", "states", "options"), CELLS)
 def test_backward_equals_central_differences(
-    oracle: ModuleType, gates: int, states: int, options: dict, use_bias: bool, loop_options: dict
+    oracle: ModuleType, shapes: dict, states: int, options: dict, use_bias: bool, loop_options: dict
 ) -> None:
-    values = arguments(gates, states, use_bias, options)
+    values = arguments(shapes, states, use_bias)
     rng = np.random.default_rng(1)
     d_outputs = rng.normal(size=(BATCH, TIME, UNITS))
     d_final_states = [rng.normal(size=(BATCH, UNITS)) for _ in range(states)]
@@ -78,7 +118,7 @@ def test_backward_equals_central_differences(
     dx, d_states, d_weights = oracle.backward(
         *split_arguments(values), d_outputs, d_final_states, **loop_options, **options
     )
-    derived = {"x": dx, **{f"state_{k}": d for k, d in enumerate(d_states)}, **d_weights}
+    derived = {"x": dx, **{f"initial_{k}": d for k, d in enumerate(d_states)}, **d_weights}
     assert derived.keys() == values.keys()
 
     epsilon = 1e-5
@@ -95,11 +135,11 @@ def test_backward_equals_central_differences(
         np.testing.assert_allclose(derived[name], measured, rtol=1e-6, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.parametrize(("oracle", "gates", "states", "options"), CELLS)
+@pytest.mark.parametrize(("oracle", "shapes", "states", "options"), CELLS)
 def test_nothing_in_a_masked_step_matters(
-    oracle: ModuleType, gates: int, states: int, options: dict
+    oracle: ModuleType, shapes: dict, states: int, options: dict
 ) -> None:
-    x, initial_states, weights = split_arguments(arguments(gates, states, True, options))
+    x, initial_states, weights = split_arguments(arguments(shapes, states, True))
     padded = np.where(MASK[:, :, None], x, np.nan)
     d_outputs = np.ones((BATCH, TIME, UNITS))
     d_final_states = [np.ones((BATCH, UNITS))] * states
@@ -122,12 +162,12 @@ def test_nothing_in_a_masked_step_matters(
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the rule is TensorFlow's")
 @pytest.mark.parametrize("loop_options", LOOPS)
 @pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no_bias"])
-@pytest.mark.parametrize(("oracle", "gates", "states", "options"), CELLS)
+@pytest.mark.parametrize(("oracle", "shapes", "states", "options"), BUILT_IN)
 def test_oracle_reads_the_weights_as_keras_does(
-    oracle: ModuleType, gates: int, states: int, options: dict, use_bias: bool, loop_options: dict
+    oracle: ModuleType, shapes: dict, states: int, options: dict, use_bias: bool, loop_options: dict
 ) -> None:
     # A swapped pair of gates passes every test of derivatives; only the layout's owner can tell.
-    x, initial_states, weights = split_arguments(arguments(gates, states, use_bias, options))
+    x, initial_states, weights = split_arguments(arguments(shapes, states, use_bias))
     class_of = {
         simple_rnn: keras.layers.SimpleRNN,
         lstm: keras.layers.LSTM,
@@ -215,16 +255,23 @@ def test_options_reach_the_step() -> None:
     assert outputs[0, :, 0].tolist() == [3, 6]
 
 
-def test_every_label_cited_is_an_equation_of_the_document() -> None:
+def test_every_label_cited_is_an_equation_of_the_documents() -> None:
     tests = Path(__file__).parent
     docs = tests.parent / "docs"
-    document = (docs / "bptt.md").read_text(encoding="utf-8")
-    equations = re.findall(r"^\| \(([A-Z]\d+)\) \|", document, flags=re.MULTILINE)
+    equations = []
+    for page in ("bptt.md", "cells.md"):
+        document = (docs / page).read_text(encoding="utf-8")
+        equations += re.findall(r"^\| \(([A-Z]\d+)\) \|", document, flags=re.MULTILINE)
     assert len(equations) == len(set(equations))
 
-    for path in [*(tests / "oracles").glob("*.py"), docs / "bptt.md", docs / "char_rnn.md"]:
+    cited_by_oracles = set()
+    for path in [*(tests / "oracles").glob("*.py"), *docs.glob("*.md")]:
         cited = set(re.findall(r"\(([A-Z]\d+)\)", path.read_text(encoding="utf-8")))
         assert cited <= set(equations), path.name
+        if path.suffix == ".py":
+            cited_by_oracles |= cited
+    # (B1) defines the loss: nothing computes it.
+    assert set(equations) - cited_by_oracles <= {"B1"}
 
 
 def test_sigmoid() -> None:

@@ -40,7 +40,8 @@ def many_to_one(
     Args:
         features: width of a step.
         classes: number of classes.
-        cell: "simple_rnn", "lstm", "gru", or a kerasrnn cell or layer class.
+        cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or a
+            kerasrnn cell or layer class.
         units: width of a state.
         depth: number of layers on top of each other.
         bidirectional: whether the layers read in both directions.

@@ -37,6 +37,10 @@ ARGUMENTS = {
     "kernel_constraint": "projection of W after each update.",
     "recurrent_constraint": "projection of U after each update.",
     "bias_constraint": "projection of b after each update.",
+    "peephole_initializer": "of V, `peephole_kernel`.",
+    "peephole_regularizer": "penalty on V.",
+    "peephole_constraint": "projection of V after each update.",
+    "epsilon": "positive number: added to the variances before the roots are taken.",
     "dropout": "fraction of the inputs to drop in training, in [0, 1); one mask a sequence.",
     "recurrent_dropout": "fraction of the state to drop in training, in [0, 1); one mask a gate "
     "and sequence.",
@@ -51,9 +55,16 @@ ARGUMENTS = {
     "unroll": "whether to write the loop out step by step: for short sequences of known length.",
     "use_cudnn": '"auto" or False, for compatibility: the loop is kerasrnn\'s own.',
     "zero_output_for_mask": "whether masked steps put out zeros instead of the previous output.",
-    "jit_compile": 'XLA: "auto" follows the model around the layer, True compiles the time loop '
-    "wherever it runs (eagerly too), False keeps XLA off for a model compiled with "
-    '`jit_compile="auto"`. On JAX, False keeps an eager call from being compiled.',
+    "checkpoint_every": "bounds the memory of training on long sequences: the states are kept "
+    "every so many steps alone, and the steps between are walked again for the gradient, which is "
+    'the same; "sqrt": every square root of the number of steps (Chen et al. 2016). None: all are '
+    "kept.",
+    "truncate_every": "truncated backpropagation through time (Williams & Peng 1990): the states "
+    "are carried on, but their gradient is cut before every so many-th step. None: never.",
+    "jit_compile": "XLA: True compiles the time loop wherever it runs, False never on its own (and "
+    'switches XLA off for a model compiled with `jit_compile="auto"`); with "auto" TensorFlow '
+    "compiles it in training in a graph, where the number of steps is known, and JAX everywhere. A "
+    "loop inside a function that XLA compiles is compiled with it.",
 }
 
 SERIALIZERS = {
@@ -86,8 +97,10 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         y_t, s_t = update(a_t, r_t, s_{t-1})     pointwise
 
     The library multiplies, loops, masks, drops out, differentiates and saves. A cell with another
-    product inside its step overrides `product_groups` and `step` (see `GRUCell`); one with more
-    weights adds them in `build`, names them in `step_weights`, and finds them in `weights`.
+    product inside its step overrides `product_groups` and `step` (see `GRUCell`), one whose
+    recurrent part is no matrix product `recurrent_kernel_shape` and `recurrent_products` (see
+    `IndRNNCell`); one with more weights adds them in `build`, names them in `step_weights`, and
+    finds them in `weights` (see `PeepholeLSTMCell`).
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -121,9 +134,18 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
     step_weights: tuple[str, ...] = ()
     """Names of the weights, besides the kernels and the bias, that `update` or `step` reads."""
 
+    reads_once: bool = False
+    """Whether a step uses each element of `a` in one place alone. It may then be read where it is
+    used, which is faster; said of another cell, this would make it slow, and not wrong."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         document(cls, list(cls.arguments()))
+        said = vars(cls)
+        if ("update" in said or "step" in said) and "has_adjoint" not in said:
+            # What is inherited is said of other mathematics.
+            cls.has_adjoint = property(Cell.has_adjoint.fget)
+            cls.reads_once = said.get("reads_once", False)
 
     def __init__(
         self,
@@ -210,6 +232,11 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         return (self.gates,)
 
     @property
+    def recurrent_kernel_shape(self) -> tuple[int, ...]:
+        """`(units, gates * units)`, unless `recurrent_products` are of another kind."""
+        return (self.units, len(self.gates) * self.units)
+
+    @property
     def bias_shape(self) -> tuple[int, ...]:
         """`(gates * units,)`, or `(2, gates * units)`: of the input and of the recurrent part."""
         return (len(self.gates) * self.units,)
@@ -217,6 +244,57 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
     def make_bias_initializer(self) -> Callable[..., Tensor]:
         """What the bias starts from."""
         return self.bias_initializer
+
+    # What a cell may say of its gradient; one that does not is differentiated automatically.
+
+    @property
+    def has_adjoint(self) -> bool:
+        """Whether the pointwise part has an adjoint derived by hand, as it is configured."""
+        return False
+
+    def update_keeping(
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor], Any]:
+        """`update`, and what `update_adjoint` needs of it: `(output, new_states, kept)`."""
+        raise NotImplementedError(f"{type(self).__name__} has no adjoint by hand.")
+
+    def update_adjoint(
+        self, kept: Any, states: Sequence[Tensor], d_output: Tensor, d_states: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """`(d_a, d_r, d_states)` from the gradients of the output and of the new states.
+
+        `d_states` are the shares that do not go through the recurrent product.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no adjoint by hand.")
+
+    def step_keeping(
+        self,
+        a: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Callable[[Tensor], Tensor], ...],
+    ) -> tuple[Tensor, list[Tensor], Any]:
+        """`step`, and what `step_adjoint` needs of it."""
+        (product,) = products
+        return self.update_keeping(a, product(states[0]), states, weights)
+
+    def step_adjoint(
+        self,
+        kept: Any,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Any, ...],
+        d_output: Tensor,
+        d_states: Sequence[Tensor],
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
+        """`(d_a, d_states, d_weights, d_results)`; `d_results` are those of the products."""
+        (product,) = products
+        d_a, d_r, (d_first, *d_others) = self.update_adjoint(kept, states, d_output, d_states)
+        return d_a, [d_first + product.adjoint(d_r), *d_others], {}, [d_r]
+
+    def product_arguments(self, kept: Any, states: Sequence[Tensor]) -> list[Tensor]:
+        """What the products were applied to, at one step or at all of them at once."""
+        return [states[0]]
 
     # What Keras and the time loop ask of it.
 
@@ -232,16 +310,15 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         features = input_shape[-1]
         if features is None:
             raise ValueError(f"input_shape={tuple(input_shape)}: the features must be known.")
-        width = len(self.gates) * self.units
         self.kernel = self.add_weight(
-            shape=(features, width),
+            shape=(features, len(self.gates) * self.units),
             name="kernel",
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
         self.recurrent_kernel = self.add_weight(
-            shape=(self.units, width),
+            shape=self.recurrent_kernel_shape,
             name="recurrent_kernel",
             initializer=self.recurrent_initializer,
             regularizer=self.recurrent_regularizer,
@@ -347,6 +424,52 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         if bias is None or len(self.bias_shape) == 1:
             return bias, None
         return bias[0], bias[1]
+
+
+class GatedCell(Cell):
+    """The base of the cells with gates: a `Cell` with a `recurrent_activation`."""
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable | None = "tanh",
+        recurrent_activation: str | Callable | None = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units,
+            activation=activation,
+            use_bias=use_bias,
+            # Made here, before the dropout seed is drawn: Keras's order for LSTM and GRU, so that
+            # one global seed gives the same weights.
+            kernel_initializer=keras.initializers.get(kernel_initializer),
+            recurrent_initializer=keras.initializers.get(recurrent_initializer),
+            bias_initializer=keras.initializers.get(bias_initializer),
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            seed=seed,
+            **kwargs,
+        )
+        self.recurrent_activation = keras.activations.get(recurrent_activation)
 
 
 def _as_list(masks: Tensor | list[Tensor] | None) -> list[Tensor] | None:

@@ -6,14 +6,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.activations import DERIVATIVES
+from kerasrnn.cells.cell import GatedCell
 from kerasrnn.cells.layer import Recurrent
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class GRUCell(Cell):
+class GRUCell(GatedCell):
     """One step of a gated recurrent unit.
 
     Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical
@@ -74,12 +75,11 @@ class GRUCell(Cell):
         super().__init__(
             units,
             activation=activation,
+            recurrent_activation=recurrent_activation,
             use_bias=use_bias,
-            # Made here, before the dropout seed is drawn: Keras's order for this cell, so that one
-            # global seed gives the same weights.
-            kernel_initializer=keras.initializers.get(kernel_initializer),
-            recurrent_initializer=keras.initializers.get(recurrent_initializer),
-            bias_initializer=keras.initializers.get(bias_initializer),
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
             kernel_regularizer=kernel_regularizer,
             recurrent_regularizer=recurrent_regularizer,
             bias_regularizer=bias_regularizer,
@@ -91,7 +91,6 @@ class GRUCell(Cell):
             seed=seed,
             **kwargs,
         )
-        self.recurrent_activation = keras.activations.get(recurrent_activation)
         self.reset_after = reset_after
 
     @property
@@ -102,18 +101,6 @@ class GRUCell(Cell):
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
         return (self.gates,) if self.reset_after else (("z", "rho"), ("h",))
 
-    def update(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        (h,) = states
-        a_z, a_rho, a_h = ops.split(a, 3, axis=-1)
-        r_z, r_rho, r_h = ops.split(r, 3, axis=-1)
-        z = self.recurrent_activation(a_z + r_z)
-        rho = self.recurrent_activation(a_rho + r_rho)
-        candidate = self.activation(a_h + rho * r_h)
-        h = z * h + (1 - z) * candidate
-        return h, [h]
-
     def step(
         self,
         a: Tensor,
@@ -121,17 +108,65 @@ class GRUCell(Cell):
         weights: Mapping[str, Tensor],
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        if self.reset_after:
-            return super().step(a, states, weights, products)
-        gates_product, candidate_product = products
+        h, states, _ = self.step_keeping(a, states, weights, products)
+        return h, states
+
+    @property
+    def has_adjoint(self) -> bool:
+        return self.activation in DERIVATIVES and self.recurrent_activation in DERIVATIVES
+
+    def step_keeping(
+        self,
+        a: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Callable[[Tensor], Tensor], ...],
+    ) -> tuple[Tensor, list[Tensor], Any]:
         (h,) = states
-        a_z, a_rho, a_h = ops.split(a, 3, axis=-1)
-        r_z, r_rho = ops.split(gates_product(h), 2, axis=-1)
-        z = self.recurrent_activation(a_z + r_z)
-        rho = self.recurrent_activation(a_rho + r_rho)
-        candidate = self.activation(a_h + candidate_product(rho * h))
-        h = z * h + (1 - z) * candidate
-        return h, [h]
+        a_gates, a_h = ops.split(a, [2 * self.units], axis=-1)
+        r = products[0](h)
+        r_gates, r_h = ops.split(r, [2 * self.units], axis=-1) if self.reset_after else (r, None)
+        gates = self.recurrent_activation(a_gates + r_gates)  # (G1), (G2)
+        z, rho = ops.split(gates, 2, axis=-1)
+        r_candidate = rho * r_h if self.reset_after else products[1](rho * h)
+        candidate = self.activation(a_h + r_candidate)  # (G3), (G4)
+        kept = (gates, candidate, r_h)
+        h = z * h + (1 - z) * candidate  # (G5)
+        return h, [h], kept
+
+    def step_adjoint(
+        self,
+        kept: tuple[Tensor, ...],
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Any, ...],
+        d_output: Tensor,
+        d_states: Sequence[Tensor],
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
+        gates, candidate, r_h = kept
+        (h,) = states
+        z, rho = ops.split(gates, 2, axis=-1)
+        of_gate = DERIVATIVES[self.recurrent_activation]
+        dh = d_output + d_states[0]  # (B2)
+        dp_z = dh * (h - candidate) * of_gate(z)  # (G6), (G8)
+        dp_h = dh * (1 - z) * DERIVATIVES[self.activation](candidate)  # (G7), (G9)
+        if self.reset_after:
+            dp_rho = dp_h * r_h * of_gate(rho)  # (G10), (G12)
+            d_a = ops.concatenate([dp_z, dp_rho, dp_h], axis=-1)
+            d_r = ops.concatenate([dp_z, dp_rho, dp_h * rho], axis=-1)  # (G11), (G13)
+            return d_a, [dh * z + products[0].adjoint(d_r)], {}, [d_r]  # (G14)
+        dq = products[1].adjoint(dp_h)  # (G15)
+        dp_rho = dq * h * of_gate(rho)  # (G16), (G17)
+        d_gates = ops.concatenate([dp_z, dp_rho], axis=-1)
+        dh = dh * z + products[0].adjoint(d_gates) + dq * rho  # (G18)
+        return ops.concatenate([d_gates, dp_h], axis=-1), [dh], {}, [d_gates, dp_h]
+
+    def product_arguments(self, kept: tuple[Tensor, ...], states: Sequence[Tensor]) -> list[Tensor]:
+        (h,) = states
+        if self.reset_after:
+            return [h]  # (B5)
+        _, rho = ops.split(kept[0], 2, axis=-1)
+        return [h, rho * h]  # (B5), (G19)
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

@@ -3,7 +3,8 @@
 import inspect
 import re
 from collections.abc import Sequence
-from typing import Any
+from numbers import Integral
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -11,9 +12,12 @@ from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.cells.cell import Cell, document
 from kerasrnn.recurrence import loop
-from kerasrnn.recurrence.loop import Dropout, JitCompile, Options
+from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
 
 Tensor = Any
+
+# What Keras's layers do not have, with its default: keyword arguments.
+EXTRAS = {"jit_compile": "auto", "checkpoint_every": None, "truncate_every": None}
 
 CALL = """
 Call arguments:
@@ -67,8 +71,19 @@ class RNN(keras.layers.RNN):
         zero_output_for_mask: bool = False,
         *,
         jit_compile: JitCompile = "auto",
+        checkpoint_every: int | Literal["sqrt"] | None = None,
+        truncate_every: int | None = None,
         **kwargs: Any,
     ) -> None:
+        for name, every, words in (
+            ("checkpoint_every", checkpoint_every, ("sqrt", None)),
+            ("truncate_every", truncate_every, (None,)),
+        ):
+            if every in words:
+                continue
+            if not isinstance(every, Integral) or isinstance(every, bool) or every <= 0:
+                or_words = " or ".join(map(repr, words))
+                raise ValueError(f"{name}={every!r}: expected a positive integer or {or_words}.")
         if jit_compile not in ("auto", True, False):
             raise ValueError(f"jit_compile={jit_compile!r}: expected 'auto', True or False.")
         super().__init__(
@@ -86,7 +101,18 @@ class RNN(keras.layers.RNN):
                 f"jit_compile=True: {type(self.cell).__name__} runs in Keras's own loop, which "
                 "only a model around it compiles; expected a kerasrnn.Cell, or 'auto' or False."
             )
+        for name, every in (
+            ("checkpoint_every", checkpoint_every),
+            ("truncate_every", truncate_every),
+        ):
+            if every is not None and (unroll or not isinstance(self.cell, Cell)):
+                raise ValueError(
+                    f"{name}={every!r}: a property of kerasrnn's own loop; expected None with "
+                    f"unroll={unroll} and {type(self.cell).__name__}."
+                )
         self.jit_compile = jit_compile
+        self.checkpoint_every = checkpoint_every
+        self.truncate_every = truncate_every
         self.supports_jit = jit_compile is not False
         # Keras stops passing masks through RNN layers in 3.16; here they pass.
         self.supports_masking = True
@@ -140,28 +166,29 @@ class RNN(keras.layers.RNN):
         dropout = Dropout()
         if training:
             dropout = self.cell.draw_dropout(sequences[:, 0], states[0])
-        return loop.run(
+        output, outputs, finals = loop.run(
             self.cell,
             Options(
-                self.return_sequences,
-                self.go_backwards,
-                self.unroll,
-                self.zero_output_for_mask,
-                training,
+                return_sequences=self.return_sequences,
+                go_backwards=self.go_backwards,
+                unroll=self.unroll,
+                zero_output_for_mask=self.zero_output_for_mask,
+                training=training,
+                checkpoint_every=self.checkpoint_every,
+                truncate_every=self.truncate_every,
             ),
-            sequences,
-            states,
-            self.cell.weights_by_name(),
-            dropout,
-            mask,
+            Call(sequences, states, self.cell.weights_by_name(), dropout, mask),
             self.jit_compile,
         )
+        # Keras asks for both and takes one.
+        return (outputs, outputs, finals) if output is None else (output, output, finals)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         # Only where it says something, so that the configuration is Keras's own otherwise.
-        if self.jit_compile != "auto":
-            config["jit_compile"] = self.jit_compile
+        for name, default in EXTRAS.items():
+            if getattr(self, name) != default:
+                config[name] = getattr(self, name)
         return config
 
     def _maybe_config_dropout_masks(self, cell: Any, inputs: Tensor, state: Any) -> None:
@@ -322,7 +349,7 @@ def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Sig
     for name in after_loop:
         parameters.append(of_cell.get(name, positional(name, "auto")))
     parameters.append(keyword("zero_output_for_mask", False))
-    parameters.append(keyword("jit_compile", "auto"))
+    parameters.extend(keyword(name, default) for name, default in EXTRAS.items())
     parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
     return inspect.Signature(parameters)
 

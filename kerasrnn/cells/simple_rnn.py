@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kerasrnn.cells.activations import DERIVATIVES
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 
@@ -38,11 +39,29 @@ class SimpleRNNCell(Cell):
         ((2, 4), 1)
     """
 
+    reads_once = True
+
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         h = self.activation(a + r)
         return h, [h]
+
+    @property
+    def has_adjoint(self) -> bool:
+        return self.activation in DERIVATIVES
+
+    def update_keeping(
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor], Any]:
+        h, states = self.update(a, r, states, weights)
+        return h, states, h
+
+    def update_adjoint(
+        self, kept: Tensor, states: Sequence[Tensor], d_output: Tensor, d_states: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        dp = (d_output + d_states[0]) * DERIVATIVES[self.activation](kept)  # (S3)
+        return dp, dp, [0]  # (S4); (S5) is the product's
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

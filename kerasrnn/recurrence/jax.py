@@ -1,85 +1,104 @@
-"""The time loop on JAX: one `lax.scan`, inside a `jax.jit`."""
+"""The walk on JAX: a `lax.scan`, inside a `jax.jit`, with the walk's own gradient in training."""
 
+import functools
+import sys
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from kerasrnn.recurrence import unrolled
-from kerasrnn.recurrence.loop import Dropout, JitCompile, Options, Steppable
+from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
+from kerasrnn.recurrence.walk import Walk
 
-Tensor = Any
-
-# A compiled loop belongs to its cell and goes with it: cell -> {options: compiled function}.
+# A compiled walk belongs to its cell and goes with it: cell -> {options: compiled function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def loop(
-    cell: Steppable,
-    options: Options,
-    sequences: jax.Array,
-    states: Sequence[jax.Array],
-    weights: Mapping[str, jax.Array],
-    dropout: Dropout,
-    mask: jax.Array | None,
-) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
-    x = jnp.swapaxes(sequences, 0, 1)  # (time, batch, features)
-    a = cell.input_part(x, weights, dropout.inputs)
-    products = cell.recurrent_products(weights, dropout.recurrent)
-    step_weights = {name: weights[name] for name in cell.step_weights}
-    keeps = None if mask is None else jnp.transpose(mask)[:, :, None]  # (time, batch, 1)
-    zeros = jnp.zeros((sequences.shape[0], cell.output_size), dtype=a.dtype)
-
-    def body(carry: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-        output, states = carry
-        a_t, keep = inputs
-        output_t, states_t = cell.step(a_t, states, step_weights, products)
-        # Keras computes some operations on float64 in float32 on JAX; a scan keeps its types.
-        output_t = output_t.astype(output.dtype)
-        states_t = [new.astype(old.dtype) for new, old in zip(states_t, states, strict=True)]
-        if keep is not None:
-            output_t = jnp.where(keep, output_t, zeros if options.zero_output_for_mask else output)
-            states_t = [
-                jnp.where(keep, new, old) for new, old in zip(states_t, states, strict=True)
-            ]
-        return (output_t, list(states_t)), output_t if options.return_sequences else None
-
-    (output, states), outputs = jax.lax.scan(
-        body, (zeros, list(states)), (a, keeps), reverse=options.go_backwards
-    )
-    if not options.return_sequences:
-        return output, output[:, None], states
-    if options.go_backwards:
-        outputs = jnp.flip(outputs, axis=0)  # the order in which they were computed
-    return output, jnp.swapaxes(outputs, 0, 1), states
-
-
-def run(
-    cell: Steppable,
-    options: Options,
-    sequences: jax.Array,
-    states: Sequence[jax.Array],
-    weights: Mapping[str, jax.Array],
-    dropout: Dropout,
-    mask: jax.Array | None,
-    jit_compile: JitCompile,
-) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
+def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. Compiled with `jax.jit`, except with `jit_compile=False`."""
-    tensors = (sequences, list(states), dict(weights), dropout, mask)
     if jit_compile is False:
-        return _loop(options)(cell, options, *tensors)
-    return _function(cell, options)(*tensors)
+        return walk(cell, options, call)
+    return _function(cell, options)(call)
 
 
-def _loop(options: Options) -> Callable[..., Any]:
-    return unrolled.loop if options.unroll else loop
+def walk(cell: Steppable, options: Options, call: Call) -> Results:
+    if options.unroll:
+        return unrolled.walk(cell, options, call)
+    if not options.training and options.checkpoint_every is None:
+        return _walk(cell, options, call).forward()
+    return _walk_with_gradient(cell, options, call)
+
+
+# What the walk asks of a backend.
+
+
+def scan(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    xs: Any,
+    reverse: bool = False,
+    ahead: bool = True,
+) -> tuple[Any, Any]:
+    """See `walk.Backend`."""
+    return jax.lax.scan(body, carry, xs, reverse=reverse)
+
+
+def derivative(
+    function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """See `walk.Backend`."""
+    results, pull = jax.vjp(function, *arguments)
+
+    def pull_all(d_results: Any) -> tuple[Any, ...]:
+        flat, structure = jax.tree.flatten(results)
+        # Where a gradient is None, a whole branch of results may stand.
+        d_flat = jax.tree.leaves(
+            jax.tree.map(
+                lambda d, y: jax.tree.map(jnp.zeros_like, y) if d is None else d,
+                d_results,
+                results,
+                is_leaf=lambda d: d is None,
+            )
+        )
+        d_flat = [d.astype(y.dtype) for d, y in zip(d_flat, flat, strict=True)]
+        return pull(jax.tree.unflatten(structure, d_flat))
+
+    return results, pull_all
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _walk_with_gradient(cell: Steppable, options: Options, call: Call) -> Results:
+    return _walk(cell, options, call).forward()
+
+
+def _forward(cell: Steppable, options: Options, call: Call) -> tuple[Results, Any]:
+    results, kept = _walk(cell, options, call).forward_keeping()
+    return results, (call, kept)
+
+
+def _backward(
+    cell: Steppable, options: Options, residuals: tuple[Call, Any], d_results: Results
+) -> tuple[Call]:
+    call, kept = residuals
+    d_sequences, d_states, d_weights = _walk(cell, options, call).backward(kept, d_results)
+    d_weights = {name: d_weights[name].astype(w.dtype) for name, w in call.weights.items()}
+    dropout = jax.tree.map(jnp.zeros_like, call.dropout)  # drawn, and not differentiated
+    return (Call(d_sequences, d_states, d_weights, dropout, None),)
+
+
+_walk_with_gradient.defvjp(_forward, _backward)
+
+
+def _walk(cell: Steppable, options: Options, call: Call) -> Walk:
+    return Walk(sys.modules[__name__], cell, options, call)
 
 
 def _function(cell: Steppable, options: Options) -> Callable[..., Any]:
     functions = _functions.setdefault(cell, {})
     if options not in functions:
         owner = weakref.ref(cell)  # a strong reference would keep the cell alive for ever
-        functions[options] = jax.jit(lambda *tensors: _loop(options)(owner(), options, *tensors))
+        functions[options] = jax.jit(lambda call: walk(owner(), options, call))
     return functions[options]

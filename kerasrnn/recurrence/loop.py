@@ -18,6 +18,38 @@ class Dropout(NamedTuple):
     recurrent: list[Tensor] | None = None
 
 
+class Call(NamedTuple):
+    """The tensors of one call."""
+
+    sequences: Tensor
+    """`(batch, time, features)`"""
+
+    states: list[Tensor]
+    """The initial states, each `(batch, ...)`."""
+
+    weights: dict[str, Tensor]
+    """The cell's weights by name."""
+
+    dropout: Dropout
+    """The dropout masks drawn for this call."""
+
+    mask: Tensor | None
+    """Boolean `(batch, time)`, True where the step counts."""
+
+
+class Results(NamedTuple):
+    """What comes out."""
+
+    output: Tensor | None
+    """The last output, `(batch, units)`; None with `return_sequences`."""
+
+    outputs: Tensor | None
+    """Every step's, `(batch, time, units)`; None unless `return_sequences`."""
+
+    states: list[Tensor]
+    """The final states."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What a time loop does besides stepping; part of the key under which a loop is compiled."""
@@ -27,6 +59,8 @@ class Options:
     unroll: bool = False
     zero_output_for_mask: bool = False
     training: bool = False
+    checkpoint_every: int | Literal["sqrt"] | None = None
+    truncate_every: int | None = None
 
 
 class Steppable(Protocol):
@@ -34,6 +68,11 @@ class Steppable(Protocol):
 
     output_size: int
     step_weights: tuple[str, ...]
+    reads_once: bool
+    """Whether a step uses each element of its a once: see `ahead` of `walk.Backend.scan`."""
+
+    has_adjoint: bool
+    """Whether `step_keeping`, `step_adjoint` and `product_arguments` say the gradient by hand."""
 
     def input_part(
         self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
@@ -54,20 +93,34 @@ class Steppable(Protocol):
     ) -> tuple[Tensor, list[Tensor]]:
         """One step: `(output, new_states)`. It applies each product once, in order."""
 
+    def step_keeping(
+        self,
+        a: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Any, ...],
+    ) -> tuple[Tensor, list[Tensor], Any]:
+        """One step, and what `step_adjoint` needs of it: `(output, new_states, kept)`."""
 
-def run(
-    cell: Steppable,
-    options: Options,
-    sequences: Tensor,
-    states: Sequence[Tensor],
-    weights: Mapping[str, Tensor],
-    dropout: Dropout,
-    mask: Tensor | None,
-    jit_compile: JitCompile,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def step_adjoint(
+        self,
+        kept: Any,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Any, ...],
+        d_output: Tensor,
+        d_states: Sequence[Tensor],
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
+        """`(d_a, d_states, d_weights, d_results)` of one step from those of its results."""
+
+    def product_arguments(self, kept: Any, states: Sequence[Tensor]) -> list[Tensor]:
+        """What each product was applied to, at one step or at all of them at once."""
+
+
+def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """Run a cell over time.
 
-    The mask rule: where `mask` is False the states are carried over unchanged and the output
+    The mask rule: where the mask is False the states are carried over unchanged and the output
     repeats the previous one, zeros before the first valid step, or is zeros at every masked step
     with `zero_output_for_mask`. `go_backwards` reads the steps, and the mask, from the last to the
     first and leaves the outputs in the order in which they were computed.
@@ -75,19 +128,11 @@ def run(
     Args:
         cell: says `input_part`, `recurrent_products` and `step`.
         options: see `Options`.
-        sequences: `(batch, time, features)`.
-        states: initial states, each `(batch, ...)`.
-        weights: the cell's weights by name.
-        dropout: masks drawn for this call.
-        mask: boolean `(batch, time)`, True where the step counts, or None.
-        jit_compile: True compiles the loop with XLA wherever it runs; "auto" and False do not,
-            but the loop is compiled along with a function around it that is.
-
-    Returns:
-        `(last_output, outputs, states)`: `(batch, units)`, `(batch, time, units)` (one step alone
-        unless `return_sequences`), and the final states.
+        call: see `Call`.
+        jit_compile: True compiles the loop with XLA wherever it runs, False never on its own; with
+            "auto" the backend decides. A loop inside a function that is compiled by XLA is compiled
+            along with it.
     """
     backend = keras.config.backend()
     room = backend if backend in ("tensorflow", "jax") else "unrolled"
-    loop = importlib.import_module(f"{__package__}.{room}")
-    return loop.run(cell, options, sequences, states, weights, dropout, mask, jit_compile)
+    return importlib.import_module(f"{__package__}.{room}").run(cell, options, call, jit_compile)

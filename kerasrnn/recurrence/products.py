@@ -27,17 +27,21 @@ def input_part(
     Returns:
         a, `(..., batch, gates * units)`.
     """
-    if masks is None:
-        a = ops.matmul(x, kernel)
-    elif len(masks) == 1:
-        a = ops.matmul(x * masks[0], kernel)
-    else:
+    if masks is not None and len(masks) > 1:
         blocks = ops.split(kernel, len(masks), axis=-1)
         a = ops.concatenate(
             [ops.matmul(x * mask, block) for mask, block in zip(masks, blocks, strict=True)],
             axis=-1,
         )
-    return a if bias is None else a + bias
+        return a if bias is None else a + bias
+    if masks is not None:
+        x = x * masks[0]
+    if bias is not None:
+        # The bias as one more row of the kernel. Added by itself, it would be one more pass over
+        # all of a, and its gradient another: a is the largest array that there is.
+        x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+        kernel = ops.concatenate([kernel, ops.expand_dims(bias, 0)])
+    return ops.matmul(x, kernel)
 
 
 class RecurrentProduct:
@@ -59,28 +63,33 @@ class RecurrentProduct:
         self.kernel, self.bias = kernel, bias
         self.gates = 1 if masks is None else len(masks)  # blocks of columns with masks of their own
         self.masks = None if masks is None else ops.stack(list(masks))  # (gates, batch, units)
+        # Laid out for `adjoint`: inside the loop it would be laid out once a step.
+        self.transposed = ops.transpose(kernel)
         if self.gates > 1:
             self.blocks = ops.stack(ops.split(kernel, self.gates, axis=-1))  # (gates, units, width)
 
     def __call__(self, v: Tensor) -> Tensor:
-        """r for one step's v, `(batch, units)`."""
+        """r for one step's v, `(batch, units)`, in the dtype of v."""
+        dtype, v = v.dtype, ops.cast(v, self.kernel.dtype)
         if self.gates == 1:
             r = ops.matmul(v if self.masks is None else v * self.masks[0], self.kernel)
         else:
             r = _join(ops.matmul(self.masks * v, self.blocks))
-        return r if self.bias is None else r + self.bias
+        return ops.cast(r if self.bias is None else r + self.bias, dtype)
 
     def adjoint(self, d_r: Tensor) -> Tensor:
         """dL/dv of one step from its dL/dr: `dL/dr U^T`, with the masks."""
+        dtype, d_r = d_r.dtype, ops.cast(d_r, self.kernel.dtype)
         if self.gates == 1:
-            d_v = ops.matmul(d_r, ops.transpose(self.kernel))
-            return d_v if self.masks is None else d_v * self.masks[0]
+            d_v = ops.matmul(d_r, self.transposed)
+            return ops.cast(d_v if self.masks is None else d_v * self.masks[0], dtype)
         d_blocks = ops.stack(ops.split(d_r, self.gates, axis=-1))  # (gates, batch, width)
         d_v = ops.matmul(d_blocks, ops.transpose(self.blocks, (0, 2, 1)))
-        return ops.sum(d_v * self.masks, axis=0)
+        return ops.cast(ops.sum(d_v * self.masks, axis=0), dtype)
 
     def weight_gradients(self, v: Tensor, d_r: Tensor) -> tuple[Tensor, Tensor | None]:
         """dL/dU and dL/db from the v and dL/dr of all steps, `(time, batch, ...)`."""
+        v, d_r = ops.cast(v, self.kernel.dtype), ops.cast(d_r, self.kernel.dtype)
         d_bias = None if self.bias is None else ops.sum(d_r, axis=(0, 1))
         if self.gates == 1:
             v = v if self.masks is None else v * self.masks[0]
@@ -90,6 +99,39 @@ class RecurrentProduct:
             for gate, d_block in enumerate(ops.split(d_r, self.gates, axis=-1))
         ]
         return ops.concatenate(d_blocks, axis=-1), d_bias
+
+
+class ElementwiseProduct:
+    """The recurrent part `r = v * u + b` of units that do not see each other.
+
+    Args:
+        kernel: u, `(units,)`.
+        bias: b, `(units,)`, or None.
+        masks: dropout masks of the state, each `(batch, units)`: one.
+    """
+
+    def __init__(
+        self, kernel: Tensor, bias: Tensor | None, masks: Sequence[Tensor] | None = None
+    ) -> None:
+        self.kernel, self.bias = kernel, bias
+        self.factors = kernel if masks is None else kernel * masks[0]
+        self.mask = None if masks is None else masks[0]
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """r for one step's v, `(batch, units)`, in the dtype of v."""
+        r = v * ops.cast(self.factors, v.dtype)
+        return r if self.bias is None else r + ops.cast(self.bias, v.dtype)
+
+    def adjoint(self, d_r: Tensor) -> Tensor:
+        """dL/dv of one step from its dL/dr."""
+        return d_r * ops.cast(self.factors, d_r.dtype)
+
+    def weight_gradients(self, v: Tensor, d_r: Tensor) -> tuple[Tensor, Tensor | None]:
+        """dL/du and dL/db from the v and dL/dr of all steps, `(time, batch, units)`."""
+        v, d_r = ops.cast(v, self.kernel.dtype), ops.cast(d_r, self.kernel.dtype)
+        d_bias = None if self.bias is None else ops.sum(d_r, axis=(0, 1))
+        v = v if self.mask is None else v * self.mask
+        return ops.sum(v * d_r, axis=(0, 1)), d_bias
 
 
 def _join(blocks: Tensor) -> Tensor:

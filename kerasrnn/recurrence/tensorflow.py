@@ -1,391 +1,374 @@
-"""The time loop on TensorFlow: a `tf.while_loop` and its adjoint, inside a `tf.function`.
+"""The walk on TensorFlow.
 
-In training the loop has a gradient of its own. Automatic differentiation of a `tf.while_loop`
-would add up the gradients of the weights step by step, which is slow, under XLA above all, and
-cannot cross the border of a function compiled with XLA. Here the forward loop keeps the states and
-the recurrent parts; the backward loop carries the adjoints of the states alone, and differentiates
-one step automatically with the recurrent parts held fixed; what the products' weights receive is
-one product each, after the loop (docs/bptt.md). In inference nothing is kept.
+Two ways of running it:
+
+- as graph: a `tf.while_loop`, part of the graph around it; eagerly, inside a `tf.function`;
+- compiled: by XLA, on CPUs once for each part of the batch. Rows do not see each other, so every
+  core walks rows of its own, with no waiting for the others at each step.
+
+In training both have the walk's own gradient; otherwise the graph's is automatic and keeps nothing
+unless a gradient is asked for, and the compiled walk goes forward a second time for a gradient.
 """
 
-import dataclasses
 import functools
+import itertools
+import os
+import sys
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
+from keras import tree
+from tensorflow.python.ops import control_flow_util  # not exported
 
 from kerasrnn.recurrence import unrolled
-from kerasrnn.recurrence.loop import Dropout, JitCompile, Options, Steppable
-from kerasrnn.recurrence.products import RecurrentProduct
+from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
+from kerasrnn.recurrence.walk import Walk
 
 Tensor = Any
 
-# A compiled loop belongs to its cell and goes with it: cell -> {(options, jit): tf.function}.
+# A compiled function belongs to its cell and goes with it: cell -> {key: tf.function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
+# Rows of the batch that a core walks at least, and the largest recurrent kernel, in bytes, that it
+# pays to read once a core: measured in benchmarks/NOTES.md.
+ROWS_A_PART = 8
+KERNEL_BYTES = 1 << 20
 
-def run(
-    cell: Steppable,
-    options: Options,
-    sequences: tf.Tensor,
-    states: Sequence[tf.Tensor],
-    weights: Mapping[str, tf.Tensor],
-    dropout: Dropout,
-    mask: tf.Tensor | None,
-    jit_compile: JitCompile,
-) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+
+def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. An eager call runs a compiled graph, not a loop driven by Python."""
-    tensors = (sequences, list(states), dict(weights), dropout, mask)
-    if jit_compile is True or tf.executing_eagerly():
-        return _function(cell, options, jit_compile is True)(*tensors)
-    return _loop(options)(cell, options, *tensors)
+    compiled = not options.unroll and not _under_xla() and _compiles(options, call, jit_compile)
+    if tf.executing_eagerly():
+        return _function(cell, compiled_walk if compiled else graph_walk, options)(call)
+    return (compiled_walk if compiled else graph_walk)(cell, options, call)
 
 
-def loop(
-    cell: Steppable,
-    options: Options,
-    sequences: tf.Tensor,
-    states: Sequence[tf.Tensor],
-    weights: Mapping[str, tf.Tensor],
-    dropout: Dropout,
-    mask: tf.Tensor | None,
-) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    x = _swap_batch_and_time(sequences)  # (time, batch, features)
-    a = cell.input_part(x, weights, dropout.inputs)
-    products = cell.recurrent_products(weights, dropout.recurrent)
-    step_weights = {name: weights[name] for name in cell.step_weights}
-    keeps = None if mask is None else tf.transpose(mask)[:, :, None]  # (time, batch, 1)
-    walk = _Walk(cell, options, products, keeps)
-    if options.training:
-        output, outputs, states = walk.forward_with_adjoint(a, list(states), step_weights)
-    else:
-        output, outputs, states, _ = walk.forward(a, list(states), step_weights)
-    if options.return_sequences:
-        return output, _swap_batch_and_time(outputs), states
-    return output, output[:, None], states
+def _under_xla() -> bool:
+    """Whether the function around is compiled by XLA as a whole."""
+    if tf.executing_eagerly():
+        return False
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
-class _Kept(NamedTuple):
-    """What the backward loop needs, each `(time, batch, ...)` in the order of processing."""
-
-    states: list[tf.Tensor]  # before each step
-    recurrent_parts: list[tf.Tensor]
-
-
-class _Tap:
-    """A recurrent product in a step: notes its argument; may be given its result."""
-
-    def __init__(self, product: RecurrentProduct, result: tf.Tensor | None = None) -> None:
-        self.product, self.result = product, result
-
-    def __call__(self, argument: tf.Tensor) -> tf.Tensor:
-        self.argument = argument
-        if self.result is None:
-            self.result = self.product(argument)
-        return self.result
+def _compiles(options: Options, call: Call, jit_compile: JitCompile) -> bool:
+    if jit_compile != "auto":
+        return jit_compile
+    # XLA compiles each length anew: it pays where the graph is called with one length.
+    graph = not tf.executing_eagerly()
+    return graph and options.training and call.sequences.shape[1] is not None
 
 
-class _Walk:
-    """The loop over one batch, forwards and backwards.
+# What the walk asks of a backend.
 
-    `n` counts the steps in the order of processing, `t` in the order of the sequence.
+
+def scan(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    xs: Any,
+    reverse: bool = False,
+    ahead: bool = True,
+) -> tuple[Any, Any]:
+    """See `walk.Backend`.
+
+    XLA would clear the array of a y first, so there a y is written over an x that has its shape.
     """
+    xla = _under_xla()
+    ahead = ahead and xla
+    flat_xs = _flat(xs)
+    steps = _length(flat_xs[0])
+    # TensorArrays, not slices of one tensor: where the loop is differentiated automatically, the
+    # gradient of a slice is a full-size tensor of zeros a step, and the backward pass would grow
+    # with the square of the steps.
+    x_arrays = [
+        tf.TensorArray(x.dtype, size=steps, element_shape=x.shape[1:]).unstack(x) for x in flat_xs
+    ]
+    start = steps - 1 if reverse else 0
+    first = [array.read(start) for array in x_arrays]
+    _, y = body(carry, _packed(xs, first))  # for its structure: the values are never computed
+    over, y_arrays = _targets(_flat(y), first if xla else [], x_arrays, steps)
 
-    def __init__(
-        self,
-        cell: Steppable,
-        options: Options,
-        products: Sequence[RecurrentProduct],
-        keeps: tf.Tensor | None,
-    ) -> None:
-        self.cell, self.options, self.products, self.keeps = cell, options, products, keeps
+    def step(n: Any, values: Any, read: Any, y_arrays: Any) -> tuple[Any, ...]:
+        def x_at(t: Any) -> list[Any]:
+            now = [a if over[k] is None else y_arrays[over[k]] for k, a in enumerate(x_arrays)]
+            return [array.read(t) for array in now]
 
-    def forward(
-        self,
-        a: tf.Tensor,
-        states: list[tf.Tensor],
-        weights: Mapping[str, tf.Tensor],
-        keep_for_adjoint: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor | None, list[tf.Tensor], _Kept | None]:
-        """Last output, outputs `(time, batch, units)` or None, final states, what was kept."""
-        steps = _steps(a)
-        a_array, keep_array = _unstacked(a), _unstacked(self.keeps)
-        batch = tf.shape(a)[1]
-        zeros = tf.zeros((batch, self.cell.output_size), dtype=a.dtype)
-        arrays = {}
-        if self.options.return_sequences:
-            arrays["outputs"] = _array(steps, zeros)
-        if keep_for_adjoint:
-            arrays["states"] = [_array(steps, state) for state in states]
-            arrays["recurrent_parts"] = [
-                tf.TensorArray(a.dtype, size=steps, element_shape=(a.shape[1], p.kernel.shape[1]))
-                for p in self.products
-            ]
+        t = steps - 1 - n if reverse else n
+        after, y = body(_packed(carry, values), _packed(xs, read if ahead else x_at(t)))
+        y_arrays = [array.write(t, value) for array, value in zip(y_arrays, _flat(y), strict=True)]
+        if ahead:
+            read = x_at(tf.maximum(t - 1, 0) if reverse else tf.minimum(t + 1, steps - 1))
+        return n + 1, _flat(after), read, y_arrays
 
-        def body(
-            n: tf.Tensor, output: tf.Tensor, states: list[tf.Tensor], arrays: dict[str, Any]
-        ) -> tuple[Any, ...]:
-            t = self._time(n, steps)
-            taps = tuple(_Tap(product) for product in self.products)
-            output_n, states_n = self.cell.step(a_array.read(t), states, weights, taps)
-            arrays = dict(arrays)
-            if keep_for_adjoint:
-                arrays["states"] = _write(arrays["states"], n, states)
-                arrays["recurrent_parts"] = _write(
-                    arrays["recurrent_parts"], n, [tap.result for tap in taps]
-                )
-            if self.keeps is not None:
-                keep = keep_array.read(t)
-                held = zeros if self.options.zero_output_for_mask else output
-                output_n = tf.where(keep, output_n, held)
-                states_n = [
-                    tf.where(keep, new, old) for new, old in zip(states_n, states, strict=True)
-                ]
-            if self.options.return_sequences:
-                arrays["outputs"] = arrays["outputs"].write(n, output_n)
-            return n + 1, output_n, list(states_n), arrays
+    _, flat_carry, _, y_arrays = tf.while_loop(
+        cond=lambda n, *_: n < steps,
+        body=step,
+        loop_vars=(tf.constant(0), _flat(carry), first if ahead else [], y_arrays),
+        maximum_iterations=steps,  # XLA's automatic differentiation needs a bound
+    )
+    return _packed(carry, flat_carry), _packed(y, [array.stack() for array in y_arrays])
 
-        _, output, states, arrays = tf.while_loop(
-            cond=lambda n, *_: n < steps,
-            body=body,
-            loop_vars=(tf.constant(0), zeros, states, arrays),
-            maximum_iterations=steps,  # XLA's automatic differentiation needs a bound
-        )
-        kept = None
-        if keep_for_adjoint:
-            kept = _Kept(_stacked(arrays["states"]), _stacked(arrays["recurrent_parts"]))
-        outputs = arrays["outputs"].stack() if self.options.return_sequences else None
-        return output, outputs, states, kept
 
-    def forward_with_adjoint(
-        self, a: tf.Tensor, states: list[tf.Tensor], weights: Mapping[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor | None, list[tf.Tensor]]:
-        """`forward`, with `backward` as its gradient."""
-        # A gradient reaches what is an argument: the products' weights are, though `forward`
-        # reads them through the products.
-        arguments = (
-            a,
-            states,
-            list(weights.values()),
-            [(p.kernel, *([] if p.bias is None else [p.bias])) for p in self.products],
-        )
+def _targets(
+    ys: list[tf.Tensor], xs: list[tf.Tensor], x_arrays: list[tf.TensorArray], steps: Any
+) -> tuple[list[int | None], list[tf.TensorArray]]:
+    """For each x, the y written over it, if any; and the arrays that the ys are written to."""
+    over: list[int | None] = [None] * len(x_arrays)
+    y_arrays = []
+    for n, y in enumerate(ys):
+        for k, x in enumerate(xs):
+            if over[k] is None and x.dtype == y.dtype and x.shape.as_list() == y.shape.as_list():
+                over[k] = n
+                y_arrays.append(x_arrays[k])
+                break
+        else:
+            y_arrays.append(tf.TensorArray(y.dtype, size=steps, element_shape=y.shape))
+    return over, y_arrays
 
-        @tf.custom_gradient
-        def call(*flat: tf.Tensor) -> tuple[Any, Callable[..., Any]]:
-            a, states, values, _ = tf.nest.pack_sequence_as(arguments, list(flat))
-            named = dict(zip(weights, values, strict=True))
-            output, outputs, finals, kept = self.forward(a, states, named, keep_for_adjoint=True)
-            results = [output, outputs, finals] if outputs is not None else [output, finals]
 
-            def gradient(*upstream: tf.Tensor) -> list[tf.Tensor | None]:
-                d_output, *d_outputs, d_finals = tf.nest.pack_sequence_as(results, list(upstream))
-                d_arguments = self.backward(
-                    a, named, kept, d_output, d_outputs[0] if d_outputs else None, d_finals
-                )
-                return tf.nest.flatten(d_arguments)
+def derivative(
+    function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """See `walk.Backend`."""
+    # Nodes of their own, so that the same tensor may stand for two arguments.
+    arguments = tree.map_structure(tf.identity, arguments)
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch([x for x in tree.flatten(arguments) if x is not None])
+        results = function(*arguments)
 
-            return tf.nest.flatten(results), gradient
-
-        flat = call(*tf.nest.flatten(arguments))
-        if self.options.return_sequences:
-            output, outputs, *finals = flat
-            return output, outputs, finals
-        output, *finals = flat
-        return output, None, finals
-
-    def backward(
-        self,
-        a: tf.Tensor,
-        weights: Mapping[str, tf.Tensor],
-        kept: _Kept,
-        d_output: tf.Tensor,
-        d_outputs: tf.Tensor | None,
-        d_states: list[tf.Tensor],
-    ) -> tuple[Any, ...]:
-        """The gradients of a, of the initial states, of the weights and of the products' weights.
-
-        Args:
-            a: the input parts.
-            weights: what the step reads besides.
-            kept: what `forward` kept.
-            d_output: dL/d(last output).
-            d_outputs: dL/d(outputs), if there are any.
-            d_states: dL/d(final states).
-        """
-        steps = _steps(a)
-        a_array, keep_array = _unstacked(a), _unstacked(self.keeps)
-        d_outputs_array = _unstacked(d_outputs)
-        states_arrays = [_unstacked(s) for s in kept.states]
-        r_arrays = [_unstacked(r) for r in kept.recurrent_parts]
-        arrays = {
-            "d_a": _array(steps, a[0]),
-            "arguments": [
-                tf.TensorArray(
-                    a.dtype, size=steps, element_shape=(a.shape[1], product.kernel.shape[0])
-                )
-                for product in self.products
-            ],
-            "d_recurrent_parts": [_array(steps, r[0]) for r in kept.recurrent_parts],
-        }
-        d_weights = {name: tf.zeros_like(value) for name, value in weights.items()}
-
-        def body(
-            n: tf.Tensor,
-            d_output: tf.Tensor,
-            d_states: list[tf.Tensor],
-            d_weights: dict[str, tf.Tensor],
-            arrays: dict[str, Any],
-        ) -> tuple[Any, ...]:
-            t = self._time(n, steps)
-            if d_outputs_array is not None:
-                d_output = d_output + d_outputs_array.read(n)
-            around = [None] * len(d_states)
-            d_held = tf.zeros_like(d_output)
-            if self.keeps is not None:
-                # A masked step sends everything around the cell, nothing through it.
-                keep = keep_array.read(t)
-                around = [tf.where(keep, tf.zeros_like(d), d) for d in d_states]
-                d_states = [tf.where(keep, d, tf.zeros_like(d)) for d in d_states]
-                if not self.options.zero_output_for_mask:
-                    d_held = tf.where(keep, tf.zeros_like(d_output), d_output)
-                d_output = tf.where(keep, d_output, tf.zeros_like(d_output))
-            step = self._step_adjoint(
-                a_array.read(t),
-                [array.read(n) for array in states_arrays],
-                weights,
-                [array.read(n) for array in r_arrays],
-                d_output,
-                d_states,
-            )
-            d_states = [
-                through if passed is None else through + passed
-                for through, passed in zip(step.d_states, around, strict=True)
-            ]
-            d_weights = {name: d + step.d_weights[name] for name, d in d_weights.items()}
-            arrays = {
-                "d_a": arrays["d_a"].write(t, step.d_a),
-                "arguments": _write(arrays["arguments"], n, step.arguments),
-                "d_recurrent_parts": _write(arrays["d_recurrent_parts"], n, step.d_results),
-            }
-            return n - 1, d_held, d_states, d_weights, arrays
-
-        _, _, d_states, d_weights, arrays = tf.while_loop(
-            cond=lambda n, *_: n >= 0,
-            body=body,
-            loop_vars=(steps - 1, d_output, list(d_states), d_weights, arrays),
-            maximum_iterations=steps,
-        )
-        d_products = []
-        for product, v, d_r in zip(
-            self.products,
-            _stacked(arrays["arguments"]),
-            _stacked(arrays["d_recurrent_parts"]),
-            strict=True,
-        ):
-            d_kernel, d_bias = product.weight_gradients(v, d_r)
-            d_products.append((d_kernel,) if d_bias is None else (d_kernel, d_bias))
-        return arrays["d_a"].stack(), d_states, list(d_weights.values()), d_products
-
-    def _step_adjoint(
-        self,
-        a: tf.Tensor,
-        states: list[tf.Tensor],
-        weights: Mapping[str, tf.Tensor],
-        recurrent_parts: list[tf.Tensor],
-        d_output: tf.Tensor,
-        d_states: list[tf.Tensor],
-    ) -> "_StepAdjoint":
-        """One step's adjoint: pointwise by automatic differentiation, the products by their own."""
-        taps = tuple(_Tap(p, r) for p, r in zip(self.products, recurrent_parts, strict=True))
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch([a, states, dict(weights), recurrent_parts])
-            output, new_states = self.cell.step(a, states, weights, taps)
-        targets, d_targets = [output, *new_states], [d_output, *d_states]
-        d_results = []
-        # From the last product to the first: what one receives depends on those after it, whose
-        # arguments may hold its result.
-        for tap in reversed(taps):
-            d_result = tape.gradient(
-                targets, tap.result, d_targets, unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-            targets.append(tap.argument)
-            d_targets.append(tap.product.adjoint(d_result))
-            d_results.insert(0, d_result)
-        d_a, d_states, d_weights = tape.gradient(
-            targets,
-            [a, states, dict(weights)],
-            d_targets,
+    def pull(d_results: Any) -> tuple[Any, ...]:
+        pairs = zip(tree.flatten(results), tree.flatten(d_results), strict=True)
+        asked = [(y, d) for y, d in pairs if d is not None]
+        flat = tape.gradient(
+            [y for y, _ in asked],
+            tree.flatten(arguments),
+            [d for _, d in asked],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        return _StepAdjoint(d_a, d_states, d_weights, [tap.argument for tap in taps], d_results)
+        return tree.pack_sequence_as(arguments, flat)
 
-    def _time(self, n: tf.Tensor, steps: tf.Tensor | int) -> tf.Tensor:
-        return steps - 1 - n if self.options.go_backwards else n
-
-
-class _StepAdjoint(NamedTuple):
-    d_a: tf.Tensor
-    d_states: list[tf.Tensor]
-    d_weights: dict[str, tf.Tensor]
-    arguments: list[tf.Tensor]  # of the products
-    d_results: list[tf.Tensor]  # of the products
+    return results, pull
 
 
-def _steps(a: tf.Tensor) -> tf.Tensor | int:
-    return tf.shape(a)[0] if a.shape[0] is None else a.shape[0]
+def _length(x: tf.Tensor) -> tf.Tensor | int:
+    return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 
 
-# TensorArrays, not slices of one tensor: where the loop is differentiated automatically, the
-# gradient of a slice is a full-size tensor of zeros a step, and the backward pass would grow with
-# the square of the steps.
+# The ways of running it.
 
 
-def _unstacked(x: tf.Tensor | None) -> tf.TensorArray | None:
-    if x is None:
-        return None
-    return tf.TensorArray(x.dtype, size=_steps(x), element_shape=x.shape[1:]).unstack(x)
+def graph_walk(cell: Steppable, options: Options, call: Call) -> Results:
+    """As part of the graph around it."""
+    if options.unroll:
+        return unrolled.walk(cell, options, call)
+    if not options.training and options.checkpoint_every is None:
+        return _walk(cell, options, call).forward()
+
+    def forward(call: Call) -> tuple[Results, Callable[[Results], Any]]:
+        walk = _walk(cell, options, call)
+        results, kept = walk.forward_keeping()
+        return results, functools.partial(walk.backward, kept)
+
+    return _with_gradient(forward, call)
 
 
-def _array(steps: tf.Tensor | int, like: tf.Tensor) -> tf.TensorArray:
-    return tf.TensorArray(like.dtype, size=steps, element_shape=like.shape)
+def compiled_walk(cell: Steppable, options: Options, call: Call) -> Results:
+    """Compiled by XLA, part by part."""
+    keeping = options.training
+
+    def forward(call: Call) -> tuple[Results, Callable[[Results], Any]]:
+        parts = _parts(cell, call)
+        function = _function(cell, _forward_keeping if keeping else _forward, options, True)
+        walked = [function(_apart(part)) for part in parts]
+        results = [results for results, _ in walked] if keeping else walked
+
+        def backward(d_results: Results) -> Any:
+            if keeping:
+                function = _function(cell, _backward, options, True)
+                kept = [kept for _, kept in walked]
+            else:
+                function = _function(cell, _backward_from_start, options, True)
+                kept = [None] * len(parts)
+            d_parts = [
+                function(*_apart(of_part))
+                for of_part in zip(parts, kept, _split(d_results, len(parts)), strict=True)
+            ]
+            d_sequences, d_states, d_weights = zip(*d_parts, strict=True)
+            return (
+                tf.concat(d_sequences, 0),
+                [tf.concat(d, 0) for d in zip(*d_states, strict=True)],
+                {name: tf.add_n([d[name] for d in d_weights]) for name in call.weights},
+            )
+
+        def differentiable(d_results: Results) -> Any:
+            return _differentiable(backward, cell, options, call, d_results)
+
+        return _joined(results), differentiable
+
+    return _with_gradient(forward, call)
 
 
-def _write(
-    arrays: list[tf.TensorArray], n: tf.Tensor, values: Sequence[tf.Tensor]
-) -> list[tf.TensorArray]:
-    return [array.write(n, value) for array, value in zip(arrays, values, strict=True)]
+def _differentiable(
+    backward: Callable[[Results], Any],
+    cell: Steppable,
+    options: Options,
+    call: Call,
+    d_results: Results,
+) -> Any:
+    """What goes back, compiled, with a gradient: that of going back in the graph."""
+    arguments = (_differentiated(call), d_results)
+    flat_arguments = _flat(arguments)
+
+    @tf.custom_gradient
+    def function(*flat: Tensor) -> Any:
+        gradients = backward(_packed(arguments, flat)[1])
+
+        def gradient(*upstream: Tensor) -> list[Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch(flat)
+                differentiated, d_results = _packed(arguments, flat)
+                with tf.GradientTape() as inner:
+                    inner.watch(_flat(differentiated))
+                    again = graph_walk(cell, options, _replaced(call, differentiated))
+                d_flat = inner.gradient(
+                    _flat(again),
+                    _flat(differentiated),
+                    _flat(d_results),
+                    unconnected_gradients="zero",
+                )
+            return tape.gradient(d_flat, flat, upstream, unconnected_gradients="zero")
+
+        return _flat(gradients), gradient
+
+    structure = _differentiated(call)
+    return _packed(structure, function(*flat_arguments))
 
 
-def _stacked(arrays: list[tf.TensorArray]) -> list[tf.Tensor]:
-    return [array.stack() for array in arrays]
+def _apart(structure: Any) -> Any:
+    """Hidden from tapes, which would take apart the compiled function that it is given to."""
+    return tree.map_structure(lambda x: None if x is None else tf.stop_gradient(x), structure)
 
 
-def _loop(options: Options) -> Callable[..., Any]:
-    return unrolled.loop if options.unroll else loop
+def _with_gradient(
+    forward: Callable[[Call], tuple[Results, Callable[[Results], Any]]], call: Call
+) -> Results:
+    """`forward` gives the results and what takes their gradients back."""
+    structure: list[Results] = []
+
+    @tf.custom_gradient
+    def function(*flat: Tensor) -> tuple[list[Tensor], Callable[..., list[Tensor]]]:
+        results, backward = forward(_replaced(call, _packed(_differentiated(call), flat)))
+        structure.append(results)
+
+        def gradient(*d_flat: Tensor) -> list[Tensor]:
+            return _flat(backward(_packed(results, d_flat)))
+
+        return _flat(results), gradient
+
+    flat = function(*_flat(_differentiated(call)))
+    return _packed(structure[0], flat)
 
 
-def _function(cell: Steppable, options: Options, jit_compile: bool) -> Callable[..., Any]:
+def _differentiated(call: Call) -> tuple[Any, ...]:
+    return call.sequences, call.states, call.weights
+
+
+def _replaced(call: Call, differentiated: tuple[Any, ...]) -> Call:
+    sequences, states, weights = differentiated
+    return call._replace(sequences=sequences, states=states, weights=weights)
+
+
+def _flat(structure: Any) -> list[Tensor]:
+    return [x for x in tree.flatten(structure) if x is not None]
+
+
+def _packed(structure: Any, flat: Any) -> Any:
+    values = iter(flat)
+    return tree.map_structure(lambda x: None if x is None else next(values), structure)
+
+
+def _parts(cell: Steppable, call: Call) -> list[Call]:
+    """The call, cut into parts of its batch, one a core, where that pays."""
+    parts = _cores()
+    if call.sequences.shape[0] is not None:
+        parts = max(1, min(parts, call.sequences.shape[0] // ROWS_A_PART))
+    kernel = call.weights["recurrent_kernel"]
+    if kernel.shape.num_elements() * kernel.dtype.size > KERNEL_BYTES:
+        parts = 1
+    of_batch = call._replace(weights=None)
+    return [part._replace(weights=call.weights) for part in _split(of_batch, parts)]
+
+
+def _cores() -> int:
+    """Over which the parts of the batch are spread: those of a machine without a GPU."""
+    if tf.config.list_physical_devices("GPU"):
+        return 1
+    return tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
+
+
+def _split(structure: Any, parts: int) -> list[Any]:
+    """Every tensor of a structure cut along its first axis, the batch."""
+    if parts == 1:
+        return [structure]
+    batch = _length(_flat(structure)[0])
+    cuts = [batch * k // parts for k in range(parts + 1)]
+    return [
+        tree.map_structure(lambda x, a=a, b=b: None if x is None else x[a:b], structure)
+        for a, b in itertools.pairwise(cuts)
+    ]
+
+
+def _joined(results: list[Results]) -> Results:
+    if len(results) == 1:
+        return results[0]
+    return tree.map_structure(lambda *x: None if x[0] is None else tf.concat(x, 0), *results)
+
+
+def _walk(cell: Steppable, options: Options, call: Call) -> Walk:
+    return Walk(sys.modules[__name__], cell, options, call)
+
+
+def _forward(cell: Steppable, options: Options, call: Call) -> Results:
+    return _walk(cell, options, call).forward()
+
+
+def _forward_keeping(cell: Steppable, options: Options, call: Call) -> tuple[Results, Any]:
+    return _walk(cell, options, call).forward_keeping()
+
+
+def _backward(
+    cell: Steppable, options: Options, call: Call, kept: Any, d_results: Results
+) -> tuple[Any, ...]:
+    return _walk(cell, options, call).backward(kept, d_results)
+
+
+def _backward_from_start(
+    cell: Steppable, options: Options, call: Call, kept: None, d_results: Results
+) -> tuple[Any, ...]:
+    walk = _walk(cell, options, call)
+    _, kept = walk.forward_keeping()
+    return walk.backward(kept, d_results)
+
+
+def _function(
+    cell: Steppable, way: Callable[..., Any], options: Options, jit_compile: bool = False
+) -> Callable[..., Any]:
+    """A way of walking as a `tf.function`."""
     functions = _functions.setdefault(cell, {})
-    if jit_compile and not options.unroll:
-        # Compiled with XLA, what automatic differentiation keeps cannot leave the function.
-        options = dataclasses.replace(options, training=True)
-    key = (options, jit_compile)
+    key = (way, options, jit_compile)
     if key not in functions:
         # A strong reference would keep the cell alive for ever. A partial, and not a closure,
         # since TensorFlow takes closures of one piece of code for one function, and would warn
         # that it is traced too often.
-        call = functools.partial(_call, weakref.ref(cell), options)
         functions[key] = tf.function(
-            call, jit_compile=jit_compile or None, autograph=False, reduce_retracing=True
+            functools.partial(_call, way, weakref.ref(cell), options),
+            jit_compile=jit_compile or None,
+            autograph=False,
+            reduce_retracing=True,
         )
     return functions[key]
 
 
-def _call(owner: weakref.ref, options: Options, *tensors: Any) -> Any:
-    return _loop(options)(owner(), options, *tensors)
-
-
-def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(x, [1, 0, *range(2, len(x.shape))])
+def _call(way: Callable[..., Any], owner: weakref.ref, options: Options, *tensors: Any) -> Any:
+    return way(owner(), options, *tensors)

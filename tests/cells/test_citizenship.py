@@ -9,18 +9,32 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests.catalogue import ROWS, VARIANTS, variant_id
-from tests.measure import MASKS, PRECISION, TIGHT, assert_same, make_mask, measure, to_list
+from tests.catalogue import BUILT_IN, ROWS, SLOW, VARIANTS, variant_id
+from tests.measure import (
+    MASKS,
+    PRECISION,
+    TIGHT,
+    assert_same,
+    make_mask,
+    measure,
+    randomize,
+    to_list,
+)
 
 rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
-variants = pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=variant_id)
+built_in = pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
 
+# A value for every argument of a cell; for those that are not named, by the end of the name.
 EVERYTHING = {
     "units": 5,
-    "activation": "relu",
+    "activation": "softsign",
+    "recurrent_activation": "hard_sigmoid",
     "use_bias": True,
+    "unit_forget_bias": False,
+    "reset_after": False,
+    "epsilon": 0.01,
     "kernel_initializer": keras.initializers.RandomNormal(stddev=0.3, seed=1),
-    "recurrent_initializer": "identity",
+    "recurrent_initializer": keras.initializers.RandomUniform(-0.4, 0.4, seed=2),
     "bias_initializer": "ones",
     "kernel_regularizer": keras.regularizers.L2(0.1),
     "recurrent_regularizer": keras.regularizers.L1(0.2),
@@ -30,6 +44,12 @@ EVERYTHING = {
     "bias_constraint": keras.constraints.NonNeg(),
     "dropout": 0.1,
     "recurrent_dropout": 0.2,
+    "seed": 3,
+}
+OF_ANY_WEIGHT = {
+    "initializer": keras.initializers.RandomNormal(stddev=0.3, seed=3),
+    "regularizer": keras.regularizers.L2(0.5),
+    "constraint": keras.constraints.NonNeg(),
 }
 EVERYTHING_OF_A_LAYER = {
     "activity_regularizer": keras.regularizers.L2(0.4),
@@ -53,19 +73,18 @@ def sequences(batch=4, time=6, features=3, dtype="float32", seed=0):
     return np.random.default_rng(seed).standard_normal((batch, time, features)).astype(dtype)
 
 
-def twins(row, **options):
-    """Our layer and the built-in one, with the same weights."""
-    ours, builtin = row.layer(5, **options), row.keras_layer(5, **options)
-    ours.build((None, None, 3))
-    builtin.build((None, None, 3))
-    ours.set_weights(builtin.get_weights())
-    return ours, builtin
+def everything(row):
+    """A value for every argument of the row's cell."""
+    return {
+        name: EVERYTHING[name] if name in EVERYTHING else OF_ANY_WEIGHT[name.rpartition("_")[2]]
+        for name in row.cell.arguments()
+    }
 
 
 # Constructors and configurations.
 
 
-@rows
+@built_in
 def test_the_constructors_are_kerass(row):
     """The same arguments, order and defaults; ours alone are keyword-only."""
     for ours, builtin in ((row.layer, row.keras_layer), (row.cell, row.keras_cell)):
@@ -83,22 +102,25 @@ def test_the_constructors_are_kerass(row):
 
 @rows
 def test_positional_arguments_reach_their_places(row):
+    """Keras's layer puts them where ours does; so do their names."""
     names = [
         name
-        for name, parameter in inspect.signature(row.keras_layer).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
+        for name, parameter in inspect.signature(row.keras_layer or row.layer).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    values = {**EVERYTHING, **EVERYTHING_OF_A_LAYER, "seed": 3, "stateful": False}
-    values |= {"recurrent_activation": "hard_sigmoid", "unit_forget_bias": False}
-    values |= {"reset_after": False, "use_cudnn": False}
-    arguments = [values[name] for name in names]
-    assert row.layer(*arguments, name="n").get_config() == {
-        **row.keras_layer(*arguments, name="n").get_config(),
-        **FORGOTTEN_BY_KERAS,
-    }
+    values = {**everything(row), **EVERYTHING_OF_A_LAYER, "stateful": False, "use_cudnn": False}
+    config = row.layer(*(values[name] for name in names), name="n").get_config()
+    assert config == row.layer(**{name: values[name] for name in names}, name="n").get_config()
+    if row.keras_layer is not None:
+        builtin = row.keras_layer(*(values[name] for name in names), name="n")
+        assert config == {**builtin.get_config(), **FORGOTTEN_BY_KERAS}
+    for name, parameter in row.cell.arguments().items():
+        assert values[name] != parameter.default or name == "use_bias"
 
 
-@variants
+@pytest.mark.parametrize(
+    ("row", "variant"), [(r, v) for r, v in VARIANTS if r in BUILT_IN], ids=variant_id
+)
 def test_configurations_are_kerass(row, variant):
     ours, builtin = (layer(5, **variant, name="n") for layer in (row.layer, row.keras_layer))
     assert ours.get_config() == builtin.get_config()
@@ -108,21 +130,21 @@ def test_configurations_are_kerass(row, variant):
 
 @rows
 def test_configurations_go_round(row):
-    layer = row.layer(**EVERYTHING, **EVERYTHING_OF_A_LAYER, seed=3, jit_compile=False)
+    layer = row.layer(**everything(row), **EVERYTHING_OF_A_LAYER, jit_compile=False)
     config = layer.get_config()
     assert config["jit_compile"] is False
     assert row.layer.from_config(config).get_config() == config
     serialized = keras.saving.serialize_keras_object(layer)
     assert serialized["registered_name"] == f"kerasrnn>{row.name}"
     assert keras.saving.deserialize_keras_object(serialized).get_config() == config
-    cell = row.cell(**EVERYTHING, seed=3, implementation=1)
+    cell = row.cell(**everything(row), implementation=1)
     assert row.cell.from_config(cell.get_config()).get_config() == cell.get_config()
 
 
-@rows
+@built_in
 def test_configurations_cross_over(row):
     """Keras's layer is made from ours, and ours from Keras's."""
-    options = {**EVERYTHING, **EVERYTHING_OF_A_LAYER, "seed": 3}
+    options = {**everything(row), **EVERYTHING_OF_A_LAYER}
     ours, builtin = row.layer(**options), row.keras_layer(**options)
     config = {**builtin.get_config(), **FORGOTTEN_BY_KERAS}
     assert row.layer.from_config(config).get_config() == ours.get_config()
@@ -132,7 +154,7 @@ def test_configurations_cross_over(row):
 
 @rows
 def test_arguments_are_attributes(row):
-    layer = row.layer(**EVERYTHING)
+    layer = row.layer(**everything(row))
     for name in row.cell.arguments():
         assert getattr(layer, name) is getattr(layer.cell, name)
     assert layer.units == 5
@@ -140,7 +162,7 @@ def test_arguments_are_attributes(row):
     assert layer.kernel_regularizer.l2 == pytest.approx(0.1)
 
 
-@rows
+@built_in
 def test_weights_have_kerass_names_paths_and_order(row):
     names = []
     for layer_class in (row.layer, row.keras_layer):
@@ -168,9 +190,12 @@ def tagger(layer_class, **options):
 TOKENS = np.array([[1, 2, 3, 4], [5, 6, 0, 0], [0, 0, 7, 8], [0, 0, 0, 0]], "int32")
 
 
-@variants
+@pytest.mark.parametrize(
+    ("row", "variant"), [(r, v) for r, v in VARIANTS if r in BUILT_IN or v == {}], ids=variant_id
+)
 def test_a_saved_model_is_the_same_model(row, variant, tmp_path):
     model = tagger(row.layer, **variant)
+    randomize(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(
@@ -178,7 +203,7 @@ def test_a_saved_model_is_the_same_model(row, variant, tmp_path):
     )
 
 
-@rows
+@built_in
 def test_weight_files_cross_over(row, tmp_path):
     ours, builtin = tagger(row.layer), tagger(row.keras_layer)
     builtin.save_weights(tmp_path / "builtin.weights.h5")
@@ -194,6 +219,7 @@ def test_weight_files_cross_over(row, tmp_path):
 @rows
 def test_clone_model(row):
     model = tagger(row.layer, dropout=0.1)
+    randomize(model)
     clone = keras.models.clone_model(model)
     assert clone.get_config() == model.get_config()
     clone.set_weights(model.get_weights())
@@ -205,24 +231,25 @@ def test_clone_model(row):
 # Models of every style, and wrappers.
 
 
-@pytest.mark.parametrize("mask_kind", MASKS)
-@rows
-def test_inside_keras_bidirectional(row, mask_kind):
+@pytest.mark.parametrize("row", SLOW, ids=variant_id)
+def test_inside_keras_bidirectional(row):
     x = sequences(dtype=PRECISION)
-    mask = make_mask(mask_kind, 4, 6)
     for return_sequences in (True, False):
         options = {"return_sequences": return_sequences, "return_state": True, "dtype": PRECISION}
-        ours, builtin = (
-            keras.layers.Bidirectional(layer_class(5, **options), dtype=PRECISION)
-            for layer_class in (row.layer, row.keras_layer)
+        ours, twin = (
+            keras.layers.Bidirectional(make(5, **options), dtype=PRECISION)
+            for make in (row.layer, row.twin)
         )
         ours.build(x.shape)
-        builtin.build(x.shape)
-        ours.set_weights(builtin.get_weights())
-        assert_same(measure(ours, x, mask=mask), measure(builtin, x, mask=mask), TIGHT)
+        twin.build(x.shape)
+        randomize(ours)
+        twin.set_weights(ours.get_weights())
+        for kind in MASKS:
+            mask = make_mask(kind, 4, 6)
+            assert_same(measure(ours, x, mask=mask), measure(twin, x, mask=mask), TIGHT)
 
 
-@rows
+@built_in
 def test_cells_inside_keras_rnn_and_stacked_cells(row):
     x = sequences(dtype=PRECISION)
     mask = make_mask("gapped", 4, 6)
@@ -240,7 +267,7 @@ def test_cells_inside_keras_rnn_and_stacked_cells(row):
             np.testing.assert_allclose(a, b, atol=TIGHT)
 
 
-@rows
+@built_in
 def test_dropout_inside_keras_rnn_and_stacked_cells(row):
     """Keras draws one mask a sequence for our cells as for its own."""
     x = sequences(dtype=PRECISION)
@@ -261,14 +288,31 @@ def test_our_rnn_runs_any_cell(row):
     """`kerasrnn.RNN` of our cell is our layer; of Keras's cell, Keras's loop."""
     x = sequences()
     layer = row.layer(5, return_sequences=True)
+    layer.build(x.shape)
+    randomize(layer)
     expected = layer(x)
-    for cell in (row.cell(5), row.keras_cell(5)):
+    for cell in (row.cell(5), *([row.keras_cell(5)] if row.keras_cell else [])):
         rnn = kerasrnn.RNN(cell, return_sequences=True)
         rnn.build(x.shape)
         rnn.set_weights(layer.get_weights())
         np.testing.assert_allclose(rnn(x), expected, atol=1e-6)
         again = kerasrnn.RNN.from_config(rnn.get_config())
         assert again.get_config() == rnn.get_config()
+
+
+@rows
+def test_a_list_of_cells_is_a_stack_of_layers(row):
+    """Keras's loop steps through `StackedRNNCells`; our layers run one after the other."""
+    x = sequences()
+    first, second = row.layer(5, return_sequences=True), row.layer(4, return_sequences=True)
+    first.build(x.shape)
+    second.build((*x.shape[:2], 5))
+    randomize(first)
+    randomize(second, seed=2)
+    stacked = kerasrnn.RNN([row.cell(5), row.cell(4)], return_sequences=True)
+    stacked.build(x.shape)
+    stacked.set_weights([*first.get_weights(), *second.get_weights()])
+    np.testing.assert_allclose(stacked(x), second(first(x)), atol=1e-6)
 
 
 @rows
@@ -287,6 +331,8 @@ def test_a_cell_takes_its_states_with_or_without_a_list(row):
 def test_stepping_the_cell_is_running_the_layer(row):
     x = sequences()
     layer = row.layer(5, return_sequences=True)
+    layer.build(x.shape)
+    randomize(layer)
     expected = np.asarray(layer(x))
     states = layer.cell.get_initial_state(4)
     for t in range(x.shape[1]):
@@ -365,11 +411,16 @@ def test_output_shapes_and_dtypes_are_what_is_computed(row):
 @rows
 def test_half_precision(row, policy, tolerance):
     x = sequences(time=20)
-    exact = row.layer(5, return_sequences=True)
-    expected = measure(exact, x) if exact.build(x.shape) is None else None
+    exact = row.layer(5, return_sequences=True, **row.steady)
+    exact.build(x.shape)
+    expected = measure(exact, x)
     # Keras has no orthogonal initializer in half precision.
     layer = row.layer(
-        5, return_sequences=True, dtype=policy, recurrent_initializer="glorot_uniform"
+        5,
+        return_sequences=True,
+        dtype=policy,
+        recurrent_initializer="glorot_uniform",
+        **row.steady,
     )
     layer.build(x.shape)
     layer.set_weights(exact.get_weights())
@@ -405,7 +456,7 @@ def test_stateful_layers_go_on_where_they_ended(row):
 
 
 @pytest.mark.tensorflow  # Keras's trainer on JAX carries no states from batch to batch
-@rows
+@built_in  # the loop's work, and not the cell's
 def test_stateful_models_train_and_predict(row):
     x = sequences()
     model = keras.Sequential(
@@ -499,13 +550,14 @@ def test_compute_mask(row):
 @rows
 def test_penalties_and_constraints(row):
     x = sequences()
-    options = {**EVERYTHING, "dropout": 0.0, "recurrent_dropout": 0.0}
+    options = {**everything(row), "dropout": 0.0, "recurrent_dropout": 0.0}
     options["activity_regularizer"] = keras.regularizers.L2(0.4)
-    ours, builtin = row.layer(**options), row.keras_layer(**options)
-    for layer in (ours, builtin):
+    ours, twin = row.layer(**options), row.twin(**options)
+    for layer in (ours, twin):
         layer(x)
-    penalties = [[float(loss) for loss in layer.losses] for layer in (ours, builtin)]
-    assert len(penalties[0]) == 4
+    penalties = [[float(loss) for loss in layer.losses] for layer in (ours, twin)]
+    regularized = [name for name in options if name.endswith("_regularizer")]
+    assert len(penalties[0]) == len(regularized) >= 4
     # Keras's SimpleRNN does not apply its activity regularizer, the first of ours.
     np.testing.assert_allclose(penalties[0][-len(penalties[1]) :], penalties[1], rtol=1e-5)
     y = np.asarray(ours(x))
@@ -513,10 +565,13 @@ def test_penalties_and_constraints(row):
     model = keras.Sequential([ours, keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(10.0), "mse")
     model.fit(x, np.ones((4, 1)), verbose=0)
-    kernel, recurrent_kernel, bias = ours.get_weights()
-    assert np.linalg.norm(kernel, axis=0).max() <= 1.5 + 1e-5
-    np.testing.assert_allclose(np.linalg.norm(recurrent_kernel, axis=0), 1, atol=1e-5)
-    assert bias.min() >= 0
+    weights = {w.name.removesuffix("_kernel"): w.numpy() for w in ours.weights}
+    assert np.linalg.norm(weights["kernel"], axis=0).max() <= 1.5 + 1e-5
+    np.testing.assert_allclose(np.linalg.norm(weights["recurrent"], axis=0), 1, atol=1e-5)
+    for name in options:
+        of, _, end = name.rpartition("_")
+        if end == "constraint" and of not in ("kernel", "recurrent"):
+            assert weights[of].min() >= 0
 
 
 @rows
@@ -557,3 +612,22 @@ def test_a_layer_is_freed_with_its_compiled_loops(row):
     del layer
     gc.collect()
     assert reference() is None
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("training", [False, True])
+def test_half_precision_adds_up_in_float32(training):
+    """A cell state that gains a little at every step would stand still in bfloat16."""
+    steps, gain = 400, 0.01
+    finals = []
+    for layer_class in (kerasrnn.LSTM, keras.layers.LSTM):
+        layer = layer_class(1, return_state=True, dtype="mixed_bfloat16")
+        layer.build((None, None, 1))
+        # Gates i and f are one, the candidate is tanh(gain), whatever the input.
+        layer.set_weights([np.zeros((1, 4)), np.zeros((1, 4)), np.array([40, 40, gain, 0.0])])
+        _, _, c = layer(np.zeros((1, steps, 1), "float32"), training=training)
+        finals.append(float(keras.ops.cast(c, "float32")[0, 0]))
+    ours, builtin = finals
+    expected = steps * np.tanh(gain)
+    assert abs(ours - expected) < 0.01 * expected
+    assert abs(builtin - expected) > 0.1 * expected

@@ -27,6 +27,13 @@ def test_rates(row, name, rate):
         row.layer(5, **{name: rate})
 
 
+@pytest.mark.parametrize("epsilon", [0, -1e-3, "0.1", None, float("nan")])
+def test_epsilon(epsilon):
+    for cls in (kerasrnn.LayerNormLSTM, kerasrnn.LayerNormLSTMCell):
+        with pytest.raises(ValueError, match=rf"epsilon={epsilon!r}: expected a positive number"):
+            cls(5, epsilon=epsilon)
+
+
 @rows
 def test_unknown_and_missing_arguments(row):
     with pytest.raises(TypeError, match=f"{row.name}: missing a required argument: 'units'"):

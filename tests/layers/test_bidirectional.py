@@ -1,4 +1,7 @@
-"""`BidirectionalRNN` against `keras.layers.Bidirectional` of the built-in layer."""
+"""`BidirectionalRNN` against `keras.layers.Bidirectional` of the built-in layer.
+
+Where there is no built-in layer, Keras's loop around our cell stands for it.
+"""
 
 import keras
 import numpy as np
@@ -7,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrnn
-from tests.catalogue import ROWS, variant_id
+from tests.catalogue import BUILT_IN, BY_NAME, ROWS, SLOW, variant_id
 from tests.measure import (
     FIRST_BACKEND,
     MASKS,
@@ -17,11 +20,13 @@ from tests.measure import (
     assert_same,
     make_mask,
     measure,
+    randomize,
     to_list,
 )
 from tests.oracles import loop as oracle_loop
 
 rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+built_in = pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
 MERGES = ("concat", "sum", "ave", "mul")
 
 
@@ -40,15 +45,12 @@ def twins(row, merge_mode="concat", **options):
     options = {"dtype": PRECISION, **options}
     dtype = options["dtype"]
     ours = kerasrnn.BidirectionalRNN(row.layer(5, **options), merge_mode=merge_mode, dtype=dtype)
-    builtin = keras.layers.Bidirectional(
-        row.keras_layer(5, **options), merge_mode=merge_mode, dtype=dtype
-    )
-    for layer in (ours, builtin):
+    twin = keras.layers.Bidirectional(row.twin(5, **options), merge_mode=merge_mode, dtype=dtype)
+    for layer in (ours, twin):
         layer.build((4, None, 3) if options.get("stateful") else (None, None, 3))
-    random = np.random.default_rng(1)
-    builtin.set_weights([0.5 * random.standard_normal(w.shape) for w in builtin.get_weights()])
-    ours.set_weights(builtin.get_weights())
-    return ours, builtin
+    randomize(ours)
+    twin.set_weights(ours.get_weights())
+    return ours, twin
 
 
 def by_hand(row, layer, x, mask=None, return_sequences=True):
@@ -85,7 +87,7 @@ def by_hand(row, layer, x, mask=None, return_sequences=True):
     [(True, TRAINING[-1]), (False, False)],
     ids=["sequences", "last"],
 )
-@rows
+@pytest.mark.parametrize("row", SLOW, ids=variant_id)
 def test_equals_keras(row, return_sequences, training):
     """Outputs, states and every gradient; masks of every kind; sequences and the two ends."""
     x = sequences(dtype=PRECISION)
@@ -96,7 +98,7 @@ def test_equals_keras(row, return_sequences, training):
         assert_same(actual, measure(builtin, x, mask=mask), TIGHT)
 
 
-@rows
+@built_in
 def test_merge_modes_equal_kerass(row):
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     ours, builtin = twins(row, return_sequences=True)
@@ -115,7 +117,7 @@ def test_initial_states_equal_kerass(row):
 
 
 @pytest.mark.parametrize("return_sequences", [True, False], ids=["sequences", "last"])
-@rows
+@built_in
 def test_zero_output_for_mask_of_the_layer_changes_nothing(row, return_sequences):
     """The directions put out zeros at masked steps if sequences are returned, and only then."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
@@ -130,7 +132,7 @@ def test_dropout_equals_kerass():
     """One seed, the same masks in both directions, as in Keras."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     options = {"dropout": 0.4, "recurrent_dropout": 0.3, "seed": 11, "return_sequences": True}
-    ours, builtin = twins(ROWS[1], **options)
+    ours, builtin = twins(BY_NAME["LSTM"], **options)
     actual, expected = (measure(layer, x, mask=mask, training=True) for layer in (ours, builtin))
     assert_same(actual, expected, TIGHT)
     assert np.abs(actual.outputs[0] - np.asarray(ours(x, mask=mask))).max() > 1e-2
@@ -189,7 +191,7 @@ def test_equals_two_walks_of_the_oracle(case):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=TIGHT)
 
 
-@rows
+@built_in
 def test_residual_adds_the_input_to_value_and_gradient(row):
     x, mask = sequences(features=10, dtype=PRECISION), make_mask("gapped", 4, 6)
     plain, residual = (
@@ -215,7 +217,7 @@ def test_residual_adds_the_input_to_value_and_gradient(row):
 # Configuration, saving, weights.
 
 
-@rows
+@built_in
 def test_weights_go_over_to_keras_and_back(row):
     """Forward, then backward, each in Keras's order: `set_weights` both ways."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
@@ -283,6 +285,7 @@ def tagger(row):
 @rows
 def test_a_saved_model_is_the_same_model(row, tmp_path):
     model = tagger(row)
+    randomize(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     expected = model.predict(TOKENS, verbose=0)
@@ -297,7 +300,7 @@ def test_a_saved_model_is_the_same_model(row, tmp_path):
 
 
 def test_a_loaded_layer_hands_its_weights_to_keras(tmp_path):
-    ours, builtin = twins(ROWS[2], return_sequences=True, dtype="float32")
+    ours, builtin = twins(BY_NAME["GRU"], return_sequences=True, dtype="float32")
     inputs = keras.Input((None, 3))
     keras.Model(inputs, ours(inputs)).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras").layers[1]
@@ -309,7 +312,7 @@ def test_a_loaded_layer_hands_its_weights_to_keras(tmp_path):
 
 
 def test_clone_model():
-    model = tagger(ROWS[1])
+    model = tagger(BY_NAME["LSTM"])
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
     expected = model.predict(TOKENS, verbose=0)
@@ -321,7 +324,7 @@ def test_clone_model():
 # Models.
 
 
-@rows
+@built_in
 def test_unknown_batch_and_time(row):
     """A functional model says the shapes that it computes, and computes what the layer does."""
     x = sequences()
@@ -432,7 +435,7 @@ def test_the_mask_goes_on_to_the_next_layer():
     np.testing.assert_allclose(padded[1:], short, atol=1e-6)
 
 
-@rows
+@built_in
 def test_the_mask_that_came_with_the_sequences_counts_beside_initial_states(row):
     """Keras fills in `mask` only where a layer is given one tensor; here it counts always."""
     n = len(row.cell.state_names)

@@ -2,7 +2,7 @@
 
 Nothing here imports Keras or `kerasrnn`, and no product is fused: an oracle that shared the
 library's shortcuts would share its mistakes. The labels in the comments, (L5) or (G11), are the
-equations of `docs/bptt.md`.
+equations of `docs/bptt.md` and `docs/cells.md`.
 
 Each cell's module has three functions:
 

@@ -1,20 +1,23 @@
-"""The gradient of TensorFlow's loop against automatic differentiation of the written-out loop."""
-
-import dataclasses
+"""The walk's own gradient against automatic differentiation of the written-out loop."""
 
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
 import kerasrnn
-from kerasrnn.recurrence import unrolled
-from kerasrnn.recurrence.loop import Dropout, Options
-from tests.catalogue import VARIANTS
-
-pytestmark = pytest.mark.tensorflow
+from tests.catalogue import BUILT_IN, ROWS, VARIANTS, variant_id
+from tests.measure import (
+    FIRST_BACKEND,
+    PRECISION,
+    TIGHT,
+    assert_same,
+    make_mask,
+    measure,
+    randomize,
+)
 
 
 class LeakyGatedCell(kerasrnn.Cell):
@@ -44,86 +47,217 @@ class LeakyGatedCell(kerasrnn.Cell):
         return new + 0.1 * h, [new, m]
 
 
-CELLS = [(row.cell, variant) for row, variant in VARIANTS] + [(LeakyGatedCell, {})]
+CELLS = [(row.cell, variant) for row, variant in VARIANTS if row in BUILT_IN or variant == {}]
+CELLS.append((LeakyGatedCell, {}))
 
 
 @st.composite
 def cases(draw):
     cell_class, variant = draw(st.sampled_from(CELLS))
-    batch, time = draw(st.integers(1, 3)), draw(st.integers(1, 5))
     return {
         "cell": (cell_class, variant),
-        "shape": (batch, time),
-        "options": Options(
-            return_sequences=draw(st.booleans()),
-            go_backwards=draw(st.booleans()),
-            zero_output_for_mask=draw(st.booleans()),
-        ),
+        "shape": (draw(st.integers(1, 3)), draw(st.integers(1, 6))),
+        "options": {
+            "return_sequences": draw(st.booleans()),
+            "go_backwards": draw(st.booleans()),
+            "zero_output_for_mask": draw(st.booleans()),
+        },
         "mask": draw(st.booleans()),
-        "dropout": draw(st.sampled_from(["none", "one mask", "one a gate"])),
+        "dropout": draw(st.sampled_from([{}, {"dropout": 0.3}, {"recurrent_dropout": 0.3}])),
+        "checkpoint_every": draw(st.sampled_from([None, None, 1, 2, 5, "sqrt"])),
         "seed": draw(st.integers(0, 1000)),
     }
 
 
-def run_and_differentiate(loop, cell, options, arrays):
-    import tensorflow as tf
-
-    sequences, states, weights, mask, dropout, seed = arrays
-    with tf.GradientTape() as tape:
-        tape.watch([sequences, states, weights])
-        # A graph, as in a compiled model; eager loops are compiled by the door.
-        results = tf.function(lambda *tensors: loop(cell, options, *tensors), autograph=False)(
-            sequences, states, weights, dropout, mask
-        )
-        random = np.random.default_rng(seed)
-        flat = tf.nest.flatten(results)
-        loss = tf.add_n([tf.reduce_sum(y * random.standard_normal(tuple(y.shape))) for y in flat])
-    gradients = tape.gradient(loss, [sequences, states, weights], unconnected_gradients="zero")
-    return tf.nest.flatten(results), tf.nest.flatten(gradients)
-
-
+@settings(max_examples=100 if FIRST_BACKEND else 12)
 @given(cases())
 def test_the_adjoint_is_the_derivative(case):
     """Every argument: inputs, initial states, every weight; any mask, dropout and option."""
-    import tensorflow as tf
-
-    from kerasrnn.recurrence import tensorflow as room
-
     cell_class, variant = case["cell"]
     batch, time = case["shape"]
     random = np.random.default_rng(case["seed"])
-    cell = cell_class(3, dtype="float64", **variant)
-    cell.build((None, 2))
-    cell.set_weights([0.7 * random.standard_normal(w.shape) for w in cell.get_weights()])
+    mask = random.random((batch, time)) < 0.6 if case["mask"] else None
+    x = random.standard_normal((batch, time, 2)).astype(PRECISION)
+    states = [random.standard_normal((batch, 3)).astype(PRECISION) for _ in cell_class.state_names]
 
-    def tensor(*shape):
-        return tf.constant(random.standard_normal(shape))
+    def measured(**options):
+        cell = cell_class(3, seed=case["seed"], dtype=PRECISION, **variant, **case["dropout"])
+        layer = kerasrnn.RNN(cell, return_state=True, dtype=PRECISION, **case["options"], **options)
+        layer.build(x.shape)
+        randomize(layer, case["seed"])
+        return measure(layer, x, states, mask, training=True)
 
-    masks = {"none": 0, "one mask": 1, "one a gate": len(cell.gates)}[case["dropout"]]
-    dropout = Dropout()
-    if masks:
-        dropout = Dropout(
-            [tf.abs(tensor(batch, 2)) for _ in range(masks)],
-            [tf.abs(tensor(batch, 3)) for _ in range(masks)],
+    expected = measured(unroll=True)
+    assert_same(measured(checkpoint_every=case["checkpoint_every"]), expected, TIGHT)
+
+
+def layer_pair(cell_class, variant, dropout=0.2, **options):
+    """A layer, and the same written out step by step."""
+    layers = []
+    for more in (options, {"unroll": True}):
+        cell = cell_class(5, dtype=PRECISION, seed=1, recurrent_dropout=dropout, **variant)
+        layer = kerasrnn.RNN(
+            cell, return_sequences=True, return_state=True, dtype=PRECISION, **more
         )
-    mask = tf.constant(random.random((batch, time)) < 0.6) if case["mask"] else None
-    arrays = (
-        tensor(batch, time, 2),
-        [tensor(batch, 3) for _ in cell.state_names],
-        cell.weights_by_name(),
-        mask,
-        dropout,
-        case["seed"],
-    )
-    options = case["options"]
-    expected = run_and_differentiate(unrolled.loop, cell, options, arrays)
-    for training in (True, False):
-        actual = run_and_differentiate(
-            room.loop, cell, dataclasses.replace(options, training=training), arrays
+        layer.build((None, None, 3))
+        randomize(layer)
+        layers.append(layer)
+    return layers
+
+
+def arrays(cell_class, batch=19, time=6):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((batch, time, 3)).astype(PRECISION)
+    return x, [random.standard_normal((batch, 5)).astype(PRECISION) for _ in cell_class.state_names]
+
+
+DEFAULTS = [(row.cell, {}) for row in ROWS] + [(kerasrnn.GRUCell, {"reset_after": False})]
+defaults = pytest.mark.parametrize(
+    ("cell_class", "variant"),
+    [*DEFAULTS, (LeakyGatedCell, {})],
+    ids=lambda value: value.__name__ if isinstance(value, type) else variant_id(value),
+)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@defaults
+def test_compiled_in_parts_it_is_the_same(cell_class, variant, monkeypatch):
+    """XLA, on parts of the batch, all masks at once."""
+    from kerasrnn.recurrence import tensorflow as room
+
+    monkeypatch.setattr(room, "_cores", lambda: 2)
+    x, states = arrays(cell_class, batch=16)
+    mask = make_mask("empty_row", *x.shape[:2])
+    compiled, written_out = layer_pair(cell_class, variant, jit_compile=True)
+    expected = measure(written_out, x, states, mask, training=True)
+    assert_same(measure(compiled, x, states, mask, training=True), expected, TIGHT)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("cell_class", [kerasrnn.LSTMCell, LeakyGatedCell])
+def test_compiled_in_uneven_parts(cell_class, monkeypatch):
+    """Without a mask; with checkpoints; the gradient of inference."""
+    from kerasrnn.recurrence import tensorflow as room
+
+    monkeypatch.setattr(room, "_cores", lambda: 3)
+    monkeypatch.setattr(room, "ROWS_A_PART", 4)
+    x, states = arrays(cell_class)
+    for training, checkpoint_every in ((True, 4), (False, None)):
+        compiled, written_out = layer_pair(
+            cell_class, {}, jit_compile=True, checkpoint_every=checkpoint_every
         )
-        for kind, ours, theirs in zip(("result", "gradient"), actual, expected, strict=True):
-            for n, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-                np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10, err_msg=f"{kind} {n}")
+        expected = measure(written_out, x, states, training=training)
+        assert_same(measure(compiled, x, states, training=training), expected, TIGHT)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("batch", [1, 3, 19])
+def test_batches_of_unknown_size_are_compiled_in_parts(batch):
+    """As in `fit`: the steps are known, the batch is not."""
+    import tensorflow as tf
+
+    layer, written_out = layer_pair(kerasrnn.LSTMCell, {})
+    x, _ = arrays(kerasrnn.LSTMCell, batch)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 6, 3), PRECISION)])
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            outputs = layer(x, training=True)
+            loss = tf.add_n([tf.reduce_sum(y**2) for y in outputs])
+        return tape.gradient(loss, [w.value for w in layer.trainable_weights])
+
+    with tf.GradientTape() as tape:
+        loss = tf.add_n([tf.reduce_sum(y**2) for y in written_out(x, training=True)])
+    expected = tape.gradient(loss, [w.value for w in written_out.trainable_weights])
+    for a, b in zip(gradients(x), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("cell_class", "options", "training"),
+    [
+        *((row.cell, {}, True) for row in ROWS),
+        (kerasrnn.LSTMCell, {"go_backwards": True}, True),
+        (LeakyGatedCell, {}, False),
+        (LeakyGatedCell, {"jit_compile": True}, True),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else variant_id(value),
+)
+def test_truncated_is_stateful_calls_with_stopped_gradients(cell_class, options, training):
+    """Pieces of three steps, each started from the values, not the gradient, of the one before."""
+    x, states = arrays(cell_class, batch=3, time=7)
+
+    def build(**more):
+        cell = cell_class(5, dtype=PRECISION)
+        kept = {name: value for name, value in options.items() if name == "go_backwards"}
+        layer = kerasrnn.RNN(
+            cell, return_sequences=True, return_state=True, dtype=PRECISION, **kept, **more
+        )
+        layer.build((None, None, 3))
+        randomize(layer)
+        return layer
+
+    class Pieces(keras.layers.Layer):
+        """The whole layer, called piece by piece."""
+
+        def __init__(self):
+            super().__init__(dtype=PRECISION)
+            self.piece = build()
+            self.built = True
+
+        def call(self, x, initial_state=None, mask=None, training=False):
+            if options.get("go_backwards"):
+                cuts, states = [(4, 7), (1, 4), (0, 1)], initial_state
+            else:
+                cuts, states = [(0, 3), (3, 6), (6, 7)], initial_state
+            outputs = []
+            for start, end in cuts:
+                if outputs:
+                    states = [ops.stop_gradient(state) for state in states]
+                output, *states = self.piece(x[:, start:end], initial_state=list(states))
+                outputs.append(output)
+            return [ops.concatenate(outputs, axis=1), *states]
+
+    layer = build(truncate_every=3, **{k: v for k, v in options.items() if k != "go_backwards"})
+    truncated = measure(layer, x, states, training=training)
+    assert_same(truncated, measure(Pieces(), x, states), TIGHT)
+    whole = measure(build(), x, states)
+    assert np.abs(truncated.d_inputs - whole.d_inputs).max() > 1e-3
+    assert_same(measure(build(truncate_every=7), x, states, training=training), whole, TIGHT)
+
+
+@pytest.mark.tensorflow
+def test_inference_keeps_nothing():
+    """The one array of the graph is that of the outputs; in training there are more."""
+    import tensorflow as tf
+
+    def arrays_of(training, return_sequences):
+        layer = kerasrnn.LSTM(4, return_sequences=return_sequences, jit_compile=False)
+        function = tf.function(lambda x: layer(x, training=training))
+        graph = function.get_concrete_function(tf.TensorSpec((2, None, 3))).graph
+        return sum(op.type == "TensorListStack" for op in graph.get_operations())
+
+    assert arrays_of(False, False) == 0
+    assert arrays_of(False, True) == 1
+    assert arrays_of(True, True) > 1
+
+
+def test_an_inherited_adjoint_is_not_used():
+    """A subclass with other mathematics is differentiated automatically."""
+
+    class Doubled(kerasrnn.LSTMCell):
+        def update(self, a, r, states, weights):
+            h, states = super().update(a, r, states, weights)
+            return 2 * h, states
+
+    assert kerasrnn.LSTMCell(3).has_adjoint
+    assert not kerasrnn.LSTMCell(3, activation="gelu").has_adjoint
+    assert not Doubled(3).has_adjoint
+    layer, written_out = layer_pair(Doubled, {})
+    x, states = arrays(Doubled, 3)
+    expected = measure(written_out, x, states, training=True)
+    assert_same(measure(layer, x, states, training=True), expected, TIGHT)
 
 
 def test_a_cell_of_a_users_own_trains_and_saves(tmp_path):
@@ -143,21 +277,54 @@ def test_a_cell_of_a_users_own_trains_and_saves(tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
-def test_second_derivatives():
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("jit_compile", ["auto", True])
+@pytest.mark.parametrize("name", ["MGU", "LSTM"])
+def test_second_derivatives(name, jit_compile):
     """The gradient is itself made of operations that can be differentiated."""
     import tensorflow as tf
 
-    layer = kerasrnn.SimpleRNN(2, dtype="float64")
+    layer = getattr(kerasrnn, name)(2, dtype="float64", jit_compile=jit_compile)
+    written_out = getattr(kerasrnn, name)(2, dtype="float64", unroll=True)
     x = tf.constant(np.random.default_rng(0).standard_normal((1, 3, 2)))
     layer(x)
+    written_out(x)
+    written_out.set_weights(layer.get_weights())
     hessians = []
-    for training in (False, True):
-        with tf.GradientTape() as outer:
-            outer.watch(x)
-            with tf.GradientTape() as inner:
-                inner.watch(x)
-                y = tf.reduce_sum(layer(x, training=training) ** 2)
-            (gradient,) = inner.gradient(y, [x])
-            total = tf.reduce_sum(gradient * tf.constant([1.0, 2.0], tf.float64))
-        hessians.append(outer.gradient(total, x))
+    for twin, training in ((written_out, False), (layer, False), (layer, True)):
+
+        @tf.function
+        def hessian(x, twin=twin, training=training):
+            with tf.GradientTape() as outer:
+                outer.watch(x)
+                with tf.GradientTape() as inner:
+                    inner.watch(x)
+                    y = tf.reduce_sum(twin(x, training=training) ** 2)
+                (gradient,) = inner.gradient(y, [x])
+                total = tf.reduce_sum(gradient * tf.constant([1.0, 2.0], tf.float64))
+            return outer.gradient(total, x)
+
+        hessians.append(hessian(x))
     np.testing.assert_allclose(hessians[1], hessians[0], atol=1e-10)
+    np.testing.assert_allclose(hessians[2], hessians[0], atol=1e-10)
+
+
+@pytest.mark.tensorflow
+def test_a_tape_used_twice_and_a_function_traced_again():
+    """In training, eagerly and compiled: lengths that were known become unknown."""
+    import tensorflow as tf
+
+    layer, written_out = layer_pair(kerasrnn.LSTMCell, {}, dropout=0.0)
+    x = tf.constant(arrays(kerasrnn.LSTMCell, 3)[0])
+
+    def gradients(layer, x):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            loss = tf.add_n([tf.reduce_sum(y**2) for y in layer(x, training=True)])
+        return tape.gradient(loss, x), tape.gradient(loss, x)
+
+    graph = tf.function(lambda x: gradients(layer, x), reduce_retracing=True)
+    for some in (x, x[:, :4], x[:2], x):
+        expected, _ = gradients(written_out, some)
+        for d_x in (*gradients(layer, some), *graph(some)):
+            np.testing.assert_allclose(d_x, expected, rtol=1e-9, atol=1e-10)

@@ -6,6 +6,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import zoo
+from kerasrnn.cells.layer import snake_case
 from tests.catalogue import ROWS, variant_id
 
 
@@ -67,9 +68,12 @@ def test_cells_by_name_class_and_layer():
     for row in ROWS:
         assert zoo.layer_class(row.cell) is row.layer
         assert zoo.layer_class(row.layer) is row.layer
+        assert zoo.layer_class(snake_case(row.name)) is row.layer
     assert zoo.layer_class("simple_rnn") is kerasrnn.SimpleRNN
-    assert zoo.layer_class("lstm") is kerasrnn.LSTM
-    with pytest.raises(ValueError, match=r"cell='lstmm': expected one of gru, lstm, simple_rnn"):
+    assert zoo.layer_class("ind_rnn") is kerasrnn.IndRNN
+    assert zoo.layer_class("layer_norm_lstm") is kerasrnn.LayerNormLSTM
+    names = ", ".join(sorted(snake_case(row.name) for row in ROWS))
+    with pytest.raises(ValueError, match=rf"cell='lstmm': expected one of {names}\."):
         zoo.many_to_one(4, 3, cell="lstmm")
     with pytest.raises(ValueError, match="expected a name, a kerasrnn cell class"):
         zoo.layer_class(keras.layers.LSTM)
