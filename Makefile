@@ -17,7 +17,8 @@ help:
 	@echo "make test-torch  the comparisons with PyTorch (fetches PyTorch)"
 	@echo "make lint        style, and the direction of imports"
 	@echo "make format      put the style right"
-	@echo "make bench       what each recipe reaches, over five seeds, into saved_models/"
+	@echo "make bench       speed, beside Keras and PyTorch (fetches PyTorch): an hour or two"
+	@echo "                 (what recipes reach: python -m benchmarks.quality RECIPE)"
 	@echo "make clean       remove what make made, but not runs/"
 
 demo: $(VENV)/installed
@@ -49,8 +50,8 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks.quality japanese_vowels --seeds 5
+bench: $(VENV)/installed-torch
+	$(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,130 @@
+"""What is measured, and whom: the points, and the contenders at each."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+CONTENDERS = {
+    "kerasrnn": "the layer as it comes",
+    "kerasrnn-xla": "with jit_compile=True; in inference, since training is compiled anyway",
+    "kerasrnn-sqrt": 'with checkpoint_every="sqrt"',
+    "keras": "the built-in layer as it comes",
+    "keras-xla": "the same under XLA, with use_cudnn=False where the layer has it",
+    "keras-unrolled": "the same with unroll=True, up to 64 steps",
+    "keras-rnn": "keras.layers.RNN around kerasrnn's cell",
+    "keras-rnn-xla": "the same under XLA",
+    "torch": "torch.nn.RNN, LSTM or GRU; masked: packed sequences",
+    "floor": "nothing but the matrix products that the computation needs, by torch.mm",
+}
+KERAS = ("keras", "keras-xla", "keras-unrolled")
+KERAS_RNN = ("keras-rnn", "keras-rnn-xla")
+
+BUILT_IN = ("SimpleRNN", "LSTM", "GRU")
+OTHERS = ("PeepholeLSTM", "LayerNormLSTM", "MGU", "IndRNN", "UGRNN")
+CELLS = BUILT_IN + OTHERS
+
+PARTS = {
+    "grid": "the built-in cells, training and inference, unmasked and masked",
+    "cells": "a training step of the cells that Keras has not",
+    "eager": "the layer called eagerly",
+    "memory": "the peak of a training step's memory",
+    "compile": "the first call of a training step, in a fresh process",
+    "growth": "a training step, ever longer",
+}
+
+
+class Shape(NamedTuple):
+    batch: int
+    time: int
+    features: int
+    units: int
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self))
+
+
+SHORT = Shape(32, 50, 64, 128)
+LARGE = Shape(64, 100, 256, 256)
+LONG = Shape(32, 400, 32, 128)
+SHAPES = (SHORT, LARGE, LONG, Shape(1, 100, 128, 256), Shape(16, 2000, 32, 64))
+FEW = 4  # steps, whose memory is next to none
+TIMES = (100, 300, 1000, 3000, 10000)
+
+QUICK_SHAPES = (Shape(4, 12, 8, 16),)
+QUICK_TIMES = (10, 20, 40)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing to measure, everyone in turn."""
+
+    part: str
+    cell: str
+    shape: Shape
+    mode: str
+    """`training`, `inference`, or `eager`: inference outside of any `tf.function`."""
+
+    contenders: tuple[str, ...]
+    masked: bool = False
+
+    def __str__(self) -> str:
+        mask = " masked" if self.masked else ""
+        return f"{self.part}: {self.cell} {self.shape}{mask}, {self.mode}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"shape": list(self.shape), "contenders": list(self.contenders)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Point":
+        given = {"shape": Shape(*values["shape"]), "contenders": tuple(values["contenders"])}
+        return cls(**(values | given))
+
+
+def shapes(quick: bool) -> tuple[Shape, ...]:
+    """Those of the grid."""
+    return QUICK_SHAPES if quick else SHAPES
+
+
+def points(
+    quick: bool = False,
+    parts: Collection[str] = tuple(PARTS),
+    cells: Collection[str] = CELLS,
+    grid: Collection[Shape] | None = None,
+    contenders: Collection[str] = tuple(CONTENDERS),
+) -> list[Point]:
+    """The points of some parts and cells; of the grid, some shapes; at each, some contenders."""
+    found = []
+    for point in _all(quick):
+        left = tuple(name for name in point.contenders if name in contenders)
+        wanted = point.part in parts and point.cell in cells and left
+        if wanted and (point.part != "grid" or grid is None or point.shape in grid):
+            found.append(replace(point, contenders=left))
+    return found
+
+
+def _all(quick: bool) -> Iterator[Point]:
+    some = shapes(quick)
+    for cell in BUILT_IN:
+        for shape in some:
+            keras = KERAS if shape.time <= 64 else KERAS[:2]
+            for mode in ("training", "inference"):
+                own = ("kerasrnn",) if mode == "training" else ("kerasrnn", "kerasrnn-xla")
+                for masked in (False, True):
+                    yield Point("grid", cell, shape, mode, (*own, *keras, "torch", "floor"), masked)
+    for cell in OTHERS:
+        for shape in some if quick else (SHORT, LONG):
+            yield Point("cells", cell, shape, "training", ("kerasrnn", *KERAS_RNN))
+    for cell in BUILT_IN:
+        yield Point("eager", cell, some[0], "eager", ("kerasrnn", "keras"))
+    shape, times = some[-1], QUICK_TIMES if quick else TIMES
+    of_memory = ("kerasrnn", "kerasrnn-sqrt", "keras", "keras-xla", "torch")
+    yield Point("memory", "LSTM", shape, "training", of_memory)
+    for time, names in (
+        (times[0], ("kerasrnn", "keras", "keras-xla")),
+        (times[len(times) // 2], ("keras-xla",)),  # which is slow to compile longer ones
+        (times[-1], ("kerasrnn", "keras")),
+    ):
+        yield Point("compile", "LSTM", shape._replace(time=time), "training", names)
+    for time in times:
+        names = ("kerasrnn", "kerasrnn-sqrt", "keras", "torch")
+        yield Point("growth", "LSTM", shape._replace(time=time), "training", names)
