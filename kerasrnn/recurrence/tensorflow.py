@@ -365,7 +365,7 @@ def _function(
             functools.partial(_call, way, weakref.ref(cell), options),
             jit_compile=jit_compile or None,
             autograph=False,
-            reduce_retracing=True,
+            reduce_retracing=not options.unroll,  # written out, each length is another graph
         )
     return functions[key]
 

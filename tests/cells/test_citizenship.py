@@ -618,7 +618,7 @@ def test_a_layer_is_freed_with_its_compiled_loops(row):
 @pytest.mark.parametrize("training", [False, True])
 def test_half_precision_adds_up_in_float32(training):
     """A cell state that gains a little at every step would stand still in bfloat16."""
-    steps, gain = 400, 0.01
+    steps, gain = 800, 0.01
     finals = []
     for layer_class in (kerasrnn.LSTM, keras.layers.LSTM):
         layer = layer_class(1, return_state=True, dtype="mixed_bfloat16")
