@@ -213,6 +213,7 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         Returns:
             `(output, new_states)`.
         """
+        # Abstract: a cell that says `step` needs no `update`.
         raise NotImplementedError(f"{type(self).__name__} must say `update` or `step`.")
 
     def step(
@@ -256,6 +257,7 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor], Any]:
         """`update`, and what `update_adjoint` needs of it: `(output, new_states, kept)`."""
+        # Abstract: asked of a cell with `has_adjoint` alone.
         raise NotImplementedError(f"{type(self).__name__} has no adjoint by hand.")
 
     def update_adjoint(
@@ -265,6 +267,7 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
 
         `d_states` are the shares that do not go through the recurrent product.
         """
+        # Abstract: asked of a cell with `has_adjoint` alone.
         raise NotImplementedError(f"{type(self).__name__} has no adjoint by hand.")
 
     def step_keeping(

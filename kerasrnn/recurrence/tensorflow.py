@@ -293,8 +293,8 @@ def _parts(cell: Steppable, call: Call) -> list[Call]:
     parts = _cores()
     if call.sequences.shape[0] is not None:
         parts = max(1, min(parts, call.sequences.shape[0] // ROWS_A_PART))
-    kernel = call.weights["recurrent_kernel"]
-    if kernel.shape.num_elements() * kernel.dtype.size > KERNEL_BYTES:
+    kernel = call.weights.get("recurrent_kernel")  # a user's cell may have none of that name
+    if kernel is not None and kernel.shape.num_elements() * kernel.dtype.size > KERNEL_BYTES:
         parts = 1
     of_batch = call._replace(weights=None)
     return [part._replace(weights=call.weights) for part in _split(of_batch, parts)]
@@ -304,7 +304,12 @@ def _cores() -> int:
     """Over which the parts of the batch are spread: those of a machine without a GPU."""
     if tf.config.list_physical_devices("GPU"):
         return 1
-    return tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    threads = tf.config.threading.get_inter_op_parallelism_threads()
+    if threads:
+        return threads
+    if hasattr(os, "sched_getaffinity"):  # Linux alone: those that this process may use
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _split(structure: Any, parts: int) -> list[Any]:

@@ -44,4 +44,9 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
             f"jit_compile=True: the {keras.config.backend()} backend has no compiled time loop; "
             "expected 'auto' or False."
         )
+    if options.checkpoint_every is not None:
+        raise ValueError(
+            f"checkpoint_every={options.checkpoint_every!r}: the {keras.config.backend()} backend "
+            "has no gradient of its own for the time loop; expected None."
+        )
     return walk(cell, options, call)

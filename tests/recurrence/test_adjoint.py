@@ -328,3 +328,48 @@ def test_a_tape_used_twice_and_a_function_traced_again():
         expected, _ = gradients(written_out, some)
         for d_x in (*gradients(layer, some), *graph(some)):
             np.testing.assert_allclose(d_x, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.tensorflow
+def test_cores_are_counted_on_every_system(monkeypatch):
+    from kerasrnn.recurrence import tensorflow as room
+
+    monkeypatch.setattr(room.tf.config.threading, "get_inter_op_parallelism_threads", lambda: 0)
+    monkeypatch.setattr(room.tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.delattr(room.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(room.os, "cpu_count", lambda: 6)
+    assert room._cores() == 6
+    monkeypatch.setattr(room.tf.config, "list_physical_devices", lambda kind: [kind])
+    assert room._cores() == 1
+
+
+def test_a_backend_without_a_gradient_of_its_own_refuses_checkpoints():
+    """As on PyTorch: the option would be ignored."""
+    from kerasrnn.recurrence import unrolled
+    from kerasrnn.recurrence.loop import Options
+
+    with pytest.raises(ValueError, match=r"checkpoint_every=3: .* expected None"):
+        unrolled.run(kerasrnn.LSTMCell(2), Options(checkpoint_every=3), None, "auto")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"checkpoint_every": 0}, "checkpoint_every=0: expected a positive integer or 'sqrt'"),
+        ({"checkpoint_every": "log"}, "checkpoint_every='log'"),
+        ({"truncate_every": 2.5}, "truncate_every=2.5: expected a positive integer or None"),
+        ({"truncate_every": True}, "truncate_every=True"),
+        ({"checkpoint_every": 2, "unroll": True}, "checkpoint_every=2: .* unroll=True"),
+    ],
+    ids=str,
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        kerasrnn.LSTM(2, **options)
+
+
+def test_options_survive_their_configuration():
+    layer = kerasrnn.GRU(2, checkpoint_every="sqrt", truncate_every=5)
+    config = type(layer).from_config(layer.get_config()).get_config()
+    assert (config["checkpoint_every"], config["truncate_every"]) == ("sqrt", 5)
+    assert "checkpoint_every" not in kerasrnn.GRU(2).get_config()
