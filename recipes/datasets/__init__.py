@@ -8,6 +8,54 @@ train, test = tfds.load("japanese_vowels", split=["train", "test"], as_supervise
 ```
 """
 
-from kerasrnn.recipes.datasets import japanese_vowels
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["japanese_vowels"]
+from kerasrnn.recipes.datasets import (
+    ideographs,
+    japanese_vowels,
+    jsb_chorales,
+    karpathy_shakespeare,
+    movie_snippets,
+    music21_chorales,
+    peoples_daily,
+    zalando_fashion,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+__all__ = [
+    "ideographs",
+    "japanese_vowels",
+    "jsb_chorales",
+    "karpathy_shakespeare",
+    "load",
+    "movie_snippets",
+    "music21_chorales",
+    "peoples_daily",
+    "zalando_fashion",
+]
+
+
+def load(
+    name: str, splits: Sequence[str], data_dir: str | None = None, as_supervised: bool = False
+) -> tuple[dict[str, "tf.data.Dataset"], Any]:
+    """Splits of a dataset by their names, downloaded and prepared if need be, and its `info`.
+
+    Args:
+        name: of a dataset here, or of TFDS's catalogue.
+        splits: their names.
+        data_dir: where TFDS keeps datasets; default: its own place.
+        as_supervised: whether an example is a pair.
+    """
+    import tensorflow_datasets as tfds
+
+    datasets, info = tfds.load(
+        name,
+        split=list(splits),
+        data_dir=data_dir,
+        as_supervised=as_supervised,
+        with_info=True,
+    )
+    return dict(zip(splits, datasets, strict=True)), info

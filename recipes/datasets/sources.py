@@ -1,90 +1,98 @@
-"""Data files that ship inside packages: had from a mirror or a registry, checked, and only read.
+"""Where data comes from: pinned files, had from a mirror or their publisher, checked and only read.
 
-A package is a good home for a data set: it has a version, a hash, and many servers that keep it. A
-`PackageArchive` pins one and opens it as the zip file that it is. Nothing is installed, imported or
-run from it, and no byte of it is looked at before its SHA-256 is the pinned one.
+Three kinds of source have the same two methods, `fetch(folder, mirror=None)` and `read`:
+
+- `PackageArchive`: a wheel or a source archive of the Python package index;
+- `DebianPackage`: a `.deb` file;
+- `PublishedFile`: one file at its authors' address.
+
+A package is a good home for a data set: it has a version, a hash, and many servers that keep it. An
+archive is opened as the zip or tar file that it is. Nothing is installed, imported or run from it,
+and no byte of it is looked at before its SHA-256 is the pinned one.
 """
 
+import abc
 import dataclasses
 import difflib
+import functools
 import hashlib
+import http.client
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import urllib.request
 import zipfile
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from kerasrnn.recipes.errors import SourceError
 
 MIRROR_VARIABLE = "KERASRNN_MIRROR"
 
-
-class SourceError(RuntimeError):
-    """An archive could not be had, is not the pinned one, or lacks a file."""
+_CHUNK = 1 << 20
 
 
-class DatasetError(ValueError):
-    """A data file breaks its format. The message names the file, the line and what it expected."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PackageArchive:
-    """One wheel, pinned to the byte, that holds data files.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source(abc.ABC):
+    """One file, pinned to the byte. The subclasses say where it comes from.
 
     Args:
-        name: the package's name in the registry.
-        version: its version.
-        archive: the wheel's file name, under which mirrors and download folders keep it.
-        sha256: the hash of that file, in hexadecimal.
+        sha256: the hash of the file, in hexadecimal.
         size: its size in bytes, told to whoever waits for the download.
         origin: the address where the data's authors publish and describe it, for the reader.
-        licence: the licences of the data and of the package, for the reader.
+        licence: the licences of the data and of the package around it, for the reader.
 
     Raises:
-        ValueError: `archive` is not a wheel's file name, or `sha256` is not 64 hexadecimal digits.
-
-    Example:
-        ```python
-        path = SOURCE.fetch(dl_manager.download_dir)
-        text = SOURCE.read(path, "sktime/datasets/data/UnitTest/UnitTest_TRAIN.ts")
-        ```
+        ValueError: `sha256` is not 64 hexadecimal digits.
     """
 
-    name: str
-    version: str
-    archive: str
     sha256: str
     size: int
     origin: str
     licence: str
 
     def __post_init__(self) -> None:
-        # pip builds a source archive's metadata by running it; a wheel is only copied.
-        if not self.archive.endswith(".whl") or Path(self.archive).name != self.archive:
-            raise ValueError(f"archive must be the file name of a wheel, found {self.archive!r}")
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
             raise ValueError(f"sha256 must be 64 lower-case hex digits, found {self.sha256!r}")
+
+    @property
+    @abc.abstractmethod
+    def title(self) -> str:
+        """What the file is called in messages."""
+
+    @property
+    @abc.abstractmethod
+    def location(self) -> str:
+        """The path under which mirrors and download folders keep the file."""
+
+    @abc.abstractmethod
+    def _download(self, folder: Path) -> Path:
+        """Bring the file into an empty folder and return its path there, or raise SourceError."""
 
     def fetch(
         self, folder: str | os.PathLike[str], mirror: str | os.PathLike[str] | None = None
     ) -> Path:
-        """Return the path of the archive, its hash verified.
+        """Return the path of the file, its hash verified.
 
-        It is looked for in the mirror, then in `folder`, and is else downloaded into `folder` by
-        pip, which follows the user's own index, proxy and certificate settings. The download lands
-        in a temporary folder and is moved into place when it is whole and verified. A copy in
-        `folder` with another hash is fetched anew; one in the mirror, which is not ours, is an
-        error. A mirror that does not hold the archive is passed over.
+        It is looked for in the mirror, then in `folder`, and is else downloaded into `folder`. The
+        download lands in a temporary folder and is moved into place when it is whole and verified.
+        A copy in `folder` with another hash is fetched anew; one in the mirror, which is not ours,
+        is an error. A mirror that does not hold the file is passed over.
 
         Args:
-            folder: a local folder in which archives are kept, such as TFDS's download folder.
-            mirror: a local folder with archives by file name. By default the one that the
-                environment variable `KERASRNN_MIRROR` names, if any.
+            folder: a local folder in which files are kept, such as TFDS's download folder.
+            mirror: a local folder with the files at hand. By default the one that the environment
+                variable `KERASRNN_MIRROR` names, if any.
 
         Raises:
             SourceError: the mirror is not a folder or holds another file under this name; `folder`
-                is not local; or pip is missing, finds no network or brings another file.
+                is not local; or the download fails or brings another file.
         """
         if mirror is None:
             mirror = os.environ.get(MIRROR_VARIABLE) or None
@@ -94,16 +102,16 @@ class PackageArchive:
                     f"The mirror {mirror} is not a folder. Create it, or correct or unset the "
                     f"environment variable {MIRROR_VARIABLE}."
                 )
-            if (mirrored := Path(mirror) / self.archive).is_file():
+            if (mirrored := Path(mirror) / self.location).is_file():
                 self._verified(mirrored, "Put the right file there, or do without the mirror.")
                 return mirrored
 
         if "://" in os.fspath(folder):
             raise SourceError(
-                f"{folder} is not a local folder, which {self.archive} needs. Set the download "
-                "folder to a local one, or put the archive into a mirror."
+                f"{folder} is not a local folder, which {self.location} needs. Set the download "
+                "folder to a local one, or put the file into a mirror."
             )
-        kept = Path(folder) / self.archive
+        kept = Path(folder) / self.location
         if kept.is_file():
             try:
                 self._verified(kept, "It is fetched anew.")
@@ -111,8 +119,82 @@ class PackageArchive:
             except SourceError as error:
                 sys.stderr.write(f"{error}\n")
                 kept.unlink(missing_ok=True)
-        self._download(kept)
+
+        sys.stderr.write(
+            f"Fetching {self.title} ({self.size / 1e6:.1f} MB), only to be read. "
+            f"Data: {self.origin}, {self.licence}\n"
+        )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        # In the same folder, so that the move is a rename: after a kill at any moment, the kept
+        # copy is whole or absent.
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+            fetched = self._download(Path(partial).absolute())
+            self._verified(fetched, "Check which server or package index it came from.")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            fetched.replace(kept)
         return kept
+
+    def _verified(
+        self, path: Path, advice: str = "Delete it, so that it is fetched anew."
+    ) -> bytes:
+        content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise SourceError(
+                f"{path} is not the pinned file of {self.title}: expected sha256 {self.sha256}, "
+                f"found {found} ({len(content)} bytes of {self.size}). {advice}"
+            )
+        return content
+
+    @property
+    def _into_a_mirror(self) -> str:
+        return (
+            f"put it into a folder as {self.location} and name that folder in the environment "
+            f"variable {MIRROR_VARIABLE}."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Archive(Source):
+    """A package of some kind that holds data files.
+
+    Args:
+        name: the package's name.
+        version: its version.
+        archive: its file name, under which mirrors and download folders keep it.
+
+    The other arguments are those of `Source`.
+
+    Raises:
+        ValueError: `archive` is not a file name with an ending of this kind of package, or as
+            `Source` says.
+    """
+
+    _endings: ClassVar[tuple[str, ...]]
+
+    name: str
+    version: str
+    archive: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.archive.endswith(self._endings) or Path(self.archive).name != self.archive:
+            raise ValueError(
+                f"archive must be a file name that ends with {' or '.join(self._endings)}, "
+                f"found {self.archive!r}"
+            )
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.version}"
+
+    @property
+    def location(self) -> str:
+        return self.archive
+
+    @abc.abstractmethod
+    def _members(self, content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        """Yield the name of every file in the archive and a function that reads it."""
 
     def read(self, path: str | os.PathLike[str], member: str) -> bytes:
         """Return one file of the archive that `fetch` found at `path`.
@@ -122,64 +204,271 @@ class PackageArchive:
         Raises:
             SourceError: the file at `path` is not the pinned archive, or has no such member.
         """
-        content = self._verified(Path(path), "Delete it, so that it is fetched anew.")
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            try:
-                return archive.read(member)
-            except KeyError:
-                near = difflib.get_close_matches(member, archive.namelist(), n=3)
-                raise SourceError(
-                    f"{self.archive} holds no file {member!r}. The names nearest to it are: "
-                    f"{', '.join(near) or 'none that is similar'}."
-                ) from None
-
-    def _verified(self, path: Path, advice: str) -> bytes:
-        content = path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
-            raise SourceError(
-                f"{path} is not the pinned archive of {self.name} {self.version}: expected sha256 "
-                f"{self.sha256}, found {found} ({len(content)} bytes of {self.size}). {advice}"
-            )
-        return content
-
-    def _download(self, target: Path) -> None:
-        sys.stderr.write(
-            f"Fetching {self.name} {self.version} ({self.size / 1e6:.1f} MB) for the data inside; "
-            f"it is not installed. Data: {self.origin}, {self.licence}\n"
+        content = self._verified(Path(path))
+        names = []
+        for name, data in self._members(content):
+            if name == member:
+                return data()
+            names.append(name)
+        near = difflib.get_close_matches(member, names, n=3)
+        raise SourceError(
+            f"{self.archive} holds no file {member!r}. The names nearest to it are: "
+            f"{', '.join(near) or 'none that is similar'}."
         )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the move is a rename: after a kill at any moment, the target
-        # is whole or absent.
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as partial:
-            requirements = Path(partial, "requirements.txt")
-            requirements.write_text(
-                f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8"
+
+    def _run(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        advice: str,
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Run a command that brings the archive into `folder` and return its path there."""
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        fetched = folder / self.archive
+        if done.returncode or not fetched.is_file():
+            last = "\n    ".join(done.stdout.strip().splitlines()[-6:]) or "(nothing)"
+            raise SourceError(
+                f"{self.archive} could not be fetched. The command ended with status "
+                f"{done.returncode}; its last lines were:\n    {last}\n"
+                f"The command was: {' '.join(command)}\n{advice}"
             )
-            # -P keeps a pip.py in the working folder from being run in pip's place. The package
-            # is not going to run, so which versions of Python it runs on is of no interest.
-            command = [sys.executable, "-P", "-m", "pip", "download"]
-            command += ["--no-deps", "--require-hashes", "--only-binary=:all:"]
-            command += ["--ignore-requires-python", "--no-input", "--progress-bar=off"]
-            command += ["-r", str(requirements), "-d", partial]
-            done = subprocess.run(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-                check=False,
+        return fetched
+
+
+# What pip is given in setuptools' place. It answers the one question that pip asks of a source
+# archive that it only downloads, and does not look into the archive for the answer.
+_BUILD_BACKEND = '''\
+"""Name and version of an archive that is downloaded for its data and never built."""
+
+from pathlib import Path
+
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    folder = Path(metadata_directory, {name!r} + "-" + {version!r} + ".dist-info")
+    folder.mkdir()
+    metadata = "Metadata-Version: 2.1\\nName: " + {name!r} + "\\nVersion: " + {version!r} + "\\n"
+    Path(folder, "METADATA").write_text(metadata, encoding="utf-8")
+    return folder.name
+
+
+class __legacy__:
+    """What pip asks of an archive that has no pyproject.toml."""
+
+    get_requires_for_build_wheel = staticmethod(get_requires_for_build_wheel)
+    prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)
+'''
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PackageArchive(Archive):
+    """A wheel or a source archive of the Python package index.
+
+    pip downloads it, and so follows the user's own index, proxy and certificate settings. pip
+    verifies the pinned hash before it opens the archive. A wheel is then only copied. Of a source
+    archive, however, pip wants the metadata, for which it would install setuptools and run the
+    `setup.py` inside, even where it is told to download and to leave dependencies alone. Here it
+    asks a stand-in for setuptools, which knows name and version from this pin: nothing of the
+    archive runs, and its age does not matter to today's setuptools. So a source archive whose
+    `pyproject.toml` names another build backend than setuptools cannot be pinned.
+
+    Args:
+        name: the package's name in the index.
+        version: its version.
+        archive: the file name of the wheel (`.whl`) or of the source archive (`.tar.gz`), under
+            which mirrors and download folders keep it.
+        sha256, size, origin, licence: see `Source`.
+
+    Example:
+        ```python
+        path = SOURCE.fetch(dl_manager.download_dir)
+        text = SOURCE.read(path, "sktime/datasets/data/UnitTest/UnitTest_TRAIN.ts")
+        ```
+    """
+
+    _endings = (".whl", ".tar.gz")
+
+    @property
+    def _is_wheel(self) -> bool:
+        return self.archive.endswith(".whl")
+
+    def _members(self, content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        return _zip_members(content) if self._is_wheel else _tar_members(content)
+
+    def _download(self, folder: Path) -> Path:
+        requirements = folder / "requirements.txt"
+        requirements.write_text(
+            f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8"
+        )
+        kind = "--only-binary=:all:" if self._is_wheel else "--no-binary=:all:"
+        # -P keeps a pip.py in the working folder from being run in pip's place. The package
+        # is not going to run, so which versions of Python it runs on is of no interest.
+        command = [sys.executable, "-P", "-m", "pip", "download"]
+        command += ["--no-deps", "--require-hashes", kind]
+        command += ["--ignore-requires-python", "--no-input", "--progress-bar=off"]
+        environment = dict(os.environ)
+        if not self._is_wheel:
+            command += ["--use-pep517", "--no-build-isolation"]
+            backend = folder / "backend" / "setuptools"
+            backend.mkdir(parents=True)
+            (backend / "__init__.py").write_text("", encoding="utf-8")
+            (backend / "build_meta.py").write_text(
+                _BUILD_BACKEND.format(name=self.name, version=self.version), encoding="utf-8"
             )
-            fetched = Path(partial, self.archive)
-            if done.returncode or not fetched.is_file():
-                last = "\n    ".join(done.stdout.strip().splitlines()[-6:]) or "(nothing)"
-                raise SourceError(
-                    f"{self.archive} could not be fetched. pip ended with status "
-                    f"{done.returncode}; its last lines were:\n    {last}\n"
-                    f"The command was: {' '.join(command)}\n"
-                    "Where there is no network or no pip, have the wheel fetched elsewhere "
-                    f"(pip download --no-deps {self.name}=={self.version}), put it into a folder "
-                    f"and name that folder in the environment variable {MIRROR_VARIABLE}."
-                )
-            self._verified(fetched, "Check which package index pip uses.")
-            fetched.replace(target)
+            paths = [str(backend.parent), environment.get("PYTHONPATH")]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        command += ["-r", str(requirements), "-d", str(folder)]
+        advice = (
+            "Where there is no network or no pip, have the archive fetched elsewhere "
+            f"(pip download --no-deps {kind} {self.name}=={self.version}), {self._into_a_mirror}"
+        )
+        return self._run(command, folder, advice, env=environment)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DebianPackage(Archive):
+    """A Debian package, which `apt-get` downloads where there is one (no root needed).
+
+    Elsewhere it comes from a mirror. `read` opens it by itself and needs no Debian.
+
+    Args:
+        name: the package's name in Debian.
+        version: its version.
+        archive: the file name, `<name>_<version>_<architecture>.deb`, under which mirrors and
+            download folders keep it.
+        sha256, size, origin, licence: see `Source`.
+
+    Example:
+        ```python
+        path = SOURCE.fetch(dl_manager.download_dir)
+        text = SOURCE.read(path, "usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz")
+        ```
+    """
+
+    _endings = (".deb",)
+
+    def _members(self, content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        for name, data in _ar_members(content):
+            if name.startswith("data.tar"):
+                return _tar_members(data)
+        raise SourceError(f"{self.archive} is no Debian package: it holds no data.tar")
+
+    def _download(self, folder: Path) -> Path:
+        address = f"https://snapshot.debian.org/package/{self.name}/{self.version}/"
+        advice = f"Download {self.archive} from {address}, {self._into_a_mirror}"
+        if not (client := shutil.which("apt-get")):
+            raise SourceError(
+                f"{self.archive} is a Debian package, and this machine has no apt-get to fetch it. "
+                f"{advice}"
+            )
+        command = [client, "download", f"{self.name}={self.version}"]
+        advice = f"If the package is unknown, run apt-get update. If that does not help: {advice}"
+        # apt-get downloads into the working folder.
+        return self._run(command, folder, advice, cwd=folder)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublishedFile(Source):
+    """One file at its authors' address.
+
+    Args:
+        url: the address, over https. Proxies named in the environment are used.
+        path: the relative path, such as `tiny_shakespeare/input.txt`, under which mirrors and
+            download folders keep the file.
+        sha256, size, origin, licence: see `Source`. No more than `size` bytes are downloaded.
+
+    Raises:
+        ValueError: `url` does not begin with `https://`, `path` is not relative and plain, or as
+            `Source` says.
+
+    Example:
+        ```python
+        text = SOURCE.read(SOURCE.fetch(dl_manager.download_dir)).decode("utf-8")
+        ```
+    """
+
+    url: str
+    path: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.url.startswith("https://"):
+            raise ValueError(f"url must begin with https://, found {self.url!r}")
+        # Names that are a file below the folder on every system.
+        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", self.path, re.ASCII):
+            raise ValueError(
+                "path must be relative, with names of letters, digits and ._- apart by slashes, "
+                f"found {self.path!r}"
+            )
+
+    @property
+    def title(self) -> str:
+        return self.url
+
+    @property
+    def location(self) -> str:
+        return self.path
+
+    def read(self, path: str | os.PathLike[str]) -> bytes:
+        """Return the content of the file that `fetch` found at `path`, its hash verified.
+
+        Raises:
+            SourceError: the file at `path` is not the pinned one.
+        """
+        return self._verified(Path(path))
+
+    def _download(self, folder: Path) -> Path:
+        fetched = folder / PurePosixPath(self.path).name
+        try:
+            with urllib.request.urlopen(self.url, timeout=60) as answer, fetched.open("wb") as file:
+                # One byte more than is wanted: a file that is too long is then another file.
+                remaining = self.size + 1
+                while remaining and (chunk := answer.read(min(_CHUNK, remaining))):
+                    file.write(chunk)
+                    remaining -= len(chunk)
+        except (OSError, http.client.HTTPException) as error:
+            raise SourceError(
+                f"{self.url} could not be fetched: {error}. Where there is no network, have the "
+                f"file fetched elsewhere, {self._into_a_mirror}"
+            ) from error
+        return fetched
+
+
+def _zip_members(content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name in archive.namelist():
+            yield name, functools.partial(archive.read, name)
+
+
+def _tar_members(content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Of a tar file, compressed in any way that Python reads."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for member in archive:
+            if file := archive.extractfile(member):  # a folder has none
+                yield member.name.removeprefix("./"), file.read
+
+
+def _ar_members(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Of an `ar` archive: after 8 bytes, a header of 60 bytes before each file; see `man 5 ar`."""
+    start = 8
+    while start < len(content):
+        header = content[start : start + 60].decode("ascii")
+        start += 60
+        size = int(header[48:58])
+        yield header[:16].rstrip(" /"), content[start : start + size]
+        start += size + size % 2

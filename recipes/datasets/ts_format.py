@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasrnn.recipes.datasets.sources import DatasetError
+from kerasrnn.recipes.errors import DatasetError
 
 # What float() takes beyond this ("nan", "inf", "1_0", " 1") is not a value in this format.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

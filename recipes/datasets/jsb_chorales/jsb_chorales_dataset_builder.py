@@ -1,0 +1,109 @@
+"""The JSB chorales: builder, source and splits. See README.md for what it holds."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from kerasrnn.recipes.datasets import piano_rolls
+from kerasrnn.recipes.datasets.sources import PublishedFile
+from kerasrnn.recipes.errors import DatasetError
+
+SOURCE = PublishedFile(
+    url="https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/"
+    "jsb-chorales-quarter.json",
+    path="jsb_chorales/jsb-chorales-quarter.json",
+    sha256="2db9329f1881a1d3f49703ec556bf1d6f84b4f6c1d702c156536e93cf31e1c91",
+    size=407_200,
+    origin="https://github.com/czhuang/JSB-Chorales-dataset",
+    licence="none stated; Bach's music is in the public domain",
+)
+KEYS = {"train": "train", "validation": "valid", "test": "test"}
+"""The file's name of each split."""
+CHORALES = {"train": 229, "validation": 76, "test": 77}
+FRAMES = {"train": 13_807, "validation": 4_602, "test": 4_725}
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Chorales by Bach as piano rolls, a frame a quarter note; the task is the next frame."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "The split of Boulanger-Lewandowski: 229, 76, 77 chorales."}
+
+    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
+    # recipes.
+    code_path = tfds.core.Path(__file__)
+    pkg_dir_path = code_path.parent
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "frames": tfds.features.Tensor(
+                        shape=(None, piano_rolls.KEYS),
+                        dtype=np.uint8,
+                        doc="1 where a key of the piano sounds, one row for every quarter note; "
+                        "column k is MIDI pitch 21 + k",
+                    ),
+                }
+            ),
+            # What is predicted of the frames is the frames, one step on.
+            supervised_keys=("frames", "frames"),
+            homepage=SOURCE.origin,
+            license=SOURCE.licence,
+        )
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+        # Everything is parsed before the first example is handed over: an error in the last split
+        # must not come after the first one was written.
+        rolls = parse(SOURCE.read(SOURCE.fetch(dl_manager.download_dir)), SOURCE.path)
+        return {split: self._generate_examples(found) for split, found in rolls.items()}
+
+    def _generate_examples(
+        self, rolls: Sequence[np.ndarray]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, roll in enumerate(rolls):
+            yield number, {"frames": roll}
+
+
+def parse(content: bytes, source: str) -> dict[str, list[np.ndarray]]:
+    """The piano rolls of each split, counted.
+
+    Args:
+        content: the bytes of the file: a JSON object with the lists `train`, `valid` and `test`; a
+            chorale is a list of frames, and a frame a list of MIDI pitches.
+        source: the file's name, for the messages.
+
+    Raises:
+        DatasetError: the file is not such JSON, a frame is not what `piano_rolls.from_pitches`
+            expects, or a split has more or fewer chorales or frames than the published one. The
+            message names `source`, split, chorale and frame, counted from 1.
+    """
+    try:
+        pieces = json.loads(content)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f"{source}: expected JSON; found {error}") from None
+    if not isinstance(pieces, dict) or set(pieces) != set(KEYS.values()):
+        found = ", ".join(sorted(pieces)) if isinstance(pieces, dict) else type(pieces).__name__
+        expected = ", ".join(sorted(KEYS.values()))
+        raise DatasetError(f"{source}: expected an object with {expected}; found {found}")
+
+    rolls = {}
+    for split, key in KEYS.items():
+        where = f"{source}, {key}"
+        if not isinstance(pieces[key], list):
+            found = type(pieces[key]).__name__
+            raise DatasetError(f"{where}: expected a list of chorales; found {found}")
+        if (count := len(pieces[key])) != CHORALES[split]:
+            raise DatasetError(f"{where}: expected {CHORALES[split]} chorales; found {count}")
+        rolls[split] = [
+            piano_rolls.from_pitches(frames, f"{where}, chorale {number}")
+            for number, frames in enumerate(pieces[key], start=1)
+        ]
+        if (count := sum(map(len, rolls[split]))) != FRAMES[split]:
+            raise DatasetError(f"{where}: expected {FRAMES[split]} frames; found {count}")
+    return rolls

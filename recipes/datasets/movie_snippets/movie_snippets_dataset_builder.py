@@ -1,0 +1,152 @@
+"""Rated snippets of film reviews: builder, source and splits. See README.md for what it holds."""
+
+import hashlib
+import io
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from kerasrnn.recipes.datasets.sources import PackageArchive, SourceError
+from kerasrnn.recipes.errors import DatasetError
+
+SOURCE = PackageArchive(
+    name="vaderSentiment",
+    version="3.3.2",
+    archive="vaderSentiment-3.3.2.tar.gz",
+    sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    size=2_466_783,
+    origin="https://github.com/cjhutto/vaderSentiment",
+    licence="MIT",
+)
+# An archive in the archive, and its file.
+RESOURCES = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+MEMBER = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+SNIPPETS = 10_605
+LABELS = ("negative", "neutral", "positive")
+# Ratings go from -4 to 4.
+EXTREME = 4.0
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+
+
+class Snippet(NamedTuple):
+    """A text, the mean of its ratings, and the class that this makes."""
+
+    number: int
+    text: str
+    rating: float
+    label: str
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Snippets of film reviews with the mean of people's ratings; the task is to tell its sign."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "Half of each class to train on, chosen by hash."}
+
+    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
+    # recipes.
+    code_path = tfds.core.Path(__file__)
+    pkg_dir_path = code_path.parent
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "text": tfds.features.Text(doc="one snippet, as it is in the source"),
+                    "rating": tfds.features.Scalar(
+                        np.float32, doc="mean of the ratings, from -4 to 4"
+                    ),
+                    "label": tfds.features.ClassLabel(names=LABELS, doc="the sign of the rating"),
+                }
+            ),
+            supervised_keys=("text", "label"),
+            homepage="https://github.com/cjhutto/vaderSentiment",
+            license=SOURCE.licence,
+        )
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+        path = SOURCE.fetch(dl_manager.download_dir)
+        with tarfile.open(fileobj=io.BytesIO(SOURCE.read(path, RESOURCES))) as archive:
+            try:
+                content = archive.extractfile(MEMBER).read()
+            except KeyError:
+                raise SourceError(f"{RESOURCES} holds no file {MEMBER!r}") from None
+        # Everything is parsed before the first example is handed over: an error in the last line
+        # must not come after an example was written.
+        train, test = halves(parse_snippets(content, source=MEMBER, count=SNIPPETS))
+        return {"train": self._generate_examples(train), "test": self._generate_examples(test)}
+
+    def _generate_examples(
+        self, snippets: Iterable[Snippet]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, text, rating, label in snippets:
+            yield number, {"text": text, "rating": rating, "label": label}
+
+
+def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
+    """Parse lines of number, mean rating and text, apart by tabs and numbered from 1 to `count`.
+
+    Raises:
+        DatasetError: the file is not UTF-8 or holds more or fewer lines; or a line has not three
+            fields, another number, a rating that is not a number from -4 to 4, or no text. The
+            message names `source`, the line, what was expected and what was found.
+    """
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
+
+    # The authors' last line has no end. Split at this end alone: str.splitlines splits elsewhere.
+    lines = text.removesuffix("\r\n").split("\r\n")
+    if len(lines) != count:
+        raise _error(source, len(lines), f"{count} lines", f"{len(lines)}")
+    snippets = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.split("\t")
+        if len(fields) != 3:
+            expected = "a number, a rating and a text, apart by tabs"
+            raise _error(source, number, expected, f"{len(fields)} fields")
+        found, mean, text = fields
+        if found != str(number):
+            raise _error(source, number, f"the number {number}", repr(found))
+        if not _NUMBER.fullmatch(mean) or abs(rating := float(mean)) > EXTREME:
+            raise _error(source, number, f"a rating from {-EXTREME} to {EXTREME}", repr(mean))
+        if not text.strip():
+            raise _error(source, number, "a text", repr(text))
+        label = LABELS[1 + (rating > 0) - (rating < 0)]
+        snippets.append(Snippet(number, text, rating, label))
+    return snippets
+
+
+def halves(snippets: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet]]:
+    """Split each class at the median of its texts' hashes: below it is for training.
+
+    A hash is SHA-256 of the letters and digits in lower case, so that snippets of one class that
+    differ in nothing else lie on one side.
+    """
+    hashes = {snippet.number: _hash(snippet.text) for snippet in snippets}
+    train, test = [], []
+    for label in LABELS:
+        members = [snippet for snippet in snippets if snippet.label == label]
+        ordered = sorted(hashes[snippet.number] for snippet in members)
+        for snippet in members:
+            side = train if hashes[snippet.number] < ordered[len(ordered) // 2] else test
+            side.append(snippet)
+    return train, test
+
+
+def _hash(text: str) -> str:
+    letters = "".join(character for character in text.lower() if character.isalnum())
+    return hashlib.sha256(letters.encode("utf-8")).hexdigest()
+
+
+def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
+    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")

@@ -1,0 +1,132 @@
+"""Chorales from music21's corpus: builder, source and splits. See README.md for what it holds."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.utils import tqdm_utils
+
+from kerasrnn.recipes.datasets import piano_rolls
+from kerasrnn.recipes.datasets.music21_chorales import scores
+from kerasrnn.recipes.datasets.sources import SourceError
+from kerasrnn.recipes.errors import DatasetError
+
+MUSIC21 = "10.5.1"
+"""The version whose scores, and whose reading of them, this dataset is."""
+FILES = 410
+SHA256 = "2326751ce118d04a1e6eec03989f0823c8ad77b056e854566edad6b691e4013f"
+"""Of the lines that `sha256sum *.mxl *.xml` writes in the corpus's folder, sorted by name."""
+CHORALES = {"train": 233, "validation": 86, "test": 69}
+
+# Above this likeness, two pieces are versions of one chorale. See README.md.
+VERSIONS = 0.8
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Chorales by Bach as piano rolls, a frame a quarter note; the task is the next frame."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "The scores of music21 10.5.1, in a split of our own."}
+
+    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
+    # recipes.
+    code_path = tfds.core.Path(__file__)
+    pkg_dir_path = code_path.parent
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "frames": tfds.features.Tensor(
+                        shape=(None, piano_rolls.KEYS),
+                        dtype=np.uint8,
+                        doc="1 where a key of the piano sounds, one row for every quarter note; "
+                        "column k is MIDI pitch 21 + k",
+                    ),
+                }
+            ),
+            # What is predicted of the frames is the frames, one step on.
+            supervised_keys=("frames", "frames"),
+            homepage="https://www.music21.org",
+            license="Bach's music: public domain; the encodings: see music21/corpus/license.txt",
+        )
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+        # Everything is parsed before the first example is handed over, as errors come first.
+        splits: dict[str, dict[str, np.ndarray]] = {split: {} for split in CHORALES}
+        for name, roll in rolls(corpus()).items():
+            splits[split_of(name)][name] = roll
+        counts = {split: len(found) for split, found in splits.items()}
+        if counts != CHORALES:
+            raise DatasetError(f"music21's corpus: expected {CHORALES} chorales; found {counts}")
+        return {split: self._generate_examples(found) for split, found in splits.items()}
+
+    def _generate_examples(
+        self, chorales: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, roll in chorales.items():
+            yield name, {"frames": roll}
+
+
+def corpus() -> list[Path]:
+    """The scores by Bach in music21's corpus, in the order of their names.
+
+    Raises:
+        SourceError: music21 is not installed, has another version, or its scores were changed.
+    """
+    try:
+        import music21
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"music21_chorales is made from the scores in music21, which cannot be imported "
+            f"({error}): install it with `pip install kerasrnn[music]`."
+        ) from error
+    if music21.__version__ != MUSIC21:
+        raise SourceError(
+            f"music21_chorales is made from music21 {MUSIC21}; found {music21.__version__}. "
+            f"Install it with `pip install music21=={MUSIC21}`."
+        )
+    folder = Path(music21.__file__).parent / "corpus" / "bach"
+    paths = sorted([*folder.glob("*.mxl"), *folder.glob("*.xml")], key=lambda path: path.name)
+    found = hashlib.sha256()
+    for path in paths:
+        line = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        found.update(line.encode())
+    if (len(paths), found.hexdigest()) != (FILES, SHA256):
+        raise SourceError(
+            f"{folder} is not the corpus of music21 {MUSIC21}: expected {FILES} scores with sha256 "
+            f"{SHA256}, found {len(paths)} with {found.hexdigest()}. Install music21 anew."
+        )
+    return paths
+
+
+def rolls(paths: list[Path]) -> dict[str, np.ndarray]:
+    """The piano roll of each chorale by its file's name, one version of each.
+
+    Raises:
+        DatasetError: a pitch is beyond the piano.
+    """
+    found: dict[str, np.ndarray] = {}
+    kept: list[Any] = []
+    for path in tqdm_utils.tqdm(paths, desc="Reading scores", unit=" scores", leave=False):
+        if not (chords := scores.chords(path)):
+            continue
+        progressions = scores.progressions(chords)
+        if all(scores.likeness(progressions, other) < VERSIONS for other in kept):
+            kept.append(progressions)
+            found[path.stem] = piano_rolls.from_pitches(chords, path.name)
+    return found
+
+
+def split_of(name: str) -> str:
+    """Three chorales in five are for training, one for validation, one for testing.
+
+    Which is which depends on the name alone, so that it is the same everywhere and for ever.
+    """
+    fifth = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 5
+    return {3: "validation", 4: "test"}.get(fifth, "train")

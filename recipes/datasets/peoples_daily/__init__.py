@@ -1,0 +1,5 @@
+"""People's Daily, January 1998: where are the words?"""
+
+from kerasrnn.recipes.datasets.peoples_daily.peoples_daily_dataset_builder import Builder
+
+__all__ = ["Builder"]

@@ -1,0 +1,158 @@
+"""Word segmentation as tagging: words to one tag a character and back, and the scores of the field.
+
+Chinese is written without spaces. Whether a character begins a word (B), stands in its middle (M),
+ends it (E), or is a word by itself (S) says where the words are (Xue 2003, *Chinese word
+segmentation as character tagging*):
+
+    characters   我 喜 欢 电 视 机
+    tags         S  B  E  B  M  E
+    words        我 喜欢  电视机
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+TAGS = "BMES"
+
+
+def to_tags(words: Sequence[str]) -> str:
+    """Return the tags of the characters of some words.
+
+    Raises:
+        ValueError: a word is empty.
+
+    Example:
+        >>> to_tags(["我", "喜欢", "电视机"])
+        'SBEBME'
+    """
+    if not all(words):
+        raise ValueError(f"words={words!r}: expected words of at least one character")
+    return "".join("S" if len(word) == 1 else f"B{'M' * (len(word) - 2)}E" for word in words)
+
+
+def to_words(sentence: str, tags: str) -> list[str]:
+    """Cut a sentence into words where its tags say so.
+
+    A word ends after every E and S and before every B and S, and nowhere else. Tags of `to_tags`
+    give the words back. A tagger's may contradict each other, and the rule covers these too: a word
+    that is never ended (B, B) ends where the next one begins, a middle or an end that nothing began
+    (S, M) begins a word, and the last word ends with the sentence.
+
+    Args:
+        sentence: the characters.
+        tags: one of B, M, E and S for each.
+
+    Raises:
+        ValueError: there are more or fewer tags than characters, or other letters among them.
+
+    Example:
+        >>> to_words("我喜欢电视机", "SBEBME")
+        ['我', '喜欢', '电视机']
+        >>> to_words("我喜欢电视机", "MBBMES")
+        ['我', '喜', '欢电视', '机']
+    """
+    if len(tags) != len(sentence) or not set(tags) <= set(TAGS):
+        raise ValueError(
+            f"tags={tags!r}: expected {len(sentence)} of the letters {', '.join(TAGS)}, "
+            f"one for each character of {sentence!r}"
+        )
+    words: list[str] = []
+    ended = True
+    for character, tag in zip(sentence, tags, strict=True):
+        if ended or tag in "BS":
+            words.append(character)
+        else:
+            words[-1] += character
+        ended = tag in "ES"
+    return words
+
+
+class Scores(NamedTuple):
+    """How well words were found.
+
+    - `precision`, `recall`: the share of the predicted words that are right, and of the reference's
+      words that were found.
+    - `f1`: 2 precision recall / (precision + recall).
+    - `oov_rate`: the share of the reference's words that are out of vocabulary.
+    - `oov_recall`, `iv_recall`: recall of the words out of and in the vocabulary; None where the
+      reference has no such word.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    oov_rate: float
+    oov_recall: float | None
+    iv_recall: float | None
+
+
+def score(
+    references: Sequence[Sequence[str]],
+    predictions: Sequence[Sequence[str]],
+    vocabulary: Collection[str],
+) -> Scores:
+    """Score predicted words by the definitions of the SIGHAN bakeoffs.
+
+    A predicted word is right if the reference has a word that begins and ends at the same
+    characters. All sentences' words are counted together. The definitions are those of Emerson
+    (2005), *The second international Chinese word segmentation bakeoff*, section 3. The bakeoff's
+    own script lines words up by `diff`, and so may, rarely, credit a word that stands elsewhere.
+
+    Args:
+        references: the true words of every sentence.
+        predictions: the predicted words of the same sentences, in the same order.
+        vocabulary: the words of the training data, best a set; all others are out of vocabulary.
+
+    Raises:
+        ValueError: there is no word at all, or an empty one; there are more or fewer predictions
+            than references; or a prediction has other characters than its reference.
+
+    Example:
+        >>> score([["我", "喜欢", "电视机"]], [["我", "喜欢", "电视", "机"]], {"我", "喜欢"})[:2]
+        (0.5, 0.6666666666666666)
+    """
+    if len(references) != len(predictions):
+        raise ValueError(
+            f"predictions: expected {len(references)}, one for each reference, "
+            f"found {len(predictions)}"
+        )
+    known = set(vocabulary)
+    predicted = 0
+    words = {True: 0, False: 0}  # of the reference, by whether they are known
+    found = {True: 0, False: 0}
+    for number, (reference, prediction) in enumerate(zip(references, predictions, strict=True)):
+        if "".join(reference) != "".join(prediction):
+            raise ValueError(
+                f"predictions[{number}]: expected the characters {''.join(reference)!r}, "
+                f"found {''.join(prediction)!r}"
+            )
+        if not all(reference) or not all(prediction):
+            raise ValueError(
+                f"words of sentence {number}: expected at least one character each, "
+                f"found {reference!r} and {prediction!r}"
+            )
+        places = set(_places(prediction))
+        predicted += len(prediction)
+        for word, place in zip(reference, _places(reference), strict=True):
+            words[word in known] += 1
+            found[word in known] += place in places
+    total = words[True] + words[False]
+    if not total:
+        raise ValueError("references: expected at least one word, found none")
+    right = found[True] + found[False]
+    return Scores(
+        precision=right / predicted,
+        recall=right / total,
+        f1=2 * right / (predicted + total),
+        oov_rate=words[False] / total,
+        oov_recall=found[False] / words[False] if words[False] else None,
+        iv_recall=found[True] / words[True] if words[True] else None,
+    )
+
+
+def _places(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where each word begins and ends."""
+    start = 0
+    for word in words:
+        yield start, start + len(word)
+        start += len(word)

@@ -1,0 +1,180 @@
+"""The baseline of character language models: n-grams, smoothed the way that was found to be best.
+
+Libraries do this for words: NLTK's, from dictionaries, one word at a time, and KenLM has to be
+compiled.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+UNKNOWN = 0
+"""The symbol that stands for all characters which the training text has not."""
+
+FALLBACK = np.array([0.0, 0.5, 1.0, 1.5])
+"""Discounts where the counts allow no estimate; KenLM's `--discount_fallback` has the same."""
+
+
+class NGrams:
+    """A character language model by interpolated modified Kneser-Ney smoothing.
+
+    With h = w_1 ... w_{n-1} the context, h' = w_2 ... w_{n-1} and c a count,
+
+        p_n(w | h) = (c(h w) - D(c(h w))) / c(h) + γ(h) p_{n-1}(w | h')
+        γ(h) = (D_1 N_1(h) + D_2 N_2(h) + D_3 N_3(h)) / c(h),   c(h) = Σ_w c(h w)
+        Y = n_1 / (n_1 + 2 n_2),   D_i = i - (i + 1) Y n_{i+1} / n_i
+
+    where D(0) = 0, D(c) = D_i with i = min(c, 3), and N_i(h) is the number of characters w with
+    min(c(h w), 3) = i. Of the highest order, c(h w) is how often the n-gram occurs; of a lower one,
+    how many different characters stand before it. n_i is the number of n-grams of an order with
+    c = i; where one of n_1 to n_4 is zero or a D_i not in (0, i], the order has the discounts 0.5,
+    1 and 1.5. Where h never occurs in the text, p_n(w | h) = p_{n-1}(w | h').
+
+    The recursion ends in the uniform distribution over the alphabet of the text and one more
+    symbol, which stands for every character that the text has not. Such a character costs the nats
+    of that symbol, and a context has no more than what comes after the last of them. No probability
+    is zero.
+
+    Args:
+        text: the text to count in.
+        order: the greatest n: a character and the `order - 1` before it.
+
+    Raises:
+        ValueError: `order` is less than 1 or greater than the text is long, or so many different
+            characters allow no such order (n-grams are counted as 64-bit integers).
+
+    Example:
+
+        >>> model = NGrams("abracadabra", order=3)
+        >>> model.alphabet
+        'abcdr'
+        >>> float(model.probabilities("ab").sum().round(9))
+        1.0
+        >>> model.nats("abracadabra").shape
+        (11,)
+
+    Source: Chen & Goodman (1999), "An empirical study of smoothing techniques for language
+    modeling", Computer Speech & Language 13, section 3; the discounts are equation (17) there, and
+    (26) in the report of 1998, TR-10-98.
+    """
+
+    def __init__(self, text: str, order: int) -> None:
+        if not 1 <= order <= len(text):
+            raise ValueError(
+                f"order={order}: expected at least 1, and at most the length of the text, "
+                f"{len(text)}."
+            )
+        self.order = order
+        points = _points(text)
+        self._points = np.unique(points)
+        self._base = len(self._points) + 1
+        if self._base**order >= 2**63:
+            greatest = max(n for n in range(1, order) if self._base**n < 2**63)
+            raise ValueError(
+                f"order={order}: expected at most {greatest} for a text with "
+                f"{len(self._points)} different characters."
+            )
+        windows = np.lib.stride_tricks.sliding_window_view(self._symbols(points), order)
+        grams, counts = np.unique(self._codes(windows), return_counts=True)
+        self._levels = [_level(grams, counts, self._base)]
+        for n in range(order - 1, 0, -1):
+            # What is left of an n-gram without its first character; the first ones differ, since
+            # the n-grams do.
+            grams, counts = np.unique(grams % self._base**n, return_counts=True)
+            self._levels.insert(0, _level(grams, counts, self._base))
+
+    @property
+    def alphabet(self) -> str:
+        """The characters of the training text, sorted."""
+        return "".join(map(chr, self._points))
+
+    def nats(self, text: str) -> np.ndarray:
+        """The negative natural logarithm of each character's probability, given those before it.
+
+        The first characters have the shorter context that there is. The mean is the cross-entropy
+        in nats per character.
+
+        Raises:
+            ValueError: the text is empty.
+        """
+        if not text:
+            raise ValueError("text='': expected at least one character.")
+        symbols = np.concatenate([np.zeros(self.order - 1, np.int64), self._symbols(_points(text))])
+        windows = np.lib.stride_tricks.sliding_window_view(symbols, self.order)
+        return -np.log(self._score(windows))
+
+    def probabilities(self, context: str) -> np.ndarray:
+        """The probabilities of what comes next: any other character, then those of `alphabet`."""
+        symbols = self._symbols(_points(context))[-(self.order - 1) :] if self.order > 1 else []
+        windows = np.zeros((self._base, self.order), np.int64)
+        windows[:, self.order - 1 - len(symbols) : -1] = symbols
+        windows[:, -1] = np.arange(self._base)
+        return self._score(windows)
+
+    def _score(self, windows: np.ndarray) -> np.ndarray:
+        """The probability of the last symbol in each row of `windows`, given those before it.
+
+        An unknown symbol in a context, which is also what fills up a short one, makes it one that
+        never occurs.
+        """
+        found = np.full(len(windows), 1 / self._base)
+        for n, level in enumerate(self._levels, start=1):
+            grams = self._codes(windows[:, self.order - n :])
+            discounted = _look_up(grams, level.grams, level.discounted, 0.0)
+            found = (
+                discounted + _look_up(grams // self._base, level.contexts, level.left, 1.0) * found
+            )
+        return found
+
+    def _symbols(self, points: np.ndarray) -> np.ndarray:
+        """The numbers 1, 2, ... of the alphabet's characters, and UNKNOWN for others."""
+        return _look_up(points, self._points, np.arange(1, self._base), UNKNOWN)
+
+    def _codes(self, windows: np.ndarray) -> np.ndarray:
+        """One number for each row of symbols, which are its digits."""
+        codes = np.zeros(len(windows), np.int64)
+        for column in windows.T:
+            codes = codes * self._base + column
+        return codes
+
+
+class _Level(NamedTuple):
+    """The terms of p_n: of each n-gram that occurs the first, and γ of each context."""
+
+    grams: np.ndarray
+    discounted: np.ndarray
+    contexts: np.ndarray
+    left: np.ndarray
+
+
+def _level(grams: np.ndarray, counts: np.ndarray, base: int) -> _Level:
+    contexts, first, sizes = np.unique(grams // base, return_index=True, return_counts=True)
+    totals = np.add.reduceat(counts, first)
+    discounts = _discounts(counts)[np.minimum(counts, 3)]
+    return _Level(
+        grams=grams,
+        discounted=(counts - discounts) / np.repeat(totals, sizes),
+        contexts=contexts,
+        left=np.add.reduceat(discounts, first) / totals,
+    )
+
+
+def _discounts(counts: np.ndarray) -> np.ndarray:
+    """D_0 = 0, D_1, D_2 and D_3 of an order's counts."""
+    n = np.bincount(np.minimum(counts, 5), minlength=6)
+    if not n[1:5].all():
+        return FALLBACK
+    i = np.arange(1, 4)
+    estimated = i - (i + 1) * n[1] / (n[1] + 2 * n[2]) * n[2:5] / n[1:4]
+    return np.append(0.0, estimated) if np.all((estimated > 0) & (estimated <= i)) else FALLBACK
+
+
+def _look_up(keys: np.ndarray, known: np.ndarray, values: np.ndarray, default: float) -> np.ndarray:
+    """The value of each key, where `known` keys are sorted; `default` for one that is not known."""
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[place] == keys, values[place], default)
+
+
+def _points(text: str) -> np.ndarray:
+    """The code points of a text."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64)
