@@ -1,0 +1,345 @@
+"""The measurement: one batch forward and back, eagerly, with every recurrent layer watched."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops, tree
+from keras.src.backend import get_keras_mask  # not exported
+
+from kerasrnn.diagnostics import observation
+from kerasrnn.diagnostics.diagnosis import (
+    HIGH,
+    LOW,
+    SATURATED,
+    Diagnosis,
+    GateDiagnosis,
+    KernelDiagnosis,
+    LayerDiagnosis,
+    StateDiagnosis,
+    memory_length,
+)
+from kerasrnn.diagnostics.observation import Walked
+
+Tensor = Any
+
+
+def diagnose(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    loss: str | Callable[..., Tensor] | None = None,
+    *,
+    steps: Literal["last", "all"] = "last",
+) -> Diagnosis:
+    """Measure how gradients flow through a model's recurrent layers on one batch.
+
+    For every state s (h; of LSTM also c) of every recurrent layer, kerasrnn's or Keras's, also
+    inside other layers, the norm
+
+        g(d) = mean over the rows of || dL/ds_{T-d} ||
+
+    of the total derivative: (B2) and (L8) of docs/bptt.md. T is the last step that a row uses and
+    the distance d counts used steps alone, in the order in which the layer reads. From it
+
+        memory = the largest d at which g(d) = g(0) / e.
+
+    For every gate the fractions of its activations below 0.1 and above 0.9 (left- and
+    right-saturated: Karpathy, Johnson & Li 2016, "Visualizing and understanding recurrent
+    networks"), and where a state is carried over by a gate f, the time constants -1 / log(mean f)
+    of its units, after which 1/e of it is left: nearly the characteristic forgetting time
+    1 / (1 - f) of Tallec & Ollivier (2018), "Can recurrent neural networks warp time?". For every
+    gate's block of the recurrent kernel its spectral radius and its largest singular value, of
+    `IndRNN` the largest |u|; the powers of the latter bound SimpleRNN's gradient (Pascanu, Mikolov
+    & Bengio 2013, "On the difficulty of training recurrent neural networks").
+
+    The model runs as in inference, without dropout, and is left as it was: its weights, metrics,
+    states and random state. TensorFlow alone.
+
+    Args:
+        model: a Keras model with at least one recurrent layer.
+        x: a batch of its inputs.
+        y: the batch's targets.
+        loss: a loss of Keras, by name or as a function of `(y, y_pred)`; without `y`, a function of
+            the model's outputs that returns a scalar. Default: the one that the model is compiled
+            with, with its regularization.
+        steps: of a model with an output at every step (of three dimensions or more), "last" takes
+            the loss of the last used step alone, in the order in which a layer reads: of the first
+            step for a layer that reads backwards. "all" takes the whole loss; the norms are then
+            by step, not by distance. Other models have one loss, at the end.
+
+    Returns:
+        A `Diagnosis`, with `summary()`, `figure()` and `draw(path)`.
+
+    Raises:
+        ValueError: the backend is not TensorFlow; no recurrent layers, or one whose states are not
+            `(batch, units)`, or that is called inside a compiled function; no loss, or no targets
+            for it; `steps` is unknown; a layer none of whose steps is used.
+
+    Masking: skipped steps count neither as distance nor in the gates' fractions.
+
+    Example:
+
+        >>> import keras, numpy as np, kerasrnn
+        >>> model = keras.Sequential([keras.Input((None, 2)), kerasrnn.GRU(8, name="gru")])
+        >>> x = np.random.default_rng(0).normal(size=(4, 20, 2)).astype("float32")
+        >>> diagnosis = kerasrnn.diagnostics.diagnose(model, x, loss=keras.ops.sum)
+        >>> layer = diagnosis.layers["gru"]
+        >>> layer.states["h"].gradient_norms.shape, sorted(layer.gates)
+        ((20,), ['rho', 'z'])
+    """
+    _check(model, y, loss, steps)
+    import tensorflow as tf
+
+    y = tree.map_structure(_tensor, y)
+    with _left_as_it_was(model):
+        with (
+            tf.GradientTape(persistent=True) as tape,
+            observation.watched(model, tape) as calls,
+        ):
+            outputs = model(x, training=False)
+            if not calls:
+                raise ValueError(
+                    f"{model.name}: no recurrent layer was called, other than inside a compiled "
+                    "function; expected one at least."
+                )
+            every_step = any(len(output.shape) > 2 for output in tree.flatten(outputs))
+            losses = _losses(
+                _loss_function(model, x, y, loss), y, outputs, calls, every_step and steps == "last"
+            )
+        weights = [v.value for v in model.trainable_variables]
+        d_weights: list[Tensor] = []
+        d_states: dict[int, list[list[Tensor]]] = {}
+        for value, of in losses:
+            d_of, d_again = tape.gradient(
+                value,
+                [[call.states for call in of], [] if d_weights else weights],
+                unconnected_gradients="zero",
+            )
+            d_weights = d_weights or d_again
+            d_states |= {id(call): d for call, d in zip(of, d_of, strict=True)}
+        by_step = every_step and steps == "all"
+        layers: dict[str, LayerDiagnosis] = {}
+        for call in calls:
+            name = _name(model, call.layer, layers)
+            layers[name] = _diagnose_layer(name, call, d_states[id(call)], by_step)
+    return Diagnosis(
+        model.name,
+        float(losses[0][0]),
+        float(np.sqrt(sum(np.square(_double(d)).sum() for d in d_weights))),
+        "step" if by_step else "distance",
+        layers,
+    )
+
+
+def _check(model: Any, y: Any, loss: Any, steps: str) -> None:
+    if keras.config.backend() != "tensorflow":
+        raise ValueError(
+            f"the {keras.config.backend()} backend has no tape to measure with; expected "
+            "tensorflow: save the model, and load it with KERAS_BACKEND=tensorflow."
+        )
+    if steps not in ("last", "all"):
+        raise ValueError(f"steps={steps!r}: expected 'last' or 'all'.")
+    if not isinstance(model, keras.Model) or not observation.recurrent_layers(model):
+        raise ValueError(f"model={model!r}: expected a keras.Model with recurrent layers.")
+    if loss is None and not model.compiled:
+        raise ValueError("loss=None: the model is not compiled; expected a loss.")
+    if y is None and (not callable(loss) or isinstance(loss, keras.losses.Loss)):
+        raise ValueError(
+            f"y=None: loss={loss!r} compares with targets; expected them, or as the loss a "
+            "function of the outputs alone."
+        )
+
+
+def _tensor(array: Any) -> Tensor:
+    return ops.convert_to_tensor(array) if isinstance(array, np.ndarray) else array
+
+
+class _Given(keras.losses.Loss):
+    """A loss function with the masks and the mean of Keras's losses."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.call = function
+
+
+def _loss_function(
+    model: keras.Model, x: Any, y: Any, loss: str | Callable[..., Tensor] | None
+) -> Callable[[Any, Any], Tensor]:
+    """Of targets and outputs."""
+    if y is None:
+        return lambda _, y_pred: loss(y_pred)
+    if loss is None:
+        return lambda y, y_pred: model.compute_loss(x, y, y_pred)
+    function = keras.losses.get(loss)
+    return function if isinstance(function, keras.losses.Loss) else _Given(function)
+
+
+def _losses(
+    function: Callable[[Any, Any], Tensor],
+    y: Any,
+    outputs: Any,
+    calls: list[Walked],
+    at_the_end: bool,
+) -> list[tuple[Tensor, list[Walked]]]:
+    """Losses, and the calls whose states each is differentiated by; the model's own comes first."""
+    if not at_the_end:
+        pairs = [(function(y, outputs), calls)]
+    else:
+        pairs = [
+            (
+                function(*_at_the_end(y, outputs, backwards)),
+                [call for call in calls if call.layer.go_backwards == backwards],
+            )
+            for backwards in (False, True)
+        ]
+    for value, _ in pairs:
+        if len(value.shape):
+            raise ValueError(f"loss has the shape {tuple(value.shape)}; expected a scalar.")
+    return pairs
+
+
+def _at_the_end(y: Any, outputs: Any, backwards: bool) -> tuple[Any, Any]:
+    """Targets and outputs of the last used step alone; of the first one, if `backwards`."""
+    if y is not None:
+        try:
+            tree.assert_same_structure(y, outputs)
+        except (TypeError, ValueError) as error:
+            of_y, of_outputs = (
+                tree.map_structure(lambda t: tuple(t.shape), data) for data in (y, outputs)
+            )
+            raise ValueError(
+                f"y has tensors of {of_y}; expected the structure of the outputs, {of_outputs}."
+            ) from error
+
+    def index(output: Tensor) -> Tensor | None:
+        if len(output.shape) < 3:
+            return None
+        mask = get_keras_mask(output)
+        used = ops.ones(output.shape[:2], "int32") if mask is None else ops.cast(mask, "int32")
+        if backwards:
+            return ops.argmax(used, axis=1)
+        return output.shape[1] - 1 - ops.argmax(ops.flip(used, axis=1), axis=1)
+
+    def taken(tensor: Tensor, output: Tensor) -> Tensor:
+        at = index(output)
+        if at is None:
+            return tensor
+        if tensor.shape[:2] != output.shape[:2]:
+            raise ValueError(
+                f"y has the shape {tuple(tensor.shape)} for outputs of {tuple(output.shape)}; "
+                'expected a target at every step, or steps="all".'
+            )
+        at = ops.reshape(at, (-1, *(1 for _ in tensor.shape[1:])))
+        return ops.squeeze(ops.take_along_axis(tensor, at, axis=1), axis=1)
+
+    return (
+        None if y is None else tree.map_structure(taken, y, outputs),
+        tree.map_structure(lambda output: taken(output, output), outputs),
+    )
+
+
+def _diagnose_layer(
+    name: str, call: Walked, d_states: Sequence[Sequence[Tensor]], by_step: bool
+) -> LayerDiagnosis:
+    layer, used = call.layer, call.used
+    cell = observation.inner_cell(layer.cell)
+    if not used.any():
+        raise ValueError(f"{name}: none of the steps of x is used; expected one at least.")
+    activations = observation.observe(call)
+    states = {}
+    for n, state in enumerate(observation.state_names(layer.cell, len(call.states[0]))):
+        norms = np.stack([np.linalg.norm(_double(d[n]), axis=-1) for d in d_states])
+        mean = _mean_by_step(norms, used) if by_step else _mean_by_distance(norms, used)
+        carry = activations.carries[n] if activations is not None else None
+        states[state] = StateDiagnosis(
+            state,
+            mean,
+            float("nan") if by_step else memory_length(mean),
+            None if carry is None else _double(carry).mean(axis=0),
+        )
+    gates, saturated = {}, None
+    if activations is not None:
+        for gate, values in activations.gates.items():
+            gates[gate] = GateDiagnosis(
+                gate,
+                (values < LOW).mean(axis=0),
+                (values > HIGH).mean(axis=0),
+                _double(values).mean(axis=0),
+            )
+        bounded = cell.activation in (keras.activations.tanh, keras.activations.hard_tanh)
+        if bounded and activations.candidate is not None:
+            saturated = (np.abs(activations.candidate) > SATURATED).mean(axis=0)
+    return LayerDiagnosis(name, type(layer.cell).__name__, states, gates, _kernels(cell), saturated)
+
+
+def _mean_by_distance(norms: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Means over the rows that have so many used steps; both arguments are `(time, batch)`."""
+    distance = np.cumsum(used[::-1], axis=0)[::-1][used] - 1
+    return np.bincount(distance, norms[used]) / np.bincount(distance)
+
+
+def _mean_by_step(norms: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Means over the rows that use a step, NaN where none does."""
+    sums = np.where(used, norms, 0).sum(axis=1)
+    return np.divide(sums, used.sum(axis=1), out=np.full(len(used), np.nan), where=used.any(axis=1))
+
+
+def _kernels(cell: Any) -> dict[str, KernelDiagnosis]:
+    gates = observation.gate_names(cell)
+    kernel = getattr(cell, "recurrent_kernel", None)
+    if not gates or kernel is None:
+        return {}
+    kernel = _double(kernel)
+    if kernel.ndim == 1:  # units that see themselves alone
+        kernel = np.diag(kernel)
+    if kernel.shape != (cell.units, len(gates) * cell.units):
+        return {}
+    blocks = np.split(kernel, len(gates), axis=-1)
+    return {
+        gate: KernelDiagnosis(
+            gate,
+            float(np.abs(np.linalg.eigvals(block)).max()),
+            float(np.linalg.norm(block, 2)),
+        )
+        for gate, block in zip(gates, blocks, strict=True)
+    }
+
+
+def _name(model: keras.Model, layer: keras.layers.Layer, taken: dict[str, Any]) -> str:
+    """The layer's path in the model, numbered where it is called again."""
+    path = layer.path.removeprefix(f"{model.name}/")
+    name, n = path, 1
+    while name in taken:
+        n += 1
+        name = f"{path}:{n}"
+    return name
+
+
+def _double(x: Any) -> np.ndarray:
+    # By way of a tensor: the gradient of an embedding is a sparse one.
+    array = x if isinstance(x, np.ndarray) else ops.convert_to_numpy(ops.convert_to_tensor(x))
+    return array.astype("float64")
+
+
+@contextmanager
+def _left_as_it_was(model: keras.Model) -> Iterator[None]:
+    """Afterwards metrics, seeds, statistics and states have the values that they had before."""
+    kept = [*model.non_trainable_variables, *model.metrics_variables]
+    recurrent = observation.recurrent_layers(model)
+    for layer in recurrent:
+        kept += tree.flatten(layer.states) if layer.stateful and layer.states else []
+    values = [np.array(ops.convert_to_numpy(v)) for v in kept]
+    try:
+        yield
+    finally:
+        for variable, value in zip(kept, values, strict=True):
+            variable.assign(value)
+        for layer in recurrent:
+            layer._maybe_reset_dropout_masks(layer.cell)  # Keras's cells keep what they drew
+        known = {id(variable) for variable in kept}
+        for metric in model.metrics:  # one of them may have been made by the loss just now
+            if metric.variables and not known & {id(v) for v in metric.variables}:
+                metric.reset_state()

@@ -1,0 +1,303 @@
+"""Recurrent layers watched at work: their steps, the states between them, the activations in them.
+
+Nothing of a cell's mathematics is repeated here. A layer's time loop is replaced for one call by
+the loop written out (`recurrence.unrolled`), in which each state is a tensor that a tape can
+differentiate by; its gates are seen by putting observers where the cell finds its activations.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasrnn.cells.cell import Cell
+from kerasrnn.layers.feedback import FeedbackCell
+from kerasrnn.recurrence import unrolled
+from kerasrnn.recurrence.loop import Call, Dropout, Options
+
+Tensor = Any
+
+# The blocks of columns of Keras's own cells, in the weights' order, and their states.
+BUILT_IN: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    keras.layers.SimpleRNNCell: (("h",), ("h",)),
+    keras.layers.LSTMCell: (("i", "f", "c", "o"), ("h", "c")),
+    keras.layers.GRUCell: (("z", "r", "h"), ("h",)),
+}
+
+
+@dataclass
+class Walked:
+    """One call of a layer; the steps are in the order in which it read them."""
+
+    layer: keras.layers.RNN
+    used: np.ndarray
+    """`(time, batch)`, False where the mask skipped a step."""
+
+    inputs: list[Tensor] = field(default_factory=list)
+    """The input part of each step, `(batch, ...)`."""
+
+    states_before: list[list[Tensor]] = field(default_factory=list)
+    states: list[list[Tensor]] = field(default_factory=list)
+    """What each step computed: h_t, or h_t and c_t."""
+
+    step: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] | None = None
+    """One step, from an input part and states to states, with the recurrent products held."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What went through a cell's activations at all used steps."""
+
+    gates: dict[str, np.ndarray]
+    """Values of each gate, `(used steps, units)`."""
+
+    candidate: np.ndarray | None
+    """What `activation` makes of the candidate, `(used steps, units)`."""
+
+    carries: list[np.ndarray | None]
+    """For each state ds_t/ds_{t-1}, `(used steps, units)`, along the path on which there is neither
+    a product nor an activation; None where no such path is."""
+
+
+def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
+    """Every recurrent layer of a model, those inside of other layers included."""
+    return [
+        layer
+        for layer in model._flatten_layers()  # not exported
+        if isinstance(layer, keras.layers.RNN)
+    ]
+
+
+def inner_cell(cell: Any) -> Any:
+    """The cell that has the gates: of a `FeedbackCell` the one inside."""
+    return cell.cell if isinstance(cell, FeedbackCell) else cell
+
+
+def gate_names(cell: Any) -> tuple[str, ...]:
+    """The blocks of columns of a cell's kernels; none where they are not known."""
+    return cell.gates if isinstance(cell, Cell) else _built_in(cell)[0]
+
+
+def state_names(cell: Any, states: int) -> tuple[str, ...]:
+    """Names of a cell's states; h where there is one and no more is known."""
+    if isinstance(cell, Cell):
+        return cell.state_names
+    unknown = tuple(f"state {n + 1}" for n in range(states)) if states > 1 else ("h",)
+    return _built_in(cell)[1] or unknown
+
+
+@contextmanager
+def watched(model: keras.Model, tape: Any) -> Iterator[list[Walked]]:
+    """Within, calls of the model's recurrent layers are written out and noted, in their order.
+
+    Raises:
+        ValueError: a layer whose states are not `(batch, units)` each, or that is called inside a
+            compiled function.
+    """
+    calls: list[Walked] = []
+    with ExitStack() as stack:
+        for layer in recurrent_layers(model):
+            if not all(isinstance(size, int) for size in layer.state_size):
+                raise ValueError(
+                    f"{layer.name}: the states of {type(layer.cell).__name__} have the sizes "
+                    f"{layer.state_size}; expected a layer with states of (batch, units), and "
+                    "kerasrnn.StackedRNN for cells on top of each other."
+                )
+            loop = functools.partial(_written_out, layer, tape, calls)
+            stack.enter_context(_replaced(layer, {"inner_loop": loop}))
+        yield calls
+
+
+def observe(call: Walked) -> Activations | None:
+    """The gates at all used steps, from one call of the cell with every step a row.
+
+    None for a cell of which it is not known what its activations are: one that is neither
+    kerasrnn's nor Keras's.
+    """
+    cell = inner_cell(call.layer.cell)
+    if not isinstance(cell, Cell) and not gate_names(cell):
+        return None
+    import tensorflow as tf
+
+    used = tf.constant(call.used)
+    inputs = tf.boolean_mask(tf.stack(call.inputs), used)
+    before = [tf.boolean_mask(tf.stack(s), used) for s in zip(*call.states_before, strict=True)]
+    observers = {
+        name: _Observer(getattr(cell, name))
+        for name in ("recurrent_activation", "activation")
+        if hasattr(cell, name)
+    }
+    with _replaced(cell, observers), tf.GradientTape(persistent=True) as tape:
+        tape.watch(before)
+        after = call.step(inputs, before)
+    carries = [tape.gradient(new, old) for new, old in zip(after, before, strict=True)]
+    of_gates, of_others = (
+        observers[name].values if name in observers else []
+        for name in ("recurrent_activation", "activation")
+    )
+    return Activations(
+        _blocks(of_gates, cell) if of_gates else {},
+        ops.convert_to_numpy(of_others[0]) if of_others else None,
+        [None if c is None else ops.convert_to_numpy(c) for c in carries],
+    )
+
+
+class _Observer:
+    """An activation that keeps its values, and through which no gradient passes."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        self.activation = activation
+        self.values: list[Tensor] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = ops.stop_gradient(self.activation(x))
+        self.values.append(y)
+        return y
+
+
+class _KerasCell:
+    """A cell that is not kerasrnn's as the time loop sees it: all of it is in the step."""
+
+    step_weights = ()
+    reads_once = False
+    has_adjoint = False
+
+    def __init__(self, cell: keras.layers.Layer, output_size: int) -> None:
+        self.cell, self.output_size = cell, output_size
+
+    def input_part(self, x: Tensor, weights: Mapping[str, Tensor], masks: None) -> Tensor:
+        return x
+
+    def recurrent_products(self, weights: Mapping[str, Tensor], masks: None) -> tuple[()]:
+        return ()
+
+    def step(
+        self,
+        a: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[()],
+    ) -> tuple[Tensor, list[Tensor]]:
+        output, new = self.cell(a, list(states))
+        return output, list(new) if isinstance(new, (list, tuple)) else [new]
+
+
+class _Recorder:
+    """A cell that notes its steps; the tape watches the states that they compute."""
+
+    def __init__(self, cell: Any, tape: Any, call: Walked) -> None:
+        self._cell, self._tape, self._call = cell, tape, call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cell, name)
+
+    def step(
+        self,
+        a: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Callable[[Tensor], Tensor], ...],
+    ) -> tuple[Tensor, list[Tensor]]:
+        output, new = self._cell.step(a, states, weights, products)
+        self._tape.watch(new)
+        call = self._call
+        call.inputs.append(a)
+        call.states_before.append(list(states))
+        call.states.append(list(new))
+        if call.step is None:
+            held = tuple(functools.partial(_held, product) for product in products)
+            call.step = lambda a, states: self._cell.step(a, states, weights, held)[1]
+        return output, new
+
+
+def _held(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+    return ops.stop_gradient(product(v))
+
+
+def _written_out(
+    layer: keras.layers.RNN,
+    tape: Any,
+    calls: list[Walked],
+    sequences: Tensor,
+    initial_state: Any,
+    mask: Tensor | None,
+    training: bool = False,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """What stands in the place of a layer's `inner_loop`. Nothing is dropped out."""
+    import tensorflow as tf
+
+    if not tf.executing_eagerly():
+        raise ValueError(
+            f"{layer.name} is called inside a compiled function; expected an eager call, in which "
+            "the gradients of its states can be asked for."
+        )
+    if len(sequences.shape) != 3:
+        raise ValueError(
+            f"{layer.name} reads sequences of shape {tuple(sequences.shape)}; expected (batch, "
+            "time, features)."
+        )
+    if mask is not None:
+        mask = ops.reshape(ops.cast(mask, "bool"), sequences.shape[:2])
+    used = np.ones(sequences.shape[:2], bool) if mask is None else ops.convert_to_numpy(mask)
+    used = used.T[::-1] if layer.go_backwards else used.T
+    call = Walked(layer, used)
+    calls.append(call)
+    cell, weights = layer.cell, {}
+    if isinstance(cell, Cell):
+        weights = cell.weights_by_name()
+    else:
+        cell = _KerasCell(cell, getattr(cell, "output_size", None) or layer.state_size[0])
+    # Watched from its start: a step whose weights are frozen is recorded too.
+    tape.watch(sequences)
+    output, outputs, states = unrolled.walk(
+        _Recorder(cell, tape, call),
+        Options(
+            return_sequences=layer.return_sequences,
+            go_backwards=layer.go_backwards,
+            zero_output_for_mask=layer.zero_output_for_mask,
+            truncate_every=getattr(layer, "truncate_every", None),
+        ),
+        Call(sequences, list(initial_state), weights, Dropout(), mask),
+    )
+    return (outputs, outputs, states) if output is None else (output, output, states)
+
+
+def _blocks(values: Sequence[Tensor], cell: Any) -> dict[str, np.ndarray]:
+    """What the gates' activation put out in one step, by gate: cells compute them in order."""
+    arrays = [ops.convert_to_numpy(y) for y in values]
+    # The blocks of the kernels that are no gates are candidates, which have the name of the state
+    # for which they stand.
+    names = [name for name in gate_names(cell) if name not in state_names(cell, 0)]
+    rows = np.concatenate(arrays, axis=-1)
+    if rows.shape[-1] == len(names) * cell.units:
+        return dict(zip(names, np.split(rows, len(names), axis=-1), strict=True))
+    return {f"gate {n + 1}": array for n, array in enumerate(arrays)}
+
+
+def _built_in(cell: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    for cls, names in BUILT_IN.items():
+        if isinstance(cell, cls):
+            return names
+    return (), ()
+
+
+@contextmanager
+def _replaced(target: Any, attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Attributes of an object, replaced for a while.
+
+    Past Keras's `__setattr__`, which would track what is set.
+    """
+    own = vars(target)
+    before = {name: own[name] for name in attributes if name in own}
+    own.update(attributes)
+    try:
+        yield
+    finally:
+        for name in attributes:
+            del own[name]
+        own.update(before)

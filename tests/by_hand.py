@@ -1,0 +1,168 @@
+"""Models a second time, in NumPy: their weights, the oracles' equations, plain loops."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+import kerasrnn
+from tests.catalogue import ROWS
+from tests.oracles import loop
+
+ROW_OF = {row.cell: row for row in ROWS}
+
+
+def weights_of(layer: keras.layers.Layer) -> dict[str, np.ndarray]:
+    """By name."""
+    return {w.name: np.asarray(w.value, "float64") for w in layer.weights}
+
+
+def dense(layer: keras.layers.Layer, x: np.ndarray) -> np.ndarray:
+    """Without its activation."""
+    weights = weights_of(layer)
+    return x @ weights["kernel"] + weights.get("bias", 0.0)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+ACTIVATIONS = {"classes": softmax, "flags": sigmoid, "values": lambda x: x}
+
+
+def run(
+    layer: kerasrnn.RNN | kerasrnn.BidirectionalRNN | kerasrnn.StackedRNN,
+    x: np.ndarray,
+    mask: np.ndarray | None = None,
+    states: Sequence[np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Every step's output, the last output, and the final states, of one layer or a stack."""
+    if isinstance(layer, kerasrnn.StackedRNN):
+        return _run_stack(layer, x, mask, states)
+    if isinstance(layer, kerasrnn.BidirectionalRNN):
+        assert states is None
+        forward, h, finals = _run_direction(layer.forward_layer, x, mask)
+        backward, g, more = _run_direction(layer.backward_layer, x, mask)
+        merged = np.concatenate([forward, backward[:, ::-1]], axis=-1)
+        if mask is not None:
+            merged = np.where(mask[..., None], merged, 0)
+        return merged, np.concatenate([h, g], axis=-1), finals + more
+    return _run_direction(layer, x, mask, states)
+
+
+def _run_direction(layer, x, mask, states=None):
+    cell = layer.cell
+    row = ROW_OF[type(cell)]
+    if states is None:
+        states = [np.zeros((len(x), cell.units)) for _ in cell.state_names]
+    options = {name: getattr(cell, name) for name in row.oracle_options}
+    return loop.run(
+        row.oracle.step,
+        x,
+        states,
+        weights_of(cell),
+        mask=mask,
+        go_backwards=layer.go_backwards,
+        **options,
+    )
+
+
+def _run_stack(stack, x, mask, states):
+    finals, states = [], list(states or [])
+    for n, layer in enumerate(stack.layers):
+        size = len(layer.state_size)
+        of_layer, states = states[:size] or None, states[size:]
+        outputs, last, more = run(layer, x, mask, of_layer)
+        finals += more
+        if stack.residual and n > 0:
+            last = last + x[:, -1] if mask is None else None  # the tests need no more
+            outputs = outputs + x
+        x = outputs
+    return x, last, finals
+
+
+def run_feedback(
+    layer: kerasrnn.RNN,
+    x: np.ndarray,
+    mask: np.ndarray | None = None,
+    weights: dict[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Every step's output of a layer of a `FeedbackCell`, row by row.
+
+    In a single row y_{t-1} W_y is a vector, and so a share of the bias of that one step: the oracle
+    of the cell inside needs to know nothing of it.
+    """
+    outer, inner = layer.cell, layer.cell.cell
+    row, weights = ROW_OF[type(inner)], weights or weights_of(outer)
+    activation = {"softmax": softmax, "sigmoid": sigmoid, "linear": lambda v: v}
+    activation = activation[outer.activation.__name__]
+    options = {name: getattr(inner, name) for name in row.oracle_options}
+    rows = []
+    for n, steps in enumerate(x):
+        states = [np.zeros((1, inner.units)) for _ in inner.state_names]
+        y = said = np.zeros((1, outer.units))  # y_{t-1}, and the output, which zeros precede
+        outputs = []
+        for t, x_t in enumerate(steps):
+            if mask is None or mask[n, t]:
+                bias = np.array(weights["bias"])
+                of_input = bias[0] if bias.ndim == 2 else bias
+                of_input += (y @ weights["feedback_kernel"])[0]
+                h, states = row.oracle.step(x_t[None], states, {**weights, "bias": bias}, **options)
+                y = h @ weights["output_kernel"] + weights.get("output_bias", 0.0)
+                y = said = activation(y)
+            outputs.append(said[0])
+        rows.append(outputs)
+    return np.array(rows)
+
+
+def decode(
+    decoder: kerasrnn.Decoder, previous: np.ndarray, context: np.ndarray | None = None
+) -> np.ndarray:
+    """The logits of every step of rows without padding."""
+    if decoder.kind == "classes":
+        table = np.asarray(decoder.embedding.embeddings, "float64")
+        x = table[previous]
+    else:
+        x = previous if decoder.embedding is None else dense(decoder.embedding, previous)
+    states = None
+    if decoder.context in ("state", "both"):
+        states, start = [], 0
+        flat = np.tanh(dense(decoder.into_state, context))
+        for size in decoder.state_size:
+            states.append(flat[:, start : start + size])
+            start += size
+    if decoder.context in ("every", "both"):
+        copies = np.stack([context] * x.shape[1], axis=1)
+        x = np.concatenate([x, copies], axis=-1)
+    if decoder.context == "first":
+        x = np.concatenate([dense(decoder.into_first, context)[:, None], x], axis=1)
+    h, _, _ = run(decoder.stack, x, states=states)
+    if decoder.context == "first":
+        h = h[:, 1:]
+    if not decoder.tied:
+        return dense(decoder.readout, h)
+    if decoder.projection is not None:
+        h = dense(decoder.projection, h)
+    return h @ table.T + np.asarray(decoder.bias, "float64")
+
+
+def convolutional_encoder(model: keras.Sequential, images: np.ndarray) -> np.ndarray:
+    """3x3 convolutions with zeros around, relu, 2x2 maxima; one dense layer with relu."""
+    x = images / 255
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel, bias = (np.asarray(w.value, "float64") for w in layer.weights)
+            around = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            height, width = x.shape[1:3]
+            y = np.zeros((*x.shape[:3], kernel.shape[-1])) + bias
+            for i in range(3):
+                for j in range(3):
+                    y += around[:, i : i + height, j : j + width] @ kernel[i, j]
+            y = np.maximum(y, 0)[:, : height // 2 * 2, : width // 2 * 2]
+            x = y.reshape(len(y), height // 2, 2, width // 2, 2, -1).max(axis=(2, 4))
+    return np.maximum(dense(model.layers[-1], x.reshape(len(x), -1)), 0)

@@ -1,0 +1,214 @@
+"""Gates and recurrent kernels: recomputed with the oracles and numpy.linalg."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import kerasrnn
+from kerasrnn.diagnostics import diagnose
+from tests.catalogue import BUILT_IN, ROWS, variant_id
+from tests.measure import make_mask
+from tests.oracles import loop
+from tests.oracles.activations import sigmoid
+
+pytestmark = pytest.mark.tensorflow
+
+UNITS, FEATURES = 3, 2
+# Of the gates, as the papers' equations name them; in the oracles they are computed in this order.
+GATES = {
+    "SimpleRNN": (),
+    "IndRNN": (),
+    "LSTM": ("i", "f", "o"),
+    "PeepholeLSTM": ("i", "f", "o"),
+    "LayerNormLSTM": ("i", "f", "o"),
+    "GRU": ("z", "rho"),
+    "MGU": ("f",),
+    "UGRNN": ("g",),
+}
+# The state that a gate carries over, and how much of it.
+CARRIES = {
+    "LSTM": ("c", lambda gates: gates["f"]),
+    "PeepholeLSTM": ("c", lambda gates: gates["f"]),
+    "LayerNormLSTM": ("c", lambda gates: gates["f"]),
+    "GRU": ("h", lambda gates: gates["z"]),
+    "MGU": ("h", lambda gates: 1 - gates["f"]),
+    "UGRNN": ("h", lambda gates: gates["g"]),
+}
+WITH_GATES = [row for row in ROWS if GATES[row.name]]
+
+
+def model_of(layer):
+    inputs = keras.Input((None, FEATURES), dtype=layer.compute_dtype)
+    return keras.Sequential([inputs, keras.layers.Masking(), layer])
+
+
+def saturate(layer, seed=1):
+    """Weights so large that gates are open and closed."""
+    random = np.random.default_rng(seed)
+    layer.set_weights([2.5 * random.standard_normal(w.shape) for w in layer.get_weights()])
+
+
+class Recording:
+    """An activation of an oracle that keeps what it put out, call by call."""
+
+    def __init__(self, function):
+        self.function, self.values = function, []
+
+    def __call__(self, p):
+        self.values.append(self.function(p))
+        return self.values[-1]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_gates_and_candidates_are_the_oracles(row):
+    keras.config.set_dtype_policy("float64")
+    mask = make_mask("gapped", 6, 9)
+    mask[:, 2] = True
+    x = np.random.default_rng(2).standard_normal((6, 9, FEATURES)) * mask[:, :, None]
+    layer = row.layer(UNITS, name="layer", activation="tanh")
+    model = model_of(layer)
+    saturate(layer)
+
+    diagnosis = diagnose(model, x, loss=ops.sum).layers["layer"]
+
+    weights = {w.name: w.numpy() for w in layer.weights}
+    states = [np.zeros((6, UNITS)) for _ in layer.state_size]
+    gates = {name: [] for name in GATES[row.name]}
+    candidates = []
+    for t in range(9):
+        used = mask[:, t]
+        of_gates, of_others = Recording(sigmoid), Recording(np.tanh)
+        observed = {"activation": of_others}
+        if gates:
+            observed["recurrent_activation"] = of_gates
+        _, _, states = loop.run(
+            row.oracle.step, x[:, t : t + 1], states, weights, mask=mask[:, t : t + 1], **observed
+        )
+        for name, value in zip(gates, of_gates.values, strict=True):
+            gates[name].append(value[used])
+        candidates.append(of_others.values[0][used])
+    gates = {name: np.concatenate(values) for name, values in gates.items()}
+    candidates = np.concatenate(candidates)
+    assert list(diagnosis.gates) == list(gates)
+    for name, values in gates.items():
+        measured = diagnosis.gates[name]
+        np.testing.assert_array_equal(measured.low, (values < 0.1).mean(axis=0))
+        np.testing.assert_array_equal(measured.high, (values > 0.9).mean(axis=0))
+        np.testing.assert_allclose(measured.mean, values.mean(axis=0), rtol=1e-10)
+        assert 0 < measured.low.mean() < 1
+        assert 0 < measured.high.mean() < 1
+    np.testing.assert_array_equal(diagnosis.saturated, (np.abs(candidates) > 0.95).mean(axis=0))
+    assert 0 < diagnosis.saturated.mean() < 1
+    for name, state in diagnosis.states.items():
+        if name != CARRIES.get(row.name, (None,))[0]:
+            assert state.carry is None
+            continue
+        carry = CARRIES[row.name][1](gates).mean(axis=0)
+        np.testing.assert_allclose(state.carry, carry, rtol=1e-10)
+        np.testing.assert_allclose(state.time_constants, -1 / np.log(carry), rtol=1e-8)
+
+
+@pytest.mark.parametrize("row", [*WITH_GATES, *BUILT_IN[1:]], ids=variant_id)
+def test_a_gate_has_the_name_of_its_block(row):
+    """A bias of 9 on its columns opens it, and no other."""
+    x = np.ones((2, 3, FEATURES), "float32")
+    built_in = row in BUILT_IN
+    for cls in (row.layer, row.keras_layer) if built_in else (row.layer,):
+        layer = cls(UNITS)
+        model = model_of(layer)
+        names = list(diagnose(model, x, loss=ops.sum).layers[layer.name].gates)
+        assert len(names) == len(GATES[row.name])
+        blocks = ("z", "r", "h") if cls is keras.layers.GRU else row.cell.gates
+        for name in names:
+            bias = np.zeros_like(layer.cell.bias)
+            start = blocks.index(name) * UNITS
+            bias[..., start : start + UNITS] = 9
+            layer.cell.bias.assign(bias)
+            measured = diagnose(model, x, loss=ops.sum).layers[layer.name].gates
+            assert [other for other in names if measured[other].high.all()] == [name]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_spectra_of_the_blocks(row):
+    layer = row.layer(UNITS)
+    model = model_of(layer)
+    saturate(layer)
+
+    diagnosis = diagnose(model, np.ones((1, 2, FEATURES), "float32"), loss=ops.sum)
+
+    kernel = layer.cell.recurrent_kernel.numpy().astype("float64")
+    kernels = diagnosis.layers[layer.name].kernels
+    assert tuple(kernels) == row.cell.gates
+    for n, block in enumerate(kernels.values()):
+        if row.name == "IndRNN":
+            expected = [np.abs(kernel).max()] * 2
+        else:
+            u = kernel[:, n * UNITS : (n + 1) * UNITS]
+            # By other ways than the library's: the characteristic polynomial, and U U^T.
+            expected = [
+                np.abs(np.roots(np.poly(u))).max(),
+                np.sqrt(np.linalg.eigvalsh(u @ u.T).max()),
+            ]
+        found = [block.spectral_radius, block.largest_singular_value]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_nilpotent_kernel_has_no_radius():
+    layer = kerasrnn.SimpleRNN(2)
+    model = model_of(layer)
+    layer.cell.recurrent_kernel.assign([[0, 3], [0, 0]])
+    diagnosis = diagnose(model, np.ones((1, 2, FEATURES), "float32"), loss=ops.sum)
+    kernel = diagnosis.layers[layer.name].kernels["h"]
+    assert kernel.spectral_radius == 0
+    assert kernel.largest_singular_value == pytest.approx(3)
+
+
+def test_a_cell_of_ones_own():
+    """Its carry is what is neither product nor activation, whatever the step calls its tanh."""
+
+    class LeakyCell(kerasrnn.Cell):
+        def update(self, a, r, states, weights):
+            h = 0.9 * states[0] + 0.1 * ops.tanh(a + r)
+            return h, [h]
+
+    layer = kerasrnn.RNN(LeakyCell(4))
+    diagnosis = diagnose(model_of(layer), np.ones((2, 5, FEATURES), "float32"), loss=ops.sum)
+    found = diagnosis.layers[layer.name]
+    np.testing.assert_allclose(found.states["h"].carry, np.full(4, 0.9), rtol=1e-6)
+    assert found.saturated is None
+    assert not found.gates
+
+
+def test_the_gates_inside_a_feedback_cell():
+    """They are those of the cell inside; y is a state of its own."""
+    cell = kerasrnn.GRUCell(4, bias_initializer=keras.initializers.Constant(9))
+    layer = kerasrnn.RNN(kerasrnn.FeedbackCell(cell, 2))
+    diagnosis = diagnose(model_of(layer), np.ones((2, 5, FEATURES), "float32"), loss=ops.max)
+    found = diagnosis.layers[layer.name]
+    assert list(found.states) == ["h", "y"]
+    assert found.gates["z"].high.all()
+    assert found.states["h"].carry.min() > 0.99
+    assert tuple(found.kernels) == cell.gates
+
+
+def test_a_cell_that_is_not_kerasrnns():
+    """Its gradients are measured, and of its gates nothing is known."""
+
+    class Cell(keras.layers.Layer):
+        state_size = 4
+
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], 4))
+
+        def call(self, inputs, states):
+            h = 0.5 * states[0] + inputs @ self.kernel
+            return h, [h]
+
+    layer = keras.layers.RNN(Cell())
+    diagnosis = diagnose(model_of(layer), np.ones((2, 5, FEATURES), "float32"), loss=ops.sum)
+    found = diagnosis.layers[layer.name]
+    np.testing.assert_allclose(found.states["h"].gradient_norms, 2 * 0.5 ** np.arange(5))
+    assert not found.gates
+    assert not found.kernels
+    assert found.saturated is found.states["h"].carry is None
