@@ -1,8 +1,11 @@
+from . import decoding as decoding
+from . import diagnostics as diagnostics
 from . import export as export
 from . import recipes as recipes
 from . import zoo as zoo
 from ._version import __version__ as __version__
 from .cells.cell import Cell as Cell
+from .cells.chrono import ChronoInitializer as ChronoInitializer
 from .cells.gru import GRU as GRU
 from .cells.gru import GRUCell as GRUCell
 from .cells.ind_rnn import IndRNN as IndRNN
@@ -20,5 +23,12 @@ from .cells.simple_rnn import SimpleRNN as SimpleRNN
 from .cells.simple_rnn import SimpleRNNCell as SimpleRNNCell
 from .cells.ugrnn import UGRNN as UGRNN
 from .cells.ugrnn import UGRNNCell as UGRNNCell
+from .decoding.decoder import Decoder as Decoder
+from .decoding.generator import Generator as Generator
 from .layers.bidirectional import BidirectionalRNN as BidirectionalRNN
+from .layers.bigrams import BigramEmbedding as BigramEmbedding
+from .layers.each_step import EachStep as EachStep
+from .layers.feedback import FeedbackCell as FeedbackCell
+from .layers.pieces import SentencePieceVectorization as SentencePieceVectorization
+from .layers.pooling import SequencePooling as SequencePooling
 from .layers.stacked import StackedRNN as StackedRNN

@@ -1,7 +1,7 @@
 """The zoo: one file per topology, functions that return Keras models.
 
 >>> from kerasrnn import zoo
->>> model = zoo.many_to_one(features=12, classes=9, cell="gru", units=8)
+>>> model = zoo.many_to_one(zoo.Vectors(12), zoo.Classes(9), cell="gru", units=8)
 >>> model.output_shape
 (None, 9)
 """
@@ -9,5 +9,16 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"cells": ["layer_class"], "sequence_to_vector": ["many_to_one"]}
+    __name__,
+    # No file has the name of a function: importing the file would put it in the function's place.
+    submod_attrs={
+        "cells": ["layer_class"],
+        "ends": ["Classes", "Flags", "Images", "Labels", "Tokens", "Values", "Vectors"],
+        "generation": ["generator"],
+        "sequence_to_sequence": ["encoder_decoder"],
+        "sequence_to_vector": ["many_to_one"],
+        "step_to_step": ["many_to_many", "next_step"],
+        "vector_to_sequence": ["one_to_many"],
+        "vector_to_vector": ["one_to_one"],
+    },
 )

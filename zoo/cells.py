@@ -1,10 +1,14 @@
-"""How the zoo's functions take a cell: by name or by class."""
+"""How the zoo's functions take a cell, by name or by class, and make layers of it."""
+
+from typing import Any
 
 import kerasrnn
 from kerasrnn.cells.layer import snake_case
 
+CellLike = str | type[kerasrnn.Cell] | type[kerasrnn.RNN]
 
-def layer_class(cell: str | type[kerasrnn.Cell] | type[kerasrnn.RNN]) -> type[kerasrnn.RNN]:
+
+def layer_class(cell: CellLike) -> type[kerasrnn.RNN]:
     """The layer of a cell, given the cell's name ("lstm"), its class, or the layer itself.
 
     Raises:
@@ -23,9 +27,77 @@ def layer_class(cell: str | type[kerasrnn.Cell] | type[kerasrnn.RNN]) -> type[ke
         if cell not in names:
             raise ValueError(f"cell={cell!r}: expected one of {', '.join(sorted(names))}.")
         return names[cell]
-    if isinstance(cell, type) and issubclass(cell, kerasrnn.RNN):
+    if isinstance(cell, type) and issubclass(cell, kerasrnn.RNN) and hasattr(cell, "cell_class"):
         return cell
     for layer in layers:
         if cell is layer.cell_class:
             return layer
     raise ValueError(f"cell={cell!r}: expected a name, a kerasrnn cell class or its layer class.")
+
+
+def cell_class(cell: CellLike) -> type[kerasrnn.Cell]:
+    """The cell's class, given as for `layer_class`; or one of one's own, which has no layer.
+
+    Raises:
+        ValueError: an unknown name, with the names that exist.
+    """
+    return cell if _is_of_ones_own(cell) else layer_class(cell).cell_class
+
+
+def recurrent_layers(
+    cell: CellLike,
+    units: int,
+    depth: int = 1,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    **options: Any,
+) -> list[Any]:
+    """New layers of a cell, from the bottom up.
+
+    Args:
+        cell: see `layer_class`; a cell class of one's own, which has no layer, runs in a
+            `kerasrnn.RNN`.
+        units: width of a state.
+        depth: number of layers.
+        bidirectional: whether each reads in both directions.
+        dropout: fraction dropped from the first layer's input; between the layers of a stack, the
+            stack drops out.
+        recurrent_dropout: fraction of the state dropped from step to step.
+        **options: of the layers' loop: `stateful`, `jit_compile`, ...
+    """
+    layers = []
+    for n in range(depth):
+        rates = {"dropout": 0.0 if n else dropout, "recurrent_dropout": recurrent_dropout}
+        if _is_of_ones_own(cell):
+            layer = kerasrnn.RNN(cell(units, **rates), **options)
+        else:
+            layer = layer_class(cell)(units, **rates, **options)
+        layers.append(kerasrnn.BidirectionalRNN(layer) if bidirectional else layer)
+    return layers
+
+
+def recurrent(
+    layers: list[Any],
+    dropout: float = 0.0,
+    residual: bool = False,
+    name: str = "recurrent",
+    **options: Any,
+) -> kerasrnn.StackedRNN:
+    """A stack of `recurrent_layers`.
+
+    Args:
+        layers: at least one.
+        dropout: fraction dropped between the layers.
+        residual: whether each layer's input is added to its output, from the second layer on.
+        name: of the layer.
+        **options: of `kerasrnn.StackedRNN`: `return_sequences`, ...
+    """
+    return kerasrnn.StackedRNN(layers, dropout=dropout, residual=residual, name=name, **options)
+
+
+def _is_of_ones_own(cell: Any) -> bool:
+    if not isinstance(cell, type) or not issubclass(cell, kerasrnn.Cell):
+        return False
+    classes = [getattr(kerasrnn, name) for name in kerasrnn.__all__ if name[0].isupper()]
+    return cell not in classes

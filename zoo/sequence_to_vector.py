@@ -1,91 +1,94 @@
 """Many-to-one: a sequence in, one vector out.
 
-x_1   x_2   ...   x_T
- |     |           |
-[h] - [h] - ... - [h]      one or more layers, one direction or both
-                   |
-                  p(y)     softmax of the last state
+x_1   x_2   ...   x_T            x_1   x_2   ...   x_T
+ |     |           |              |     |           |
+[h] - [h] - ... - [h]            [h] - [h] - ... - [h]      one or more layers, one direction
+                   |               \\    |           /       or both
+                   y                   pooling
+                                          |
+    pooling="last"                        y                 "mean", "max", "attention"
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 import kerasrnn
-from kerasrnn.zoo.cells import layer_class
+from kerasrnn.layers.pooling import MODES
+from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
+from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
 
 
 def many_to_one(
-    features: int,
-    classes: int,
-    cell: str | type[Any] = "lstm",
+    inputs: Input,
+    outputs: Output,
+    cell: CellLike = "lstm",
     units: int = 64,
     depth: int = 1,
     bidirectional: bool = False,
+    pooling: str = "last",
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
-    mean: Sequence[float] | None = None,
-    deviation: Sequence[float] | None = None,
+    residual: bool = False,
     input_name: str = "sequence",
-    output_name: str = "class",
+    output_name: str | None = None,
     name: str = "many_to_one",
+    **options: Any,
 ) -> keras.Model:
-    """A classifier of sequences of vectors by a recurrent network's last state.
+    """A recurrent network reads a sequence; one vector says what it is.
 
-        h_T = RNN(D((x - mean) / deviation)),   p(y) = softmax(D(h_T) V + c)
+        h_1 ... h_T = RNN(D(x_1) ... D(x_T)),   y = g(D(pool(h)) V + c)
 
-    with D dropout. Steps that are all zeros are padding: they are masked.
+    with g the softmax of classes, the sigmoid of flags or nothing for values, and D dropout.
+    pool(h) is h_T with "last" (with two directions, the last of each: the backward one's is h_1),
+    or `kerasrnn.SequencePooling` of all steps that are used. Padding has no part in it.
 
     Args:
-        features: width of a step.
-        classes: number of classes.
-        cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or a
-            kerasrnn cell or layer class.
+        inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
+        outputs: `zoo.Classes`, `Flags` or `Values`.
+        cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
+            a kerasrnn cell or layer class.
         units: width of a state.
         depth: number of layers on top of each other.
         bidirectional: whether the layers read in both directions.
+        pooling: "last", "mean", "max" or "attention".
         dropout: fraction dropped from the inputs, between the layers and before the output.
         recurrent_dropout: fraction of the state dropped from step to step.
-        mean: of each feature over the training data; default 0.
-        deviation: standard deviation of each feature over the training data; default 1.
+        residual: whether to add each layer's input to its output, from the second layer on.
         input_name: name of the input, in the model and in its exports.
-        output_name: name of the output.
+        output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
+        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A model from `(batch, time, features)` to probabilities `(batch, classes)`.
+        A model from a sequence a row, `(batch, time, ...)`, to `(batch, count)`.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range; labels, which come alone; `residual` with
+            "last" and two directions, whose two ends belong to no one step.
 
     Example:
 
         >>> from kerasrnn import zoo
-        >>> model = zoo.many_to_one(12, 9, cell="lstm", units=8, bidirectional=True)
+        >>> model = zoo.many_to_one(
+        ...     zoo.Vectors(12), zoo.Classes(9), units=8, bidirectional=True, pooling="attention")
         >>> model.output_shape
         (None, 9)
     """
-    for argument, value in (("features", features), ("classes", classes), ("depth", depth)):
-        if value < 1:
-            raise ValueError(f"{argument}={value!r}: expected a positive integer.")
-    inputs = keras.Input((None, features), name=input_name)
-    x = keras.layers.Masking(name="padding")(inputs)
-    if mean is not None or deviation is not None:
-        mean = [0.0] * features if mean is None else [float(m) for m in mean]
-        scale = [1.0] * features if deviation is None else [1 / float(d) for d in deviation]
-        offset = [-m * s for m, s in zip(mean, scale, strict=True)]
-        x = keras.layers.Rescaling(scale, offset, name="standardize")(x)
-    layers: list[Any] = []
-    for _ in range(depth):
-        # Within a stack, the stack drops out what passes from layer to layer.
-        layer = layer_class(cell)(
-            units,
-            dropout=0.0 if layers else dropout,
-            recurrent_dropout=recurrent_dropout,
+    check_ends(inputs, outputs)
+    check_positive(units=units, depth=depth)
+    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
+    if pooling not in ("last", *MODES):
+        raise ValueError(
+            f"pooling={pooling!r}: expected one of {', '.join(map(repr, ('last', *MODES)))}."
         )
-        layers.append(kerasrnn.BidirectionalRNN(layer) if bidirectional else layer)
-    x = layers[0](x) if depth == 1 else kerasrnn.StackedRNN(layers, dropout=dropout)(x)
+    source = inputs.input(input_name, steps=True)
+    x = inputs.encode(source, steps=True)
+    layers = recurrent_layers(
+        cell, units, depth, bidirectional, dropout, recurrent_dropout, **options
+    )
+    x = recurrent(layers, dropout, residual, return_sequences=pooling != "last")(x)
+    if pooling != "last":
+        x = kerasrnn.SequencePooling(pooling, name="pooling")(x)
     x = keras.layers.Dropout(dropout)(x)
-    outputs = keras.layers.Dense(classes, activation="softmax", name=output_name)(x)
-    return keras.Model(inputs, outputs, name=name)
+    return keras.Model(source, outputs.layer(output_name)(x), name=name)

@@ -76,7 +76,9 @@ SERIALIZERS = {
 
 
 def document(cls: type, names: Sequence[str]) -> None:
-    """Append the arguments in `names` to a class's docstring, in their order."""
+    """Append the arguments in `names` to a class's docstring, in their order, if it has none."""
+    if "\nArgs:\n" in inspect.cleandoc(cls.__doc__ or ""):
+        return
     lines = [
         textwrap.fill(
             f"{name}: {ARGUMENTS[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8

@@ -161,6 +161,37 @@ class StackedRNN(keras.layers.Layer):
         results = [ops.cast(tensor, self.compute_dtype) for tensor in (x, *finals)]
         return tuple(results) if self.return_state else results[0]
 
+    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
+        """What `step` starts from: zeros for each state, `(batch, units)`."""
+        self._check_forwards()
+        return [state for layer in self.layers for state in layer.get_initial_state(batch_size)]
+
+    def step(self, inputs: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """One step of the whole stack, outside a loop: for generation and streaming.
+
+        What `call` computes of a sequence in inference, step by step. The layers must be built.
+
+        Args:
+            inputs: x_t, `(batch, features)`.
+            states: every layer's states in one list, from the bottom up: those of
+                `get_initial_state`, or the last step's.
+
+        Returns:
+            `(output, new_states)`.
+
+        Raises:
+            ValueError: a layer is bidirectional: it reads what is yet to come.
+        """
+        self._check_forwards()
+        x, new, start = inputs, [], 0
+        for n, layer in enumerate(self.layers):
+            end = start + len(layer.state_size)
+            y, of_layer = layer.cell(x, list(states[start:end]))
+            new += of_layer
+            start = end
+            x = y + x if self.residual and n > 0 else y
+        return x, new
+
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         shape = tuple(sequences_shape)
         states: list[Any] = []
@@ -199,6 +230,14 @@ class StackedRNN(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> "StackedRNN":
         layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
         return cls(**{**config, "layers": layers})
+
+    def _check_forwards(self) -> None:
+        for layer in self.layers:
+            if isinstance(layer, BidirectionalRNN):
+                raise ValueError(
+                    f"{self.name}: {layer.name} reads the whole sequence; expected layers that "
+                    "read forwards, of which there is a single step."
+                )
 
     def _output_of(self, layer: RNN | BidirectionalRNN, shape: Any) -> tuple[int | None, ...]:
         whole = layer.compute_output_shape(shape)

@@ -36,6 +36,8 @@ def input_part(
         return a if bias is None else a + bias
     if masks is not None:
         x = x * masks[0]
+    if bias is not None and len(x.shape) == 2:
+        return ops.matmul(x, kernel) + bias  # one step: the kernel is what is large
     if bias is not None:
         # The bias as one more row of the kernel. Added by itself, it would be one more pass over
         # all of a, and its gradient another: a is the largest array that there is.

@@ -1,0 +1,74 @@
+"""Biases that make gates remember for as long as they are told to."""
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import keras
+from keras import ops
+
+LSTM = ("i", "f", "c", "o")
+GRU = ("z", "rho", "h")
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class ChronoInitializer(keras.initializers.RandomUniform):
+    """The chrono initialization: gates start with memories of 1 to `longest` steps.
+
+    Tallec & Ollivier (2018), "Can recurrent neural networks warp time?", equation 16:
+
+        tau ~ U[1, longest - 1],   b_f = log tau,   b_i = -b_f
+
+    A gate that keeps the state with sigmoid(log tau) = tau / (1 + tau) forgets within about tau
+    steps. For LSTM, with `unit_forget_bias=False`, f keeps and i lets in; for GRU, z keeps, and
+    1 - z lets in by itself; every other bias is 0.
+
+    Args:
+        longest: T_max, the longest memory in steps, more than 2.
+        gates: the cell's gates in the order of its bias: `kerasrnn.LSTMCell.gates`, say.
+        seed: integer: makes it repeatable.
+
+    Raises:
+        ValueError: `longest` is 2 or less; `gates` are not LSTM's or GRU's; the bias has another
+            number of blocks than there are gates.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> chrono = kerasrnn.ChronoInitializer(100, kerasrnn.LSTMCell.gates, seed=0)
+        >>> layer = kerasrnn.LSTM(8, bias_initializer=chrono, unit_forget_bias=False)
+        >>> layer.build((None, None, 3))
+        >>> i, f, c, o = np.split(layer.get_weights()[2], 4)
+        >>> bool((i == -f).all()), bool((0 <= f).all() and (f <= np.log(99)).all())
+        (True, True)
+    """
+
+    def __init__(
+        self, longest: float, gates: Sequence[str], seed: int | dict[str, Any] | None = None
+    ) -> None:
+        if not isinstance(longest, Real) or isinstance(longest, bool) or not longest > 2:
+            raise ValueError(f"longest={longest!r}: expected a number of steps above 2.")
+        if tuple(gates) not in (LSTM, GRU):
+            raise ValueError(f"gates={tuple(gates)!r}: expected {LSTM} or {GRU}.")
+        super().__init__(1.0, float(longest) - 1, seed)
+        self.longest = float(longest)
+        self.gates = tuple(gates)
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        *rows, width = shape
+        units, rest = divmod(width, len(self.gates))
+        if rest or (rows and (self.gates != GRU or rows != [2])):
+            raise ValueError(
+                f"shape={tuple(shape)}: expected a bias of the gates {', '.join(self.gates)}; with "
+                "LSTM, unit_forget_bias=False."
+            )
+        keep = ops.log(super().__call__((units,), dtype))
+        if self.gates == LSTM:
+            return ops.concatenate([-keep, keep, ops.zeros_like(keep), ops.zeros_like(keep)])
+        bias = ops.concatenate([keep, ops.zeros((2 * units,), keep.dtype)])
+        # Where the recurrent part has a bias of its own, the two are added.
+        return ops.stack([bias, ops.zeros_like(bias)]) if rows else bias
+
+    def get_config(self) -> dict[str, Any]:
+        seed = super().get_config()["seed"]
+        return {"longest": self.longest, "gates": list(self.gates), "seed": seed}

@@ -1,0 +1,30 @@
+"""Decoders, and the one loop that generates with them.
+
+    s_0 = begin(context)
+    logits_t, s_t = step(y_{t-1}, s_{t-1})        the decoder's
+    y_t, s_t = choose(logits_t, s_t)              a policy's: here, a sampler's choice for each row
+
+`Decoder` says a step, and the whole sequence at once for training; a sampler says which symbol
+follows from logits; `loop.decode` runs them until every row has ended; `Generator` is the layer of
+all three.
+
+>>> import numpy as np, kerasrnn
+>>> decoder = kerasrnn.Decoder(5, [kerasrnn.GRU(8)])
+>>> sampler = kerasrnn.decoding.Sample(temperature=0.8, top_k=3)
+>>> generator = kerasrnn.Generator(decoder, sampler, max_length=4, start=1, end=2, seed=3)
+>>> tuple(generator(max_lengths=np.array([4, 2, 3])).shape)
+(3, 4)
+"""
+
+import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "decoder": ["Decoder"],
+        "generator": ["Generator"],
+        "loop": ["Policy", "decode"],
+        "samplers": ["Bernoulli", "Greedy", "Identity", "Sample", "Sampler", "Threshold"],
+    },
+)

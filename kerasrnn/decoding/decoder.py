@@ -1,0 +1,434 @@
+"""The decoder: a recurrent network that foresees the next symbol from those before it."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import keras
+from keras import ops
+from keras.src.backend import get_keras_mask  # not exported
+
+from kerasrnn.cells.layer import RNN
+from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.stacked import StackedRNN
+
+Tensor = Any
+
+KINDS = ("classes", "flags", "values")
+CONTEXTS = (None, "first", "every", "state", "both")
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Decoder(keras.layers.Layer):
+    """Foresees each symbol of a sequence from those before it, and from a context.
+
+        h_1 ... h_T = RNN(x_1 ... x_T; s_0),   logits_t = D(h_t) V + b
+
+    x_t is made of the symbol y_{t-1} that comes before: its embedding with "classes", itself with
+    "flags" (frames of zeros and ones) and "values", or `y_{t-1} W_e + b_e` where `embedding_units`
+    is given. A context c, one vector a row, enters as `context` says:
+
+        None       s_0 = 0                                      a language model
+        "first"    x_0 = c W_c + b_c is read before x_1, and what comes out of it is dropped
+                   (Vinyals et al. 2015, "Show and tell", equations 10 and 11)
+        "every"    [x_t; c] in place of x_t
+        "state"    s_0 = tanh(c W_s + b_s), for every state of every layer
+                   (Cho et al. 2014, "Learning phrase representations", appendix A.1.2)
+        "both"     "state" and "every"
+
+    D is dropout, which is applied to x_t as well. With `tied`, V is the transposed table of
+    embeddings (Press & Wolf 2017, "Using the output embedding to improve language models"), behind
+    a product `h_t P` where their widths differ.
+
+    A call computes all steps of a sequence whose symbols are known (teacher forcing), in the time
+    loop's own compiled way. `begin` and `step` compute one step after the other, for generation.
+
+    Args:
+        size: number of classes, of which 0 is padding; or width of a frame.
+        layers: new `kerasrnn.RNN` layers (so any kerasrnn layers), from the bottom up, that read
+            forwards. The decoder holds layers of their configuration, not these objects.
+        kind: "classes", "flags" or "values".
+        embedding_units: width of the embedding. Default: the units of the first layer with
+            "classes", no embedding with the others.
+        context: None, "first", "every", "state" or "both".
+        dropout: fraction to drop in training, in [0, 1): of x_t, between the layers and of h_t.
+        residual: whether to add each layer's input to its output, from the second layer on.
+        tied: whether V is the table of embeddings; "classes" alone.
+        padding: "flags" and "values": a frame all of whose entries have this value is padding;
+            None where no value is free to say so.
+        stateful: whether a batch starts from the states in which the last one ended, until
+            `reset_state()`; its size must be known. With no context alone.
+        seed: integer: makes dropout repeatable.
+
+    Call arguments:
+        previous: y_0 ... y_{T-1}: ids `(batch, time)`, or frames `(batch, time, size)`.
+        context: c, `(batch, width)`, unless `context` is None.
+        mask: boolean `(batch, time)`, True = use the step. Default: the symbols that are no
+            padding; or the mask that came with `previous`, if any.
+        training: whether dropout is applied.
+
+    Returns:
+        The logits of y_1 ... y_T, `(batch, time, size)`; with "values", the values themselves.
+
+    Masking: at a masked step the states are carried over. The mask goes on with the logits, so that
+    losses leave out what is padding.
+
+    Raises:
+        ValueError: an argument is out of its range, or of another kind; a layer is bidirectional or
+            stateful; a context is missing or not expected; `stateful` with a batch of unknown size.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> decoder = kerasrnn.Decoder(7, [kerasrnn.LSTM(8)], context="state")
+        >>> c = np.ones((2, 3), "float32")
+        >>> logits = decoder(np.array([[1, 4, 2], [1, 5, 0]]), context=c)
+        >>> states = decoder.begin(c)
+        >>> first, states = decoder.step(np.array([1, 1]), states, c)
+        >>> tuple(logits.shape), bool(np.allclose(first, logits[:, 0], atol=1e-6))
+        ((2, 3, 7), True)
+    """
+
+    def __init__(
+        self,
+        size: int,
+        layers: Sequence[RNN],
+        kind: str = "classes",
+        embedding_units: int | None = None,
+        context: str | None = None,
+        dropout: float = 0.0,
+        residual: bool = False,
+        tied: bool = False,
+        padding: float | None = None,
+        stateful: bool = False,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name, value in (("size", size), ("embedding_units", embedding_units)):
+            if value is None and name == "embedding_units":
+                continue
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name}={value!r}: expected a positive integer.")
+        if kind not in KINDS:
+            raise ValueError(f"kind={kind!r}: expected one of {', '.join(map(repr, KINDS))}.")
+        if context not in CONTEXTS:
+            raise ValueError(
+                f"context={context!r}: expected one of {', '.join(map(repr, CONTEXTS))}."
+            )
+        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout!r}: expected a number in [0, 1).")
+        if kind == "classes" and size < 2:
+            raise ValueError(f"size={size!r}: expected 2 classes at least, since 0 is padding.")
+        if tied and kind != "classes":
+            raise ValueError(f"tied=True: expected kind='classes', received {kind!r}.")
+        if padding is not None and kind == "classes":
+            raise ValueError(f"padding={padding!r}: with kind='classes' it is 0; expected None.")
+        if stateful and context is not None:
+            raise ValueError(
+                f"stateful=True: a batch that begins with a context={context!r} goes on from no "
+                "other; expected context=None."
+            )
+        layers = list(layers)
+        for layer in layers:
+            if isinstance(layer, BidirectionalRNN):
+                raise ValueError(
+                    f"layers: {layer.name} reads what is yet to come; expected layers that read "
+                    "forwards."
+                )
+            if getattr(layer, "stateful", False):
+                raise ValueError(
+                    f"layers: {layer.name} is stateful; give it to the decoder instead."
+                )
+        super().__init__(**kwargs)
+        self.size = int(size)
+        self.kind = kind
+        self.embedding_units = embedding_units
+        self.context = context
+        self.dropout = dropout
+        self.residual = residual
+        self.tied = tied
+        self.padding = padding
+        self.stateful = stateful
+        self.seed = seed
+        self.stack = StackedRNN(
+            layers,
+            residual=residual,
+            dropout=dropout,
+            return_sequences=True,
+            return_state=True,
+            seed=seed,
+            dtype=self.dtype_policy,
+            name="recurrent",
+        )
+        self.dropout_layer = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
+        self.embedding = self._embedding()
+        self.into_state = self.into_first = self.projection = self.readout = None
+        if context in ("state", "both"):
+            self.into_state = self._dense(
+                sum(self.stack.state_size), "into_state", activation="tanh"
+            )
+        if context == "first":
+            self.into_first = self._dense(self._input_width(), "into_first")
+        if not tied:
+            self.readout = self._dense(self.size, "logits")
+        elif self._output_width() != self._input_width():
+            self.projection = self._dense(self._input_width(), "projection", use_bias=False)
+        self.bias = None
+        self.states: list[Any] = []
+        self.supports_masking = True
+
+    @property
+    def state_size(self) -> list[int]:
+        """The width of every state of every layer."""
+        return self.stack.state_size
+
+    def build(self, previous_shape: Any, context_shape: Any = None) -> None:
+        self._check_context(context_shape)
+        if self.kind != "classes" and previous_shape[-1] != self.size:
+            raise ValueError(
+                f"{self.name}: previous has the shape {tuple(previous_shape)}; expected (batch, "
+                f"time, {self.size})."
+            )
+        if self.embedding is not None:
+            self.embedding.build(previous_shape)
+        width = self._input_width()
+        if self.context in ("every", "both"):
+            width += context_shape[-1]
+        self.stack.build((None, None, width))
+        for layer in (self.into_state, self.into_first):
+            if layer is not None:
+                layer.build((None, context_shape[-1]))
+        for layer in (self.projection, self.readout):
+            if layer is not None:
+                layer.build((None, None, self._output_width()))
+        if self.tied:
+            self.bias = self.add_weight(shape=(self.size,), name="bias", initializer="zeros")
+        if self.stateful:
+            if previous_shape[0] is None:
+                raise ValueError(
+                    f"{self.name}: stateful=True: expected inputs whose batch size is known."
+                )
+            self.states = [
+                self.add_weight(
+                    shape=(previous_shape[0], size),
+                    name="state",
+                    initializer="zeros",
+                    trainable=False,
+                )
+                for size in self.state_size
+            ]
+        self.built = True
+
+    def call(
+        self,
+        previous: Tensor,
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+        training: bool | None = False,
+    ) -> Tensor:
+        self._check_context(None if context is None else context.shape)
+        if mask is None:
+            mask = self.compute_mask(previous, get_keras_mask(previous))
+        x = self.dropout_layer(self._inputs(previous), training=training)
+        x = self._with_context(x, context)
+        states = None
+        if self.into_state is not None:
+            states = self._split(self.into_state(context))
+        if self.into_first is not None:
+            x = ops.concatenate([ops.expand_dims(self.into_first(context), 1), x], axis=1)
+            if mask is not None:
+                mask = ops.concatenate([ops.ones_like(mask[:, :1]), mask], axis=1)
+        if self.stateful:
+            states = [ops.cast(ops.convert_to_tensor(state), x.dtype) for state in self.states]
+        h, *states = self.stack(x, initial_state=states, mask=mask, training=training)
+        if self.stateful:
+            for kept, state in zip(self.states, states, strict=True):
+                kept.assign(ops.cast(state, kept.dtype))
+        if self.into_first is not None:
+            h = h[:, 1:]
+        return self._logits(self.dropout_layer(h, training=training))
+
+    def begin(self, context: Tensor | None = None, batch_size: Any = None) -> list[Tensor]:
+        """s_0: the states that the first `step` starts from.
+
+        Args:
+            context: c, `(batch, width)`, unless the decoder has none.
+            batch_size: the number of rows, where there is no context to tell it.
+
+        Returns:
+            The layers' states in one list, from the bottom up, each `(batch, units)`.
+
+        Raises:
+            ValueError: the context is missing or not expected; neither says the number of rows.
+        """
+        self._check_context(None if context is None else context.shape)
+        if context is None and batch_size is None:
+            raise ValueError("batch_size=None: expected the number of rows.")
+        if self.into_state is not None:
+            return self._split(self.into_state(context))
+        states = self.stack.get_initial_state(
+            batch_size if context is None else ops.shape(context)[0]
+        )
+        if self.into_first is not None:
+            _, states = self.stack.step(self.into_first(context), states)
+        return states
+
+    def step(
+        self, previous: Tensor, states: Sequence[Tensor], context: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One step: what a call computes of a sequence in inference, step by step.
+
+        Args:
+            previous: y_{t-1}: ids `(batch,)`, or frames `(batch, size)`.
+            states: s_{t-1}: those of `begin`, or the last step's.
+            context: c, `(batch, width)`, unless the decoder has none.
+
+        Returns:
+            `(logits, states)`: the logits of y_t, `(batch, size)`, and s_t.
+        """
+        x = self._with_context(self._inputs(previous), context)
+        h, states = self.stack.step(x, states)
+        return self._logits(h), states
+
+    def read(
+        self,
+        previous: Tensor,
+        states: Sequence[Tensor],
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> list[Tensor]:
+        """The states after several steps at once: those of a prompt.
+
+        Args:
+            previous: ids `(batch, time)`, or frames `(batch, time, size)`.
+            states: those of `begin`, or the last step's.
+            context: c, `(batch, width)`, unless the decoder has none.
+            mask: boolean `(batch, time)`, True = use the step. A row without a step keeps its
+                states.
+        """
+        x = self._with_context(self._inputs(previous), context)
+        _, *states = self.stack(x, initial_state=list(states), mask=mask)
+        return states
+
+    def compute_output_shape(
+        self, previous_shape: Any, context_shape: Any = None
+    ) -> tuple[int | None, ...]:
+        return (*previous_shape[:2], self.size)
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """The steps that are used: those of `mask`, or whose symbols are no padding."""
+        if mask is not None:
+            return mask
+        if self.kind == "classes":
+            return ops.not_equal(inputs, 0)
+        if self.padding is not None:
+            return ops.any(ops.not_equal(inputs, self.padding), axis=-1)
+        return None
+
+    def reset_state(self) -> None:
+        """Start the next batch from zeros, if the decoder is stateful."""
+        for state in self.states:
+            state.assign(ops.zeros(state.shape, dtype=state.dtype))
+
+    # The states belong to a batch, and to its size: they are no weights, and are not saved.
+
+    @property
+    def weights(self) -> list[Any]:
+        kept = {id(state) for state in self.states}
+        return [weight for weight in super().weights if id(weight) not in kept]
+
+    def save_own_variables(self, store: Any) -> None:
+        if self.bias is not None:
+            store["bias"] = self.bias
+
+    def load_own_variables(self, store: Any) -> None:
+        if self.bias is not None:
+            self.bias.assign(store["bias"])
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "layers": self.stack.get_config()["layers"],
+            "kind": self.kind,
+            "embedding_units": self.embedding_units,
+            "context": self.context,
+            "dropout": self.dropout,
+            "residual": self.residual,
+            "tied": self.tied,
+            "padding": self.padding,
+            "stateful": self.stateful,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Decoder":
+        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
+        return cls(**{**config, "layers": layers})
+
+    def _embedding(self) -> keras.layers.Layer | None:
+        if self.kind == "classes":
+            units = self.embedding_units or _width(self.stack.layers[0])
+            return keras.layers.Embedding(
+                self.size, units, dtype=self.dtype_policy, name="embedding"
+            )
+        if self.embedding_units is not None:
+            return self._dense(self.embedding_units, "embedding")
+        return None
+
+    def _dense(self, units: int, name: str, **options: Any) -> keras.layers.Layer:
+        return keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **options)
+
+    def _input_width(self) -> int:
+        """Of x_t, without the context."""
+        if self.embedding is None:
+            return self.size
+        return self.embedding.output_dim if self.kind == "classes" else self.embedding.units
+
+    def _output_width(self) -> int:
+        return _width(self.stack.layers[-1])
+
+    def _inputs(self, previous: Tensor) -> Tensor:
+        if self.kind == "classes":
+            return self.embedding(previous)
+        previous = ops.cast(previous, self.compute_dtype)
+        return previous if self.embedding is None else self.embedding(previous)
+
+    def _with_context(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """[x_t; c], at one step or at all of them, where c enters at every step."""
+        if self.context not in ("every", "both"):
+            return x
+        context = ops.cast(context, x.dtype)
+        if len(x.shape) == 3:
+            context = ops.repeat(ops.expand_dims(context, 1), ops.shape(x)[1], axis=1)
+        return ops.concatenate([x, context], axis=-1)
+
+    def _logits(self, h: Tensor) -> Tensor:
+        if not self.tied:
+            return self.readout(h)
+        if self.projection is not None:
+            h = self.projection(h)
+        table = ops.cast(self.embedding.embeddings, h.dtype)
+        return ops.matmul(h, ops.transpose(table)) + ops.cast(self.bias, h.dtype)
+
+    def _split(self, states: Tensor) -> list[Tensor]:
+        cuts, end = [], 0
+        for size in self.state_size[:-1]:
+            end += size
+            cuts.append(end)
+        return list(ops.split(states, cuts, axis=-1)) if cuts else [states]
+
+    def _check_context(self, shape: Any) -> None:
+        if self.context is None and shape is not None:
+            raise ValueError(f"{self.name}: a context was given; expected none with context=None.")
+        if self.context is not None and (shape is None or len(shape) != 2):
+            received = "none" if shape is None else f"the shape {tuple(shape)}"
+            raise ValueError(
+                f"{self.name}: context={self.context!r} expects one vector a row, (batch, width); "
+                f"received {received}."
+            )
+
+
+def _width(layer: RNN) -> int:
+    """Of a layer's output. It returns its states too."""
+    return layer.compute_output_shape((None, None, 1))[0][-1]

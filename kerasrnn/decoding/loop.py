@@ -1,0 +1,189 @@
+"""The decode loop: initialize, step, finalize; and the policy of one hypothesis a row."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import keras
+from keras import ops, tree
+
+from kerasrnn.decoding.samplers import Sampler
+
+Tensor = Any
+
+IMPOSSIBLE = -1e30
+"""A logit whose class is never chosen: finite, so that nothing becomes NaN."""
+
+
+class Policy(Protocol):
+    """What chooses, and remembers what was chosen.
+
+    It sees the decoder's states at every step and gives them back, so that one that keeps several
+    hypotheses a row can put them in another order.
+    """
+
+    def initialize(self) -> Any:
+        """What it remembers at the start: a structure of tensors, whose shapes stay."""
+
+    def goes_on(self, memory: Any) -> Tensor:
+        """A boolean scalar: whether any row needs another step."""
+
+    def choose(self, t: Tensor, logits: Tensor, states: Any, memory: Any) -> tuple[Any, Any, Any]:
+        """`(symbols, states, memory)` after step t, the symbols being the next step's inputs."""
+
+    def finalize(self, memory: Any) -> Any:
+        """What the loop gives back."""
+
+
+def decode(
+    step: Callable[[Tensor, Any], tuple[Tensor, Any]],
+    policy: Policy,
+    previous: Tensor,
+    states: Any,
+    max_length: int,
+) -> Any:
+    """Generate until no row needs another step: one loop, one graph, on every backend.
+
+        logits_t, s_t = step(y_{t-1}, s_{t-1})
+        y_t, s_t, memory_t = policy.choose(t, logits_t, s_t, memory_{t-1})
+
+    Args:
+        step: one step of a decoder, from `(previous, states)` to `(logits, states)`.
+        policy: see `Policy`.
+        previous: y_0, the symbols that the first step reads.
+        states: s_0, a structure of tensors, whose shapes stay.
+        max_length: the largest number of steps.
+
+    Returns:
+        What the policy makes of its memory.
+    """
+    carry = (previous, states, policy.initialize())
+
+    def goes_on(t: Tensor, *flat: Tensor) -> Tensor:
+        _, _, memory = tree.pack_sequence_as(carry, list(flat))
+        return ops.logical_and(t < max_length, policy.goes_on(memory))
+
+    def body(t: Tensor, *flat: Tensor) -> tuple[Tensor, ...]:
+        previous, states, memory = tree.pack_sequence_as(carry, list(flat))
+        logits, states = step(previous, states)
+        after = policy.choose(t, logits, states, memory)
+        return (t + 1, *tree.flatten(after))
+
+    start = ops.convert_to_tensor(0, dtype="int32")
+    _, *flat = ops.while_loop(goes_on, body, (start, *tree.flatten(carry)))
+    _, _, memory = tree.pack_sequence_as(carry, list(flat))
+    return policy.finalize(memory)
+
+
+class Sequences(NamedTuple):
+    """What was generated."""
+
+    symbols: Tensor
+    """ids `(batch, max_length)`, 0 after the end; or `(batch, max_length, size)`."""
+
+    lengths: Tensor
+    """`(batch,)`: the number of symbols, the one that ends it included."""
+
+    log_probabilities: Tensor
+    """`(batch, max_length)`: the model's, of each symbol, whatever the sampler made of its
+    distribution; 0 after the end."""
+
+
+class _Memory(NamedTuple):
+    symbols: Tensor  # (max_length, batch, ...): time first, so that a step writes one row
+    log_probabilities: Tensor  # (max_length, batch)
+    lengths: Tensor  # (batch,)
+    ended: Tensor  # (batch,)
+
+
+class Sampling:
+    """The policy of one hypothesis a row, which grows by what a sampler chooses.
+
+    Args:
+        sampler: see `Sampler`.
+        size: number of classes, or width.
+        max_lengths: of each row, `(batch,)`.
+        noise: uniform in [0, 1), `(max_length, batch, *noise_shape)`; None where none is needed.
+        max_length: of all rows.
+        end: the id that ends a row, or None.
+        dtype: of symbols that are no ids.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        size: int,
+        max_lengths: Tensor,
+        noise: Tensor | None,
+        max_length: int,
+        end: int | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.sampler, self.size, self.end = sampler, size, end
+        self.max_lengths, self.max_length = max_lengths, max_length
+        self.noise, self.dtype = noise, dtype
+
+    def initialize(self) -> _Memory:
+        batch = ops.shape(self.max_lengths)[0]
+        classes = self.sampler.kind == "classes"
+        shape = (self.max_length, batch) if classes else (self.max_length, batch, self.size)
+        return _Memory(
+            symbols=ops.zeros(shape, dtype="int32" if classes else self.dtype),
+            log_probabilities=ops.zeros((self.max_length, batch), dtype="float32"),
+            lengths=ops.zeros_like(self.max_lengths),
+            ended=self.max_lengths <= 0,
+        )
+
+    def goes_on(self, memory: _Memory) -> Tensor:
+        return ops.logical_not(ops.all(memory.ended))
+
+    def choose(
+        self, t: Tensor, logits: Tensor, states: Any, memory: _Memory
+    ) -> tuple[Tensor, Any, _Memory]:
+        logits = ops.cast(logits, "float32")
+        noise = None if self.noise is None else ops.take(self.noise, t, axis=0)
+        goes_on = ops.logical_not(memory.ended)
+        if self.sampler.kind == "classes":
+            padding = ops.arange(self.size) == 0
+            chosen = self.sampler(ops.where(padding, IMPOSSIBLE, logits), noise)
+            chosen = ops.where(goes_on, chosen, 0)
+        else:
+            chosen = ops.cast(self.sampler(logits, noise), self.dtype)
+            chosen = ops.where(ops.expand_dims(goes_on, -1), chosen, 0)
+        log_probability = ops.where(goes_on, self._log_probability(logits, chosen), 0)
+        lengths = memory.lengths + ops.cast(goes_on, memory.lengths.dtype)
+        ended = ops.logical_or(memory.ended, lengths >= self.max_lengths)
+        if self.end is not None:
+            ended = ops.logical_or(ended, chosen == self.end)
+        return (
+            chosen,
+            states,
+            _Memory(
+                _written(memory.symbols, t, chosen),
+                _written(memory.log_probabilities, t, log_probability),
+                lengths,
+                ended,
+            ),
+        )
+
+    def finalize(self, memory: _Memory) -> Sequences:
+        return Sequences(
+            ops.swapaxes(memory.symbols, 0, 1),
+            memory.lengths,
+            ops.swapaxes(memory.log_probabilities, 0, 1),
+        )
+
+    def _log_probability(self, logits: Tensor, chosen: Tensor) -> Tensor:
+        if self.sampler.kind == "classes":
+            log_p = ops.log_softmax(logits, axis=-1)
+            return ops.squeeze(ops.take_along_axis(log_p, ops.expand_dims(chosen, -1), -1), -1)
+        if self.sampler.kind == "flags":
+            signed = ops.where(chosen > 0, logits, -logits)
+            return ops.sum(ops.log_sigmoid(signed), axis=-1)
+        return ops.zeros_like(logits[:, 0])  # values have no distribution
+
+
+def _written(array: Tensor, t: Tensor, row: Tensor) -> Tensor:
+    """The array with its row t replaced."""
+    index = ops.reshape(ops.cast(t, "int32"), (1, 1))
+    row = ops.cast(row, keras.backend.standardize_dtype(array.dtype))
+    return ops.scatter_update(array, index, ops.expand_dims(row, 0))

@@ -1,0 +1,234 @@
+"""Which symbol follows, given the logits of one step.
+
+A sampler has no random state: what is random comes to it as numbers drawn before the loop. So a
+loop is one graph on every backend, and a test can give a sampler any numbers it likes.
+"""
+
+from numbers import Integral, Real
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+class Sampler:
+    """What every sampler says.
+
+    Example: the second best, always.
+
+        >>> import keras, kerasrnn
+        >>> class Second(kerasrnn.decoding.Sampler):
+        ...     kind = "classes"
+        ...     def __call__(self, logits, noise=None):
+        ...         return keras.ops.top_k(logits, 2)[1][:, 1]
+    """
+
+    kind: str
+    """Of the outputs that it chooses: "classes", "flags" or "values"."""
+
+    def noise_shape(self, size: int) -> tuple[int, ...] | None:
+        """Of the uniform numbers that a row takes at one step; None: none."""
+        return None
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The next symbols.
+
+        Args:
+            logits: `(batch, size)`, float32.
+            noise: uniform in [0, 1), `(batch, *noise_shape)`.
+
+        Returns:
+            ids `(batch,)` of "classes", else `(batch, size)`.
+        """
+        # Abstract: every sampler says it.
+        raise NotImplementedError(f"{type(self).__name__} must say `__call__`.")
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Sampler":
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Greedy(Sampler):
+    """The most probable class.
+
+    y_t = argmax_k logits_k
+
+    >>> import numpy as np, kerasrnn
+    >>> int(kerasrnn.decoding.Greedy()(np.array([[0.1, 2.0, 0.3]], "float32"))[0])
+    1
+    """
+
+    kind = "classes"
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Sample(Sampler):
+    """A class drawn from the distribution, or from its head.
+
+        p_k = exp(logits_k / temperature) / sum_j exp(logits_j / temperature)
+        top_k: the k most probable classes (Fan et al. 2018, "Hierarchical neural story generation")
+        top_p: the smallest set V of the most probable classes with sum_{k in V} p_k >= top_p
+            (Holtzman et al. 2020, "The curious case of neural text degeneration", equation 2)
+        y_t ~ p_k / sum_{j in V} p_j of the classes that are left (equation 3)
+
+    With both, `top_p` is a share of what `top_k` leaves. The draw is the inverse of the cumulative
+    distribution, in the order of falling probabilities, at one uniform number a row.
+
+    Args:
+        temperature: positive; below 1 the probable becomes more so.
+        top_k: positive integer, or None for all classes.
+        top_p: in (0, 1], or None for all.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example: with the head of one class, there is no choice.
+
+        >>> import numpy as np, kerasrnn
+        >>> sampler = kerasrnn.decoding.Sample(temperature=0.7, top_p=0.5)
+        >>> logits = np.log(np.array([[0.1, 0.6, 0.3]], "float32"))
+        >>> int(sampler(logits, np.array([0.99], "float32"))[0])
+        1
+    """
+
+    kind = "classes"
+
+    def __init__(
+        self, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+    ) -> None:
+        check_temperature(temperature)
+        if top_k is not None and (
+            not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1
+        ):
+            raise ValueError(f"top_k={top_k!r}: expected a positive integer or None.")
+        if top_p is not None and (not isinstance(top_p, Real) or not 0 < top_p <= 1):
+            raise ValueError(f"top_p={top_p!r}: expected a number in (0, 1] or None.")
+        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+
+    def noise_shape(self, size: int) -> tuple[int, ...]:
+        return ()
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        size = logits.shape[-1]
+        kept = size if self.top_k is None else min(self.top_k, size)
+        head, ids = ops.top_k(logits, kept)  # the largest first
+        # Not divided by their sum, which falls out. The largest is 0, at any temperature.
+        p = ops.exp((head - head[:, :1]) / self.temperature)
+        if self.top_p is not None:
+            before = ops.cumsum(p, axis=-1) - p
+            share = self.top_p * ops.sum(p, axis=-1, keepdims=True)
+            p = ops.where(before < share, p, 0)  # (2)
+        cumulative = ops.cumsum(p, axis=-1)
+        point = ops.expand_dims(noise, -1) * cumulative[:, -1:]  # (3)
+        rank = ops.sum(ops.cast(cumulative <= point, "int32"), axis=-1)
+        # Rounding may put the point at the very end, behind all that have a probability.
+        last = ops.sum(ops.cast(p > 0, "int32"), axis=-1) - 1
+        rank = ops.minimum(rank, last)
+        chosen = ops.take_along_axis(ids, ops.expand_dims(rank, -1), axis=-1)
+        return ops.cast(ops.squeeze(chosen, -1), "int32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Threshold(Sampler):
+    """Every flag that is probable enough.
+
+        y_tk = 1 if sigmoid(logits_k) >= threshold, else 0
+
+    Args:
+        threshold: in (0, 1).
+
+    Raises:
+        ValueError: it is not.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> np.asarray(kerasrnn.decoding.Threshold()(np.array([[-1.0, 2.0]], "float32"))).tolist()
+        [[0.0, 1.0]]
+    """
+
+    kind = "flags"
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        if not isinstance(threshold, Real) or not 0 < threshold < 1:
+            raise ValueError(f"threshold={threshold!r}: expected a number in (0, 1).")
+        self.threshold = threshold
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        return ops.cast(ops.sigmoid(logits) >= self.threshold, logits.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"threshold": self.threshold}
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Bernoulli(Sampler):
+    """Every flag drawn for itself.
+
+        y_tk = 1 with the probability sigmoid(logits_k / temperature), else 0
+
+    Args:
+        temperature: positive; below 1 the probable becomes more so.
+
+    Raises:
+        ValueError: it is not.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> logits, noise = np.zeros((1, 2), "float32"), np.array([[0.4, 0.6]], "float32")
+        >>> np.asarray(kerasrnn.decoding.Bernoulli()(logits, noise)).tolist()
+        [[1.0, 0.0]]
+    """
+
+    kind = "flags"
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        check_temperature(temperature)
+        self.temperature = temperature
+
+    def noise_shape(self, size: int) -> tuple[int, ...]:
+        return (size,)
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        return ops.cast(noise < ops.sigmoid(logits / self.temperature), logits.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Identity(Sampler):
+    """The values as they are foreseen: a forecast goes on from itself.
+
+    >>> import numpy as np, kerasrnn
+    >>> np.asarray(kerasrnn.decoding.Identity()(np.array([[1.5]], "float32"))).tolist()
+    [[1.5]]
+    """
+
+    kind = "values"
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        return logits
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError unless it is positive and finite."""
+    if not isinstance(temperature, Real) or not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature={temperature!r}: expected a positive number.")

@@ -1,0 +1,88 @@
+"""A layer on every step of a sequence: an image encoder on every frame of a video."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class EachStep(keras.layers.Layer):
+    """Applies a layer to every step of a sequence, to all of them at once.
+
+        y_t = layer(x_t)
+
+    The steps of all rows are one batch for the layer, `(batch * time, ...)`: one call, whatever
+    the number of steps, which need not be known. `keras.layers.TimeDistributed` calls the layer
+    once a step.
+
+    Args:
+        layer: a layer or a model from one step, `(batch, ...)`, to one tensor.
+        padding: a step is masked if all its entries have this value; None masks none.
+
+    Call arguments:
+        sequences: `(batch, time, ...)`.
+        training: passed to the layer, if it has use for it.
+
+    Returns:
+        `(batch, time, ...)`, with the shape that the layer gives a step.
+
+    Masking: the layer sees masked steps too; what it says of them is marked by the mask, which is
+    that of `padding`, and of the sequences if they come with one.
+
+    Raises:
+        ValueError: `layer` is no layer; the sequences have fewer than three axes.
+
+    Example:
+
+        >>> import keras, numpy as np, kerasrnn
+        >>> encoder = keras.Sequential([keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
+        >>> layer = kerasrnn.EachStep(encoder)
+        >>> tuple(layer(np.ones((2, 5, 8, 8, 1), "float32")).shape)
+        (2, 5, 144)
+    """
+
+    def __init__(
+        self, layer: keras.layers.Layer, padding: float | None = 0.0, **kwargs: Any
+    ) -> None:
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(f"layer={layer!r}: expected a Keras layer.")
+        super().__init__(**kwargs)
+        self.layer = layer
+        self.padding = padding
+        self.supports_masking = True
+        self.input_spec = keras.layers.InputSpec(min_ndim=3)
+
+    def build(self, sequences_shape: Any) -> None:
+        if not self.layer.built:
+            self.layer.build((None, *sequences_shape[2:]))
+        self.built = True
+
+    def call(self, sequences: Tensor, training: bool | None = None) -> Tensor:
+        batch, time, *step = ops.shape(sequences)
+        steps = ops.reshape(sequences, (-1, *step))
+        options = {"training": training} if self.layer._call_has_training_arg else {}
+        y = self.layer(steps, **options)
+        return ops.reshape(y, (batch, time, *y.shape[1:]))
+
+    def compute_output_shape(self, sequences_shape: Any) -> tuple[int | None, ...]:
+        batch, time, *step = sequences_shape
+        return (batch, time, *self.layer.compute_output_shape((None, *step))[1:])
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        if self.padding is None:
+            return mask
+        used = ops.any(ops.not_equal(inputs, self.padding), axis=tuple(range(2, len(inputs.shape))))
+        return used if mask is None else ops.logical_and(used, ops.cast(mask, "bool"))
+
+    def get_config(self) -> dict[str, Any]:
+        layer = keras.saving.serialize_keras_object(self.layer)
+        layer.pop("build_config", None)
+        return {**super().get_config(), "layer": layer, "padding": self.padding}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "EachStep":
+        layer = keras.saving.deserialize_keras_object(config["layer"])
+        return cls(**{**config, "layer": layer})

@@ -1,0 +1,170 @@
+"""The output fed back into the next step: Jordan (1986)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrnn.cells.cell import Cell
+from kerasrnn.recurrence.loop import Dropout
+from kerasrnn.recurrence.products import RecurrentProduct
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class FeedbackCell(Cell):
+    """A cell that sees what it said: its output enters the next step beside the input.
+
+    Jordan (1986), "Serial order: a parallel distributed processing approach"; in recurrent networks
+    of today also called back projection (Jaeger 2001). Around a cell with the input part a_t and
+    the step s_t = step(a_t, s_{t-1}), whose first state is h_t:
+
+        a_t = x_t W + b + y_{t-1} W_y
+        s_t = step(a_t, s_{t-1})
+        y_t = activation(h_t V + c)
+
+    y_0 = 0. With "softmax" the next step sees how sure the last one was of each class, not which of
+    them was chosen. `kerasrnn.RNN(FeedbackCell(...))` is the layer; it puts out y_t.
+
+    Weights: `feedback_kernel` W_y `(units, width of a_t)`, `output_kernel` V `(cell's units,
+    units)`, `output_bias` c `(units,)`, then the cell's own. States: the cell's, then y.
+
+    Args:
+        cell: a new `kerasrnn.Cell`, of which there is nothing to be told: its dropout and its
+            weights' initializers are its own.
+        units: positive integer: the width of y_t.
+        activation: of y_t; None is linear.
+        use_bias: whether there is c.
+        kernel_initializer: of V, `output_kernel`.
+        recurrent_initializer: of W_y, `feedback_kernel`.
+        bias_initializer: of c, `output_bias`.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: the cell's states and y_{t-1}, in one list.
+        training: whether the cell's dropout is applied.
+
+    Returns:
+        `(y_t, new_states)`.
+
+    Masking: in a layer, as with every cell: at a masked step the states are carried over, y_{t-1}
+    with them.
+
+    Raises:
+        ValueError: `cell` is no kerasrnn cell, or is built, or feeds back itself; an argument is
+            out of its range.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> cell = kerasrnn.FeedbackCell(kerasrnn.GRUCell(8), 3)
+        >>> y = kerasrnn.RNN(cell, return_sequences=True)(np.ones((2, 5, 4), "float32"))
+        >>> tuple(y.shape), bool(np.allclose(np.sum(y, axis=-1), 1))
+        ((2, 5, 3), True)
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        units: int,
+        activation: str | Callable | None = "softmax",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(cell, Cell) or isinstance(cell, FeedbackCell):
+            raise ValueError(f"cell={cell!r}: expected a kerasrnn cell that feeds back nothing.")
+        if cell.built:
+            raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
+        super().__init__(
+            units,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            **kwargs,
+        )
+        self.cell = cell
+        self.state_names = (*cell.state_names, "y")
+        self.step_weights = cell.step_weights
+
+    @property
+    def state_size(self) -> list[int]:
+        return [*(self.cell.units for _ in self.cell.state_names), self.units]
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        self.cell.build(input_shape)
+        self.feedback_kernel = self.add_weight(
+            shape=(self.units, len(self.cell.gates) * self.cell.units),
+            name="feedback_kernel",
+            initializer=self.recurrent_initializer,
+        )
+        self.output_kernel = self.add_weight(
+            shape=(self.cell.units, self.units),
+            name="output_kernel",
+            initializer=self.kernel_initializer,
+        )
+        self.output_bias = None
+        if self.use_bias:
+            self.output_bias = self.add_weight(
+                shape=(self.units,), name="output_bias", initializer=self.bias_initializer
+            )
+        self.built = True
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
+        """The cell's, and zeros."""
+        y = ops.zeros((batch_size, self.units), dtype=self.compute_dtype)
+        return [*self.cell.get_initial_state(batch_size), y]
+
+    def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
+        return self.cell.draw_dropout(inputs, state)
+
+    def reset_dropout_mask(self) -> None:
+        self.cell.reset_dropout_mask()
+
+    def reset_recurrent_dropout_mask(self) -> None:
+        self.cell.reset_recurrent_dropout_mask()
+
+    def input_part(
+        self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
+    ) -> Tensor:
+        return self.cell.input_part(x, weights, masks)
+
+    def recurrent_products(
+        self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
+    ) -> tuple[Any, ...]:
+        return (
+            RecurrentProduct(weights["feedback_kernel"], None),
+            *self.cell.recurrent_products(weights, masks),
+            RecurrentProduct(weights["output_kernel"], weights.get("output_bias")),
+        )
+
+    def step(
+        self,
+        a: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Callable[[Tensor], Tensor], ...],
+    ) -> tuple[Tensor, list[Tensor]]:
+        feedback, *of_cell, readout = products
+        *states, y = states
+        a = a + feedback(y)
+        _, states = self.cell.step(a, states, weights, tuple(of_cell))
+        y = self.activation(readout(states[0]))
+        return y, [*states, y]
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config["cell"] = keras.saving.serialize_keras_object(self.cell)
+        config["cell"].pop("build_config", None)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "FeedbackCell":
+        cell = keras.saving.deserialize_keras_object(config["cell"])
+        return cls(**{**config, "cell": cell})

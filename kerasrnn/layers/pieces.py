@@ -1,0 +1,142 @@
+"""Texts in pieces of words, by SentencePiece."""
+
+import base64
+import functools
+from typing import Any
+
+import keras
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class SentencePieceVectorization(keras.layers.Layer):
+    """Numbers the pieces of texts by a SentencePiece model, which it carries along.
+
+    Kudo & Richardson (2018), "SentencePiece: a simple and language independent subword tokenizer
+    and detokenizer". No text is unknown as a whole: a rare word is several pieces. As Keras's
+    `TextVectorization` numbers words, 0 is padding and 1 what is unknown (a sign that the training
+    text never had); the model must have been trained so: see `train`.
+
+    It runs on TensorFlow, in Python: in `tf.data` and in front of a model, saved with it; but no
+    SavedModel or ONNX file can hold it. Needs the package sentencepiece, of the extra `pieces`.
+
+    Args:
+        model: the trained model, as the bytes of its file or as those in base64.
+
+    Call arguments:
+        inputs: texts, strings `(batch,)` or `()`.
+
+    Returns:
+        ids, int32 `(batch, time)`, rows padded with zeros to the longest; `(time,)` for one text.
+
+    Masking: none comes out; an `Embedding` with `mask_zero` takes it from the zeros.
+
+    Raises:
+        ValueError: `model` is none, or numbers padding and the unknown otherwise.
+        ModuleNotFoundError: sentencepiece is not installed.
+
+    Example:
+
+        >>> import kerasrnn
+        >>> texts = ["the cat sat on the mat", "the hat of the cat"] * 20
+        >>> layer = kerasrnn.SentencePieceVectorization.train(texts, size=16)
+        >>> layer.decode(layer(["the mat"]).numpy()[0])
+        'the mat'
+    """
+
+    def __init__(self, model: bytes | str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # As in Keras's own layers that take text: strings are no numbers to be converted.
+        self._convert_input_args = False
+        self._allow_non_tensor_positional_args = True
+        self.model = model if isinstance(model, str) else base64.b64encode(model).decode("ascii")
+        for number, meaning in ((self.processor.pad_id(), 0), (self.processor.unk_id(), 1)):
+            if number != meaning:
+                raise ValueError(
+                    "model: expected one that numbers padding 0 and the unknown 1; see "
+                    f"`SentencePieceVectorization.train`. Found {self.processor.pad_id()} and "
+                    f"{self.processor.unk_id()}."
+                )
+
+    @classmethod
+    def train(cls, texts: Any, size: int, kind: str = "unigram", **kwargs: Any) -> Any:
+        """A layer with a model of its own.
+
+        Args:
+            texts: an iterable of strings.
+            size: number of ids, padding and unknown included.
+            kind: "unigram" (Kudo 2018), "bpe" (Sennrich et al. 2016), "char" or "word".
+            **kwargs: of the layer.
+
+        Raises:
+            ValueError: the texts have not as many pieces.
+        """
+        import io
+
+        import sentencepiece
+
+        written = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=written,
+                vocab_size=size,
+                model_type=kind,
+                pad_id=0,
+                unk_id=1,
+                bos_id=-1,
+                eos_id=-1,
+                num_threads=1,  # one result
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            raise ValueError(f"size={size}: {error}") from None
+        return cls(written.getvalue(), **kwargs)
+
+    @functools.cached_property
+    def processor(self) -> Any:
+        """SentencePiece's own object."""
+        import sentencepiece
+
+        try:
+            content = base64.b64decode(self.model, validate=True)
+            return sentencepiece.SentencePieceProcessor(model_proto=content)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"model: expected a SentencePiece model; {error}") from None
+
+    def get_vocabulary(self) -> list[str]:
+        """The pieces, by their numbers."""
+        return [self.processor.id_to_piece(n) for n in range(self.processor.get_piece_size())]
+
+    def decode(self, ids: Any) -> str:
+        """The text of one row of ids; padding has none."""
+        return self.processor.decode([int(n) for n in ids if n > 0])
+
+    def call(self, inputs: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        inputs = tf.convert_to_tensor(inputs, tf.string)
+        ids = tf.numpy_function(self._encode, [inputs], tf.int32, stateful=False)
+        return tf.ensure_shape(ids, [*inputs.shape, None])
+
+    def compute_output_shape(self, inputs_shape: Any) -> tuple[int | None, ...]:
+        return (*inputs_shape, None)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((*inputs.shape, None), "int32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "model": self.model}
+
+    def _encode(self, texts: Any) -> Any:
+        import numpy as np
+
+        texts = np.asarray(texts, object)  # TensorFlow gives one text as bytes, or as an array
+        if texts.ndim == 0:
+            return np.array(self.processor.encode(texts.item().decode()), "int32")
+        rows = self.processor.encode([text.decode() for text in texts.tolist()])
+        ids = np.zeros((len(rows), max(map(len, rows), default=0)), "int32")
+        for row, pieces in zip(ids, rows, strict=True):
+            row[: len(pieces)] = pieces
+        return ids

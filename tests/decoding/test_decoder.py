@@ -1,0 +1,262 @@
+"""The decoder: all steps at once by hand, and one after the other the same."""
+
+import copy
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from tests import by_hand
+from tests.catalogue import BY_NAME, ROWS, variant_id
+from tests.measure import randomize
+
+IDS = np.array([[1, 4, 2, 6], [1, 5, 3, 3], [2, 2, 1, 4]])
+CONTEXTS = (None, "first", "every", "state", "both")
+
+
+def frames(kind, batch=3, time=4, size=5):
+    random = np.random.default_rng(0)
+    if kind == "flags":
+        return random.integers(0, 2, (batch, time, size)).astype("float32")
+    return random.standard_normal((batch, time, size)).astype("float32")
+
+
+def new_decoder(row, context=None, kind="classes", depth=1, **options):
+    """Built, with random weights; and a context for it."""
+    size = 7 if kind == "classes" else 5
+    layers = [row.layer(6) for _ in range(depth)]
+    decoder = kerasrnn.Decoder(size, layers, kind, context=context, **options)
+    c = None
+    if context is not None:
+        c = np.random.default_rng(3).standard_normal((3, 2)).astype("float32")
+    previous = IDS if kind == "classes" else frames(kind)
+    decoder.build(previous.shape, None if c is None else c.shape)
+    randomize(decoder)
+    return decoder, previous, c
+
+
+def step_by_step(decoder, previous, context):
+    states = decoder.begin(context, len(previous))
+    logits = []
+    for t in range(previous.shape[1]):
+        y, states = decoder.step(previous[:, t], states, context)
+        logits.append(np.asarray(y))
+    return np.stack(logits, axis=1), states
+
+
+@pytest.mark.parametrize(
+    ("row", "context"),
+    [(row, CONTEXTS[n % len(CONTEXTS)]) for n, row in enumerate(ROWS)]
+    + [(BY_NAME["LSTM"], "state"), (BY_NAME["GRU"], "first")],
+    ids=variant_id,
+)
+def test_all_at_once_by_hand_and_one_after_the_other(row, context):
+    """Every cell, in a stack with residuals; every way in which a context enters."""
+    decoder, previous, c = new_decoder(row, context, depth=2, residual=True)
+    expected = by_hand.decode(decoder, previous, c)
+    np.testing.assert_allclose(decoder(previous, context=c), expected, atol=2e-5)
+    stepped, _ = step_by_step(decoder, previous, c)
+    np.testing.assert_allclose(stepped, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("classes", {"embedding_units": 3}),
+        ("classes", {"tied": True}),
+        ("classes", {"tied": True, "embedding_units": 3}),
+        ("flags", {}),
+        ("flags", {"embedding_units": 3}),
+        ("values", {"context": "both"}),
+        ("values", {"context": "first"}),
+    ],
+    ids=variant_id,
+)
+def test_kinds_and_embeddings(kind, options):
+    decoder, previous, c = new_decoder(BY_NAME["GRU"], kind=kind, **options)
+    expected = by_hand.decode(decoder, previous, c)
+    np.testing.assert_allclose(decoder(previous, context=c), expected, atol=1e-5)
+    np.testing.assert_allclose(step_by_step(decoder, previous, c)[0], expected, atol=1e-5)
+
+
+def test_tied_weights_are_counted_once():
+    row = BY_NAME["GRU"]
+    tied = {w.path for w in new_decoder(row, tied=True)[0].weights}
+    untied = {w.path for w in new_decoder(row)[0].weights}
+    assert len(untied) - len(tied) == 1
+    assert not any("logits" in path or "projection" in path for path in tied)
+
+
+@pytest.mark.parametrize("context", [None, "first", "both"])
+def test_padding_changes_nothing(context):
+    """Of ids: 0. The mask goes on, and a masked step keeps the states."""
+    decoder, _, c = new_decoder(BY_NAME["LSTM"], context)
+    whole = np.array([[1, 4, 2, 0, 0], [1, 5, 3, 3, 2], [2, 0, 0, 0, 0]])
+    logits = decoder(whole, context=c)
+    np.testing.assert_array_equal(logits._keras_mask, whole != 0)
+    for n, length in enumerate((3, 5, 1)):
+        of_row = None if c is None else c[n : n + 1]
+        alone = by_hand.decode(decoder, whole[n : n + 1, :length], of_row)
+        np.testing.assert_allclose(logits[n : n + 1, :length], alone, atol=1e-5)
+    states = decoder.read(whole, decoder.begin(c, 3), c, mask=whole != 0)
+    for n, length in enumerate((3, 5, 1)):
+        of_row = None if c is None else c[n : n + 1]
+        _, expected = step_by_step(decoder, whole[n : n + 1, :length], of_row)
+        for state, other in zip(states, expected, strict=True):
+            np.testing.assert_allclose(state[n : n + 1], other, atol=1e-5)
+
+
+def test_padding_of_frames():
+    """A silent frame is a frame, unless it is said to be padding."""
+    x = np.ones((3, 4, 5), "float32")
+    x[0, 2:] = 0
+    x[1, 3] = -1
+    for padding, used in ((None, None), (0.0, [2, 4, 4]), (-1.0, [4, 3, 4])):
+        decoder, _, _ = new_decoder(BY_NAME["GRU"], kind="flags", padding=padding)
+        mask = getattr(decoder(x), "_keras_mask", None)
+        assert used == (None if mask is None else np.asarray(mask).sum(axis=1).tolist())
+
+
+def test_a_mask_that_is_given_holds():
+    decoder, _, _ = new_decoder(BY_NAME["GRU"])
+    mask = np.array([[True, True, False, True]] * 3)
+    logits = decoder(IDS, mask=mask)
+    expected = by_hand.decode(decoder, IDS[:, [0, 1, 3]])
+    np.testing.assert_allclose(np.asarray(logits)[:, [0, 1, 3]], expected, atol=1e-5)
+
+
+def test_stateful_segments_are_one_sequence(tmp_path):
+    """A batch goes on where the last one ended; generation and saving see nothing of it."""
+    inputs = keras.Input((None,), batch_size=3, dtype="int32")
+    decoder = kerasrnn.Decoder(7, [kerasrnn.LSTM(6), kerasrnn.GRU(5)], stateful=True)
+    model = keras.Model(inputs, decoder(inputs))
+    expected = by_hand.decode(decoder, np.concatenate([IDS, IDS[:, ::-1]], axis=1))
+    first, second = model.predict(IDS, verbose=0), model.predict(IDS[:, ::-1], verbose=0)
+    np.testing.assert_allclose(np.concatenate([first, second], axis=1), expected, atol=1e-5)
+    np.testing.assert_allclose(step_by_step(decoder, IDS, None)[0], first, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(IDS, verbose=0), first, atol=1e-6)
+    decoder.reset_state()
+    np.testing.assert_allclose(model.predict(IDS, verbose=0), first, atol=1e-6)
+    # Its weights are those of a model of any batch.
+    inputs = keras.Input((None,), dtype="int32")
+    other = kerasrnn.Decoder(7, [kerasrnn.LSTM(6), kerasrnn.GRU(5)])
+    other = keras.Model(inputs, other(inputs))
+    other.set_weights(model.get_weights())
+    np.testing.assert_allclose(other(IDS[:2]), first[:2], atol=1e-6)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other.set_weights([0 * weight for weight in model.get_weights()])
+    other.load_weights(tmp_path / "m.weights.h5")
+    np.testing.assert_allclose(other(IDS[:2]), first[:2], atol=1e-6)
+
+
+def test_dropout_is_of_training_alone():
+    decoder, previous, c = new_decoder(BY_NAME["GRU"], "state", depth=2, dropout=0.5, seed=1)
+    at_rest = np.asarray(decoder(previous, context=c))
+    np.testing.assert_allclose(at_rest, by_hand.decode(decoder, previous, c), atol=1e-5)
+    trained = np.asarray(decoder(previous, context=c, training=True))
+    assert np.abs(trained - at_rest).max() > 0.1
+
+
+def test_configuration():
+    layers = [kerasrnn.LSTM(6, recurrent_dropout=0.1), kerasrnn.RNN(kerasrnn.MGUCell(6))]
+    options = {
+        "embedding_units": 4,
+        "context": "both",
+        "dropout": 0.2,
+        "residual": True,
+        "tied": True,
+        "seed": 3,
+    }
+    decoder = kerasrnn.Decoder(7, layers, **options)
+    config = keras.saving.serialize_keras_object(decoder)
+    again = keras.saving.deserialize_keras_object(copy.deepcopy(config))
+    assert keras.saving.serialize_keras_object(again) == config
+    assert {name: getattr(again, name) for name in options} == options
+    assert again.stack.layers[0].recurrent_dropout == 0.1
+
+
+def test_half_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    decoder, previous, c = new_decoder(BY_NAME["GRU"], "state")
+    logits = decoder(previous, context=c)
+    assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
+    expected = by_hand.decode(decoder, previous, c)
+    np.testing.assert_allclose(np.asarray(keras.ops.cast(logits, "float32")), expected, atol=0.15)
+
+
+def test_a_stack_with_a_layer_that_reads_backwards_has_no_step():
+    stack = kerasrnn.StackedRNN([kerasrnn.GRU(2), kerasrnn.BidirectionalRNN(kerasrnn.GRU(2))])
+    for call in (lambda: stack.get_initial_state(2), lambda: stack.step(np.zeros((2, 3)), [])):
+        with pytest.raises(ValueError, match="reads the whole sequence; expected layers that"):
+            call()
+
+
+def gru():
+    return [kerasrnn.GRU(3)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: kerasrnn.Decoder(0, gru()), "size=0: expected a positive integer"),
+        (lambda: kerasrnn.Decoder(1, gru()), "size=1: expected 2 classes at least"),
+        (lambda: kerasrnn.Decoder(5, gru(), "ids"), "kind='ids': expected one of 'classes'"),
+        (
+            lambda: kerasrnn.Decoder(5, gru(), context="last"),
+            "context='last': expected one of None, 'first'",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, gru(), embedding_units=0),
+            "embedding_units=0: expected a positive integer",
+        ),
+        (lambda: kerasrnn.Decoder(5, gru(), dropout=1.0), r"dropout=1\.0: expected a number in"),
+        (
+            lambda: kerasrnn.Decoder(5, gru(), "flags", tied=True),
+            "tied=True: expected kind='classes', received 'flags'",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, gru(), padding=0.0),
+            r"padding=0\.0: with kind='classes' it is 0; expected None",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, gru(), context="first", stateful=True),
+            "stateful=True: a batch that begins with a context='first'",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, [kerasrnn.BidirectionalRNN(kerasrnn.GRU(2))]),
+            "reads what is yet to come",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, [kerasrnn.GRU(2, stateful=True)]),
+            "is stateful; give it to the decoder instead",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, gru())(IDS, context=np.zeros((3, 2))),
+            "a context was given; expected none",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, gru(), context="every")(IDS),
+            r"context='every' expects one vector a row, \(batch, width\); received none",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, gru(), context="every")(IDS, np.zeros((3, 2, 2))),
+            r"received the shape \(3, 2, 2\)",
+        ),
+        (lambda: kerasrnn.Decoder(5, gru()).begin(), "batch_size=None: expected the number"),
+        (
+            lambda: kerasrnn.Decoder(4, gru(), "flags")(frames("flags")),
+            r"previous has the shape \(3, 4, 5\); expected \(batch, time, 4\)",
+        ),
+        (
+            lambda: kerasrnn.Decoder(5, gru(), stateful=True)(keras.Input((None,), dtype="int32")),
+            "stateful=True: expected inputs whose batch size is known",
+        ),
+    ],
+    ids=variant_id,
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

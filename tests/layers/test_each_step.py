@@ -1,0 +1,53 @@
+"""`EachStep`: a layer on every step is the layer on each."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+
+
+def test_every_step_by_itself(tmp_path):
+    """Any layer, any number of steps; saved and loaded."""
+    inputs = keras.Input((None, 2, 3))
+    encoder = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4, "tanh")])
+    layer = kerasrnn.EachStep(encoder)
+    model = keras.Model(inputs, layer(inputs))
+    x = np.random.default_rng(0).standard_normal((2, 5, 2, 3)).astype("float32")
+    x[0, 3] = 0
+    y = model(x)
+    kernel, bias = layer.get_weights()
+    np.testing.assert_allclose(y, np.tanh(x.reshape(2, 5, 6) @ kernel + bias), atol=1e-6)
+    np.testing.assert_array_equal(y._keras_mask, x.any(axis=(2, 3)))
+    assert model.output_shape == (None, None, 4)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x[:, :2]), model(x[:, :2]))
+
+
+def test_masks():
+    """That of padding, and the one that comes with the steps."""
+    x = np.ones((2, 3, 2, 2), "float32")
+    x[0, 1] = 0
+    x[1, 2, 0, 0] = 0
+    given = np.array([[True, True, True], [False, True, True]])
+    for padding, expected in ((0.0, [[1, 0, 1], [0, 1, 1]]), (None, given.tolist())):
+        layer = kerasrnn.EachStep(keras.layers.Flatten(), padding)
+        mask = layer.compute_mask(x, given)
+        assert np.asarray(mask).tolist() == [[bool(n) for n in row] for row in expected]
+    assert kerasrnn.EachStep(keras.layers.Flatten(), None).compute_mask(x) is None
+
+
+def test_training_reaches_the_layer():
+    """Where it has use for it."""
+    layer = kerasrnn.EachStep(keras.layers.Dropout(0.5, seed=1))
+    x = np.ones((2, 3, 50), "float32")
+    np.testing.assert_array_equal(layer(x), x)
+    assert set(np.unique(np.asarray(layer(x, training=True)))) == {0.0, 2.0}
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="layer='conv': expected a Keras layer"):
+        kerasrnn.EachStep("conv")
+    with pytest.raises(ValueError, match="expected min_ndim=3"):
+        kerasrnn.EachStep(keras.layers.Flatten())(np.ones((2, 3)))

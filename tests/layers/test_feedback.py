@@ -1,0 +1,137 @@
+"""`FeedbackCell` against Jordan's recursion, written out around each cell's oracle."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from tests import by_hand
+from tests.catalogue import BY_NAME, ROWS, variant_id
+from tests.measure import FIRST_BACKEND, MASKS, PRECISION, TIGHT, make_mask, measure, randomize
+
+
+def new_layer(row, activation="softmax", cell_options=None, features=3, **options):
+    """Built, with random weights."""
+    cell = row.cell(4, dtype=PRECISION, **(cell_options or {}))
+    cell = kerasrnn.FeedbackCell(cell, 2, activation, dtype=PRECISION)
+    options = {"return_sequences": True, "dtype": PRECISION, **options}
+    layer = kerasrnn.RNN(cell, **options)
+    layer.build((None, None, features))
+    randomize(layer)
+    return layer
+
+
+def sequences(features=3):
+    return np.random.default_rng(0).standard_normal((3, 5, features)).astype(PRECISION)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_every_cell(row):
+    """Outputs with masks of every kind; a masked step keeps y as it keeps the states."""
+    layer, x = new_layer(row), sequences()
+    for kind in MASKS:
+        mask = make_mask(kind, 3, 5)
+        expected = by_hand.run_feedback(layer, x, mask)
+        np.testing.assert_allclose(layer(x, mask=mask), expected, atol=TIGHT, err_msg=kind)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"unroll": True}], ids=variant_id)
+def test_activations_in_every_loop(activation, options):
+    layer = new_layer(BY_NAME["GRU"], activation, {"reset_after": False}, **options)
+    x = sequences()
+    np.testing.assert_allclose(layer(x), by_hand.run_feedback(layer, x), atol=TIGHT)
+
+
+def finite_differences(layer, x, mask, factors):
+    """The gradient of sum(outputs * factors) by each weight, by central differences in NumPy."""
+    weights = by_hand.weights_of(layer)
+    gradients = {}
+    for name, value in weights.items():
+        gradients[name] = np.zeros_like(value)
+        for index in np.ndindex(*value.shape):
+            around = []
+            for step in (1e-6, -1e-6):
+                moved = np.array(value)
+                moved[index] += step
+                y = by_hand.run_feedback(layer, x, mask, {**weights, name: moved})
+                around.append((y * factors).sum())
+            gradients[name][index] = (around[0] - around[1]) / 2e-6
+    return [gradients[w.name] for w in layer.weights]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("SimpleRNN", {}), ("LSTM", {}), ("GRU", {"reset_after": False}), ("LayerNormLSTM", {})],
+    ids=variant_id,
+)
+def test_gradients(name, options):
+    """In training, where the loop has a gradient of its own; with gaps."""
+    layer, x = new_layer(BY_NAME[name], "softmax", options, features=1), sequences(1)[:2]
+    mask = np.array([[True, False, True, True, False], [False, True, True, False, True]])
+    measured = measure(layer, x, mask=mask, training=True)
+    factors = np.random.default_rng(7).standard_normal(measured.outputs[0].shape)
+    expected = finite_differences(layer, x, mask, factors)
+    tolerance = 1e-6 if FIRST_BACKEND else 1e-3
+    for weight, a, b in zip(layer.weights, measured.d_weights, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance, err_msg=weight.name)
+
+
+def test_step_by_step():
+    """The cell called once a step is the layer."""
+    layer, x = new_layer(BY_NAME["LSTM"], return_state=True), sequences()
+    outputs, *finals = layer(x)
+    states = layer.cell.get_initial_state(3)
+    assert len(states) == len(finals) == 3
+    for t in range(5):
+        y, states = layer.cell(x[:, t], states)
+        np.testing.assert_allclose(y, outputs[:, t], atol=TIGHT)
+    for a, b in zip(states, finals, strict=True):
+        np.testing.assert_allclose(a, b, atol=TIGHT)
+
+
+def test_dropout_is_the_cells_own():
+    """Drawn anew for each sequence, in training alone."""
+    rates = {"dropout": 0.4, "recurrent_dropout": 0.4}
+    layer, x = new_layer(BY_NAME["GRU"], cell_options=rates), sequences()
+    np.testing.assert_allclose(layer(x), by_hand.run_feedback(layer, x), atol=TIGHT)
+    first, second = (np.asarray(layer(x, training=True)) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_saved_and_loaded_in_a_stack(tmp_path):
+    top = kerasrnn.RNN(kerasrnn.FeedbackCell(kerasrnn.MGUCell(4), 3, "sigmoid", use_bias=False))
+    inputs = keras.Input((None, 2))
+    stack = kerasrnn.StackedRNN([kerasrnn.GRU(5), top], return_sequences=True)
+    model = keras.Model(inputs, stack(inputs))
+    x = sequences(2)
+    below, _, _ = by_hand.run(stack.layers[0], x)
+    np.testing.assert_allclose(model(x), by_hand.run_feedback(stack.layers[1], below), atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    cell = loaded.layers[-1].layers[1].cell
+    assert type(cell) is kerasrnn.FeedbackCell
+    assert not cell.use_bias
+    assert cell.units == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: kerasrnn.FeedbackCell(keras.layers.GRUCell(2), 3), "expected a kerasrnn cell"),
+        (
+            lambda: kerasrnn.FeedbackCell(kerasrnn.FeedbackCell(kerasrnn.GRUCell(2), 3), 3),
+            "expected a kerasrnn cell that feeds back nothing",
+        ),
+        (lambda: kerasrnn.FeedbackCell(kerasrnn.GRUCell(2), 0), "units=0: expected a positive"),
+        (
+            lambda: kerasrnn.FeedbackCell(new_layer(BY_NAME["GRU"]).cell.cell, 3),
+            "is built; expected a new cell",
+        ),
+    ],
+    ids=variant_id,
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

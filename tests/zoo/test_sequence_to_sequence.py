@@ -1,0 +1,112 @@
+"""encoder_decoder: its modes by hand, what it learns to write, its errors."""
+
+import numpy as np
+import pytest
+
+from kerasrnn import zoo
+from tests import by_hand
+from tests.catalogue import ROWS, variant_id
+from tests.zoo.models import assert_exports, assert_saves, learn
+
+SOURCE = np.array([[3, 8, 1, 3], [5, 1, 0, 0], [0, 0, 0, 0]])
+PREVIOUS = np.array([[1, 3, 4, 5], [1, 4, 2, 2], [1, 1, 1, 6]])
+
+
+def token_model(mode="state", cell="gru", **options):
+    return zoo.encoder_decoder(zoo.Tokens(9, 4), zoo.Classes(7), mode, cell, units=5, **options)
+
+
+def expected_of(model, x, mask, previous):
+    _, _, states = by_hand.run(model.get_layer("encoder"), x, mask)
+    context = np.tanh(by_hand.dense(model.get_layer("context"), np.concatenate(states, axis=-1)))
+    return by_hand.decode(model.get_layer("decoder"), previous, context)
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("state", {"cell": "lstm", "bidirectional": True}),
+        ("every", {"depth": 2, "residual": True, "tied": True}),
+        ("both", {"depth": 2, "bidirectional": True}),
+    ],
+    ids=variant_id,
+)
+def test_modes(mode, options, tmp_path):
+    """Padding of the source, whole rows included, has no part in the context."""
+    model = token_model(mode, dropout=0.3, **options)
+    (table,) = model.get_layer("embedding").get_weights()
+    logits = expected_of(model, table[SOURCE], SOURCE != 0, PREVIOUS)
+    y = model([SOURCE, PREVIOUS])
+    np.testing.assert_allclose(y, by_hand.softmax(logits), atol=1e-6)
+    assert_saves(model, [SOURCE, PREVIOUS], tmp_path)
+    writer = zoo.generator(model, max_length=4, start=1, end=2)
+    assert_saves(writer, SOURCE, tmp_path)
+    # Greedy, from the model that was trained: each symbol from all before it.
+    written = np.asarray(writer(SOURCE))
+    p = np.array(model([SOURCE, np.insert(written[:, :-1], 0, 1, axis=1)]))
+    p[..., 0] = 0
+    used = np.cumsum(np.insert(written[:, :-1], 0, 0, axis=1) == 2, axis=1) == 0
+    np.testing.assert_array_equal(written, np.where(used, p.argmax(axis=-1), 0))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_every_cell(row):
+    model = token_model("both", cell=row.cell)
+    (table,) = model.get_layer("embedding").get_weights()
+    logits = expected_of(model, table[SOURCE], SOURCE != 0, PREVIOUS)
+    np.testing.assert_allclose(model([SOURCE, PREVIOUS]), by_hand.softmax(logits), atol=1e-5)
+
+
+def test_vectors_become_values():
+    model = zoo.encoder_decoder(
+        zoo.Vectors(3), zoo.Values(2), "every", "gru", units=5, embedding_units=4
+    )
+    random = np.random.default_rng(0)
+    x, previous = random.standard_normal((2, 4, 3)), random.standard_normal((2, 3, 2))
+    expected = expected_of(model, x, None, previous)
+    np.testing.assert_allclose(model([x, previous]), expected, atol=1e-6)
+
+
+def test_it_learns_to_reverse():
+    """Two symbols, the other way round, after the start symbol 1 and before the end symbol 2."""
+    pairs = np.array([[a, b] for a in range(3, 7) for b in range(3, 7)])
+    symbols = np.pad(np.pad(pairs[:, ::-1], ((0, 0), (1, 0)), constant_values=1), ((0, 0), (0, 1)))
+    symbols[:, -1] = 2
+    model = zoo.encoder_decoder(
+        zoo.Tokens(7, 12), zoo.Classes(7), "both", "gru", units=32, jit_compile=False
+    )
+    targets = symbols[:, 1:]
+    assert learn(model, [pairs, symbols[:, :-1]], targets, steps=70, rate=0.02) < 0.1
+    written = np.asarray(zoo.generator(model, max_length=3, start=1, end=2)(pairs))
+    np.testing.assert_array_equal(written, targets)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("mode", ["state", "every", "both"])
+def test_exports(mode, tmp_path):
+    model = token_model(mode, "simple_rnn")
+    source, previous = SOURCE.astype("int32"), PREVIOUS.astype("int32")
+    check = [[source, previous], [source[1:2, :3], previous[1:2, :2]]]
+    names = (["source", "previous"], ["probabilities"]) if mode == "both" else None
+    assert_exports(model, check, tmp_path / "model", names)
+    if mode == "both":
+        writer = zoo.generator(
+            model, max_length=4, start=1, end=2, return_lengths=True, return_log_probabilities=True
+        )
+        assert writer.output_names == ["sequences", "lengths", "log_probabilities"]
+        assert_exports(writer, [source, source[:1, :2]], tmp_path / "writer")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: token_model("first"), "mode='first': expected one of 'state', 'every', 'both'"),
+        (lambda: token_model(recurrent_dropout=1), r"recurrent_dropout=1: expected a number in"),
+        (lambda: zoo.encoder_decoder(zoo.Labels(3), zoo.Classes(3)), "a label comes alone"),
+        (lambda: zoo.encoder_decoder(zoo.Tokens(3), zoo.Classes(1)), "size=1: expected 2 classes"),
+    ],
+    ids=variant_id,
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,204 @@
+"""many_to_many and next_step: by hand, what they learn, their errors."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn import zoo
+from kerasrnn.decoding import Bernoulli
+from tests import by_hand
+from tests.catalogue import ROWS, variant_id
+from tests.zoo.models import assert_exports, assert_saves, learn
+
+IDS = np.array([[3, 8, 1, 3, 2], [5, 1, 4, 0, 0], [2, 2, 2, 2, 0]])
+
+
+def expected_of(model, outputs, x, mask=None):
+    h, _, _ = by_hand.run(model.get_layer("recurrent"), x, mask)
+    return by_hand.ACTIVATIONS[outputs.kind](by_hand.dense(model.layers[-1], h))
+
+
+@pytest.mark.parametrize(
+    ("options", "outputs"),
+    [
+        ({"depth": 2, "bidirectional": True}, zoo.Classes(3)),
+        ({"depth": 3, "residual": True}, zoo.Flags(3)),
+        ({}, zoo.Values(3)),
+    ],
+    ids=variant_id,
+)
+def test_tags_flags_and_forecasts(options, outputs, tmp_path):
+    model = zoo.many_to_many(zoo.Tokens(9, 4), outputs, "gru", 5, dropout=0.3, **options)
+    (table,) = model.get_layer("embedding").get_weights()
+    y = model(IDS)
+    used = IDS != 0
+    expected = expected_of(model, outputs, table[IDS], used)
+    np.testing.assert_allclose(np.asarray(y)[used], expected[used], atol=1e-6)
+    np.testing.assert_array_equal(y._keras_mask, used)
+    assert_saves(model, IDS, tmp_path)
+
+
+def test_losses_leave_padding_out():
+    model = zoo.many_to_many(zoo.Tokens(9, 4), zoo.Classes(3), "gru", 5)
+    model.compile(loss="sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    y = np.zeros_like(IDS)
+    loss, accuracy = model.evaluate(IDS, y, verbose=0)
+    p = np.asarray(model(IDS))[IDS != 0]
+    # Keras divides by the number of all steps that are used.
+    np.testing.assert_allclose(loss, -np.log(p[:, 0]).mean(), rtol=1e-5)
+    np.testing.assert_allclose(accuracy, (p.argmax(axis=-1) == 0).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "outputs"), [(1, zoo.Classes(3)), (2, zoo.Flags(2)), (2, zoo.Values(2))], ids=repr
+)
+def test_feedback(depth, outputs, tmp_path):
+    """The output enters the next step beside the input, as if it were more of it."""
+    model = zoo.many_to_many(zoo.Vectors(4), outputs, "lstm", 5, depth=depth, feedback=True)
+    x = np.random.default_rng(0).standard_normal((2, 5, 4)).astype("float32")
+    below = x if depth == 1 else by_hand.run(model.get_layer("recurrent"), x)[0]
+    np.testing.assert_allclose(model(x), by_hand.run_feedback(model.layers[-1], below), atol=1e-5)
+    assert_saves(model, x, tmp_path)
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_stateful_segments_are_one_sequence(feedback):
+    options = {"stateful": True, "batch_size": 2, "feedback": feedback}
+    model = zoo.many_to_many(zoo.Vectors(3, padding=None), zoo.Values(2), "gru", 4, **options)
+    x = np.random.default_rng(0).standard_normal((2, 6, 3)).astype("float32")
+    parts = [np.asarray(model(x[:, :2])), np.asarray(model(x[:, 2:]))]
+    if feedback:
+        layer, expected = model.layers[-1], by_hand.run_feedback(model.layers[-1], x)
+    else:
+        layer, expected = model.get_layer("recurrent"), expected_of(model, zoo.Values(2), x)
+    layer.reset_state()
+    np.testing.assert_allclose(model(x), expected, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_every_cell(row):
+    """As a tagger, and fed back."""
+    ids = IDS[:1]
+    for feedback in (False, True):
+        model = zoo.many_to_many(zoo.Tokens(9, 4), zoo.Classes(3), row.cell, 5, feedback=feedback)
+        (table,) = model.get_layer("embedding").get_weights()
+        if feedback:
+            expected = by_hand.run_feedback(model.layers[-1], table[ids])
+        else:
+            expected = expected_of(model, zoo.Classes(3), table[ids])
+        np.testing.assert_allclose(model(ids), expected, atol=1e-5)
+
+
+def test_it_learns_what_comes_later():
+    """Tag each token by the one after it: only the backward direction can know."""
+    ids = np.random.default_rng(0).integers(1, 4, (64, 6))
+    tags = np.roll(ids, -1, axis=1) - 1
+    tags[:, -1] = 0
+    for bidirectional, steps in ((True, 50), (False, 20)):
+        model = zoo.many_to_many(
+            zoo.Tokens(4, 8),
+            zoo.Classes(3),
+            "gru",
+            12,
+            bidirectional=bidirectional,
+            jit_compile=False,
+        )
+        assert (learn(model, ids, tags, steps, rate=0.03) < 0.15) == bidirectional
+
+
+def test_feedback_learns_to_alternate():
+    """1, 0, 1, 0, ... out of nothing: what it said is all there is to know."""
+    options = {"feedback": True, "jit_compile": False}
+    x, y = np.ones((16, 8, 1), "float32"), np.tile([1, 0], (16, 4))
+    model = zoo.many_to_many(zoo.Vectors(1), zoo.Classes(2), "simple_rnn", 4, **options)
+    assert learn(model, x, y, steps=80, rate=0.05) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("outputs", "options"),
+    [
+        (zoo.Classes(9), {"tied": True, "depth": 2}),
+        (zoo.Flags(4), {"embedding_units": 3}),
+        (zoo.Values(2), {}),
+    ],
+    ids=variant_id,
+)
+def test_next_step(outputs, options, tmp_path):
+    model = zoo.next_step(outputs, "gru", 5, **options)
+    random = np.random.default_rng(0)
+    x = IDS[:, :3] if outputs.kind == "classes" else random.normal(size=(3, 4, outputs.count))
+    logits = by_hand.decode(model.get_layer("decoder"), x)
+    np.testing.assert_allclose(model(x), by_hand.ACTIVATIONS[outputs.kind](logits), atol=1e-6)
+    assert_saves(model, x, tmp_path)
+
+
+def test_next_step_learns_a_cycle_and_goes_on():
+    """Stateful, in segments; then from prompts of different lengths, by itself."""
+    cycle = np.tile([1, 2, 3, 4, 5], 9)
+    text = np.stack([cycle[n : n + 41] for n in range(4)])
+    model = zoo.next_step(zoo.Classes(6), "gru", 24, stateful=True, batch_size=4, jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy")
+    for _ in range(12):
+        model.get_layer("decoder").reset_state()
+        losses = [
+            model.train_on_batch(text[:, t : t + 10], text[:, t + 1 : t + 11])
+            for t in range(0, 40, 10)
+        ]
+    assert losses[-1] < 0.1
+    writer = zoo.generator(model, max_length=5)
+    written = np.asarray(writer(np.array([[3, 4, 5], [2, 0, 0]])))
+    assert written.tolist() == [[1, 2, 3, 4, 5], [3, 4, 5, 1, 2]]
+
+
+def test_music_goes_on_from_its_own_frames():
+    model = zoo.next_step(zoo.Flags(3), "gru", 8, padding=-1.0)
+    writer = zoo.generator(model, Bernoulli(), max_length=4, start=0, seed=1, max_lengths=True)
+    assert [x.name for x in writer.inputs] == ["prompt", "max_lengths"]
+    prompt = np.full((2, 3, 3), -1, "float32")
+    prompt[0, :2] = 1
+    frames = np.asarray(writer([prompt, np.array([4, 2])]))
+    assert set(np.unique(frames)) <= {0.0, 1.0}
+    assert not frames[1, 2:].any()
+
+
+@pytest.mark.tensorflow
+def test_exports(tmp_path):
+    random = np.random.default_rng(0)
+    check = [random.standard_normal((n, 4, 3)).astype("float32") for n in (1, 3)]
+    model = zoo.many_to_many(zoo.Vectors(3), zoo.Flags(2), "simple_rnn", 4, bidirectional=True)
+    assert_exports(model, check, tmp_path / "tags", (["sequence"], ["probabilities"]))
+    model = zoo.many_to_many(zoo.Vectors(3), zoo.Values(2), "simple_rnn", 4, feedback=True)
+    assert_exports(model, check, tmp_path / "feedback")
+    ids = [IDS.astype("int32"), IDS[:1, :2].astype("int32")]
+    model = zoo.next_step(zoo.Classes(9), "simple_rnn", 4, tied=True)
+    assert_exports(model, ids, tmp_path / "next", (["sequence"], ["probabilities"]))
+    writer = zoo.generator(model, kerasrnn.decoding.Sample(top_k=5), max_length=3, seed=1)
+    assert_exports(writer, ids, tmp_path / "writer")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda ends: zoo.many_to_many(*ends, bidirectional=True, feedback=True),
+            "feedback=True: what is read from the end has no step before",
+        ),
+        (
+            lambda ends: zoo.many_to_many(*ends, bidirectional=True, stateful=True, batch_size=2),
+            "stateful=True: what is read from the end",
+        ),
+        (lambda ends: zoo.many_to_many(*ends, stateful=True), "batch_size=None: expected the num"),
+        (lambda ends: zoo.many_to_many(*ends, depth=0), "depth=0: expected a positive integer"),
+        (lambda ends: zoo.many_to_many(zoo.Labels(3), ends[1]), "a label comes alone"),
+        (lambda ends: zoo.next_step(ends[0]), "outputs=Vectors.* expected zoo.Classes"),
+        (lambda ends: zoo.next_step(zoo.Flags(2), tied=True), "tied=True: expected kind='classes'"),
+        (lambda ends: zoo.next_step(ends[1], stateful=True), "batch_size=None: expected the num"),
+        (lambda ends: zoo.next_step(ends[1], batch_size=0), "batch_size=0: expected a positive"),
+    ],
+    ids=variant_id,
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make((zoo.Vectors(3), zoo.Classes(3)))

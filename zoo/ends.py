@@ -1,0 +1,304 @@
+"""What enters a model of the zoo and what leaves it, the same for every topology.
+
+Inputs are `Vectors`, `Tokens`, `Images` or `Labels`; outputs are `Classes`, `Flags` or `Values`.
+Whether an end is one or a sequence of them, the topology says.
+
+>>> from kerasrnn import zoo
+>>> model = zoo.many_to_one(zoo.Tokens(1000, 16), zoo.Classes(3), cell="gru", units=8)
+>>> model.output_shape
+(None, 3)
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import keras
+
+import kerasrnn
+
+Tensor = Any
+
+
+def check_positive(**arguments: Any) -> None:
+    """Raise ValueError for the first argument that is no positive integer."""
+    for name, value in arguments.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r}: expected a positive integer.")
+
+
+def check_rates(**arguments: Any) -> None:
+    """Raise ValueError for the first argument that is no fraction in [0, 1)."""
+    for name, value in arguments.items():
+        if not isinstance(value, Real) or not 0 <= value < 1:
+            raise ValueError(f"{name}={value!r}: expected a number in [0, 1).")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of measurements: a step of speech, a day's weather, an image's row.
+
+    Args:
+        features: width of a vector.
+        mean: of each feature over the training data, or one number for all; default 0.
+        deviation: standard deviation of each feature over the training data, or one number for
+            all; default 1.
+        padding: in a sequence, a step all of whose features have this value is padding; None where
+            no value is free to say so.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    features: int
+    mean: float | Sequence[float] | None = None
+    deviation: float | Sequence[float] | None = None
+    padding: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive(features=self.features)
+        for name in ("mean", "deviation"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            numbers = [value] * self.features if isinstance(value, Real) else list(value)
+            if len(numbers) != self.features:
+                raise ValueError(
+                    f"{name} has {len(numbers)} numbers; expected one, or one for each of the "
+                    f"{self.features} features."
+                )
+            for number in numbers:
+                if not math.isfinite(number) or (name == "deviation" and number <= 0):
+                    kind = "positive" if name == "deviation" else "finite"
+                    raise ValueError(f"{name}: expected {kind} numbers, received {number!r}.")
+            object.__setattr__(self, name, tuple(float(number) for number in numbers))
+
+    def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
+        """The model's input: `(batch, features)`, or `(batch, time, features)` with `steps`."""
+        shape = (None, self.features) if steps else (self.features,)
+        return keras.Input(shape, batch_size=batch_size, name=name)
+
+    def encode(self, x: Tensor, steps: bool) -> Tensor:
+        """`(x - mean) / deviation`, with the mask of padding."""
+        if steps and self.padding is not None:
+            x = keras.layers.Masking(self.padding, name="padding")(x)
+        if self.mean is None and self.deviation is None:
+            return x
+        scale = [1 / d for d in self.deviation or [1.0] * self.features]
+        offset = [-m * s for m, s in zip(self.mean or [0.0] * self.features, scale, strict=True)]
+        return keras.layers.Rescaling(scale, offset, name="standardize")(x)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Sequences of ids: words, characters, notes.
+
+    Args:
+        vocabulary: number of ids; they are 0 to vocabulary - 1, and 0 is padding.
+        units: width of an id's embedding.
+        bigrams: rows of a table of embeddings for pairs of neighbours, which is looked into for
+            each step with the one before and with the one after: see `kerasrnn.BigramEmbedding`.
+            0: no such table.
+        bigram_units: width of a pair's embedding.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    vocabulary: int
+    units: int = 64
+    bigrams: int = 0
+    bigram_units: int = 32
+
+    def __post_init__(self) -> None:
+        if isinstance(self.vocabulary, bool) or not isinstance(self.vocabulary, Integral):
+            raise ValueError(f"vocabulary={self.vocabulary!r}: expected an integer.")
+        if self.vocabulary < 2:
+            raise ValueError(
+                f"vocabulary={self.vocabulary!r}: expected 2 at least, since 0 is padding."
+            )
+        check_positive(units=self.units, bigram_units=self.bigram_units)
+        if self.bigrams:
+            check_positive(bigrams=self.bigrams)
+
+    def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
+        """The model's input, `(batch, time)`."""
+        if not steps:
+            raise ValueError(f"{self}: tokens come in sequences; expected Labels for one id a row.")
+        return keras.Input((None,), batch_size=batch_size, dtype="int32", name=name)
+
+    def encode(self, x: Tensor, steps: bool) -> Tensor:
+        """Their embeddings, `(batch, time, units)`, with the mask of padding."""
+        embedding = keras.layers.Embedding(
+            self.vocabulary, self.units, mask_zero=True, name="embedding"
+        )
+        if not self.bigrams:
+            return embedding(x)
+        pairs = kerasrnn.BigramEmbedding(self.bigrams, self.bigram_units, name="bigrams")
+        return keras.layers.Concatenate(name="with_bigrams")([embedding(x), pairs(x)])
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pictures, or the frames of a video, with intensities from 0 to 255.
+
+    A small convolutional encoder makes each one a vector: for each of `filters`, a 3x3 convolution
+    with relu and a 2x2 maximum; then one dense layer with relu.
+
+    Args:
+        shape: height, width and channels.
+        filters: of each convolution.
+        units: width of the vector.
+        padding: in a video, a frame all of whose intensities have this value is padding; None where
+            a black frame means something.
+
+    Raises:
+        ValueError: an argument is out of its range; the picture is smaller than the maxima halve.
+    """
+
+    shape: tuple[int, int, int]
+    filters: tuple[int, ...] = (32, 64)
+    units: int = 128
+    padding: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "filters"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            for size in getattr(self, name):
+                check_positive(**{name: size})
+        if len(self.shape) != 3:
+            raise ValueError(f"shape={self.shape}: expected (height, width, channels).")
+        check_positive(units=self.units)
+        if min(self.shape[:2]) < 2 ** len(self.filters):
+            raise ValueError(
+                f"shape={self.shape}: {len(self.filters)} filters halve a picture as often; "
+                f"expected a height and a width of {2 ** len(self.filters)} at least."
+            )
+
+    def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
+        """The model's input: `(batch, *shape)`, or `(batch, time, *shape)` with `steps`."""
+        shape = (None, *self.shape) if steps else self.shape
+        return keras.Input(shape, batch_size=batch_size, name=name)
+
+    def encode(self, x: Tensor, steps: bool) -> Tensor:
+        """A vector for each picture, with the mask of padding."""
+        layers: list[Any] = [keras.Input(self.shape), keras.layers.Rescaling(1 / 255)]
+        for filters in self.filters:
+            layers.append(keras.layers.Conv2D(filters, 3, padding="same", activation="relu"))
+            layers.append(keras.layers.MaxPooling2D())
+        layers += [keras.layers.Flatten(), keras.layers.Dense(self.units, activation="relu")]
+        encoder = keras.Sequential(layers, name="image_encoder")
+        if steps:
+            return kerasrnn.EachStep(encoder, padding=self.padding, name="each_frame")(x)
+        return encoder(x)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One of several labels a row: a speaker, a genre, a class to draw from.
+
+    Args:
+        count: number of labels, 0 to count - 1. None of them is padding.
+        units: width of a label's embedding.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    count: int
+    units: int = 64
+
+    def __post_init__(self) -> None:
+        check_positive(count=self.count, units=self.units)
+
+    def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
+        """The model's input, `(batch,)`."""
+        if steps:
+            raise ValueError(f"{self}: a label comes alone; expected Tokens for a sequence of ids.")
+        return keras.Input((), batch_size=batch_size, dtype="int32", name=name)
+
+    def encode(self, x: Tensor, steps: bool) -> Tensor:
+        """Their embeddings, `(batch, units)`."""
+        return keras.layers.Embedding(self.count, self.units, name="embedding")(x)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the three kinds of outputs share.
+
+    Args:
+        count: of classes, flags or values; the width of the output.
+
+    Raises:
+        ValueError: `count` is no positive integer.
+    """
+
+    count: int
+
+    kind: ClassVar[str]
+    """As a `kerasrnn.Decoder` calls it."""
+    activation: ClassVar[str]
+    name: ClassVar[str]
+    """Of the output, in the model and in its exports, unless another is given."""
+
+    def __post_init__(self) -> None:
+        check_positive(count=self.count)
+
+    def layer(self, name: str | None = None) -> keras.layers.Layer:
+        """From features to the output."""
+        return keras.layers.Dense(self.count, activation=self.activation, name=name or self.name)
+
+    def previous(self, name: str, batch_size: int | None = None) -> Tensor:
+        """An input of such outputs, as a decoder reads them: what has come before.
+
+        Ids `(batch, time)` of classes, else frames `(batch, time, count)`.
+        """
+        if self.kind == "classes":
+            return keras.Input((None,), batch_size=batch_size, dtype="int32", name=name)
+        return keras.Input((None, self.count), batch_size=batch_size, name=name)
+
+    def probabilities(self, name: str | None = None) -> keras.layers.Layer:
+        """From logits to the output."""
+        return keras.layers.Activation(self.activation, name=name or self.name)
+
+
+class Classes(Output):
+    """One of `count` classes: probabilities that sum to 1, by a softmax."""
+
+    kind = "classes"
+    activation = "softmax"
+    name = "probabilities"
+
+
+class Flags(Output):
+    """Any of `count` flags, each for itself: a probability for each, by a sigmoid."""
+
+    kind = "flags"
+    activation = "sigmoid"
+    name = "probabilities"
+
+
+class Values(Output):
+    """`count` numbers: regression, forecasts."""
+
+    kind = "values"
+    activation = "linear"
+    name = "values"
+
+
+Input = Vectors | Tokens | Images | Labels
+
+
+def check_ends(inputs: Any, outputs: Any) -> None:
+    """Raise ValueError if an end is none."""
+    if not isinstance(inputs, Input):
+        raise ValueError(f"inputs={inputs!r}: expected zoo.Vectors, Tokens, Images or Labels.")
+    check_outputs(outputs)
+
+
+def check_outputs(outputs: Any) -> None:
+    """Raise ValueError if the outputs are none."""
+    if type(outputs) not in (Classes, Flags, Values):
+        raise ValueError(f"outputs={outputs!r}: expected zoo.Classes, Flags or Values.")

@@ -1,0 +1,114 @@
+"""From a model that foresees the next symbol to one that writes the whole sequence."""
+
+from collections.abc import Sequence
+
+import keras
+
+import kerasrnn
+from kerasrnn.decoding import Sampler
+
+
+def generator(
+    model: keras.Model,
+    sampler: Sampler | None = None,
+    max_length: int = 100,
+    start: int | float | Sequence[float] | None = None,
+    end: int | None = None,
+    seed: int | None = None,
+    prompt: bool | None = None,
+    prompt_lengths: bool = False,
+    max_lengths: bool = False,
+    return_lengths: bool = False,
+    return_log_probabilities: bool = False,
+    name: str = "generator",
+) -> keras.Model:
+    """A model that generates, sharing the layers of one that was trained with teacher forcing.
+
+    It is an ordinary Keras model with the decode loop inside: it predicts, saves, loads and exports
+    as a whole. What it learns of later training of `model`, it learns at once.
+
+    Args:
+        model: of `zoo.next_step`, `one_to_many` or `encoder_decoder`, trained or loaded.
+        sampler: `kerasrnn.decoding.Greedy`, `Sample`, ...; see `kerasrnn.Generator`.
+        max_length: the largest number of symbols that a row may get.
+        start: the symbol that comes before the first one; None: prompts begin with it themselves.
+        end: the id that ends a row; None: only its length does.
+        seed: integer: makes what is drawn repeatable.
+        prompt: whether there is an input of what each sequence begins with. Default: only where
+            there is no source.
+        prompt_lengths: whether there is an input of the prompts' lengths, for flags and values
+            among which none is free to be padding.
+        max_lengths: whether there is an input of each row's largest number of symbols.
+        return_lengths: whether there is an output of the lengths.
+        return_log_probabilities: whether there is an output of the symbols' log-probabilities.
+        name: name of the model.
+
+    Returns:
+        A model from those of "source" (as `model` calls it), "prompt", "prompt_lengths" and
+        "max_lengths" that there are, to "sequences", "lengths" and "log_probabilities": see
+        `kerasrnn.Generator`.
+
+    Raises:
+        ValueError: the model holds no decoder; an argument is out of its range; there is neither
+            `start` nor a prompt.
+
+    Example: characters go on from a prompt.
+
+        >>> import numpy as np
+        >>> import kerasrnn
+        >>> from kerasrnn import zoo
+        >>> model = zoo.next_step(zoo.Classes(30), "gru", units=8)
+        >>> sampler = kerasrnn.decoding.Sample(temperature=0.8, top_p=0.9)
+        >>> writer = zoo.generator(model, sampler, max_length=6, seed=1)
+        >>> writer.predict(np.array([[3, 7, 2], [4, 0, 0]]), verbose=0).shape
+        (2, 6)
+    """
+    decoders = [layer for layer in model.layers if isinstance(layer, kerasrnn.Decoder)]
+    if len(decoders) != 1:
+        raise ValueError(
+            f"model={model.name!r}: holds {len(decoders)} decoders; expected one, as in the models "
+            "of zoo.next_step, one_to_many and encoder_decoder."
+        )
+    (decoder,) = decoders
+    if prompt is None:
+        prompt = decoder.context is None
+    if prompt_lengths and not prompt:
+        raise ValueError("prompt_lengths=True: expected prompt=True.")
+    inputs, given = [], {}
+    if decoder.context is not None:
+        inputs.append(model.inputs[0])
+        given["context"] = model.get_layer("context").output
+    if prompt:
+        classes = decoder.kind == "classes"
+        shape, dtype = ((None,), "int32") if classes else ((None, decoder.size), None)
+        given["prompt"] = keras.Input(shape, dtype=dtype, name="prompt")
+        inputs.append(given["prompt"])
+    for argument, asked in (("prompt_lengths", prompt_lengths), ("max_lengths", max_lengths)):
+        if asked:
+            given[argument] = keras.Input((), dtype="int32", name=argument)
+            inputs.append(given[argument])
+    generate = kerasrnn.Generator(
+        decoder,
+        sampler,
+        max_length,
+        start,
+        end,
+        seed,
+        return_lengths,
+        return_log_probabilities,
+        name="generate",
+    )
+    results = generate(**given)
+    names = ["sequences"]
+    if return_lengths:
+        names.append("lengths")
+    if return_log_probabilities:
+        names.append("log_probabilities")
+    results = results if len(names) > 1 else [results]
+    outputs = [
+        keras.layers.Identity(name=output_name)(result)
+        for output_name, result in zip(names, results, strict=True)
+    ]
+    # A list of one would have to be called with a list.
+    ends = [end if len(end) > 1 else end[0] for end in (inputs, outputs)]
+    return keras.Model(*ends, name=name)

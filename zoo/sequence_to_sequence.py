@@ -1,0 +1,129 @@
+"""Encoder-decoder: a sequence in, a sequence of another length out.
+
+                       y_1   y_2  ...  y_T
+                        |     |         |
+[h] - [h] - ... -[h] - [s] - [s] - ... [s]       mode="state": c begins the decoder
+ |     |          | c   |     |         |        mode="every": c enters beside every y_{t-1}
+x_1   x_2  ...   x_S   y_0   y_1 ... y_{T-1}     mode="both"
+
+y_0 is the start symbol. In training the y_t that enter are the true ones (teacher forcing);
+`zoo.generator` lets the model go on from its own.
+"""
+
+from typing import Any
+
+import keras
+
+import kerasrnn
+from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
+from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
+
+MODES = ("state", "every", "both")
+
+
+def encoder_decoder(
+    inputs: Input,
+    outputs: Output,
+    mode: str = "state",
+    cell: CellLike = "lstm",
+    units: int = 128,
+    depth: int = 1,
+    bidirectional: bool = False,
+    embedding_units: int | None = None,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    residual: bool = False,
+    tied: bool = False,
+    padding: float | None = None,
+    input_name: str = "source",
+    previous_name: str = "previous",
+    output_name: str | None = None,
+    name: str = "encoder_decoder",
+    **options: Any,
+) -> keras.Model:
+    """One recurrent network reads a sequence into a vector; another writes a sequence from it.
+
+        s_1 ... s_S = RNN(D(x_1) ... D(x_S))
+        c = tanh(s_S V)
+        p(y_t | y_0 ... y_{t-1}, x) = g(logits_t),   logits = Decoder(y_0 ... y_{T-1}; c)
+
+    with s_S the final states of every layer and direction, side by side. With "state" c becomes
+    the decoder's initial state, as in Sutskever, Vinyals & Le (2014), "Sequence to sequence
+    learning with neural networks", which hands the states on as they are; "both" is Cho et al.
+    (2014), "Learning phrase representations using RNN encoder-decoder" (appendix A.1): see
+    `kerasrnn.Decoder` for the equations. Padding of the source has no part in c.
+
+    Args:
+        inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video.
+        outputs: `zoo.Classes`, of which 0 is padding; `Flags`; or `Values`.
+        mode: "state", "every" or "both".
+        cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
+            a kerasrnn cell or layer class: of encoder and decoder.
+        units: width of a state, and of c.
+        depth: number of layers on top of each other, in the encoder and in the decoder.
+        bidirectional: whether the encoder reads in both directions.
+        embedding_units: width of an output symbol's embedding. Default: `units` for classes; flags
+            and values enter as they are.
+        dropout: fraction dropped from the encoder's inputs, from the embeddings, between the layers
+            and before the output.
+        recurrent_dropout: fraction of the state dropped from step to step.
+        residual: whether to add each layer's input to its output, from the second layer on.
+        tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
+        padding: flags and values: a frame all of whose entries have this value is padding; None
+            where no value is free to say so.
+        input_name: name of the source, in the model and in its exports.
+        previous_name: name of the input of y_0 ... y_{T-1}.
+        output_name: name of the output; default: "probabilities" or "values".
+        name: name of the model.
+        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+
+    Returns:
+        A model from `[source, previous]`, a sequence a row and ids `(batch, time)` or frames
+        `(batch, time, count)`, to `(batch, time, count)`.
+
+    Raises:
+        ValueError: an argument is out of its range, or of another kind; labels, which come alone:
+            that is `zoo.one_to_many`.
+
+    Example: spelling to sound.
+
+        >>> from kerasrnn import zoo
+        >>> model = zoo.encoder_decoder(
+        ...     zoo.Tokens(30, 16), zoo.Classes(42), "both", cell="gru", units=16)
+        >>> model.output_shape
+        (None, None, 42)
+        >>> zoo.generator(model, max_length=20, start=1, end=2).output_shape
+        (None, 20)
+    """
+    check_ends(inputs, outputs)
+    check_positive(units=units, depth=depth)
+    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
+    if mode not in MODES:
+        raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
+    source = inputs.input(input_name, steps=True)
+    previous = outputs.previous(previous_name)
+    layers = recurrent_layers(
+        cell, units, depth, bidirectional, dropout, recurrent_dropout, **options
+    )
+    encoder = recurrent(
+        layers, dropout, residual, return_sequences=True, return_state=True, name="encoder"
+    )
+    _, *states = encoder(inputs.encode(source, steps=True))
+    if len(states) > 1:
+        states = [keras.layers.Concatenate(name="final_states")(states)]
+    context = keras.layers.Dense(units, activation="tanh", name="context")(states[0])
+    layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
+    decoder = kerasrnn.Decoder(
+        outputs.count,
+        layers,
+        outputs.kind,
+        embedding_units,
+        context=mode,
+        dropout=dropout,
+        residual=residual,
+        tied=tied,
+        padding=padding,
+        name="decoder",
+    )
+    y = outputs.probabilities(output_name)(decoder(previous, context=context))
+    return keras.Model([source, previous], y, name=name)

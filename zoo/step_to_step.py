@@ -1,0 +1,214 @@
+"""Many-to-many, in step: a sequence in, one output for every step.
+
+y_1   y_2   ...   y_T                y_1    y_2   ...   y_T
+ |     |           |                  | \\    | \\         |
+[h] - [h] - ... - [h]                [h] -\\ [h] -\\ ... [h]
+ |     |           |                  |    \\ |    \\      |
+x_1   x_2   ...   x_T                x_1    x_2   ...   x_T
+
+`many_to_many`: tags, flags,         feedback=True: y_{t-1} enters
+forecasts; one direction or both     beside x_t
+
+x_2   x_3   ...  x_{T+1}
+ |     |           |
+[h] - [h] - ... - [h]                `next_step`: each symbol from those before it
+ |     |           |
+x_1   x_2   ...   x_T
+"""
+
+from typing import Any
+
+import keras
+
+import kerasrnn
+from kerasrnn.zoo.cells import CellLike, cell_class, recurrent, recurrent_layers
+from kerasrnn.zoo.ends import (
+    Input,
+    Output,
+    check_ends,
+    check_outputs,
+    check_positive,
+    check_rates,
+)
+
+
+def many_to_many(
+    inputs: Input,
+    outputs: Output,
+    cell: CellLike = "lstm",
+    units: int = 64,
+    depth: int = 1,
+    bidirectional: bool = False,
+    stateful: bool = False,
+    batch_size: int | None = None,
+    feedback: bool = False,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    residual: bool = False,
+    input_name: str = "sequence",
+    output_name: str | None = None,
+    name: str = "many_to_many",
+    **options: Any,
+) -> keras.Model:
+    """A recurrent network says something at every step: a tag, several flags, a forecast.
+
+        h_1 ... h_T = RNN(D(x_1) ... D(x_T)),   y_t = g(D(h_t) V + c)
+
+    with g the softmax of classes, the sigmoid of flags or nothing for values, and D dropout. With
+    `feedback`, y_{t-1} enters step t: `kerasrnn.FeedbackCell`, around the highest layer's cell. The
+    mask of padding goes on to the outputs, so that losses and metrics leave padding out.
+
+    Args:
+        inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
+        outputs: `zoo.Classes`, `Flags` or `Values`, at every step.
+        cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
+            a kerasrnn cell or layer class.
+        units: width of a state.
+        depth: number of layers on top of each other.
+        bidirectional: whether the layers read in both directions: y_t then knows what comes after.
+        stateful: whether a batch goes on where the last one ended: for long sequences in segments.
+            `model.get_layer("recurrent").reset_state()` begins anew, and with `feedback` that of
+            the output's layer too.
+        batch_size: number of rows, which a stateful model must know.
+        feedback: whether the output is fed back into the next step; in one direction alone.
+        dropout: fraction dropped from the inputs, between the layers and before the output.
+        recurrent_dropout: fraction of the state dropped from step to step.
+        residual: whether to add each layer's input to its output, from the second layer on.
+        input_name: name of the input, in the model and in its exports.
+        output_name: name of the output; default: "probabilities" or "values".
+        name: name of the model.
+        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+
+    Returns:
+        A model from a sequence a row, `(batch, time, ...)`, to `(batch, time, count)`.
+
+    Raises:
+        ValueError: an argument is out of its range; labels, which come alone; `feedback` or
+            `stateful` in both directions; `stateful` without a `batch_size`.
+
+    Example: word classes.
+
+        >>> from kerasrnn import zoo
+        >>> model = zoo.many_to_many(
+        ...     zoo.Tokens(5000, 32), zoo.Classes(12), units=16, bidirectional=True)
+        >>> model.output_shape
+        (None, None, 12)
+    """
+    check_ends(inputs, outputs)
+    check_positive(units=units, depth=depth)
+    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
+    _check_stateful(stateful, batch_size)
+    for argument, value in (("feedback", feedback), ("stateful", stateful)):
+        if value and bidirectional:
+            raise ValueError(
+                f"{argument}=True: what is read from the end has no step before; expected "
+                "bidirectional=False."
+            )
+    source = inputs.input(input_name, steps=True, batch_size=batch_size)
+    x = inputs.encode(source, steps=True)
+    options["stateful"] = stateful
+    below = depth - 1 if feedback else depth
+    if below:
+        layers = recurrent_layers(
+            cell, units, below, bidirectional, dropout, recurrent_dropout, **options
+        )
+        x = recurrent(layers, dropout, residual, return_sequences=True)(x)
+    if feedback:
+        rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+        top = kerasrnn.FeedbackCell(
+            cell_class(cell)(units, **rates), outputs.count, outputs.activation
+        )
+        y = kerasrnn.RNN(top, return_sequences=True, name=output_name or outputs.name, **options)(x)
+    else:
+        y = outputs.layer(output_name)(keras.layers.Dropout(dropout)(x))
+    return keras.Model(source, y, name=name)
+
+
+def next_step(
+    outputs: Output,
+    cell: CellLike = "lstm",
+    units: int = 128,
+    depth: int = 1,
+    embedding_units: int | None = None,
+    stateful: bool = False,
+    batch_size: int | None = None,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    residual: bool = False,
+    tied: bool = False,
+    padding: float | None = None,
+    input_name: str = "sequence",
+    output_name: str | None = None,
+    name: str = "next_step",
+    **options: Any,
+) -> keras.Model:
+    """A model of sequences: it foresees each step from those before it.
+
+        p(x_{t+1} | x_1 ... x_t) = g(logits_t),   logits = Decoder(x)
+
+    A language model with `Classes`, a model of music with `Flags`, a forecast with `Values`: the
+    input is of the same kind as the output. `zoo.generator` lets it go on by itself.
+
+    Args:
+        outputs: `zoo.Classes`, of which 0 is padding; `Flags`; or `Values`.
+        cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
+            a kerasrnn cell or layer class.
+        units: width of a state.
+        depth: number of layers on top of each other.
+        embedding_units: width of a symbol's embedding. Default: `units` for classes; flags and
+            values enter as they are.
+        stateful: whether a batch goes on where the last one ended: for long texts in segments.
+            `model.get_layer("decoder").reset_state()` begins anew.
+        batch_size: number of rows, which a stateful model must know.
+        dropout: fraction dropped from the embeddings, between the layers and before the output.
+        recurrent_dropout: fraction of the state dropped from step to step.
+        residual: whether to add each layer's input to its output, from the second layer on.
+        tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
+        padding: flags and values: a frame all of whose entries have this value is padding; None
+            where no value is free to say so.
+        input_name: name of the input, in the model and in its exports.
+        output_name: name of the output; default: "probabilities" or "values".
+        name: name of the model.
+        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+
+    Returns:
+        A model from x_1 ... x_T, ids `(batch, time)` or frames `(batch, time, count)`, to
+        `(batch, time, count)`: of x_2 ... x_{T+1}.
+
+    Raises:
+        ValueError: an argument is out of its range, or of another kind; `stateful` without a
+            `batch_size`.
+
+    Example: characters.
+
+        >>> from kerasrnn import zoo
+        >>> model = zoo.next_step(zoo.Classes(66), cell="gru", units=16, tied=True)
+        >>> model.output_shape
+        (None, None, 66)
+    """
+    check_outputs(outputs)
+    check_positive(units=units, depth=depth)
+    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
+    _check_stateful(stateful, batch_size)
+    sequence = outputs.previous(input_name, batch_size)
+    layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
+    decoder = kerasrnn.Decoder(
+        outputs.count,
+        layers,
+        outputs.kind,
+        embedding_units,
+        dropout=dropout,
+        residual=residual,
+        tied=tied,
+        padding=padding,
+        stateful=stateful,
+        name="decoder",
+    )
+    return keras.Model(sequence, outputs.probabilities(output_name)(decoder(sequence)), name=name)
+
+
+def _check_stateful(stateful: bool, batch_size: int | None) -> None:
+    if batch_size is not None:
+        check_positive(batch_size=batch_size)
+    if stateful and batch_size is None:
+        raise ValueError("batch_size=None: expected the number of rows, with stateful=True.")

@@ -1,0 +1,116 @@
+"""One-to-many: one vector in, a sequence out.
+
+mode="first"                    mode="every"                mode="state"
+
+     y_1   y_2   ...  y_T       y_1   y_2   ...  y_T           y_1   y_2   ...  y_T
+      |     |          |         |     |          |             |     |          |
+[h]- [h] - [h] - ... -[h]       [h] - [h] - ... -[h]      c -> [h] - [h] - ... -[h]
+ |    |     |          |         |     |          |             |     |          |
+ c   y_0   y_1 ...  y_{T-1}    c,y_0 c,y_1 ... c,y_{T-1}       y_0   y_1 ...  y_{T-1}
+
+c is what the source is encoded as; y_0 is the start symbol. In training the y_t that enter are the
+true ones (teacher forcing); `zoo.generator` lets the model go on from its own.
+"""
+
+from typing import Any
+
+import keras
+
+import kerasrnn
+from kerasrnn.zoo.cells import CellLike, recurrent_layers
+from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
+
+MODES = ("first", "every", "state")
+
+
+def one_to_many(
+    inputs: Input,
+    outputs: Output,
+    mode: str = "first",
+    cell: CellLike = "lstm",
+    units: int = 128,
+    depth: int = 1,
+    embedding_units: int | None = None,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    residual: bool = False,
+    tied: bool = False,
+    padding: float | None = None,
+    input_name: str = "source",
+    previous_name: str = "previous",
+    output_name: str | None = None,
+    name: str = "one_to_many",
+    **options: Any,
+) -> keras.Model:
+    """A recurrent network unfolds one vector into a sequence.
+
+        c = D(encode(source)),   p(y_t | y_0 ... y_{t-1}, source) = g(logits_t)
+        logits = Decoder(y_0 ... y_{T-1}; c)
+
+    How c enters says `mode`; see `kerasrnn.Decoder` for the equations.
+
+    Args:
+        inputs: `zoo.Images`, `Vectors` or `Labels`.
+        outputs: `zoo.Classes`, of which 0 is padding; `Flags`; or `Values`.
+        mode: "first", "every" or "state".
+        cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
+            a kerasrnn cell or layer class.
+        units: width of a state.
+        depth: number of layers on top of each other.
+        embedding_units: width of a symbol's embedding. Default: `units` for classes; flags and
+            values enter as they are.
+        dropout: fraction dropped from c, from the embeddings, between the layers and before the
+            output.
+        recurrent_dropout: fraction of the state dropped from step to step.
+        residual: whether to add each layer's input to its output, from the second layer on.
+        tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
+        padding: flags and values: a frame all of whose entries have this value is padding; None
+            where no value is free to say so.
+        input_name: name of the source, in the model and in its exports.
+        previous_name: name of the input of y_0 ... y_{T-1}.
+        output_name: name of the output; default: "probabilities" or "values".
+        name: name of the model.
+        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+
+    Returns:
+        A model from `[source, previous]`, one source a row and ids `(batch, time)` or frames
+        `(batch, time, count)`, to `(batch, time, count)`.
+
+    Raises:
+        ValueError: an argument is out of its range, or of another kind; tokens, which come in
+            sequences: that is `zoo.encoder_decoder`.
+
+    Example: a picture described in a vocabulary of 50 symbols.
+
+        >>> from kerasrnn import zoo
+        >>> source = zoo.Images((16, 16, 1), filters=(8,), units=16)
+        >>> model = zoo.one_to_many(source, zoo.Classes(50), "every", cell="gru", units=16)
+        >>> [tuple(x.shape) for x in model.inputs], model.output_shape
+        ([(None, 16, 16, 1), (None, None)], (None, None, 50))
+        >>> captions = zoo.generator(model, max_length=12, start=1, end=2)
+        >>> captions.output_shape
+        (None, 12)
+    """
+    check_ends(inputs, outputs)
+    check_positive(units=units, depth=depth)
+    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
+    if mode not in MODES:
+        raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
+    source = inputs.input(input_name, steps=False)
+    previous = outputs.previous(previous_name)
+    context = keras.layers.Dropout(dropout, name="context")(inputs.encode(source, steps=False))
+    layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
+    decoder = kerasrnn.Decoder(
+        outputs.count,
+        layers,
+        outputs.kind,
+        embedding_units,
+        context=mode,
+        dropout=dropout,
+        residual=residual,
+        tied=tied,
+        padding=padding,
+        name="decoder",
+    )
+    y = outputs.probabilities(output_name)(decoder(previous, context=context))
+    return keras.Model([source, previous], y, name=name)

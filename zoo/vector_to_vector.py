@@ -1,0 +1,69 @@
+"""One-to-one: one vector in, one vector out, and no hidden state.
+
+ x
+ |
+[f]      one or more dense layers
+ |
+ y
+
+The model that recurrence is compared with.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
+
+
+def one_to_one(
+    inputs: Input,
+    outputs: Output,
+    hidden: Sequence[int] = (256, 128),
+    activation: Any = "relu",
+    dropout: float = 0.0,
+    input_name: str = "input",
+    output_name: str | None = None,
+    name: str = "one_to_one",
+) -> keras.Model:
+    """A feed-forward network.
+
+        h^0 = x,   h^l = D(f(h^{l-1} W^l + b^l)),   y = g(h^L V + c)
+
+    with f `activation`, g the softmax of classes, the sigmoid of flags or nothing for values, and D
+    dropout.
+
+    Args:
+        inputs: `zoo.Vectors`, `Images` or `Labels`.
+        outputs: `zoo.Classes`, `Flags` or `Values`.
+        hidden: width of each hidden layer; () for none, which is a linear model.
+        activation: f.
+        dropout: fraction dropped from each hidden layer.
+        input_name: name of the input, in the model and in its exports.
+        output_name: name of the output; default: "probabilities" or "values".
+        name: name of the model.
+
+    Returns:
+        A model from one input a row to `(batch, count)`.
+
+    Raises:
+        ValueError: an argument is out of its range; tokens, which come in sequences.
+
+    Example:
+
+        >>> from kerasrnn import zoo
+        >>> model = zoo.one_to_one(zoo.Vectors(784, deviation=255), zoo.Classes(10))
+        >>> model.output_shape, model.count_params()
+        ((None, 10), 235146)
+    """
+    check_ends(inputs, outputs)
+    for units in hidden:
+        check_positive(hidden=units)
+    check_rates(dropout=dropout)
+    source = inputs.input(input_name, steps=False)
+    x = inputs.encode(source, steps=False)
+    for units in hidden:
+        x = keras.layers.Dense(units, activation=activation)(x)
+        x = keras.layers.Dropout(dropout)(x)
+    return keras.Model(source, outputs.layer(output_name)(x), name=name)
