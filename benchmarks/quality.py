@@ -9,11 +9,14 @@ resumed.
 import argparse
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 from kerasrnn import recipes
 from kerasrnn.recipes import cards
 from kerasrnn.recipes.command import quietly_import_tensorflow
+from kerasrnn.recipes.config import Config
+from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.runs import Run, atomic
 
 
@@ -22,31 +25,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", choices=recipes.NAMES)
     parser.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--variants", nargs="+", metavar="NAME", help="which (default: all that the recipe names)"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/quality"))
     parser.add_argument("--output", type=Path, default=Path("saved_models"))
     parser.add_argument("--data-dir")
     arguments = parser.parse_args()
+    for name in arguments.variants or ():
+        if name not in recipes.load(arguments.recipe).variants:
+            variants = ", ".join(map(repr, recipes.load(arguments.recipe).variants))
+            parser.error(f"--variants {name!r}: expected some of {variants}")
     quietly_import_tensorflow()
-    from kerasrnn.recipes.training import train
 
     recipe = recipes.load(arguments.recipe)
-    data = recipe.load(arguments.data_dir)
+    chosen = arguments.variants or list(recipe.variants)
     folders: dict[str, list[Path]] = {}
     for name, overrides in recipe.variants.items():
-        for seed in range(arguments.seeds):
-            config = dataclasses.replace(recipe.Config(), seed=seed, **overrides)
-            folder = arguments.runs / recipe.name / f"{name.replace(' ', '_')}-{seed}"
-            if (folder / "config.json").is_file():
-                run, kept = Run.open(recipe, folder)
-                if kept != config:
-                    parser.error(f"{folder} holds a run of another configuration; choose --runs")
-            else:
-                run = Run.create(recipe, config, folder)
-            if not run.finished:
-                train(recipe, config, run, data, verbose=0)
-            value = run.read_json("metrics.json")[recipe.metric]
-            print(f"{name}, seed {seed}: {recipe.metric} {value:.4f}", flush=True)
-            folders.setdefault(name, []).append(folder)
+        place = arguments.runs / recipe.name
+        stem = re.sub(r"\W+", "_", name)
+        if name in chosen:
+            for seed in range(arguments.seeds):
+                config = dataclasses.replace(recipe.Config(), seed=seed, **overrides)
+                _train(recipe, config, place / f"{stem}-{seed}", arguments.data_dir)
+        # Those that were not asked for are shown with the runs that they have.
+        finished = [path.parent for path in sorted(place.glob(f"{stem}-*/metrics.json"))]
+        finished = [path for path in finished if re.fullmatch(rf"{stem}-\d+", path.name)]
+        if finished:
+            folders[name] = finished
     results = cards.collect(recipe, folders)
     command = f"python -m benchmarks.quality {recipe.name} --seeds {arguments.seeds}"
     place = arguments.output / recipe.name
@@ -56,6 +62,22 @@ def main() -> None:
     with atomic(place / "CARD.md") as scratch:
         scratch.write_text(cards.card(recipe, results, command))
     print((place / "CARD.md").read_text())
+
+
+def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -> None:
+    from kerasrnn.recipes.training import train
+
+    if (folder / "config.json").is_file():
+        run, kept = Run.open(recipe, folder)
+        if kept != config:
+            raise SystemExit(f"{folder} holds a run of another configuration; choose --runs")
+    else:
+        run = Run.create(recipe, config, folder)
+    if not run.finished:
+        train(recipe, config, run, recipe.load(config, data_dir), verbose=2)
+    metrics = run.read_json("metrics.json")
+    figures = ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in recipe.metrics)
+    print(f"{folder.name}: {figures} in {metrics['seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

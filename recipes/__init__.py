@@ -9,7 +9,16 @@ and there is no other.
 import importlib
 from typing import Any
 
-NAMES = ("japanese_vowels",)
+NAMES = (
+    "bach_chorales",
+    "char_lm",
+    "fashion_mnist",
+    "hanzi_structure",
+    "japanese_vowels",
+    "long_memory",
+    "movie_sentiment",
+    "word_segmentation",
+)
 
 
 def load(name: str) -> Any:

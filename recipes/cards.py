@@ -36,41 +36,45 @@ def collect(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[str, 
 
 
 def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
-    """The card, in Markdown."""
-    metric = recipe.metric.replace("_", " ")
-    header = f"| model | {metric}: median | lowest | highest | parameters | seconds of training |"
+    """The card, in Markdown: what was measured, beside the baselines and published figures."""
+    # In the recipe's order: a results file that was read back has lost its own.
+    variants = {n: results["variants"][n] for n in recipe.variants if n in results["variants"]}
+    names = [metric.replace("_", " ") for metric in recipe.metrics]
     lines = [
         f"# {recipe.name}",
         "",
         f"{recipe.title}. Topology: {recipe.topology}; dataset: `{recipe.dataset}`.",
         "",
-        header,
-        "|---|---|---|---|---|---|",
+        f"| model | {' | '.join(names)} | parameters | seconds of training |",
+        "|---|" + "---|" * len(names) + "---|---|",
     ]
-    # In the recipe's order: a results file that was read back has lost its own.
-    for name in (name for name in recipe.variants if name in results["variants"]):
-        variant = results["variants"][name]
-        values = [run[recipe.metric] for run in variant["metrics"]]
-        seconds = statistics.median(run["seconds"] for run in variant["metrics"])
+    for name, variant in variants.items():
+        runs = variant["metrics"]
+        seconds = statistics.median(run["seconds"] for run in runs)
+        figures = [_spread([run[metric] for run in runs]) for metric in recipe.metrics]
         lines.append(
-            f"| {name} | {statistics.median(values):.4f} | {min(values):.4f} | {max(values):.4f} "
-            f"| {variant['metrics'][0]['parameters']:,} | {seconds:.0f} |"
+            f"| {name} | {' | '.join(figures)} | {runs[0]['parameters']:,} | {seconds:,.0f} |"
         )
-    first = next(iter(results["variants"].values()))
+    first = next(iter(variants.values()))
+    others = [
+        *((f"baseline: {name}", figures) for name, figures in _baselines(recipe, first)),
+        *((f"published: {p.model} ({p.source})", p.metrics) for p in recipe.published),
+    ]
+    for name, metrics in others:
+        figures = [_figure(metrics[m]) if m in metrics else "" for m in recipe.metrics]
+        lines.append(f"| {name} | {' | '.join(figures)} | | |")
     environment = results["environment"]
     versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
-    seeds = ", ".join(str(seed) for seed in first["seeds"])
     shared = dict(first["config"])
-    for variant in results["variants"].values():
+    for variant in variants.values():
         shared = {k: v for k, v in shared.items() if variant["config"].get(k) == v}
     lines += [
         "",
-        f"Over the seeds {seeds}. Common to all: "
-        + ", ".join(f"{name} {value}" for name, value in shared.items())
+        f"{_seeds(variants)} Common to all: "
+        + ", ".join(f"{name} {value}" for name, value in shared.items() if value != "")
         + ".",
         "",
-        "Trained with AdamW, weight decay 0.01, the learning rate falling to zero along a cosine, "
-        "gradients clipped to a global norm of 1.",
+        "Trained with AdamW; the configuration says the rest.",
         "",
         recipe.protocol,
         "",
@@ -79,3 +83,45 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Mean, and the lowest and the highest of several."""
+    if len(values) == 1:
+        return _figure(values[0])
+    return f"{_figure(statistics.mean(values))} ({_figure(min(values))} to {_figure(max(values))})"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
+
+
+def _baselines(recipe: Recipe, variant: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Baselines by name, of metrics such as `baseline_majority_test_accuracy`."""
+    found: dict[str, dict[str, float]] = {}
+    for key, value in variant["metrics"][0].items():
+        for metric in recipe.metrics:
+            if key.startswith("baseline_") and key.endswith(f"_{metric}"):
+                name = key.removeprefix("baseline_").removesuffix(f"_{metric}")
+                found.setdefault(name.replace("_", " "), {})[metric] = value
+    return list(found.items())
+
+
+def _seeds(variants: Mapping[str, Mapping[str, Any]]) -> str:
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for name, variant in variants.items():
+        by_seeds.setdefault(tuple(variant["seeds"]), []).append(name)
+
+    def said(seeds: tuple[int, ...]) -> str:
+        listed = ", ".join(str(seed) for seed in seeds)
+        return (
+            f"one run, seed {listed}"
+            if len(seeds) == 1
+            else f"mean and spread of the seeds {listed}"
+        )
+
+    if len(by_seeds) == 1:
+        text = said(next(iter(by_seeds)))
+    else:
+        text = "; ".join(f"{', '.join(names)}: {said(s)}" for s, names in by_seeds.items())
+    return text[0].upper() + text[1:] + "."

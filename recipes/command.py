@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
-from kerasrnn.recipes.config import Config, ConfigError, check, expectation, from_dict
-from kerasrnn.recipes.recipe import Data, Recipe
+from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation, from_dict
+from kerasrnn.recipes.recipe import Recipe
 
 DESCRIPTION = """\
 Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
@@ -90,9 +90,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
     from kerasrnn.recipes.runs import Run
-    from kerasrnn.recipes.training import steps_per_epoch, train
+    from kerasrnn.recipes.training import Batches, train
 
-    given = _given(recipe, arguments)
+    given = _given(recipe.Config, arguments)
     run: Run | None = None
     if arguments.resume:
         if arguments.output is None:
@@ -107,9 +107,9 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
     else:
         config = from_dict(recipe.Config, given)
     print(f"{recipe.title}\n{_described(config)}", flush=True)
-    data = recipe.load(arguments.data_dir)
-    steps_per_epoch(config, data)
-    print(f"{data.train_size} examples to train on, {data.test_size} to be judged on", flush=True)
+    data = recipe.load(config, arguments.data_dir)
+    size = Batches(recipe, config, data).size
+    print(f"{size} examples to train on, {data.test_size} to be judged on", flush=True)
     # Made last, so that nothing is left behind by what was refused above.
     run = run or Run.create(recipe, config, arguments.output)
     print(f"run folder: {run.folder}", flush=True)
@@ -126,7 +126,7 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> int:
     run, config = _opened(recipe, arguments)
-    model, data = run.load_model(), recipe.load(arguments.data_dir)
+    model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     print(f"run folder: {run.folder}")
     _print_metrics(recipe.judge(model, data, config, run.folder))
     for picture in sorted(run.folder.glob("*.png")):
@@ -135,38 +135,44 @@ def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 
 def _predict(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    if not arguments.files and arguments.test is None:
-        return _fail("nothing to predict: name files, or test examples with --test.")
-    names = list(arguments.files)
-    inputs = [recipe.read(Path(name)) for name in names]
-    run, _ = _opened(recipe, arguments)
+    if not arguments.inputs and arguments.test is None:
+        return _fail(f"nothing to predict: give {recipe.asks}, or test examples with --test.")
+    asking = from_dict(recipe.Asking, _given(recipe.Asking, arguments))
+    names = list(arguments.inputs)
+    inputs = [recipe.read(text) for text in names]
+    run, config = _opened(recipe, arguments)
     if arguments.test is not None:
-        data = recipe.load(arguments.data_dir)
+        data = recipe.load(config, arguments.data_dir)
         for index in arguments.test:
             if not 0 <= index < data.test_size:
                 return _fail(f"--test {index}: expected 0 to {data.test_size - 1}.")
             names.append(f"test example {index}")
-            inputs.append(_example(data, index))
-    for name, answer in zip(names, recipe.answer(run.load_model(), inputs), strict=True):
+            inputs.append(recipe.example(data, index))
+    folder = Path(arguments.output)
+    facts = run.read_json("facts.json")
+    answers = recipe.answer(run.load_model(), facts, inputs, asking, folder)
+    for name, answer in zip(names, answers, strict=True):
         print(f"{name}: {answer}")
     return 0
 
 
 def _export(recipe: Recipe, arguments: argparse.Namespace) -> int:
     run, config = _opened(recipe, arguments)
-    model, data = run.load_model(), recipe.load(arguments.data_dir)
+    model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     from kerasrnn.export import to_onnx, to_saved_model
 
-    batches = [x for x, _ in recipe.batches(data.test, config).as_numpy_iterator()]
-    # One example alone, as short as it is: batch and time must be dynamic.
-    batches.append(_example(data, 0)[None])
     folder = run.path("export")
-    for export, name in ((to_saved_model, "saved_model"), (to_onnx, "model.onnx")):
-        report = export(model, folder / name, check=batches, tolerance=arguments.tolerance)
-        print(
-            f"{report.format}: {report.path} ({report.bytes / 1024:.0f} KiB); largest difference "
-            f"from the Keras model over {report.batches} test batches: {report.difference:.1e}"
-        )
+    for name, (exported, batches) in recipe.exports(model, data, config).items():
+        formats = [(to_saved_model, f"{name}.saved_model"), (to_onnx, f"{name}.onnx")]
+        if any(tensor.dtype == "string" for tensor in exported.inputs):
+            del formats[1]  # ONNX has no operators that cut text: its model takes the numbers
+        for export, path in formats:
+            report = export(exported, folder / path, check=batches, tolerance=arguments.tolerance)
+            print(
+                f"{report.format}: {report.path} ({report.bytes / 1024:.0f} KiB); largest "
+                f"difference from the Keras model over {report.batches} test batches: "
+                f"{report.difference:.1e}"
+            )
     return 0
 
 
@@ -183,7 +189,7 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
     for name, action, text in (
         ("train", _train, "train a recipe's model and judge it on the test data"),
         ("evaluate", _evaluate, "judge a run's model on the test data again"),
-        ("predict", _predict, "what a run's model says of files or of test examples"),
+        ("predict", _predict, "what a run's model says of your inputs or of test examples"),
         ("export", _export, "write a run's model as SavedModel and ONNX, and check both"),
     ):
         command = commands.add_parser(
@@ -203,11 +209,22 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
         )
         if name == "predict":
             command.add_argument(
-                "files", nargs="*", metavar="FILE", help="a text file: a frame a line, numbers"
+                "inputs",
+                nargs="*",
+                metavar="INPUT",
+                help=recipe.asks if recipe else "what the recipe reads: see RECIPE --help",
             )
             command.add_argument(
                 "--test", type=int, nargs="+", metavar="N", help="numbers of test examples, from 0"
             )
+            command.add_argument(
+                "--output",
+                metavar="DIR",
+                default=".",
+                help="where files go, of recipes that make some (default: here)",
+            )
+            if recipe is not None:
+                _add_options(command, recipe.name, recipe.Asking)
         if name == "train":
             command.add_argument(
                 "--output", metavar="DIR", help="the run's folder (default: runs/RECIPE/TIME)"
@@ -223,7 +240,7 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
                 "elsewhere)",
             )
             if recipe is not None:
-                _add_options(command, recipe)
+                _add_options(command, recipe.name, recipe.Config)
         else:
             command.add_argument(
                 "--run", metavar="DIR", help="the run's folder (default: the newest finished run)"
@@ -248,9 +265,9 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_options(command: argparse.ArgumentParser, recipe: Recipe) -> None:
-    group = command.add_argument_group(f"options of {recipe.name}")
-    for field in dataclasses.fields(recipe.Config):
+def _add_options(command: argparse.ArgumentParser, name: str, options: type[Options]) -> None:
+    group = command.add_argument_group(f"options of {name}")
+    for field in dataclasses.fields(options):
         name = f"--{_dashed(field.name)}"
         text = f"{field.metadata['help']}; {expectation(field)} (default: {field.default})"
         keywords: dict[str, Any] = {"dest": f"option_{field.name}", "default": None}
@@ -282,10 +299,10 @@ def _checked(field: dataclasses.Field) -> Any:
     return convert
 
 
-def _given(recipe: Recipe, arguments: argparse.Namespace) -> dict[str, Any]:
+def _given(options: type[Options], arguments: argparse.Namespace) -> dict[str, Any]:
     values = {
         field.name: getattr(arguments, f"option_{field.name}")
-        for field in dataclasses.fields(recipe.Config)
+        for field in dataclasses.fields(options)
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -303,10 +320,6 @@ def _opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]
 
     folder = arguments.run if arguments.run is not None else Run.latest(recipe).folder
     return Run.open(recipe, folder)
-
-
-def _example(data: Data, index: int) -> Any:
-    return next(data.test.skip(index).as_numpy_iterator())[0]
 
 
 def _described(config: Config) -> str:

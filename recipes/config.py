@@ -10,6 +10,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# The names that `kerasrnn.zoo` takes; a test compares them with it. They stand here since the
+# command line says them before Keras is imported.
+CELLS = (
+    "simple_rnn",
+    "lstm",
+    "gru",
+    "peephole_lstm",
+    "layer_norm_lstm",
+    "mgu",
+    "ind_rnn",
+    "ugrnn",
+)
+
 
 class ConfigError(ValueError):
     """An option has a value that it cannot have."""
@@ -30,23 +43,47 @@ def option(
 
 
 @dataclass(frozen=True)
-class Config:
-    """The options that every recipe has."""
-
-    epochs: int = option(1, "passes over the training data", low=1)
-    batch_size: int = option(32, "examples a step", low=1)
-    learning_rate: float = option(1e-3, "highest learning rate", low=1e-6)
-    validation: float = option(
-        0.0,
-        "fraction of the training data held out, judged after each epoch; nothing is chosen by it",
-        low=0.0,
-        below=1.0,
-    )
-    seed: int = option(0, "of weights, dropout and the order of the data", low=0)
+class Options:
+    """Options that are checked when they are set."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check(field, getattr(self, field.name))
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """The options of training that every recipe has."""
+
+    epochs: int = option(1, "passes over the training data", low=1)
+    batch_size: int = option(32, "examples a step", low=1)
+    learning_rate: float = option(1e-3, "highest learning rate", low=1e-6)
+    warmup: float = option(
+        0.0, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+    )
+    schedule: str = option(
+        "cosine", "what the learning rate does after", choices=("cosine", "constant")
+    )
+    weight_decay: float = option(0.01, "decoupled weight decay of AdamW", low=0.0)
+    clipping: str = option(
+        "global_norm",
+        "how gradients are clipped: all together by their norm, each by its norm, each number",
+        choices=("global_norm", "norm", "value", "none"),
+    )
+    clip_at: float = option(1.0, "where gradients are clipped", low=1e-6)
+    validation: float = option(
+        0.0,
+        "fraction of the training data held out and judged after each epoch, where the data has no "
+        "validation set of its own",
+        low=0.0,
+        below=1.0,
+    )
+    keep: str = option(
+        "last",
+        "which epoch's weights are kept: the last one's, or those of the lowest validation loss",
+        choices=("last", "best"),
+    )
+    seed: int = option(0, "of weights, dropout and the order of the data", low=0)
 
 
 def check(field: dataclasses.Field, value: Any) -> None:

@@ -25,7 +25,7 @@ def learning_curves(log: Path, path: Path) -> None:
         panel.set(xlabel="epoch", title=name.replace("_", " "))
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion_matrix(
@@ -47,9 +47,9 @@ def confusion_matrix(
         ax=panel,
     )
     panel.set_title(title)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: object, path: Path) -> None:
+def save(figure: object, path: Path) -> None:
     with atomic(path) as scratch:
         figure.savefig(scratch, dpi=120)

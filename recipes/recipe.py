@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes.config import Config
+from kerasrnn.recipes.config import Config, Options
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
     import tensorflow as tf
 
 
@@ -24,7 +23,24 @@ class Data:
     train_size: int
     test_size: int
     facts: Mapping[str, Any]
-    """What the model's builder must know of the training data (statistics, names of classes)."""
+    """What the model must know of the training data: vocabulary, statistics, classes. As JSON."""
+
+    validation: "tf.data.Dataset | None" = None
+    """The data's own validation set; without one, a fraction of `train` may be held out."""
+
+    validation_size: int = 0
+
+    raw: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What else judging takes, such as texts for a baseline to read. No run keeps it."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure that others reached, to be read beside ours."""
+
+    model: str
+    source: str
+    metrics: Mapping[str, float]
 
 
 class Recipe(ABC):
@@ -36,43 +52,119 @@ class Recipe(ABC):
     dataset: ClassVar[str]
     result: ClassVar[str]
     """The figure reached, with its conditions, for `kerasrnn list`."""
+
     protocol: ClassVar[str]
     """What was trained on, judged on and chosen by what, and the licence, for the card."""
+
     Config: ClassVar[type[Config]]
+    Asking: ClassVar[type[Options]] = Options
+    """What may be said to `predict` besides the inputs: how to sample, say."""
+
     variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Named overrides of the configuration, compared side by side in the recipe's card."""
-    metric: ClassVar[str]
-    """The test metric that the variants are compared by."""
-    loss: ClassVar[str]
+
+    metrics: ClassVar[tuple[str, ...]]
+    """The test metrics that the card shows; the variants are compared by the first."""
+
+    lower_is_better: ClassVar[bool] = False
+    """Of the first metric."""
+
+    published: ClassVar[Sequence[Published]] = ()
+    shuffled: ClassVar[bool] = True
+    """Whether the training examples come in another order in each epoch."""
+
+    asks: ClassVar[str]
+    """What the inputs of `predict` are; `read` takes one."""
 
     @abstractmethod
-    def load(self, data_dir: str | None) -> Data:
+    def load(self, config: Config, data_dir: str | None = None) -> Data:
         """The data, downloaded and prepared if need be."""
 
     @abstractmethod
     def model(self, config: Config, data: Data) -> "keras.Model":
-        """The model, untrained and not compiled."""
+        """The model that is trained: not compiled, without weights of its own."""
+
+    @abstractmethod
+    def loss(self, config: Config) -> str:
+        """Keras's name of what is minimized."""
+
+    def fit_metrics(self, config: Config) -> tuple[str, ...]:
+        """What is measured while training, besides the loss."""
+        return ("accuracy",)
+
+    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        """What is saved when training has ended: with its vectorizer, say. `core` undoes it."""
+        return model
+
+    def core(self, model: "keras.Model") -> "keras.Model":
+        """The model that was trained, of the one that was saved."""
+        return model
 
     @abstractmethod
     def batches(
-        self, dataset: "tf.data.Dataset", config: Config, drop_remainder: bool = False
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
     ) -> "tf.data.Dataset":
-        """Padded batches of a static shape."""
+        """Padded batches of static shapes, whose number the dataset tells.
+
+        For training, all of a shape's batches are whole; examples may be varied at random, as the
+        seed says.
+        """
 
     @abstractmethod
     def judge(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
-    ) -> dict[str, float]:
-        """Metrics on the test data; pictures are written into `folder`."""
+    ) -> dict[str, Any]:
+        """Metrics of the model that was saved, on the test data; pictures go into `folder`.
+
+        Baselines are judged along with it: metrics whose names start with `baseline_`.
+        """
+
+    def callbacks(
+        self, config: Config, data: Data, folder: Path
+    ) -> Sequence["keras.callbacks.Callback"]:
+        """What else watches the training."""
+        return ()
 
     @abstractmethod
-    def read(self, path: Path) -> "np.ndarray":
-        """One input for `predict`, from a user's file."""
+    def read(self, text: str) -> Any:
+        """One input for `predict`, from what the user said: a file's name, or the input itself."""
 
     @abstractmethod
-    def answer(self, model: "keras.Model", inputs: Sequence["np.ndarray"]) -> list[str]:
-        """What `predict` says of each input."""
+    def answer(
+        self,
+        model: "keras.Model",
+        facts: Mapping[str, Any],
+        inputs: Sequence[Any],
+        asking: Options,
+        folder: Path,
+    ) -> list[str]:
+        """What `predict` says of each input; files that it makes go into `folder`.
+
+        `facts` are those of the data that the model was trained on, as JSON kept them.
+        """
+
+    def example(self, data: Data, index: int) -> Any:
+        """A test example as an input for `predict`."""
+        return next(data.test.skip(index).as_numpy_iterator())[0]
+
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> Mapping[str, tuple["keras.Model", Sequence[Any]]]:
+        """What `export` writes: models by name, each with batches of inputs to check it on."""
+        import keras
+
+        batches = [x for x, _ in self.batches(data.test, config).take(4).as_numpy_iterator()]
+        # One example alone, as short as it is: batch and time must be dynamic.
+        alone = next(data.test.as_numpy_iterator())[0]
+        batches.append(keras.tree.map_structure(lambda x: x[None], alone))
+        return {"model": (self.core(model), batches)}
 
     def tiny(self) -> Config:
         """A configuration that runs in seconds, for tests."""
         return dataclasses.replace(self.Config(), epochs=2)
+
+
+def most_likely(probabilities: Sequence[float], names: Sequence[str], count: int = 3) -> str:
+    """The most likely classes, in words."""
+    ranked = sorted(zip(probabilities, names, strict=True), reverse=True)[:count]
+    return ", ".join(f"{name}: {probability:.1%}" for probability, name in ranked)

@@ -2,6 +2,7 @@
 
 config.json          the recipe and its configuration
 environment.json     versions, machine, device, commit
+facts.json           what the model knows of its training data: vocabulary, classes, statistics
 log.csv              metrics, epoch by epoch
 tensorboard/         the same for TensorBoard
 checkpoint/          where the run can be resumed, until it is finished
@@ -110,7 +111,8 @@ class Run:
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file whole or not at all."""
         with atomic(self.folder / name) as scratch:
-            scratch.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+            text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+            scratch.write_text(text + "\n", encoding="utf-8")
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file.
@@ -120,7 +122,7 @@ class Run:
         """
         path = self.folder / name
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{path} is missing.") from None
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -39,5 +39,5 @@ def recipe(monkeypatch):
             "classes": ["speaker_1", "speaker_2", "speaker_3"],
         },
     )
-    monkeypatch.setattr(type(recipe), "load", lambda self, data_dir=None: data)
+    monkeypatch.setattr(type(recipe), "load", lambda self, config, data_dir=None: data)
     return recipe

@@ -6,6 +6,7 @@ import pytest
 
 from kerasrnn import recipes
 from kerasrnn.recipes import cards
+from kerasrnn.recipes.recipe import Published
 from kerasrnn.recipes.runs import RunError
 
 
@@ -14,6 +15,7 @@ def write_run(folder, seed, accuracy, **options):
     config = {"units": 8, "seed": seed, **options}
     (folder / "config.json").write_text(json.dumps({"recipe": "japanese_vowels", "config": config}))
     metrics = {"test_accuracy": accuracy, "seconds": 10 + seed, "parameters": 1234}
+    metrics["baseline_majority_test_accuracy"] = 0.25
     (folder / "metrics.json").write_text(json.dumps(metrics))
     environment = {
         "processors": 2,
@@ -25,8 +27,10 @@ def write_run(folder, seed, accuracy, **options):
     return folder
 
 
-def test_a_card_holds_median_and_spread(tmp_path):
+def test_a_card_holds_mean_and_spread_baseline_and_peers(tmp_path, monkeypatch):
     recipe = recipes.load("japanese_vowels")
+    peers = (Published("other", "a paper", {"test_accuracy": 0.8}),)
+    monkeypatch.setattr(type(recipe), "published", peers)
     folders = {
         "LSTM": [write_run(tmp_path / f"l{n}", n, a) for n, a in enumerate((0.9, 0.95, 0.97))],
         "GRU": [write_run(tmp_path / f"g{n}", n, 0.5, cell="gru") for n in range(3)],
@@ -35,9 +39,11 @@ def test_a_card_holds_median_and_spread(tmp_path):
     text = cards.card(recipe, results, "the command")
     read_back = json.loads(json.dumps(results, sort_keys=True))
     assert cards.card(recipe, read_back, "the command") == text
-    assert "| LSTM | 0.9500 | 0.9000 | 0.9700 | 1,234 | 11 |" in text
-    assert "| GRU | 0.5000 | 0.5000 | 0.5000 | 1,234 | 11 |" in text
-    assert "Over the seeds 0, 1, 2. Common to all: units 8." in text
+    assert "| LSTM | 0.9400 (0.9000 to 0.9700) | 1,234 | 11 |" in text
+    assert "| GRU | 0.5000 (0.5000 to 0.5000) | 1,234 | 11 |" in text
+    assert "| baseline: majority | 0.2500 | | |" in text
+    assert "| published: other (a paper) | 0.8000 | | |" in text
+    assert "Mean and spread of the seeds 0, 1, 2. Common to all: units 8." in text
     assert "`the command`" in text
 
 

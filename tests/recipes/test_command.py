@@ -49,7 +49,7 @@ def test_the_main_job(recipe, there, capsys):
     printed = capsys.readouterr().out
     assert printed.count("largest difference from the Keras model over 4 test batches") == 2
     assert (folder / "export" / "model.onnx").is_file()
-    assert (folder / "export" / "saved_model" / "saved_model.pb").is_file()
+    assert (folder / "export" / "model.saved_model" / "saved_model.pb").is_file()
     assert main(["export", "japanese_vowels", "--tolerance", "-1"]) == 1
     assert "differs from the Keras model by up to" in capsys.readouterr().err
 
@@ -75,7 +75,10 @@ def test_resuming(recipe, there, capsys):
         ([], "COMMAND"),
         (["traim"], "invalid choice: 'traim' (choose from"),
         (["train", "vowels"], "invalid choice: 'vowels' (choose from"),
-        ([*TRAIN, "--cell", "lstmm"], "'lstmm': expected one of simple_rnn, lstm, gru"),
+        (
+            [*TRAIN, "--cell", "lstmm"],
+            "'lstmm': expected one of simple_rnn, lstm, gru, peephole_lstm",
+        ),
         ([*TRAIN, "--epochs", "0"], "'0': expected an integer, at least 1"),
         ([*TRAIN, "--epochs", "many"], "'many': expected an integer, at least 1"),
         ([*TRAIN, "--dropout", "1"], "'1': expected a number, at least 0.0 and below 1.0"),
@@ -110,7 +113,7 @@ def test_what_is_refused_leaves_nothing(recipe, there, capsys, monkeypatch):
     assert main([*TRAIN, "--mirror", "nowhere"]) == 1
     assert "--mirror nowhere: expected a folder" in capsys.readouterr().err
 
-    def broken(self, data_dir=None):
+    def broken(self, config, data_dir=None):
         raise SourceError("the archive is not the pinned one")
 
     monkeypatch.setattr(type(recipe), "load", broken)
@@ -129,7 +132,7 @@ def test_nothing_trained_yet(recipe, there, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected at least one frame; found none"),
+        ("", "u.txt: expected text; found none"),
         ("1 2 3\n", "line 1: expected 12 coefficients; found 3"),
         ("1 " * 12 + "\n\n" + "nan " * 12, "line 3: expected finite numbers"),
         ("1 " * 11 + "x", "line 1: could not convert string to float: 'x'"),

@@ -124,7 +124,7 @@ def test_a_log_that_ran_ahead_of_the_checkpoint_is_trimmed(tmp_path):
 def test_damaged_runs_are_refused(recipe, tmp_path, damage, message):
     config, run = start(recipe, tmp_path / "run")
     model = recipe.model(config, recipe.load(None))
-    model.compile("adam", recipe.loss)
+    model.compile("adam", recipe.loss(config))
     checkpoint = checkpoints.Checkpoint(run)
     checkpoint.set_model(model)
     checkpoint.on_train_begin()

@@ -1,0 +1,295 @@
+"""What does Bach play next? Chorales as frames of notes, a frame a quarter; and new ones.
+
+Papers: Boulanger-Lewandowski, Bengio & Vincent (2012), "Modeling temporal dependencies in
+high-dimensional sequences", ICML, for the task; Chung et al. (2014), "Empirical evaluation of gated
+recurrent neural networks on sequence modeling", arXiv 1412.3555; Bai, Kolter & Koltun (2018), "An
+empirical evaluation of generic convolutional and recurrent networks for sequence modeling", arXiv
+1803.01271, Table 1.
+
+    kerasrnn train bach_chorales --cell gru
+    kerasrnn train bach_chorales --dataset music21_chorales     (without the official file)
+    kerasrnn predict bach_chorales "C3 G3 E4 C5" --length 64    (writes a MIDI file and a picture)
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kerasrnn.recipes import config as options
+from kerasrnn.recipes.lengths import bucketed
+from kerasrnn.recipes.recipe import Data, Published, Recipe
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+KEYS = 88
+PADDING = -1.0  # a frame of zeros is silence
+LENGTHS = (32, 48, 64, 96, 160, 320)
+
+
+@dataclass(frozen=True)
+class Config(options.Config):
+    """What varies."""
+
+    dataset: str = options.option(
+        "jsb_chorales",
+        "the official split; or one made from music21's own files, not bit-identical to it",
+        choices=("jsb_chorales", "music21_chorales"),
+    )
+    transpose: int = options.option(
+        0, "semitones that a piece is moved at most, up or down, at random, in training", low=0
+    )
+    epochs: int = options.option(150, "passes over the training data", low=1)
+    batch_size: int = options.option(16, "pieces a step", low=1)
+    learning_rate: float = options.option(3e-3, "highest learning rate", low=1e-6)
+    warmup: float = options.option(
+        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+    )
+    keep: str = options.option(
+        "best",
+        "which epoch's weights are kept: the last one's, or those of the lowest validation loss",
+        choices=("last", "best"),
+    )
+    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    units: int = options.option(256, "width of a state", low=1)
+    depth: int = options.option(1, "layers on top of each other", low=1)
+    dropout: float = options.option(0.4, "fraction dropped in training", low=0.0, below=1.0)
+
+
+@dataclass(frozen=True)
+class Asking(options.Options):
+    """How to compose."""
+
+    length: int = options.option(64, "quarters to compose", low=1)
+    temperature: float = options.option(0.7, "below 1 surer, above 1 bolder", low=0.01)
+    tempo: int = options.option(80, "quarters a minute", low=1)
+    seed: int = options.option(0, "another one, another chorale", low=0)
+
+
+class BachChorales(Recipe):
+    """A recurrent network reads the chords and says of each key whether it sounds next."""
+
+    name = "bach_chorales"
+    title = "What does Bach play next? Chorales, quarter by quarter"
+    topology = "synced many-to-many, several labels a step"
+    dataset = "jsb_chorales"
+    result = ""
+    protocol = (
+        "The official split: 229 pieces to train on, 76 to choose the epoch by, 77 to judge by. "
+        "The figure is the negative log-likelihood of a frame, the sum over its 88 keys, averaged "
+        "over all frames of the test pieces but each one's first. The official pieces are all in "
+        "C; where pieces were moved by semitones at random, a variant's name says so. Data: the "
+        "file's repository states no licence; it is read at run time and not kept here."
+    )
+    Config = Config
+    Asking = Asking
+    variants: ClassVar = {
+        "SimpleRNN": {"cell": "simple_rnn"},
+        "LSTM": {"cell": "lstm"},
+        "GRU": {"cell": "gru"},
+        "GRU, moved by up to 5 semitones": {"cell": "gru", "transpose": 5},
+    }
+    metrics = ("test_nats_per_frame",)
+    lower_is_better = True
+    asks = 'a chord or more to begin with, such as "C3 G3 E4 C5" or "48 55 64 72, 50 57 65 74"'
+    published = tuple(
+        Published(model, source, {"test_nats_per_frame": nats})
+        for source, figures in (
+            ("Bai et al. 2018, Table 1", {"RNN": 8.91, "GRU": 8.43, "LSTM": 8.45, "TCN": 8.10}),
+            (
+                "Chung et al. 2014, Table 2, by a transcription",
+                {"tanh": 9.10, "GRU": 8.54, "LSTM": 8.67},
+            ),
+        )
+        for model, nats in figures.items()
+    )
+
+    def load(self, config: Config, data_dir: str | None = None) -> Data:
+        from kerasrnn.recipes import datasets
+
+        splits, _ = datasets.load(config.dataset, ("train", "validation", "test"), data_dir)
+        rolls = {
+            name: [x["frames"].astype("float32") for x in dataset.as_numpy_iterator()]
+            for name, dataset in splits.items()
+        }
+        return Data(
+            train=_pieces(rolls["train"]),
+            test=_pieces(rolls["test"]),
+            train_size=len(rolls["train"]),
+            test_size=len(rolls["test"]),
+            validation=_pieces(rolls["validation"]),
+            validation_size=len(rolls["validation"]),
+            facts={"dataset": config.dataset},
+            raw=rolls,
+        )
+
+    def model(self, config: Config, data: Data) -> "keras.Model":
+        from kerasrnn import zoo
+
+        return zoo.next_step(
+            zoo.Flags(KEYS),
+            cell=config.cell,
+            units=config.units,
+            depth=config.depth,
+            dropout=config.dropout,
+            padding=PADDING,
+            name=self.name,
+        )
+
+    def loss(self, config: Config) -> str:
+        return "binary_crossentropy"
+
+    def fit_metrics(self, config: Config) -> tuple[str, ...]:
+        return ()
+
+    def batches(
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
+    ) -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        if training and config.transpose:
+            drawn = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True)
+            span = 2 * config.transpose + 1
+
+            def moved(piece: Any, number: Any) -> Any:
+                shift = tf.cast(number % span, "int32") - config.transpose
+                # What would leave the keyboard stays where it is.
+                kept = tf.where(
+                    tf.reduce_sum(tf.roll(piece, shift, axis=1) * _inside(shift))
+                    < tf.reduce_sum(piece),
+                    0,
+                    shift,
+                )
+                return tf.roll(piece, kept, axis=1)
+
+            dataset = tf.data.Dataset.zip(dataset, drawn).map(moved)
+        pairs = dataset.map(lambda piece: (piece[:-1], piece[1:]))
+        return bucketed(pairs, LENGTHS, config.batch_size, training, padding=(PADDING, 0.0))
+
+    def judge(
+        self, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        test = data.raw["test"]
+        probabilities = [model.predict(roll[None, :-1], verbose=0)[0] for roll in test]
+        metrics = {"test_nats_per_frame": _nats(probabilities, test)}
+        for name, baseline in _baselines(data.raw["train"]).items():
+            guessed = [baseline(roll[:-1]) for roll in test]
+            metrics[f"baseline_{name}_test_nats_per_frame"] = _nats(guessed, test)
+        return metrics
+
+    def read(self, text: str) -> "np.ndarray":
+        from kerasrnn.recipes import music
+        from kerasrnn.recipes.datasets import piano_rolls
+
+        return piano_rolls.from_pitches([music.read_chord(chord) for chord in text.split(",")])
+
+    def answer(
+        self,
+        model: "keras.Model",
+        facts: Mapping[str, Any],
+        inputs: Sequence["np.ndarray"],
+        asking: Asking,
+        folder: Path,
+    ) -> list[str]:
+        import numpy as np
+
+        from kerasrnn import decoding, zoo
+        from kerasrnn.recipes import music
+        from kerasrnn.recipes.datasets import piano_rolls
+
+        # The official pieces stand an octave above where they are sung.
+        octave = 12 if facts["dataset"] == "jsb_chorales" else 0
+        composer = zoo.generator(
+            model,
+            sampler=decoding.Bernoulli(asking.temperature),
+            max_length=asking.length,
+            seed=asking.seed,
+        )
+        answers = []
+        for number, seed in enumerate(inputs, start=1):
+            given = piano_rolls.transposed(seed, octave)
+            composed = composer.predict(given[None].astype("float32"), verbose=0)[0]
+            roll = np.concatenate([given, composed]).astype("uint8")
+            # Down again; what would leave the keyboard there, no voice sings.
+            roll = np.pad(roll[:, octave:], ((0, 0), (0, octave)))
+            stem = folder / f"chorale-{number}"
+            music.write_midi(roll, stem.with_suffix(".mid"), tempo=asking.tempo)
+            music.draw(roll, stem.with_suffix(".png"), f"Chorale {number}", seed=len(seed))
+            answers.append(f"{stem}.mid, {stem}.png")
+        return answers
+
+    def example(self, data: Data, index: int) -> "np.ndarray":
+        """The first chords of a test piece."""
+        from kerasrnn.recipes.datasets import piano_rolls
+
+        octave = 12 if data.facts["dataset"] == "jsb_chorales" else 0
+        return piano_rolls.transposed(data.raw["test"][index][:4].astype("uint8"), -octave)
+
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> dict[str, tuple["keras.Model", list[Any]]]:
+        return {"model": (model, [roll[None] for roll in data.raw["test"][:8]])}
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(super().tiny(), units=8, batch_size=2)
+
+
+def _pieces(rolls: Sequence["np.ndarray"]) -> "tf.data.Dataset":
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((None, KEYS), "float32")
+    return tf.data.Dataset.from_generator(lambda: iter(rolls), output_signature=spec).apply(
+        tf.data.experimental.assert_cardinality(len(rolls))
+    )
+
+
+def _inside(shift: Any) -> Any:
+    """Which keys a piece that is moved by `shift` may reach without leaving the keyboard."""
+    import tensorflow as tf
+
+    keys = tf.range(KEYS)
+    return tf.cast((keys >= shift) & (keys < KEYS + shift), "float32")
+
+
+def _nats(probabilities: Sequence["np.ndarray"], rolls: Sequence["np.ndarray"]) -> float:
+    """Mean over all frames but each piece's first of the sum over the keys."""
+    import numpy as np
+
+    total, frames = 0.0, 0
+    for p, roll in zip(probabilities, rolls, strict=True):
+        p = np.clip(p.astype("float64"), 1e-7, 1 - 1e-7)
+        total -= np.where(roll[1:] > 0, np.log(p), np.log1p(-p)).sum()
+        frames += len(p)
+    return float(total / frames)
+
+
+def _baselines(rolls: Sequence["np.ndarray"]) -> dict[str, Any]:
+    """What keys sound by how often they do, and by which sounded before, without recurrence."""
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    before = np.concatenate([roll[:-1] for roll in rolls])
+    after = np.concatenate([roll[1:] for roll in rolls])
+    often = (after.sum(axis=0) + 1) / (len(after) + 2)
+    fitted = {
+        key: LogisticRegression(C=0.3, max_iter=500).fit(before, after[:, key])
+        for key in np.flatnonzero(after.any(axis=0))
+    }
+
+    def linear(frames: "np.ndarray") -> "np.ndarray":
+        guessed = np.tile(often, (len(frames), 1))
+        for key, model in fitted.items():
+            guessed[:, key] = model.predict_proba(frames)[:, 1]
+        return guessed
+
+    return {
+        "frequencies": lambda frames: np.tile(often, (len(frames), 1)),
+        "linear": linear,
+    }
+
+
+RECIPE: Any = BachChorales()

@@ -1,0 +1,304 @@
+"""What comes next? A character language model of Shakespeare, that writes more of it.
+
+Papers: Mikolov et al. (2010), "Recurrent neural network based language model", Interspeech; Graves
+(2013), "Generating sequences with recurrent neural networks", arXiv 1308.0850; Zaremba et al.
+(2014), "Recurrent neural network regularization", arXiv 1409.2329, for the dropout.
+
+    kerasrnn train char_lm
+    kerasrnn train char_lm --data mine.txt
+    kerasrnn predict char_lm "ROMEO:" --temperature 0.8 --length 500
+
+The text is read as many streams side by side; each segment starts from the states in which the one
+before it ended, so that the network remembers more than the gradient goes back.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kerasrnn.recipes import config as options
+from kerasrnn.recipes import text
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.recipe import Data, Published, Recipe
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+STREAMS = 8  # that the validation text is read in
+
+
+@dataclass(frozen=True)
+class Config(options.Config):
+    """What varies."""
+
+    dataset: str = options.option(
+        "karpathy_shakespeare",
+        "the text: of its author's repository; or of TFDS's catalogue, with another split",
+        choices=("karpathy_shakespeare", "tiny_shakespeare"),
+    )
+    data: str = options.option(
+        "", "a text file of your own instead; its last tenth is validation data"
+    )
+    segment: int = options.option(128, "characters that the gradient goes back", low=1)
+    epochs: int = options.option(16, "passes over the training data", low=1)
+    batch_size: int = options.option(64, "streams side by side", low=1)
+    learning_rate: float = options.option(4e-3, "highest learning rate", low=1e-6)
+    warmup: float = options.option(
+        0.1, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+    )
+    cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
+    embedding: int = options.option(128, "width of a character's vector", low=1)
+    units: int = options.option(512, "width of a state", low=1)
+    depth: int = options.option(2, "layers on top of each other", low=1)
+    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
+
+
+@dataclass(frozen=True)
+class Asking(options.Options):
+    """How to write on."""
+
+    length: int = options.option(400, "characters to write", low=1)
+    temperature: float = options.option(
+        0.8, "below 1 the likely becomes likelier, above 1 the unlikely", low=0.01
+    )
+    top_k: int = options.option(0, "draw from that many likeliest characters; 0: from all", low=0)
+    top_p: float = options.option(
+        1.0,
+        "draw from the likeliest characters that together have that probability",
+        low=0.01,
+        high=1.0,
+    )
+    greedy: bool = options.option(False, "always write the likeliest character")
+    seed: int = options.option(0, "another one, another text", low=0)
+
+
+class CharLm(Recipe):
+    """A recurrent network reads characters and says at each one what the next may be."""
+
+    name = "char_lm"
+    title = "What comes next? Characters of Shakespeare"
+    topology = "synced many-to-many, stateful"
+    dataset = "karpathy_shakespeare"
+    result = ""
+    protocol = (
+        "nanoGPT's split: the first nine tenths of the characters to train on, the rest to judge "
+        "by, every one of them, as eight streams read from their beginnings. The last epoch's "
+        "weights were kept; the size, the dropout and the learning rate were set on the same "
+        "validation text, as by all who publish on it: there is no test text. Baselines: our "
+        "interpolated modified Kneser-Ney n-grams. Data: public domain, collected by A. Karpathy."
+    )
+    Config = Config
+    Asking = Asking
+    variants: ClassVar = {"LSTM": {}, "GRU": {"cell": "gru"}}
+    metrics = ("validation_nats", "validation_bits", "validation_perplexity")
+    lower_is_better = True
+    shuffled = False
+    asks = "how the text begins, in quotation marks"
+    published = (
+        Published("nanoGPT, GPU, 10.6M parameters", "its README", {"validation_nats": 1.4697}),
+        Published("nanoGPT, CPU, 3 minutes", "its README", {"validation_nats": 1.88}),
+        Published("minGRU", "Feng et al. 2024, by a transcription", {"validation_nats": 1.548}),
+        Published("minLSTM", "Feng et al. 2024, by a transcription", {"validation_nats": 1.555}),
+        Published("Mamba", "Feng et al. 2024, by a transcription", {"validation_nats": 1.575}),
+    )
+
+    def load(self, config: Config, data_dir: str | None = None) -> Data:
+        import tensorflow as tf
+
+        if config.data:
+            whole = text.read_text(config.data)
+            cut = len(whole) * 9 // 10
+            train, held = whole[:cut], whole[cut:]
+        else:
+            train, held = _tfds(config.dataset, data_dir)
+        for name, part, least in (
+            ("training", train, config.batch_size * (config.segment + 1) + config.segment),
+            ("validation", held, 2 * STREAMS),
+        ):
+            if len(part) < least:
+                raise ConfigError(
+                    f"batch_size={config.batch_size}, segment={config.segment}: expected {least} "
+                    f"characters of {name} text at least; found {len(part)}."
+                )
+        symbols = text.adapted([train], split="character")
+        numbers = text.vectorizer(symbols, split="character")
+
+        def dataset(part: str) -> "tf.data.Dataset":
+            return tf.data.Dataset.from_tensors(tf.cast(numbers(part), "int32"))
+
+        return Data(
+            train=dataset(train),
+            test=dataset(held),
+            train_size=len(train),
+            test_size=len(held),
+            validation=dataset(held),
+            validation_size=len(held),
+            facts={"vocabulary": symbols},
+            raw={"train": train, "validation": held},
+        )
+
+    def model(self, config: Config, data: Data) -> "keras.Model":
+        return self._build(config, data.facts, stateful=True)
+
+    def _build(self, config: Config, facts: Mapping[str, Any], stateful: bool) -> "keras.Model":
+        from kerasrnn import zoo
+
+        return zoo.next_step(
+            zoo.Classes(len(facts["vocabulary"]) + 2),
+            cell=config.cell,
+            units=config.units,
+            depth=config.depth,
+            embedding_units=config.embedding,
+            dropout=config.dropout,
+            stateful=stateful,
+            batch_size=config.batch_size if stateful else None,
+            name=self.name,
+        )
+
+    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        """The same network for any number of texts, each read from its beginning."""
+        stateless = self._build(config, data.facts, stateful=False)
+        # All that is trained; the states are not.
+        for weight, trained in zip(
+            stateless.trainable_weights, model.trainable_weights, strict=True
+        ):
+            weight.assign(trained)
+        numbers = text.vectorizer(data.facts["vocabulary"], split="character")
+        return text.attach(stateless, {"sequence": numbers})
+
+    def core(self, model: "keras.Model") -> "keras.Model":
+        return text.core(model)
+
+    def loss(self, config: Config) -> str:
+        return "sparse_categorical_crossentropy"
+
+    def batches(
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
+    ) -> "tf.data.Dataset":
+        """Segments of streams; in each pass they begin at other characters."""
+        import numpy as np
+        import tensorflow as tf
+
+        batch, segment = config.batch_size, config.segment
+        offsets = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True)
+
+        def segments(ids: Any, drawn: Any) -> "tf.data.Dataset":
+            offset = tf.cast(drawn % segment, "int32") if training else 0
+            width = (tf.size(ids) - segment - 1) // (batch * segment) * segment
+            if not training:
+                width = (tf.size(ids) - 1) // (batch * segment) * segment
+
+            def streams(start: Any) -> Any:
+                part = tf.reshape(ids[start : start + batch * width], [batch, -1, segment])
+                return tf.transpose(part, [1, 0, 2])
+
+            pair = (streams(offset), streams(offset + 1))
+            pair = tuple(tf.ensure_shape(x, [None, batch, segment]) for x in pair)
+            return tf.data.Dataset.from_tensor_slices(pair)
+
+        batches = tf.data.Dataset.zip(dataset, offsets).flat_map(segments)
+        count = batches.reduce(np.int64(0), lambda count, _: count + 1)
+        return batches.apply(tf.data.experimental.assert_cardinality(count))
+
+    def judge(
+        self, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        import numpy as np
+
+        from kerasrnn.recipes import ngrams
+
+        numbers = text.vectorizer(data.facts["vocabulary"], split="character")
+        ids = np.array(numbers(data.raw["validation"]))
+        ids = ids[: len(ids) // STREAMS * STREAMS].reshape(STREAMS, -1)
+        probabilities = self.core(model).predict(ids[:, :-1], verbose=0)
+        right = np.take_along_axis(probabilities, ids[:, 1:, None], axis=-1)
+        nats = float(-np.log(right.astype("float64")).mean())
+        metrics = _of_nats(nats)
+        for order in range(2, 7):
+            model = ngrams.NGrams(data.raw["train"], order)
+            baseline = float(model.nats(data.raw["validation"]).mean())
+            for name, value in _of_nats(baseline).items():
+                metrics[f"baseline_{order}-grams_{name}"] = value
+        return metrics
+
+    def read(self, text: str) -> str:
+        if not text:
+            raise ConfigError("'': expected how the text begins; found nothing.")
+        return text
+
+    def answer(
+        self,
+        model: "keras.Model",
+        facts: Mapping[str, Any],
+        inputs: Sequence[str],
+        asking: Asking,
+        folder: Path,
+    ) -> list[str]:
+        import numpy as np
+
+        from kerasrnn import decoding, zoo
+
+        sampler = (
+            decoding.Greedy()
+            if asking.greedy
+            else decoding.Sample(asking.temperature, asking.top_k or None, asking.top_p)
+        )
+        writer = zoo.generator(
+            self.core(model), sampler=sampler, max_length=asking.length, seed=asking.seed
+        )
+        numbers = text.vectorizer(facts["vocabulary"], split="character")
+        written = writer.predict(np.array(numbers(list(inputs))), verbose=0)
+        symbols = ["", "�", *facts["vocabulary"]]
+        return [
+            "\n" + beginning + "".join(symbols[n] for n in row)
+            for beginning, row in zip(inputs, written, strict=True)
+        ]
+
+    def example(self, data: Data, index: int) -> str:
+        """A line of the validation text."""
+        return data.raw["validation"].split("\n")[index] + "\n"
+
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> dict[str, tuple["keras.Model", list[Any]]]:
+        import numpy as np
+
+        lines = [line for line in data.raw["validation"].split("\n") if line][:8]
+        numbers = text.vectorizer(data.facts["vocabulary"], split="character")
+        batches = [np.array(numbers(x), "int32") for x in (lines, lines[:1])]
+        return {
+            "model": (self.core(model), batches),
+            "of_text": (model, [np.array(lines, dtype=object)]),
+        }
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(
+            super().tiny(), units=8, embedding=4, depth=1, segment=16, batch_size=4
+        )
+
+
+def _tfds(name: str, data_dir: str | None) -> tuple[str, str]:
+    from kerasrnn.recipes import datasets
+
+    splits, _ = datasets.load(name, ("train", "validation"), data_dir)
+    train, held = (
+        "".join(x["text"].decode() for x in split.as_numpy_iterator()) for split in splits.values()
+    )
+    return train, held
+
+
+def _of_nats(nats: float) -> dict[str, float]:
+    """What a character costs, said in three ways."""
+    import math
+
+    return {
+        "validation_nats": nats,
+        "validation_bits": nats / math.log(2),
+        "validation_perplexity": math.exp(nats),
+    }
+
+
+RECIPE: Any = CharLm()

@@ -1,0 +1,207 @@
+"""What is it to wear? Shirts, shoes and bags, 28 by 28 pixels, read row by row or all at once.
+
+Paper: Xiao, Rasul & Vollgraf (2017), "Fashion-MNIST: a novel image dataset for benchmarking machine
+learning algorithms", arXiv 1708.07747. Its split: 60,000 images to train on, 10,000 to judge by.
+
+    kerasrnn train fashion_mnist --reader rows --cell gru
+    kerasrnn train fashion_mnist --reader all
+
+The one-to-one network has no hidden state: it is what recurrence is compared with.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kerasrnn.recipes import config as options
+from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+SIDE = 28
+
+
+@dataclass(frozen=True)
+class Config(options.Config):
+    """What varies."""
+
+    dataset: str = options.option(
+        "zalando_fashion",
+        "the images: of a Debian package; or of TFDS's catalogue, which needs a network",
+        choices=("zalando_fashion", "fashion_mnist", "mnist", "kmnist"),
+    )
+    reader: str = options.option(
+        "rows",
+        "many-to-one, a row a step; or one-to-one, all pixels at once",
+        choices=("rows", "all"),
+    )
+    epochs: int = options.option(20, "passes over the training data", low=1)
+    batch_size: int = options.option(100, "images a step", low=1)
+    learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
+    warmup: float = options.option(
+        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+    )
+    cell: str = options.option("gru", "recurrent cell of rows", choices=options.CELLS)
+    units: int = options.option(128, "width of a state, or of a hidden layer", low=1)
+    depth: int = options.option(2, "layers on top of each other", low=1)
+    bidirectional: bool = options.option(False, "read rows in both directions")
+    dropout: float = options.option(0.3, "fraction dropped in training", low=0.0, below=1.0)
+
+
+class FashionMnist(Recipe):
+    """A recurrent network reads the rows from the top down; its last state names the garment."""
+
+    name = "fashion_mnist"
+    title = "What is it to wear? Ten kinds, row by row"
+    topology = "one-to-one, many-to-one"
+    dataset = "zalando_fashion"
+    result = ""
+    protocol = (
+        "The authors' split: trained on all 60,000 training images for a fixed number of epochs, "
+        "judged once on the 10,000 test images; nothing was chosen by the test data. No images "
+        "were turned, moved or made up. Data: Zalando SE, MIT licence."
+    )
+    Config = Config
+    variants: ClassVar = {
+        "all pixels, no recurrence": {"reader": "all", "units": 512},
+        "rows, SimpleRNN": {"cell": "simple_rnn"},
+        "rows, LSTM": {"cell": "lstm"},
+        "rows, GRU": {"cell": "gru"},
+    }
+    metrics = ("test_accuracy",)
+    asks = f"pictures of {SIDE} by {SIDE} pixels, light on dark"
+    published = (
+        Published("MLP", "the data's README", {"test_accuracy": 0.8833}),
+        Published("GRU and SVM", "the data's README", {"test_accuracy": 0.888}),
+        Published("GRU and SVM with dropout", "the data's README", {"test_accuracy": 0.897}),
+        Published("people", "the data's README", {"test_accuracy": 0.835}),
+    )
+
+    def load(self, config: Config, data_dir: str | None = None) -> Data:
+        from kerasrnn.recipes import datasets
+
+        splits, info = datasets.load(
+            config.dataset, ("train", "test"), data_dir, as_supervised=True
+        )
+        return Data(
+            train=splits["train"],
+            test=splits["test"],
+            train_size=int(splits["train"].cardinality()),
+            test_size=int(splits["test"].cardinality()),
+            facts={"classes": info.features["label"].names},
+        )
+
+    def model(self, config: Config, data: Data) -> "keras.Model":
+        from kerasrnn import zoo
+
+        outputs = zoo.Classes(len(data.facts["classes"]))
+        if config.reader == "all":
+            return zoo.one_to_one(
+                zoo.Vectors(SIDE * SIDE),
+                outputs,
+                hidden=(config.units,) * config.depth,
+                dropout=config.dropout,
+                name=self.name,
+            )
+        return zoo.many_to_one(
+            # Not padded: a row without a pixel of the garment says where it begins.
+            zoo.Vectors(SIDE, padding=None),
+            outputs,
+            cell=config.cell,
+            units=config.units,
+            depth=config.depth,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout,
+            name=self.name,
+        )
+
+    def loss(self, config: Config) -> str:
+        return "sparse_categorical_crossentropy"
+
+    def batches(
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
+    ) -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        shape = [-1, SIDE, SIDE] if config.reader == "rows" else [-1, SIDE * SIDE]
+        return dataset.batch(config.batch_size, drop_remainder=training).map(
+            lambda image, label: (tf.reshape(tf.cast(image, "float32") / 255, shape), label)
+        )
+
+    def judge(
+        self, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        import numpy as np
+
+        from kerasrnn.recipes import pictures
+
+        batches = self.batches(data.test, config)
+        expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])
+        probabilities = model.predict(batches, verbose=0)
+        predicted = probabilities.argmax(axis=-1)
+        accuracy = float((predicted == expected).mean())
+        pictures.confusion_matrix(
+            expected,
+            predicted,
+            data.facts["classes"],
+            f"{config.dataset}: {accuracy:.1%} of {data.test_size} images",
+            folder / "confusion_matrix.png",
+        )
+        return {
+            "test_accuracy": accuracy,
+            "test_loss": float(-np.log(probabilities[np.arange(len(expected)), expected]).mean()),
+            "baseline_majority_test_accuracy": float(np.bincount(expected).max() / len(expected)),
+        }
+
+    def read(self, text: str) -> "np.ndarray":
+        import numpy as np
+        from PIL import Image, UnidentifiedImageError
+
+        from kerasrnn.recipes.errors import DatasetError
+
+        try:
+            with Image.open(text) as image:
+                pixels = np.array(image.convert("L"))
+        except UnidentifiedImageError:
+            raise DatasetError(f"{text} is no picture that can be read.") from None
+        except OSError as error:
+            raise DatasetError(f"{text} cannot be read: {error}.") from None
+        if pixels.shape != (SIDE, SIDE):
+            raise DatasetError(
+                f"{text}: expected {SIDE} by {SIDE} pixels; found {pixels.shape[1]} by "
+                f"{pixels.shape[0]}."
+            )
+        return pixels[..., None]
+
+    def answer(
+        self,
+        model: "keras.Model",
+        facts: Mapping[str, Any],
+        inputs: Sequence["np.ndarray"],
+        asking: options.Options,
+        folder: Path,
+    ) -> list[str]:
+        import numpy as np
+
+        images = np.stack(inputs).astype("float32") / 255
+        # Rows are steps, of which a model takes any number.
+        pixels = (SIDE, SIDE) if len(model.input_shape) == 3 else (SIDE * SIDE,)
+        images = images.reshape(-1, *pixels)
+        return [most_likely(p, facts["classes"]) for p in model.predict(images, verbose=0)]
+
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> dict[str, tuple["keras.Model", list[Any]]]:
+        batches = [x for x, _ in self.batches(data.test, config).take(4).as_numpy_iterator()]
+        return {"model": (model, [*batches, batches[0][:1]])}
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(super().tiny(), units=8, depth=1)
+
+
+RECIPE: Any = FashionMnist()

@@ -1,0 +1,318 @@
+"""What is this character made of? From its picture to its ideographic description sequence.
+
+Paper: Zhang, Zhu, Du & Dai (2018), "Radical analysis network for zero-shot learning in printed
+Chinese character recognition", ICME, arXiv 1711.01889, for the task; Vinyals et al. (2015), "Show
+and tell: a neural image caption generator", CVPR, for the topology.
+
+    kerasrnn train hanzi_structure --mode state
+    kerasrnn predict hanzi_structure picture.png --test 0 1 2
+
+The characters that it is judged by appear in training in no font weight at all: their parts do.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kerasrnn.recipes import config as options
+from kerasrnn.recipes import text
+from kerasrnn.recipes.lengths import bucketed
+from kerasrnn.recipes.recipe import Data, Recipe
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+START, END = "[START]", "[END]"
+LENGTHS = (8, 12, 26)
+
+
+@dataclass(frozen=True)
+class Config(options.Config):
+    """What varies."""
+
+    mode: str = options.option(
+        "state",
+        "how the picture's vector enters: before the first symbol, at every one, as the state",
+        choices=("first", "every", "state"),
+    )
+    epochs: int = options.option(20, "passes over the training data", low=1)
+    batch_size: int = options.option(64, "pictures a step", low=1)
+    learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
+    warmup: float = options.option(
+        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+    )
+    shift: int = options.option(
+        2, "pixels that a picture is moved at most, at random, in training", low=0
+    )
+    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    image_units: int = options.option(256, "width of a picture's vector", low=1)
+    embedding: int = options.option(64, "width of a symbol's vector", low=1)
+    units: int = options.option(256, "width of a state", low=1)
+    depth: int = options.option(1, "layers on top of each other", low=1)
+    dropout: float = options.option(0.3, "fraction dropped in training", low=0.0, below=1.0)
+
+
+class HanziStructure(Recipe):
+    """A convolutional network sees the character, a recurrent one spells out its parts."""
+
+    name = "hanzi_structure"
+    title = "What is it made of? Chinese characters, from picture to parts"
+    topology = "one-to-many"
+    dataset = "ideographs"
+    result = ""
+    protocol = (
+        "Trained on four fifths of the 3,755 characters of GB 2312's first level in seven weights "
+        "of one typeface, judged by characters that are in no other split, in all weights; decoded "
+        "greedily. A symbol error is an edit (Levenshtein) of the sequence, over the length of the "
+        "right one. Nothing was chosen by the test characters. The baseline answers with the "
+        "sequence of the training picture that is nearest, pixel by pixel. Data: cjkvi-ids "
+        "(GPL-2.0-or-later) and Noto Sans CJK (OFL-1.1), read at run time and not kept here."
+    )
+    Config = Config
+    variants: ClassVar = {
+        "vector before the first symbol": {"mode": "first"},
+        "vector at every symbol": {"mode": "every"},
+        "vector as the state": {"mode": "state"},
+    }
+    metrics = ("test_exact_match", "test_symbol_error_rate", "test_well_formed")
+    asks = "pictures of one character each, dark on light, of any size"
+
+    def load(self, config: Config, data_dir: str | None = None) -> Data:
+        from kerasrnn.recipes import datasets
+
+        splits, info = datasets.load(self.dataset, ("train", "validation", "test"), data_dir)
+        sequences = {
+            name: [x["sequence"].decode() for x in splits[name].as_numpy_iterator()]
+            for name in ("train", "test")
+        }
+        symbols = [END, START, *text.adapted(sequences["train"])]
+        numbers = text.vectorizer(symbols)
+
+        def pair(example: Mapping[str, Any]) -> Any:
+            import tensorflow as tf
+
+            ids = numbers(tf.strings.join([START, example["sequence"], END], separator=" "))
+            ids = tf.cast(ids, "int32")
+            return (example["image"], ids[:-1]), ids[1:]
+
+        sizes = {name: int(split.cardinality()) for name, split in splits.items()}
+        return Data(
+            train=splits["train"].map(pair),
+            test=splits["test"].map(pair),
+            train_size=sizes["train"],
+            test_size=sizes["test"],
+            validation=splits["validation"].map(pair),
+            validation_size=sizes["validation"],
+            facts={"vocabulary": symbols, "shape": list(info.features["image"].shape)},
+            raw={
+                "train": splits["train"],
+                "test": splits["test"],
+                "test_texts": sequences["test"],
+                "face": _face(data_dir),
+            },
+        )
+
+    def model(self, config: Config, data: Data) -> "keras.Model":
+        from kerasrnn import zoo
+
+        size = len(data.facts["vocabulary"]) + 2
+        return zoo.one_to_many(
+            zoo.Images(tuple(data.facts["shape"]), filters=(32, 64, 128), units=config.image_units),
+            zoo.Classes(size),
+            mode=config.mode,
+            cell=config.cell,
+            units=config.units,
+            depth=config.depth,
+            embedding_units=config.embedding,
+            dropout=config.dropout,
+            name=self.name,
+        )
+
+    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        return text.attach(model, {"previous": text.vectorizer(data.facts["vocabulary"])})
+
+    def core(self, model: "keras.Model") -> "keras.Model":
+        return text.core(model)
+
+    def loss(self, config: Config) -> str:
+        return "sparse_categorical_crossentropy"
+
+    def batches(
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
+    ) -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        if training and config.shift:
+            drawn = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True).batch(2)
+            span = 2 * config.shift + 1
+
+            def moved(example: Any, numbers: Any) -> Any:
+                (image, previous), target = example
+                shift = tf.cast(numbers % span, "int32") - config.shift
+                # The margin is paper, so that what leaves on one side is paper too.
+                return (tf.roll(image, shift, axis=[0, 1]), previous), target
+
+            dataset = tf.data.Dataset.zip(dataset, drawn).map(moved)
+        return bucketed(
+            dataset.map(lambda x, y: ((tf.cast(x[0], "float32"), x[1]), y)),
+            LENGTHS,
+            config.batch_size,
+            training,
+            length=lambda x, y: tf.shape(y)[0],
+        )
+
+    def judge(
+        self, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        import numpy as np
+
+        examples = list(data.raw["test"].as_numpy_iterator())
+        images = np.stack([example["image"] for example in examples]).astype("float32")
+        said = self._spell(model, data.facts["vocabulary"], images)
+        expected = data.raw["test_texts"]
+        metrics = _scores(expected, said)
+        nearest = _nearest(data.raw["train"], images)
+        for name, value in _scores(expected, nearest).items():
+            metrics[f"baseline_nearest_picture_{name}"] = value
+        _draw(examples, said, data.raw["face"], folder / "examples.png")
+        return metrics
+
+    def _spell(
+        self, model: "keras.Model", vocabulary: Sequence[str], images: "np.ndarray"
+    ) -> list[str]:
+        from kerasrnn import zoo
+
+        symbols = ["", "[UNK]", *vocabulary]
+        speller = zoo.generator(
+            self.core(model),
+            max_length=LENGTHS[-1],
+            start=symbols.index(START),
+            end=symbols.index(END),
+        )
+        ids = speller.predict(images, batch_size=256, verbose=0)
+        end = symbols.index(END)
+        return [" ".join(symbols[n] for n in row if n not in (0, end)) for row in ids]
+
+    def read(self, text: str) -> "np.ndarray":
+        import numpy as np
+        from PIL import Image, ImageOps, UnidentifiedImageError
+
+        from kerasrnn.recipes.datasets.ideographs.ideographs_dataset_builder import SIZE
+        from kerasrnn.recipes.errors import DatasetError
+
+        try:
+            with Image.open(text) as image:
+                paper = ImageOps.invert(ImageOps.pad(image.convert("L"), (SIZE, SIZE), color=255))
+        except UnidentifiedImageError:
+            raise DatasetError(f"{text} is no picture that can be read.") from None
+        except OSError as error:
+            raise DatasetError(f"{text} cannot be read: {error}.") from None
+        return np.asarray(paper)[..., None]
+
+    def answer(
+        self,
+        model: "keras.Model",
+        facts: Mapping[str, Any],
+        inputs: Sequence["np.ndarray"],
+        asking: options.Options,
+        folder: Path,
+    ) -> list[str]:
+        import numpy as np
+
+        return self._spell(model, facts["vocabulary"], np.stack(inputs).astype("float32"))
+
+    def example(self, data: Data, index: int) -> "np.ndarray":
+        return next(data.raw["test"].skip(index).as_numpy_iterator())["image"]
+
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> dict[str, tuple["keras.Model", list[Any]]]:
+        batches = [list(x) for x, _ in self.batches(data.test, config).take(2).as_numpy_iterator()]
+        images, previous = batches[0]
+        return {"model": (self.core(model), [*batches, [images[:1], previous[:1, :5]]])}
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(super().tiny(), units=8, embedding=4, image_units=8)
+
+
+def _face(data_dir: str | None) -> Any:
+    """The typeface of the pictures, to draw sequences with."""
+    import tensorflow_datasets as tfds
+
+    from kerasrnn.recipes.datasets.ideographs import ideographs_dataset_builder as ideographs
+
+    folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / "downloads"
+    archive = ideographs.FONTS.fetch(folder)
+    return ideographs.load_face(ideographs.FONTS.read(archive, ideographs.FONT), "regular")
+
+
+def _scores(expected: Sequence[str], said: Sequence[str]) -> dict[str, float]:
+    import jiwer
+    import numpy as np
+
+    from kerasrnn.recipes.datasets.ideographs.sequences import well_formed
+
+    return {
+        "test_exact_match": float(np.mean([x == y for x, y in zip(expected, said, strict=True)])),
+        "test_symbol_error_rate": float(jiwer.wer(list(expected), list(said))),
+        "test_well_formed": float(np.mean([well_formed(y.split()) for y in said])),
+    }
+
+
+def _nearest(train: "tf.data.Dataset", images: "np.ndarray") -> list[str]:
+    """For each picture, the sequence of the training picture that is nearest to it."""
+    import numpy as np
+    from sklearn.neighbors import NearestNeighbors
+
+    examples = list(train.as_numpy_iterator())
+    known = np.stack([example["image"].ravel() for example in examples]).astype("float32")
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(known)
+    found = search.kneighbors(images.reshape(len(images), -1), return_distance=False)
+    return [examples[n]["sequence"].decode() for n in found[:, 0]]
+
+
+def _draw(
+    examples: Sequence[Mapping[str, Any]],
+    said: Sequence[str],
+    face: Any,
+    path: Path,
+    count: int = 24,
+) -> None:
+    """Characters beside what they are made of and, below it, what was said, wrong ones in red."""
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    from kerasrnn.recipes.datasets.ideographs.ideographs_dataset_builder import draw
+    from kerasrnn.recipes.pictures import save
+
+    chosen = np.linspace(0, len(examples) - 1, count).astype(int)
+    columns, widest = 3, 12
+    rows = -(-count // columns)
+    figure = Figure(figsize=(3.6 * columns, 0.75 * rows), layout="constrained")
+    figure.suptitle("character: its parts above, what the model says below")
+    for panel, n in zip(figure.subplots(rows, columns).ravel(), chosen, strict=True):
+        expected = examples[n]["sequence"].decode()
+        panel.imshow(examples[n]["image"][..., 0], cmap="Greys", extent=(0, 2, 0, 2))
+        color = "#2b7a3d" if said[n] == expected else "#b3261e"
+        for bottom, symbols, ink in ((1, expected, "#333333"), (0, said[n], color)):
+            # The typeface of the pictures has every part; that of plots has none.
+            glyphs = [draw(symbol, face)[..., 0] for symbol in symbols.split()[:widest]]
+            if glyphs:
+                shades = LinearSegmentedColormap.from_list("ink", ["white", ink])
+                right = 2.3 + len(glyphs)
+                panel.imshow(
+                    np.concatenate(glyphs, axis=1),
+                    cmap=shades,
+                    extent=(2.3, right, bottom + 0.02, bottom + 0.98),
+                )
+        panel.set(xlim=(0, 2.3 + widest), ylim=(0, 2))
+        panel.axis("off")
+    save(figure, path)
+
+
+RECIPE: Any = HanziStructure()

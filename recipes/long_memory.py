@@ -1,0 +1,297 @@
+"""How long does a network remember? The adding problem and copy memory, with gradients to look at.
+
+Papers: Hochreiter & Schmidhuber (1997), "Long short-term memory", section 5.4, for adding;
+Arjovsky, Shah & Bengio (2016), "Unitary evolution recurrent neural networks", for both; the
+settings and figures of Bai, Kolter & Koltun (2018), "An empirical evaluation of generic
+convolutional and recurrent networks for sequence modeling", arXiv 1803.01271, Table 1.
+
+    kerasrnn train long_memory                              reduced: T = 200, in minutes
+    kerasrnn train long_memory --task copy --cell lstm
+    kerasrnn train long_memory --steps 600 --examples 50000     the published length
+
+Adding: each step is a value in [0, 1] and a marker, set at two steps; the target is the sum of the
+two marked values. Copying: ten symbols of eight, blanks, then ten signs to say them again.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kerasrnn.recipes import config as options
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.recipe import Data, Published, Recipe
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+SYMBOLS = 8  # numbered 1 to 8; 0 is a blank, 9 asks for the copy
+COPIED = 10
+TEST_SIZE = 1000
+TEST_SEED = 1_000_003  # apart from the seeds of training data
+
+
+@dataclass(frozen=True)
+class Config(options.Config):
+    """What varies."""
+
+    task: str = options.option("adding", "what is to be remembered", choices=("adding", "copy"))
+    steps: int = options.option(200, "T: length, or blanks between saying and copying", low=2)
+    examples: int = options.option(10_000, "training sequences", low=1)
+    epochs: int = options.option(20, "passes over the training data", low=1)
+    batch_size: int = options.option(32, "sequences a step", low=1)
+    learning_rate: float = options.option(4e-3, "highest learning rate", low=1e-6)
+    weight_decay: float = options.option(0.0, "decoupled weight decay of AdamW", low=0.0)
+    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    units: int = options.option(128, "width of a state", low=1)
+    depth: int = options.option(1, "layers on top of each other", low=1)
+
+
+class LongMemory(Recipe):
+    """A recurrent network must carry what it read across hundreds of steps."""
+
+    name = "long_memory"
+    title = "How long does it remember? Adding and copying"
+    topology = "many-to-one (adding), synced many-to-many (copy)"
+    dataset = "made up, from the seed"
+    result = ""
+    protocol = (
+        "Training sequences are drawn from the run's seed, 1,000 test sequences from one fixed "
+        "seed. The loss is the squared error of the sum (adding), or the cross-entropy in nats, "
+        "averaged over all steps (copy). A network without memory answers 1, or draws the ten "
+        "symbols: the baselines are its expected losses, 1/6 and 10 ln 8 / (T + 20)."
+    )
+    Config = Config
+    variants: ClassVar = {
+        f"{task}, T={setting['steps']}, {model}": {
+            "task": task,
+            "cell": cell,
+            "units": units,
+            **setting,
+        }
+        # About 70,000 parameters for adding and 16,000 for copying, as in the paper.
+        for task, setting, sizes in (
+            ("adding", {"steps": 600, "examples": 50_000, "epochs": 10}, (262, 130, 151)),
+            ("copy", {"steps": 1000, "examples": 10_000, "epochs": 30}, (116, 55, 65)),
+        )
+        for (model, cell), units in zip(
+            (("SimpleRNN", "simple_rnn"), ("LSTM", "lstm"), ("GRU", "gru")), sizes, strict=True
+        )
+    }
+    metrics = ("test_loss",)
+    lower_is_better = True
+    asks = "nothing of yours; see --test"
+    published = tuple(
+        Published(f"{task}, T={steps}, {model}", "Bai et al. 2018", {"test_loss": loss})
+        for task, steps, figures in (
+            ("adding", 600, {"RNN": 0.177, "LSTM": 0.164, "GRU": 5.3e-5}),
+            ("copy", 1000, {"RNN": 0.0202, "LSTM": 0.0204, "GRU": 0.0197}),
+        )
+        for model, loss in figures.items()
+    )
+
+    def load(self, config: Config, data_dir: str | None = None) -> Data:
+        import tensorflow as tf
+
+        if config.seed == TEST_SEED:
+            raise ConfigError(
+                f"seed={TEST_SEED}: expected another one; the test sequences are drawn from it."
+            )
+        make = adding if config.task == "adding" else copy
+        train = make(config.examples, config.steps, config.seed)
+        test = make(TEST_SIZE, config.steps, TEST_SEED)
+        return Data(
+            train=tf.data.Dataset.from_tensor_slices(train),
+            test=tf.data.Dataset.from_tensor_slices(test),
+            train_size=config.examples,
+            test_size=TEST_SIZE,
+            facts={"task": config.task, "steps": config.steps},
+        )
+
+    def model(self, config: Config, data: Data) -> "keras.Model":
+        from kerasrnn import zoo
+
+        recurrent = {"cell": config.cell, "units": config.units, "depth": config.depth}
+        if config.task == "adding":
+            return zoo.many_to_one(
+                zoo.Vectors(2, padding=None), zoo.Values(1), name=self.name, **recurrent
+            )
+        return zoo.many_to_many(
+            zoo.Vectors(SYMBOLS + 2, padding=None),
+            zoo.Classes(SYMBOLS + 2),
+            name=self.name,
+            **recurrent,
+        )
+
+    def loss(self, config: Config) -> str:
+        adding = config.task == "adding"
+        return "mean_squared_error" if adding else "sparse_categorical_crossentropy"
+
+    def fit_metrics(self, config: Config) -> tuple[str, ...]:
+        return () if config.task == "adding" else ("accuracy",)
+
+    def batches(
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
+    ) -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        batches = dataset.batch(config.batch_size, drop_remainder=training)
+        if config.task == "adding":
+            return batches
+        return batches.map(lambda x, y: (tf.one_hot(x, SYMBOLS + 2), y))
+
+    def callbacks(
+        self, config: Config, data: Data, folder: Path
+    ) -> Sequence["keras.callbacks.Callback"]:
+        """The gradient at each distance from the loss, at the start and four times more."""
+        import keras
+
+        from kerasrnn import diagnostics
+
+        x, y = next(self.batches(data.test.take(16), config).as_numpy_iterator())
+        flow = diagnostics.GradientFlow(
+            x, y, every=max(1, config.epochs // 4), log_dir=folder / "tensorboard" / "gradients"
+        )
+        draw = keras.callbacks.LambdaCallback(
+            on_train_end=lambda logs: flow.draw(folder / "gradients.png")
+        )
+        return [flow, draw]
+
+    def judge(
+        self, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        import numpy as np
+
+        batches = self.batches(data.test, config)
+        expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])
+        predicted = model.predict(batches, verbose=0)
+        draw_gradients(folder / "fresh_gradients.png", min(config.steps, 200))
+        if config.task == "adding":
+            return {
+                "test_loss": float(((predicted - expected) ** 2).mean()),
+                "baseline_no_memory_test_loss": 1 / 6,
+            }
+        chosen = np.take_along_axis(predicted, expected[..., None], axis=-1)
+        recalled = predicted[:, -COPIED:].argmax(axis=-1) == expected[:, -COPIED:]
+        return {
+            "test_loss": float(-np.log(chosen).mean()),
+            "test_recalled": float(recalled.mean()),
+            "baseline_no_memory_test_loss": float(
+                COPIED * np.log(SYMBOLS) / (config.steps + 2 * COPIED)
+            ),
+        }
+
+    def read(self, text: str) -> Any:
+        raise ConfigError(f"{text!r}: long_memory answers its own test sequences: see --test.")
+
+    def answer(
+        self,
+        model: "keras.Model",
+        facts: Mapping[str, Any],
+        inputs: Sequence["np.ndarray"],
+        asking: options.Options,
+        folder: Path,
+    ) -> list[str]:
+        import keras
+        import numpy as np
+
+        batch = np.stack(inputs)
+        if facts["task"] == "adding":
+            sums = (batch[..., 0] * batch[..., 1]).sum(axis=1)
+            answers = model.predict(batch, verbose=0)[:, 0]
+            return [f"{y:.3f}, and {x:.3f} is right" for x, y in zip(sums, answers, strict=True)]
+        probabilities = model.predict(keras.ops.one_hot(batch, SYMBOLS + 2), verbose=0)
+        said = probabilities[:, -COPIED:].argmax(axis=-1)
+        return [
+            f"{' '.join(map(str, y))}, and {' '.join(map(str, x[:COPIED]))} is right"
+            for x, y in zip(batch, said, strict=True)
+        ]
+
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> dict[str, tuple["keras.Model", list[Any]]]:
+        batches = [x for x, _ in self.batches(data.test, config).take(4).as_numpy_iterator()]
+        # Batch and time must be dynamic.
+        return {"model": (model, [*batches, batches[0][:1, : config.steps // 2]])}
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(super().tiny(), steps=12, examples=64, units=8)
+
+
+def draw_gradients(path: Path, steps: int) -> None:
+    """Draw how the gradient vanishes, explodes and carries through in networks not yet trained.
+
+    Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks".
+    SimpleRNNs with recurrent kernels of the spectral radii 0.8 and 2.2, and LSTM and GRU that start
+    with memories up to the length of the sequences; beside it, the norms of the gradients of the
+    weights before and after clipping.
+    """
+    import keras
+
+    import kerasrnn
+    from kerasrnn import diagnostics, zoo
+    from kerasrnn.recipes import pictures
+
+    def network(cell: str, **given: Any) -> Any:
+        keras.utils.set_random_seed(0)  # each is drawn alike, whatever was before
+        options = {
+            "recurrent_initializer": keras.initializers.Orthogonal(given.pop("radius", 1.0)),
+            **given,
+        }
+        model = zoo.many_to_one(
+            zoo.Vectors(2, padding=None), zoo.Values(1), cell=cell, units=64, **options
+        )
+        return diagnostics.diagnose(model, x, y, loss="mean_squared_error")
+
+    x, y = adding(32, steps, TEST_SEED)
+    longest = max(steps, 3)
+    lstm = kerasrnn.ChronoInitializer(longest, kerasrnn.LSTMCell.gates, seed=0)
+    gru = kerasrnn.ChronoInitializer(longest, kerasrnn.GRUCell.gates, seed=0)
+    figure = diagnostics.compare(
+        {
+            "SimpleRNN, radius 0.8": network("simple_rnn", radius=0.8),
+            "SimpleRNN, radius 2.2": network("simple_rnn", radius=2.2),
+            "LSTM": network("lstm", bias_initializer=lstm, unit_forget_bias=False),
+            "GRU": network("gru", bias_initializer=gru),
+        },
+        clipnorm=1.0,
+    )
+    pictures.save(figure, path)
+
+
+def adding(count: int, steps: int, seed: int) -> tuple["np.ndarray", "np.ndarray"]:
+    """Sequences `(count, steps, 2)` of values and markers, and their sums `(count, 1)`.
+
+    One marker stands in each half of a sequence.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    values = random.random((count, steps), dtype="float32")
+    markers = np.zeros_like(values)
+    first = random.integers(0, steps // 2, count)
+    second = random.integers(steps // 2, steps, count)
+    rows = np.arange(count)
+    markers[rows, first] = markers[rows, second] = 1
+    sums = values[rows, first] + values[rows, second]
+    return np.stack([values, markers], axis=-1), sums[:, None]
+
+
+def copy(count: int, steps: int, seed: int) -> tuple["np.ndarray", "np.ndarray"]:
+    """Sequences `(count, steps + 20)` of symbols, and what is to be said at each step."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    symbols = random.integers(1, SYMBOLS + 1, (count, COPIED))
+    x = np.zeros((count, steps + 2 * COPIED), "int32")
+    y = np.zeros_like(x)
+    x[:, :COPIED] = symbols
+    x[:, -COPIED - 1 :] = SYMBOLS + 1  # Bai's: the first of them ends the blanks
+    y[:, -COPIED:] = symbols
+    return x, y
+
+
+RECIPE: Any = LongMemory()

@@ -1,0 +1,278 @@
+"""Good or bad? Snippets of film reviews, judged by twenty people each.
+
+Paper: Hutto & Gilbert (2014), "VADER: a parsimonious rule-based model for sentiment analysis of
+social media text", ICWSM. Its protocol: half of the snippets to train on, half to judge by.
+
+    kerasrnn train movie_sentiment
+    kerasrnn train movie_sentiment --dataset imdb_reviews --longest 256
+    kerasrnn train movie_sentiment --data mine.tsv      (lines of label, tab, text)
+    kerasrnn predict movie_sentiment "A film to fall asleep over."
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kerasrnn.recipes import config as options
+from kerasrnn.recipes import text
+from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.lengths import bucketed
+from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Config(options.Config):
+    """What varies."""
+
+    dataset: str = options.option(
+        "movie_snippets",
+        "the reviews: snippets of a package; or whole ones of TFDS's catalogue, which needs a "
+        "network",
+        choices=("movie_snippets", "imdb_reviews"),
+    )
+    data: str = options.option(
+        "", "a file of your own instead, lines of label, tab, text; one line in five is test data"
+    )
+    symbols: str = options.option(
+        "words",
+        "what is read: words, characters, or SentencePiece's pieces of words",
+        choices=text.KINDS,
+    )
+    vocabulary: int = options.option(
+        5_000, "symbols that have a vector of their own; the others share one", low=1
+    )
+    longest: int = options.option(48, "symbols that are read; what follows is cut off", low=1)
+    epochs: int = options.option(12, "passes over the training data", low=1)
+    batch_size: int = options.option(64, "texts a step", low=1)
+    learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
+    warmup: float = options.option(
+        0.1, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+    )
+    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    embedding: int = options.option(128, "width of a word's vector", low=1)
+    units: int = options.option(64, "width of a state", low=1)
+    depth: int = options.option(1, "layers on top of each other", low=1)
+    bidirectional: bool = options.option(True, "read in both directions")
+    pooling: str = options.option(
+        "max",
+        "what of the states is judged",
+        choices=("last", "mean", "max", "attention"),
+    )
+    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
+
+
+class MovieSentiment(Recipe):
+    """A recurrent network reads the words; the largest of its states say how it was meant."""
+
+    name = "movie_sentiment"
+    title = "Good or bad? Snippets of film reviews"
+    topology = "many-to-one"
+    dataset = "movie_snippets"
+    result = ""
+    protocol = ""
+    Config = Config
+    variants: ClassVar = {
+        "GRU, last state": {"pooling": "last"},
+        "GRU, largest state": {"pooling": "max"},
+        "GRU, mean state": {"pooling": "mean"},
+        "GRU, attention": {"pooling": "attention"},
+    }
+    metrics = ("test_f1_weighted", "test_f1_macro", "test_accuracy")
+    asks = "texts, each in quotation marks"
+    published = (
+        Published("naive Bayes", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),
+        Published("maximum entropy", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),
+        Published("VADER", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.61}),
+        Published("one person", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.92}),
+    )
+
+    def load(self, config: Config, data_dir: str | None = None) -> Data:
+        import tensorflow as tf
+
+        train, test, classes = _own(config.data) if config.data else _tfds(config, data_dir)
+        texts = [x for x, _ in train]
+        fit = text.fitted(config.symbols, texts, config.vocabulary)
+        numbers = text.numbering(fit)
+
+        def dataset(examples: Sequence[tuple[str, int]]) -> "tf.data.Dataset":
+            texts, labels = zip(*examples, strict=True)
+            return tf.data.Dataset.from_tensor_slices((list(texts), list(labels))).map(
+                lambda x, y: (tf.cast(numbers(x), "int32")[: config.longest], y)
+            )
+
+        return Data(
+            train=dataset(train),
+            test=dataset(test),
+            train_size=len(train),
+            test_size=len(test),
+            facts={"classes": classes, "numbers": fit},
+            raw={
+                "train_texts": texts,
+                "train_labels": [y for _, y in train],
+                "test_texts": [x for x, _ in test],
+                "test_labels": [y for _, y in test],
+            },
+        )
+
+    def model(self, config: Config, data: Data) -> "keras.Model":
+        from kerasrnn import zoo
+
+        return zoo.many_to_one(
+            zoo.Tokens(len(data.facts["numbers"]["symbols"]) + 2, config.embedding),
+            zoo.Classes(len(data.facts["classes"])),
+            cell=config.cell,
+            units=config.units,
+            depth=config.depth,
+            bidirectional=config.bidirectional,
+            pooling=config.pooling,
+            dropout=config.dropout,
+            name=self.name,
+        )
+
+    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        return text.attach(model, {"sequence": text.numbering(data.facts["numbers"])})
+
+    def core(self, model: "keras.Model") -> "keras.Model":
+        return text.core(model)
+
+    def loss(self, config: Config) -> str:
+        return "sparse_categorical_crossentropy"
+
+    def batches(
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
+    ) -> "tf.data.Dataset":
+        lengths = [n for n in (8, 16, 32, 64, 128, 256) if n < config.longest]
+        return bucketed(dataset, [*lengths, config.longest], config.batch_size, training)
+
+    def judge(
+        self, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        import numpy as np
+
+        from kerasrnn.recipes import pictures
+
+        batches = self.batches(data.test, config).cache()
+        expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])
+        predicted = self.core(model).predict(batches, verbose=0).argmax(axis=-1)
+        metrics = _scores(expected, predicted)
+        pictures.confusion_matrix(
+            expected,
+            predicted,
+            data.facts["classes"],
+            f"Sentiment: {metrics['test_accuracy']:.1%} of {data.test_size} texts",
+            folder / "confusion_matrix.png",
+        )
+        for name, answers in _baselines(data).items():
+            scores = _scores(*answers)
+            metrics |= {f"baseline_{name}_{metric}": value for metric, value in scores.items()}
+        return metrics
+
+    def read(self, text: str) -> str:
+        if not text.strip():
+            raise DatasetError(f"{text!r}: expected a text; found none.")
+        return text
+
+    def answer(
+        self,
+        model: "keras.Model",
+        facts: Mapping[str, Any],
+        inputs: Sequence[str],
+        asking: options.Options,
+        folder: Path,
+    ) -> list[str]:
+        import tensorflow as tf
+
+        probabilities = model.predict(tf.constant(inputs), verbose=0)
+        return [most_likely(p, facts["classes"]) for p in probabilities]
+
+    def example(self, data: Data, index: int) -> str:
+        return data.raw["test_texts"][index]
+
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> dict[str, tuple["keras.Model", list[Any]]]:
+        import numpy as np
+
+        of_numbers = super().exports(model, data, config)
+        if config.symbols == "pieces":
+            return of_numbers  # SentencePiece runs in Python, which no export holds
+        texts = np.array(data.raw["test_texts"], dtype=object)
+        return {**of_numbers, "of_text": (model, [texts[:1], texts[1:64]])}
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(super().tiny(), units=8, embedding=8)
+
+
+def _tfds(
+    config: Config, data_dir: str | None
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[str]]:
+    from kerasrnn.recipes import datasets
+
+    splits, info = datasets.load(config.dataset, ("train", "test"), data_dir, as_supervised=True)
+    train, test = (
+        [(x.decode(), int(y)) for x, y in split.as_numpy_iterator()] for split in splits.values()
+    )
+    return train, test, info.features["label"].names
+
+
+def _own(path: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[str]]:
+    """A user's own texts; which are test data is decided by each text alone."""
+    rows = [fields for _, fields in text.read_rows(path, ("label", "text"))]
+    classes = sorted({label for label, _ in rows})
+    if len(classes) < 2:
+        raise DatasetError(f"{path}: expected two labels at least; found {', '.join(classes)}.")
+    train: list[tuple[str, int]] = []
+    test: list[tuple[str, int]] = []
+    for label, line in rows:
+        digest = hashlib.sha256(line.encode()).digest()
+        (test if digest[0] % 5 == 0 else train).append((line, classes.index(label)))
+    for name, part in (("train on", train), ("be judged by", test)):
+        if not part:
+            raise DatasetError(
+                f"{path}: its {len(rows)} texts leave none to {name}; expected more of them."
+            )
+    return train, test, classes
+
+
+def _scores(expected: "np.ndarray", predicted: "np.ndarray") -> dict[str, float]:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    return {
+        "test_f1_weighted": float(f1_score(expected, predicted, average="weighted")),
+        "test_f1_macro": float(f1_score(expected, predicted, average="macro")),
+        "test_accuracy": float(accuracy_score(expected, predicted)),
+    }
+
+
+def _baselines(data: Data) -> dict[str, tuple["np.ndarray", "np.ndarray"]]:
+    """Expected and predicted classes of the test data, of naive Bayes and of the majority."""
+    import numpy as np
+    from sklearn.dummy import DummyClassifier
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.naive_bayes import MultinomialNB
+    from sklearn.pipeline import make_pipeline
+
+    raw = data.raw
+    expected = np.array(raw["test_labels"])
+    fitted = {
+        "naive_Bayes": make_pipeline(CountVectorizer(), MultinomialNB()),
+        "majority": DummyClassifier(strategy="most_frequent"),
+    }
+    return {
+        name: (
+            expected,
+            classifier.fit(raw["train_texts"], raw["train_labels"]).predict(raw["test_texts"]),
+        )
+        for name, classifier in fitted.items()
+    }
+
+
+RECIPE: Any = MovieSentiment()

@@ -1,0 +1,195 @@
+"""Text in recipes: vocabularies that travel with the model, and a user's own files.
+
+Symbols are numbered by Keras's `TextVectorization` (words, characters) or by SentencePiece: 0 is
+padding, 1 is every symbol that the training data does not have, and the rest follow by how often
+they occur in the training data. A model is trained on numbers; what is saved takes text, since
+`attach` puts its vectorizers before it, and `core` takes them off again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.errors import DatasetError
+
+if TYPE_CHECKING:
+    import keras
+
+Split = Literal["whitespace", "character"]
+
+
+def adapted(
+    texts: Sequence[str],
+    size: int | None = None,
+    split: Split = "whitespace",
+    standardize: str | None = None,
+) -> list[str]:
+    """The symbols of texts, from the most frequent one down.
+
+    Args:
+        texts: of the training data.
+        size: how many symbols to keep at most.
+        split: what a symbol is.
+        standardize: of `keras.layers.TextVectorization`.
+
+    Returns:
+        The symbols without padding and unknown.
+    """
+    import keras
+
+    layer = keras.layers.TextVectorization(
+        max_tokens=None if size is None else size + 2, split=split, standardize=standardize
+    )
+    layer.adapt(texts)
+    return [str(symbol) for symbol in layer.get_vocabulary()[2:]]
+
+
+def vectorizer(
+    symbols: Sequence[str],
+    split: Split = "whitespace",
+    standardize: str | None = None,
+    name: str = "vectorizer",
+) -> "keras.layers.TextVectorization":
+    """The layer that numbers the symbols of a text: `symbols[0]` is 2.
+
+    Args:
+        symbols: of `adapted`.
+        split: what a symbol is.
+        standardize: as they were adapted.
+        name: of the layer.
+    """
+    import keras
+
+    # Given here, the vocabulary is saved in the configuration; set later, it would be saved as
+    # lines, which cannot hold the end of a line.
+    return keras.layers.TextVectorization(
+        vocabulary=list(symbols), split=split, standardize=standardize, name=name
+    )
+
+
+KINDS = ("words", "characters", "pieces")
+# Words are those between spaces, without capitals and punctuation.
+_CUTS: dict[str, dict[str, Any]] = {
+    "words": {"split": "whitespace", "standardize": "lower_and_strip_punctuation"},
+    "characters": {"split": "character", "standardize": "lower"},
+}
+
+
+def fitted(kind: str, texts: Sequence[str], size: int) -> dict[str, Any]:
+    """How texts are numbered, learned from the training data, as JSON: see `numbering`.
+
+    Args:
+        kind: "words", "characters" or "pieces"; these are SentencePiece's.
+        texts: of the training data.
+        size: how many symbols to keep at most; of pieces, exactly.
+
+    Raises:
+        ConfigError: the texts have not as many pieces, or sentencepiece is not installed.
+    """
+    if kind != "pieces":
+        return {"kind": kind, "symbols": adapted(texts, size, **_CUTS[kind])}
+    import kerasrnn
+
+    try:
+        layer = kerasrnn.SentencePieceVectorization.train(texts, size + 2)
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "symbols='pieces': needs sentencepiece: pip install kerasrnn[pieces]."
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"vocabulary={size}: {error}") from None
+    return {"kind": kind, "symbols": layer.get_vocabulary()[2:], "model": layer.model}
+
+
+def numbering(fit: Mapping[str, Any], name: str = "vectorizer") -> "keras.layers.Layer":
+    """The layer that numbers texts, of what `fitted` learned: `fit["symbols"][0]` is 2."""
+    if fit["kind"] != "pieces":
+        return vectorizer(fit["symbols"], **_CUTS[fit["kind"]], name=name)
+    import kerasrnn
+
+    return kerasrnn.SentencePieceVectorization(fit["model"], name=name)
+
+
+def attach(model: "keras.Model", vectorizers: Mapping[str, "keras.layers.Layer"]) -> "keras.Model":
+    """A model that takes text where the given one takes numbers.
+
+    Args:
+        model: functional.
+        vectorizers: by the name of the input that each is for.
+
+    Returns:
+        A model with the same inputs, save that those named are strings `(batch,)`.
+    """
+    import keras
+
+    whole, inner = [], []
+    for tensor in model.inputs:
+        if tensor.name in vectorizers:
+            whole.append(keras.Input((), dtype="string", name=tensor.name))
+            inner.append(vectorizers[tensor.name](whole[-1]))
+        else:
+            whole.append(keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name))
+            inner.append(whole[-1])
+    outputs = model(inner if len(inner) > 1 else inner[0])
+    # The layer that puts it out is the model itself, and gives the output its name.
+    return keras.Model(whole if len(whole) > 1 else whole[0], outputs, name=f"{model.name}_of_text")
+
+
+def core(model: "keras.Model") -> "keras.Model":
+    """The model that `attach` was given."""
+    import keras
+
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return inner[0] if len(inner) == 1 else model
+
+
+def symbols_of(model: "keras.Model", name: str = "vectorizer") -> list[str]:
+    """The vocabulary of a model's vectorizer, by number: padding and unknown first."""
+    return model.get_layer(name).get_vocabulary()
+
+
+def read_text(path: str | Path) -> str:
+    """A file in UTF-8.
+
+    Raises:
+        DatasetError: it cannot be read, is not UTF-8 (the line is named), or is empty.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}.") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{path}, line {line}: expected UTF-8 text; found byte {content[error.start]:#04x}."
+        ) from None
+    if not text.strip():
+        raise DatasetError(f"{path}: expected text; found none.")
+    return text.replace("\r\n", "\n")
+
+
+def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a file with columns apart by tabs, each with the number of its line.
+
+    Lines without anything are passed over.
+
+    Raises:
+        DatasetError: the file cannot be read; or a line, which is named, has other columns than
+            expected or an empty one.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        fields = [field.strip() for field in line.split("\t")]
+        if len(fields) != len(columns):
+            raise DatasetError(
+                f"{path}, line {number}: expected {len(columns)} columns apart by tabs "
+                f"({', '.join(columns)}); found {len(fields)}."
+            )
+        for name, field in zip(columns, fields, strict=True):
+            if not field:
+                raise DatasetError(f"{path}, line {number}: the column {name} is empty.")
+        yield number, fields
