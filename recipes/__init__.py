@@ -14,6 +14,7 @@ NAMES = (
     "char_lm",
     "fashion_mnist",
     "hanzi_structure",
+    "image_captions",
     "japanese_vowels",
     "long_memory",
     "movie_sentiment",

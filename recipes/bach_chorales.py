@@ -64,10 +64,10 @@ class Config(options.Config):
 class Asking(options.Options):
     """How to compose."""
 
-    length: int = options.option(64, "quarters to compose", low=1)
+    length: int = options.option(64, "quarters to compose", low=1, high=4096)
     temperature: float = options.option(0.7, "below 1 surer, above 1 bolder", low=0.01)
     tempo: int = options.option(80, "quarters a minute", low=1)
-    seed: int = options.option(0, "another one, another chorale", low=0)
+    seed: int = options.option(0, "another one, another chorale", low=0, high=options.HIGHEST_SEED)
 
 
 class BachChorales(Recipe):
@@ -203,6 +203,13 @@ class BachChorales(Recipe):
 
         # The official pieces stand an octave above where they are sung.
         octave = 12 if facts["dataset"] == "jsb_chorales" else 0
+        for number, seed in enumerate(inputs, start=1):
+            if seed[:, KEYS - octave :].any():
+                highest = piano_rolls.HIGHEST - octave
+                raise ConfigError(
+                    f"input {number}: expected pitches up to {music.pitch_name(highest)} "
+                    f"({highest}), since the model reads them an octave above."
+                )
         composer = zoo.generator(
             model,
             sampler=decoding.Bernoulli(asking.temperature),
@@ -277,7 +284,7 @@ def _baselines(rolls: Sequence["np.ndarray"]) -> dict[str, Any]:
     often = (after.sum(axis=0) + 1) / (len(after) + 2)
     fitted = {
         key: LogisticRegression(C=0.3, max_iter=500).fit(before, after[:, key])
-        for key in np.flatnonzero(after.any(axis=0))
+        for key in np.flatnonzero(after.any(axis=0) & ~after.all(axis=0))
     }
 
     def linear(frames: "np.ndarray") -> "np.ndarray":

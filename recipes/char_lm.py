@@ -72,7 +72,7 @@ class Asking(options.Options):
         high=1.0,
     )
     greedy: bool = options.option(False, "always write the likeliest character")
-    seed: int = options.option(0, "another one, another text", low=0)
+    seed: int = options.option(0, "another one, another text", low=0, high=options.HIGHEST_SEED)
 
 
 class CharLm(Recipe):
@@ -116,7 +116,7 @@ class CharLm(Recipe):
             train, held = _tfds(config.dataset, data_dir)
         for name, part, least in (
             ("training", train, config.batch_size * (config.segment + 1) + config.segment),
-            ("validation", held, 2 * STREAMS),
+            ("validation", held, max(config.batch_size * config.segment + 1, 2 * STREAMS)),
         ):
             if len(part) < least:
                 raise ConfigError(
@@ -217,7 +217,8 @@ class CharLm(Recipe):
         right = np.take_along_axis(probabilities, ids[:, 1:, None], axis=-1)
         nats = float(-np.log(right.astype("float64")).mean())
         metrics = _of_nats(nats)
-        for order in range(2, 7):
+        highest = min(6, ngrams.greatest_order(len(set(data.raw["train"]))))
+        for order in range(2, highest + 1):
             model = ngrams.NGrams(data.raw["train"], order)
             baseline = float(model.nats(data.raw["validation"]).mean())
             for name, value in _of_nats(baseline).items():
@@ -259,7 +260,13 @@ class CharLm(Recipe):
 
     def example(self, data: Data, index: int) -> str:
         """A line of the validation text."""
-        return data.raw["validation"].split("\n")[index] + "\n"
+        lines = data.raw["validation"].split("\n")
+        if index >= len(lines):
+            raise ConfigError(
+                f"--test {index}: the validation text has {len(lines)} lines; expected 0 to "
+                f"{len(lines) - 1}."
+            )
+        return lines[index] + "\n"
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config

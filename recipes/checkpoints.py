@@ -47,6 +47,7 @@ class Checkpoint(keras.callbacks.Callback):
         with atomic(path) as scratch:
             self.model.save(scratch)
         loss = logs.get("val_loss", math.inf)
+        loss = math.inf if math.isnan(loss) else loss
         if self.keep == "best" and (self.best is None or loss < self.best["loss"]):
             weights = self.folder / f"best-{epoch + 1}.weights.h5"
             with atomic(weights) as scratch:

@@ -24,6 +24,9 @@ CELLS = (
 )
 
 
+HIGHEST_SEED = 2**32 - 1  # that NumPy's global generator takes
+
+
 class ConfigError(ValueError):
     """An option has a value that it cannot have."""
 
@@ -83,7 +86,7 @@ class Config(Options):
         "which epoch's weights are kept: the last one's, or those of the lowest validation loss",
         choices=("last", "best"),
     )
-    seed: int = option(0, "of weights, dropout and the order of the data", low=0)
+    seed: int = option(0, "of weights, dropout and the order of the data", low=0, high=HIGHEST_SEED)
 
 
 def check(field: dataclasses.Field, value: Any) -> None:

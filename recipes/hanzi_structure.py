@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 START, END = "[START]", "[END]"
-LENGTHS = (8, 12, 26)
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,9 @@ class HanziStructure(Recipe):
         "vector as the state": {"mode": "state"},
     }
     metrics = ("test_exact_match", "test_symbol_error_rate", "test_well_formed")
+    lengths: ClassVar[Sequence[int]] = (8, 12, 26)
+    """What sequences are padded to; the last is the longest that is said."""
+
     asks = "pictures of one character each, dark on light, of any size"
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
@@ -93,11 +95,7 @@ class HanziStructure(Recipe):
         numbers = text.vectorizer(symbols)
 
         def pair(example: Mapping[str, Any]) -> Any:
-            import tensorflow as tf
-
-            ids = numbers(tf.strings.join([START, example["sequence"], END], separator=" "))
-            ids = tf.cast(ids, "int32")
-            return (example["image"], ids[:-1]), ids[1:]
+            return teacher_forced(example["image"], numbers, example["sequence"])
 
         sizes = {name: int(split.cardinality()) for name, split in splits.items()}
         return Data(
@@ -159,7 +157,7 @@ class HanziStructure(Recipe):
             dataset = tf.data.Dataset.zip(dataset, drawn).map(moved)
         return bucketed(
             dataset.map(lambda x, y: ((tf.cast(x[0], "float32"), x[1]), y)),
-            LENGTHS,
+            self.lengths,
             config.batch_size,
             training,
             length=lambda x, y: tf.shape(y)[0],
@@ -172,7 +170,7 @@ class HanziStructure(Recipe):
 
         examples = list(data.raw["test"].as_numpy_iterator())
         images = np.stack([example["image"] for example in examples]).astype("float32")
-        said = self._spell(model, data.facts["vocabulary"], images)
+        said = self.say(model, data.facts["vocabulary"], images)
         expected = data.raw["test_texts"]
         metrics = _scores(expected, said)
         nearest = _nearest(data.raw["train"], images)
@@ -181,15 +179,16 @@ class HanziStructure(Recipe):
         _draw(examples, said, data.raw["face"], folder / "examples.png")
         return metrics
 
-    def _spell(
+    def say(
         self, model: "keras.Model", vocabulary: Sequence[str], images: "np.ndarray"
     ) -> list[str]:
+        """The sequence of each picture, its symbols apart by spaces."""
         from kerasrnn import zoo
 
         symbols = ["", "[UNK]", *vocabulary]
         speller = zoo.generator(
             self.core(model),
-            max_length=LENGTHS[-1],
+            max_length=self.lengths[-1],
             start=symbols.index(START),
             end=symbols.index(END),
         )
@@ -223,7 +222,7 @@ class HanziStructure(Recipe):
     ) -> list[str]:
         import numpy as np
 
-        return self._spell(model, facts["vocabulary"], np.stack(inputs).astype("float32"))
+        return self.say(model, facts["vocabulary"], np.stack(inputs).astype("float32"))
 
     def example(self, data: Data, index: int) -> "np.ndarray":
         return next(data.raw["test"].skip(index).as_numpy_iterator())["image"]
@@ -237,6 +236,14 @@ class HanziStructure(Recipe):
 
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), units=8, embedding=4, image_units=8)
+
+
+def teacher_forced(image: Any, numbers: Any, sequence: Any) -> Any:
+    """`((image, previous symbols), symbols)`, numbered, between a start and an end."""
+    import tensorflow as tf
+
+    ids = tf.cast(numbers(tf.strings.join([START, sequence, END], separator=" ")), "int32")
+    return (image, ids[:-1]), ids[1:]
 
 
 def _face(data_dir: str | None) -> Any:

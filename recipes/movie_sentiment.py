@@ -11,6 +11,7 @@ social media text", ICWSM. Its protocol: half of the snippets to train on, half 
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,10 +104,13 @@ class MovieSentiment(Recipe):
         numbers = text.numbering(fit)
 
         def dataset(examples: Sequence[tuple[str, int]]) -> "tf.data.Dataset":
+            def pair(line: Any, label: Any) -> Any:
+                ids = tf.cast(numbers(line), "int32")[: config.longest]
+                # A text without a symbol is a step of padding.
+                return tf.pad(ids, [[0, tf.maximum(1 - tf.size(ids), 0)]]), label
+
             texts, labels = zip(*examples, strict=True)
-            return tf.data.Dataset.from_tensor_slices((list(texts), list(labels))).map(
-                lambda x, y: (tf.cast(numbers(x), "int32")[: config.longest], y)
-            )
+            return tf.data.Dataset.from_tensor_slices((list(texts), list(labels))).map(pair)
 
         return Data(
             train=dataset(train),
@@ -138,7 +142,8 @@ class MovieSentiment(Recipe):
         )
 
     def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        return text.attach(model, {"sequence": text.numbering(data.facts["numbers"])})
+        numbers = text.numbering(data.facts["numbers"])
+        return text.attach(model, {"sequence": numbers}, config.longest)
 
     def core(self, model: "keras.Model") -> "keras.Model":
         return text.core(model)
@@ -239,6 +244,8 @@ def _own(path: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[
             raise DatasetError(
                 f"{path}: its {len(rows)} texts leave none to {name}; expected more of them."
             )
+    if not any(re.search(r"\w\w", line) for line, _ in train):
+        raise DatasetError(f"{path}: expected texts with words; found none of two letters.")
     return train, test, classes
 
 

@@ -15,6 +15,20 @@ FALLBACK = np.array([0.0, 0.5, 1.0, 1.5])
 """Discounts where the counts allow no estimate; KenLM's `--discount_fallback` has the same."""
 
 
+def greatest_order(characters: int) -> int:
+    """The greatest n whose n-grams of so many different characters 64-bit integers can number.
+
+    Example:
+
+        >>> greatest_order(65), greatest_order(3000)
+        (10, 5)
+    """
+    order = 1
+    while (characters + 1) ** (order + 1) < 2**63:
+        order += 1
+    return order
+
+
 class NGrams:
     """A character language model by interpolated modified Kneser-Ney smoothing.
 
@@ -68,8 +82,7 @@ class NGrams:
         points = _points(text)
         self._points = np.unique(points)
         self._base = len(self._points) + 1
-        if self._base**order >= 2**63:
-            greatest = max(n for n in range(1, order) if self._base**n < 2**63)
+        if order > (greatest := greatest_order(len(self._points))):
             raise ValueError(
                 f"order={order}: expected at most {greatest} for a text with "
                 f"{len(self._points)} different characters."

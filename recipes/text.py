@@ -111,12 +111,18 @@ def numbering(fit: Mapping[str, Any], name: str = "vectorizer") -> "keras.layers
     return kerasrnn.SentencePieceVectorization(fit["model"], name=name)
 
 
-def attach(model: "keras.Model", vectorizers: Mapping[str, "keras.layers.Layer"]) -> "keras.Model":
+def attach(
+    model: "keras.Model",
+    vectorizers: Mapping[str, "keras.layers.Layer"],
+    longest: int | None = None,
+) -> "keras.Model":
     """A model that takes text where the given one takes numbers.
 
     Args:
         model: functional.
         vectorizers: by the name of the input that each is for.
+        longest: how many symbols of a text are read, where there is a limit; what follows is cut
+            off. Of texts without a symbol, a step of padding is read.
 
     Returns:
         A model with the same inputs, save that those named are strings `(batch,)`.
@@ -127,7 +133,10 @@ def attach(model: "keras.Model", vectorizers: Mapping[str, "keras.layers.Layer"]
     for tensor in model.inputs:
         if tensor.name in vectorizers:
             whole.append(keras.Input((), dtype="string", name=tensor.name))
-            inner.append(vectorizers[tensor.name](whole[-1]))
+            numbers = vectorizers[tensor.name](whole[-1])
+            if longest is not None:
+                numbers = keras.ops.pad(numbers, ((0, 0), (0, 1)))[:, :longest]
+            inner.append(numbers)
         else:
             whole.append(keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name))
             inner.append(whole[-1])
@@ -162,10 +171,10 @@ def read_text(path: str | Path) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DatasetError(
-            f"{path}, line {line}: expected UTF-8 text; found byte {content[error.start]:#04x}."
-        ) from None
+        # The error's own bytes: a mark of the byte order has been taken off them.
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = f"byte {error.object[error.start]:#04x}"
+        raise DatasetError(f"{path}, line {line}: expected UTF-8 text; found {found}.") from None
     if not text.strip():
         raise DatasetError(f"{path}: expected text; found none.")
     return text.replace("\r\n", "\n")

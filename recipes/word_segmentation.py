@@ -249,13 +249,14 @@ def cut(words: Sequence[str]) -> list[list[str]]:
     piece: list[str] = []
     length = 0
     for word in words:
-        if length + len(word) > LENGTHS[-1]:
-            pieces.append(piece)
-            piece, length = [], 0
-        # A word longer than that is no word; its parts are.
+        # A word longer than a piece is no word; its parts are.
         for start in range(0, len(word), LENGTHS[-1]):
-            piece.append(word[start : start + LENGTHS[-1]])
-        length += len(word)
+            part = word[start : start + LENGTHS[-1]]
+            if length + len(part) > LENGTHS[-1]:
+                pieces.append(piece)
+                piece, length = [], 0
+            piece.append(part)
+            length += len(part)
         if word in ENDS and length >= SHORTEST:
             pieces.append(piece)
             piece, length = [], 0

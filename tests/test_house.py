@@ -289,7 +289,7 @@ def test_tools_are_imported_where_they_are_used(name):
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     imported = {module.partition(".")[0] for module in _imports(tree, top_level=True)}
     tools = {"tf2onnx", "onnx", "onnxruntime", "matplotlib", "sklearn", "torch"}
-    assert not imported & (tools | {"jiwer", "music21", "sentencepiece"})
+    assert not imported & (tools | {"jiwer", "music21", "sacrebleu", "sentencepiece"})
     if not name.startswith("kerasrnn.recipes."):
         everywhere = {module.partition(".")[0] for module in _imports(tree)}
         assert not everywhere & {"tensorflow_datasets", "keras_tuner"}
