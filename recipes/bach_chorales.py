@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
+from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe
 
@@ -57,7 +58,10 @@ class Config(options.Config):
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
     units: int = options.option(256, "width of a state", low=1)
     depth: int = options.option(1, "layers on top of each other", low=1)
-    dropout: float = options.option(0.4, "fraction dropped in training", low=0.0, below=1.0)
+    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
+    recurrent_dropout: float = options.option(
+        0.3, "fraction of the state dropped from step to step in training", low=0.0, below=1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class BachChorales(Recipe):
             units=config.units,
             depth=config.depth,
             dropout=config.dropout,
+            recurrent_dropout=config.recurrent_dropout,
             padding=PADDING,
             name=self.name,
         )

@@ -210,7 +210,7 @@ class MovieSentiment(Recipe):
         if config.symbols == "pieces":
             return of_numbers  # SentencePiece runs in Python, which no export holds
         texts = np.array(data.raw["test_texts"], dtype=object)
-        return {**of_numbers, "of_text": (model, [texts[:1], texts[1:64]])}
+        return {**of_numbers, "of_text": (model, [texts[:1], texts[:64]])}
 
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), units=8, embedding=8)
@@ -244,7 +244,7 @@ def _own(path: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[
             raise DatasetError(
                 f"{path}: its {len(rows)} texts leave none to {name}; expected more of them."
             )
-    if not any(re.search(r"\w\w", line) for line, _ in train):
+    if not any(re.search(r"[^\W_]{2}", line) for line, _ in train):
         raise DatasetError(f"{path}: expected texts with words; found none of two letters.")
     return train, test, classes
 

@@ -116,14 +116,20 @@ class Batches:
         data: of `recipe.load`.
 
     Raises:
-        ConfigError: a batch is larger than the training data; a fraction is held out of data that
-            has a validation set of its own; or the best epoch is to be kept without validation.
+        ConfigError: a batch is larger than the training data, or than those of one length; a
+            fraction is held out of data that has a validation set of its own, or it is none or
+            all of it; or the best epoch is to be kept without validation.
     """
 
     def __init__(self, recipe: Recipe, config: Config, data: Data) -> None:
         held_out = round(config.validation * data.train_size)
         own = data.validation is not None
-        if own and held_out:
+        if config.validation and not own and not 0 < held_out < data.train_size:
+            raise ConfigError(
+                f"validation={config.validation}: expected a fraction that leaves some of the "
+                f"{data.train_size} training examples and holds out some."
+            )
+        if own and config.validation:
             raise ConfigError(
                 f"validation={config.validation}: expected 0.0, since {recipe.name} has a "
                 f"validation set of its own, of {data.validation_size} examples."
@@ -142,10 +148,11 @@ class Batches:
         self.validation = None if held is None else recipe.batches(held, config).cache()
         self.steps = int(self._train.cardinality())
         if self.steps < 1:
-            raise ConfigError(
-                f"batch_size={config.batch_size}: expected at most the {self.size} training "
-                "examples."
-            )
+            if config.batch_size > self.size:
+                expected = f"at most the {self.size} training examples"
+            else:
+                expected = f"fewer: of no length there are so many of the {self.size} examples"
+            raise ConfigError(f"batch_size={config.batch_size}: expected {expected}.")
 
     def train(self, first_epoch: int = 0) -> tf.data.Dataset:
         """The batches from an epoch on, without end."""

@@ -96,6 +96,8 @@ class WordSegmentation(Recipe):
         pieces = {name: [p for words in s for p in cut(words)] for name, s in splits.items()}
         texts = {name: ["".join(words) for words in p] for name, p in pieces.items()}
         symbols = _seen_twice(texts["train"])
+        if not symbols:
+            raise DatasetError(f"{config.data}: expected characters that occur more than once.")
         numbers = text.vectorizer(symbols, split="character")
 
         def dataset(name: str) -> "tf.data.Dataset":

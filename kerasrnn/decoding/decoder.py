@@ -36,7 +36,7 @@ class Decoder(keras.layers.Layer):
                    (Cho et al. 2014, "Learning phrase representations", appendix A.1.2)
         "both"     "state" and "every"
 
-    D is dropout, which is applied to x_t as well. With `tied`, V is the transposed table of
+    D is dropout, which is applied to embeddings as well. With `tied`, V is the transposed table of
     embeddings (Press & Wolf 2017, "Using the output embedding to improve language models"), behind
     a product `h_t P` where their widths differ.
 
@@ -51,7 +51,7 @@ class Decoder(keras.layers.Layer):
         embedding_units: width of the embedding. Default: the units of the first layer with
             "classes", no embedding with the others.
         context: None, "first", "every", "state" or "both".
-        dropout: fraction to drop in training, in [0, 1): of x_t, between the layers and of h_t.
+        dropout: fraction to drop in training, in [0, 1): of embeddings, between layers and of h_t.
         residual: whether to add each layer's input to its output, from the second layer on.
         tied: whether V is the table of embeddings; "classes" alone.
         padding: "flags" and "values": a frame all of whose entries have this value is padding;
@@ -229,7 +229,9 @@ class Decoder(keras.layers.Layer):
         self._check_context(None if context is None else context.shape)
         if mask is None:
             mask = self.compute_mask(previous, get_keras_mask(previous))
-        x = self.dropout_layer(self._inputs(previous), training=training)
+        x = self._inputs(previous)
+        if self.embedding is not None:  # a frame without some of its notes is another frame
+            x = self.dropout_layer(x, training=training)
         x = self._with_context(x, context)
         states = None
         if self.into_state is not None:
