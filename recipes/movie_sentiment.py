@@ -1,4 +1,4 @@
-"""Good or bad? Snippets of film reviews, judged by twenty people each.
+"""Good or bad? Snippets of film reviews, judged by some twenty people each.
 
 Paper: Hutto & Gilbert (2014), "VADER: a parsimonious rule-based model for sentiment analysis of
 social media text", ICWSM. Its protocol: half of the snippets to train on, half to judge by.
@@ -78,7 +78,15 @@ class MovieSentiment(Recipe):
     topology = "many-to-one"
     dataset = "movie_snippets"
     result = ""
-    protocol = ""
+    protocol = (
+        "The paper's: half of the snippets to train on, half to judge by. Which half it took it "
+        "does not say; here it follows from a hash of each text. The class is the sign of the mean "
+        "rating; neutral, exactly 0, are 37 snippets of 10,605. With that and with F1 averaged "
+        "over the classes by their sizes (test f1 weighted), the ratings reproduce the paper's "
+        "figures for people; with other thresholds or the plain average (test f1 macro) they do "
+        "not. Size, dropout and epochs were set by a fifth of the training half; nothing was "
+        "chosen by the test half. Data: of vaderSentiment's source archive, MIT licence."
+    )
     Config = Config
     variants: ClassVar = {
         "GRU, last state": {"pooling": "last"},
