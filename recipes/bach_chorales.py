@@ -44,12 +44,13 @@ class Config(options.Config):
     transpose: int = options.option(
         0, "semitones that a piece is moved at most, up or down, at random, in training", low=0
     )
-    epochs: int = options.option(150, "passes over the training data", low=1)
-    batch_size: int = options.option(16, "pieces a step", low=1)
-    learning_rate: float = options.option(3e-3, "highest learning rate", low=1e-6)
+    epochs: int = options.option(160, "passes over the training data", low=1)
+    batch_size: int = options.option(8, "pieces a step", low=1)
+    learning_rate: float = options.option(6e-3, "highest learning rate", low=1e-6)
     warmup: float = options.option(
         0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
     )
+    weight_decay: float = options.option(0.5, "decoupled weight decay of AdamW", low=0.0)
     keep: str = options.option(
         "best",
         "which epoch's weights are kept: the last one's, or those of the lowest validation loss",

@@ -11,7 +11,7 @@ import keras
 import pytest
 
 # Every example compiles a graph of its own, which takes JAX several times as long.
-EXAMPLES = 40 if keras.config.backend() == "tensorflow" else 15
+EXAMPLES = 25 if keras.config.backend() == "tensorflow" else 15
 
 # Compiling a graph takes as long as it takes; the examples are what counts.
 hypothesis.settings.register_profile(
