@@ -205,6 +205,10 @@ class HanziStructure(Recipe):
 
         try:
             with Image.open(text) as image:
+                if image.has_transparency_data:
+                    ink = image.convert("RGBA")
+                    # What is transparent is paper.
+                    image = Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)
                 paper = ImageOps.invert(ImageOps.pad(image.convert("L"), (SIZE, SIZE), color=255))
         except UnidentifiedImageError:
             raise DatasetError(f"{text} is no picture that can be read.") from None
@@ -235,7 +239,9 @@ class HanziStructure(Recipe):
         return {"model": (self.core(model), [*batches, [images[:1], previous[:1, :5]]])}
 
     def tiny(self) -> Config:
-        return dataclasses.replace(super().tiny(), units=8, embedding=4, image_units=8)
+        return dataclasses.replace(
+            super().tiny(), units=8, embedding=4, image_units=8, batch_size=8
+        )
 
 
 def teacher_forced(image: Any, numbers: Any, sequence: Any) -> Any:

@@ -155,10 +155,12 @@ class LongMemory(Recipe):
         flow = diagnostics.GradientFlow(
             x, y, every=max(1, config.epochs // 4), log_dir=folder / "tensorboard" / "gradients"
         )
-        draw = keras.callbacks.LambdaCallback(
-            on_train_end=lambda logs: flow.draw(folder / "gradients.png")
-        )
-        return [flow, draw]
+
+        def draw(logs: Any) -> None:
+            if flow.history:  # nothing, where a run is resumed that has no epoch left
+                flow.draw(folder / "gradients.png")
+
+        return [flow, keras.callbacks.LambdaCallback(on_train_end=draw)]
 
     def judge(
         self, model: "keras.Model", data: Data, config: Config, folder: Path

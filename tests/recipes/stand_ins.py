@@ -1,6 +1,7 @@
-"""Small stand-ins for the data of every recipe, which can be learned, served by TFDS's own mock.
+"""Small stand-ins for the data of every recipe, served by TFDS's own mock.
 
-They have the features of the real datasets, so that recipes load them as they load those.
+They have the features of the real datasets, so that recipes load them as they load those; and
+something in them can be learned.
 """
 
 import contextlib
@@ -16,17 +17,24 @@ from kerasrnn.recipes.datasets.ideographs import ideographs_dataset_builder as i
 from tests.recipes.datasets.fonts import collection
 
 SIZES = {"train": 128, "validation": 24, "test": 24}
+SIZES_OF = {
+    "coco_captions": {"train": 12, "val": 3, "test": 3},
+    "ideographs": {"train": 48, "validation": 8, "test": 8},
+    "jsb_chorales": {"train": 16, "validation": 4, "test": 4},
+    "music21_chorales": {"train": 16, "validation": 4, "test": 4},
+}
 
 RHYME = "Tom had a cat.\nThe cat had a hat.\nA fat cat sat.\n"
 
-PROGRESSION = ("48 55 64 72", "53 57 65 72", "55 59 62 71", "48 55 64 72")
+# C, F, G and C, an octave above where they are sung, as the official chorales are.
+PROGRESSION = ([60, 67, 76, 84], [65, 69, 77, 84], [67, 71, 74, 83], [60, 67, 76, 84])
 
 # What a picture shows of each part, in a half of itself.
 PARTS = {"女": 255, "子": 128, "木": 40, "口": 190}
 HELD_OUT = {"validation": ("⿰ 木 女", "⿱ 口 子"), "test": ("⿱ 女 木", "⿰ 子 口")}
 
 FILLING = ("the", "film", "is", "a", "very", "long")
-SENTIMENTS = {"negative": ("dull", "bad"), "neutral": ("plain",), "positive": ("fine", "good")}
+SENTIMENTS = (("dull", "bad"), ("plain",), ("fine", "good"))
 
 SENTENCES = (
     ["我", "喜欢", "看", "电视", "。"],
@@ -34,17 +42,19 @@ SENTENCES = (
     ["电视", "在", "学校", "。"],
     ["学生", "在", "学校", "看", "电视", "，", "也", "喜欢", "学校", "。"],
 )
+NEW_WORD = "学电"
+
+COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
 
-def spoken(random: np.random.Generator, n: int) -> dict:
+def utterance(random: np.random.Generator, n: int, split: str) -> dict:
     """Nine speakers, each with a coefficient of his own."""
-    speaker = n % 9
     frames = random.standard_normal((random.integers(7, 30), 12)).astype("float32") * 0.3
-    frames[:, speaker] += 2.0
-    return {"frames": frames, "speaker": speaker}
+    frames[:, n % 9] += 2.0
+    return {"frames": frames, "speaker": n % 9}
 
 
-def garment(random: np.random.Generator, n: int) -> dict:
+def garment(random: np.random.Generator, n: int, split: str) -> dict:
     """Ten kinds, each with light in other rows."""
     image = random.integers(0, 40, (28, 28, 1)).astype("uint8")
     kind = n % 10
@@ -52,81 +62,93 @@ def garment(random: np.random.Generator, n: int) -> dict:
     return {"image": image, "label": kind}
 
 
-def review(random: np.random.Generator, n: int) -> dict:
+def snippet(random: np.random.Generator, n: int, split: str) -> dict:
     """Words that say nothing, and one that says it all."""
     label = n % 3
-    word = random.choice(list(SENTIMENTS.values())[label])
-    words = [*random.choice(FILLING, random.integers(2, 7)), word]
-    return {"text": " ".join(random.permutation(words)), "label": label, "rating": label - 1}
+    words = [*random.choice(FILLING, random.integers(2, 7)), random.choice(SENTIMENTS[label])]
+    text = " ".join(random.permutation(words).tolist())
+    return {"text": text, "label": label, "rating": float(label - 1)}
 
 
-def long_review(random: np.random.Generator, n: int) -> dict:
+def review(random: np.random.Generator, n: int, split: str) -> dict:
     """Bad or good, as the reviews of the catalogue are."""
-    example = review(random, 2 * (n % 2))
-    return {"text": example["text"], "label": n % 2}
+    return {"text": snippet(random, 2 * (n % 2), split)["text"], "label": n % 2}
 
 
-def chorale(random: np.random.Generator, n: int) -> dict:
+def chorale(random: np.random.Generator, n: int, split: str) -> dict:
     """Four chords, again and again, from any of them on."""
-    chords = [[int(pitch) for pitch in chord.split()] for chord in PROGRESSION]
-    length = 17 + n % 8
-    frames = list(itertools.islice(itertools.cycle(chords), n % 4, n % 4 + length))
-    return {"frames": piano_rolls.from_pitches(frames)}
+    chords = itertools.islice(itertools.cycle(PROGRESSION), n % 4, n % 4 + 17 + n % 2)
+    return {"frames": piano_rolls.from_pitches(list(chords))}
 
 
 def ideograph(random: np.random.Generator, n: int, split: str) -> dict:
     """Two parts side by side or above each other, each of its own grey."""
-    held_out = [sequence for sequences in HELD_OUT.values() for sequence in sequences]
-    every = [" ".join(s) for s in itertools.product("⿰⿱", PARTS, PARTS)]
+    held_out = [*HELD_OUT["validation"], *HELD_OUT["test"]]
+    every = [" ".join(symbols) for symbols in itertools.product("⿰⿱", PARTS, PARTS)]
     sequences = HELD_OUT.get(split) or [s for s in every if s not in held_out]
-    operator, first, second = sequences[n % len(sequences)].split()
-    image = random.integers(0, 20, (ideographs.SIZE, ideographs.SIZE, 1)).astype("uint8")
+    sequence = sequences[n % len(sequences)]
+    operator, first, second = sequence.split()
     half = ideographs.SIZE // 2
-    upright = image if operator == "⿱" else image.transpose(1, 0, 2)
-    upright[:half] += np.uint8(PARTS[first] - 20)
-    upright[half:] += np.uint8(PARTS[second] - 20)
-    sequence = " ".join([operator, first, second])
+    image = np.zeros((ideographs.SIZE, ideographs.SIZE, 1), "uint8")
+    image[:half], image[half:] = PARTS[first], PARTS[second]
+    if operator == "⿰":
+        image = image.transpose(1, 0, 2)
     return {"image": image, "character": "好", "weight": 3, "sequence": sequence}
 
 
 def news(random: np.random.Generator, n: int, split: str) -> dict:
-    """Sentences of a few words; those of the test split have one more, which is new."""
+    """Sentences of a few words; half of the test split's have one more, which is new."""
     words = list(SENTENCES[n % len(SENTENCES)])
-    if split == "test" and n % 2:
-        words.insert(0, "学电")
+    if split == "test" and n % 2 == 0:
+        words.insert(0, NEW_WORD)
     return {"sentence": "".join(words), "words": words, "tags": ["n"] * len(words)}
 
 
+def photograph(random: np.random.Generator, n: int, split: str) -> dict:
+    """Fields of one colour; of some there are more captions than of others."""
+    colour = list(COLOURS)[n % len(COLOURS)]
+    image = np.full((*random.integers(50, 90, 2), 3), COLOURS[colour], "uint8")
+    texts = [f"A {colour} field.", f"This is a {colour} field!", "A field"][: 2 + n % 2]
+    return {"image": image, "captions": {"text": texts, "id": list(range(len(texts)))}}
+
+
+def text(random: np.random.Generator, n: int, split: str) -> dict:
+    """A rhyme, again and again."""
+    return {"text": RHYME * (30 if split == "train" else 4)}
+
+
+EXAMPLE = {
+    "coco_captions": photograph,
+    "fashion_mnist": garment,
+    "ideographs": ideograph,
+    "imdb_reviews": review,
+    "japanese_vowels": utterance,
+    "jsb_chorales": chorale,
+    "karpathy_shakespeare": text,
+    "mnist": garment,
+    "movie_snippets": snippet,
+    "music21_chorales": chorale,
+    "peoples_daily": news,
+    "tiny_shakespeare": text,
+    "zalando_fashion": garment,
+}
+
+
 def examples(dataset: str, split: str) -> list[dict]:
-    """The examples of a split."""
-    random = np.random.default_rng(list(SIZES).index(split))
-    if dataset in ("karpathy_shakespeare", "tiny_shakespeare"):
-        return [{"text": RHYME * (30 if split == "train" else 4)}]
-    makers = {
-        "fashion_mnist": garment,
-        "ideographs": lambda random, n: ideograph(random, n, split),
-        "imdb_reviews": long_review,
-        "japanese_vowels": spoken,
-        "jsb_chorales": chorale,
-        "movie_snippets": review,
-        "peoples_daily": lambda random, n: news(random, n, split),
-        "zalando_fashion": garment,
-    }
-    size = SIZES[split] // (8 if dataset == "jsb_chorales" else 1)
-    return [makers[dataset](random, n) for n in range(size)]
+    """The examples of a split, the same each time."""
+    sizes = dict.fromkeys(SIZES, 1) if EXAMPLE[dataset] is text else SIZES_OF.get(dataset, SIZES)
+    random = np.random.default_rng(list(sizes).index(split))
+    return [EXAMPLE[dataset](random, n, split) for n in range(sizes[split])]
 
 
 @contextlib.contextmanager
 def served() -> Iterator[None]:
-    """Where TFDS loads a dataset, its stand-in comes."""
+    """Where TFDS loads a dataset, its stand-in comes; nothing is fetched, nothing written."""
 
-    def as_dataset(builder, split, **options) -> tf.data.Dataset:
+    def as_dataset(builder: tfds.core.DatasetBuilder, split: str, **options) -> tf.data.Dataset:
         found = examples(builder.name, str(split))
-        specs = builder.info.features.get_tensor_info()
-        signature = {
-            name: tf.TensorSpec(spec.shape, tf.as_dtype(spec.np_dtype))
-            for name, spec in specs.items()
-        }
+        specs = builder.info.features.get_tensor_spec()
+        signature = {name: specs[name] for name in found[0]}
         return tf.data.Dataset.from_generator(
             lambda: iter(found), output_signature=signature
         ).apply(tf.data.experimental.assert_cardinality(len(found)))
@@ -136,6 +158,5 @@ def served() -> Iterator[None]:
 
 
 def face():
-    """A typeface of bars that has every symbol."""
-    symbols = ["⿰", "⿱", *PARTS, "[START]", "[END]", "[UNK]"]
-    return ideographs.load_face(collection("".join(s for s in symbols if len(s) == 1)), "regular")
+    """A typeface of bars for the symbols of `ideograph`, as `hanzi_structure` draws with."""
+    return ideographs.load_face(collection("".join(["⿰⿱", *PARTS])), "regular")

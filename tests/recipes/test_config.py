@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasrnn import recipes, zoo
-from kerasrnn.recipes.config import ConfigError, from_dict
+from kerasrnn.recipes.config import CELLS, ConfigError, from_dict
 
 EVERY = [recipes.load(name) for name in recipes.NAMES]
 every = pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)
@@ -58,13 +58,13 @@ def test_possible_values_are_taken(epochs, dropout, seed):
 
 
 def test_the_names_of_cells_are_the_zoos():
-    (field,) = (
-        field
-        for field in dataclasses.fields(recipes.load("japanese_vowels").Config)
-        if field.name == "cell"
-    )
-    for name in field.metadata["choices"]:
-        assert zoo.layer_class(name)
+    with pytest.raises(ValueError, match=r"cell='\?': expected one of ") as refused:
+        zoo.layer_class("?")
+    names = str(refused.value).removesuffix(".").split(" one of ")[1].split(", ")
+    assert sorted(CELLS) == sorted(names)
+    for recipe in EVERY:
+        for field in dataclasses.fields(recipe.Config):
+            assert field.name != "cell" or field.metadata["choices"] == CELLS
 
 
 def test_unknown_recipes_are_refused_with_those_there_are():

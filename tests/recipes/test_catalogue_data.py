@@ -1,0 +1,68 @@
+"""Recipes on datasets of TFDS's own catalogue, which TFDS mocks: loaded, and a step of training."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from kerasrnn import recipes
+from tests.recipes import stand_ins
+
+pytestmark = pytest.mark.tensorflow
+
+
+def load(name, tmp_path, **overrides):
+    """The data of a tiny configuration without dropout."""
+    recipe = recipes.load(name)
+    config = dataclasses.replace(recipe.tiny(), dropout=0.0, **overrides)
+    return recipe, config, recipe.load(config, str(tmp_path))
+
+
+def step(recipe, config, data):
+    """The loss of a batch before and after a step, and what it was said to be beforehand."""
+    model = recipe.model(config, data)
+    model.compile("sgd", recipe.loss(config), jit_compile=False)
+    x, y = next(recipe.batches(data.train, config, training=True).as_numpy_iterator())
+    p = model.predict_on_batch(x)
+    p = np.take_along_axis(p, y[..., None], axis=-1)
+    losses = []
+    for measure in (model.train_on_batch, model.test_on_batch):
+        for layer in model.layers:
+            if hasattr(layer, "reset_state"):
+                layer.reset_state()
+        losses.append(float(measure(x, y)))
+    return *losses, float(-np.log(p).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "facts"),
+    [
+        ("fashion_mnist", {"dataset": "fashion_mnist", "reader": "all"}, "Ankle boot"),
+        ("fashion_mnist", {"dataset": "mnist", "reader": "rows", "batch_size": 20}, "7"),
+        ("movie_sentiment", {"dataset": "imdb_reviews", "longest": 8, "batch_size": 20}, "pos"),
+        ("char_lm", {"dataset": "tiny_shakespeare"}, "T"),
+    ],
+    ids=lambda value: value.get("dataset") if isinstance(value, dict) else None,
+)
+def test_a_dataset_of_the_catalogue_trains(tmp_path, name, overrides, facts):
+    with stand_ins.served():
+        recipe, config, data = load(name, tmp_path, **overrides)
+    assert facts in (data.facts.get("classes") or data.facts["vocabulary"])
+    before, after, expected = step(recipe, config, data)
+    assert before == pytest.approx(expected, rel=1e-4)
+    assert after < before
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_tfds_makes_up_is_loaded_too(tmp_path):
+    """Examples drawn by TFDS from the catalogue's own features, whatever these are."""
+    with tfds.testing.mock_data(num_examples=30):
+        _, _, garments = load("fashion_mnist", tmp_path, dataset="fashion_mnist")
+        _, _, reviews = load("movie_sentiment", tmp_path, dataset="imdb_reviews")
+        _, _, text = load("char_lm", tmp_path, dataset="tiny_shakespeare", batch_size=1)
+    assert (garments.train_size, garments.test_size) == (30, 30)
+    assert len(garments.facts["classes"]) == 10
+    assert reviews.facts["classes"] == ["neg", "pos"]
+    assert len(reviews.raw["test_texts"]) == 30
+    assert set(text.facts["vocabulary"]) == set(text.raw["train"])

@@ -1,0 +1,167 @@
+"""The whole life of a run of every recipe, tiny, on made-up data: as a user types it."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import re
+from contextlib import redirect_stdout
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasrnn import recipes
+from kerasrnn.__main__ import main
+from tests.recipes import stand_ins
+
+pytestmark = pytest.mark.tensorflow
+
+PERCENTAGES = r"[\w /-]+: [\d.]+%, [\w /-]+: [\d.]+%(, [\w /-]+: [\d.]+%)?"
+
+
+def picture(folder, name, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
+    Image.fromarray(pixels).save(folder / name)
+    return str(folder / name)
+
+
+def inputs_of(name, folder):
+    """What a user may give `predict`: the inputs, more options, and a pattern of each answer."""
+    if name == "bach_chorales":
+        # Networks that have learned nothing put half of the keys into every chord.
+        options = ["--length", "3", "--temperature", "0.05"]
+        return ["48 55 64 C5, 50 57"], options, r".*/chorale-\d\.mid, .*/chorale-\d\.png"
+    if name == "char_lm":
+        prompt = r"(The cat|漢\n|Tom had a cat\.\n|A fat cat sat\.\n)"
+        return ["The cat", "漢\n"], ["--length", "5"], rf"\n{prompt}(.|\n){{5}}"
+    if name == "fashion_mnist":
+        return [picture(folder, "shirt.png", (28, 28))], [], PERCENTAGES
+    if name == "hanzi_structure":
+        pictures = [picture(folder, "wide.png", (50, 90)), picture(folder, "rgba.png", (9, 9, 4))]
+        return pictures, [], r"([⿰⿱女子木口]|\[\w+\]| )*"
+    if name == "image_captions":
+        return [picture(folder, "photograph.jpg", (70, 50, 3))], [], r"[a-z\[\]A-Z ]*"
+    if name == "japanese_vowels":
+        np.savetxt(folder / "one.csv", np.ones((9, 12)), delimiter=",")
+        return [str(folder / "one.csv")], [], PERCENTAGES
+    if name == "long_memory":
+        return [], [], r"-?\d\.\d+, and \d\.\d+ is right"
+    if name == "movie_sentiment":
+        return ["A good film!", "?!", "plain " * 60], [], PERCENTAGES
+    assert name == "word_segmentation"
+    return ["我喜欢看电视。", "abc我"], [], r"[\w。，]+( [\w。，]+)*"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _data():
+    with pytest.MonkeyPatch.context() as patch, stand_ins.served():
+        patch.setattr("kerasrnn.recipes.hanzi_structure._face", lambda data_dir: stand_ins.face())
+        yield
+
+
+# The tests of one recipe run in one process, which trains it once.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in recipes.NAMES],
+)
+def trained(request, tmp_path_factory):
+    """A recipe, trained; every option that its tiny configuration has is written out."""
+    folder = tmp_path_factory.mktemp(request.param)
+    recipe = recipes.load(request.param)
+    # The few steps are to be seen in the loss.
+    config = dataclasses.replace(recipe.tiny(), learning_rate=0.01)
+    options = []
+    for name, value in dataclasses.asdict(config).items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            options.append(option if value else option.replace("--", "--no-"))
+        else:
+            options.append(f"{option}={value}")
+    data_dir = ["--data-dir", str(folder / "tfds")]
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        run = ["--output", str(folder / "run")]
+        status = main(["train", recipe.name, *options, *run, *data_dir, "--verbose", "0"])
+    assert status == 0
+    return SimpleNamespace(
+        recipe=recipe,
+        folder=folder / "run",
+        options=["--run", str(folder / "run"), *data_dir],
+        printed=printed.getvalue(),
+        metrics=json.loads((folder / "run" / "metrics.json").read_text()),
+    )
+
+
+def said(metrics):
+    """The metrics among printed lines, by the names that they have in files."""
+    lines = re.findall(r"^([\w -]+): (-?[\d.]+|inf|nan)$", metrics, re.MULTILINE)
+    return {name.replace(" ", "_"): float(value) for name, value in lines}
+
+
+def test_training_leaves_metrics_baselines_logs_and_pictures(trained):
+    recipe, folder, metrics = trained.recipe, trained.folder, trained.metrics
+    for metric in recipe.metrics:
+        baselines = [n for n in metrics if re.fullmatch(rf"baseline_.+_{metric}", n)]
+        assert baselines, metric
+        for name in (metric, *baselines):
+            assert math.isfinite(metrics[name]), name
+            assert said(trained.printed)[name] == pytest.approx(metrics[name], abs=1e-4)
+    with (folder / "log.csv").open(newline="") as file:
+        log = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in log] == list(range(recipe.tiny().epochs))
+    assert float(log[-1]["loss"]) < float(log[0]["loss"])
+    assert 1 <= metrics["kept_epoch"] <= len(log)
+    pictures = list(folder.glob("*.png"))
+    assert folder / "learning_curves.png" in pictures
+    for path in pictures:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert f"picture: {path}" in trained.printed
+    assert isinstance(json.loads((folder / "facts.json").read_text()), dict)
+    assert list((folder / "tensorboard").rglob("events.*"))
+
+
+def test_evaluating_says_what_training_said(trained, capsys):
+    assert main(["evaluate", trained.recipe.name, *trained.options]) == 0
+    again = said(capsys.readouterr().out)
+    judged = {
+        name: value
+        for name, value in trained.metrics.items()
+        if name.startswith(("test_", "validation_", "baseline_"))
+    }
+    assert set(trained.recipe.metrics) <= set(judged)
+    assert again == pytest.approx(judged, abs=1.1e-4)
+
+
+def test_predicting(trained, capsys, tmp_path):
+    inputs, options, pattern = inputs_of(trained.recipe.name, tmp_path)
+    asked = [*inputs, "--test", "0", "2", "--output", str(tmp_path), *options]
+    assert main(["predict", trained.recipe.name, *asked, *trained.options]) == 0
+    printed = capsys.readouterr().out
+    rest = printed
+    for name in [*inputs, "test example 0", "test example 2"]:
+        match = re.match(rf"{re.escape(name)}: {pattern}\n", rest)
+        assert match, rest
+        rest = rest[match.end() :]
+    assert not rest
+    if trained.recipe.name == "bach_chorales":
+        for n in range(1, 4):
+            assert (tmp_path / f"chorale-{n}.mid").read_bytes().startswith(b"MThd")
+            assert (tmp_path / f"chorale-{n}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_exporting(trained, capsys):
+    assert main(["export", trained.recipe.name, *trained.options]) == 0
+    printed = capsys.readouterr().out
+    written = re.findall(r"^(\w+): (\S+) \(.*: ([\d.e+-]+)$", printed, re.MULTILINE)
+    folder = trained.folder / "export"
+    expected = {("SavedModel", "model.saved_model"), ("ONNX", "model.onnx")}
+    if trained.recipe.name in ("char_lm", "movie_sentiment", "word_segmentation"):
+        expected.add(("SavedModel", "of_text.saved_model"))
+    assert {(kind, name) for kind, name, _ in written} == {
+        (kind, str(folder / name)) for kind, name in expected
+    }
+    assert all(float(difference) <= 1e-5 for _, _, difference in written)
+    assert all((folder / name).exists() for _, name in expected)

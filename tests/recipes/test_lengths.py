@@ -1,0 +1,73 @@
+"""Buckets: every example once, in shapes that are known beforehand."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasrnn.recipes.lengths import bucketed
+
+pytestmark = pytest.mark.tensorflow
+LENGTHS = (3, 5, 9)
+
+
+def examples(lengths, long_targets=False):
+    """Each number in an example is the example's own number, so that nothing gets lost unseen."""
+
+    def generate():
+        for n, length in enumerate(lengths, start=1):
+            yield np.full(length, n), np.full(length, -n) if long_targets else n
+
+    target = tf.TensorSpec((None,) if long_targets else (), tf.int32)
+    return tf.data.Dataset.from_generator(
+        generate, output_signature=(tf.TensorSpec((None,), tf.int32), target)
+    )
+
+
+def bucket(length):
+    return min(bucket for bucket in LENGTHS if bucket >= length)
+
+
+@settings(max_examples=6)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 4))
+def test_every_example_comes_once_in_the_shortest_shape_that_holds_it(lengths, batch_size):
+    batches = bucketed(examples(lengths), LENGTHS, batch_size)
+    seen = []
+    for x, y in batches.as_numpy_iterator():
+        assert len(x) == len(y) <= batch_size
+        for row, n in zip(x, y, strict=True):
+            length = lengths[n - 1]
+            assert x.shape[1] == bucket(length)
+            np.testing.assert_array_equal(row, [n] * length + [0] * (x.shape[1] - length))
+            seen.append(n)
+    assert sorted(seen) == list(range(1, len(lengths) + 1))
+    assert int(batches.cardinality()) == sum(1 for _ in batches)
+
+
+@settings(max_examples=6)
+@given(st.data(), st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 4))
+def test_without_remainders_the_order_does_not_matter_to_the_number(data, lengths, batch_size):
+    expected = Counter()
+    for length, count in Counter(map(bucket, lengths)).items():
+        expected[batch_size, length] = count // batch_size
+    for order in (lengths, data.draw(st.permutations(lengths))):
+        batches = bucketed(examples(order), LENGTHS, batch_size, drop_remainder=True)
+        assert int(batches.cardinality()) == expected.total()
+        assert Counter(x.shape for x, _ in batches.as_numpy_iterator()) == +expected
+
+
+def test_targets_as_long_as_the_inputs_are_padded_with_what_is_given():
+    batches = bucketed(examples([2, 4], True), LENGTHS, 2, padding=(7, 9))
+    (a, b), (c, d) = batches.as_numpy_iterator()
+    np.testing.assert_array_equal(np.concatenate([a, b]), [[1, 1, 7], [-1, -1, 9]])
+    np.testing.assert_array_equal(np.concatenate([c, d]), [[2] * 4 + [7], [-2] * 4 + [9]])
+
+
+def test_what_is_long_may_be_something_else_than_the_inputs():
+    dataset = examples([2, 9], True).map(lambda x, y: ((tf.ones((4,)) * 0.5, x), y))
+    batches = bucketed(dataset, LENGTHS, 1, length=lambda x, y: tf.shape(y)[0])
+    shapes = [(picture.shape, x.shape) for (picture, x), _ in batches.as_numpy_iterator()]
+    assert sorted(shapes) == [((1, 4), (1, 3)), ((1, 4), (1, 9))]

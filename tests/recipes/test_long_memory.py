@@ -1,0 +1,144 @@
+"""The two problems against their definitions, and what is answered without memory."""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kerasrnn import recipes
+from kerasrnn.recipes import long_memory
+from kerasrnn.recipes.config import ConfigError
+
+pytestmark = pytest.mark.tensorflow
+RECIPE = recipes.load("long_memory")
+
+
+@pytest.mark.parametrize("steps", [2, 7, 50])
+def test_adding_is_the_sum_of_two_marked_values(steps):
+    x, y = long_memory.adding(500, steps, seed=3)
+    assert x.shape == (500, steps, 2)
+    values, markers = x[..., 0], x[..., 1]
+    assert 0 <= values.min() < values.max() < 1
+    half = steps // 2
+    for row in range(500):
+        marked = np.flatnonzero(markers[row])
+        assert len(marked) == 2
+        assert marked[0] < half <= marked[1]
+        assert y[row, 0] == np.float32(values[row, marked[0]] + values[row, marked[1]])
+    # Every step may be marked.
+    assert markers.any(axis=0).all()
+
+
+def test_without_memory_adding_costs_a_sixth():
+    """(s - 1)^2 for s the sum of two uniform numbers: its mean is the variance, 2/12."""
+    _, y = long_memory.adding(200_000, 2, seed=0)
+    assert ((y - 1) ** 2).mean() == pytest.approx(1 / 6, abs=0.002)
+
+
+def test_copying_says_ten_symbols_again():
+    x, y = long_memory.copy(400, 15, seed=3)
+    assert x.shape == y.shape == (400, 35)
+    assert set(np.unique(x[:, :10])) == set(range(1, 9))
+    assert not x[:, 10:24].any()
+    assert (x[:, 24:] == 9).all()
+    assert not y[:, :25].any()
+    np.testing.assert_array_equal(y[:, 25:], x[:, :10])
+
+
+def test_seeds_draw_other_sequences():
+    for make in (long_memory.adding, long_memory.copy):
+        a, b, c = (make(4, 9, seed)[0] for seed in (0, 0, 1))
+        np.testing.assert_array_equal(a, b)
+        assert (a != c).any()
+
+
+def judged(task, answers, folder, monkeypatch):
+    """The metrics of a model that says `answers` of the test sequences' targets."""
+    monkeypatch.setattr(long_memory, "draw_gradients", lambda path, steps: None)
+    config = dataclasses.replace(RECIPE.tiny(), task=task)
+    data = RECIPE.load(config)
+    expected = np.concatenate([y for _, y in data.test.batch(100).as_numpy_iterator()])
+    model = SimpleNamespace(predict=lambda batches, verbose: answers(expected))
+    return RECIPE.judge(model, data, config, folder)
+
+
+def test_the_baseline_of_adding_is_what_one_costs(tmp_path, monkeypatch):
+    metrics = judged("adding", np.ones_like, tmp_path, monkeypatch)
+    assert metrics["baseline_no_memory_test_loss"] == 1 / 6
+    assert metrics["test_loss"] == pytest.approx(1 / 6, abs=0.02)  # of 1,000 sequences
+    right = judged("adding", lambda y: y + 0.5, tmp_path, monkeypatch)
+    assert right["test_loss"] == pytest.approx(0.25)
+
+
+def test_the_baseline_of_copying_is_what_drawing_the_symbols_costs(tmp_path, monkeypatch):
+    def drawn(y):
+        p = np.full((*y.shape, 10), 1e-30)
+        p[:, :-10, 0] = 1.0
+        p[:, -10:, 1:9] = 1 / 8
+        return p
+
+    metrics = judged("copy", drawn, tmp_path, monkeypatch)
+    expected = 10 * math.log(8) / (12 + 20)
+    assert metrics["baseline_no_memory_test_loss"] == pytest.approx(expected)
+    assert metrics["test_loss"] == pytest.approx(expected)
+    assert metrics["test_recalled"] == pytest.approx(1 / 8, abs=0.015)
+
+    def half(y):
+        """Sure of what is right, save of the last five symbols of a row, which are 9s to it."""
+        p = np.eye(10)[y] * 0.9 + 0.01
+        p[:, -5:] = np.eye(10)[9] * 0.9 + 0.01
+        return p
+
+    metrics = judged("copy", half, tmp_path, monkeypatch)
+    assert metrics["test_recalled"] == 0.5
+    assert metrics["test_loss"] == pytest.approx(-(27 * math.log(0.91) + 5 * math.log(0.01)) / 32)
+
+
+def test_answers_say_what_is_right(tmp_path):
+    x, y = long_memory.adding(2, 6, seed=0)
+    model = SimpleNamespace(predict=lambda batch, verbose: np.array([[0.25], [1.5]]))
+    answers = RECIPE.answer(model, {"task": "adding"}, list(x), None, tmp_path)
+    sums = [f"{value:.3f}" for value in y[:, 0]]
+    assert answers == [f"0.250, and {sums[0]} is right", f"1.500, and {sums[1]} is right"]
+    x, y = long_memory.copy(1, 6, seed=0)
+    model = SimpleNamespace(predict=lambda batch, verbose: np.eye(10)[y])
+    (answer,) = RECIPE.answer(model, {"task": "copy"}, list(x), None, tmp_path)
+    symbols = " ".join(str(n) for n in x[0, :10])
+    assert answer == f"{symbols}, and {symbols} is right"
+
+
+@pytest.mark.parametrize("task", ["adding", "copy"])
+def test_exports_are_checked_on_one_sequence_and_on_shorter_ones(task):
+    config = dataclasses.replace(RECIPE.tiny(), task=task)
+    data = RECIPE.load(config)
+    model = RECIPE.model(config, data)
+    exported, batches = RECIPE.exports(model, data, config)["model"]
+    width = 2 if task == "adding" else 10
+    assert [batch.shape[-1] for batch in batches] == [width] * 5
+    assert batches[-1].shape[:2] == (1, 6)
+    for batch in batches:
+        assert np.isfinite(exported(batch)).all()
+
+
+def test_nobody_trains_on_the_test_sequences():
+    with pytest.raises(ConfigError, match="seed=1000003: expected another one"):
+        RECIPE.load(dataclasses.replace(RECIPE.tiny(), seed=1_000_003))
+    with pytest.raises(ConfigError, match="'x': long_memory answers its own test sequences"):
+        RECIPE.read("x")
+
+
+def test_gradients_are_drawn_of_a_run_with_epochs_left(tmp_path):
+    """One that is resumed behind its last epoch keeps the picture that there is."""
+    config = dataclasses.replace(RECIPE.tiny(), cell="simple_rnn")
+    data = RECIPE.load(config)
+    model = RECIPE.model(config, data)
+    model.compile("adam", RECIPE.loss(config))
+    batches = RECIPE.batches(data.train, config, training=True)
+    callbacks = RECIPE.callbacks(config, data, tmp_path)
+    options = {"callbacks": callbacks, "shuffle": False, "verbose": 0}
+    model.fit(batches, epochs=2, initial_epoch=2, **options)
+    assert not (tmp_path / "gradients.png").exists()
+    model.fit(batches, epochs=1, **options)
+    assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")

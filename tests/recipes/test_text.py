@@ -1,0 +1,183 @@
+"""Vocabularies that travel with the model, and files of a user's own."""
+
+import collections
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasrnn import zoo
+from kerasrnn.recipes import text
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.errors import DatasetError
+
+pytestmark = pytest.mark.tensorflow
+
+TEXTS = ["a cat and a dog", "a dog and a cow", "the dog"]
+
+
+def tagger(size):
+    return zoo.many_to_many(zoo.Tokens(size, 4), zoo.Classes(3), cell="gru", units=3, name="tagger")
+
+
+def test_symbols_by_how_often_they_occur():
+    assert text.adapted(["a a a b b c", "a b d d d d d d"]) == ["d", "a", "b", "c"]
+    assert text.adapted(["a a a b b c"], size=2) == ["a", "b"]
+    assert text.adapted(["aab", "a\n\n\n\n b"], split="character") == ["\n", "a", "b", " "]
+    lowered = text.adapted(["The cat. the CAT! The end"], standardize="lower_and_strip_punctuation")
+    assert lowered == ["the", "cat", "end"]
+
+
+@settings(max_examples=15)
+@given(st.lists(st.text("abcd\n é", min_size=1), min_size=1, max_size=4), st.integers(1, 8))
+def test_symbols_against_a_counter(texts, size):
+    counts = collections.Counter("".join(texts))
+    symbols = text.adapted(texts, split="character")
+    assert set(symbols) == set(counts)
+    assert [counts[s] for s in symbols] == sorted(counts.values(), reverse=True)
+    assert text.adapted(texts, size, split="character") == symbols[:size]
+
+
+def test_numbers_are_places_in_the_vocabulary():
+    layer = text.vectorizer(["e", "\n", " ", "h"], split="character")
+    np.testing.assert_array_equal(layer(["he\n he?", "e"])[0], [5, 2, 3, 4, 5, 2, 1])
+    np.testing.assert_array_equal(layer(["he\n he?", "e"])[1], [2, 0, 0, 0, 0, 0, 0])
+    layer = text.vectorizer(["dog", "cat"], standardize="lower_and_strip_punctuation")
+    np.testing.assert_array_equal(layer(["Cat, dog: cow!"]), [[3, 2, 1]])
+
+
+def test_an_attached_vectorizer_comes_first_and_core_takes_it_off():
+    numbers = text.vectorizer(text.adapted(TEXTS))
+    model = tagger(len(numbers.get_vocabulary()))
+    whole = text.attach(model, {"sequence": numbers})
+    found = whole(tf.constant(["a cow", "the pig and a dog"]))
+    expected = model(numbers(["a cow", "the pig and a dog"]))
+    np.testing.assert_array_equal(found, expected)
+    # The mask went along: padding carries the state of the step before.
+    np.testing.assert_array_equal(found._keras_mask, [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
+    assert text.core(whole) is model
+    assert [tensor.name for tensor in whole.inputs] == ["sequence"]
+    assert whole.name == "tagger_of_text"
+
+
+def test_only_the_inputs_named_take_text():
+    numbers = text.vectorizer(["x", "y"])
+    model = zoo.one_to_many(zoo.Labels(3, 2), zoo.Classes(4), cell="gru", units=3)
+    whole = text.attach(model, {"previous": numbers})
+    assert [(x.name, x.dtype) for x in whole.inputs] == [
+        ("source", "int32"),
+        ("previous", "string"),
+    ]
+    labels = tf.constant([0, 2])
+    np.testing.assert_array_equal(
+        whole([labels, tf.constant(["x y x", "y"])]), model([labels, numbers(["x y x", "y"])])
+    )
+    assert text.core(whole) is model
+
+
+def test_texts_are_cut_at_the_longest_and_may_be_empty():
+    numbers = text.vectorizer(["x", "y"])
+    model = zoo.many_to_one(zoo.Tokens(4, 2), zoo.Classes(2), cell="gru", units=3, pooling="max")
+    whole = text.attach(model, {"sequence": numbers}, longest=3)
+    cut = whole(tf.constant(["x y y x x x", "y"]))
+    np.testing.assert_array_equal(cut, whole(tf.constant(["x y y", "y"])))
+    assert np.abs(cut - model(numbers(["x y y x x x", "y"])))[0].max() > 1e-4
+    # Padding has no part in it.
+    np.testing.assert_allclose(cut, model(np.array([[2, 3, 3], [3, 0, 0]])), atol=1e-7)
+    empty = whole(tf.constant(["", " "]))
+    np.testing.assert_allclose(empty, model(np.zeros((2, 1), "int32")), atol=1e-7)
+
+
+def test_ends_of_lines_and_spaces_survive_saving(tmp_path):
+    symbols = ["e", "\n", " ", "\t", "\r", "'", "é"]
+    whole = text.attach(
+        tagger(len(symbols) + 2), {"sequence": text.vectorizer(symbols, split="character")}, 9
+    )
+    whole.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert text.symbols_of(loaded) == ["", "[UNK]", *symbols]
+    texts = tf.constant(["e\n \t\r'é?", "\n"])
+    np.testing.assert_array_equal(loaded(texts), whole(texts))
+    assert text.core(loaded).name == "tagger"
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "cut"),
+    [
+        ("words", "The DOG, a cow!", ["the", "dog", "a", "cow"]),
+        ("characters", "A Dog", ["a", " ", "d", "o", "g"]),
+    ],
+)
+def test_what_is_learned_of_texts_goes_through_json(kind, line, cut):
+    fit = json.loads(json.dumps(text.fitted(kind, TEXTS, 100)))
+    assert fit["kind"] == kind
+    expected = [fit["symbols"].index(symbol) + 2 for symbol in cut]
+    np.testing.assert_array_equal(text.numbering(fit)([line])[0], expected)
+    assert len(text.fitted(kind, TEXTS, 3)["symbols"]) == 3
+
+
+def test_pieces_are_those_of_sentencepiece():
+    sentencepiece = pytest.importorskip("sentencepiece")
+    import base64
+
+    fit = json.loads(json.dumps(text.fitted("pieces", TEXTS * 20, 14)))
+    processor = sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(fit["model"]))
+    assert fit["symbols"] == [processor.id_to_piece(n) for n in range(2, 16)]
+    numbers = text.numbering(fit)(["a dog", "and the cat"])
+    for row, line in zip(np.array(numbers), ("a dog", "and the cat"), strict=True):
+        assert processor.decode([int(n) for n in row if n]) == line
+    with pytest.raises(ConfigError, match="vocabulary=100000: "):
+        text.fitted("pieces", TEXTS, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected text; found none"),
+        (b" \n\t\n", "expected text; found none"),
+        (b"one\ntw\xffo\n", "line 2: expected UTF-8 text; found byte 0xff"),
+        (b"\xef\xbb\xbfone\ntwo\n\xe4\xbd\n", "line 3: expected UTF-8 text; found byte 0xe4"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_files_that_are_no_text(tmp_path, content, message):
+    path = tmp_path / "mine.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DatasetError, match=f"mine.txt.*{message}"):
+        text.read_text(path)
+
+
+def test_folders_are_no_text(tmp_path):
+    with pytest.raises(DatasetError, match="cannot be read: Is a directory"):
+        text.read_text(tmp_path)
+
+
+def test_marks_and_ends_of_lines_of_other_systems_are_read(tmp_path):
+    (tmp_path / "mine.txt").write_bytes("\ufeffhé\r\nthere\n".encode())
+    assert text.read_text(tmp_path / "mine.txt") == "hé\nthere\n"
+
+
+def test_rows_come_with_the_numbers_of_their_lines(tmp_path):
+    (tmp_path / "mine.tsv").write_bytes(b"good\ta film \r\n\r\n  \n bad\tanother: one\n")
+    rows = list(text.read_rows(tmp_path / "mine.tsv", ("label", "text")))
+    assert rows == [(1, ["good", "a film"]), (4, ["bad", "another: one"])]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a\tb\n\na\n", r"line 3: expected 2 columns apart by tabs \(label, text\); found 1"),
+        ("a\tb\nc\td\te\n", r"line 2: expected 2 columns apart by tabs .*; found 3"),
+        ("a\tb\nc\t \n", "line 2: the column text is empty"),
+        ("\tb\n", "line 1: the column label is empty"),
+    ],
+)
+def test_rows_that_are_none(tmp_path, content, message):
+    (tmp_path / "mine.tsv").write_text(content)
+    with pytest.raises(DatasetError, match=f"mine.tsv, {message}"):
+        list(text.read_rows(tmp_path / "mine.tsv", ("label", "text")))
