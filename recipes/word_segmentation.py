@@ -176,7 +176,9 @@ class WordSegmentation(Recipe):
             ("baseline_longest_match_test", longest),
         ):
             scores = segmentation.score(expected, found, vocabulary)._asdict()
-            metrics |= {f"{prefix}_{name}": value for name, value in scores.items()}
+            # There is no recall of words out of vocabulary where there are no such words.
+            known = {name: value for name, value in scores.items() if value is not None}
+            metrics |= {f"{prefix}_{name}": value for name, value in known.items()}
         return metrics
 
     def _segment(

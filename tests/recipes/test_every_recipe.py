@@ -59,6 +59,8 @@ def inputs_of(name, folder):
 def _data():
     with pytest.MonkeyPatch.context() as patch, stand_ins.served():
         patch.setattr("kerasrnn.recipes.hanzi_structure._face", lambda data_dir: stand_ins.face())
+        # That would take a third of the time; test_training.py trains with compiled loops.
+        patch.setattr("kerasrnn.recipes.training._compile_loops", lambda model, jit_compile: None)
         yield
 
 
