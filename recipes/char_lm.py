@@ -82,7 +82,7 @@ class CharLm(Recipe):
     title = "What comes next? Characters of Shakespeare"
     topology = "synced many-to-many, stateful"
     dataset = "karpathy_shakespeare"
-    result = ""
+    result = "not measured yet"
     protocol = (
         "nanoGPT's split: the first nine tenths of the characters to train on, the rest to judge "
         "by, every one of them, as eight streams read from their beginnings. The last epoch's "

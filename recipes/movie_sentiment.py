@@ -77,7 +77,7 @@ class MovieSentiment(Recipe):
     title = "Good or bad? Snippets of film reviews"
     topology = "many-to-one"
     dataset = "movie_snippets"
-    result = ""
+    result = "not measured yet"
     protocol = (
         "The paper's: half of the snippets to train on, half to judge by. Which half it took it "
         "does not say; here it follows from a hash of each text. The class is the sign of the mean "
