@@ -369,8 +369,8 @@ class DebianPackage(Archive):
         raise SourceError(f"{self.archive} is no Debian package: it holds no data.tar")
 
     def _download(self, folder: Path) -> Path:
-        address = f"https://snapshot.debian.org/package/{self.name}/{self.version}/"
-        advice = f"Download {self.archive} from {address}, {self._into_a_mirror}"
+        package = f"version {self.version} of Debian's package {self.name}"
+        advice = f"Download {package} from Debian or its snapshots, {self._into_a_mirror}"
         if not (client := shutil.which("apt-get")):
             raise SourceError(
                 f"{self.archive} is a Debian package, and this machine has no apt-get to fetch it. "

@@ -323,7 +323,7 @@ class TestDebianPackage:
             DEB.fetch(folder)
         message = str(caught.value)
         assert "this machine has no apt-get to fetch it" in message
-        assert "https://snapshot.debian.org/package/vowels/1.0/" in message
+        assert "Download version 1.0 of Debian's package vowels from Debian" in message
         assert f"as {DEB.archive} and name that folder in the environment variable" in message
         assert list(folder.iterdir()) == []
 
