@@ -55,6 +55,11 @@ class Config(options.Config):
     depth: int = options.option(2, "layers on top of each other", low=1)
     dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data:
+            self.refuse_ignored("data", "dataset")
+
 
 @dataclass(frozen=True)
 class Asking(options.Options):
@@ -73,6 +78,11 @@ class Asking(options.Options):
     )
     greedy: bool = options.option(False, "always write the likeliest character")
     seed: int = options.option(0, "another one, another text", low=0, high=options.HIGHEST_SEED)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.greedy:
+            self.refuse_ignored("greedy", "temperature", "top_k", "top_p", "seed")
 
 
 class CharLm(Recipe):

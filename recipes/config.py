@@ -53,6 +53,16 @@ class Options:
         for field in dataclasses.fields(self):
             check(field, getattr(self, field.name))
 
+    def refuse_ignored(self, because: str, *names: str) -> None:
+        """Raise ConfigError for the first option that says nothing and yet is not as it was."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in names and value != field.default:
+                raise ConfigError(
+                    f"{field.name}={value!r}: expected {field.default!r}; with {because} it would "
+                    "be ignored."
+                )
+
 
 @dataclass(frozen=True)
 class Config(Options):
@@ -87,6 +97,11 @@ class Config(Options):
         choices=("last", "best"),
     )
     seed: int = option(0, "of weights, dropout and the order of the data", low=0, high=HIGHEST_SEED)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clipping == "none":
+            self.refuse_ignored("clipping='none'", "clip_at")
 
 
 def check(field: dataclasses.Field, value: Any) -> None:

@@ -52,6 +52,11 @@ class Config(options.Config):
     bidirectional: bool = options.option(False, "read rows in both directions")
     dropout: float = options.option(0.3, "fraction dropped in training", low=0.0, below=1.0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reader == "all":
+            self.refuse_ignored("reader='all'", "cell", "bidirectional")
+
 
 class FashionMnist(Recipe):
     """A recurrent network reads the rows from the top down; its last state names the garment."""

@@ -69,6 +69,11 @@ class Config(options.Config):
     )
     dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data:
+            self.refuse_ignored("data", "dataset")
+
 
 class MovieSentiment(Recipe):
     """A recurrent network reads the words; the largest of its states say how it was meant."""

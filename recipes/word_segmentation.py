@@ -59,6 +59,11 @@ class Config(options.Config):
     depth: int = options.option(1, "layers on top of each other", low=1)
     dropout: float = options.option(0.4, "fraction dropped in training", low=0.0, below=1.0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.bigrams:
+            self.refuse_ignored("bigrams=0", "bigram_embedding")
+
 
 class WordSegmentation(Recipe):
     """A bidirectional network reads the characters and says which begin, fill and end words."""

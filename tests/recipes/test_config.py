@@ -70,3 +70,23 @@ def test_the_names_of_cells_are_the_zoos():
 def test_unknown_recipes_are_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r"recipe 'vowels' does not exist; .*japanese_vowels"):
         recipes.load("vowels")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "ignored"),
+    [
+        ("japanese_vowels", {"clipping": "none", "clip_at": 2.0}, "clip_at=2.0: expected 1.0"),
+        ("fashion_mnist", {"reader": "all", "cell": "lstm"}, "cell='lstm': expected 'gru'"),
+        ("char_lm", {"data": "a.txt", "dataset": "tiny_shakespeare"}, "dataset='tiny_shakesp"),
+        ("movie_sentiment", {"data": "a.tsv", "dataset": "imdb_reviews"}, "dataset='imdb_rev"),
+        ("word_segmentation", {"bigrams": 0, "bigram_embedding": 3}, "bigram_embedding=3"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(name, options, ignored):
+    with pytest.raises(ConfigError, match=f"{ignored}.*would be ignored"):
+        recipes.load(name).Config(**options)
+
+
+def test_a_greedy_writer_draws_nothing():
+    with pytest.raises(ConfigError, match=r"seed=3: expected 0; with greedy it would be ignored"):
+        recipes.load("char_lm").Asking(greedy=True, seed=3)

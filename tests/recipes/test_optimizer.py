@@ -60,7 +60,8 @@ def test_the_constant_stays(warmup, expected):
 
 @pytest.mark.parametrize("clipping", [*ARGUMENTS, "none"])
 def test_it_is_adamw_with_one_kind_of_clipping(clipping):
-    built = optimizer(Config(clipping=clipping, clip_at=0.7, weight_decay=0.03), 1)
+    where = {} if clipping == "none" else {"clip_at": 0.7}
+    built = optimizer(Config(clipping=clipping, weight_decay=0.03, **where), 1)
     assert type(built) is keras.optimizers.AdamW
     assert built.weight_decay == 0.03
     for name, argument in ARGUMENTS.items():
@@ -90,8 +91,9 @@ def test_what_clipping_does_to_known_gradients(clipping):
         [np.array([3.0, -4.0]), np.array([[0.1], [-0.3]])],
         [np.array([0.2, 0.1]), np.array([[2.0], [1.0]])],
     ]
+    where = {} if clipping == "none" else {"clip_at": at}
     config = Config(
-        learning_rate=lr, weight_decay=decay, schedule="constant", clipping=clipping, clip_at=at
+        learning_rate=lr, weight_decay=decay, schedule="constant", clipping=clipping, **where
     )
     built = optimizer(config, 1)
     weights = [np.array([1.0, 2.0]), np.array([[-1.0], [0.5]])]
