@@ -1,6 +1,8 @@
 """The command line, as a user types it."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -105,6 +107,14 @@ def test_help_says_every_option(capsys):
 def test_list(capsys):
     assert main(["list"]) == 0
     assert "japanese_vowels" in capsys.readouterr().out
+
+
+def test_a_reader_that_stops_is_no_error():
+    command = [sys.executable, "-m", "kerasrnn", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # before anything is written
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_what_is_refused_leaves_nothing(recipe, there, capsys, monkeypatch):
