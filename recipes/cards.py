@@ -68,6 +68,7 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
     shared = dict(first["config"])
     for variant in variants.values():
         shared = {k: v for k, v in shared.items() if variant["config"].get(k) == v}
+    count = environment["processors"]
     lines += [
         "",
         f"{_seeds(variants)} Common to all: "
@@ -78,7 +79,7 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
         "",
         recipe.protocol,
         "",
-        f"Measured with `{command}` on {environment['processors']} processors "
+        f"Measured with `{command}` on {count} processor{'s' * (count != 1)} "
         f"({', '.join(environment['devices'])}), Python {environment['python']}, {versions}.",
         "",
     ]

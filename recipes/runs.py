@@ -194,13 +194,20 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processors": os.cpu_count(),
+        "processors": _processors(),
         "devices": [device.device_type for device in tf.config.list_physical_devices()],
         "backend": keras.config.backend(),
         "versions": {name: installed(name) for name in packages} | {"tensorflow": tf.__version__},
         "commit": _commit(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def _processors() -> int | None:
+    """Those that this process may run on, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _commit() -> str | None:

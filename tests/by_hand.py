@@ -139,11 +139,14 @@ def decode(
     if decoder.context in ("every", "both"):
         copies = np.stack([context] * x.shape[1], axis=1)
         x = np.concatenate([x, copies], axis=-1)
+    read = x
     if decoder.context == "first":
         x = np.concatenate([dense(decoder.into_first, context)[:, None], x], axis=1)
     h, _, _ = run(decoder.stack, x, states=states)
     if decoder.context == "first":
         h = h[:, 1:]
+    if decoder.skip:
+        h = np.concatenate([h, read], axis=-1)
     if not decoder.tied:
         return dense(decoder.readout, h)
     if decoder.projection is not None:

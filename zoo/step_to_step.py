@@ -135,6 +135,7 @@ def next_step(
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
     residual: bool = False,
+    skip: bool = False,
     tied: bool = False,
     padding: float | None = None,
     input_name: str = "sequence",
@@ -163,6 +164,7 @@ def next_step(
         dropout: fraction dropped from the embeddings, between the layers and before the output.
         recurrent_dropout: fraction of the state dropped from step to step.
         residual: whether to add each layer's input to its output, from the second layer on.
+        skip: whether the output reads what the decoder reads beside its state.
         tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
         padding: flags and values: a frame all of whose entries have this value is padding; None
             where no value is free to say so.
@@ -199,6 +201,7 @@ def next_step(
         embedding_units,
         dropout=dropout,
         residual=residual,
+        skip=skip,
         tied=tied,
         padding=padding,
         stateful=stateful,

@@ -34,6 +34,7 @@ def one_to_many(
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
     residual: bool = False,
+    skip: bool = False,
     tied: bool = False,
     padding: float | None = None,
     input_name: str = "source",
@@ -63,6 +64,7 @@ def one_to_many(
             output.
         recurrent_dropout: fraction of the state dropped from step to step.
         residual: whether to add each layer's input to its output, from the second layer on.
+        skip: whether the output reads what the decoder reads beside its state.
         tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
         padding: flags and values: a frame all of whose entries have this value is padding; None
             where no value is free to say so.
@@ -108,6 +110,7 @@ def one_to_many(
         context=mode,
         dropout=dropout,
         residual=residual,
+        skip=skip,
         tied=tied,
         padding=padding,
         name="decoder",

@@ -36,9 +36,11 @@ class Decoder(keras.layers.Layer):
                    (Cho et al. 2014, "Learning phrase representations", appendix A.1.2)
         "both"     "state" and "every"
 
-    D is dropout, which is applied to embeddings as well. With `tied`, V is the transposed table of
-    embeddings (Press & Wolf 2017, "Using the output embedding to improve language models"), behind
-    a product `h_t P` where their widths differ.
+    D is dropout, which is applied to embeddings as well. With `skip`, the output reads what the
+    network reads, too: `[D(h_t); x_t]`, or `[D(h_t); x_t; c]`, in place of `D(h_t)` (Graves 2013,
+    "Generating sequences with recurrent neural networks", figure 1; Cho et al. 2014, section 2.2).
+    With `tied`, V is the transposed table of embeddings (Press & Wolf 2017, "Using the output
+    embedding to improve language models"), behind a product with P where their widths differ.
 
     A call computes all steps of a sequence whose symbols are known (teacher forcing), in the time
     loop's own compiled way. `begin` and `step` compute one step after the other, for generation.
@@ -53,6 +55,7 @@ class Decoder(keras.layers.Layer):
         context: None, "first", "every", "state" or "both".
         dropout: fraction to drop in training, in [0, 1): of embeddings, between layers and of h_t.
         residual: whether to add each layer's input to its output, from the second layer on.
+        skip: whether the output reads the network's input beside its state.
         tied: whether V is the table of embeddings; "classes" alone.
         padding: "flags" and "values": a frame all of whose entries have this value is padding;
             None where no value is free to say so.
@@ -98,6 +101,7 @@ class Decoder(keras.layers.Layer):
         context: str | None = None,
         dropout: float = 0.0,
         residual: bool = False,
+        skip: bool = False,
         tied: bool = False,
         padding: float | None = None,
         stateful: bool = False,
@@ -146,6 +150,7 @@ class Decoder(keras.layers.Layer):
         self.context = context
         self.dropout = dropout
         self.residual = residual
+        self.skip = skip
         self.tied = tied
         self.padding = padding
         self.stateful = stateful
@@ -171,7 +176,7 @@ class Decoder(keras.layers.Layer):
             self.into_first = self._dense(self._input_width(), "into_first")
         if not tied:
             self.readout = self._dense(self.size, "logits")
-        elif self._output_width() != self._input_width():
+        elif skip or self._output_width() != self._input_width():
             self.projection = self._dense(self._input_width(), "projection", use_bias=False)
         self.bias = None
         self.states: list[Any] = []
@@ -195,12 +200,13 @@ class Decoder(keras.layers.Layer):
         if self.context in ("every", "both"):
             width += context_shape[-1]
         self.stack.build((None, None, width))
+        read = self._output_width() + (width if self.skip else 0)
         for layer in (self.into_state, self.into_first):
             if layer is not None:
                 layer.build((None, context_shape[-1]))
         for layer in (self.projection, self.readout):
             if layer is not None:
-                layer.build((None, None, self._output_width()))
+                layer.build((None, None, read))
         if self.tied:
             self.bias = self.add_weight(shape=(self.size,), name="bias", initializer="zeros")
         if self.stateful:
@@ -233,7 +239,7 @@ class Decoder(keras.layers.Layer):
         if self.embedding is not None:  # a frame without some of its notes is another frame
             x = self.dropout_layer(x, training=training)
         x = self._with_context(x, context)
-        states = None
+        states, skipped = None, x
         if self.into_state is not None:
             states = self._split(self.into_state(context))
         if self.into_first is not None:
@@ -248,7 +254,7 @@ class Decoder(keras.layers.Layer):
                 kept.assign(ops.cast(state, kept.dtype))
         if self.into_first is not None:
             h = h[:, 1:]
-        return self._logits(self.dropout_layer(h, training=training))
+        return self._logits(self.dropout_layer(h, training=training), skipped)
 
     def begin(self, context: Tensor | None = None, batch_size: Any = None) -> list[Tensor]:
         """s_0: the states that the first `step` starts from.
@@ -290,7 +296,7 @@ class Decoder(keras.layers.Layer):
         """
         x = self._with_context(self._inputs(previous), context)
         h, states = self.stack.step(x, states)
-        return self._logits(h), states
+        return self._logits(h, x), states
 
     def read(
         self,
@@ -357,6 +363,7 @@ class Decoder(keras.layers.Layer):
             "context": self.context,
             "dropout": self.dropout,
             "residual": self.residual,
+            "skip": self.skip,
             "tied": self.tied,
             "padding": self.padding,
             "stateful": self.stateful,
@@ -405,7 +412,9 @@ class Decoder(keras.layers.Layer):
             context = ops.repeat(ops.expand_dims(context, 1), ops.shape(x)[1], axis=1)
         return ops.concatenate([x, context], axis=-1)
 
-    def _logits(self, h: Tensor) -> Tensor:
+    def _logits(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.skip:
+            h = ops.concatenate([h, x], axis=-1)
         if not self.tied:
             return self.readout(h)
         if self.projection is not None:

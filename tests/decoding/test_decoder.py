@@ -70,6 +70,10 @@ def test_all_at_once_by_hand_and_one_after_the_other(row, context):
         ("flags", {"embedding_units": 3}),
         ("values", {"context": "both"}),
         ("values", {"context": "first"}),
+        ("classes", {"skip": True, "context": "first"}),
+        ("classes", {"skip": True, "tied": True, "context": "both"}),
+        ("flags", {"skip": True}),
+        ("values", {"skip": True, "context": "every", "embedding_units": 3}),
     ],
     ids=variant_id,
 )
@@ -167,6 +171,7 @@ def test_configuration():
         "context": "both",
         "dropout": 0.2,
         "residual": True,
+        "skip": True,
         "tied": True,
         "seed": 3,
     }

@@ -26,7 +26,7 @@ def expected_of(model, x, mask, previous):
     ("mode", "options"),
     [
         ("state", {"cell": "lstm", "bidirectional": True}),
-        ("every", {"cell": "ugrnn", "depth": 2, "residual": True, "tied": True}),
+        ("every", {"cell": "ugrnn", "depth": 2, "residual": True, "skip": True, "tied": True}),
         ("both", {"depth": 2, "bidirectional": True}),
     ],
     ids=variant_id,

@@ -18,7 +18,7 @@ def label_model(mode="first", **options):
 
 @pytest.mark.parametrize("mode", ["first", "every", "state"])
 def test_labels_become_symbols(mode, tmp_path):
-    model = label_model(mode, depth=2, residual=True, dropout=0.3)
+    model = label_model(mode, depth=2, residual=True, skip=True, dropout=0.3)
     labels = np.array([2, 0])
     (table,) = model.get_layer("embedding").get_weights()
     logits = by_hand.decode(model.get_layer("decoder"), PREVIOUS, table[labels])
