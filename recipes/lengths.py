@@ -18,7 +18,9 @@ def bucketed(
     """Batches of examples of similar length, padded to one of a few lengths.
 
     Every batch of a bucket has one shape, so that XLA compiles once a bucket. With
-    `drop_remainder`, how many batches there are does not depend on the examples' order.
+    `drop_remainder`, how many batches there are does not depend on the examples' order; which are
+    left out does, so that none is in each epoch: buckets that would fill no batch are joined with
+    the next.
 
     Args:
         dataset: of `(inputs, target)`, inputs of any length up to the last of `lengths`; longer
@@ -32,8 +34,14 @@ def bucketed(
     import numpy as np
     import tensorflow as tf
 
+    length = length or (lambda inputs, target: tf.shape(inputs)[0])
+    found = list(dataset.map(length).batch(1024).as_numpy_iterator())
+    found = np.concatenate(found) if found else np.zeros(0, "int32")
+    sizes = np.bincount(np.searchsorted(lengths, found), minlength=len(lengths))
+    if drop_remainder:
+        lengths, sizes = _joined(lengths, sizes, batch_size)
     batches = dataset.bucket_by_sequence_length(
-        length or (lambda inputs, target: tf.shape(inputs)[0]),
+        length,
         # A bucket holds what is shorter than its boundary, and is padded to one less.
         bucket_boundaries=[length + 1 for length in lengths],
         bucket_batch_sizes=[batch_size] * (len(lengths) + 1),
@@ -41,7 +49,25 @@ def bucketed(
         padding_values=padding,
         drop_remainder=drop_remainder,
     )
-    # Counted once, for progress and for Keras, which takes an end that it did not foresee for an
-    # error.
-    count = batches.reduce(np.int64(0), lambda count, _: count + 1)
-    return batches.apply(tf.data.experimental.assert_cardinality(count))
+    count = sum(size // batch_size if drop_remainder else -(-size // batch_size) for size in sizes)
+    # For progress, and for Keras, which takes an end that it did not foresee for an error.
+    return batches.apply(tf.data.experimental.assert_cardinality(int(count)))
+
+
+def _joined(
+    lengths: Sequence[int], sizes: Sequence[int], least: int
+) -> tuple[list[int], list[int]]:
+    """The lengths of buckets that hold `least` examples, and how many they hold."""
+    kept: list[tuple[int, int]] = []
+    waiting = longest = 0
+    for length, size in zip(lengths, sizes, strict=True):
+        waiting += int(size)
+        longest = length if size else longest
+        if waiting >= least:
+            kept.append((length, waiting))
+            waiting = 0
+    # There is none after the longest ones: those before come to them.
+    if waiting:
+        _, before = kept.pop() if kept else (0, 0)
+        kept.append((longest, before + waiting))
+    return [length for length, _ in kept], [size for _, size in kept]

@@ -51,9 +51,9 @@ class Config(options.Config):
         5_000, "symbols that have a vector of their own; the others share one", low=1
     )
     longest: int = options.option(48, "symbols that are read; what follows is cut off", low=1)
-    epochs: int = options.option(12, "passes over the training data", low=1)
+    epochs: int = options.option(4, "passes over the training data", low=1)
     batch_size: int = options.option(64, "texts a step", low=1)
-    learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
+    learning_rate: float = options.option(4e-3, "highest learning rate", low=1e-6)
     warmup: float = options.option(
         0.1, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
     )
@@ -67,7 +67,7 @@ class Config(options.Config):
         "what of the states is judged",
         choices=("last", "mean", "max", "attention"),
     )
-    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
+    dropout: float = options.option(0.7, "fraction dropped in training", low=0.0, below=1.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

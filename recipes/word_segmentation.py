@@ -52,17 +52,25 @@ class Config(options.Config):
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
     embedding: int = options.option(64, "width of a character's vector", low=1)
     bigrams: int = options.option(
-        1 << 15, "vectors that pairs of neighbouring characters share; 0: pairs have none", low=0
+        3,
+        "pairs of neighbouring characters that occur so often have vectors of their own; 0: none",
+        low=0,
     )
     bigram_embedding: int = options.option(32, "width of a pair's vector", low=1)
+    bigram_dropout: float = options.option(
+        0.2, "fraction of the pairs taken for unknown in training", low=0.0, below=1.0
+    )
     units: int = options.option(128, "width of a state in each direction", low=1)
     depth: int = options.option(1, "layers on top of each other", low=1)
     dropout: float = options.option(0.4, "fraction dropped in training", low=0.0, below=1.0)
+    recurrent_dropout: float = options.option(
+        0.0, "fraction of the state dropped from step to step in training", low=0.0, below=1.0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.bigrams:
-            self.refuse_ignored("bigrams=0", "bigram_embedding")
+            self.refuse_ignored("bigrams=0", "bigram_embedding", "bigram_dropout")
 
 
 class WordSegmentation(Recipe):
@@ -95,6 +103,7 @@ class WordSegmentation(Recipe):
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         import tensorflow as tf
 
+        import kerasrnn
         from kerasrnn.recipes.datasets.peoples_daily import segmentation
 
         splits = _own(config.data) if config.data else _tfds(self.dataset, data_dir)
@@ -118,6 +127,16 @@ class WordSegmentation(Recipe):
 
             return tf.data.Dataset.from_tensor_slices((texts[name], tags)).map(pair)
 
+        pairs = None
+        if config.bigrams:
+            index = {symbol: n for n, symbol in enumerate(symbols, start=2)}
+            ids = ([index.get(symbol, 1) for symbol in line] for line in texts["train"])
+            pairs = kerasrnn.BigramEmbedding.frequent(ids, config.bigrams)
+            if not len(pairs):
+                raise options.ConfigError(
+                    f"bigrams={config.bigrams}: no pair of the training text occurs so often; "
+                    "expected a lower number, or 0."
+                )
         return Data(
             train=dataset("train"),
             test=dataset("test"),
@@ -127,6 +146,7 @@ class WordSegmentation(Recipe):
             validation_size=len(texts["validation"]),
             facts={"vocabulary": symbols},
             raw={
+                "pairs": pairs,
                 "train_words": {word for words in splits["train"] for word in words},
                 "test": splits["test"],
             },
@@ -140,8 +160,9 @@ class WordSegmentation(Recipe):
             zoo.Tokens(
                 len(data.facts["vocabulary"]) + 2,
                 config.embedding,
-                bigrams=config.bigrams,
+                bigrams=data.raw["pairs"],
                 bigram_units=config.bigram_embedding,
+                bigram_dropout=config.bigram_dropout,
             ),
             zoo.Classes(len(segmentation.TAGS)),
             cell=config.cell,
@@ -149,6 +170,7 @@ class WordSegmentation(Recipe):
             depth=config.depth,
             bidirectional=True,
             dropout=config.dropout,
+            recurrent_dropout=config.recurrent_dropout,
             name=self.name,
         )
 
@@ -245,7 +267,7 @@ class WordSegmentation(Recipe):
 
     def tiny(self) -> Config:
         return dataclasses.replace(
-            super().tiny(), units=8, embedding=8, bigrams=64, bigram_embedding=4, batch_size=4
+            super().tiny(), units=8, embedding=8, bigram_embedding=4, batch_size=4
         )
 
 

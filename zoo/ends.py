@@ -11,7 +11,7 @@ Whether an end is one or a sequence of them, the topology says.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -98,10 +98,11 @@ class Tokens:
     Args:
         vocabulary: number of ids; they are 0 to vocabulary - 1, and 0 is padding.
         units: width of an id's embedding.
-        bigrams: rows of a table of embeddings for pairs of neighbours, which is looked into for
-            each step with the one before and with the one after: see `kerasrnn.BigramEmbedding`.
-            0: no such table.
+        bigrams: pairs of neighbours, `(count, 2)`, that have an embedding of their own, beside that
+            of the id: see `kerasrnn.BigramEmbedding`, whose `frequent` finds them. None: no pair
+            has one.
         bigram_units: width of a pair's embedding.
+        bigram_dropout: fraction of the pairs that are taken for unknown in training.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -109,8 +110,9 @@ class Tokens:
 
     vocabulary: int
     units: int = 64
-    bigrams: int = 0
+    bigrams: Any = field(default=None, repr=False, compare=False)
     bigram_units: int = 32
+    bigram_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.vocabulary, bool) or not isinstance(self.vocabulary, Integral):
@@ -120,8 +122,7 @@ class Tokens:
                 f"vocabulary={self.vocabulary!r}: expected 2 at least, since 0 is padding."
             )
         check_positive(units=self.units, bigram_units=self.bigram_units)
-        if self.bigrams:
-            check_positive(bigrams=self.bigrams)
+        check_rates(bigram_dropout=self.bigram_dropout)
 
     def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
         """The model's input, `(batch, time)`."""
@@ -134,9 +135,11 @@ class Tokens:
         embedding = keras.layers.Embedding(
             self.vocabulary, self.units, mask_zero=True, name="embedding"
         )
-        if not self.bigrams:
+        if self.bigrams is None:
             return embedding(x)
-        pairs = kerasrnn.BigramEmbedding(self.bigrams, self.bigram_units, name="bigrams")
+        pairs = kerasrnn.BigramEmbedding(
+            self.bigrams, self.bigram_units, self.bigram_dropout, name="bigrams"
+        )
         return keras.layers.Concatenate(name="with_bigrams")([embedding(x), pairs(x)])
 
 

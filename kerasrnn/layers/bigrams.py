@@ -1,37 +1,45 @@
-"""Embeddings of pairs of neighbours, in a table that the pairs share by their hashes."""
+"""Embeddings of pairs of neighbours: of those that are known, and one for all others."""
 
-from numbers import Integral
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 Tensor = Any
 
-# Odd, and small enough that no sum of products with ids below IDS leaves 32 bits.
-FIRST, SECOND = 40503, 25013
-IDS = 1 << 15
+IDS = 1 << 15  # so that two ids side by side fit into 32 bits
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class BigramEmbedding(keras.layers.Layer):
     """Embeds each step's pairs: with the step before it and with the one after it.
 
-        k(a, b) = (40503 a + 25013 b) mod rows,   y_t = [E_{k(x_{t-1}, x_t)}; E_{k(x_t, x_{t+1})}]
+        y_t = [E_{n(x_{t-1}, x_t)}; E_{n(x_t, x_{t+1})}]
 
-    where x_0 and x_{T+1} are 0. Pairs of characters say much more than characters where no space
-    stands between words (Chen et al. 2015, "Long short-term memory neural networks for Chinese word
-    segmentation"); that pairs with one hash share a vector keeps the table small (Weinberger et al.
-    2009, "Feature hashing for large scale multitask learning"; Bojanowski et al. 2017, "Enriching
-    word vectors with subword information"). Of ids the remainder by 32,768 is taken. Weight:
-    `embeddings` E `(rows, units)`.
+    where n(a, b) is the place of (a, b) among the known pairs, in their order and from 1, or 0 if
+    it is unknown; x_0 and x_{T+1} are 0. Pairs of characters say much more than characters where no
+    space stands between words (Chen et al. 2015, "Long short-term memory neural networks for
+    Chinese word segmentation"). That a pair is unknown says something too, most often that a word
+    ends inside it: which is why pairs share no vectors here, and why some are taken for unknown in
+    training (`dropout`), so that the vector of the unknown ones is learned from all kinds (Iyyer et
+    al. 2015, "Deep unordered composition rivals syntactic methods", on word dropout). Weights:
+    `embeddings` E `(pairs + 1, units)`, and `keys`, the known pairs, which is not trained.
 
     Args:
-        rows: of the table.
+        pairs: the known ones, `(count, 2)`, of ids from 0 to 32,767: see `frequent`. Or their
+            number, where they come with the weights.
         units: width of a pair's embedding.
+        dropout: fraction of the pairs that are taken for unknown in training, in [0, 1).
+        seed: integer: makes dropout repeatable.
 
     Call arguments:
-        inputs: ids x, integers `(batch, time)`; 0 is padding.
+        inputs: ids x, integers `(batch, time)`; 0 is padding. Larger ones than 32,767 are in no
+            known pair.
+        training: whether dropout is applied.
 
     Returns:
         y, `(batch, time, 2 * units)`. It looks one step ahead: it is not for language models.
@@ -40,36 +48,100 @@ class BigramEmbedding(keras.layers.Layer):
     same, which says that a row begins or ends.
 
     Raises:
-        ValueError: `rows` or `units` is no positive integer.
+        ValueError: an argument is out of its range, or a pair is there twice.
 
     Example:
 
         >>> import numpy as np, kerasrnn
-        >>> layer = kerasrnn.BigramEmbedding(rows=100, units=3)
-        >>> tuple(layer(np.array([[5, 7, 5, 0]])).shape)
+        >>> ids = np.array([[5, 7, 5, 0]])
+        >>> pairs = kerasrnn.BigramEmbedding.frequent(ids, least=1)
+        >>> pairs.tolist()
+        [[0, 5], [5, 0], [5, 7], [7, 5]]
+        >>> layer = kerasrnn.BigramEmbedding(pairs, units=3)
+        >>> tuple(layer(ids).shape)
         (1, 4, 6)
     """
 
-    def __init__(self, rows: int, units: int, **kwargs: Any) -> None:
-        for name, value in (("rows", rows), ("units", units)):
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}={value!r}: expected a positive integer.")
+    def __init__(
+        self,
+        pairs: Sequence[Sequence[int]] | np.ndarray | int,
+        units: int,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(units, Integral) or isinstance(units, bool) or units < 1:
+            raise ValueError(f"units={units!r}: expected a positive integer.")
+        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout!r}: expected a number in [0, 1).")
+        keys = _keys(pairs)
         super().__init__(**kwargs)
-        self.rows = int(rows)
+        self._known = keys
         self.units = int(units)
+        self.dropout = dropout
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed) if dropout else None
         self.supports_masking = True
+
+    @property
+    def pairs(self) -> int:
+        """The number of known pairs."""
+        return len(self._known)
+
+    @staticmethod
+    def frequent(sequences: Iterable[Sequence[int]], least: int = 2) -> np.ndarray:
+        """The pairs that occur so often at `least`, in order, `(count, 2)`.
+
+        Args:
+            sequences: of ids; zeros at a sequence's end are padding.
+            least: how often.
+        """
+        counts: Counter[tuple[int, int]] = Counter()
+        for sequence in sequences:
+            ids = np.trim_zeros(np.asarray(sequence), "b").tolist()
+            if ids:
+                counts.update(zip([0, *ids], [*ids, 0], strict=True))
+        known = sorted(pair for pair, count in counts.items() if count >= least)
+        return np.array(known, "int32").reshape(-1, 2)
 
     def build(self, inputs_shape: Any) -> None:
         self.embeddings = self.add_weight(
-            shape=(self.rows, self.units), name="embeddings", initializer="uniform"
+            shape=(self.pairs + 1, self.units), name="embeddings", initializer="uniform"
+        )
+        self.keys = self.add_weight(
+            shape=(self.pairs,),
+            name="keys",
+            initializer=lambda shape, dtype: ops.convert_to_tensor(self._known, dtype),
+            dtype="int32",
+            trainable=False,
         )
         self.built = True
 
-    def call(self, inputs: Tensor) -> Tensor:
-        ids = ops.pad(ops.cast(inputs, "int32") % IDS, ((0, 0), (1, 1)))
-        keys = (ids[:, :-1] * FIRST + ids[:, 1:] * SECOND) % self.rows
-        pairs = ops.take(ops.convert_to_tensor(self.embeddings), keys, axis=0)
+    def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
+        ids = ops.pad(ops.cast(inputs, "int32"), ((0, 0), (1, 1)))
+        before, after = ids[:, :-1], ids[:, 1:]
+        within = ops.logical_and(before < IDS, after < IDS)
+        places = self._places(ops.where(within, before * IDS + after, -1))
+        if training and self.dropout:
+            drawn = keras.random.uniform(ops.shape(places), seed=self.seed_generator)
+            places = ops.where(drawn < self.dropout, 0, places)
+        pairs = ops.take(ops.convert_to_tensor(self.embeddings), places, axis=0)
         return ops.cast(ops.concatenate([pairs[:, :-1], pairs[:, 1:]], -1), self.compute_dtype)
+
+    def _places(self, wanted: Tensor) -> Tensor:
+        """From 1 on, by halving; 0 of what is not there.
+
+        Only gathers and comparisons, which every backend compiles and every export holds.
+        """
+        keys = ops.convert_to_tensor(self.keys)
+        places = ops.zeros_like(wanted)  # so many keys are known to be no larger
+        for bit in reversed(range(self.pairs.bit_length())):
+            further = places + (1 << bit)
+            key = ops.take(keys, ops.minimum(further, self.pairs) - 1, axis=0)
+            smaller = ops.logical_and(further <= self.pairs, key <= wanted)
+            places = ops.where(smaller, further, places)
+        found = ops.take(keys, ops.maximum(places, 1) - 1, axis=0) == wanted
+        return ops.where(ops.logical_and(found, wanted >= 0), places, 0)
 
     def compute_output_shape(self, inputs_shape: Any) -> tuple[int | None, ...]:
         return (*inputs_shape, 2 * self.units)
@@ -78,4 +150,34 @@ class BigramEmbedding(keras.layers.Layer):
         return ops.not_equal(inputs, 0)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rows": self.rows, "units": self.units}
+        return {
+            **super().get_config(),
+            "pairs": self.pairs,
+            "units": self.units,
+            "dropout": self.dropout,
+            "seed": self.seed,
+        }
+
+
+def _keys(pairs: Any) -> np.ndarray:
+    """One number a pair, in order; -1, which no pair has, where only their number is known."""
+    if isinstance(pairs, Integral) and not isinstance(pairs, bool):
+        if pairs < 1:
+            raise ValueError(f"pairs={pairs!r}: expected one pair at least.")
+        return np.full(int(pairs), -1, "int32")
+    known = np.asarray(pairs)
+    if known.ndim != 2 or known.shape[1] != 2 or not np.issubdtype(known.dtype, np.integer):
+        raise ValueError(
+            f"pairs: expected integers of the shape (count, 2); received {known.dtype} of the "
+            f"shape {known.shape}."
+        )
+    if not len(known):
+        raise ValueError("pairs: expected one pair at least; received none.")
+    if known.min() < 0 or known.max() >= IDS:
+        raise ValueError(
+            f"pairs: expected ids from 0 to {IDS - 1}; received {known.min()} to {known.max()}."
+        )
+    keys = np.unique(known[:, 0].astype("int32") * IDS + known[:, 1])
+    if len(keys) != len(known):
+        raise ValueError(f"pairs: {len(known) - len(keys)} of {len(known)} are there twice.")
+    return keys

@@ -80,6 +80,7 @@ def test_unknown_recipes_are_refused_with_those_there_are():
         ("char_lm", {"data": "a.txt", "dataset": "tiny_shakespeare"}, "dataset='tiny_shakesp"),
         ("movie_sentiment", {"data": "a.tsv", "dataset": "imdb_reviews"}, "dataset='imdb_rev"),
         ("word_segmentation", {"bigrams": 0, "bigram_embedding": 3}, "bigram_embedding=3"),
+        ("word_segmentation", {"bigrams": 0, "bigram_dropout": 0.1}, "bigram_dropout=0.1"),
     ],
 )
 def test_what_would_be_ignored_is_refused(name, options, ignored):
