@@ -51,7 +51,10 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
     for name, variant in variants.items():
         runs = variant["metrics"]
         seconds = statistics.median(run["seconds"] for run in runs)
-        figures = [_spread([run[metric] for run in runs]) for metric in recipe.metrics]
+        # A variant may have no such figure.
+        figures = [
+            _spread([run[m] for run in runs]) if m in runs[0] else "" for m in recipe.metrics
+        ]
         lines.append(
             f"| {name} | {' | '.join(figures)} | {runs[0]['parameters']:,} | {seconds:,.0f} |"
         )

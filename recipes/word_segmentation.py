@@ -1,20 +1,23 @@
 """Where are the words? Chinese is written without spaces; a tag for each character cuts it.
 
-Papers: Xue (2003), "Chinese word segmentation as character tagging", for the tags; Chen, Qiu, Zhu,
-Liu & Huang (2015), "Long short-term memory neural networks for Chinese word segmentation", EMNLP,
-for the network; Ma, Ganchev & Weiss (2018), "State-of-the-art Chinese word segmentation with
-Bi-LSTMs", EMNLP, for what matters in it.
+Papers: Xue (2003), "Chinese word segmentation as character tagging", for the tags; Ng & Low (2004),
+"Chinese part-of-speech tagging: one-at-a-time or all-at-once? Word-based or character-based?",
+EMNLP, for learning the parts of speech with them; Chen, Qiu, Zhu, Liu & Huang (2015), "Long
+short-term memory neural networks for Chinese word segmentation", EMNLP, for the network; Ma,
+Ganchev & Weiss (2018), "State-of-the-art Chinese word segmentation with Bi-LSTMs", EMNLP, for what
+matters in it.
 
     kerasrnn train word_segmentation
     kerasrnn train word_segmentation --data mine.txt      (words apart by spaces, a sentence a line)
-    kerasrnn predict word_segmentation "我喜欢看电视。"
+    kerasrnn predict word_segmentation "我喜欢看电视。" --parts
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from kerasrnn.recipes import config as options
 from kerasrnn.recipes import text
@@ -31,7 +34,15 @@ LENGTHS = (16, 32, 48, 64, 112)
 ENDS = "。！？；"
 SHORTEST = 8  # characters before a piece may end, so that few are tiny
 # The corpus is written in full width throughout, letters and numbers as well.
+TAGGED = re.compile(r"(.+)/([A-Za-z]+)")
 WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)} | {0x20: 0x3000}
+
+
+class Line(NamedTuple):
+    """A sentence: its words, and their parts of speech, or none where they are not known."""
+
+    words: list[str]
+    parts: list[str]
 
 
 @dataclass(frozen=True)
@@ -40,25 +51,28 @@ class Config(options.Config):
 
     data: str = options.option(
         "",
-        "a file of your own instead: words apart by spaces, a sentence a line; its last tenth "
-        "is test data",
+        "a file of your own instead: words apart by spaces, a sentence a line; each word may have "
+        "its part of speech, as in word/n; the last tenth is test data",
     )
-    epochs: int = options.option(8, "passes over the training data", low=1)
+    parts_of_speech: bool = options.option(
+        True, "where the data says them, learn them too; the words are found better for it"
+    )
+    epochs: int = options.option(4, "passes over the training data", low=1)
     batch_size: int = options.option(64, "pieces of sentences a step", low=1)
     learning_rate: float = options.option(3e-3, "highest learning rate", low=1e-6)
     warmup: float = options.option(
-        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.1, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
     )
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
     embedding: int = options.option(64, "width of a character's vector", low=1)
     bigrams: int = options.option(
-        3,
+        4,
         "pairs of neighbouring characters that occur so often have vectors of their own; 0: none",
         low=0,
     )
     bigram_embedding: int = options.option(32, "width of a pair's vector", low=1)
     bigram_dropout: float = options.option(
-        0.2, "fraction of the pairs taken for unknown in training", low=0.0, below=1.0
+        0.05, "fraction of the pairs taken for unknown in training", low=0.0, below=1.0
     )
     units: int = options.option(128, "width of a state in each direction", low=1)
     depth: int = options.option(1, "layers on top of each other", low=1)
@@ -73,6 +87,13 @@ class Config(options.Config):
             self.refuse_ignored("bigrams=0", "bigram_embedding", "bigram_dropout")
 
 
+@dataclass(frozen=True)
+class Asking(options.Options):
+    """How to answer."""
+
+    parts: bool = options.option(False, "say each word's part of speech, as in word/n")
+
+
 class WordSegmentation(Recipe):
     """A bidirectional network reads the characters and says which begin, fill and end words."""
 
@@ -84,54 +105,62 @@ class WordSegmentation(Recipe):
     protocol = (
         "The last tenth of the month's lines is the test data; the last twentieth of the others is "
         "validation data, by which the size, the dropout and the epochs were set. Words are scored "
-        "as in the SIGHAN bakeoffs; out of vocabulary is what the training lines do not have. "
-        "Tags that contradict each other are never put out: the likeliest sequence that does not "
-        "is. Characters that the training text has once count as unknown, as those of the test "
-        "text that it never has. Data: People's Daily, January 1998; it belongs to its publisher, "
-        "is read from a package at run time and not kept here."
+        "as in the SIGHAN bakeoffs; out of vocabulary is what the training lines do not have; "
+        "tagged f1 counts the words with the right part of speech. Tags that contradict each other "
+        "are never put out: the likeliest sequence that does not is. Characters that the training "
+        "text has once count as unknown, as those of the test text that it never has. Data: "
+        "People's Daily, January 1998; it belongs to its publisher, is read from a package at run "
+        "time and not kept here."
     )
     Config = Config
+    Asking = Asking
     variants: ClassVar = {
         "bidirectional LSTM": {},
         "bidirectional GRU": {"cell": "gru"},
+        "bidirectional LSTM, no parts of speech": {"parts_of_speech": False},
         "bidirectional LSTM, no pairs": {"bigrams": 0},
     }
-    metrics = ("test_f1", "test_precision", "test_recall", "test_oov_recall")
+    metrics = ("test_f1", "test_precision", "test_recall", "test_oov_recall", "test_tagged_f1")
     asks = "sentences, each in quotation marks"
     published: ClassVar[Sequence[Published]] = ()
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
+        import numpy as np
         import tensorflow as tf
 
         import kerasrnn
         from kerasrnn.recipes.datasets.peoples_daily import segmentation
 
         splits = _own(config.data) if config.data else _tfds(self.dataset, data_dir)
-        pieces = {name: [p for words in s for p in cut(words)] for name, s in splits.items()}
+        known = splits["train"] + splits["validation"]
+        parts = sorted({part for line in known for part in line.parts})
+        if not config.parts_of_speech:
+            parts = []
+        pieces = {name: [p for line in s for p in cut(line.words)] for name, s in splits.items()}
         texts = {name: ["".join(words) for words in p] for name, p in pieces.items()}
         symbols = _seen_twice(texts["train"])
         if not symbols:
             raise DatasetError(f"{config.data}: expected characters that occur more than once.")
         numbers = text.vectorizer(symbols, split="character")
+        ids = {name: np.array(numbers(lines), "int32") for name, lines in texts.items()}
 
         def dataset(name: str) -> "tf.data.Dataset":
-            tags = [segmentation.to_tags(words) for words in pieces[name]]
-
-            def pair(sentence: Any, tags: Any) -> Any:
-                letters = tf.strings.bytes_split(tags)
-                target = tf.reduce_sum(
-                    [n * tf.cast(letters == t, "int32") for n, t in enumerate(segmentation.TAGS)],
-                    axis=0,
-                )
-                return tf.cast(numbers(sentence), "int32"), target
-
-            return tf.data.Dataset.from_tensor_slices((texts[name], tags)).map(pair)
+            rows = tf.RaggedTensor.from_tensor(ids[name], padding=0)
+            # Pieces and lines hold the same characters in the same order.
+            letters = "".join(segmentation.to_tags(words) for words in pieces[name])
+            targets = np.array([segmentation.TAGS.index(letter) for letter in letters], "int32")
+            if parts:
+                # One that only the test lines have cannot be learned, and is no target there.
+                index = {part: n for n, part in enumerate(parts)}
+                of_words = [index.get(part, 0) for line in splits[name] for part in line.parts]
+                lengths = [len(word) for line in splits[name] for word in line.words]
+                targets = targets * len(parts) + np.repeat(of_words, lengths).astype("int32")
+            targets = tf.RaggedTensor.from_row_lengths(targets, rows.row_lengths())
+            return tf.data.Dataset.from_tensor_slices((rows, targets))
 
         pairs = None
         if config.bigrams:
-            index = {symbol: n for n, symbol in enumerate(symbols, start=2)}
-            ids = ([index.get(symbol, 1) for symbol in line] for line in texts["train"])
-            pairs = kerasrnn.BigramEmbedding.frequent(ids, config.bigrams)
+            pairs = kerasrnn.BigramEmbedding.frequent(ids["train"], config.bigrams)
             if not len(pairs):
                 raise options.ConfigError(
                     f"bigrams={config.bigrams}: no pair of the training text occurs so often; "
@@ -144,10 +173,10 @@ class WordSegmentation(Recipe):
             test_size=len(splits["test"]),
             validation=dataset("validation"),
             validation_size=len(texts["validation"]),
-            facts={"vocabulary": symbols},
+            facts={"vocabulary": symbols, "parts": parts},
             raw={
                 "pairs": pairs,
-                "train_words": {word for words in splits["train"] for word in words},
+                "train_words": {word for line in splits["train"] for word in line.words},
                 "test": splits["test"],
             },
         )
@@ -164,7 +193,7 @@ class WordSegmentation(Recipe):
                 bigram_units=config.bigram_embedding,
                 bigram_dropout=config.bigram_dropout,
             ),
-            zoo.Classes(len(segmentation.TAGS)),
+            zoo.Classes(len(segmentation.TAGS) * max(len(data.facts["parts"]), 1)),
             cell=config.cell,
             units=config.units,
             depth=config.depth,
@@ -194,23 +223,26 @@ class WordSegmentation(Recipe):
     ) -> dict[str, float]:
         from kerasrnn.recipes.datasets.peoples_daily import segmentation
 
-        vocabulary, expected = data.raw["train_words"], data.raw["test"]
+        vocabulary, lines = data.raw["train_words"], data.raw["test"]
+        expected = [line.words for line in lines]
         sentences = ["".join(words) for words in expected]
+        found = self._segment(model, data.facts, sentences)
         metrics = {}
-        longest = longest_match(sentences, vocabulary)
-        for prefix, found in (
-            ("test", self._segment(model, data.facts, sentences)),
-            ("baseline_longest_match_test", longest),
+        for prefix, words in (
+            ("test", [line.words for line in found]),
+            ("baseline_longest_match_test", longest_match(sentences, vocabulary)),
         ):
-            scores = segmentation.score(expected, found, vocabulary)._asdict()
+            scores = segmentation.score(expected, words, vocabulary)._asdict()
             # There is no recall of words out of vocabulary where there are no such words.
             known = {name: value for name, value in scores.items() if value is not None}
             metrics |= {f"{prefix}_{name}": value for name, value in known.items()}
+        if data.facts["parts"]:
+            metrics["test_tagged_f1"] = segmentation.tagged_f1(lines, found)
         return metrics
 
     def _segment(
         self, model: "keras.Model", facts: Mapping[str, Any], sentences: Sequence[str]
-    ) -> list[list[str]]:
+    ) -> list[Line]:
         import numpy as np
 
         from kerasrnn.recipes.datasets.peoples_daily import segmentation
@@ -218,10 +250,11 @@ class WordSegmentation(Recipe):
         numbers = text.vectorizer(facts["vocabulary"], split="character")
         pieces = [(n, piece) for n, s in enumerate(sentences) for piece in cut(s)]
         texts = ["".join(piece) for _, piece in pieces]
-        words: list[list[str]] = [[] for _ in sentences]
-        found: dict[int, list[str]] = {}
+        lines = [Line([], []) for _ in sentences]
+        found: dict[int, Line] = {}
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
         core = self.core(model)
+        parts = facts["parts"]
         for start in range(0, len(order), 256):
             batch = order[start : start + 256]
             length = next(m for m in LENGTHS if m >= len(texts[batch[-1]]))
@@ -229,11 +262,14 @@ class WordSegmentation(Recipe):
             for row, n in enumerate(batch):
                 ids[row, : len(texts[n])] = np.array(numbers(texts[n]))
             for n, p in zip(batch, core.predict_on_batch(ids), strict=True):
-                tags = likeliest(np.log(p[: len(texts[n])] + 1e-30))
-                found[n] = segmentation.to_words(texts[n], tags)
+                p = p[: len(texts[n])].reshape(len(texts[n]), len(segmentation.TAGS), -1)
+                tags = likeliest(np.log(p.sum(axis=-1) + 1e-30))
+                words = segmentation.to_words(texts[n], tags)
+                found[n] = Line(words, _likeliest_parts(p, words, tags, parts))
         for n, (sentence, _) in enumerate(pieces):
-            words[sentence] += found[n]
-        return words
+            lines[sentence].words.extend(found[n].words)
+            lines[sentence].parts.extend(found[n].parts)
+        return lines
 
     def read(self, text: str) -> str:
         wide = text.strip().translate(WIDE)
@@ -246,20 +282,27 @@ class WordSegmentation(Recipe):
         model: "keras.Model",
         facts: Mapping[str, Any],
         inputs: Sequence[str],
-        asking: options.Options,
+        asking: Asking,
         folder: Path,
     ) -> list[str]:
-        return [" ".join(words) for words in self._segment(model, facts, inputs)]
+        if asking.parts and not facts["parts"]:
+            raise options.ConfigError(
+                "parts=True: the model was trained without parts of speech; expected parts=False."
+            )
+        lines = self._segment(model, facts, inputs)
+        if asking.parts:
+            return [" ".join(map("/".join, zip(*line, strict=True))) for line in lines]
+        return [" ".join(line.words) for line in lines]
 
     def example(self, data: Data, index: int) -> str:
-        return "".join(data.raw["test"][index])
+        return "".join(data.raw["test"][index].words)
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config
     ) -> dict[str, tuple["keras.Model", list[Any]]]:
         import numpy as np
 
-        texts = ["".join(cut(words)[0]) for words in data.raw["test"][:16]]
+        texts = ["".join(cut(line.words)[0]) for line in data.raw["test"][:16]]
         return {
             **super().exports(model, data, config),
             "of_text": (model, [np.array(texts, dtype=object)]),
@@ -346,23 +389,61 @@ def _seen_twice(texts: Sequence[str]) -> list[str]:
     return [symbol for symbol in text.adapted(texts, split="character") if counts[symbol] > 1]
 
 
-def _tfds(name: str, data_dir: str | None) -> dict[str, list[list[str]]]:
+def _likeliest_parts(
+    p: "np.ndarray", words: Sequence[str], tags: str, parts: Sequence[str]
+) -> list[str]:
+    """Of each word, by what its characters say who have the tags that they have.
+
+    Args:
+        p: `(characters, 4, parts)`.
+        words: that the characters make up.
+        tags: of the characters.
+        parts: to choose from; none: words have none.
+    """
+    import numpy as np
+
+    if not parts:
+        return []
+    rows = [n for n, _ in enumerate(tags)]
+    logs = np.log(p[rows, ["BMES".index(tag) for tag in tags]] + 1e-30)
+    begins = np.cumsum([0, *map(len, words)])[:-1]
+    return [parts[n] for n in np.add.reduceat(logs, begins).argmax(axis=-1)]
+
+
+def _tfds(name: str, data_dir: str | None) -> dict[str, list[Line]]:
     from kerasrnn.recipes import datasets
 
     splits, _ = datasets.load(name, ("train", "validation", "test"), data_dir)
     return {
-        split: [[word.decode() for word in x["words"]] for x in dataset.as_numpy_iterator()]
+        split: [
+            Line([word.decode() for word in x["words"]], [part.decode() for part in x["tags"]])
+            for x in dataset.as_numpy_iterator()
+        ]
         for split, dataset in splits.items()
     }
 
 
-def _own(path: str) -> dict[str, list[list[str]]]:
+def _own(path: str) -> dict[str, list[Line]]:
     """A user's own sentences, in the order of the file: train, validation, test."""
-    lines = [
-        [word.translate(WIDE) for word in line.split()]
-        for line in text.read_text(path).split("\n")
-        if line.strip()
-    ]
+    lines: list[Line] = []
+    with_parts = False
+    for number, row in enumerate(text.read_text(path).split("\n"), start=1):
+        words = row.split()
+        tagged = [TAGGED.fullmatch(word) for word in words]
+        if not words:
+            continue
+        if not lines:  # the first line says which kind of file it is
+            with_parts = all(tagged)
+        if with_parts:
+            for word, match in zip(words, tagged, strict=True):
+                if not match:
+                    raise DatasetError(
+                        f"{path}, line {number}: expected words with their parts of speech, as in "
+                        f"word/n and as in the first line; found {word!r}."
+                    )
+            lines.append(Line([m[1].translate(WIDE) for m in tagged], [m[2] for m in tagged]))
+        else:
+            lines.append(Line([word.translate(WIDE) for word in words], []))
     test = len(lines) - len(lines) // 10
     validation = test - test // 20
     splits = {

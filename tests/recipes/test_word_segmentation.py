@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasrnn import recipes
+from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.datasets.peoples_daily import segmentation
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.word_segmentation import (
@@ -138,7 +139,8 @@ def test_sentences_of_ones_own(own):
     config, lines = own
     data = RECIPE.load(config)
     assert (data.train_size, data.validation_size, data.test_size) == (35, 1, 4)
-    assert data.raw["test"] == [
+    assert data.facts["parts"] == []
+    assert [line.words for line in data.raw["test"]] == [
         ["我们", "看", "电影", "。"],
         ["看", "电视", "书"],
         ["看", "书"],
@@ -166,7 +168,7 @@ def test_words_are_those_of_the_likeliest_tags(own, tmp_path):
     model = RECIPE.finished(RECIPE.model(config, data), config, data)
     long = "我们看电视，" * 40 + "电影。"
     sentences = ["看", "我们看电影。", long, "书"]
-    answers = RECIPE.answer(model, data.facts, sentences, None, tmp_path)
+    answers = RECIPE.answer(model, data.facts, sentences, RECIPE.Asking(), tmp_path)
     symbols = ["", "[UNK]", *data.facts["vocabulary"]]
     for sentence, answer in zip(sentences, answers, strict=True):
         expected = []
@@ -176,6 +178,74 @@ def test_words_are_those_of_the_likeliest_tags(own, tmp_path):
             expected += segmentation.to_words("".join(piece), likeliest(np.log(p)))
         assert answer == " ".join(expected)
         assert answer.replace(" ", "") == sentence
+    with pytest.raises(ConfigError, match="parts=True: the model was trained without"):
+        RECIPE.answer(model, data.facts, sentences, RECIPE.Asking(parts=True), tmp_path)
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    lines = [f"我们/r 看/v {'电视' if n % 2 else '电影'}/n 。/w" for n in range(36)]
+    lines += ["看/v 电视/n 。/w", "我/r 看/v", "看/vn 。/w", "电视/x ok/n"]
+    path = tmp_path / "mine.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return dataclasses.replace(RECIPE.tiny(), data=str(path), cell="gru")
+
+
+def test_parts_of_speech_are_learned_with_the_tags(tagged):
+    """Those of the test lines, x and vn, are not known; what is narrow stays so in a part."""
+    data = RECIPE.load(tagged)
+    assert data.facts["parts"] == ["n", "r", "v", "w"]
+    symbols = ["", "[UNK]", *data.facts["vocabulary"]]
+    (ids, targets) = next(iter(data.train.as_numpy_iterator()))
+    assert "".join(symbols[n] for n in ids) == "我们看电影。"
+    assert "".join("BMES"[n // 4] for n in targets) == "BESBES"
+    assert "".join(data.facts["parts"][n % 4] for n in targets) == "rrvnnw"
+    assert data.raw["test"][-1] == (["电视", "ｏｋ"], ["x", "n"])
+    assert RECIPE.model(tagged, data).output_shape == (None, None, 16)
+    without = RECIPE.load(dataclasses.replace(tagged, parts_of_speech=False))
+    (_, targets) = next(iter(without.train.as_numpy_iterator()))
+    assert "".join("BMES"[n] for n in targets) == "BESBES"
+    assert without.facts["parts"] == []
+
+
+def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
+    """Of the tags by their sums over the parts; of the parts by what a word's characters say."""
+    data = RECIPE.load(tagged)
+    model = RECIPE.finished(RECIPE.model(tagged, data), tagged, data)
+    for weight in model.trainable_weights:  # so that there are words of several characters
+        weight.assign(np.random.default_rng(1).normal(size=weight.shape))
+    sentences = ["看我们看电视。", "我看", "电影电影。我们看"]
+    asked = RECIPE.Asking(parts=True)
+    answers = RECIPE.answer(model, data.facts, sentences, asked, tmp_path)
+    symbols, parts = ["", "[UNK]", *data.facts["vocabulary"]], data.facts["parts"]
+    lengths = set()
+    for sentence, answer in zip(sentences, answers, strict=True):
+        ids = [symbols.index(c) if c in symbols else 1 for c in sentence]
+        p = np.array(RECIPE.core(model)(np.array([ids])))[0].reshape(-1, 4, len(parts))
+        tags = likeliest(np.log(p.sum(-1)))
+        expected, start = [], 0
+        for word in segmentation.to_words(sentence, tags):
+            lengths.add(len(word))
+            of_word = [
+                math.prod(p[n, "BMES".index(tags[n]), k] for n in range(start, start + len(word)))
+                for k in range(len(parts))
+            ]
+            expected.append(f"{word}/{parts[int(np.argmax(of_word))]}")
+            start += len(word)
+        assert answer == " ".join(expected)
+    assert len(lengths) > 1
+    metrics = RECIPE.judge(model, data, tagged, tmp_path)
+    assert 0 <= metrics["test_tagged_f1"] <= metrics["test_f1"]
+
+
+def test_a_word_without_its_part_of_speech_is_refused(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("我们/r 看/v\n\n我们/r 看\n" * 20, encoding="utf-8")
+    config = dataclasses.replace(RECIPE.tiny(), data=str(path))
+    with pytest.raises(
+        DatasetError, match=r"line 3: expected words with their parts .* found '看'"
+    ):
+        RECIPE.load(config)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.datasets.peoples_daily.segmentation import TAGS, score, to_tags, to_words
+from kerasrnn.recipes.datasets.peoples_daily.segmentation import (
+    TAGS,
+    score,
+    tagged_f1,
+    to_tags,
+    to_words,
+)
 
 ALPHABET = "一二三"  # few characters, so that words come again
 sentences = st.lists(st.text(ALPHABET, min_size=1, max_size=5), max_size=6)
@@ -184,3 +190,16 @@ def test_scores_of_equals_and_of_swapped(case):
     one, other = score(references, predictions, known), score(predictions, references, known)
     assert (one.precision, one.recall, one.f1) == (other.recall, other.precision, other.f1)
     assert (one.f1 == 1) == (references == predictions)
+
+
+def test_tagged_words_by_hand():
+    """Three of four and of five words stand right; one of these has another part of speech."""
+    expected = [(["我", "喜欢"], ["r", "v"]), (["电视机", "好"], ["n", "a"])]
+    found = [(["我", "喜欢"], ["r", "n"]), (["电视", "机", "好"], ["n", "n", "a"])]
+    assert tagged_f1(expected, found) == pytest.approx(2 * 2 / (4 + 5))
+    assert tagged_f1(expected, expected) == 1.0
+    for wrong in (found[:1], [(["我", "喜欢"], ["r"]), found[1]]):
+        with pytest.raises(ValueError, match="zip"):
+            tagged_f1(expected, wrong)
+    with pytest.raises(ValueError, match="expected at least one word"):
+        tagged_f1([([], [])], [([], [])])
