@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-STREAMS = 8  # that the validation text is read in
+STREAMS = 8  # that the validation text is read in,
+LONGEST = 50_000  # unless they had more characters than that
 
 
 @dataclass(frozen=True)
@@ -222,11 +223,16 @@ class CharLm(Recipe):
 
         numbers = text.vectorizer(data.facts["vocabulary"], split="character")
         ids = np.array(numbers(data.raw["validation"]))
-        ids = ids[: len(ids) // STREAMS * STREAMS].reshape(STREAMS, -1)
-        probabilities = self.core(model).predict(ids[:, :-1], verbose=0)
-        right = np.take_along_axis(probabilities, ids[:, 1:, None], axis=-1)
-        nats = float(-np.log(right.astype("float64")).mean())
-        metrics = _of_nats(nats)
+        # More streams where they would be so long that their probabilities fill the memory.
+        streams = STREAMS * -(-len(ids) // (STREAMS * LONGEST))
+        ids = ids[: len(ids) // streams * streams].reshape(streams, -1)
+        total = 0.0
+        for start in range(0, streams, STREAMS):
+            rows = ids[start : start + STREAMS]
+            probabilities = self.core(model).predict_on_batch(rows[:, :-1])
+            right = np.take_along_axis(probabilities, rows[:, 1:, None], axis=-1)
+            total -= np.log(right.astype("float64")).sum()
+        metrics = _of_nats(float(total / ids[:, 1:].size))
         highest = min(6, ngrams.greatest_order(len(set(data.raw["train"]))))
         for order in range(2, highest + 1):
             model = ngrams.NGrams(data.raw["train"], order)

@@ -74,17 +74,21 @@ def test_a_resumed_run_sees_the_passes_that_come():
     np.testing.assert_array_equal(rest, found[2:])
 
 
-def test_what_a_character_costs_against_a_loop(tiny, tmp_path):
+@pytest.mark.parametrize(("longest", "streams"), [(50_000, 8), (10, 24)])
+def test_what_a_character_costs_against_a_loop(tiny, tmp_path, monkeypatch, longest, streams):
+    """Long texts in more streams, eight at a time."""
+    monkeypatch.setattr("kerasrnn.recipes.char_lm.LONGEST", longest)
     config, data = tiny
+    assert (len(data.raw["validation"]) - 1) // (8 * longest) + 1 == streams / 8
     model = RECIPE.finished(RECIPE.model(config, data), config, data)
     decoder = RECIPE.core(model).get_layer("decoder")
     metrics = RECIPE.judge(model, data, config, tmp_path)
 
     text, symbols = data.raw["validation"], data.facts["vocabulary"]
     ids = np.array([symbols.index(c) + 2 if c in symbols else 1 for c in text])
-    width = len(ids) // 8
+    width = len(ids) // streams
     nats = []
-    for row in range(8):
+    for row in range(streams):
         stream = ids[None, row * width : (row + 1) * width]
         p = by_hand.softmax(by_hand.decode(decoder, stream[:, :-1]))[0]
         nats += [-math.log(p[t, stream[0, t + 1]]) for t in range(width - 1)]
