@@ -98,6 +98,7 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
         if arguments.output is None:
             return _fail("--resume: name the run's folder with --output.")
         run, config = Run.open(recipe, arguments.output)
+        run.check_data(config)
         for name, value in given.items():
             if getattr(config, name) != value:
                 return _fail(
@@ -126,6 +127,7 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> int:
     run, config = _opened(recipe, arguments)
+    run.check_data(config)
     model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     print(f"run folder: {run.folder}")
     _print_metrics(recipe.judge(model, data, config, run.folder))
@@ -142,6 +144,7 @@ def _predict(recipe: Recipe, arguments: argparse.Namespace) -> int:
     inputs = [recipe.read(text) for text in names]
     run, config = _opened(recipe, arguments)
     if arguments.test is not None:
+        run.check_data(config)
         data = recipe.load(config, arguments.data_dir)
         for index in arguments.test:
             if not 0 <= index < data.test_size:
@@ -158,6 +161,7 @@ def _predict(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 def _export(recipe: Recipe, arguments: argparse.Namespace) -> int:
     run, config = _opened(recipe, arguments)
+    run.check_data(config)
     model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     from kerasrnn.export import to_onnx, to_saved_model
 

@@ -1,6 +1,6 @@
 """Run folders: everything that a training run leaves behind, and how it is read again.
 
-config.json          the recipe and its configuration
+config.json          the recipe and its configuration; the hash of a user's own data file
 environment.json     versions, machine, device, commit
 facts.json           what the model knows of its training data: vocabulary, classes, statistics
 log.csv              metrics, epoch by epoch
@@ -58,7 +58,12 @@ class Run:
                     "that was interrupted with --resume."
                 )
             run.write_json(
-                "config.json", {"recipe": recipe.name, "config": dataclasses.asdict(config)}
+                "config.json",
+                {
+                    "recipe": recipe.name,
+                    "config": dataclasses.asdict(config),
+                    "data_sha256": _own_data(config),
+                },
             )
         except OSError as error:
             raise RunError(f"{run.folder} cannot be written: {error}.") from None
@@ -100,6 +105,23 @@ class Run:
                 f"`kerasrnn train {recipe.name}`, or name its folder with --run."
             )
         return cls(finished[-1].parent)
+
+    def check_data(self, config: Config) -> None:
+        """See that a user's own data file is the one that the run began with.
+
+        Raises:
+            RunError: it has changed since, or cannot be read.
+        """
+        try:
+            found = _own_data(config)
+        except OSError as error:
+            raise RunError(f"the run's data cannot be read: {error}.") from None
+        expected = self.read_json("config.json").get("data_sha256")
+        if found != expected:
+            raise RunError(
+                f"{config.data} has changed since {self.folder} was begun with it: expected the "
+                f"SHA-256 {expected}, found {found}."
+            )
 
     @property
     def finished(self) -> bool:
@@ -175,6 +197,12 @@ def atomic(path: Path) -> Iterator[Path]:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _own_data(config: Config) -> str | None:
+    """The hash of a user's own data file, if the configuration names one."""
+    path = getattr(config, "data", "")
+    return sha256(Path(path)) if path else None
 
 
 def environment() -> dict[str, Any]:

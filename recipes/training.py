@@ -38,11 +38,13 @@ def train(
         The test metrics, with the time and the number of parameters; also in `metrics.json`.
 
     Raises:
-        RunError: the run is finished, its checkpoint is damaged, or it cannot be written.
+        RunError: the run is finished, its checkpoint is damaged, it cannot be written, or a user's
+            own data file is another than it was begun with.
         ConfigError: see `Batches`.
     """
     if run.finished:
         raise RunError(f"{run.folder} is finished: train into another --output.")
+    run.check_data(config)
     keras.utils.set_random_seed(config.seed)
     batches = Batches(recipe, config, data)
     restored = checkpoints.restore(run)

@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -7,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from kerasrnn import recipes
 from kerasrnn.__main__ import main
 from kerasrnn.recipes.datasets.sources import SourceError
+from kerasrnn.recipes.runs import Run
 
 pytestmark = pytest.mark.tensorflow
 TRAIN = ["train", "japanese_vowels", "--units", "8", "--epochs", "2", "--batch-size", "15"]
@@ -154,3 +157,29 @@ def test_files_that_are_no_utterance(text, message, recipe, there, capsys):
         (there / "u.txt").write_text(text)
     assert main(["predict", "japanese_vowels", "u.txt"]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "movie_sentiment", "--run", "here"],
+        ["export", "movie_sentiment", "--run", "here"],
+        ["predict", "movie_sentiment", "--run", "here", "--test", "0"],
+        ["train", "movie_sentiment", "--output", "here", "--resume"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_file_of_ones_own_that_changed_is_noticed(arguments, there, capsys):
+    """Before the model is loaded or made."""
+    recipe = recipes.load("movie_sentiment")
+    file = there / "mine.tsv"
+    lines = [f"{'good' if n % 2 else 'bad'}\tfilm number {n}" for n in range(40)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    Run.create(recipe, dataclasses.replace(recipe.tiny(), data="mine.tsv"), "here")
+    file.write_text("\n".join(lines[1:]), encoding="utf-8")
+    assert main(arguments) == 1
+    assert "mine.tsv has changed since here was begun with it" in capsys.readouterr().err
+    file.unlink()
+    assert main(arguments) == 1
+    assert "mine.tsv" in capsys.readouterr().err
+    assert sorted(path.name for path in (there / "here").iterdir()) == ["config.json"]

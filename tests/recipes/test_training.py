@@ -49,7 +49,11 @@ def test_a_run_learns_and_leaves_everything(recipe, tmp_path):
     assert metrics["test_accuracy"] > 0.95
     assert metrics == json.loads(run.path("metrics.json").read_text())
     saved = json.loads(run.path("config.json").read_text())
-    assert saved == {"recipe": "japanese_vowels", "config": dataclasses.asdict(config)}
+    assert saved == {
+        "recipe": "japanese_vowels",
+        "config": dataclasses.asdict(config),
+        "data_sha256": None,
+    }
     environment = json.loads(run.path("environment.json").read_text())
     assert environment["versions"]["keras"] == keras.__version__
     log = log_of(run)
