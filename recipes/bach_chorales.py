@@ -57,12 +57,11 @@ class Config(options.Config):
         choices=("last", "best"),
     )
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
-    units: int = options.option(256, "width of a state", low=1)
+    units: int = options.option(320, "width of a state", low=1)
     depth: int = options.option(1, "layers on top of each other", low=1)
-    skip: bool = options.option(True, "the output reads the last chord beside the state")
     dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
     recurrent_dropout: float = options.option(
-        0.3, "fraction of the state dropped from step to step in training", low=0.0, below=1.0
+        0.65, "fraction of the state dropped from step to step in training", low=0.0, below=1.0
     )
 
 
@@ -143,7 +142,6 @@ class BachChorales(Recipe):
             depth=config.depth,
             dropout=config.dropout,
             recurrent_dropout=config.recurrent_dropout,
-            skip=config.skip,
             padding=PADDING,
             name=self.name,
         )
