@@ -66,7 +66,7 @@ class Config(options.Config):
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
     embedding: int = options.option(64, "width of a character's vector", low=1)
     bigrams: int = options.option(
-        4,
+        2,
         "pairs of neighbouring characters that occur so often have vectors of their own; 0: none",
         low=0,
     )
