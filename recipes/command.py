@@ -31,7 +31,7 @@ Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, sh
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; 0 if it did its work, 1 if it could not, 2 if it was not understood."""
-    arguments = _parser(_recipe_named_in(arguments)).parse_args(arguments)
+    arguments = _parsed(arguments)
     if arguments.command == "list":
         return _list(arguments)
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -56,6 +56,19 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError) and error.filename is not None:
             return _fail(f"{error.strerror}: {error.filename}.")
         raise
+
+
+def _parsed(given: Sequence[str]) -> argparse.Namespace:
+    parser = _parser(_recipe_named_in(given))
+    arguments, rest = parser.parse_known_args(given)
+    # argparse takes positionals in one piece; inputs may stand behind options all the same.
+    if rest and not (
+        arguments.command == "predict" and not any(text.startswith("-") for text in rest)
+    ):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.inputs = [*arguments.inputs, *rest]
+    return arguments
 
 
 def quietly_import_tensorflow() -> None:

@@ -1,8 +1,9 @@
 """ONNX, through tf2onnx."""
 
+import contextlib
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +91,35 @@ def _convert(model: keras.Model) -> Any:
     def serve(*inputs: Any) -> Any:
         return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    with _without_remarks():
         proto, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
-    finally:
-        logger.setLevel(level)
     graph = proto.graph
     _embed_constants(graph, serve.get_concrete_function(), names)
     _rename(graph, [tensor.name for tensor in graph.output], parity.output_names(model))
     onnx.checker.check_model(proto)
     return proto
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Hold back what the converter says of itself.
+
+    And what TensorFlow says of the lookup tables of all vectorizers in the process, which the
+    converter's optimizer meets in the default graph.
+    """
+    converter, tensorflow = logging.getLogger("tf2onnx"), logging.getLogger("tensorflow")
+    level = converter.level
+
+    def of_something_else(record: logging.LogRecord) -> bool:
+        return "serializing table_initializer" not in record.getMessage()
+
+    converter.setLevel(logging.ERROR)
+    tensorflow.addFilter(of_something_else)
+    try:
+        yield
+    finally:
+        tensorflow.removeFilter(of_something_else)
+        converter.setLevel(level)
 
 
 def _embed_constants(graph: Any, function: Any, names: Sequence[str]) -> None:

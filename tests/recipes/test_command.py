@@ -37,7 +37,11 @@ def test_the_main_job(recipe, there, capsys):
 
     np.savetxt(there / "one.csv", np.ones((9, 12)), delimiter=",")
     np.savetxt(there / "two.txt", np.ones((7, 12)))
-    assert main(["predict", "japanese_vowels", "one.csv", "two.txt", "--test", "0", "30"]) == 0
+    # Inputs before options and after them.
+    run = ["--run", str(folder)]
+    assert (
+        main(["predict", "japanese_vowels", "one.csv", "--test", "0", "30", *run, "two.txt"]) == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "one.csv",
@@ -88,6 +92,11 @@ def test_resuming(recipe, there, capsys):
         ([*TRAIN, "--epochs", "many"], "'many': expected an integer, at least 1"),
         ([*TRAIN, "--dropout", "1"], "'1': expected a number, at least 0.0 and below 1.0"),
         ([*TRAIN, "--epoch", "3"], "unrecognized arguments: --epoch"),
+        ([*TRAIN, "more"], "unrecognized arguments: more"),
+        (
+            ["predict", "japanese_vowels", "a.csv", "--frames", "b.csv"],
+            "unrecognized arguments: --frames b.csv",
+        ),
     ],
 )
 def test_what_is_not_understood(arguments, message, there, capsys):
