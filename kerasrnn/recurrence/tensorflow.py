@@ -73,9 +73,10 @@ def scan(
     """See `walk.Backend`.
 
     XLA would clear the array of a y first, so there a y is written over an x that has its shape.
+    Such an x is always read a step ahead: XLA may well order a step's reading after its writing, and
+    would then copy the whole array in every step.
     """
     xla = _under_xla()
-    ahead = ahead and xla
     flat_xs = _flat(xs)
     steps = _length(flat_xs[0])
     # TensorArrays, not slices of one tensor: where the loop is differentiated automatically, the
@@ -88,6 +89,7 @@ def scan(
     first = [array.read(start) for array in x_arrays]
     _, y = body(carry, _packed(xs, first))  # for its structure: the values are never computed
     over, y_arrays = _targets(_flat(y), first if xla else [], x_arrays, steps)
+    ahead = xla and (ahead or any(k is not None for k in over))
 
     def step(n: Any, values: Any, read: Any, y_arrays: Any) -> tuple[Any, ...]:
         def x_at(t: Any) -> list[Any]:

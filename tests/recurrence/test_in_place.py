@@ -1,0 +1,54 @@
+"""What XLA makes of the loops: nothing as long as the sequence is copied from step to step."""
+
+import re
+
+import keras
+import pytest
+import tensorflow as tf
+
+from tests.catalogue import BY_NAME, ROWS, variant_id
+
+pytestmark = pytest.mark.tensorflow
+STEPS = 37  # as no other axis
+
+
+def loop_copies(hlo):
+    """The copies of whole sequences inside the bodies of loops, and what those call."""
+    computations = dict(re.findall(r"^(?:ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", hlo, re.M | re.S))
+    waiting, seen, found = re.findall(r"body=%([\w.-]+)", hlo), set(), []
+    assert len(waiting) >= 2  # forward and back
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += re.findall(r"calls=%([\w.-]+)", computations[name])
+            found += re.findall(rf"^.*\[{STEPS},\d+,\d+\]\S* copy\(.*$", computations[name], re.M)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "masked", "return_sequences"),
+    [
+        *((row, {}, False, False) for row in ROWS),
+        (BY_NAME["SimpleRNN"], {}, False, True),
+        (BY_NAME["SimpleRNN"], {"activation": "gelu"}, True, True),  # differentiated automatically
+        (BY_NAME["LSTM"], {}, True, True),
+    ],
+    ids=variant_id,
+)
+def test_no_step_copies_the_sequence(row, options, masked, return_sequences):
+    """The time of a training step would grow with the square of the length."""
+    layer = row.layer(6, return_sequences=return_sequences, **options)
+    x = tf.random.stateless_normal((3, STEPS, 4), (0, 0))
+    mask = tf.sequence_mask([STEPS, 30, 20], STEPS) if masked else None
+    layer.build(x.shape)
+
+    @tf.function(jit_compile=True)
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(keras.ops.square(layer(x, mask=mask, training=True)))
+        return tape.gradient(loss, [x, *[w.value for w in layer.trainable_weights]])
+
+    hlo = gradients.experimental_get_compiler_ir(x)(stage="optimized_hlo")
+    assert loop_copies(hlo) == []
