@@ -82,13 +82,15 @@ class BachChorales(Recipe):
     title = "What does Bach play next? Chorales, quarter by quarter"
     topology = "synced many-to-many, several labels a step"
     dataset = "jsb_chorales"
-    result = "not measured yet"
+    result = "8.379 nats a frame with GRU (mean of three seeds), in 5 minutes"
     protocol = (
         "The official split: 229 pieces to train on, 76 to choose the epoch by, 77 to judge by. "
         "The figure is the negative log-likelihood of a frame, the sum over its 88 keys, averaged "
-        "over all frames of the test pieces but each one's first. The official pieces are all in "
-        "C; where pieces were moved by semitones at random, a variant's name says so. Data: the "
-        "file's repository states no licence; it is read at run time and not kept here."
+        "over all frames of the test pieces but each one's first. Size, dropout and weight decay "
+        "were chosen with GRU on the validation pieces, and are the other cells' too. The official "
+        "pieces are all in C; where pieces were moved by semitones at random, a variant's name "
+        "says so. Data: the file's repository states no licence; it is read at run time and not "
+        "kept here."
     )
     Config = Config
     Asking = Asking

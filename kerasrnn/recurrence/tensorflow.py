@@ -73,8 +73,8 @@ def scan(
     """See `walk.Backend`.
 
     XLA would clear the array of a y first, so there a y is written over an x that has its shape.
-    Such an x is always read a step ahead: XLA may well order a step's reading after its writing, and
-    would then copy the whole array in every step.
+    Such an x is always read a step ahead: XLA may well order a step's reading after its writing,
+    and would then copy the whole array in every step.
     """
     xla = _under_xla()
     flat_xs = _flat(xs)

@@ -236,6 +236,9 @@ def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
     assert len(lengths) > 1
     metrics = RECIPE.judge(model, data, tagged, tmp_path)
     assert 0 <= metrics["test_tagged_f1"] <= metrics["test_f1"]
+    # Longest match, usual parts: 看/v 电视/n 。/w, 我/r 看/v, 看/v 。/w, 电视/n ｏ/r ｋ/r.
+    # Six of them are among the nine that are right.
+    assert metrics["baseline_longest_match_test_tagged_f1"] == pytest.approx(2 * 6 / (9 + 10))
 
 
 def test_a_word_without_its_part_of_speech_is_refused(tmp_path):
