@@ -181,7 +181,10 @@ def draw(roll: np.ndarray, path: Path, title: str, seed: int = 0, bar: int = 4) 
     low = min(note.pitch for note in held) - 2
     high = max(note.pitch for note in held) + 2
     named = [pitch for pitch in range(low, high + 1) if pitch % 12 in NAMED]
-    width = min(len(roll), LINE)
+    # Lines of about the same length, of whole bars where there are several.
+    width = -(-len(roll) // -(-len(roll) // LINE))
+    if width < len(roll):
+        width = min(-(-width // bar) * bar, LINE)
     lines = -(-len(roll) // width)
     figure = Figure(
         figsize=(1.0 + 0.19 * max(width, 16), 0.75 + lines * (0.35 + 0.085 * (high - low))),

@@ -155,7 +155,7 @@ def decode(
 
 
 def convolutional_encoder(model: keras.Sequential, images: np.ndarray) -> np.ndarray:
-    """3x3 convolutions with zeros around, relu, 2x2 maxima; one dense layer with relu."""
+    """3x3 convolutions with zeros around, relu, 2x2 maxima; one dense layer, normalized, relu."""
     x = images / 255
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
@@ -168,4 +168,8 @@ def convolutional_encoder(model: keras.Sequential, images: np.ndarray) -> np.nda
                     y += around[:, i : i + height, j : j + width] @ kernel[i, j]
             y = np.maximum(y, 0)[:, : height // 2 * 2, : width // 2 * 2]
             x = y.reshape(len(y), height // 2, 2, width // 2, 2, -1).max(axis=(2, 4))
-    return np.maximum(dense(model.layers[-1], x.reshape(len(x), -1)), 0)
+    last, normalization = model.layers[-3:-1]
+    y = dense(last, x.reshape(len(x), -1))
+    gamma, beta = (np.asarray(w.value, "float64") for w in normalization.weights)
+    deviation = np.sqrt(y.var(axis=-1, keepdims=True) + normalization.epsilon)
+    return np.maximum((y - y.mean(axis=-1, keepdims=True)) / deviation * gamma + beta, 0)

@@ -148,7 +148,8 @@ class Images:
     """Pictures, or the frames of a video, with intensities from 0 to 255.
 
     A small convolutional encoder makes each one a vector: for each of `filters`, a 3x3 convolution
-    with relu and a 2x2 maximum; then one dense layer with relu.
+    with relu and a 2x2 maximum; then one dense layer with layer normalization (Ba et al. 2016) and
+    relu.
 
     Args:
         shape: height, width and channels.
@@ -191,7 +192,14 @@ class Images:
         for filters in self.filters:
             layers.append(keras.layers.Conv2D(filters, 3, padding="same", activation="relu"))
             layers.append(keras.layers.MaxPooling2D())
-        layers += [keras.layers.Flatten(), keras.layers.Dense(self.units, activation="relu")]
+        # Not normalized, the vector can grow until it saturates a recurrent network that reads it
+        # as its first step, which then never learns what is in the picture.
+        layers += [
+            keras.layers.Flatten(),
+            keras.layers.Dense(self.units),
+            keras.layers.LayerNormalization(),
+            keras.layers.ReLU(),
+        ]
         encoder = keras.Sequential(layers, name="image_encoder")
         if steps:
             return kerasrnn.EachStep(encoder, padding=self.padding, name="each_frame")(x)

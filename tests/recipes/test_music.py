@@ -206,14 +206,28 @@ def test_picture(drawn):
     assert [text.get_text() for text in panel.get_legend().get_texts()] == ["given", "composed"]
 
 
+@pytest.mark.parametrize(
+    ("length", "ends"),
+    [(64, [64]), (65, [36, 65]), (128, [64, 128]), (129, [44, 88, 129]), (7, [7])],
+)
+def test_lines_are_about_as_long_as_one_another(drawn, length, ends):
+    """Of whole bars, of four quarters."""
+    panels = drawn(from_pitches([[60]] * length), "Long").axes
+    assert [max(end for _, _, end, _ in shapes(panel)) for panel in panels] == ends
+
+
 def test_a_long_piece_is_broken_into_lines(drawn):
     """Nothing is lost at the breaks, and a note that goes on is in both lines."""
     long = from_pitches([[60]] * 63 + [[62]] * 2 + [[64]] * 70)
     panels = drawn(long, "Long").axes
     assert [shapes(panel) for panel in panels] == [
-        {(music.COMPOSED, 0, 63, 60), (music.COMPOSED, 63, 64, 62)},
-        {(music.COMPOSED, 64, 65, 62), (music.COMPOSED, 65, 128, 64)},
-        {(music.COMPOSED, 128, 135, 64)},
+        {(music.COMPOSED, 0, 48, 60)},
+        {
+            (music.COMPOSED, 48, 63, 60),
+            (music.COMPOSED, 63, 65, 62),
+            (music.COMPOSED, 65, 96, 64),
+        },
+        {(music.COMPOSED, 96, 135, 64)},
     ]
     assert panels[0].get_legend() is None
 

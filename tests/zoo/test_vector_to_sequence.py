@@ -31,7 +31,7 @@ def test_labels_become_symbols(mode, tmp_path):
 
 
 def test_images_become_symbols():
-    source = zoo.Images((4, 4, 1), filters=(2,), units=3)
+    source = zoo.Images((4, 4, 1), filters=(2,), units=8)
     model = zoo.one_to_many(source, zoo.Classes(7), "first", "gru", units=5, tied=True)
     randomize(model)
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 1)).astype("float32")
