@@ -118,9 +118,9 @@ class Batches:
         data: of `recipe.load`.
 
     Raises:
-        ConfigError: a batch is larger than the training data, or than those of one length; a
-            fraction is held out of data that has a validation set of its own, or it is none or
-            all of it; or the best epoch is to be kept without validation.
+        ConfigError: a batch is larger than the training data; a fraction is held out of data that
+            has a validation set of its own, or it is none or all of it; or the best epoch is to be
+            kept without validation.
     """
 
     def __init__(self, recipe: Recipe, config: Config, data: Data) -> None:
@@ -150,11 +150,10 @@ class Batches:
         self.validation = None if held is None else recipe.batches(held, config).cache()
         self.steps = int(self._train.cardinality())
         if self.steps < 1:
-            if config.batch_size > self.size:
-                expected = f"at most the {self.size} training examples"
-            else:
-                expected = f"fewer: of no length there are so many of the {self.size} examples"
-            raise ConfigError(f"batch_size={config.batch_size}: expected {expected}.")
+            raise ConfigError(
+                f"batch_size={config.batch_size}: expected at most the {self.size} training "
+                "examples."
+            )
 
     def train(self, first_epoch: int = 0) -> tf.data.Dataset:
         """The batches from an epoch on, without end."""

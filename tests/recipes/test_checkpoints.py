@@ -170,7 +170,7 @@ def test_what_is_held_out_is_not_trained_on(recipe):
     assert not held & trained
 
 
-def test_no_length_has_as_many_examples_as_a_batch():
+def test_lengths_with_fewer_examples_than_a_batch_make_one_together():
     """Six examples, three of one length and three of another, and batches of four."""
     recipe = recipes.load("word_segmentation")
 
@@ -182,9 +182,12 @@ def test_no_length_has_as_many_examples_as_a_batch():
     dataset = tf.data.Dataset.from_generator(pairs, output_signature=(spec, spec))
     data = Data(train=dataset, test=dataset, train_size=6, test_size=6, facts={})
     config = dataclasses.replace(recipe.tiny(), batch_size=4)
-    with pytest.raises(ConfigError, match=r"batch_size=4: expected fewer: .* of the 6 examples"):
-        Batches(recipe, config, data)
+    (x, _), *_ = Batches(recipe, config, data).train().take(1).as_numpy_iterator()
+    assert x.shape == (4, 32)
+    assert Batches(recipe, config, data).steps == 1
     assert Batches(recipe, dataclasses.replace(config, batch_size=3), data).steps == 2
+    with pytest.raises(ConfigError, match="batch_size=7: expected at most the 6 training examples"):
+        Batches(recipe, dataclasses.replace(config, batch_size=7), data)
 
 
 class States(keras.callbacks.Callback):
