@@ -138,7 +138,8 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
 
     reads_once: bool = False
     """Whether a step uses each element of `a` in one place alone. It may then be read where it is
-    used, which is faster; said of another cell, this would make it slow, and not wrong."""
+    used, which is faster in inference; where something is written over `a`, as in training, it is
+    read a step ahead all the same. Said of another cell, this would make it slow, and not wrong."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
