@@ -54,13 +54,12 @@ def main() -> None:
         if finished:
             folders[name] = finished
     results = cards.collect(recipe, folders)
-    command = f"python -m benchmarks.quality {recipe.name} --seeds {arguments.seeds}"
     place = arguments.output / recipe.name
     place.mkdir(parents=True, exist_ok=True)
     with atomic(place / "results.json") as scratch:
         scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
     with atomic(place / "CARD.md") as scratch:
-        scratch.write_text(cards.card(recipe, results, command))
+        scratch.write_text(cards.card(recipe, results, "python -m benchmarks.quality"))
     print((place / "CARD.md").read_text())
 
 

@@ -1,5 +1,6 @@
 """Cards: what a recipe reaches, written from the files of its runs and never by hand."""
 
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,13 @@ def collect(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[str, 
 
 
 def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
-    """The card, in Markdown: what was measured, beside the baselines and published figures."""
+    """The card, in Markdown: what was measured, beside the baselines and published figures.
+
+    Args:
+        recipe: what was trained.
+        results: what `collect` returned.
+        command: what trains the variants that are named to it.
+    """
     # In the recipe's order: a results file that was read back has lost its own.
     variants = {n: results["variants"][n] for n in recipe.variants if n in results["variants"]}
     names = [metric.replace("_", " ") for metric in recipe.metrics]
@@ -82,7 +89,8 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
         "",
         recipe.protocol,
         "",
-        f"Measured with `{command}` on {count} processor{'s' * (count != 1)} "
+        f"Measured with {_commands(recipe, variants, command)} on {count} processor"
+        f"{'s' * (count != 1)} "
         f"({', '.join(environment['devices'])}), Python {environment['python']}, {versions}.",
         "",
     ]
@@ -111,10 +119,25 @@ def _baselines(recipe: Recipe, variant: Mapping[str, Any]) -> list[tuple[str, di
     return list(found.items())
 
 
-def _seeds(variants: Mapping[str, Mapping[str, Any]]) -> str:
+def _by_seeds(variants: Mapping[str, Mapping[str, Any]]) -> dict[tuple[int, ...], list[str]]:
     by_seeds: dict[tuple[int, ...], list[str]] = {}
     for name, variant in variants.items():
         by_seeds.setdefault(tuple(variant["seeds"]), []).append(name)
+    return by_seeds
+
+
+def _commands(recipe: Recipe, variants: Mapping[str, Mapping[str, Any]], command: str) -> str:
+    commands = []
+    for seeds, names in _by_seeds(variants).items():
+        text = f"{command} {recipe.name} --seeds {len(seeds)}"
+        if len(names) < len(recipe.variants):
+            text += " --variants " + " ".join(map(shlex.quote, names))
+        commands.append(f"`{text}`")
+    return " and ".join(commands)
+
+
+def _seeds(variants: Mapping[str, Mapping[str, Any]]) -> str:
+    by_seeds = _by_seeds(variants)
 
     def said(seeds: tuple[int, ...]) -> str:
         listed = ", ".join(str(seed) for seed in seeds)

@@ -188,14 +188,15 @@ class WordSegmentation(Recipe):
         from kerasrnn import zoo
         from kerasrnn.recipes.datasets.peoples_daily import segmentation
 
+        pairs: dict[str, Any] = {}
+        if config.bigrams:
+            pairs = {
+                "bigrams": data.raw["pairs"],
+                "bigram_units": config.bigram_embedding,
+                "bigram_dropout": config.bigram_dropout,
+            }
         return zoo.many_to_many(
-            zoo.Tokens(
-                len(data.facts["vocabulary"]) + 2,
-                config.embedding,
-                bigrams=data.raw["pairs"],
-                bigram_units=config.bigram_embedding,
-                bigram_dropout=config.bigram_dropout,
-            ),
+            zoo.Tokens(len(data.facts["vocabulary"]) + 2, config.embedding, **pairs),
             zoo.Classes(len(segmentation.TAGS) * max(len(data.facts["parts"]), 1)),
             cell=config.cell,
             units=config.units,

@@ -123,6 +123,11 @@ class Tokens:
             )
         check_positive(units=self.units, bigram_units=self.bigram_units)
         check_rates(bigram_dropout=self.bigram_dropout)
+        if self.bigrams is None:
+            # The defaults are what the class holds.
+            for name in ("bigram_units", "bigram_dropout"):
+                if (value := getattr(self, name)) != getattr(Tokens, name):
+                    raise ValueError(f"{name}={value!r}: expected none without bigrams.")
 
     def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
         """The model's input, `(batch, time)`."""

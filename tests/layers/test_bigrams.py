@@ -161,3 +161,9 @@ def test_no_pairs_no_table():
     assert not any(isinstance(layer, kerasrnn.BigramEmbedding) for layer in model.layers)
     with pytest.raises(ValueError, match=r"bigram_dropout=1\.0: expected"):
         zoo.Tokens(20, 4, bigrams=KNOWN, bigram_dropout=1.0)
+
+
+@pytest.mark.parametrize("argument", [{"bigram_units": 16}, {"bigram_dropout": 0.1}])
+def test_what_says_how_pairs_are_embedded_needs_pairs(argument):
+    with pytest.raises(ValueError, match="expected none without bigrams"):
+        zoo.Tokens(20, 4, **argument)

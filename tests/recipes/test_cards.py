@@ -44,7 +44,24 @@ def test_a_card_holds_mean_and_spread_baseline_and_peers(tmp_path, monkeypatch):
     assert "| baseline: majority | 0.2500 | | |" in text
     assert "| published: other (a paper) | 0.8000 | | |" in text
     assert "Mean and spread of the seeds 0, 1, 2. Common to all: units 8." in text
-    assert "`the command`" in text
+    assert (
+        "Measured with `the command japanese_vowels --seeds 3 --variants LSTM GRU` on 2 processors"
+    ) in text
+
+
+def test_a_card_names_the_commands_that_make_it(tmp_path):
+    recipe = recipes.load("japanese_vowels")
+    first, *others = recipe.variants
+    folders = {name: [write_run(tmp_path / name, 0, 0.9)] for name in recipe.variants}
+    text = cards.card(recipe, cards.collect(recipe, folders), "train")
+    assert "Measured with `train japanese_vowels --seeds 1` on" in text
+    folders[first].append(write_run(tmp_path / "second", 1, 0.9))
+    text = cards.card(recipe, cards.collect(recipe, folders), "train")
+    quoted = " ".join(f"'{name}'" if " " in name else name for name in others)
+    assert (
+        f"Measured with `train japanese_vowels --seeds 2 --variants {first}` and "
+        f"`train japanese_vowels --seeds 1 --variants {quoted}` on"
+    ) in text
 
 
 def test_runs_that_differ_are_not_one_variant(tmp_path):
