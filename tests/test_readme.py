@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kerasrnn import recipes
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -15,3 +17,10 @@ def test_the_example_runs(tmp_path, monkeypatch, capsys):
     exec(compile(example, "README.md", "exec"), {})
     difference = re.search(r"tagger.onnx: within (\S+) of the Keras model", capsys.readouterr().out)
     assert float(difference.group(1)) <= 1e-5
+
+
+def test_the_table_of_recipes_says_what_they_reach():
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", README.read_text(), re.MULTILINE)
+    assert dict(rows[: len(recipes.NAMES)]) == {
+        name: recipes.load(name).result for name in recipes.NAMES
+    }
