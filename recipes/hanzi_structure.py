@@ -47,6 +47,13 @@ class Config(options.Config):
     shift: int = options.option(
         2, "pixels that a picture is moved at most, at random, in training", low=0
     )
+    stretch: float = options.option(
+        0.15,
+        "a picture's width and height grow or shrink by this factor at most, each on its own, at "
+        "random, in training",
+        low=0.0,
+        below=1.0,
+    )
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
     image_units: int = options.option(256, "width of a picture's vector", low=1)
     embedding: int = options.option(64, "width of a symbol's vector", low=1)
@@ -87,6 +94,8 @@ class HanziStructure(Recipe):
         from kerasrnn.recipes import datasets
 
         splits, info = datasets.load(self.dataset, ("train", "validation", "test"), data_dir)
+        # Unpacking the pictures would take a fifth of each epoch.
+        splits = {name: split.cache() for name, split in splits.items()}
         sequences = {
             name: [x["sequence"].decode() for x in splits[name].as_numpy_iterator()]
             for name in ("train", "test")
@@ -144,17 +153,14 @@ class HanziStructure(Recipe):
     ) -> "tf.data.Dataset":
         import tensorflow as tf
 
-        if training and config.shift:
-            drawn = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True).batch(2)
-            span = 2 * config.shift + 1
+        if training and (config.shift or config.stretch):
+            seeds = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True).batch(2)
 
-            def moved(example: Any, numbers: Any) -> Any:
+            def moved(seed: Any, example: Any) -> Any:
                 (image, previous), target = example
-                shift = tf.cast(numbers % span, "int32") - config.shift
-                # The margin is paper, so that what leaves on one side is paper too.
-                return (tf.roll(image, shift, axis=[0, 1]), previous), target
+                return (_moved(image, seed, config.shift, config.stretch), previous), target
 
-            dataset = tf.data.Dataset.zip(dataset, drawn).map(moved)
+            dataset = tf.data.Dataset.zip(seeds, dataset).map(moved)
         return bucketed(
             dataset.map(lambda x, y: ((tf.cast(x[0], "float32"), x[1]), y)),
             self.lengths,
@@ -252,6 +258,28 @@ def teacher_forced(image: Any, numbers: Any, sequence: Any) -> Any:
     return (image, ids[:-1]), ids[1:]
 
 
+def _moved(image: Any, seed: Any, shift: int, stretch: float) -> Any:
+    """A picture, stretched about its middle and moved by whole pixels, at random."""
+    import tensorflow as tf
+
+    first, second = tf.unstack(tf.random.split(seed, 2))
+    middle = (tf.cast(tf.shape(image)[:2], "float32") - 1) / 2
+    factors = tf.exp(tf.random.stateless_uniform([2], first, -1.0, 1.0) * tf.math.log1p(stretch))
+    moves = tf.cast(tf.random.stateless_uniform([2], second, -shift, shift + 1, "int32"), "float32")
+    (height, width), (down, right) = tf.unstack(1 / factors), tf.unstack(moves)
+    # From where each pixel is taken: (x, y) from (width x + ..., height y + ...).
+    left, top = middle[1] - width * (middle[1] + right), middle[0] - height * (middle[0] + down)
+    zero = tf.zeros([])
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=tf.stack([width, zero, left, zero, height, top, zero, zero])[None],
+        output_shape=tf.shape(image)[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )[0]
+
+
 def _face(data_dir: str | None) -> Any:
     """The typeface of the pictures, to draw sequences with."""
     import tensorflow_datasets as tfds
@@ -307,14 +335,20 @@ def _draw(
     columns, widest = 3, 12
     rows = -(-count // columns)
     figure = Figure(figsize=(3.6 * columns, 0.75 * rows), layout="constrained")
-    figure.suptitle("character: its parts above, what the model says below")
+    figure.suptitle(
+        "character: its parts above, what the model says below "
+        "(crossed box: a part that the typeface has not)"
+    )
     for panel, n in zip(figure.subplots(rows, columns).ravel(), chosen, strict=True):
         expected = examples[n]["sequence"].decode()
         panel.imshow(examples[n]["image"][..., 0], cmap="Greys", extent=(0, 2, 0, 2))
         color = "#2b7a3d" if said[n] == expected else "#b3261e"
         for bottom, symbols, ink in ((1, expected, "#333333"), (0, said[n], color)):
             # The typeface of the pictures has every part; that of plots has none.
-            glyphs = [draw(symbol, face)[..., 0] for symbol in symbols.split()[:widest]]
+            row = symbols.split()
+            if len(row) > widest:
+                row = [*row[: widest - 1], "…"]
+            glyphs = [draw(symbol, face)[..., 0] for symbol in row]
             if glyphs:
                 shades = LinearSegmentedColormap.from_list("ink", ["white", ink])
                 right = 2.3 + len(glyphs)

@@ -116,7 +116,7 @@ def test_pictures_are_moved_and_what_they_say_is_not():
     image[10:20, 15:30] = np.arange(150).reshape(10, 15, 1) + 1
     example = ((image, np.array([3, 5])), np.array([5, 2]))
     dataset = tf.data.Dataset.from_tensors(example).repeat(24)
-    config = dataclasses.replace(RECIPE.tiny(), shift=2, batch_size=24)
+    config = dataclasses.replace(RECIPE.tiny(), shift=2, stretch=0.0, batch_size=24)
     batches = RECIPE.batches(dataset, config, training=True)
     ((images, previous), target), = batches.as_numpy_iterator()  # fmt: skip
     np.testing.assert_array_equal(previous[:, :2], [[3, 5]] * 24)
@@ -131,6 +131,29 @@ def test_pictures_are_moved_and_what_they_say_is_not():
     assert len(seen) >= 8
     ((still, _), _), *_ = RECIPE.batches(dataset, config).as_numpy_iterator()
     np.testing.assert_array_equal(still, [image] * 24)
+
+
+def test_pictures_are_stretched_about_their_middle():
+    """Of a square of 20 pixels, what it covers in each direction, and where its middle is."""
+    image = np.zeros((40, 40, 1), "uint8")
+    image[10:30, 10:30] = 255
+    example = ((image, np.array([3])), np.array([5]))
+    dataset = tf.data.Dataset.from_tensors(example).repeat(64)
+    config = dataclasses.replace(RECIPE.tiny(), shift=0, stretch=0.25, batch_size=64)
+    batches = RECIPE.batches(dataset, config, training=True)
+    ((images, _), _), = batches.as_numpy_iterator()  # fmt: skip
+    ink = images[..., 0] / 255
+    heights, widths = ink[:, :, 20].sum(axis=1), ink[:, 20].sum(axis=1)
+    for sizes in (heights, widths):
+        # A pixel's worth of paper at each end is mixed in, and sums of ink are rounded down.
+        assert 20 / 1.25 - 0.2 <= sizes.min() < 17.5
+        assert 22.9 < sizes.max() <= 20 * 1.25 + 0.2
+    assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.4
+    np.testing.assert_allclose(ink.sum(axis=(1, 2)), heights * widths, rtol=0.02)
+    places = np.arange(40) - 19.5
+    for axis in (1, 2):
+        middles = (ink.sum(axis=3 - axis) * places).sum(axis=1) / ink.sum(axis=(1, 2))
+        np.testing.assert_allclose(middles, 0, atol=0.05)
 
 
 def test_pictures_of_any_size_and_kind_become_ink_on_paper(tmp_path):
