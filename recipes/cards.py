@@ -1,5 +1,6 @@
 """Cards: what a recipe reaches, written from the files of its runs and never by hand."""
 
+import itertools
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,7 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
         )
     first = next(iter(variants.values()))
     others = [
-        *((f"baseline: {name}", figures) for name, figures in _baselines(recipe, first)),
+        *((f"baseline: {name}", figures) for name, figures in _baselines(recipe, variants)),
         *((f"published: {p.model} ({p.source})", p.metrics) for p in recipe.published),
     ]
     for name, metrics in others:
@@ -108,15 +109,47 @@ def _figure(value: float) -> str:
     return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
 
 
-def _baselines(recipe: Recipe, variant: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
-    """Baselines by name, of metrics such as `baseline_majority_test_accuracy`."""
+def _baselines(
+    recipe: Recipe, variants: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[str, dict[str, float]]]:
+    """Baselines by name, of metrics such as `baseline_majority_test_accuracy`.
+
+    Where the variants are of several tasks, a baseline has a row for each.
+    """
+    found: dict[str, list[tuple[dict[str, float], list[str]]]] = {}
+    for variant, results in variants.items():
+        for name, figures in _baselines_of(recipe, results["metrics"][0]).items():
+            rows = found.setdefault(name, [])
+            for known, those in rows:
+                # One variant may lack a figure that another has.
+                if all(known.get(metric, value) == value for metric, value in figures.items()):
+                    known.update(figures)
+                    those.append(variant)
+                    break
+            else:
+                rows.append((figures, [variant]))
+    return [
+        (name if len(rows) == 1 else f"{name} ({_in_common(those)})", figures)
+        for name, rows in found.items()
+        for figures, those in rows
+    ]
+
+
+def _baselines_of(recipe: Recipe, metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    for key, value in variant["metrics"][0].items():
+    for key, value in metrics.items():
         for metric in recipe.metrics:
             if key.startswith("baseline_") and key.endswith(f"_{metric}"):
                 name = key.removeprefix("baseline_").removesuffix(f"_{metric}")
                 found.setdefault(name.replace("_", " "), {})[metric] = value
-    return list(found.items())
+    return found
+
+
+def _in_common(names: Sequence[str]) -> str:
+    """What names such as `adding, T=200, GRU` begin with, or all of them."""
+    parts = zip(*(name.split(", ") for name in names), strict=False)
+    common = [those[0] for those in itertools.takewhile(lambda those: len(set(those)) == 1, parts)]
+    return ", ".join(common) if common else "; ".join(names)
 
 
 def _by_seeds(variants: Mapping[str, Mapping[str, Any]]) -> dict[tuple[int, ...], list[str]]:

@@ -72,8 +72,10 @@ class LongMemory(Recipe):
             "units": units,
             **setting,
         }
-        # About 70,000 parameters for adding and 16,000 for copying, as in the paper.
+        # About 70,000 parameters for adding and 16,000 for copying, as in the paper; and adding as
+        # it is without options, or with another cell.
         for task, setting, sizes in (
+            ("adding", {"steps": 200, "examples": 10_000, "epochs": 20}, (128, 128, 128)),
             ("adding", {"steps": 600, "examples": 50_000, "epochs": 10}, (262, 130, 151)),
             ("copy", {"steps": 1000, "examples": 10_000, "epochs": 30}, (116, 55, 65)),
         )

@@ -10,10 +10,10 @@ from kerasrnn.recipes.recipe import Published
 from kerasrnn.recipes.runs import RunError
 
 
-def write_run(folder, seed, accuracy, **options):
+def write_run(folder, seed, accuracy, recipe="japanese_vowels", **options):
     folder.mkdir()
     config = {"units": 8, "seed": seed, **options}
-    (folder / "config.json").write_text(json.dumps({"recipe": "japanese_vowels", "config": config}))
+    (folder / "config.json").write_text(json.dumps({"recipe": recipe, "config": config}))
     metrics = {"test_accuracy": accuracy, "seconds": 10 + seed, "parameters": 1234}
     metrics["baseline_majority_test_accuracy"] = 0.25
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -70,3 +70,26 @@ def test_runs_that_differ_are_not_one_variant(tmp_path):
     }
     with pytest.raises(RunError, match="differ in more than their seeds"):
         cards.collect(recipes.load("japanese_vowels"), folders)
+
+
+def test_baselines_of_several_tasks_have_a_row_each(tmp_path):
+    recipe = recipes.load("long_memory")
+    losses = {
+        "adding, T=200, GRU": 0.1,
+        "adding, T=600, GRU": 0.1,
+        "adding, T=600, LSTM": 0.1,
+        "copy, T=1000, GRU": 0.02,
+        "copy, T=1000, LSTM": 0.02,
+    }
+    folders = {}
+    for name, loss in losses.items():
+        folders[name] = [write_run(tmp_path / name, 0, 0.0, "long_memory")]
+        path = folders[name][0] / "metrics.json"
+        metrics = {**json.loads(path.read_text()), "test_loss": 0.0}
+        path.write_text(json.dumps({**metrics, "baseline_no_memory_test_loss": loss}))
+    text = cards.card(recipe, cards.collect(recipe, folders), "train")
+    found = [line for line in text.splitlines() if line.startswith("| baseline")]
+    assert found == [
+        "| baseline: no memory (adding) | 0.1000 | | |",
+        "| baseline: no memory (copy, T=1000) | 0.0200 | | |",
+    ]
