@@ -57,7 +57,7 @@ class Config(options.Config):
     parts_of_speech: bool = options.option(
         True, "where the data says them, learn them too; the words are found better for it"
     )
-    epochs: int = options.option(4, "passes over the training data", low=1)
+    epochs: int = options.option(6, "passes over the training data", low=1)
     batch_size: int = options.option(64, "pieces of sentences a step", low=1)
     learning_rate: float = options.option(3e-3, "highest learning rate", low=1e-6)
     warmup: float = options.option(
@@ -76,7 +76,7 @@ class Config(options.Config):
     )
     units: int = options.option(128, "width of a state in each direction", low=1)
     depth: int = options.option(1, "layers on top of each other", low=1)
-    dropout: float = options.option(0.4, "fraction dropped in training", low=0.0, below=1.0)
+    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
     recurrent_dropout: float = options.option(
         0.0, "fraction of the state dropped from step to step in training", low=0.0, below=1.0
     )
