@@ -76,7 +76,7 @@ def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -
         train(recipe, config, run, recipe.load(config, data_dir), verbose=2)
     metrics = run.read_json("metrics.json")
     known = [metric for metric in recipe.metrics if metric in metrics]
-    figures = ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in known)
+    figures = ", ".join(f"{metric} {cards.figure(metrics[metric])}" for metric in known)
     print(f"{folder.name}: {figures} in {metrics['seconds']:.0f} s", flush=True)
 
 

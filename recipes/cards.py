@@ -72,7 +72,7 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
         *((f"published: {p.model} ({p.source})", p.metrics) for p in recipe.published),
     ]
     for name, metrics in others:
-        figures = [_figure(metrics[m]) if m in metrics else "" for m in recipe.metrics]
+        figures = [figure(metrics[m]) if m in metrics else "" for m in recipe.metrics]
         lines.append(f"| {name} | {' | '.join(figures)} | | |")
     environment = results["environment"]
     versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
@@ -101,11 +101,12 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
 def _spread(values: Sequence[float]) -> str:
     """Mean, and the lowest and the highest of several."""
     if len(values) == 1:
-        return _figure(values[0])
-    return f"{_figure(statistics.mean(values))} ({_figure(min(values))} to {_figure(max(values))})"
+        return figure(values[0])
+    return f"{figure(statistics.mean(values))} ({figure(min(values))} to {figure(max(values))})"
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """A metric as it is written: four decimals, or three digits where it is small."""
     return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
 
 

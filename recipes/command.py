@@ -344,14 +344,16 @@ def _described(config: Config) -> str:
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
+    from kerasrnn.recipes.cards import figure
+
     for name, value in metrics.items():
         if name == "resumed_at_epoch" and value == 0:
             continue
-        print(
-            f"{name.replace('_', ' ')}: {value:.4f}"
-            if isinstance(value, float)
-            else f"{name.replace('_', ' ')}: {value}"
-        )
+        if name == "seconds":
+            text = f"{value:.1f}"
+        else:
+            text = figure(value) if isinstance(value, float) else str(value)
+        print(f"{name.replace('_', ' ')}: {text}")
 
 
 def _epilog(recipe: Recipe | None) -> str:

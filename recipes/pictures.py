@@ -10,7 +10,10 @@ from kerasrnn.recipes.runs import atomic
 
 
 def learning_curves(log: Path, path: Path) -> None:
-    """Draw every metric of a CSV log against the epoch, one panel each, on shared axes."""
+    """Draw every metric of a CSV log against the epoch, one panel each.
+
+    One that falls or rises by more than a factor of 100 has a logarithmic axis.
+    """
     from matplotlib.figure import Figure
 
     with log.open(newline="") as file:
@@ -19,9 +22,14 @@ def learning_curves(log: Path, path: Path) -> None:
     figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
     epochs = [int(row["epoch"]) + 1 for row in rows]
     for panel, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        drawn = []
         for column, label in ((name, "training"), (f"val_{name}", "validation")):
             if rows[0].get(column, "NA") != "NA":  # what CSVLogger writes without validation
-                panel.plot(epochs, [float(row[column]) for row in rows], label=label)
+                values = [float(row[column]) for row in rows]
+                panel.plot(epochs, values, label=label)
+                drawn += values
+        if max(drawn) > 100 * min(drawn) > 0:
+            panel.set_yscale("log")
         panel.set(xlabel="epoch", title=name.replace("_", " "))
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)

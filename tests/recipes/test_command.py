@@ -10,6 +10,7 @@ import pytest
 
 from kerasrnn import recipes
 from kerasrnn.__main__ import main
+from kerasrnn.recipes import command
 from kerasrnn.recipes.datasets.sources import SourceError
 from kerasrnn.recipes.runs import Run
 
@@ -192,3 +193,15 @@ def test_a_file_of_ones_own_that_changed_is_noticed(arguments, there, capsys):
     assert main(arguments) == 1
     assert "mine.tsv" in capsys.readouterr().err
     assert sorted(path.name for path in (there / "here").iterdir()) == ["config.json"]
+
+
+def test_small_metrics_are_not_rounded_away(capsys):
+    command._print_metrics(
+        {"test_loss": 3.04e-6, "test_f1": 0.95958, "parameters": 70367, "seconds": 12.345}
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "test loss: 3.04e-06",
+        "test f1: 0.9596",
+        "parameters: 70367",
+        "seconds: 12.3",
+    ]
