@@ -184,5 +184,9 @@ def _seeds(variants: Mapping[str, Mapping[str, Any]]) -> str:
     if len(by_seeds) == 1:
         text = said(next(iter(by_seeds)))
     else:
-        text = "; ".join(f"{', '.join(names)}: {said(s)}" for s, names in by_seeds.items())
+        # Names may hold commas.
+        text = "; ".join(
+            " and ".join(f'"{name}"' for name in names) + f": {said(seeds)}"
+            for seeds, names in by_seeds.items()
+        )
     return text[0].upper() + text[1:] + "."
