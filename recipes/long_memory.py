@@ -57,7 +57,9 @@ class LongMemory(Recipe):
     title = "How long does it remember? Adding and copying"
     topology = "many-to-one (adding), synced many-to-many (copy)"
     dataset = "made up, from the seed"
-    result = "adding at T = 600: squared error 3.0e-6 with GRU, in 41 minutes; without memory: 0.167"
+    result = (
+        "adding at T = 600: squared error 3.0e-6 with GRU, in 41 minutes; without memory: 0.167"
+    )
     protocol = (
         "Training sequences are drawn from the run's seed, 1,000 test sequences from one fixed "
         "seed. The loss is the squared error of the sum (adding), or the cross-entropy in nats, "
