@@ -101,7 +101,9 @@ class TestMirror:
         assert SOURCE.fetch(folder) == folder / SOURCE.archive
 
     @pytest.mark.parametrize(
-        ("source", "content"), [(SDIST, SDIST_CONTENT), (DEB, DEB_CONTENT), (FILE, TEXT)]
+        ("source", "content"),
+        [(SDIST, SDIST_CONTENT), (DEB, DEB_CONTENT), (FILE, TEXT)],
+        ids=["sdist", "deb", "file"],
     )
     def test_holds_every_kind(self, folder, mirror, source, content):
         kept = mirror / source.location
@@ -424,7 +426,9 @@ class TestPublishedFile:
 
 class TestRead:
     @pytest.mark.parametrize(
-        ("source", "content"), [(SOURCE, CONTENT), (SDIST, SDIST_CONTENT), (DEB, DEB_CONTENT)]
+        ("source", "content"),
+        [(SOURCE, CONTENT), (SDIST, SDIST_CONTENT), (DEB, DEB_CONTENT)],
+        ids=["wheel", "sdist", "deb"],
     )
     def test_returns_the_bytes_of_a_member(self, tmp_path, source, content):
         path = tmp_path / source.archive
@@ -461,7 +465,7 @@ class TestPin:
         with pytest.raises(ValueError, match=r"file name that ends with .deb, found '.*whl'"):
             dataclasses.replace(DEB, archive=SOURCE.archive)
 
-    @pytest.mark.parametrize("source", [SOURCE, SDIST, DEB, FILE])
+    @pytest.mark.parametrize("source", [SOURCE, SDIST, DEB, FILE], ids=["wheel", "sdist", "deb", "file"])
     @pytest.mark.parametrize("sha256", ["", "0" * 63, "A" * 64, "0" * 64 + "\n"])
     def test_has_a_whole_hash(self, source, sha256):
         with pytest.raises(ValueError, match="64 lower-case hex digits"):
