@@ -12,6 +12,8 @@ after a bare `import kerasrnn`: every class is registered with Keras as soon as 
 imported, whether before or after this package.
 """
 
+import importlib
+
 import lazy_loader
 from wrapt import when_imported
 
@@ -25,3 +27,6 @@ def _register_classes(_keras: object) -> None:
     for name in __all__:
         if name[0].isupper():
             __getattr__(name)
+    # Classes that a model was compiled with.
+    for package in ("losses", "metrics"):
+        importlib.import_module(f"{__name__}.{package}")

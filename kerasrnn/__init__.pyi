@@ -1,9 +1,17 @@
 from . import decoding as decoding
 from . import diagnostics as diagnostics
 from . import export as export
+from . import losses as losses
+from . import metrics as metrics
 from . import recipes as recipes
 from . import zoo as zoo
 from ._version import __version__ as __version__
+from .attention.bahdanau import BahdanauAttention as BahdanauAttention
+from .attention.cell import AttentionCell as AttentionCell
+from .attention.location_sensitive import CoverageAttention as CoverageAttention
+from .attention.location_sensitive import LocationSensitiveAttention as LocationSensitiveAttention
+from .attention.luong import LuongAttention as LuongAttention
+from .attention.monotonic import MonotonicAttention as MonotonicAttention
 from .cells.cell import Cell as Cell
 from .cells.chrono import ChronoInitializer as ChronoInitializer
 from .cells.gru import GRU as GRU

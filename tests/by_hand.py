@@ -7,7 +7,7 @@ import numpy as np
 
 import kerasrnn
 from tests.catalogue import ROWS
-from tests.oracles import loop
+from tests.oracles import attention, loop
 
 ROW_OF = {row.cell: row for row in ROWS}
 
@@ -120,6 +120,108 @@ def run_feedback(
     return np.array(rows)
 
 
+SCORES = {
+    "dot": attention.luong_dot,
+    "scaled_dot": attention.luong_scaled_dot,
+    "general": attention.luong_general,
+    "concat": attention.luong_concat,
+}
+
+
+def attend(
+    layer: keras.layers.Layer,
+    s: np.ndarray,
+    keys: np.ndarray,
+    used: np.ndarray,
+    states: Sequence[np.ndarray],
+    weights: dict[str, np.ndarray],
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The context and the states, the weights first, of one query to the positions of one row."""
+    before, new = states[0], []
+    scorer = layer.attention if isinstance(layer, kerasrnn.MonotonicAttention) else layer
+    if isinstance(scorer, kerasrnn.LuongAttention):
+        scores = SCORES[scorer.score](s, keys, weights)
+    elif isinstance(scorer, kerasrnn.LocationSensitiveAttention):
+        scores = attention.location_sensitive(s, keys, states[-1], weights)
+    elif isinstance(scorer, kerasrnn.CoverageAttention):
+        scores = attention.coverage(s, keys, states[1], weights)
+    else:
+        scores = attention.bahdanau(s, keys, weights)
+    if isinstance(layer, kerasrnn.MonotonicAttention):
+        p = sigmoid(scores + weights["monotonic_bias"]) * used
+        align = attention.monotonic_hard if layer.hard else attention.monotonic_soft
+        alpha = align(p, before)
+    elif getattr(layer, "window", None) is not None:
+        alpha = attention.local_p(s, scores, used, layer.window, weights)
+    else:
+        alpha = attention.softmax(scores, used)
+    if layer.state_names:
+        new = [states[1] + alpha]
+    return attention.context(alpha, keys), [alpha, *new]
+
+
+def attention_begins(layer: keras.layers.Layer, used: np.ndarray) -> list[np.ndarray]:
+    """The states before the first step, of one row: monotonic attention stands at its start."""
+    begun = np.zeros((1 + len(layer.state_names), len(used)))
+    if isinstance(layer, kerasrnn.MonotonicAttention) and used.any():
+        begun[0, np.argmax(used)] = 1
+    return list(begun)
+
+
+def run_attending(
+    layer: kerasrnn.RNN,
+    x: np.ndarray,
+    memory: np.ndarray,
+    mask: np.ndarray | None = None,
+    memory_mask: np.ndarray | None = None,
+    weights: dict[str, np.ndarray] | None = None,
+    states: Sequence[np.ndarray] | None = None,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Every step's output and weights of a layer of an `AttentionCell`, row by row.
+
+    As in `run_feedback`, what is fed back is a share of the bias of that one step.
+    """
+    outer, inner = layer.cell, layer.cell.cell
+    row, weights = ROW_OF[type(inner)], weights or weights_of(outer)
+    options = {name: getattr(inner, name) for name in row.oracle_options}
+    outputs, alphas = [], []
+    for n, steps in enumerate(x):
+        used = np.ones(len(memory[n]), bool) if memory_mask is None else memory_mask[n]
+        if states is None:
+            own = [np.zeros((1, inner.units)) for _ in inner.state_names]
+        else:
+            own = [state[n : n + 1] for state in states]
+        of_attention = attention_begins(outer.attention, used)
+        fed = 0.0
+        said = np.zeros(outer.output_size)
+        outputs.append([])
+        alphas.append([])
+        for t, x_t in enumerate(steps):
+            if mask is None or mask[n, t]:
+                if outer.query == "state":
+                    c, of_attention = attend(
+                        outer.attention, own[0][0], memory[n], used, of_attention, weights
+                    )
+                    fed = c
+                bias = np.array(weights["bias"])
+                of_input = bias[0] if bias.ndim == 2 else bias
+                if outer.input_feeding and np.ndim(fed):
+                    of_input += fed @ weights["feedback_kernel"]
+                _, own = row.oracle.step(x_t[None], own, {**weights, "bias": bias}, **options)
+                if outer.query == "output":
+                    c, of_attention = attend(
+                        outer.attention, own[0][0], memory[n], used, of_attention, weights
+                    )
+                    fed = c
+                said = np.concatenate([c, own[0][0]])
+                if outer.projected:
+                    said = np.tanh(said @ weights["output_kernel"])
+                    fed = said if outer.query == "output" else c
+            outputs[-1].append(said)
+            alphas[-1].append(of_attention[0])
+    return np.array(outputs), np.array(alphas)
+
+
 def decode(
     decoder: kerasrnn.Decoder, previous: np.ndarray, context: np.ndarray | None = None
 ) -> np.ndarray:
@@ -152,6 +254,41 @@ def decode(
     if decoder.projection is not None:
         h = dense(decoder.projection, h)
     return h @ table.T + np.asarray(decoder.bias, "float64")
+
+
+def decode_attending(
+    decoder: kerasrnn.Decoder,
+    previous: np.ndarray,
+    context: np.ndarray,
+    memory: np.ndarray,
+    memory_mask: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and attention's weights of every step, of a decoder whose context is its state."""
+    table = np.asarray(decoder.embedding.embeddings, "float64")
+    x = table[previous]
+    if decoder.context == "both":
+        x = np.concatenate([x, np.stack([context] * x.shape[1], axis=1)], axis=-1)
+    read, states, start = x, [], 0
+    flat = np.tanh(dense(decoder.into_state, context))
+    for n, layer in enumerate(decoder.stack.layers):
+        attends = hasattr(layer.cell, "attention")
+        inner = layer.cell.cell if attends else layer.cell
+        states = []
+        for _ in inner.state_names:
+            states.append(flat[:, start : start + inner.units])
+            start += inner.units
+        if attends:
+            y, alpha = run_attending(layer, x, memory, memory_mask=memory_mask, states=states)
+        else:
+            y, _, _ = run(layer, x, states=states)
+        x = y + x if decoder.residual and n else y
+    if decoder.skip:
+        x = np.concatenate([x, read], axis=-1)
+    if not decoder.tied:
+        return dense(decoder.readout, x), alpha
+    if decoder.projection is not None:
+        x = dense(decoder.projection, x)
+    return x @ table.T + np.asarray(decoder.bias, "float64"), alpha
 
 
 def convolutional_encoder(model: keras.Sequential, images: np.ndarray) -> np.ndarray:

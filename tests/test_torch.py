@@ -1,4 +1,4 @@
-"""The layers against `torch.nn`: another library's forward pass, and its automatic differentiation.
+"""Layers and losses against `torch.nn`: another library's numbers, and automatic differentiation.
 
 Where torch differs: the kernels are transposed; the GRU's gates stand in the order r, z, n; every
 module has two biases, of the input and of the recurrent part.
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from tests.losses.test_crossentropy import gradient
 from tests.measure import PRECISION, TRAINING, Measured, assert_same, make_mask, measure
 
 pytestmark = pytest.mark.torch
@@ -179,3 +180,19 @@ def test_learns_as_torch_does(torch):
     output = module(torch.from_numpy(x))[0].detach().numpy()
     # Keras's loss and learning rate are in float32.
     np.testing.assert_allclose(model.predict(x, verbose=0), output, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_sequence_crossentropy_equals_torchs(torch, smoothing):
+    """The loss and its gradient; torch, too, spreads over all classes where -100 is padding."""
+    random = np.random.default_rng(3)
+    y = np.where(random.random((5, 7)) < 0.3, -100, random.integers(0, 11, (5, 7)))
+    logits = 2 * random.standard_normal((5, 7, 11)).astype("float32")
+    tensor = torch.from_numpy(logits).requires_grad_()
+    expected = torch.nn.functional.cross_entropy(
+        tensor.transpose(1, 2), torch.from_numpy(y), ignore_index=-100, label_smoothing=smoothing
+    )
+    expected.backward()
+    loss = kerasrnn.losses.SequenceCrossentropy(smoothing, ignore_class=-100)
+    np.testing.assert_allclose(loss(y, logits), expected.item(), rtol=1e-6)
+    np.testing.assert_allclose(gradient(loss, y, logits), tensor.grad.numpy(), atol=1e-7)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import keras
 
 import kerasrnn
-from kerasrnn.decoding import Sampler
+from kerasrnn.decoding import Strategy
 
 
 def generator(
     model: keras.Model,
-    sampler: Sampler | None = None,
+    sampler: Strategy | None = None,
     max_length: int = 100,
     start: int | float | Sequence[float] | None = None,
     end: int | None = None,
@@ -20,6 +20,9 @@ def generator(
     max_lengths: bool = False,
     return_lengths: bool = False,
     return_log_probabilities: bool = False,
+    min_length: int = 0,
+    return_scores: bool = False,
+    return_attention: bool = False,
     name: str = "generator",
 ) -> keras.Model:
     """A model that generates, sharing the layers of one that was trained with teacher forcing.
@@ -29,7 +32,7 @@ def generator(
 
     Args:
         model: of `zoo.next_step`, `one_to_many` or `encoder_decoder`, trained or loaded.
-        sampler: `kerasrnn.decoding.Greedy`, `Sample`, ...; see `kerasrnn.Generator`.
+        sampler: `kerasrnn.decoding.Greedy`, `Sample`, `Beam`, ...; see `kerasrnn.Generator`.
         max_length: the largest number of symbols that a row may get.
         start: the symbol that comes before the first one; None: prompts begin with it themselves.
         end: the id that ends a row; None: only its length does.
@@ -41,12 +44,15 @@ def generator(
         max_lengths: whether there is an input of each row's largest number of symbols.
         return_lengths: whether there is an output of the lengths.
         return_log_probabilities: whether there is an output of the symbols' log-probabilities.
+        min_length: `end` is impossible before so many symbols have been generated.
+        return_scores: whether there is an output of a `Beam`'s scores.
+        return_attention: whether there is an output of the attention, of a decoder that has it.
         name: name of the model.
 
     Returns:
         A model from those of "source" (as `model` calls it), "prompt", "prompt_lengths" and
-        "max_lengths" that there are, to "sequences", "lengths" and "log_probabilities": see
-        `kerasrnn.Generator`.
+        "max_lengths" that there are, to "sequences", "lengths", "log_probabilities", "scores" and
+        "attention": see `kerasrnn.Generator`.
 
     Raises:
         ValueError: the model holds no decoder; an argument is out of its range; there is neither
@@ -78,6 +84,8 @@ def generator(
     if decoder.context is not None:
         inputs.append(model.inputs[0])
         given["context"] = model.get_layer("context").output
+    if decoder.attention is not None:
+        given["memory"] = model.get_layer("encoder").output[0]
     if prompt:
         classes = decoder.kind == "classes"
         shape, dtype = ((None,), "int32") if classes else ((None, decoder.size), None)
@@ -96,14 +104,21 @@ def generator(
         seed,
         return_lengths,
         return_log_probabilities,
+        min_length,
+        return_scores,
+        return_attention,
         name="generate",
     )
     results = generate(**given)
     names = ["sequences"]
-    if return_lengths:
-        names.append("lengths")
-    if return_log_probabilities:
-        names.append("log_probabilities")
+    for output_name, asked in (
+        ("lengths", return_lengths),
+        ("log_probabilities", return_log_probabilities),
+        ("scores", return_scores),
+        ("attention", return_attention),
+    ):
+        if asked:
+            names.append(output_name)
     results = results if len(names) > 1 else [results]
     outputs = [
         keras.layers.Identity(name=output_name)(result)

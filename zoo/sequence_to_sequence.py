@@ -6,6 +6,17 @@
  |     |          | c   |     |         |        mode="every": c enters beside every y_{t-1}
 x_1   x_2  ...   x_S   y_0   y_1 ... y_{T-1}     mode="both"
 
+With an attention, each step of the decoder also looks at all h_1 ... h_S, more at some than at
+others:
+
+                       y_1                 y_2
+                        |                   |
+[h] - [h] - ... -[h] - [s] -- asks     -- [s] -- asks
+ |     |          |     |       |    |     |       |
+x_1   x_2        x_S   y_0      |    |    y_1      |
+ :     :          :             |    |
+ h_1   h_2  ...  h_S -> sum_j alpha_j h_j -> ...
+
 y_0 is the start symbol. In training the y_t that enter are the true ones (teacher forcing);
 `zoo.generator` lets the model go on from its own.
 """
@@ -15,10 +26,12 @@ from typing import Any
 import keras
 
 import kerasrnn
+from kerasrnn.attention.attention import Attention
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
 from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
 
 MODES = ("state", "every", "both")
+ATTENTIONS = ("bahdanau", "luong")
 
 
 def encoder_decoder(
@@ -35,6 +48,10 @@ def encoder_decoder(
     residual: bool = False,
     skip: bool = False,
     tied: bool = False,
+    attention: str | Attention | None = None,
+    attention_units: int | None = None,
+    query: str | None = None,
+    input_feeding: bool = True,
     padding: float | None = None,
     input_name: str = "source",
     previous_name: str = "previous",
@@ -54,6 +71,11 @@ def encoder_decoder(
     (2014), "Learning phrase representations using RNN encoder-decoder" (appendix A.1): see
     `kerasrnn.Decoder` for the equations. Padding of the source has no part in c.
 
+    With an attention each step also attends to s_1 ... s_S, the outputs of the encoder: "bahdanau"
+    as in Bahdanau, Cho & Bengio (2015), asked by the state before the step, "luong" as in Luong,
+    Pham & Manning (2015), general scores, asked by the step's output. See `kerasrnn.AttentionCell`
+    for the equations, and `kerasrnn.Decoder` for the layer that attends.
+
     Args:
         inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video.
         outputs: `zoo.Classes`, of which 0 is padding; `Flags`; or `Values`.
@@ -71,6 +93,12 @@ def encoder_decoder(
         residual: whether to add each layer's input to its output, from the second layer on.
         skip: whether the output reads what the decoder reads beside its state.
         tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
+        attention: "bahdanau", "luong", a new attention of kerasrnn, or None: c is all that the
+            decoder learns of the source.
+        attention_units: width of what the layer that attends puts out, and of Bahdanau's
+            comparison; default: `units`.
+        query: what asks: "state" or "output". Default: "state" with "bahdanau", else "output".
+        input_feeding: whether what a step has found enters the next one.
         padding: flags and values: a frame all of whose entries have this value is padding; None
             where no value is free to say so.
         input_name: name of the source, in the model and in its exports.
@@ -102,6 +130,11 @@ def encoder_decoder(
     check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
+    if attention_units is not None:
+        check_positive(attention_units=attention_units)
+    if query is None:
+        query = "state" if attention == "bahdanau" else "output"
+    attention = _attention(attention, attention_units or units)
     source = inputs.input(input_name, steps=True)
     previous = outputs.previous(previous_name)
     layers = recurrent_layers(
@@ -110,7 +143,7 @@ def encoder_decoder(
     encoder = recurrent(
         layers, dropout, residual, return_sequences=True, return_state=True, name="encoder"
     )
-    _, *states = encoder(inputs.encode(source, steps=True))
+    h, *states = encoder(inputs.encode(source, steps=True))
     if len(states) > 1:
         states = [keras.layers.Concatenate(name="final_states")(states)]
     context = keras.layers.Dense(units, activation="tanh", name="context")(states[0])
@@ -125,8 +158,27 @@ def encoder_decoder(
         residual=residual,
         skip=skip,
         tied=tied,
+        attention=attention,
+        attention_units=attention_units,
+        query=query,
+        input_feeding=input_feeding,
         padding=padding,
         name="decoder",
     )
-    y = outputs.probabilities(output_name)(decoder(previous, context=context))
+    memory = {} if attention is None else {"memory": h}
+    y = outputs.probabilities(output_name)(decoder(previous, context=context, **memory))
     return keras.Model([source, previous], y, name=name)
+
+
+def _attention(attention: str | Attention | None, units: int) -> Attention | None:
+    """An attention by its name, or as it is."""
+    if attention is None or isinstance(attention, Attention):
+        return attention
+    if attention == "bahdanau":
+        return kerasrnn.BahdanauAttention(units)
+    if attention == "luong":
+        return kerasrnn.LuongAttention("general")
+    raise ValueError(
+        f"attention={attention!r}: expected {', '.join(map(repr, ATTENTIONS))}, an attention of "
+        "kerasrnn, or None."
+    )

@@ -13,7 +13,8 @@ from keras import ops
 # class alone, and do not export it.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
-from kerasrnn.recurrence.loop import Dropout
+from kerasrnn.recurrence import loop
+from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options, Results
 from kerasrnn.recurrence.products import RecurrentProduct, input_part
 
 Tensor = Any
@@ -140,6 +141,11 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
     """Whether a step uses each element of `a` in one place alone. It may then be read where it is
     used, which is faster in inference; where something is written over `a`, as in training, it is
     read a step ahead all the same. Said of another cell, this would make it slow, and not wrong."""
+
+    reads_memory: bool = False
+    """Whether a step reads a memory, which does not change over time: see `AttentionCell`. Such a
+    cell lays it out with `source`, and its states begin with `get_initial_state(source=...)` or
+    `completed`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -349,10 +355,7 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
 
     def weights_by_name(self) -> dict[str, Tensor]:
         """The weights as tensors in the compute dtype: what the time loop takes."""
-        return {
-            weight.name: ops.cast(ops.convert_to_tensor(weight), self.compute_dtype)
-            for weight in self.weights
-        }
+        return weights_by_name(self)
 
     def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
         """One sequence's dropout masks, kept until they are reset.
@@ -389,9 +392,23 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
             start = end
         return tuple(products)
 
+    def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
+        """The cell over time: in the time loop."""
+        return loop.run(self, options, call, jit_compile)
+
     def call(
         self, inputs: Tensor, states: Tensor | Sequence[Tensor], training: bool | None = False
     ) -> tuple[Tensor, Any]:
+        return self.call_with(inputs, states, training, {})
+
+    def call_with(
+        self,
+        inputs: Tensor,
+        states: Tensor | Sequence[Tensor],
+        training: bool | None,
+        memory: Mapping[str, Tensor],
+    ) -> tuple[Tensor, Any]:
+        """`call`, with what a step reads of a memory."""
         nested = isinstance(states, (list, tuple))
         previous = list(states) if nested else [states]
         if len(previous) != len(self.state_names):
@@ -400,7 +417,7 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
                 f"received {len(previous)}."
             )
         dropout = self.draw_dropout(inputs, previous[0]) if training else Dropout()
-        weights = self.weights_by_name()
+        weights = {**self.weights_by_name(), **memory}
         output, new = self.step(
             self.input_part(inputs, weights, dropout.inputs),
             previous,
@@ -476,6 +493,14 @@ class GatedCell(Cell):
             **kwargs,
         )
         self.recurrent_activation = keras.activations.get(recurrent_activation)
+
+
+def weights_by_name(layer: keras.layers.Layer) -> dict[str, Tensor]:
+    """A layer's weights as tensors in its compute dtype."""
+    return {
+        weight.name: ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
+        for weight in layer.weights
+    }
 
 
 def _as_list(masks: Tensor | list[Tensor] | None) -> list[Tensor] | None:

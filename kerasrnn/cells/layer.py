@@ -11,7 +11,6 @@ from keras import ops
 from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.cells.cell import Cell, document
-from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
 
 Tensor = Any
@@ -27,6 +26,10 @@ Call arguments:
     mask: boolean `(batch, time)`, True = use the step. Default: the mask that came with the
         sequences, if any.
     training: whether dropout is applied. The random state advances in training alone.
+    memory: `(batch, positions, width)`: what a cell attends to; of cells that read one alone, such
+        as `AttentionCell`. Their `initial_state` may be that of the cell inside alone.
+    memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
+        came with the memory, if any.
 
 Returns:
     The output, `(batch, units)`, or `(batch, time, units)` with `return_sequences`; with
@@ -39,7 +42,8 @@ mask is passed on to the next layer if `return_sequences`.
 
 Raises:
     ValueError: an argument is out of its range; `sequences` is not three-dimensional, has no steps,
-        or has an unknown number of them with `unroll`; `mask` or `initial_state` does not fit.
+        or has an unknown number of them with `unroll`; `mask` or `initial_state` does not fit; a
+        memory is missing or not expected.
     TypeError: an unknown or missing constructor argument.
 """
 
@@ -110,6 +114,11 @@ class RNN(keras.layers.RNN):
                     f"{name}={every!r}: a property of kerasrnn's own loop; expected None with "
                     f"unroll={unroll} and {type(self.cell).__name__}."
                 )
+        if stateful and getattr(self.cell, "reads_memory", False):
+            raise ValueError(
+                f"stateful=True: the states of {type(self.cell).__name__} belong to one memory; "
+                "expected False."
+            )
         self.jit_compile = jit_compile
         self.checkpoint_every = checkpoint_every
         self.truncate_every = truncate_every
@@ -118,7 +127,12 @@ class RNN(keras.layers.RNN):
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
-    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+    def build(
+        self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
+    ) -> None:
+        if self._reads_memory() and not self.cell.built:
+            self.cell.build((None, sequences_shape[-1]), memory_shape)
+            self.state_size = self.cell.state_size
         super().build(sequences_shape)
         # Another width is refused by name, and not by the matrix product.
         self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
@@ -132,12 +146,25 @@ class RNN(keras.layers.RNN):
             return [output_mask, *(None for _ in self.state_size)]
         return output_mask
 
+    def compute_output_shape(
+        self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
+    ) -> Any:
+        batch, time = sequences_shape[:2]
+        size = getattr(self.cell, "output_size", None) or self.state_size[0]
+        output = (batch, time, size) if self.return_sequences else (batch, size)
+        if not self.return_state:
+            return output
+        positions = None if memory_shape is None else memory_shape[1]
+        return output, *((batch, size or positions) for size in self.state_size)
+
     def call(
         self,
         sequences: Tensor,
         initial_state: Any = None,
         mask: Any = None,
         training: bool | None = False,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
     ) -> Any:
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
@@ -150,6 +177,8 @@ class RNN(keras.layers.RNN):
             if len(mask.shape) == 3 and mask.shape[-1] == 1:
                 mask = ops.squeeze(mask, axis=-1)
         self._check(sequences, initial_state, mask)
+        if memory is not None or self._reads_memory():
+            initial_state = self._with_source(initial_state, memory, memory_mask)
         return super().call(
             sequences, initial_state=initial_state, mask=mask, training=bool(training)
         )
@@ -163,11 +192,11 @@ class RNN(keras.layers.RNN):
         states = (
             list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         )
+        source = states.pop() if self.cell.reads_memory else {}
         dropout = Dropout()
         if training:
             dropout = self.cell.draw_dropout(sequences[:, 0], states[0])
-        output, outputs, finals = loop.run(
-            self.cell,
+        output, outputs, finals = self.cell.run(
             Options(
                 return_sequences=self.return_sequences,
                 go_backwards=self.go_backwards,
@@ -177,7 +206,7 @@ class RNN(keras.layers.RNN):
                 checkpoint_every=self.checkpoint_every,
                 truncate_every=self.truncate_every,
             ),
-            Call(sequences, states, self.cell.weights_by_name(), dropout, mask),
+            Call(sequences, states, self.cell.weights_by_name(), source, dropout, mask),
             self.jit_compile,
         )
         # Keras asks for both and takes one.
@@ -212,18 +241,53 @@ class RNN(keras.layers.RNN):
         if initial_state is None or not isinstance(self.cell, Cell):
             return
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        if len(states) != len(self.state_size):
+        names, sizes = self.cell.state_names, self.state_size
+        if self._completes(states):
+            names, sizes = names[: len(states)], sizes[: len(states)]
+        if len(states) != len(sizes):
             raise ValueError(
                 f"{self.name}: initial_state has {len(states)} tensors; expected "
-                f"{len(self.state_size)} ({', '.join(self.cell.state_names)})."
+                f"{len(sizes)} ({', '.join(names)})."
             )
-        for name, state, size in zip(self.cell.state_names, states, self.state_size, strict=True):
+        for name, state, size in zip(names, states, sizes, strict=True):
             shape = tuple(ops.shape(state))
             if not _fits(state.shape, (batch, size)):
                 raise ValueError(
                     f"{self.name}: initial_state {name} has the shape {shape}; expected "
                     f"(batch, units) = {(batch, size)}."
                 )
+
+    # A memory travels through Keras's call as the last of the initial states: what is laid out of
+    # it is cast to the compute dtype there, as they are.
+
+    def _reads_memory(self) -> bool:
+        return getattr(self.cell, "reads_memory", False)
+
+    def _completes(self, states: Sequence[Tensor]) -> bool:
+        """Whether these are the states of the cell inside, which the cell knows how to complete."""
+        return self._reads_memory() and len(states) == len(self.cell.cell.state_names)
+
+    def _with_source(self, initial_state: Any, memory: Any, mask: Tensor | None) -> list[Any]:
+        if not self._reads_memory():
+            raise ValueError(
+                f"{self.name}: a memory was given; expected none with a {type(self.cell).__name__}."
+            )
+        if memory is None:
+            raise ValueError(f"{self.name}: memory=None: expected (batch, positions, width).")
+        if mask is None:
+            mask = get_keras_mask(memory)
+        if mask is not None and not _fits(mask.shape, memory.shape[:2]):
+            raise ValueError(
+                f"{self.name}: memory_mask has the shape {tuple(mask.shape)}; expected (batch, "
+                f"positions) = {tuple(memory.shape[:2])}, True where it may be attended to."
+            )
+        source = self.cell.source(memory, mask)
+        if initial_state is None:
+            return [*self.cell.get_initial_state(source=source), source]
+        states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if self._completes(states):
+            states = self.cell.completed(states, source)
+        return [*states, source]
 
 
 document(RNN, list(inspect.signature(RNN).parameters))

@@ -2,11 +2,12 @@
 
     s_0 = begin(context)
     logits_t, s_t = step(y_{t-1}, s_{t-1})        the decoder's
-    y_t, s_t = choose(logits_t, s_t)              a policy's: here, a sampler's choice for each row
+    y_t, s_t = choose(logits_t, s_t)              a policy's: a sampler's choice for each row, or
+                                                  the best continuations of several hypotheses
 
 `Decoder` says a step, and the whole sequence at once for training; a sampler says which symbol
-follows from logits; `loop.decode` runs them until every row has ended; `Generator` is the layer of
-all three.
+follows from logits, `Beam` how the most probable sequence is searched for; `loop.decode` runs them
+until every row has ended; `Generator` is the layer of all three.
 
 >>> import numpy as np, kerasrnn
 >>> decoder = kerasrnn.Decoder(5, [kerasrnn.GRU(8)])
@@ -14,6 +15,10 @@ all three.
 >>> generator = kerasrnn.Generator(decoder, sampler, max_length=4, start=1, end=2, seed=3)
 >>> tuple(generator(max_lengths=np.array([4, 2, 3])).shape)
 (3, 4)
+>>> beam = kerasrnn.decoding.Beam(width=8, length_penalty=0.6, n_best=2)
+>>> generator = kerasrnn.Generator(decoder, beam, max_length=4, start=1, end=2)
+>>> tuple(generator(max_lengths=np.array([4, 2, 3])).shape)
+(3, 2, 4)
 """
 
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
@@ -22,9 +27,18 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "beam": ["Beam", "BeamSearch"],
         "decoder": ["Decoder"],
         "generator": ["Generator"],
-        "loop": ["Policy", "decode"],
-        "samplers": ["Bernoulli", "Greedy", "Identity", "Sample", "Sampler", "Threshold"],
+        "loop": ["Policy", "Sampling", "Sequences", "decode"],
+        "samplers": [
+            "Bernoulli",
+            "Greedy",
+            "Identity",
+            "Sample",
+            "Sampler",
+            "Strategy",
+            "Threshold",
+        ],
     },
 )

@@ -8,6 +8,8 @@ import keras
 from keras import ops
 from keras.src.backend import get_keras_mask  # not exported
 
+from kerasrnn.attention.attention import Attention
+from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.stacked import StackedRNN
@@ -36,6 +38,12 @@ class Decoder(keras.layers.Layer):
                    (Cho et al. 2014, "Learning phrase representations", appendix A.1.2)
         "both"     "state" and "every"
 
+    With an `attention`, h_t also sees a memory, `(batch, positions, width)`: what an encoder has
+    said of each position of its source. `kerasrnn.AttentionCell` has the equations. Where what is
+    found enters the next step (`input_feeding`, or `query="state"`), it is the lowest layer that
+    attends, and those above read what it says, as in Wu et al. (2016), "Google's neural machine
+    translation system", section 3; else it is the highest.
+
     D is dropout, which is applied to embeddings as well. With `skip`, the output reads what the
     network reads, too: `[D(h_t); x_t]`, or `[D(h_t); x_t; c]`, in place of `D(h_t)` (Graves 2013,
     "Generating sequences with recurrent neural networks", figure 1; Cho et al. 2014, section 2.2).
@@ -57,6 +65,11 @@ class Decoder(keras.layers.Layer):
         residual: whether to add each layer's input to its output, from the second layer on.
         skip: whether the output reads the network's input beside its state.
         tied: whether V is the table of embeddings; "classes" alone.
+        attention: a new kerasrnn attention, or None.
+        attention_units: width of what the layer that attends puts out. Default: its cell's units.
+        query: what asks: "output", as Luong, Pham & Manning (2015), or "state", as Bahdanau, Cho &
+            Bengio (2015).
+        input_feeding: whether what a step has found enters the next one.
         padding: "flags" and "values": a frame all of whose entries have this value is padding;
             None where no value is free to say so.
         stateful: whether a batch starts from the states in which the last one ended, until
@@ -69,6 +82,9 @@ class Decoder(keras.layers.Layer):
         mask: boolean `(batch, time)`, True = use the step. Default: the symbols that are no
             padding; or the mask that came with `previous`, if any.
         training: whether dropout is applied.
+        memory: `(batch, positions, width)`, with an `attention`.
+        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
+            came with the memory, if any.
 
     Returns:
         The logits of y_1 ... y_T, `(batch, time, size)`; with "values", the values themselves.
@@ -78,7 +94,8 @@ class Decoder(keras.layers.Layer):
 
     Raises:
         ValueError: an argument is out of its range, or of another kind; a layer is bidirectional or
-            stateful; a context is missing or not expected; `stateful` with a batch of unknown size.
+            stateful; a context or a memory is missing or not expected; `stateful` with a batch of
+            unknown size, or with an attention.
 
     Example:
 
@@ -103,13 +120,21 @@ class Decoder(keras.layers.Layer):
         residual: bool = False,
         skip: bool = False,
         tied: bool = False,
+        attention: Attention | None = None,
+        attention_units: int | None = None,
+        query: str = "output",
+        input_feeding: bool = True,
         padding: float | None = None,
         stateful: bool = False,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, value in (("size", size), ("embedding_units", embedding_units)):
-            if value is None and name == "embedding_units":
+        for name, value in (
+            ("size", size),
+            ("embedding_units", embedding_units),
+            ("attention_units", attention_units),
+        ):
+            if value is None and name != "size":
                 continue
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name}={value!r}: expected a positive integer.")
@@ -132,6 +157,15 @@ class Decoder(keras.layers.Layer):
                 f"stateful=True: a batch that begins with a context={context!r} goes on from no "
                 "other; expected context=None."
             )
+        if attention is None and (attention_units, query, input_feeding) != (None, "output", True):
+            raise ValueError(
+                f"attention=None: attention_units={attention_units!r}, query={query!r} and "
+                f"input_feeding={input_feeding!r} are of an attention; expected the defaults."
+            )
+        if attention is not None and stateful:
+            raise ValueError(
+                "stateful=True: a memory belongs to one batch; expected attention=None."
+            )
         layers = list(layers)
         for layer in layers:
             if isinstance(layer, BidirectionalRNN):
@@ -143,6 +177,11 @@ class Decoder(keras.layers.Layer):
                 raise ValueError(
                     f"layers: {layer.name} is stateful; give it to the decoder instead."
                 )
+        if attention is not None:
+            if not isinstance(attention, Attention):
+                raise ValueError(f"attention={attention!r}: expected an attention of kerasrnn.")
+            at = 0 if input_feeding else -1
+            layers[at] = _attending(layers[at], attention, attention_units, query, input_feeding)
         super().__init__(**kwargs)
         self.size = int(size)
         self.kind = kind
@@ -152,6 +191,10 @@ class Decoder(keras.layers.Layer):
         self.residual = residual
         self.skip = skip
         self.tied = tied
+        self.attention = attention
+        self.attention_units = attention_units
+        self.query = query
+        self.input_feeding = input_feeding
         self.padding = padding
         self.stateful = stateful
         self.seed = seed
@@ -170,7 +213,7 @@ class Decoder(keras.layers.Layer):
         self.into_state = self.into_first = self.projection = self.readout = None
         if context in ("state", "both"):
             self.into_state = self._dense(
-                sum(self.stack.state_size), "into_state", activation="tanh"
+                sum(self.stack.begun_state_size), "into_state", activation="tanh"
             )
         if context == "first":
             self.into_first = self._dense(self._input_width(), "into_first")
@@ -183,12 +226,15 @@ class Decoder(keras.layers.Layer):
         self.supports_masking = True
 
     @property
-    def state_size(self) -> list[int]:
-        """The width of every state of every layer."""
+    def state_size(self) -> list[int | None]:
+        """The width of every state of every layer; None: as wide as the memory is long."""
         return self.stack.state_size
 
-    def build(self, previous_shape: Any, context_shape: Any = None) -> None:
+    def build(
+        self, previous_shape: Any, context_shape: Any = None, memory_shape: Any = None
+    ) -> None:
         self._check_context(context_shape)
+        self._check_memory(memory_shape)
         if self.kind != "classes" and previous_shape[-1] != self.size:
             raise ValueError(
                 f"{self.name}: previous has the shape {tuple(previous_shape)}; expected (batch, "
@@ -199,7 +245,7 @@ class Decoder(keras.layers.Layer):
         width = self._input_width()
         if self.context in ("every", "both"):
             width += context_shape[-1]
-        self.stack.build((None, None, width))
+        self.stack.build((None, None, width), memory_shape=memory_shape)
         read = self._output_width() + (width if self.skip else 0)
         for layer in (self.into_state, self.into_first):
             if layer is not None:
@@ -231,8 +277,11 @@ class Decoder(keras.layers.Layer):
         context: Tensor | None = None,
         mask: Tensor | None = None,
         training: bool | None = False,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
     ) -> Tensor:
         self._check_context(None if context is None else context.shape)
+        self._check_memory(None if memory is None else memory.shape)
         if mask is None:
             mask = self.compute_mask(previous, get_keras_mask(previous))
         x = self._inputs(previous)
@@ -248,7 +297,9 @@ class Decoder(keras.layers.Layer):
                 mask = ops.concatenate([ops.ones_like(mask[:, :1]), mask], axis=1)
         if self.stateful:
             states = [ops.cast(ops.convert_to_tensor(state), x.dtype) for state in self.states]
-        h, *states = self.stack(x, initial_state=states, mask=mask, training=training)
+        h, *states = self.stack(
+            x, initial_state=states, mask=mask, training=training, **_given(memory, memory_mask)
+        )
         if self.stateful:
             for kept, state in zip(self.states, states, strict=True):
                 kept.assign(ops.cast(state, kept.dtype))
@@ -256,15 +307,33 @@ class Decoder(keras.layers.Layer):
             h = h[:, 1:]
         return self._logits(self.dropout_layer(h, training=training), skipped)
 
-    def begin(self, context: Tensor | None = None, batch_size: Any = None) -> list[Tensor]:
+    def source(self, memory: Tensor | None, mask: Tensor | None = None) -> Any:
+        """What `begin` and `step` read of a memory, laid out once: a structure of tensors with a
+        batch axis; None without an attention.
+
+        Args:
+            memory: `(batch, positions, width)`.
+            mask: boolean `(batch, positions)`, True = may be attended to.
+
+        Raises:
+            ValueError: the memory is missing or not expected.
+        """
+        self._check_memory(None if memory is None else memory.shape)
+        return None if memory is None else self.stack.source(memory, mask)
+
+    def begin(
+        self, context: Tensor | None = None, batch_size: Any = None, source: Any = None
+    ) -> list[Tensor]:
         """s_0: the states that the first `step` starts from.
 
         Args:
             context: c, `(batch, width)`, unless the decoder has none.
             batch_size: the number of rows, where there is no context to tell it.
+            source: of `source`, with an attention.
 
         Returns:
-            The layers' states in one list, from the bottom up, each `(batch, units)`.
+            The layers' states in one list, from the bottom up, each `(batch, units)`; with an
+            attention, some `(batch, positions)`.
 
         Raises:
             ValueError: the context is missing or not expected; neither says the number of rows.
@@ -273,16 +342,20 @@ class Decoder(keras.layers.Layer):
         if context is None and batch_size is None:
             raise ValueError("batch_size=None: expected the number of rows.")
         if self.into_state is not None:
-            return self._split(self.into_state(context))
+            return self.stack.completed(self._split(self.into_state(context)), source)
         states = self.stack.get_initial_state(
-            batch_size if context is None else ops.shape(context)[0]
+            batch_size if context is None else ops.shape(context)[0], source
         )
         if self.into_first is not None:
-            _, states = self.stack.step(self.into_first(context), states)
+            _, states = self.stack.step(self.into_first(context), states, source)
         return states
 
     def step(
-        self, previous: Tensor, states: Sequence[Tensor], context: Tensor | None = None
+        self,
+        previous: Tensor,
+        states: Sequence[Tensor],
+        context: Tensor | None = None,
+        source: Any = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """One step: what a call computes of a sequence in inference, step by step.
 
@@ -290,13 +363,21 @@ class Decoder(keras.layers.Layer):
             previous: y_{t-1}: ids `(batch,)`, or frames `(batch, size)`.
             states: s_{t-1}: those of `begin`, or the last step's.
             context: c, `(batch, width)`, unless the decoder has none.
+            source: of `source`, with an attention.
 
         Returns:
             `(logits, states)`: the logits of y_t, `(batch, size)`, and s_t.
         """
         x = self._with_context(self._inputs(previous), context)
-        h, states = self.stack.step(x, states)
+        h, states = self.stack.step(x, states, source)
         return self._logits(h, x), states
+
+    def weights_of_step(self, states: Sequence[Tensor]) -> Tensor | None:
+        """The attention's weights at the step that put out these states, `(batch, positions)`.
+
+        None without an attention.
+        """
+        return None if self.attention is None else self.stack.weights_of_step(states)
 
     def read(
         self,
@@ -304,6 +385,8 @@ class Decoder(keras.layers.Layer):
         states: Sequence[Tensor],
         context: Tensor | None = None,
         mask: Tensor | None = None,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
     ) -> list[Tensor]:
         """The states after several steps at once: those of a prompt.
 
@@ -313,13 +396,17 @@ class Decoder(keras.layers.Layer):
             context: c, `(batch, width)`, unless the decoder has none.
             mask: boolean `(batch, time)`, True = use the step. A row without a step keeps its
                 states.
+            memory: `(batch, positions, width)`, with an attention.
+            memory_mask: boolean `(batch, positions)`, True = may be attended to.
         """
         x = self._with_context(self._inputs(previous), context)
-        _, *states = self.stack(x, initial_state=list(states), mask=mask)
+        _, *states = self.stack(
+            x, initial_state=list(states), mask=mask, **_given(memory, memory_mask)
+        )
         return states
 
     def compute_output_shape(
-        self, previous_shape: Any, context_shape: Any = None
+        self, previous_shape: Any, context_shape: Any = None, memory_shape: Any = None
     ) -> tuple[int | None, ...]:
         return (*previous_shape[:2], self.size)
 
@@ -354,10 +441,14 @@ class Decoder(keras.layers.Layer):
             self.bias.assign(store["bias"])
 
     def get_config(self) -> dict[str, Any]:
+        attention = None
+        if self.attention is not None:
+            attention = keras.saving.serialize_keras_object(self.attention)
+            attention.pop("build_config", None)
         return {
             **super().get_config(),
             "size": self.size,
-            "layers": self.stack.get_config()["layers"],
+            "layers": self._layers_as_given(),
             "kind": self.kind,
             "embedding_units": self.embedding_units,
             "context": self.context,
@@ -365,6 +456,10 @@ class Decoder(keras.layers.Layer):
             "residual": self.residual,
             "skip": self.skip,
             "tied": self.tied,
+            "attention": attention,
+            "attention_units": self.attention_units,
+            "query": self.query,
+            "input_feeding": self.input_feeding,
             "padding": self.padding,
             "stateful": self.stateful,
             "seed": self.seed,
@@ -372,8 +467,22 @@ class Decoder(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Decoder":
-        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
-        return cls(**{**config, "layers": layers})
+        parts = {
+            "layers": [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]],
+            "attention": config.get("attention"),
+        }
+        if parts["attention"] is not None:
+            parts["attention"] = keras.saving.deserialize_keras_object(parts["attention"])
+        return cls(**{**config, **parts})
+
+    def _layers_as_given(self) -> list[dict[str, Any]]:
+        """The layers' configurations, without the attention around one of them."""
+        layers = self.stack.get_config()["layers"]
+        if self.attention is not None:
+            at = 0 if self.input_feeding else -1
+            around = layers[at]["config"]["cell"]
+            layers[at]["config"]["cell"] = around["config"]["cell"]
+        return layers
 
     def _embedding(self) -> keras.layers.Layer | None:
         if self.kind == "classes":
@@ -424,10 +533,20 @@ class Decoder(keras.layers.Layer):
 
     def _split(self, states: Tensor) -> list[Tensor]:
         cuts, end = [], 0
-        for size in self.state_size[:-1]:
+        for size in self.stack.begun_state_size[:-1]:
             end += size
             cuts.append(end)
         return list(ops.split(states, cuts, axis=-1)) if cuts else [states]
+
+    def _check_memory(self, shape: Any) -> None:
+        if self.attention is None and shape is not None:
+            raise ValueError(f"{self.name}: a memory was given; expected none with attention=None.")
+        if self.attention is not None and (shape is None or len(shape) != 3):
+            received = "none" if shape is None else f"the shape {tuple(shape)}"
+            raise ValueError(
+                f"{self.name}: its attention expects a memory, (batch, positions, width); received "
+                f"{received}."
+            )
 
     def _check_context(self, shape: Any) -> None:
         if self.context is None and shape is not None:
@@ -438,6 +557,32 @@ class Decoder(keras.layers.Layer):
                 f"{self.name}: context={self.context!r} expects one vector a row, (batch, width); "
                 f"received {received}."
             )
+
+
+def _attending(
+    layer: RNN, attention: Attention, units: int | None, query: str, input_feeding: bool
+) -> RNN:
+    """A new layer of the same cell and loop, with an attention around the cell."""
+    config = keras.saving.serialize_keras_object(layer.cell)
+    config.pop("build_config", None)
+    cell = keras.saving.deserialize_keras_object(config)
+    return RNN(
+        AttentionCell(
+            cell, attention, units or cell.units, query, input_feeding, dtype=layer.dtype_policy
+        ),
+        unroll=layer.unroll,
+        zero_output_for_mask=layer.zero_output_for_mask,
+        jit_compile=layer.jit_compile,
+        checkpoint_every=layer.checkpoint_every,
+        truncate_every=layer.truncate_every,
+        dtype=layer.dtype_policy,
+        name=layer.name,
+    )
+
+
+def _given(memory: Tensor | None, mask: Tensor | None) -> dict[str, Tensor]:
+    """As arguments of a call: a layer that attends to nothing is given none."""
+    return {} if memory is None else {"memory": memory, "memory_mask": mask}
 
 
 def _width(layer: RNN) -> int:

@@ -1,19 +1,21 @@
-"""The generator: a decoder, a sampler and the decode loop as one layer."""
+"""The generator: a decoder, a strategy and the decode loop as one layer."""
 
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import keras
-from keras import ops
+from keras import ops, tree
+from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.decoding import loop
+from kerasrnn.decoding.beam import Beam, BeamSearch
 from kerasrnn.decoding.decoder import Decoder
-from kerasrnn.decoding.samplers import Greedy, Identity, Sampler, Threshold
+from kerasrnn.decoding.samplers import Greedy, Identity, Strategy, Threshold
 
 Tensor = Any
 
-DEFAULTS: dict[str, type[Sampler]] = {
+DEFAULTS: dict[str, type[Strategy]] = {
     "classes": Greedy,
     "flags": Threshold,
     "values": Identity,
@@ -29,7 +31,8 @@ class Generator(keras.layers.Layer):
         logits_t, s_t = step(y_{t-1}, s_{t-1}; c)
         y_t = sampler(logits_t)
 
-    until a row has said `end` or is as long as it may be. The first step reads `start`; or, with a
+    until a row has said `end` or is as long as it may be; or, with a `Beam` in the sampler's place,
+    the sequence of the highest score that it finds. The first step reads `start`; or, with a
     prompt, the prompt's last symbol, when `start` and the prompt's others have been read before, in
     the time loop's own compiled way.
 
@@ -39,8 +42,8 @@ class Generator(keras.layers.Layer):
 
     Args:
         decoder: a `kerasrnn.Decoder`; it may belong to another model, which is then shared.
-        sampler: one of `kerasrnn.decoding`: `Greedy` or `Sample` for classes, `Threshold` or
-            `Bernoulli` for flags, `Identity` for values. Default: the first named of its kind.
+        sampler: one of `kerasrnn.decoding`: `Greedy`, `Sample` or `Beam` for classes, `Threshold`
+            or `Bernoulli` for flags, `Identity` for values. Default: the first named of its kind.
         max_length: the largest number of symbols that a row may get.
         start: the id, or the entries of the frame (one number for all), that comes before the
             first symbol; None: prompts begin with it themselves.
@@ -49,6 +52,9 @@ class Generator(keras.layers.Layer):
         return_lengths: whether to return the lengths too.
         return_log_probabilities: whether to return the log-probabilities too; not of values, which
             have none.
+        min_length: `end` is impossible before so many symbols have been generated.
+        return_scores: whether to return the scores too, which a `Beam` has.
+        return_attention: whether to return the attention too, of a decoder that has it.
 
     Call arguments:
         context: c, `(batch, width)`, unless the decoder has none.
@@ -57,18 +63,26 @@ class Generator(keras.layers.Layer):
         prompt_lengths: `(batch,)`: the number of symbols of each prompt. Default: those that are no
             padding, as the decoder knows it.
         max_lengths: `(batch,)`: at most so many symbols for each row.
+        memory: `(batch, positions, width)`, of a decoder with attention.
+        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
+            came with the memory, if any.
 
     Returns:
         What follows the prompt: ids `(batch, max_length)`, int32, the one that ends a row included
         and 0 behind it, or frames `(batch, max_length, size)`. Then, if asked for, the lengths
-        `(batch,)`, int32, and the log-probabilities of each symbol, `(batch, max_length)`, which
-        are the model's own, whatever the sampler made of its distribution, and 0 behind the end.
+        `(batch,)`, int32; the log-probabilities of each symbol, `(batch, max_length)`, which are
+        the model's own, whatever the sampler made of its distribution, and 0 behind the end; the
+        scores, `(batch,)`; the weights of the source's positions at each symbol, `(batch,
+        max_length, positions)`, and 0 behind the end. With a `Beam` of `n_best`, all of them have a
+        second axis, from the best sequence on; where fewer are found, their length is 0 and their
+        score is `kerasrnn.decoding.loop.IMPOSSIBLE`, -1e30, as in a row of no symbol at all.
 
-    Masking: of the prompt alone, by its padding; none is passed on.
+    Masking: of the prompt, by its padding, and of the memory; none is passed on.
 
     Raises:
-        ValueError: an argument is out of its range or of another kind than the decoder; a context
-            or a prompt is missing or does not fit; nothing tells the number of rows.
+        ValueError: an argument is out of its range or of another kind than the decoder; what is
+            asked for is not there; a context or a prompt is missing or does not fit; nothing tells
+            the number of rows.
 
     Example:
 
@@ -83,13 +97,16 @@ class Generator(keras.layers.Layer):
     def __init__(
         self,
         decoder: Decoder,
-        sampler: Sampler | None = None,
+        sampler: Strategy | None = None,
         max_length: int = 100,
         start: int | float | Sequence[float] | None = None,
         end: int | None = None,
         seed: int | None = None,
         return_lengths: bool = False,
         return_log_probabilities: bool = False,
+        min_length: int = 0,
+        return_scores: bool = False,
+        return_attention: bool = False,
         **kwargs: Any,
     ) -> None:
         if not isinstance(decoder, Decoder):
@@ -108,6 +125,17 @@ class Generator(keras.layers.Layer):
                 _check_id(name, symbol, decoder.size)
         if return_log_probabilities and decoder.kind == "values":
             raise ValueError("return_log_probabilities=True: values have none; expected False.")
+        _check_min_length(min_length, max_length, end, decoder.size)
+        if return_scores and not isinstance(sampler, Beam):
+            raise ValueError(f"return_scores=True: {sampler!r} has none; expected a Beam.")
+        if getattr(decoder, "attention", None) is None:
+            penalty = getattr(sampler, "coverage_penalty", 0)
+            for name, asked in (
+                ("return_attention", return_attention),
+                ("coverage_penalty", penalty),
+            ):
+                if asked:
+                    raise ValueError(f"{name}={asked!r}: decoder: has no attention.")
         super().__init__(**kwargs)
         if start is not None and decoder.kind != "classes":
             start = [start] * decoder.size if isinstance(start, Real) else start
@@ -127,6 +155,9 @@ class Generator(keras.layers.Layer):
         self.seed = seed
         self.return_lengths = return_lengths
         self.return_log_probabilities = return_log_probabilities
+        self.min_length = int(min_length)
+        self.return_scores = return_scores
+        self.return_attention = return_attention
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
 
@@ -136,10 +167,11 @@ class Generator(keras.layers.Layer):
         prompt_shape: Any = None,
         prompt_lengths_shape: Any = None,
         max_lengths_shape: Any = None,
+        memory_shape: Any = None,
     ) -> None:
         if not self.decoder.built:
             frame = () if self.decoder.kind == "classes" else (self.decoder.size,)
-            self.decoder.build((None, None, *frame), context_shape)
+            self.decoder.build((None, None, *frame), context_shape, memory_shape)
         self.built = True
 
     def call(
@@ -148,33 +180,35 @@ class Generator(keras.layers.Layer):
         prompt: Tensor | None = None,
         prompt_lengths: Tensor | None = None,
         max_lengths: Tensor | None = None,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
     ) -> Any:
-        batch = self._rows(context, prompt, max_lengths)
-        states = self.decoder.begin(context, batch)
-        previous, states = self._read_prompt(batch, states, context, prompt, prompt_lengths)
+        batch = self._rows(context, prompt, max_lengths, memory)
+        if memory is not None and memory_mask is None:
+            memory_mask = get_keras_mask(memory)
+        source = self.decoder.source(memory, memory_mask)
+        states = self.decoder.begin(context, batch, source)
+        previous, states = self._read_prompt(
+            batch, states, prompt, prompt_lengths, (context, memory, memory_mask)
+        )
         longest = ops.full((batch,), self.max_length, dtype="int32")
         if max_lengths is not None:
             longest = ops.minimum(longest, ops.cast(max_lengths, "int32"))
-        noise, shape = None, self.sampler.noise_shape(self.decoder.size)
-        if shape is not None:
-            noise = keras.random.uniform(
-                (self.max_length, batch, *shape), dtype="float32", seed=self.seed_generator
+        # What each step reads of its row, beside the last symbol and the states.
+        read = {"context": context, "source": source}
+        if isinstance(self.sampler, Beam):
+            previous, states, read = tree.map_structure(
+                lambda x: None if x is None else ops.repeat(x, self.sampler.width, axis=0),
+                (previous, states, read),
             )
-        policy = loop.Sampling(
-            self.sampler,
-            self.decoder.size,
-            longest,
-            noise,
-            self.max_length,
-            self.end,
-            self.compute_dtype,
-        )
 
-        def step(previous: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-            return self.decoder.step(previous, states, context)
+        def step(previous: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
+            logits, states = self.decoder.step(previous, states, **read)
+            return logits, states, self.decoder.weights_of_step(states)
 
-        results = loop.decode(step, policy, previous, states, self.max_length)
-        return self._asked(results.symbols, results.lengths, results.log_probabilities)
+        positions = None if memory is None else ops.shape(memory)[1]
+        policy = self._policy(longest, positions, memory_mask)
+        return self._asked(loop.decode(step, policy, previous, states, self.max_length))
 
     def compute_output_spec(
         self,
@@ -182,14 +216,25 @@ class Generator(keras.layers.Layer):
         prompt: Any = None,
         prompt_lengths: Any = None,
         max_lengths: Any = None,
+        memory: Any = None,
+        memory_mask: Any = None,
     ) -> Any:
-        batch = self._rows(context, prompt, max_lengths, symbolic=True)
+        batch = self._rows(context, prompt, max_lengths, memory, symbolic=True)
+        positions = None if memory is None else memory.shape[1]
         classes = self.decoder.kind == "classes"
-        shape = (batch, self.max_length) if classes else (batch, self.max_length, self.decoder.size)
+        n_best = self.sampler.n_best if isinstance(self.sampler, Beam) else None
+        rows = (batch,) if n_best is None else (batch, n_best)
+        steps = (*rows, self.max_length)
         return self._asked(
-            keras.KerasTensor(shape, "int32" if classes else self.compute_dtype),
-            keras.KerasTensor((batch,), "int32"),
-            keras.KerasTensor((batch, self.max_length), "float32"),
+            loop.Sequences(
+                keras.KerasTensor(steps, "int32")
+                if classes
+                else keras.KerasTensor((*steps, self.decoder.size), self.compute_dtype),
+                keras.KerasTensor(rows, "int32"),
+                keras.KerasTensor(steps, "float32"),
+                keras.KerasTensor(rows, "float32"),
+                keras.KerasTensor((*steps, positions), "float32"),
+            )
         )
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
@@ -208,6 +253,9 @@ class Generator(keras.layers.Layer):
             "seed": self.seed,
             "return_lengths": self.return_lengths,
             "return_log_probabilities": self.return_log_probabilities,
+            "min_length": self.min_length,
+            "return_scores": self.return_scores,
+            "return_attention": self.return_attention,
         }
 
     @classmethod
@@ -218,34 +266,78 @@ class Generator(keras.layers.Layer):
         }
         return cls(**{**config, **parts})
 
-    def _asked(self, symbols: Any, lengths: Any, log_probabilities: Any) -> Any:
-        results = [symbols]
-        if self.return_lengths:
-            results.append(lengths)
-        if self.return_log_probabilities:
-            results.append(log_probabilities)
-        return tuple(results) if len(results) > 1 else symbols
+    def _policy(self, longest: Tensor, positions: Any, source_mask: Tensor | None) -> loop.Policy:
+        """Of rows that are so long at most, and attend to so many positions."""
+        size = self.decoder.size
+        if isinstance(self.sampler, Beam):
+            return BeamSearch(
+                self.sampler,
+                size,
+                longest,
+                self.max_length,
+                self.end,
+                self.min_length,
+                positions,
+                source_mask,
+                self.return_attention,
+            )
+        noise, shape = None, self.sampler.noise_shape(size)
+        if shape is not None:
+            noise = keras.random.uniform(
+                (self.max_length, ops.shape(longest)[0], *shape),
+                dtype="float32",
+                seed=self.seed_generator,
+            )
+        return loop.Sampling(
+            self.sampler,
+            size,
+            longest,
+            noise,
+            self.max_length,
+            self.end,
+            self.compute_dtype,
+            self.min_length,
+            positions if self.return_attention else None,
+        )
 
-    def _rows(self, context: Any, prompt: Any, max_lengths: Any, symbolic: bool = False) -> Any:
+    def _asked(self, found: loop.Sequences) -> Any:
+        results = [found.symbols]
+        for asked, result in (
+            (self.return_lengths, found.lengths),
+            (self.return_log_probabilities, found.log_probabilities),
+            (self.return_scores, found.scores),
+            (self.return_attention, found.attention),
+        ):
+            if asked:
+                results.append(result)
+        return tuple(results) if len(results) > 1 else found.symbols
+
+    def _rows(
+        self, context: Any, prompt: Any, max_lengths: Any, memory: Any, symbolic: bool = False
+    ) -> Any:
         """The number of rows."""
         if prompt is None and self.start is None:
             raise ValueError(f"{self.name}: start=None: expected a prompt.")
-        for given in (context, prompt, max_lengths):
+        for given in (context, prompt, max_lengths, memory):
             if given is not None:
                 return given.shape[0] if symbolic else ops.shape(given)[0]
         raise ValueError(
-            f"{self.name}: expected a context, a prompt or max_lengths, which say how many rows."
+            f"{self.name}: expected a context, a memory, a prompt or max_lengths, which say how "
+            "many rows."
         )
 
     def _read_prompt(
         self,
         batch: Any,
         states: list[Tensor],
-        context: Tensor | None,
         prompt: Tensor | None,
         prompt_lengths: Tensor | None,
+        given: tuple[Tensor | None, ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        """What the first step reads, and the states after all that comes before it."""
+        """What the first step reads, and the states after all that comes before it.
+
+        `given` are the context, the memory and its mask.
+        """
         classes = self.decoder.kind == "classes"
         dtype = "int32" if classes else self.compute_dtype
         start = None
@@ -267,7 +359,8 @@ class Generator(keras.layers.Layer):
             lengths = lengths + 1
         last = ops.maximum(lengths - 1, 0)
         before = ops.expand_dims(ops.arange(ops.shape(prompt)[1]), 0) < ops.expand_dims(last, 1)
-        states = self.decoder.read(prompt, states, context, before)
+        context, *memory = given
+        states = self.decoder.read(prompt, states, context, before, *memory)
         index = ops.reshape(last, (-1, 1) if classes else (-1, 1, 1))
         return ops.squeeze(ops.take_along_axis(prompt, index, axis=1), 1), states
 
@@ -275,3 +368,18 @@ class Generator(keras.layers.Layer):
 def _check_id(name: str, symbol: Any, size: int) -> None:
     if not isinstance(symbol, Integral) or isinstance(symbol, bool) or not 0 < symbol < size:
         raise ValueError(f"{name}={symbol!r}: expected an id from 1 to {size - 1}.")
+
+
+def _check_min_length(min_length: Any, max_length: int, end: int | None, size: int) -> None:
+    if (
+        not isinstance(min_length, Integral)
+        or isinstance(min_length, bool)
+        or not 0 <= min_length <= max_length
+    ):
+        raise ValueError(
+            f"min_length={min_length!r}: expected an integer from 0 to max_length, {max_length}."
+        )
+    if min_length and end is None:
+        raise ValueError(f"min_length={min_length!r}: without an end, expected 0.")
+    if min_length and size == 2:
+        raise ValueError(f"min_length={min_length!r}: there is no id beside the end; expected 0.")

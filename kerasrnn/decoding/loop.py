@@ -11,7 +11,8 @@ from kerasrnn.decoding.samplers import Sampler
 Tensor = Any
 
 IMPOSSIBLE = -1e30
-"""A logit whose class is never chosen: finite, so that nothing becomes NaN."""
+"""A logit whose class is never chosen, and the score of a hypothesis that there is not: finite, so
+that nothing becomes NaN."""
 
 
 class Policy(Protocol):
@@ -27,7 +28,9 @@ class Policy(Protocol):
     def goes_on(self, memory: Any) -> Tensor:
         """A boolean scalar: whether any row needs another step."""
 
-    def choose(self, t: Tensor, logits: Tensor, states: Any, memory: Any) -> tuple[Any, Any, Any]:
+    def choose(
+        self, t: Tensor, logits: Tensor, attention: Tensor | None, states: Any, memory: Any
+    ) -> tuple[Any, Any, Any]:
         """`(symbols, states, memory)` after step t, the symbols being the next step's inputs."""
 
     def finalize(self, memory: Any) -> Any:
@@ -35,7 +38,7 @@ class Policy(Protocol):
 
 
 def decode(
-    step: Callable[[Tensor, Any], tuple[Tensor, Any]],
+    step: Callable[[Tensor, Any], tuple[Tensor, Any, Tensor | None]],
     policy: Policy,
     previous: Tensor,
     states: Any,
@@ -43,11 +46,12 @@ def decode(
 ) -> Any:
     """Generate until no row needs another step: one loop, one graph, on every backend.
 
-        logits_t, s_t = step(y_{t-1}, s_{t-1})
-        y_t, s_t, memory_t = policy.choose(t, logits_t, s_t, memory_{t-1})
+        logits_t, s_t, p_t = step(y_{t-1}, s_{t-1})
+        y_t, s_t, memory_t = policy.choose(t, logits_t, p_t, s_t, memory_{t-1})
 
     Args:
-        step: one step of a decoder, from `(previous, states)` to `(logits, states)`.
+        step: one step of a decoder, from `(previous, states)` to `(logits, states, attention)`: the
+            weights of the source's positions, `(rows, positions)`, or None where there are none.
         policy: see `Policy`.
         previous: y_0, the symbols that the first step reads.
         states: s_0, a structure of tensors, whose shapes stay.
@@ -64,8 +68,8 @@ def decode(
 
     def body(t: Tensor, *flat: Tensor) -> tuple[Tensor, ...]:
         previous, states, memory = tree.pack_sequence_as(carry, list(flat))
-        logits, states = step(previous, states)
-        after = policy.choose(t, logits, states, memory)
+        logits, states, attention = step(previous, states)
+        after = policy.choose(t, logits, attention, states, memory)
         return (t + 1, *tree.flatten(after))
 
     start = ops.convert_to_tensor(0, dtype="int32")
@@ -75,7 +79,10 @@ def decode(
 
 
 class Sequences(NamedTuple):
-    """What was generated."""
+    """What was generated.
+
+    Lists of the n best have an axis more, the second, from the best on.
+    """
 
     symbols: Tensor
     """ids `(batch, max_length)`, 0 after the end; or `(batch, max_length, size)`."""
@@ -87,10 +94,18 @@ class Sequences(NamedTuple):
     """`(batch, max_length)`: the model's, of each symbol, whatever the sampler made of its
     distribution; 0 after the end."""
 
+    scores: Tensor | None = None
+    """`(batch,)`: by which hypotheses were compared; None where there is one a row."""
+
+    attention: Tensor | None = None
+    """`(batch, max_length, positions)`, float32: the weights of the source's positions at each
+    symbol, zeros after the end; None unless recorded."""
+
 
 class _Memory(NamedTuple):
     symbols: Tensor  # (max_length, batch, ...): time first, so that a step writes one row
     log_probabilities: Tensor  # (max_length, batch)
+    attention: Any  # (max_length, batch, positions); () where none is recorded
     lengths: Tensor  # (batch,)
     ended: Tensor  # (batch,)
 
@@ -106,6 +121,8 @@ class Sampling:
         max_length: of all rows.
         end: the id that ends a row, or None.
         dtype: of symbols that are no ids.
+        min_length: `end` is impossible before so many symbols.
+        positions: number of the source's positions whose attention is recorded; None: it is not.
     """
 
     def __init__(
@@ -117,18 +134,24 @@ class Sampling:
         max_length: int,
         end: int | None = None,
         dtype: str = "float32",
+        min_length: int = 0,
+        positions: Any = None,
     ) -> None:
-        self.sampler, self.size, self.end = sampler, size, end
+        self.sampler, self.size, self.end, self.min_length = sampler, size, end, min_length
         self.max_lengths, self.max_length = max_lengths, max_length
-        self.noise, self.dtype = noise, dtype
+        self.noise, self.dtype, self.positions = noise, dtype, positions
 
     def initialize(self) -> _Memory:
         batch = ops.shape(self.max_lengths)[0]
         classes = self.sampler.kind == "classes"
         shape = (self.max_length, batch) if classes else (self.max_length, batch, self.size)
+        attention = ()
+        if self.positions is not None:
+            attention = ops.zeros((self.max_length, batch, self.positions), dtype="float32")
         return _Memory(
             symbols=ops.zeros(shape, dtype="int32" if classes else self.dtype),
             log_probabilities=ops.zeros((self.max_length, batch), dtype="float32"),
+            attention=attention,
             lengths=ops.zeros_like(self.max_lengths),
             ended=self.max_lengths <= 0,
         )
@@ -137,19 +160,23 @@ class Sampling:
         return ops.logical_not(ops.all(memory.ended))
 
     def choose(
-        self, t: Tensor, logits: Tensor, states: Any, memory: _Memory
+        self, t: Tensor, logits: Tensor, attention: Tensor | None, states: Any, memory: _Memory
     ) -> tuple[Tensor, Any, _Memory]:
         logits = ops.cast(logits, "float32")
         noise = None if self.noise is None else ops.take(self.noise, t, axis=0)
         goes_on = ops.logical_not(memory.ended)
         if self.sampler.kind == "classes":
-            padding = ops.arange(self.size) == 0
-            chosen = self.sampler(ops.where(padding, IMPOSSIBLE, logits), noise)
+            possible = possible_classes(t, self.size, self.end, self.min_length)
+            chosen = self.sampler(ops.where(possible, logits, IMPOSSIBLE), noise)
             chosen = ops.where(goes_on, chosen, 0)
         else:
             chosen = ops.cast(self.sampler(logits, noise), self.dtype)
             chosen = ops.where(ops.expand_dims(goes_on, -1), chosen, 0)
         log_probability = ops.where(goes_on, self._log_probability(logits, chosen), 0)
+        recorded = memory.attention
+        if self.positions is not None:
+            weights = ops.where(ops.expand_dims(goes_on, -1), attention, 0)
+            recorded = written(recorded, t, weights)
         lengths = memory.lengths + ops.cast(goes_on, memory.lengths.dtype)
         ended = ops.logical_or(memory.ended, lengths >= self.max_lengths)
         if self.end is not None:
@@ -158,8 +185,9 @@ class Sampling:
             chosen,
             states,
             _Memory(
-                _written(memory.symbols, t, chosen),
-                _written(memory.log_probabilities, t, log_probability),
+                written(memory.symbols, t, chosen),
+                written(memory.log_probabilities, t, log_probability),
+                recorded,
                 lengths,
                 ended,
             ),
@@ -170,6 +198,7 @@ class Sampling:
             ops.swapaxes(memory.symbols, 0, 1),
             memory.lengths,
             ops.swapaxes(memory.log_probabilities, 0, 1),
+            attention=None if self.positions is None else ops.swapaxes(memory.attention, 0, 1),
         )
 
     def _log_probability(self, logits: Tensor, chosen: Tensor) -> Tensor:
@@ -182,7 +211,16 @@ class Sampling:
         return ops.zeros_like(logits[:, 0])  # values have no distribution
 
 
-def _written(array: Tensor, t: Tensor, row: Tensor) -> Tensor:
+def possible_classes(t: Tensor, size: int, end: int | None, min_length: int) -> Tensor:
+    """`(size,)`: what may follow t symbols. Padding never may, nor the end too early."""
+    ids = ops.arange(size)
+    possible = ids > 0
+    if end is None or not min_length:
+        return possible
+    return ops.logical_and(possible, ops.logical_or(ids != end, t >= min_length))
+
+
+def written(array: Tensor, t: Tensor, row: Tensor) -> Tensor:
     """The array with its row t replaced."""
     index = ops.reshape(ops.cast(t, "int32"), (1, 1))
     row = ops.cast(row, keras.backend.standardize_dtype(array.dtype))

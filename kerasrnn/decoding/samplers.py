@@ -13,7 +13,25 @@ from keras import ops
 Tensor = Any
 
 
-class Sampler:
+class Strategy:
+    """How generation decides: what a generator keeps of it, and saves."""
+
+    kind: str
+    """Of the outputs that it chooses: "classes", "flags" or "values"."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Strategy":
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class Sampler(Strategy):
     """What every sampler says.
 
     Example: the second best, always.
@@ -24,9 +42,6 @@ class Sampler:
         ...     def __call__(self, logits, noise=None):
         ...         return keras.ops.top_k(logits, 2)[1][:, 1]
     """
-
-    kind: str
-    """Of the outputs that it chooses: "classes", "flags" or "values"."""
 
     def noise_shape(self, size: int) -> tuple[int, ...] | None:
         """Of the uniform numbers that a row takes at one step; None: none."""
@@ -44,17 +59,6 @@ class Sampler:
         """
         # Abstract: every sampler says it.
         raise NotImplementedError(f"{type(self).__name__} must say `__call__`.")
-
-    def get_config(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Sampler":
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

@@ -247,8 +247,9 @@ def _written_out(
     used = used.T[::-1] if layer.go_backwards else used.T
     call = Walked(layer, used)
     calls.append(call)
-    cell, weights = layer.cell, {}
+    cell, weights, states, memory = layer.cell, {}, list(initial_state), {}
     if isinstance(cell, Cell):
+        memory = states.pop() if cell.reads_memory else {}
         weights = cell.weights_by_name()
     else:
         cell = _KerasCell(cell, getattr(cell, "output_size", None) or layer.state_size[0])
@@ -262,7 +263,7 @@ def _written_out(
             zero_output_for_mask=layer.zero_output_for_mask,
             truncate_every=getattr(layer, "truncate_every", None),
         ),
-        Call(sequences, list(initial_state), weights, Dropout(), mask),
+        Call(sequences, states, weights, memory, Dropout(), mask),
     )
     return (outputs, outputs, states) if output is None else (output, output, states)
 

@@ -76,8 +76,11 @@ class FeedbackCell(Cell):
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ) -> None:
-        if not isinstance(cell, Cell) or isinstance(cell, FeedbackCell):
-            raise ValueError(f"cell={cell!r}: expected a kerasrnn cell that feeds back nothing.")
+        if not isinstance(cell, Cell) or hasattr(cell, "cell"):
+            raise ValueError(
+                f"cell={cell!r}: expected a kerasrnn cell that feeds back nothing, with no other "
+                "cell inside."
+            )
         if cell.built:
             raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
         super().__init__(

@@ -41,9 +41,13 @@ class StackedRNN(keras.layers.Layer):
 
     Call arguments:
         sequences: `(batch, time, features)`.
-        initial_state: the layers' states in one list, from the bottom up.
+        initial_state: the layers' states in one list, from the bottom up; of an `AttentionCell`
+            all, or everywhere those of the cell inside alone.
         mask: boolean `(batch, time)`, True = use the step; given to every layer.
         training: whether dropout is applied.
+        memory: `(batch, positions, width)`: what layers of an `AttentionCell` attend to, if any.
+        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
+            came with the memory, if any.
 
     Returns:
         The last layer's output, `(batch, units)` or `(batch, time, units)`; with `return_state`,
@@ -112,11 +116,26 @@ class StackedRNN(keras.layers.Layer):
     def state_size(self) -> list[int]:
         return [size for layer in self.layers for size in layer.state_size]
 
-    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+    @property
+    def begun_state_size(self) -> list[int]:
+        """The width of every state that is begun from without: of an `AttentionCell`, those of the
+        cell inside."""
+        return [size for layer in self.layers for size in _begun(layer)]
+
+    def build(
+        self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
+    ) -> None:
         shape = tuple(sequences_shape)
+        if memory_shape is not None and not any(map(_reads_memory, self.layers)):
+            raise ValueError(
+                f"{self.name}: a memory was given; expected none without a layer of an "
+                "AttentionCell."
+            )
         for n, layer in enumerate(self.layers):
             if not layer.built:
-                layer.build(shape)
+                layer.build(
+                    shape, **({"memory_shape": memory_shape} if _reads_memory(layer) else {})
+                )
             below, shape = shape, self._output_of(layer, shape)
             if self.residual and n > 0 and below[-1] != shape[-1]:
                 raise ValueError(
@@ -131,8 +150,13 @@ class StackedRNN(keras.layers.Layer):
         initial_state: Any = None,
         mask: Tensor | None = None,
         training: bool | None = False,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
     ) -> Any:
-        if initial_state is not None and len(initial_state) != len(self.state_size):
+        counts = [len(layer.state_size) for layer in self.layers]
+        if initial_state is not None and len(initial_state) != sum(counts):
+            counts = [len(_begun(layer)) for layer in self.layers]
+        if initial_state is not None and len(initial_state) != sum(counts):
             raise ValueError(
                 f"{self.name}: initial_state has {len(initial_state)} tensors; expected "
                 f"{len(self.state_size)}: every layer's states, from the bottom up."
@@ -141,16 +165,20 @@ class StackedRNN(keras.layers.Layer):
             # Keras looks for it only where the sequences are the one tensor argument.
             mask = get_keras_mask(sequences)
         x, finals, start = sequences, [], 0
-        for n, layer in enumerate(self.layers):
+        for n, (layer, count) in enumerate(zip(self.layers, counts, strict=True)):
             states = None
             if initial_state is not None:
-                states = list(initial_state[start : start + len(layer.state_size)])
-                start += len(layer.state_size)
+                states = list(initial_state[start : start + count])
+                start += count
+            attended = {}
+            if _reads_memory(layer):
+                attended = {"memory": memory, "memory_mask": memory_mask}
             y = layer(
                 x if n == 0 else self.dropout_layer(x, training=training),
                 initial_state=states,
                 mask=mask,
                 training=training,
+                **attended,
             )
             if self.return_state:
                 y, *states = y
@@ -161,12 +189,49 @@ class StackedRNN(keras.layers.Layer):
         results = [ops.cast(tensor, self.compute_dtype) for tensor in (x, *finals)]
         return tuple(results) if self.return_state else results[0]
 
-    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
-        """What `step` starts from: zeros for each state, `(batch, units)`."""
-        self._check_forwards()
-        return [state for layer in self.layers for state in layer.get_initial_state(batch_size)]
+    def source(self, memory: Tensor, mask: Tensor | None = None) -> list[Any]:
+        """What `step` reads of a memory, laid out once: for each layer, None where it reads none.
 
-    def step(self, inputs: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        Args:
+            memory: `(batch, positions, width)`.
+            mask: boolean `(batch, positions)`, True = may be attended to.
+        """
+        return [
+            layer.cell.source(memory, mask) if _reads_memory(layer) else None
+            for layer in self.layers
+        ]
+
+    def get_initial_state(
+        self, batch_size: int | None = None, source: Sequence[Any] | None = None
+    ) -> list[Tensor]:
+        """What `step` starts from: zeros for each state, `(batch, units)`.
+
+        Args:
+            batch_size: the number of rows.
+            source: of `source`, where there is a memory.
+        """
+        self._check_forwards()
+        begun = []
+        for layer in self.layers:
+            begins = layer.cell.cell if _reads_memory(layer) else layer
+            begun += begins.get_initial_state(batch_size)
+        return self.completed(begun, source)
+
+    def completed(
+        self, states: Sequence[Tensor], source: Sequence[Any] | None = None
+    ) -> list[Tensor]:
+        """All states, of those that are begun from without: see `begun_state_size`."""
+        whole, start = [], 0
+        for layer, of_layer in zip(self.layers, self._sources(source), strict=True):
+            end = start + len(_begun(layer))
+            begun = list(states[start:end])
+            whole += layer.cell.completed(begun, of_layer) if _reads_memory(layer) else begun
+            start = end
+        return whole
+
+    def step(
+        self, inputs: Tensor, states: Sequence[Tensor], source: Sequence[Any] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """One step of the whole stack, outside a loop: for generation and streaming.
 
         What `call` computes of a sequence in inference, step by step. The layers must be built.
@@ -175,6 +240,7 @@ class StackedRNN(keras.layers.Layer):
             inputs: x_t, `(batch, features)`.
             states: every layer's states in one list, from the bottom up: those of
                 `get_initial_state`, or the last step's.
+            source: of `source`, where there is a memory.
 
         Returns:
             `(output, new_states)`.
@@ -184,19 +250,39 @@ class StackedRNN(keras.layers.Layer):
         """
         self._check_forwards()
         x, new, start = inputs, [], 0
-        for n, layer in enumerate(self.layers):
+        for n, (layer, read) in enumerate(zip(self.layers, self._sources(source), strict=True)):
             end = start + len(layer.state_size)
-            y, of_layer = layer.cell(x, list(states[start:end]))
+            given = {"source": read} if _reads_memory(layer) else {}
+            y, of_layer = layer.cell(x, list(states[start:end]), **given)
             new += of_layer
             start = end
             x = y + x if self.residual and n > 0 else y
         return x, new
 
-    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+    def weights_of_step(self, states: Sequence[Tensor]) -> Tensor:
+        """The attention's weights at the step that put out these states, `(batch, positions)`.
+
+        Of the highest layer that attends.
+
+        Raises:
+            ValueError: none does.
+        """
+        end = len(self.state_size)
+        for layer in reversed(self.layers):
+            start = end - len(layer.state_size)
+            if _reads_memory(layer):
+                return layer.cell.weights_of_step(states[start:end])
+            end = start
+        raise ValueError(f"{self.name}: no layer attends; expected one of an AttentionCell.")
+
+    def compute_output_shape(
+        self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
+    ) -> Any:
         shape = tuple(sequences_shape)
         states: list[Any] = []
         for layer in self.layers:
-            whole = layer.compute_output_shape(shape)
+            given = {"memory_shape": memory_shape} if _reads_memory(layer) else {}
+            whole = layer.compute_output_shape(shape, **given)
             if self.return_state:
                 states += whole[1:]
             shape = self._output_of(layer, shape)
@@ -231,6 +317,9 @@ class StackedRNN(keras.layers.Layer):
         layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
         return cls(**{**config, "layers": layers})
 
+    def _sources(self, source: Sequence[Any] | None) -> Sequence[Any]:
+        return [None] * len(self.layers) if source is None else source
+
     def _check_forwards(self) -> None:
         for layer in self.layers:
             if isinstance(layer, BidirectionalRNN):
@@ -242,6 +331,17 @@ class StackedRNN(keras.layers.Layer):
     def _output_of(self, layer: RNN | BidirectionalRNN, shape: Any) -> tuple[int | None, ...]:
         whole = layer.compute_output_shape(shape)
         return tuple(whole[0]) if self.return_state else tuple(whole)
+
+
+def _reads_memory(layer: RNN | BidirectionalRNN) -> bool:
+    return getattr(getattr(layer, "cell", None), "reads_memory", False)
+
+
+def _begun(layer: RNN | BidirectionalRNN) -> list[int]:
+    """The widths of a layer's states that are begun from without."""
+    if _reads_memory(layer):
+        return layer.state_size[: len(layer.cell.cell.state_names)]
+    return layer.state_size
 
 
 def _check_layer(layer: Any) -> None:

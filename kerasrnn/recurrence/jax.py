@@ -83,10 +83,13 @@ def _backward(
     cell: Steppable, options: Options, residuals: tuple[Call, Any], d_results: Results
 ) -> tuple[Call]:
     call, kept = residuals
-    d_sequences, d_states, d_weights = _walk(cell, options, call).backward(kept, d_results)
-    d_weights = {name: d_weights[name].astype(w.dtype) for name, w in call.weights.items()}
+    d_sequences, d_states, *d_named = _walk(cell, options, call).backward(kept, d_results)
+    d_weights, d_memory = (
+        {name: d[name].astype(x.dtype) for name, x in of.items()}
+        for d, of in zip(d_named, (call.weights, call.memory), strict=True)
+    )
     dropout = jax.tree.map(jnp.zeros_like, call.dropout)  # drawn, and not differentiated
-    return (Call(d_sequences, d_states, d_weights, dropout, None),)
+    return (Call(d_sequences, d_states, d_weights, d_memory, dropout, None),)
 
 
 _walk_with_gradient.defvjp(_forward, _backward)

@@ -30,6 +30,9 @@ class Call(NamedTuple):
     weights: dict[str, Tensor]
     """The cell's weights by name."""
 
+    memory: dict[str, Tensor]
+    """What a step reads besides, by name: it has a batch axis, and does not change over time."""
+
     dropout: Dropout
     """The dropout masks drawn for this call."""
 
@@ -77,7 +80,10 @@ class Steppable(Protocol):
     def input_part(
         self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
     ) -> Tensor:
-        """The part of every step that does not depend on the state, for all steps at once."""
+        """The part of every step that does not depend on the state, for all steps at once.
+
+        `weights` hold the memory, too, here and below.
+        """
 
     def recurrent_products(
         self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None

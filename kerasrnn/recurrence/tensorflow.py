@@ -196,11 +196,12 @@ def compiled_walk(cell: Steppable, options: Options, call: Call) -> Results:
                 function(*_apart(of_part))
                 for of_part in zip(parts, kept, _split(d_results, len(parts)), strict=True)
             ]
-            d_sequences, d_states, d_weights = zip(*d_parts, strict=True)
+            d_sequences, d_states, d_weights, d_memory = zip(*d_parts, strict=True)
             return (
                 tf.concat(d_sequences, 0),
                 [tf.concat(d, 0) for d in zip(*d_states, strict=True)],
                 {name: tf.add_n([d[name] for d in d_weights]) for name in call.weights},
+                {name: tf.concat([d[name] for d in d_memory], 0) for name in call.memory},
             )
 
         def differentiable(d_results: Results) -> Any:
@@ -273,12 +274,12 @@ def _with_gradient(
 
 
 def _differentiated(call: Call) -> tuple[Any, ...]:
-    return call.sequences, call.states, call.weights
+    return call.sequences, call.states, call.weights, call.memory
 
 
 def _replaced(call: Call, differentiated: tuple[Any, ...]) -> Call:
-    sequences, states, weights = differentiated
-    return call._replace(sequences=sequences, states=states, weights=weights)
+    sequences, states, weights, memory = differentiated
+    return call._replace(sequences=sequences, states=states, weights=weights, memory=memory)
 
 
 def _flat(structure: Any) -> list[Tensor]:

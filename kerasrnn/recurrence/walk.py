@@ -154,11 +154,13 @@ class Walk:
 
     def __init__(self, backend: Backend, cell: Steppable, options: Options, call: Call) -> None:
         self.backend, self.cell, self.options = backend, cell, options
-        self.weights, self.dropout = call.weights, call.dropout
+        # To a step, a memory is as constant as its weights.
+        self.weights, self.memory = {**call.weights, **call.memory}, tuple(call.memory)
+        self.dropout = call.dropout
         self.compute_dtype = keras.backend.standardize_dtype(call.sequences.dtype)
         half = self.compute_dtype in ("float16", "bfloat16")
         self.state_dtype = "float32" if half else self.compute_dtype
-        self.products, self.step_weights = self._prepare(call.weights)
+        self.products, self.step_weights = self._prepare(self.weights)
         self.step = (_ByHand if cell.has_adjoint else _Automatic)(self)
         self.x, self.keeps = self._in_order(call.sequences), None
         if call.mask is not None:
@@ -192,8 +194,8 @@ class Walk:
             outputs = ops.concatenate([_joined(outputs), last_outputs])
         return self._results(end, outputs), (starts, middle)
 
-    def backward(self, kept: Any, d_results: Results) -> tuple[Tensor, list[Tensor], dict]:
-        """The gradients of the sequences, the initial states and the weights."""
+    def backward(self, kept: Any, d_results: Results) -> tuple[Tensor, list[Tensor], dict, dict]:
+        """The gradients of the sequences, the initial states, the weights and the memory."""
         d_output = None
         if d_results.output is not None:
             d_output = ops.cast(d_results.output, self.state_dtype)
@@ -210,7 +212,8 @@ class Walk:
             d_carry, d_x, d_weights = self._checkpointed_adjoint(xs, kept, d_carry)
         d_sequences = ops.swapaxes(ops.flip(d_x, 0) if self.options.go_backwards else d_x, 0, 1)
         d_states = [ops.cast(d, self.compute_dtype) for d in d_carry.states]
-        return d_sequences, d_states, d_weights
+        d_memory = {name: d_weights.pop(name) for name in self.memory}
+        return d_sequences, d_states, d_weights, d_memory
 
     def _checkpointed_adjoint(
         self, xs: tuple[Any, ...], kept: Any, d_carry: Carry

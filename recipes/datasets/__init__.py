@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kerasrnn.recipes.datasets import (
+    cmu_pronouncing,
     ideographs,
     japanese_vowels,
     jsb_chorales,
     karpathy_shakespeare,
     movie_snippets,
+    multi30k,
     music21_chorales,
     peoples_daily,
+    tatoeba,
     zalando_fashion,
 )
 
@@ -26,14 +29,17 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 __all__ = [
+    "cmu_pronouncing",
     "ideographs",
     "japanese_vowels",
     "jsb_chorales",
     "karpathy_shakespeare",
     "load",
     "movie_snippets",
+    "multi30k",
     "music21_chorales",
     "peoples_daily",
+    "tatoeba",
     "zalando_fashion",
 ]
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import kerasrnn
 from kerasrnn import zoo
 from tests import by_hand
 from tests.catalogue import variant_id
@@ -47,6 +48,44 @@ def test_modes(mode, options, tmp_path):
     p[..., 0] = 0
     used = np.cumsum(np.insert(written[:, :-1], 0, 0, axis=1) == 2, axis=1) == 0
     np.testing.assert_array_equal(written, np.where(used, p.argmax(axis=-1), 0))
+
+
+@pytest.mark.parametrize(
+    ("attention", "options"),
+    [
+        ("bahdanau", {"cell": "lstm", "bidirectional": True}),
+        ("luong", {"depth": 2, "residual": True, "tied": True}),
+        ("luong", {"input_feeding": False, "depth": 2, "skip": True}),
+        (kerasrnn.CoverageAttention(3), {"mode": "both", "attention_units": 6}),
+    ],
+    ids=variant_id,
+)
+def test_attention(attention, options, tmp_path):
+    """Teacher forcing and generation, by hand; padding of the source is never attended to."""
+    model = token_model(dropout=0.3, attention=attention, **options)
+    source = SOURCE[:2]  # a row of padding has nothing to write of
+    (table,) = model.get_layer("embedding").get_weights()
+    memory, _, states = by_hand.run(model.get_layer("encoder"), table[source], source != 0)
+    context = np.tanh(by_hand.dense(model.get_layer("context"), np.concatenate(states, axis=-1)))
+    logits, alpha = by_hand.decode_attending(
+        model.get_layer("decoder"), PREVIOUS[:2], context, memory, source != 0
+    )
+    y = model([source, PREVIOUS[:2]])
+    np.testing.assert_allclose(y, by_hand.softmax(logits), atol=1e-6)
+    assert_saves(model, [SOURCE, PREVIOUS], tmp_path)
+    writer = zoo.generator(model, max_length=4, start=1, end=2, return_attention=True)
+    assert_saves(writer, SOURCE, tmp_path)
+    written, weights = map(np.asarray, writer(source))
+    previous = np.insert(written[:, :-1], 0, 1, axis=1)
+    logits, alpha = by_hand.decode_attending(
+        model.get_layer("decoder"), previous, context, memory, source != 0
+    )
+    used = np.cumsum(previous == 2, axis=1) == 0
+    logits[..., 0] = -np.inf
+    np.testing.assert_array_equal(written, np.where(used, logits.argmax(axis=-1), 0))
+    np.testing.assert_allclose(weights, np.where(used[..., None], alpha, 0), atol=1e-5)
+    beam = kerasrnn.decoding.Beam(3, coverage_penalty=0.2)
+    assert_saves(zoo.generator(model, beam, 4, start=1, end=2), SOURCE, tmp_path)
 
 
 def test_vectors_become_values():

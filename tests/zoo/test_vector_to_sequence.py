@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import kerasrnn
 from kerasrnn import zoo
 from tests import by_hand
 from tests.catalogue import variant_id
@@ -74,6 +75,24 @@ def test_exports(mode, tmp_path):
     names = (["source", "previous"], ["probabilities"]) if mode == "first" else None
     check = [[labels, previous], [labels[:1], previous[:1, :2]]]
     assert_exports(model, check, tmp_path, names)
+
+
+def test_a_beam_writes_what_the_model_finds_probable():
+    model = label_model("state")
+    randomize(model)
+    beam = kerasrnn.decoding.Beam(4, length_penalty=1.0, n_best=3)
+    writer = zoo.generator(
+        model, beam, 5, start=1, end=2, return_lengths=True, min_length=1, return_scores=True
+    )
+    assert writer.output_names == ["sequences", "lengths", "scores"]
+    labels = np.array([2, 0, 1])
+    written, lengths, scores = map(np.asarray, writer(labels))
+    assert (written[..., 0] != 2).all()
+    for n in range(3):
+        previous = np.insert(written[:, n, :-1], 0, 1, axis=1)
+        p = np.take_along_axis(np.array(model([labels, previous])), written[:, n, :, None], axis=2)
+        log_p = np.where(written[:, n] > 0, np.log(p[..., 0]), 0).sum(axis=1)
+        np.testing.assert_allclose(scores[:, n], log_p * 6 / (5 + lengths[:, n]), atol=1e-5)
 
 
 def test_weights_are_shared_with_the_generator():

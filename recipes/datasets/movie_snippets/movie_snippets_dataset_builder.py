@@ -1,6 +1,5 @@
 """Rated snippets of film reviews: builder, source and splits. See README.md for what it holds."""
 
-import hashlib
 import io
 import re
 import tarfile
@@ -12,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.datasets.sources import PackageArchive, SourceError
 from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.splits import fingerprint
 
 SOURCE = PackageArchive(
     name="vaderSentiment",
@@ -129,10 +129,10 @@ def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
 def halves(snippets: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet]]:
     """Split each class at the median of its texts' hashes: below it is for training.
 
-    A hash is SHA-256 of the letters and digits in lower case, so that snippets of one class that
-    differ in nothing else lie on one side.
+    The hash is `fingerprint`, so that snippets of one class that are equal in letters and digits
+    lie on one side.
     """
-    hashes = {snippet.number: _hash(snippet.text) for snippet in snippets}
+    hashes = {snippet.number: fingerprint(snippet.text) for snippet in snippets}
     train, test = [], []
     for label in LABELS:
         members = [snippet for snippet in snippets if snippet.label == label]
@@ -141,11 +141,6 @@ def halves(snippets: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet]]:
             side = train if hashes[snippet.number] < ordered[len(ordered) // 2] else test
             side.append(snippet)
     return train, test
-
-
-def _hash(text: str) -> str:
-    letters = "".join(character for character in text.lower() if character.isalnum())
-    return hashlib.sha256(letters.encode("utf-8")).hexdigest()
 
 
 def _error(source: str, line: int, expected: str, found: str) -> DatasetError:

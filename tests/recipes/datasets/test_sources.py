@@ -465,7 +465,9 @@ class TestPin:
         with pytest.raises(ValueError, match=r"file name that ends with .deb, found '.*whl'"):
             dataclasses.replace(DEB, archive=SOURCE.archive)
 
-    @pytest.mark.parametrize("source", [SOURCE, SDIST, DEB, FILE], ids=["wheel", "sdist", "deb", "file"])
+    @pytest.mark.parametrize(
+        "source", [SOURCE, SDIST, DEB, FILE], ids=["wheel", "sdist", "deb", "file"]
+    )
     @pytest.mark.parametrize("sha256", ["", "0" * 63, "A" * 64, "0" * 64 + "\n"])
     def test_has_a_whole_hash(self, source, sha256):
         with pytest.raises(ValueError, match="64 lower-case hex digits"):

@@ -1,0 +1,265 @@
+"""What every attention shares: the source, laid out once; the softmax; the layer's call."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from kerasrnn.attention.products import SourceProduct
+from kerasrnn.cells.cell import weights_by_name
+
+Tensor = Any
+
+IMPOSSIBLE = -1e30
+"""The score of a position that has no weight: finite, so that nothing becomes NaN."""
+
+CALL = """
+Call arguments:
+    query: `(batch, width)`, or `(batch, time, width)`: one query a step.
+    keys: `(batch, positions, width)`.
+    values: `(batch, positions, width)`; default: the keys.
+    keys_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that came
+        with the keys, if any.
+
+Returns:
+    `(context, weights)`: `(batch, [time,] width of values)` and `(batch, [time,] positions)`, the
+    weights to be looked at.
+
+Masking: a masked position has a weight of 0. A row all of whose positions are masked has weights
+of 0 and a context of 0.
+
+Raises:
+    ValueError: an argument is out of its range, or a tensor has another shape.
+"""
+
+
+class Attention(keras.layers.Layer):
+    """The base of every attention: a subclass says `scores`, and what its scores are made of.
+
+        e_j = score(s, h_j),   alpha = softmax(e),   c = sum_j alpha_j v_j
+
+    It is used in three ways: as a layer; by an `AttentionCell`, in the time loop; and by a decoder,
+    step by step. All go through `attend`, with what `source` has laid out once of the keys, the
+    values and their mask, and with the `products` that a step applies.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+    """What a step hands to the next besides its weights, each `(batch, positions)`."""
+
+    has_memory: ClassVar[bool] = False
+    """Whether the weights of a step depend on those of the step before."""
+
+    product_count: int = 2
+    """How many products `attend` applies, the context's included."""
+
+    at_once: bool = False
+    """Whether the weights of all steps can be made at once, with no more than them to be kept."""
+
+    def __init__(self, kernel_initializer: Any = "glorot_uniform", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.supports_masking = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__doc__ and "@call@" in cls.__doc__:
+            import inspect
+
+            cls.__doc__ = inspect.cleandoc(cls.__doc__).replace("@call@", CALL.strip())
+
+    # What an attention says of itself.
+
+    @property
+    def step_weights(self) -> tuple[str, ...]:
+        """Names of what `attend` reads besides its products: weights, and parts of the source."""
+        return ("attention_mask",)
+
+    def build(self, query_shape: Any, keys_shape: Any, values_shape: Any = None) -> None:
+        self.built = True
+
+    def project(self, keys: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        """The keys as the scores read them, `(batch, positions, units)`: once for a source."""
+        return keys
+
+    def score_products(self, weights: Mapping[str, Tensor]) -> tuple[Any, ...]:
+        """The `RecurrentProduct`s and `SourceProduct`s that `scores` applies, in order."""
+        # Abstract: every attention has scores.
+        raise NotImplementedError(f"{type(self).__name__} must say `score_products`.")
+
+    def scores(
+        self,
+        query: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: Sequence[Any],
+    ) -> Tensor:
+        """e, `(batch, [time,] positions)`."""
+        # Abstract: every attention has scores.
+        raise NotImplementedError(f"{type(self).__name__} must say `scores`.")
+
+    def align(
+        self, scores: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`(alpha, new states)` from the scores; `states` are those of the step before."""
+        return masked_softmax(scores, weights["attention_mask"]), []
+
+    def initial_states(self, source: Mapping[str, Tensor]) -> list[Tensor]:
+        """The weights before the first step, and the states of `state_names`: zeros."""
+        zeros = ops.zeros_like(source["attention_mask"])
+        return [zeros for _ in ("weights", *self.state_names)]
+
+    # What a cell and a decoder ask of it.
+
+    def source(
+        self,
+        keys: Tensor,
+        values: Tensor | None = None,
+        mask: Tensor | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """What is laid out once for a source: tensors with a batch axis, by name."""
+        weights = weights_by_name(self) if weights is None else weights
+        keys = ops.cast(keys, self.compute_dtype)
+        values = keys if values is None else ops.cast(values, self.compute_dtype)
+        if mask is None:
+            mask = ops.ones_like(keys[..., 0], dtype="bool")
+        return {
+            "attention_keys": self.project(keys, weights),
+            "attention_values": values,
+            "attention_mask": ops.cast(mask, self.compute_dtype),
+        }
+
+    def products(self, weights: Mapping[str, Tensor]) -> tuple[Any, ...]:
+        """What `attend` applies, each once, in order; `weights` hold the source."""
+        return (*self.score_products(weights), SourceProduct(weights["attention_values"]))
+
+    def attend(
+        self,
+        query: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: Sequence[Any],
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`(context, states)` of one query a row, or of several; the first state is alpha.
+
+        Args:
+            query: s, `(batch, [time,] width)`.
+            states: those of `initial_states`, or of the last step.
+            weights: those of `step_weights`, by name.
+            products: those of `products`, in order.
+        """
+        *of_scores, into_context = products
+        scores = self.scores(query, states, weights, of_scores)
+        alpha, new = self.align(scores, states, weights)
+        return into_context(alpha), [alpha, *new]
+
+    # The layer.
+
+    def call(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor | None = None,
+        keys_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        self._check(query, keys, values, keys_mask)
+        weights = weights_by_name(self)
+        source = self.source(keys, values, keys_mask, weights)
+        weights = {**weights, **source}
+        products = self.products(weights)
+        query = ops.cast(query, self.compute_dtype)
+        states = self.initial_states(source)
+        if len(query.shape) == 2 or not self.has_memory:
+            context, states = self.attend(query, states, weights, products)
+            return context, states[0]
+
+        def step(carry: list[Tensor], query: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+            context, states = self.attend(query, carry[1:], weights, products)
+            return [context, *states], [context, *states]  # on TensorFlow both have one structure
+
+        nothing = ops.zeros_like(source["attention_values"][:, 0])
+        _, steps = ops.scan(step, [nothing, *states], ops.swapaxes(query, 0, 1))
+        context, alpha = (ops.swapaxes(x, 0, 1) for x in steps[:2])
+        return context, alpha
+
+    def compute_output_shape(
+        self,
+        query_shape: Any,
+        keys_shape: Any,
+        values_shape: Any = None,
+        keys_mask_shape: Any = None,
+    ) -> tuple[Any, Any]:
+        width = (values_shape or keys_shape)[-1]
+        return (*query_shape[:-1], width), (*query_shape[:-1], keys_shape[1])
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """That of the queries, for both results."""
+        return [mask[0] if isinstance(mask, (list, tuple)) else mask] * 2
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+    def _check(self, query: Any, keys: Any, values: Any, mask: Any) -> None:
+        if len(query.shape) not in (2, 3):
+            raise ValueError(
+                f"{self.name}: query has the shape {tuple(query.shape)}; expected (batch, width) "
+                "or (batch, time, width)."
+            )
+        for name, x in (("keys", keys), ("values", values)):
+            if x is not None and len(x.shape) != 3:
+                raise ValueError(
+                    f"{self.name}: {name} has the shape {tuple(x.shape)}; expected (batch, "
+                    "positions, width)."
+                )
+        if keys.shape[1] == 0:
+            raise ValueError(f"{self.name}: keys of shape {tuple(keys.shape)} have no positions.")
+        if mask is not None and len(mask.shape) != 2:
+            raise ValueError(
+                f"{self.name}: keys_mask has the shape {tuple(mask.shape)}; expected (batch, "
+                "positions)."
+            )
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """alpha, `(batch, [time,] positions)`: 0 where the mask is 0, in whole rows, too."""
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    # What is impossible would be infinite in half precision.
+    wide = "float64" if dtype == "float64" else "float32"
+    mask = ops.cast(along(mask, scores), wide)
+    scores = ops.where(mask > 0, ops.cast(scores, wide), IMPOSSIBLE)
+    return ops.cast(ops.softmax(scores, axis=-1) * mask, dtype)
+
+
+def along(x: Tensor, scores: Tensor) -> Tensor:
+    """What is the same for every query of a row, beside scores of one query or of several."""
+    return ops.expand_dims(x, 1) if len(x.shape) < len(scores.shape) else x
+
+
+def additive_scores(
+    compared: Tensor, keys: Tensor, v: Tensor, features: Sequence[Tensor] = ()
+) -> Tensor:
+    """`v^T tanh(compared + keys_j + ...)`, `(batch, [time,] positions)`.
+
+    Args:
+        compared: the query's share, `(batch, [time,] units)`.
+        keys: the keys' share, `(batch, positions, units)`.
+        v: `(units,)`.
+        features: what else there is of each position, `(batch, positions, units)`.
+    """
+    inner = ops.expand_dims(compared, -2)
+    inner = inner + (ops.expand_dims(keys, 1) if len(compared.shape) == 3 else keys)
+    for feature in features:
+        inner = inner + feature
+    return ops.sum(ops.tanh(inner) * v, axis=-1)
+
+
+def check_units(**arguments: Any) -> None:
+    """Raise ValueError for the first argument that is no positive integer."""
+    for name, value in arguments.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r}: expected a positive integer.")

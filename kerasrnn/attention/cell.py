@@ -1,0 +1,352 @@
+"""A cell that attends to a source: in the time loop, or step by step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrnn.attention.attention import Attention, check_units
+from kerasrnn.cells.cell import Cell
+from kerasrnn.recurrence import loop
+from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options, Results
+from kerasrnn.recurrence.products import RecurrentProduct
+
+Tensor = Any
+
+QUERIES = ("output", "state")
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class AttentionCell(Cell):
+    """A cell that attends, at every step, to the positions of a source.
+
+    Around a cell with the input part a_t and the step s_t = step(a_t, s_{t-1}), whose first state
+    is h_t. With `query="output"`, what the cell puts out asks (Luong, Pham & Manning 2015,
+    "Effective approaches to attention-based neural machine translation", section 3 and equation 5):
+
+        a_t = x_t W + b + o_{t-1} W_f                       W_f: `input_feeding`, section 3.3
+        s_t = step(a_t, s_{t-1})
+        c_t = attention(h_t; source)
+        o_t = activation([c_t; h_t] W_c)                    W_c: with `units`
+
+    With `query="state"`, the state before asks, and what it finds enters the step (Bahdanau, Cho &
+    Bengio 2015, "Neural machine translation by jointly learning to align and translate", appendix
+    A.2.2):
+
+        c_t = attention(h_{t-1}; source)
+        a_t = x_t W + b + c_t W_f
+        s_t = step(a_t, s_{t-1})
+        o_t = activation([c_t; h_t] W_c)
+
+    o_0 = 0. Without `units`, o_t = [c_t; h_t], of which c_t alone is fed back. What is put out is
+    o_t.
+
+    `kerasrnn.RNN(AttentionCell(...))` is the layer; it takes the source as `memory`. What the
+    scores read of the source is computed once. Without input feeding nothing in the recursion
+    depends on the attention: with the scores of `LuongAttention`, all but "concat", it then leaves
+    the time loop, and the steps attend all at once.
+
+    Weights: the cell's own, the attention's, then `feedback_kernel` W_f `(width of o_t or c_t,
+    width of a_t)` and `output_kernel` W_c `(width of [c_t; h_t], units)`. States: the cell's; then
+    o_t or c_t where it is fed back with `query="output"`; then the attention's weights `(batch,
+    positions)` and what else it hands on.
+
+    Args:
+        cell: a new `kerasrnn.Cell`; its dropout and initializers are its own.
+        attention: a new `kerasrnn` attention.
+        units: positive integer: the width of o_t; None: o_t = [c_t; h_t].
+        query: "output" or "state".
+        input_feeding: whether o_{t-1} enters the step; with "state" c_t always does.
+        activation: of o_t, with `units`.
+        kernel_initializer: of W_f and W_c.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: in one list; see `get_initial_state`.
+        training: whether the cell's dropout is applied.
+        source: what `source` has laid out of the memory.
+
+    Returns:
+        `(o_t, new_states)`.
+
+    Masking: a masked position of the memory has a weight of 0; a row all of whose positions are
+    masked has the context 0. At a masked step of the sequence, in a layer, all states are carried
+    over.
+
+    Raises:
+        ValueError: `cell` is no kerasrnn cell, is built, or attends or feeds back itself; the
+            attention is none, or is built; an argument is out of its range; there is no source.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> cell = kerasrnn.AttentionCell(
+        ...     kerasrnn.LSTMCell(8), kerasrnn.LuongAttention("general"), units=5)
+        >>> layer = kerasrnn.RNN(cell, return_sequences=True)
+        >>> y = layer(np.ones((2, 4, 3), "float32"), memory=np.ones((2, 7, 6), "float32"))
+        >>> tuple(y.shape)
+        (2, 4, 5)
+    """
+
+    reads_memory = True
+
+    def __init__(
+        self,
+        cell: Cell,
+        attention: Attention,
+        units: int | None = None,
+        query: str = "output",
+        input_feeding: bool = True,
+        activation: str | Callable | None = "tanh",
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(cell, Cell) or hasattr(cell, "cell"):
+            raise ValueError(f"cell={cell!r}: expected a kerasrnn cell with no other cell inside.")
+        if not isinstance(attention, Attention):
+            raise ValueError(
+                f"attention={attention!r}: expected an attention of kerasrnn, such as "
+                "BahdanauAttention."
+            )
+        for name, layer in (("cell", cell), ("attention", attention)):
+            if layer.built:
+                raise ValueError(f"{name}: {layer.name} is built; expected a new one.")
+        if units is not None:
+            check_units(units=units)
+        if query not in QUERIES:
+            raise ValueError(f"query={query!r}: expected one of {', '.join(map(repr, QUERIES))}.")
+        if query == "state" and not input_feeding:
+            raise ValueError(
+                "input_feeding=False: with query='state' the context enters the step that it was "
+                "asked for; expected True."
+            )
+        super().__init__(
+            units or cell.units,
+            activation=activation,
+            kernel_initializer=kernel_initializer,
+            **kwargs,
+        )
+        self.cell = cell
+        self.attention = attention
+        self.projected = units is not None
+        self.query = query
+        self.input_feeding = input_feeding
+        fed = ("fed",) if self.hands_on else ()
+        self.state_names = (*cell.state_names, *fed, "weights", *attention.state_names)
+        self.step_weights = (*cell.step_weights, *attention.step_weights)
+        self.context_size: int | None = None  # known when it is built
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether a state holds what is fed back."""
+        return self.input_feeding and self.query == "output"
+
+    @property
+    def leaves_loop(self) -> bool:
+        """Whether all steps attend at once, after the loop."""
+        return not self.input_feeding and self.attention.at_once
+
+    @property
+    def state_size(self) -> list[int | None]:
+        fed = [self._fed_size()] if self.hands_on else []
+        of_attention = [None for _ in ("weights", *self.attention.state_names)]
+        return [*(self.cell.units for _ in self.cell.state_names), *fed, *of_attention]
+
+    @property
+    def output_size(self) -> int | None:
+        if self.projected:
+            return self.units
+        return None if self.context_size is None else self.context_size + self.cell.units
+
+    def build(
+        self, input_shape: Sequence[int | None], memory_shape: Sequence[int | None] | None = None
+    ) -> None:
+        if memory_shape is None:
+            raise ValueError(f"{self.name}: no memory was given; expected one to attend to.")
+        if len(memory_shape) != 3 or memory_shape[-1] is None:
+            raise ValueError(
+                f"{self.name}: memory has the shape {tuple(memory_shape)}; expected (batch, "
+                "positions, width), of a known width."
+            )
+        self.context_size = memory_shape[-1]
+        self.cell.build(input_shape)
+        self.attention.build((None, self.cell.units), memory_shape)
+        if self.input_feeding:
+            self.feedback_kernel = self.add_weight(
+                shape=(self._fed_size(), len(self.cell.gates) * self.cell.units),
+                name="feedback_kernel",
+                initializer=self.kernel_initializer,
+            )
+        if self.projected:
+            self.output_kernel = self.add_weight(
+                shape=(self.context_size + self.cell.units, self.units),
+                name="output_kernel",
+                initializer=self.kernel_initializer,
+            )
+        self.built = True
+
+    def source(self, memory: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """What is laid out once of a memory: tensors with a batch axis, by name.
+
+        Args:
+            memory: `(batch, positions, width)`: keys and values.
+            mask: boolean `(batch, positions)`, True = may be attended to.
+        """
+        return self.attention.source(memory, None, mask)
+
+    def get_initial_state(
+        self, batch_size: int | None = None, source: Mapping[str, Tensor] | None = None
+    ) -> list[Tensor]:
+        """The cell's, zeros, and the attention's.
+
+        Args:
+            batch_size: the number of rows; read from the source.
+            source: of `source`.
+        """
+        source = self._expected(source)
+        batch_size = ops.shape(source["attention_mask"])[0]
+        return self.completed(self.cell.get_initial_state(batch_size), source)
+
+    def completed(self, states: Sequence[Tensor], source: Mapping[str, Tensor]) -> list[Tensor]:
+        """All states, of the cell's alone."""
+        rows = ops.shape(source["attention_mask"])[0]
+        fed = []
+        if self.hands_on:
+            fed.append(ops.zeros((rows, self._fed_size()), dtype=self.compute_dtype))
+        return [*states, *fed, *self.attention.initial_states(source)]
+
+    def weights_of_step(self, states: Sequence[Tensor]) -> Tensor:
+        """The attention's weights at the step that put out these states, `(batch, positions)`."""
+        return states[self.state_names.index("weights")]
+
+    def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
+        return self.cell.draw_dropout(inputs, state)
+
+    def reset_dropout_mask(self) -> None:
+        self.cell.reset_dropout_mask()
+
+    def reset_recurrent_dropout_mask(self) -> None:
+        self.cell.reset_recurrent_dropout_mask()
+
+    def input_part(
+        self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
+    ) -> Tensor:
+        return self.cell.input_part(x, weights, masks)
+
+    def recurrent_products(
+        self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
+    ) -> tuple[Any, ...]:
+        of_cell = self.cell.recurrent_products(weights, masks)
+        of_attention = self.attention.products(weights)
+        feedback: tuple[Any, ...] = ()
+        if self.input_feeding:
+            feedback = (RecurrentProduct(weights["feedback_kernel"], None),)
+        output: tuple[Any, ...] = ()
+        if self.projected:
+            output = (RecurrentProduct(weights["output_kernel"], None),)
+        if self.query == "state":
+            return (*of_attention, *feedback, *of_cell, *output)
+        return (*feedback, *of_cell, *of_attention, *output)
+
+    def step(
+        self,
+        a: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: tuple[Callable[[Tensor], Tensor], ...],
+    ) -> tuple[Tensor, list[Tensor]]:
+        count = len(self.cell.state_names)
+        of_cell, states = list(states[:count]), list(states[count:])
+        if self.projected:
+            *products, readout = products
+        count = self.attention.product_count
+        if self.query == "state":
+            of_attention, (feedback, *products) = products[:count], products[count:]
+            context, states = self.attention.attend(of_cell[0], states, weights, of_attention)
+            a = a + feedback(context)
+            _, of_cell = self.cell.step(a, of_cell, weights, tuple(products))
+        else:
+            if self.input_feeding:
+                fed, *states = states
+                feedback, *products = products
+                a = a + feedback(fed)
+            products, of_attention = products[:-count], products[-count:]
+            _, of_cell = self.cell.step(a, of_cell, weights, tuple(products))
+            context, states = self.attention.attend(of_cell[0], states, weights, of_attention)
+        output = ops.concatenate([context, of_cell[0]], axis=-1)
+        if self.projected:
+            output = self.activation(readout(output))
+        fed = [output if self.projected else context] if self.hands_on else []
+        return output, [*of_cell, *fed, *states]
+
+    def call(
+        self,
+        inputs: Tensor,
+        states: Sequence[Tensor],
+        training: bool | None = False,
+        source: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        return self.call_with(inputs, states, training, self._expected(source))
+
+    def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
+        if not self.leaves_loop:
+            return super().run(options, call, jit_compile)
+        of_cell = {weight.name for weight in self.cell.weights}
+        inner = Call(
+            call.sequences,
+            call.states[: len(self.cell.state_names)],
+            {name: weight for name, weight in call.weights.items() if name in of_cell},
+            {},
+            call.dropout,
+            call.mask,
+        )
+        _, outputs, finals = loop.run(self.cell, options, inner, jit_compile)
+        output, alpha = self._attended(finals[0], call)
+        if outputs is not None:
+            output, _ = self._attended(outputs, call)
+        if call.mask is not None:
+            # Before the first step that is used the outputs are zeros, the weights as they began.
+            used = ops.flip(call.mask, 1) if options.go_backwards else call.mask
+            begun = ops.cumsum(ops.cast(used, "int32"), axis=1) > 0
+            alpha = ops.where(begun[:, -1:], alpha, call.states[-1])
+            shown = used if options.zero_output_for_mask else begun
+            shown = shown[:, -1:] if outputs is None else ops.expand_dims(shown, -1)
+            output = ops.where(shown, output, ops.zeros_like(output))
+        finals = [*finals, alpha]
+        return Results(output, None, finals) if outputs is None else Results(None, output, finals)
+
+    def _attended(self, h: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+        """o and alpha of one step, `(batch, units)`, or of all of them at once."""
+        weights = {**call.weights, **call.memory}
+        context, (alpha,) = self.attention.attend(
+            h, call.states[-1:], weights, self.attention.products(weights)
+        )
+        output = ops.concatenate([context, h], axis=-1)
+        if self.projected:
+            output = self.activation(ops.matmul(output, weights["output_kernel"]))
+        return output, alpha
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for name in ("cell", "attention"):
+            config[name] = keras.saving.serialize_keras_object(getattr(self, name))
+            config[name].pop("build_config", None)
+        config["units"] = self.units if self.projected else None
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "AttentionCell":
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("cell", "attention")
+        }
+        return cls(**{**config, **parts})
+
+    def _fed_size(self) -> int | None:
+        return self.units if self.projected and self.query == "output" else self.context_size
+
+    def _expected(self, source: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        if source is None:
+            raise ValueError(f"{self.name}: source=None: expected what `source` lays out.")
+        return source

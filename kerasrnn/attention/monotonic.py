@@ -1,0 +1,144 @@
+"""Attention that only goes forward: Raffel et al. (2017)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrnn.attention.attention import Attention
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class MonotonicAttention(Attention):
+    """Attention that only goes forward, by the scores of another attention.
+
+    Raffel, Luong, Liu, Weiss & Eck (2017), "Online and linear-time attention by enforcing monotonic
+    alignments". From where it stands it looks at one position after the other, and stays at the
+    first one that it chooses. With e_j the other attention's scores, r a bias, and alpha' the
+    weights of the step before, which begin at the first position:
+
+        p_j = sigmoid(e_j + r)                                                      (5, 16)
+        soft:  q_j = (1 - p_{j-1}) q_{j-1} + alpha'_j,   alpha_j = p_j q_j          (8, 9)
+        hard:  alpha_j = 1 at the first j from the last one on with p_j > 1/2       (algorithm 1)
+
+    Soft are the weights to be expected, for training; they sum to 1 or less, the rest being the
+    chance that no position is chosen. Hard ones read the source in linear time, as it comes; they
+    have no gradient. A row in which none is chosen has weights of 0 from there on.
+
+    Section 2.4 adds noise to the scores in training, so that the p_j become certain; there is none
+    here.
+
+    Weights: the other attention's, then `monotonic_bias` r `()`.
+
+    Args:
+        attention: whose scores are taken: a new `BahdanauAttention` (`normalize` is what the paper
+            uses) or `LuongAttention` without a window.
+        hard: whether the weights are hard. May be set at any time: train soft, then say True.
+        bias: what r starts from; below 0, positions far ahead are looked at from the beginning.
+
+    @call@
+
+    Several queries are taken one after the other, as the steps of a sequence; one query is a first
+    step. In an `AttentionCell` the weights go on from step to step.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> attention = kerasrnn.MonotonicAttention(kerasrnn.LuongAttention("dot"), hard=True)
+        >>> keys = np.eye(3, dtype="float32")[None] * 9
+        >>> queries = np.array([[[-1, 1, 0], [-1, -1, 1]]], "float32")
+        >>> np.asarray(attention(queries, keys)[1]).astype(int).tolist()
+        [[[0, 1, 0], [0, 0, 1]]]
+    """
+
+    has_memory = True
+
+    def __init__(
+        self, attention: Attention, hard: bool = False, bias: float = 0.0, **kwargs: Any
+    ) -> None:
+        if not isinstance(attention, Attention) or attention.has_memory:
+            raise ValueError(
+                f"attention={attention!r}: expected an attention without a memory of its own, such "
+                "as BahdanauAttention."
+            )
+        if getattr(attention, "window", None) is not None:
+            raise ValueError(
+                f"attention: {attention.name} has window={attention.window!r}; expected None."
+            )
+        if attention.built:
+            raise ValueError(f"attention: {attention.name} is built; expected a new attention.")
+        kwargs.pop("kernel_initializer", None)
+        super().__init__(**kwargs)
+        self.attention = attention
+        self.hard = hard
+        self.bias = bias
+
+    @property
+    def product_count(self) -> int:
+        return self.attention.product_count
+
+    @property
+    def step_weights(self) -> tuple[str, ...]:
+        return (*self.attention.step_weights, "monotonic_bias")
+
+    def build(self, query_shape: Any, keys_shape: Any, values_shape: Any = None) -> None:
+        self.attention.build(query_shape, keys_shape, values_shape)
+        self.add_weight(
+            shape=(), name="monotonic_bias", initializer=keras.initializers.Constant(self.bias)
+        )
+        super().build(query_shape, keys_shape, values_shape)
+
+    def project(self, keys: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+        return self.attention.project(keys, weights)
+
+    def score_products(self, weights: Mapping[str, Tensor]) -> tuple[Any, ...]:
+        return self.attention.score_products(weights)
+
+    def scores(
+        self,
+        query: Tensor,
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        products: Sequence[Any],
+    ) -> Tensor:
+        scores = self.attention.scores(query, states, weights, products)
+        return scores + weights["monotonic_bias"]
+
+    def align(
+        self, scores: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        before, mask = states[0], ops.cast(weights["attention_mask"], scores.dtype)
+        if self.hard:
+            reached = ops.cumsum(before, axis=-1) * mask
+            chosen = ops.where(scores > 0, reached, 0)
+            first = ops.equal(ops.cumsum(chosen, axis=-1), 1)
+            return ops.where(first, chosen, 0), []
+        p = ops.sigmoid(scores) * mask
+        # (8) written out: q_j = sum_{k <= j} alpha'_k prod_{l = k}^{j - 1} (1 - p_l). The products
+        # are exponentials of differences of sums of logarithms: none is divided by, none overflows.
+        passed = ops.log_sigmoid(-scores) * mask
+        passed = ops.cumsum(passed, axis=-1) - passed
+        between = ops.expand_dims(passed, -2) - ops.expand_dims(passed, -1)  # (batch, k, j)
+        position = ops.arange(ops.shape(scores)[-1])
+        later = ops.expand_dims(position, -2) >= ops.expand_dims(position, -1)
+        between = ops.where(later, ops.exp(ops.where(later, between, 0)), 0)
+        return p * ops.einsum("bk,bkj->bj", before, between), []  # (9)
+
+    def initial_states(self, source: Mapping[str, Tensor]) -> list[Tensor]:
+        mask = source["attention_mask"]
+        return [ops.where(ops.equal(ops.cumsum(mask, axis=-1), 1), mask, 0)]
+
+    def get_config(self) -> dict[str, Any]:
+        attention = keras.saving.serialize_keras_object(self.attention)
+        attention.pop("build_config", None)
+        config = {**super().get_config(), "attention": attention}
+        del config["kernel_initializer"]  # the other attention's
+        return {**config, "hard": self.hard, "bias": self.bias}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "MonotonicAttention":
+        attention = keras.saving.deserialize_keras_object(config["attention"])
+        return cls(**{**config, "attention": attention})

@@ -1,0 +1,46 @@
+"""Products with what is kept of a source: linear, with adjoints, as a cell's products are.
+
+The time loop takes them out of the step that it differentiates, and makes the gradient of what was
+kept in one batched product for all steps, where automatic differentiation would add up an array as
+large as the source in every step.
+"""
+
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+
+
+class SourceProduct:
+    """Weights times the rows of a source, `c = w V`; or, transposed, scores `e = q K^T`.
+
+    Args:
+        kernel: V or K, `(batch, positions, width)`.
+        transposed: whether it is K^T that a vector is multiplied with.
+    """
+
+    bias = None
+
+    def __init__(self, kernel: Tensor, transposed: bool = False) -> None:
+        self.kernel, self.transposed = kernel, transposed
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """For one vector a row, `(batch, ...)`, or for several, `(batch, time, ...)`."""
+        return self._product(v, self.transposed)
+
+    def adjoint(self, d_r: Tensor) -> Tensor:
+        """dL/dv of one step from its dL/dr."""
+        return self._product(d_r, not self.transposed)
+
+    def weight_gradients(self, v: Tensor, d_r: Tensor) -> tuple[Tensor, None]:
+        """dL/dV, or dL/dK, from the v and dL/dr of all steps, `(time, batch, ...)`."""
+        of_positions, of_width = (d_r, v) if self.transposed else (v, d_r)
+        of_positions, of_width = (ops.cast(x, self.kernel.dtype) for x in (of_positions, of_width))
+        return ops.einsum("tbs,tbu->bsu", of_positions, of_width), None
+
+    def _product(self, v: Tensor, transposed: bool) -> Tensor:
+        equation = ("b{0}u,bsu->b{0}s" if transposed else "b{0}s,bsu->b{0}u").format(
+            "t" if len(v.shape) == 3 else ""
+        )
+        return ops.cast(ops.einsum(equation, ops.cast(v, self.kernel.dtype), self.kernel), v.dtype)

@@ -1,0 +1,295 @@
+"""Beam search: the most probable sequences, several hypotheses a row."""
+
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops, tree
+
+from kerasrnn.decoding.loop import IMPOSSIBLE, Sequences, possible_classes, written
+from kerasrnn.decoding.samplers import Strategy
+
+Tensor = Any
+
+COVERAGE_FLOOR = 1e-9
+"""The least coverage of a position, since a position that was never read would have log 0."""
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Beam(Strategy):
+    """A search for the sequence of the highest score.
+
+        s(Y, X) = log P(Y | X) / lp(Y) + cp(X; Y)
+        lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha
+        cp(X; Y) = beta sum_i log(min(sum_j p_ij, 1))
+
+    (Wu et al. 2016, "Google's neural machine translation system: bridging the gap between human and
+    machine translation", equation 14). |Y| is the number of symbols, the one that ends Y included;
+    p_ij is the weight of the source's position i at symbol j. Positions that are padding do not
+    count; a sum below 1e-9, of a position that was hardly read, counts as 1e-9. With a prompt, Y is
+    what follows it, and P is its probability after the prompt.
+
+    At every step, each open hypothesis of a row is continued by each class. Of all these the
+    `width` most probable are taken. Those of them that end are kept aside with their score; the
+    others are open at the next step. What is open when a row is as long as it may be has ended. So
+    a beam of width 1 is greedy, and one as wide as there are hypotheses finds the best of them all.
+    While they are open, hypotheses are compared by log P alone: they are of one length.
+
+    A row stops when no open hypothesis can become better than the worst of the `n_best` that are
+    kept. From log P so far, which only falls, and the longest length M that the row may have, an
+    open hypothesis reaches log P / lp(M) at most, since lp grows with the length and cp <= 0. That
+    bound is exact: stopping changes no result. It is loose where `length_penalty` is large and M
+    far away; a `max_lengths` for each row brings M near.
+
+    Args:
+        width: number of hypotheses that are taken at each step, at most.
+        length_penalty: alpha, 0 or more: 0 compares log-probabilities, which favours what is short;
+            1 nearly compares the mean log-probability of a symbol.
+        coverage_penalty: beta, 0 or more; above 0 the decoder must have attention.
+        n_best: the number of sequences that are returned for each row, from the best on; None: the
+            best alone, without an axis for them.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example: the best symbol at first, 4, is followed by nothing that is sure.
+
+        >>> import numpy as np, keras, kerasrnn
+        >>> from kerasrnn.decoding import BeamSearch, decode
+        >>> p = np.full((5, 5), 0.2)  # of each symbol after each
+        >>> p[1] = [0.0, 0.0, 0.1, 0.4, 0.5]
+        >>> p[3] = [0.0, 0.0, 0.9, 0.05, 0.05]
+        >>> def step(previous, states):
+        ...     return keras.ops.take(np.log(p + 1e-9), previous, axis=0), states, None
+        >>> for width in (1, 2):
+        ...     beam = kerasrnn.decoding.Beam(width)
+        ...     search = BeamSearch(beam, 5, np.array([2]), max_length=2, end=2)
+        ...     found = decode(step, search, np.array([1] * width), (), max_length=2)
+        ...     print(np.asarray(found.symbols), np.exp(found.scores).round(2))
+        [[4 1]] [0.1]
+        [[3 2]] [0.36]
+    """
+
+    kind = "classes"
+
+    def __init__(
+        self,
+        width: int = 5,
+        length_penalty: float = 0.0,
+        coverage_penalty: float = 0.0,
+        n_best: int | None = None,
+    ) -> None:
+        if not isinstance(width, Integral) or isinstance(width, bool) or width < 1:
+            raise ValueError(f"width={width!r}: expected a positive integer.")
+        for name, penalty in (
+            ("length_penalty", length_penalty),
+            ("coverage_penalty", coverage_penalty),
+        ):
+            if not isinstance(penalty, Real) or not 0 <= penalty < float("inf"):
+                raise ValueError(f"{name}={penalty!r}: expected a number, 0 or more.")
+        if n_best is not None and (
+            not isinstance(n_best, Integral) or isinstance(n_best, bool) or not 1 <= n_best <= width
+        ):
+            raise ValueError(f"n_best={n_best!r}: expected an integer from 1 to {width}, or None.")
+        self.width, self.n_best = int(width), None if n_best is None else int(n_best)
+        self.length_penalty = float(length_penalty)
+        self.coverage_penalty = float(coverage_penalty)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "width": self.width,
+            "length_penalty": self.length_penalty,
+            "coverage_penalty": self.coverage_penalty,
+            "n_best": self.n_best,
+        }
+
+
+class _Memory(NamedTuple):
+    # Of every step, what was taken: time first, so that a step writes one row.
+    symbols: Tensor  # (max_length, batch, width)
+    parents: Tensor  # (max_length, batch, width): the place, one step before, of what it continues
+    log_probabilities: Tensor  # (max_length, batch, width): of the symbol alone
+    attention: Any  # (max_length, batch, width, positions), at the parents' places; or ()
+    # Of the open hypotheses.
+    totals: Tensor  # (batch, width): log P; IMPOSSIBLE at the places where none is open
+    coverage: Any  # (batch, width, positions): sum_j p_ij; or ()
+    # Of those that are kept, from the best on.
+    scores: Tensor  # (batch, n): IMPOSSIBLE where there is none
+    lengths: Tensor  # (batch, n)
+    places: Tensor  # (batch, n): of its last symbol among what was taken at its last step
+
+
+class BeamSearch:
+    """The policy of `Beam`: several hypotheses a row, `width` rows of the decoder for each.
+
+    No history is moved when hypotheses change places. Each step says what it continues, and at the
+    end the way back is walked once.
+
+    Args:
+        beam: see `Beam`.
+        size: number of classes.
+        max_lengths: of each row, `(batch,)`.
+        max_length: of all rows.
+        end: the id that ends a row, or None.
+        min_length: `end` is impossible before so many symbols.
+        positions: number of the source's positions, where attention comes with the steps.
+        source_mask: boolean `(batch, positions)`: the positions that are no padding. Default: all.
+        return_attention: whether the attention is recorded.
+    """
+
+    def __init__(
+        self,
+        beam: Beam,
+        size: int,
+        max_lengths: Tensor,
+        max_length: int,
+        end: int | None = None,
+        min_length: int = 0,
+        positions: Any = None,
+        source_mask: Tensor | None = None,
+        return_attention: bool = False,
+    ) -> None:
+        self.beam, self.size, self.end, self.min_length = beam, size, end, min_length
+        self.max_lengths = ops.maximum(ops.cast(max_lengths, "int32"), 0)
+        self.max_length = max_length
+        self.positions, self.source_mask = positions, source_mask
+        self.return_attention = return_attention
+
+    def initialize(self) -> _Memory:
+        batch, width = ops.shape(self.max_lengths)[0], self.beam.width
+        taken, kept = (self.max_length, batch, width), (batch, self.beam.n_best or 1)
+        # All hypotheses of a row are the same at first, so one of them is open.
+        is_open = ops.logical_and(ops.arange(width) == 0, ops.expand_dims(self.max_lengths > 0, 1))
+        attention = coverage = ()
+        if self.return_attention:
+            attention = ops.zeros((*taken, self.positions), dtype="float32")
+        if self.beam.coverage_penalty:
+            coverage = ops.zeros((batch, width, self.positions), dtype="float32")
+        return _Memory(
+            symbols=ops.zeros(taken, dtype="int32"),
+            parents=ops.zeros(taken, dtype="int32"),
+            log_probabilities=ops.zeros(taken, dtype="float32"),
+            attention=attention,
+            totals=ops.where(is_open, ops.zeros((batch, width), dtype="float32"), IMPOSSIBLE),
+            coverage=coverage,
+            scores=ops.full(kept, IMPOSSIBLE, dtype="float32"),
+            lengths=ops.zeros(kept, dtype="int32"),
+            places=ops.zeros(kept, dtype="int32"),
+        )
+
+    def goes_on(self, memory: _Memory) -> Tensor:
+        """Whether an open hypothesis can still become better than the worst that is kept."""
+        best_end = memory.totals / self._length_penalty(ops.expand_dims(self.max_lengths, 1))
+        better = best_end > memory.scores[:, -1:]
+        return ops.any(ops.logical_and(_there(memory.totals), better))
+
+    def choose(
+        self, t: Tensor, logits: Tensor, attention: Tensor | None, states: Any, memory: _Memory
+    ) -> tuple[Tensor, Any, _Memory]:
+        width, size = self.beam.width, self.size
+        log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)  # (batch * width, size)
+        possible = possible_classes(t, size, self.end, self.min_length)
+        grown = ops.reshape(memory.totals, (-1, 1)) + ops.where(possible, log_p, IMPOSSIBLE)
+        totals, taken = ops.top_k(ops.reshape(grown, (-1, width * size)), width)
+        taken = ops.cast(taken, "int32")
+        parents, symbols = taken // size, taken % size  # (batch, width)
+        log_probabilities = _at(ops.reshape(log_p, (-1, width * size)), taken)
+
+        recorded, coverage = memory.attention, memory.coverage
+        if attention is not None:
+            shape = (-1, width, self.positions)
+            attention = ops.reshape(ops.cast(attention, "float32"), shape)
+        if self.return_attention:
+            recorded = written(recorded, t, attention)
+        if self.beam.coverage_penalty:
+            coverage = _at(coverage + attention, ops.expand_dims(parents, -1))
+
+        length = t + 1
+        ends = ops.expand_dims(length >= self.max_lengths, 1)
+        if self.end is not None:
+            ends = ops.logical_or(ends, symbols == self.end)
+        there = _there(totals)
+        ended = ops.logical_and(there, ends)
+        scores = ops.where(ended, self._scores(totals, length, coverage), IMPOSSIBLE)
+        # What was kept stands first: where scores are equal, it stays.
+        scores, best = ops.top_k(
+            ops.concatenate([memory.scores, scores], axis=1), memory.scores.shape[1]
+        )
+        lengths = ops.where(ended, length, 0)
+        places = ops.broadcast_to(ops.arange(width, dtype="int32"), ops.shape(lengths))
+
+        rows = ops.expand_dims(ops.arange(ops.shape(parents)[0]) * width, 1) + parents
+        rows = ops.reshape(rows, (-1,))
+        return (
+            ops.reshape(symbols, (-1,)),
+            tree.map_structure(lambda state: ops.take(state, rows, axis=0), states),
+            _Memory(
+                symbols=written(memory.symbols, t, symbols),
+                parents=written(memory.parents, t, parents),
+                log_probabilities=written(memory.log_probabilities, t, log_probabilities),
+                attention=recorded,
+                totals=ops.where(ops.logical_or(ended, ops.logical_not(there)), IMPOSSIBLE, totals),
+                coverage=coverage,
+                scores=scores,
+                lengths=_at(ops.concatenate([memory.lengths, lengths], axis=1), best),
+                places=_at(ops.concatenate([memory.places, places], axis=1), best),
+            ),
+        )
+
+    def finalize(self, memory: _Memory) -> Sequences:
+        """From the last symbol of each that is kept, back to its first."""
+        lengths = memory.lengths  # (batch, n)
+
+        def back(t: Tensor, places: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            places = ops.where(t == lengths - 1, memory.places, places)
+            before = _at(ops.take(memory.parents, t, axis=0), places)
+            return t - 1, before, written(ways, t, places)
+
+        ways = ops.zeros((self.max_length, *ops.shape(lengths)), dtype="int32")
+        start = (ops.max(lengths) - 1, ops.zeros_like(lengths), ways)
+        _, _, ways = ops.while_loop(lambda t, *_: t >= 0, back, start)
+        steps = ops.reshape(ops.arange(self.max_length), (-1, 1, 1))
+        used = steps < ops.expand_dims(lengths, 0)  # (max_length, batch, n), as ways
+
+        def along(array: Tensor) -> Tensor:
+            """(batch, n, max_length)"""
+            return ops.transpose(ops.where(used, _at(array, ways, axis=2), 0), (1, 2, 0))
+
+        attention = None
+        if self.return_attention:
+            parents = _at(memory.parents, ways, axis=2)
+            attention = _at(memory.attention, ops.expand_dims(parents, -1), axis=2)
+            attention = ops.where(ops.expand_dims(used, -1), attention, 0)
+            attention = ops.transpose(attention, (1, 2, 0, 3))
+        found = Sequences(
+            along(memory.symbols),
+            lengths,
+            along(memory.log_probabilities),
+            memory.scores,
+            attention,
+        )
+        if self.beam.n_best is not None:
+            return found
+        return Sequences(*(None if array is None else array[:, 0] for array in found))
+
+    def _scores(self, totals: Tensor, length: Tensor, coverage: Any) -> Tensor:
+        """s(Y, X) of hypotheses of this length, `(batch, width)`."""
+        scores = totals / self._length_penalty(length)
+        if not self.beam.coverage_penalty:
+            return scores
+        log_covered = ops.log(ops.clip(coverage, COVERAGE_FLOOR, 1.0))
+        if self.source_mask is not None:
+            log_covered = ops.where(ops.expand_dims(self.source_mask, 1), log_covered, 0)
+        return scores + self.beam.coverage_penalty * ops.sum(log_covered, axis=-1)
+
+    def _length_penalty(self, length: Tensor) -> Tensor:
+        return ((5 + ops.cast(length, "float32")) / (5 + 1)) ** self.beam.length_penalty
+
+
+def _there(scores: Tensor) -> Tensor:
+    """Of IMPOSSIBLE and a log-probability the sum is no hypothesis either."""
+    return scores > IMPOSSIBLE / 2
+
+
+def _at(array: Tensor, indices: Tensor, axis: int = 1) -> Tensor:
+    return ops.take_along_axis(array, indices, axis=axis)

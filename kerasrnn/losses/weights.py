@@ -1,0 +1,94 @@
+"""What counts of a padded batch: its padding, the mask, and the weights that came with it."""
+
+from numbers import Integral
+from typing import Any
+
+from keras import ops
+from keras.src.backend import get_keras_mask  # not exported
+
+Tensor = Any
+
+
+def check_ignore_class(ignore_class: Any) -> None:
+    """Raise ValueError unless it is an id or None."""
+    if ignore_class is None:
+        return
+    if not isinstance(ignore_class, Integral) or isinstance(ignore_class, bool):
+        raise ValueError(f"ignore_class={ignore_class!r}: expected an integer or None.")
+
+
+def as_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """The targets as ids `(batch, time)`, which fit the predictions `(batch, time, ...)`."""
+    # Not by way of the type of the predictions, as Keras's metrics have it: bfloat16 holds no
+    # integers beyond 256, one by one.
+    ids = ops.cast(ops.convert_to_tensor(y_true), "int32")
+    if len(ids.shape) == 3 and ids.shape[-1] == 1:
+        ids = ops.squeeze(ids, -1)
+    if len(ids.shape) != 2 or not _fit(ids.shape, y_pred.shape[:2]):
+        raise ValueError(
+            f"y_true of the shape {tuple(ids.shape)}: expected ids (batch, time), for y_pred of "
+            f"the shape {tuple(y_pred.shape)}."
+        )
+    return ids
+
+
+def weigh(
+    ids: Tensor,
+    mask: Tensor | None,
+    sample_weight: Tensor | None,
+    ignore_class: int | None,
+    dtype: str = "float32",
+) -> tuple[Tensor, Tensor]:
+    """The weight of every token and of every row.
+
+    A token that is padding, or masked, weighs nothing. A row in which no token weighs anything
+    weighs nothing, any other weighs 1; times its own weight, where the weights are of rows.
+
+    Args:
+        ids: the targets, `(batch, time)`.
+        mask: boolean `(batch, time)`, True = use; or None.
+        sample_weight: of rows, `(batch,)` or `(batch, 1)`, or of tokens, `(batch, time)`; or None.
+        ignore_class: the id of padding; or None.
+        dtype: of the weights.
+
+    Returns:
+        `(batch, time)`, with the weights of the rows in them, and `(batch,)`.
+
+    Raises:
+        ValueError: the mask or the weights are of another shape.
+    """
+    tokens = ops.ones_like(ids, dtype=dtype)
+    if ignore_class is not None:
+        tokens = ops.where(ids != ignore_class, tokens, 0)
+    if mask is not None:
+        mask = ops.convert_to_tensor(mask)
+        if len(mask.shape) != 2 or not _fit(mask.shape, ids.shape):
+            raise ValueError(
+                f"mask of the shape {tuple(mask.shape)}: expected that of the targets, "
+                f"{tuple(ids.shape)}."
+            )
+        tokens = ops.where(ops.cast(mask, "bool"), tokens, 0)
+    of_row = None
+    if sample_weight is not None:
+        weights = ops.cast(ops.convert_to_tensor(sample_weight), dtype)
+        if len(weights.shape) == 1:
+            weights = ops.expand_dims(weights, -1)
+        if len(weights.shape) == 2 and weights.shape[1] == 1 and _fit(weights.shape, ids.shape[:1]):
+            of_row = ops.squeeze(weights, -1)
+        elif len(weights.shape) != 2 or not _fit(weights.shape, ids.shape):
+            raise ValueError(
+                f"sample_weight of the shape {tuple(sample_weight.shape)}: expected the weights of "
+                f"rows, (batch,) or (batch, 1), or of tokens, {tuple(ids.shape)}."
+            )
+        tokens = tokens * weights
+    rows = ops.cast(ops.any(tokens != 0, axis=1), dtype)
+    return tokens, rows if of_row is None else rows * of_row
+
+
+def mask_of(y_pred: Tensor) -> Tensor | None:
+    """The mask that Keras has put on predictions, if any."""
+    return get_keras_mask(y_pred)
+
+
+def _fit(shape: Any, other: Any) -> bool:
+    return all(m is None or n is None or m == n for m, n in zip(shape, other, strict=False))

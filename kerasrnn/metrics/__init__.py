@@ -1,0 +1,16 @@
+"""Metrics of sequences: over all tokens, or all rows, that have been seen, whatever the padding.
+
+>>> import numpy as np, kerasrnn
+>>> metric = kerasrnn.metrics.SequenceAccuracy()
+>>> metric.update_state(np.array([[5, 2, 0], [3, 4, 2]]), np.array([[5, 2, 7], [3, 3, 2]]))
+>>> float(metric.result())
+0.5
+"""
+
+import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
+
+from kerasrnn.metrics.accuracy import SequenceAccuracy, TokenAccuracy
+from kerasrnn.metrics.edit_distance import EditDistance, edit_distance
+from kerasrnn.metrics.perplexity import Perplexity
+
+__all__ = ["EditDistance", "Perplexity", "SequenceAccuracy", "TokenAccuracy", "edit_distance"]

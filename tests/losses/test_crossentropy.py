@@ -1,0 +1,242 @@
+"""The sequence cross-entropy against its equations, Keras's own, and finite differences."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from keras.src.backend import set_keras_mask
+
+from kerasrnn.losses import SequenceCrossentropy, sequence_crossentropy
+from tests import by_hand
+from tests.catalogue import variant_id
+from tests.losses import oracle
+
+ROWS, TIME, CLASSES = 4, 4, 6  # as many rows as steps: weights of rows must not fit the steps
+
+OPTIONS = [
+    {},
+    {"label_smoothing": 0.2},
+    {"label_smoothing": 0.2, "ignore_class": None},
+    {"label_smoothing": 0.3, "average": "sequence"},
+    {"average": "sequence", "ignore_class": 2},
+    {"label_smoothing": 0.1, "ignore_class": -1},
+]
+
+
+def batch(seed=0, padding=0, dtype="float32"):
+    """Ids with gaps of padding and one empty row, and logits."""
+    random = np.random.default_rng(seed)
+    y = random.integers(0, CLASSES, (ROWS, TIME))
+    if padding is not None:
+        y = np.where(random.random(y.shape) < 0.3, padding, y)
+        y[2] = padding
+    return y, 2 * random.standard_normal((ROWS, TIME, CLASSES)).astype(dtype)
+
+
+def masked(logits, mask):
+    """Predictions as a layer puts them out."""
+    tensor = ops.convert_to_tensor(logits)
+    if mask is not None:
+        set_keras_mask(tensor, ops.convert_to_tensor(mask))
+    return tensor
+
+
+def weights_of(kind):
+    random = np.random.default_rng(5)
+    tokens = random.random((ROWS, TIME)).astype("float32") * (random.random((ROWS, TIME)) < 0.7)
+    rows = np.array([0.5, 2.0, 1.0, 3.0], "float32")
+    return {"none": None, "rows": rows, "column": rows[:, None], "tokens": tokens}[kind]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=variant_id)
+def test_equals_its_equations(options):
+    padding = options.get("ignore_class", 0)
+    y, logits = batch(padding=padding)
+    loss = SequenceCrossentropy(**options)
+    p = by_hand.softmax(logits.astype("float64"))
+    said = {
+        "smoothing": options.get("label_smoothing", 0.0),
+        "average": options.get("average", "token"),
+        "padding": padding,
+    }
+    some = np.random.default_rng(3).random((ROWS, TIME)) < 0.6
+    for mask in (None, some):
+        for kind in ("none", "rows", "column", "tokens"):
+            weights = weights_of(kind)
+            expected = oracle.loss(y, p, **said, mask=mask, weights=weights)
+            actual = loss(y, masked(logits, mask), sample_weight=weights)
+            np.testing.assert_allclose(actual, expected, rtol=2e-6, err_msg=kind)
+    # Of probabilities too; and of targets with an axis of one, which Keras takes.
+    loss = SequenceCrossentropy(**options, from_logits=False)
+    np.testing.assert_allclose(loss(y[..., None], p), oracle.loss(y, p, **said), rtol=2e-6)
+
+
+def test_the_worked_example():
+    """By hand: K = 4, epsilon = 0.3: of q' 0.8 for class 2, 0.1 for 1 and 3, 0 for padding."""
+    p = np.array([[[0.1, 0.2, 0.4, 0.3], [0.25, 0.25, 0.25, 0.25]]])
+    loss = SequenceCrossentropy(label_smoothing=0.3, from_logits=False)
+    expected = -(0.8 * np.log(0.4) + 0.1 * np.log(0.2) + 0.1 * np.log(0.3))
+    np.testing.assert_allclose(loss(np.array([[2, 0]]), p), expected, rtol=1e-6)
+
+
+def test_equals_keras_where_they_coincide():
+    """Keras divides by the sum of the weights if it is told to."""
+    y, logits = batch(padding=None)
+    mask = np.random.default_rng(1).random((ROWS, TIME)) < 0.7
+    theirs = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
+    )
+    ours = SequenceCrossentropy(ignore_class=None)
+    for weights in (None, weights_of("tokens")):
+        a, b = (loss(y, masked(logits, mask), sample_weight=weights) for loss in (ours, theirs))
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    ours = SequenceCrossentropy(label_smoothing=0.2, ignore_class=None)
+    np.testing.assert_allclose(
+        ours(y, logits), smoothed(np.eye(CLASSES)[y], ops.convert_to_tensor(logits)), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("average", ["token", "sequence"])
+def test_what_is_left_out_leaves_nothing_behind(average):
+    """Padding, masks and weights of 0 are the same; and what stands there does not matter."""
+    y, logits = batch(padding=None)
+    y = np.maximum(y, 1)
+    used = np.array([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
+    loss = SequenceCrossentropy(label_smoothing=0.1, average=average)
+    padded = float(loss(np.where(used, y, 0), logits))
+    elsewhere = np.where(used[..., None], logits, 100.0).astype("float32")
+    for again in (
+        loss(y, masked(elsewhere, used)),
+        loss(y, elsewhere, sample_weight=used.astype("float32")),
+        loss(
+            np.pad(np.where(used, y, 0), ((0, 3), (0, 2))), np.pad(logits, [(0, 3), (0, 2), (0, 0)])
+        ),
+    ):
+        np.testing.assert_allclose(again, padded, rtol=1e-6)
+    assert float(loss(np.zeros_like(y), logits)) == 0
+
+
+def test_each_token():
+    y, logits = batch()
+    p = by_hand.softmax(logits.astype("float64"))
+    losses = np.asarray(sequence_crossentropy(y, logits, label_smoothing=0.2))
+    for b, t in np.ndindex(y.shape):
+        expected = oracle.token_loss(y[b, t], p[b, t], 0.2, 0) if y[b, t] else 0.0
+        np.testing.assert_allclose(losses[b, t], expected, rtol=2e-6)
+
+
+def test_a_class_that_is_ruled_out():
+    """Padding at -inf costs nothing, smoothing or not; a target there costs everything."""
+    y, logits = batch()
+    logits[..., 0] = -np.inf
+    for smoothing in (0.0, 0.2):
+        loss = SequenceCrossentropy(label_smoothing=smoothing)
+        p = by_hand.softmax(logits.astype("float64"))
+        np.testing.assert_allclose(loss(y, logits), oracle.loss(y, p, smoothing), rtol=2e-6)
+        assert np.all(np.isfinite(gradient(loss, y, logits)))
+    assert SequenceCrossentropy(ignore_class=None)(y * 0, logits) == np.inf
+
+
+def test_a_target_that_is_no_class_is_not_passed_over():
+    y, logits = batch()
+    for wrong in (-1, CLASSES):
+        y[0, 0] = wrong
+        assert np.isnan(SequenceCrossentropy()(y, logits))
+        assert np.isfinite(SequenceCrossentropy(ignore_class=wrong)(y, logits))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_that_of_the_logits_alone(dtype):
+    """Thousands of classes, and ids that half precision cannot tell from each other."""
+    random = np.random.default_rng(0)
+    y = np.array([[2049, 2051, 0], [257, 2999, 2053]])
+    logits = ops.cast(random.standard_normal((2, 3, 3000)).astype("float32"), dtype)
+    rounded = ops.convert_to_numpy(ops.cast(logits, "float32")).astype("float64")
+    expected = oracle.loss(y, by_hand.softmax(rounded), 0.1)
+    loss = SequenceCrossentropy(label_smoothing=0.1)(y, logits)
+    assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def gradient(loss, y, logits, weights=None):
+    """In the compiled graph of a training step."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function(jit_compile=True)
+        def differentiate(logits):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                value = loss(y, logits, sample_weight=weights)
+            return tape.gradient(value, logits)
+
+        return differentiate(tf.constant(logits)).numpy()
+    import jax
+
+    return np.asarray(jax.jit(jax.grad(lambda z: loss(y, z, sample_weight=weights)))(logits))
+
+
+@pytest.mark.parametrize("options", [OPTIONS[1], OPTIONS[3]], ids=variant_id)
+def test_gradient_by_finite_differences(options):
+    """Of the oracle, in float64."""
+    y, logits = batch()
+    weights = weights_of("tokens")
+    smoothing, average = options["label_smoothing"], options.get("average", "token")
+
+    def at(z):
+        return oracle.loss(y, by_hand.softmax(z), smoothing, average, weights=weights)
+
+    expected, step = np.zeros(logits.shape), 1e-5
+    for place in np.ndindex(logits.shape):
+        z = logits.astype("float64")
+        z[place] += step
+        up = at(z)
+        z[place] -= 2 * step
+        expected[place] = (up - at(z)) / (2 * step)
+    actual = gradient(SequenceCrossentropy(**options), y, logits, weights)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_configuration():
+    loss = SequenceCrossentropy(0.1, "sequence", False, -1, name="mine")
+    config = keras.saving.serialize_keras_object(loss)
+    assert config["registered_name"] == "kerasrnn>SequenceCrossentropy"
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.get_config() == loss.get_config()
+    p = by_hand.softmax(batch()[1])
+    np.testing.assert_array_equal(again(batch()[0], p), loss(batch()[0], p))
+
+
+LOGITS = np.zeros((2, 3, 5), "float32")
+IDS = np.ones((2, 3), "int32")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SequenceCrossentropy(1.0), r"label_smoothing=1\.0: expected a number in \[0, 1\)"),
+        (lambda: SequenceCrossentropy("x"), "label_smoothing='x': expected a number"),
+        (lambda: SequenceCrossentropy(average="row"), "average='row': expected one of 'token'"),
+        (lambda: SequenceCrossentropy(ignore_class=0.5), r"ignore_class=0\.5: expected an integer"),
+        (lambda: SequenceCrossentropy()(IDS, IDS), r"y_pred of the shape \(2, 3\): expected"),
+        (lambda: SequenceCrossentropy()(IDS[:, :2], LOGITS), r"y_true of the shape \(2, 2\)"),
+        (lambda: SequenceCrossentropy()(LOGITS, LOGITS), r"y_true of the shape \(2, 3, 5\)"),
+        (
+            lambda: SequenceCrossentropy()(IDS, LOGITS, sample_weight=np.ones(3)),
+            r"sample_weight of the shape \(3,\): expected the weights of rows",
+        ),
+        (
+            lambda: SequenceCrossentropy()(IDS, LOGITS, sample_weight=np.ones((2, 2))),
+            r"sample_weight of the shape \(2, 2\): expected the weights of rows",
+        ),
+        (
+            lambda: SequenceCrossentropy()(IDS, masked(LOGITS, np.ones((2, 4), bool))),
+            r"mask of the shape \(2, 4\): expected that of the targets, \(2, 3\)",
+        ),
+    ],
+    ids=variant_id,
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
