@@ -13,11 +13,14 @@ NAMES = (
     "bach_chorales",
     "char_lm",
     "fashion_mnist",
+    "g2p",
     "hanzi_structure",
     "image_captions",
     "japanese_vowels",
     "long_memory",
     "movie_sentiment",
+    "reverse",
+    "translate",
     "word_segmentation",
 )
 

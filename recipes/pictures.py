@@ -1,8 +1,9 @@
-"""What a run shows: learning curves and confusion matrices."""
+"""What a run shows: learning curves, confusion matrices, attention."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,34 @@ def learning_curves(log: Path, path: Path) -> None:
         panel.set(xlabel="epoch", title=name.replace("_", " "))
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
+    save(figure, path)
+
+
+def alignments(translations: Sequence[Any], path: Path) -> None:
+    """Draw how much each symbol that was written looked at each of the source, a panel a text.
+
+    Args:
+        translations: of `kerasrnn.zoo.Translator.explain`, with attention.
+        path: of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(translations))
+    rows = -(-len(translations) // columns)
+    wide = max(len(translation.source) for translation in translations)
+    high = max(len(translation.symbols) for translation in translations) + 1
+    figure = Figure(
+        figsize=(columns * (1.2 + 0.3 * wide), rows * (1.0 + 0.3 * high)), layout="constrained"
+    )
+    panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for panel, translation in zip(panels, translations, strict=False):
+        written = [*translation.symbols, "end"][: len(translation.attention)]
+        panel.imshow(translation.attention, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        panel.set_xticks(range(len(translation.source)), translation.source, rotation=90)
+        panel.set_yticks(range(len(written)), written)
+        panel.xaxis.tick_top()
+    for panel in panels[len(translations) :]:
+        panel.axis("off")
     save(figure, path)
 
 

@@ -85,10 +85,10 @@ class Recipe(ABC):
         """The model that is trained: not compiled, without weights of its own."""
 
     @abstractmethod
-    def loss(self, config: Config) -> str:
-        """Keras's name of what is minimized."""
+    def loss(self, config: Config) -> "str | keras.losses.Loss":
+        """What is minimized, or Keras's name of it."""
 
-    def fit_metrics(self, config: Config) -> tuple[str, ...]:
+    def fit_metrics(self, config: Config) -> "tuple[str | keras.metrics.Metric, ...]":
         """What is measured while training, besides the loss."""
         return ("accuracy",)
 

@@ -73,16 +73,18 @@ KINDS = ("words", "characters", "pieces")
 _CUTS: dict[str, dict[str, Any]] = {
     "words": {"split": "whitespace", "standardize": "lower_and_strip_punctuation"},
     "characters": {"split": "character", "standardize": "lower"},
+    "symbols": {"split": "whitespace", "standardize": None},
 }
 
 
-def fitted(kind: str, texts: Sequence[str], size: int) -> dict[str, Any]:
+def fitted(kind: str, texts: Sequence[str], size: int | None = None) -> dict[str, Any]:
     """How texts are numbered, learned from the training data, as JSON: see `numbering`.
 
     Args:
-        kind: "words", "characters" or "pieces"; these are SentencePiece's.
+        kind: "words", "characters", "symbols" apart by blanks, as they are, or "pieces"; these are
+            SentencePiece's.
         texts: of the training data.
-        size: how many symbols to keep at most; of pieces, exactly.
+        size: how many symbols to keep at most, None: all; of pieces, exactly.
 
     Raises:
         ConfigError: the texts have not as many pieces, or sentencepiece is not installed.

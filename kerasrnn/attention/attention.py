@@ -169,19 +169,23 @@ class Attention(keras.layers.Layer):
         source = self.source(keys, values, keys_mask, weights)
         weights = {**weights, **source}
         products = self.products(weights)
-        query = ops.cast(query, self.compute_dtype)
         states = self.initial_states(source)
         if len(query.shape) == 2 or not self.has_memory:
+            query = ops.cast(query, self.compute_dtype)
             context, states = self.attend(query, states, weights, products)
             return context, states[0]
+        # What is carried from step to step is carried as in the time loop: see `recurrence.walk`.
+        wide = wide_dtype(self.compute_dtype)
+        weights = {name: ops.cast(weights[name], wide) for name in self.step_weights}
+        query, *states = (ops.cast(x, wide) for x in (query, *states))
 
         def step(carry: list[Tensor], query: Tensor) -> tuple[list[Tensor], list[Tensor]]:
             context, states = self.attend(query, carry[1:], weights, products)
             return [context, *states], [context, *states]  # on TensorFlow both have one structure
 
-        nothing = ops.zeros_like(source["attention_values"][:, 0])
+        nothing = ops.cast(ops.zeros_like(source["attention_values"][:, 0]), wide)
         _, steps = ops.scan(step, [nothing, *states], ops.swapaxes(query, 0, 1))
-        context, alpha = (ops.swapaxes(x, 0, 1) for x in steps[:2])
+        context, alpha = (ops.cast(ops.swapaxes(x, 0, 1), self.compute_dtype) for x in steps[:2])
         return context, alpha
 
     def compute_output_shape(
@@ -227,12 +231,16 @@ class Attention(keras.layers.Layer):
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """alpha, `(batch, [time,] positions)`: 0 where the mask is 0, in whole rows, too."""
-    dtype = keras.backend.standardize_dtype(scores.dtype)
+    dtype, wide = scores.dtype, wide_dtype(scores.dtype)
     # What is impossible would be infinite in half precision.
-    wide = "float64" if dtype == "float64" else "float32"
     mask = ops.cast(along(mask, scores), wide)
     scores = ops.where(mask > 0, ops.cast(scores, wide), IMPOSSIBLE)
     return ops.cast(ops.softmax(scores, axis=-1) * mask, dtype)
+
+
+def wide_dtype(dtype: Any) -> str:
+    """The same, or float32 in place of half precision."""
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
 def along(x: Tensor, scores: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A cell that attends to a source: in the time loop, or step by step."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,22 +22,22 @@ QUERIES = ("output", "state")
 class AttentionCell(Cell):
     """A cell that attends, at every step, to the positions of a source.
 
-    Around a cell with the input part a_t and the step s_t = step(a_t, s_{t-1}), whose first state
-    is h_t. With `query="output"`, what the cell puts out asks (Luong, Pham & Manning 2015,
-    "Effective approaches to attention-based neural machine translation", section 3 and equation 5):
+    Around a cell with the input part a_t and the step h_t, s_t = step(a_t, s_{t-1}), which puts out
+    h_t. With `query="output"`, what the cell puts out asks (Luong, Pham & Manning 2015, "Effective
+    approaches to attention-based neural machine translation", section 3 and equation 5):
 
         a_t = x_t W + b + o_{t-1} W_f                       W_f: `input_feeding`, section 3.3
-        s_t = step(a_t, s_{t-1})
+        h_t, s_t = step(a_t, s_{t-1})
         c_t = attention(h_t; source)
         o_t = activation([c_t; h_t] W_c)                    W_c: with `units`
 
-    With `query="state"`, the state before asks, and what it finds enters the step (Bahdanau, Cho &
-    Bengio 2015, "Neural machine translation by jointly learning to align and translate", appendix
-    A.2.2):
+    With `query="state"`, the state before asks, the first where there are several, and what it finds
+    enters the step (Bahdanau, Cho & Bengio 2015, "Neural machine translation by jointly learning to
+    align and translate", appendix A.2.2):
 
-        c_t = attention(h_{t-1}; source)
+        c_t = attention(s_{t-1}; source)
         a_t = x_t W + b + c_t W_f
-        s_t = step(a_t, s_{t-1})
+        h_t, s_t = step(a_t, s_{t-1})
         o_t = activation([c_t; h_t] W_c)
 
     o_0 = 0. Without `units`, o_t = [c_t; h_t], of which c_t alone is fed back. What is put out is
@@ -192,7 +193,16 @@ class AttentionCell(Cell):
         Args:
             memory: `(batch, positions, width)`: keys and values.
             mask: boolean `(batch, positions)`, True = may be attended to.
+
+        Raises:
+            ValueError: the memory has another width than it was built for, or no positions.
         """
+        shape = tuple(memory.shape)
+        if len(shape) != 3 or shape[1] == 0 or shape[-1] not in (None, self.context_size):
+            raise ValueError(
+                f"{self.name}: memory has the shape {shape}; expected (batch, positions, "
+                f"{self.context_size}), with one position at least."
+            )
         return self.attention.source(memory, None, mask)
 
     def get_initial_state(
@@ -265,16 +275,16 @@ class AttentionCell(Cell):
             of_attention, (feedback, *products) = products[:count], products[count:]
             context, states = self.attention.attend(of_cell[0], states, weights, of_attention)
             a = a + feedback(context)
-            _, of_cell = self.cell.step(a, of_cell, weights, tuple(products))
+            h, of_cell = self.cell.step(a, of_cell, weights, tuple(products))
         else:
             if self.input_feeding:
                 fed, *states = states
                 feedback, *products = products
                 a = a + feedback(fed)
             products, of_attention = products[:-count], products[-count:]
-            _, of_cell = self.cell.step(a, of_cell, weights, tuple(products))
-            context, states = self.attention.attend(of_cell[0], states, weights, of_attention)
-        output = ops.concatenate([context, of_cell[0]], axis=-1)
+            h, of_cell = self.cell.step(a, of_cell, weights, tuple(products))
+            context, states = self.attention.attend(h, states, weights, of_attention)
+        output = ops.concatenate([context, h], axis=-1)
         if self.projected:
             output = self.activation(readout(output))
         fed = [output if self.projected else context] if self.hands_on else []
@@ -301,8 +311,10 @@ class AttentionCell(Cell):
             call.dropout,
             call.mask,
         )
-        _, outputs, finals = loop.run(self.cell, options, inner, jit_compile)
-        output, alpha = self._attended(finals[0], call)
+        # The output is masked here, so that the last one is there to ask for the final weights.
+        held = dataclasses.replace(options, zero_output_for_mask=False)
+        last, outputs, finals = loop.run(self.cell, held, inner, jit_compile)
+        output, alpha = self._attended(last if outputs is None else outputs[:, -1], call)
         if outputs is not None:
             output, _ = self._attended(outputs, call)
         if call.mask is not None:

@@ -12,6 +12,7 @@ from kerasrnn.attention.attention import (
     along,
     check_units,
     masked_softmax,
+    wide_dtype,
 )
 from kerasrnn.attention.products import SourceProduct
 from kerasrnn.recurrence.products import RecurrentProduct
@@ -146,15 +147,18 @@ class LuongAttention(Attention):
             return super().attend(query, states, weights, products)
         into_position, *products = products
         *of_scores, into_context = products
-        hidden = ops.tanh(into_position(query))
-        share = ops.sigmoid(ops.sum(hidden * weights["position_v"], axis=-1, keepdims=True))
-        mask = weights["attention_mask"]
+        # Half precision can count no further than some hundred positions.
+        wide = wide_dtype(query.dtype)
+        mask, v = (ops.cast(weights[name], wide) for name in ("attention_mask", "position_v"))
+        hidden = ops.tanh(ops.cast(into_position(query), wide))
+        share = ops.sigmoid(ops.sum(hidden * v, axis=-1, keepdims=True))
         p = along(ops.sum(mask, axis=-1, keepdims=True), query) * share  # (9)
-        scores = self.scores(query, states, weights, of_scores)
+        scores = ops.cast(self.scores(query, states, weights, of_scores), wide)
         distance = along(ops.cumsum(mask, axis=-1) - 1, scores) - p
-        near = ops.cast(ops.abs(distance) <= self.window, scores.dtype)
+        near = ops.cast(ops.abs(distance) <= self.window, wide)
         alpha = masked_softmax(scores, near * along(mask, scores))
         alpha = alpha * ops.exp(-2 * ops.square(distance / self.window))  # (10)
+        alpha = ops.cast(alpha, query.dtype)
         return into_context(alpha), [alpha]
 
     def scores(

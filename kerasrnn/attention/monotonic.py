@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.attention.attention import Attention
+from kerasrnn.attention.attention import Attention, wide_dtype
 
 Tensor = Any
 
@@ -110,12 +110,16 @@ class MonotonicAttention(Attention):
     def align(
         self, scores: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        before, mask = states[0], ops.cast(weights["attention_mask"], scores.dtype)
+        dtype, wide = scores.dtype, wide_dtype(scores.dtype)
+        # Half precision knows no small differences of large sums.
+        scores, before, mask = (
+            ops.cast(x, wide) for x in (scores, states[0], weights["attention_mask"])
+        )
         if self.hard:
             reached = ops.cumsum(before, axis=-1) * mask
             chosen = ops.where(scores > 0, reached, 0)
             first = ops.equal(ops.cumsum(chosen, axis=-1), 1)
-            return ops.where(first, chosen, 0), []
+            return ops.cast(ops.where(first, chosen, 0), dtype), []
         p = ops.sigmoid(scores) * mask
         # (8) written out: q_j = sum_{k <= j} alpha'_k prod_{l = k}^{j - 1} (1 - p_l). The products
         # are exponentials of differences of sums of logarithms: none is divided by, none overflows.
@@ -125,7 +129,7 @@ class MonotonicAttention(Attention):
         position = ops.arange(ops.shape(scores)[-1])
         later = ops.expand_dims(position, -2) >= ops.expand_dims(position, -1)
         between = ops.where(later, ops.exp(ops.where(later, between, 0)), 0)
-        return p * ops.einsum("bk,bkj->bj", before, between), []  # (9)
+        return ops.cast(p * ops.einsum("bk,bkj->bj", before, between), dtype), []  # (9)
 
     def initial_states(self, source: Mapping[str, Tensor]) -> list[Tensor]:
         mask = source["attention_mask"]

@@ -177,8 +177,8 @@ class RNN(keras.layers.RNN):
             if len(mask.shape) == 3 and mask.shape[-1] == 1:
                 mask = ops.squeeze(mask, axis=-1)
         self._check(sequences, initial_state, mask)
-        if memory is not None or self._reads_memory():
-            initial_state = self._with_source(initial_state, memory, memory_mask)
+        if self._reads_memory() or not (memory is None and memory_mask is None):
+            initial_state = self._with_source(sequences, initial_state, memory, memory_mask)
         return super().call(
             sequences, initial_state=initial_state, mask=mask, training=bool(training)
         )
@@ -267,20 +267,29 @@ class RNN(keras.layers.RNN):
         """Whether these are the states of the cell inside, which the cell knows how to complete."""
         return self._reads_memory() and len(states) == len(self.cell.cell.state_names)
 
-    def _with_source(self, initial_state: Any, memory: Any, mask: Tensor | None) -> list[Any]:
+    def _with_source(
+        self, sequences: Tensor, initial_state: Any, memory: Any, mask: Any
+    ) -> list[Any]:
         if not self._reads_memory():
             raise ValueError(
                 f"{self.name}: a memory was given; expected none with a {type(self.cell).__name__}."
             )
         if memory is None:
             raise ValueError(f"{self.name}: memory=None: expected (batch, positions, width).")
+        if not _fits(memory.shape[:1], sequences.shape[:1]):
+            raise ValueError(
+                f"{self.name}: memory has {memory.shape[0]} rows; expected {sequences.shape[0]}, "
+                "those of the sequences."
+            )
         if mask is None:
             mask = get_keras_mask(memory)
-        if mask is not None and not _fits(mask.shape, memory.shape[:2]):
-            raise ValueError(
-                f"{self.name}: memory_mask has the shape {tuple(mask.shape)}; expected (batch, "
-                f"positions) = {tuple(memory.shape[:2])}, True where it may be attended to."
-            )
+        if mask is not None:
+            mask = ops.convert_to_tensor(mask)
+            if not _fits(mask.shape, memory.shape[:2]):
+                raise ValueError(
+                    f"{self.name}: memory_mask has the shape {tuple(mask.shape)}; expected (batch, "
+                    f"positions) = {tuple(memory.shape[:2])}, True where it may be attended to."
+                )
         source = self.cell.source(memory, mask)
         if initial_state is None:
             return [*self.cell.get_initial_state(source=source), source]

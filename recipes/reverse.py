@@ -1,0 +1,106 @@
+"""The same letters the other way round: a toy that shows that attention works, in a minute.
+
+Paper: Bahdanau, Cho & Bengio (2015), "Neural machine translation by jointly learning to align and
+translate", ICLR, arXiv 1409.0473, for the model.
+
+    kerasrnn train reverse
+    kerasrnn predict reverse stressed
+
+In the picture the weights lie on the other diagonal.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from kerasrnn.recipes import config as options
+from kerasrnn.recipes import text_to_text
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.pairs import Pair
+from kerasrnn.recipes.text_to_text import TextToText
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SHORTEST = 3
+HELD_OUT = 500
+
+
+@dataclass(frozen=True)
+class Config(text_to_text.Config):
+    """What varies."""
+
+    examples: int = options.option(20_000, "training strings", low=1)
+    longest: int = options.option(10, "letters of a string at most", low=SHORTEST, high=31)
+    epochs: int = options.option(4, "passes over the training data", low=1)
+    learning_rate: float = options.option(5e-3, "highest learning rate", low=1e-6)
+    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    embedding: int = options.option(32, "width of a letter's vector", low=1)
+    units: int = options.option(64, "width of a state", low=1)
+    dropout: float = options.option(0.0, "fraction dropped in training", low=0.0, below=1.0)
+    label_smoothing: float = options.option(
+        0.0, "share of the target that is spread over all symbols", low=0.0, below=1.0
+    )
+
+
+class Reverse(TextToText):
+    """An encoder reads letters, a decoder writes them the other way round."""
+
+    name = "reverse"
+    title = "The same letters the other way round: a toy"
+    dataset = "made up, from the seed"
+    result = "not trained yet"
+    protocol = (
+        "Strings of letters drawn at random, of every length between 3 and the longest; those to "
+        "judge by are drawn from another seed, and none of them is trained on."
+    )
+    Config = Config
+    variants: ClassVar = {
+        "Bahdanau": {"attention": "bahdanau"},
+        "Luong": {"attention": "luong"},
+        "context only": {"attention": "none"},
+    }
+    metrics = ("test_sequence_accuracy", "test_letter_error_rate")
+    lengths = (8, 12, 16, 24, 32)
+    asks = "strings of letters from a to z"
+
+    def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[Pair]]:
+        import numpy as np
+
+        known: set[str] = set()
+        found = {}
+        # What is held out is drawn first, so that it does not depend on the number of examples.
+        for number, (split, count) in enumerate(
+            (("test", HELD_OUT), ("validation", HELD_OUT), ("train", config.examples))
+        ):
+            random = np.random.default_rng([number, config.seed if split == "train" else 0])
+            words = _draw(random, count, config.longest)
+            if split != "train":
+                known.update(words)
+            else:
+                words = [word for word in words if word not in known]
+            found[split] = [(word, word[::-1]) for word in words]
+        return found
+
+    def kinds(self, config: Config) -> tuple[str, str]:
+        return "characters", "characters"
+
+    def scores(self, references: Sequence[Sequence[str]], said: Sequence[str]) -> dict[str, float]:
+        import jiwer
+
+        expected = [right[0] for right in references]
+        return {
+            "test_sequence_accuracy": sum(map(str.__eq__, expected, said)) / len(expected),
+            "test_letter_error_rate": float(jiwer.cer(expected, list(said))),
+        }
+
+    def read(self, text: str) -> str:
+        if not text or set(text) - set(LETTERS):
+            raise ConfigError(f"{text!r}: expected letters from a to z.")
+        return text
+
+
+def _draw(random: Any, count: int, longest: int) -> list[str]:
+    lengths = random.integers(SHORTEST, longest + 1, count)
+    return ["".join(random.choice(list(LETTERS), length)) for length in lengths]
+
+
+RECIPE: Any = Reverse()

@@ -1,0 +1,298 @@
+"""What the recipes from text to text share: numbering, batches, the model, scores, pictures.
+
+A pair is a source and one of its targets. Both are cut into symbols and numbered by what the
+training pairs have; an encoder reads the source, and a decoder writes the target, looking back at
+the source at each step where there is attention.
+"""
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kerasrnn.recipes import config as options
+from kerasrnn.recipes import text
+from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.lengths import bucketed
+from kerasrnn.recipes.pairs import SPLITS, Pair
+from kerasrnn.recipes.recipe import Data, Recipe
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from kerasrnn.zoo.translation import Translation, Translator
+
+ATTENTIONS = ("bahdanau", "luong", "none")
+
+
+@dataclass(frozen=True)
+class Config(options.Config):
+    """What varies."""
+
+    attention: str = options.option(
+        "bahdanau",
+        "how the decoder looks at the source: asked by its state before the step; by its output; "
+        "not at all",
+        choices=ATTENTIONS,
+    )
+    input_feeding: bool = options.option(
+        True, "with luong: whether what a step has found enters the next one"
+    )
+    batch_size: int = options.option(128, "pairs a step", low=1)
+    learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
+    warmup: float = options.option(
+        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+    )
+    cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
+    embedding: int = options.option(128, "width of a symbol's vector", low=1)
+    units: int = options.option(256, "width of a state", low=1)
+    depth: int = options.option(1, "layers on top of each other, on either side", low=1)
+    bidirectional: bool = options.option(True, "read the source in both directions")
+    tied: bool = options.option(False, "the output's weights are the target's embeddings")
+    dropout: float = options.option(0.3, "fraction dropped in training", low=0.0, below=1.0)
+    label_smoothing: float = options.option(
+        0.1, "share of the target that is spread over all symbols", low=0.0, below=1.0
+    )
+    beam: int = options.option(5, "hypotheses when the test data is written; 1: greedy", low=1)
+    length_penalty: float = options.option(
+        1.0, "of the beam: 0 favours what is short, 1 compares the mean of a symbol", low=0.0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attention != "luong":
+            self.refuse_ignored(f"attention={self.attention!r}", "input_feeding")
+        if self.beam == 1:
+            self.refuse_ignored("beam=1", "length_penalty")
+
+
+@dataclass(frozen=True)
+class Asking(options.Options):
+    """How texts are written."""
+
+    beam: int = options.option(5, "hypotheses; 1: greedy", low=1)
+    length_penalty: float = options.option(
+        1.0, "of the beam: 0 favours what is short, 1 compares the mean of a symbol", low=0.0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beam == 1:
+            self.refuse_ignored("beam=1", "length_penalty")
+
+
+class TextToText(Recipe):
+    """An encoder reads a text, a decoder writes another."""
+
+    topology = "many-to-many of unequal length"
+    Config: ClassVar[type[Config]] = Config
+    Asking: ClassVar[type[Asking]] = Asking
+    lengths: ClassVar[Sequence[int]]
+    """What sources and targets are padded to; training pairs longer than the last are left out."""
+
+    asks = "texts, each in quotation marks"
+
+    @abstractmethod
+    def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[Pair]]:
+        """Those of `train`, `validation` and `test`. A source may have several targets."""
+
+    @abstractmethod
+    def kinds(self, config: Config) -> tuple[str, str]:
+        """How source and target are cut: kinds of `text.fitted`."""
+
+    @abstractmethod
+    def scores(self, references: Sequence[Sequence[str]], said: Sequence[str]) -> dict[str, float]:
+        """The test metrics of what was said of each source, beside all that is right."""
+
+    def sizes(self, config: Config) -> tuple[int | None, int | None]:
+        """How many symbols of source and target have a vector of their own; None: all."""
+        return None, None
+
+    def load(self, config: Config, data_dir: str | None = None) -> Data:
+        pairs = self.pairs(config, data_dir)
+        fits = [
+            text.fitted(kind, [pair[side] for pair in pairs["train"]], size)
+            for side, (kind, size) in enumerate(
+                zip(self.kinds(config), self.sizes(config), strict=True)
+            )
+        ]
+        facts: dict[str, Any] = dict(zip(("source", "target"), fits, strict=True))
+        numbers = [text.numbering(fit) for fit in fits]
+        datasets, counts = {}, {}
+        for split in SPLITS:
+            datasets[split], counts[split] = _numbered(pairs[split], numbers, self.lengths[-1])
+        if not counts["train"]:
+            raise DatasetError(
+                f"{self.name}: expected training pairs of {self.lengths[-1] - 1} symbols at most; "
+                "found none."
+            )
+        facts["left_out_of_training"] = len(pairs["train"]) - counts["train"]
+        references: dict[str, list[str]] = {}
+        for source, target in pairs["test"]:
+            references.setdefault(source, []).append(target)
+        return Data(
+            train=datasets["train"],
+            test=datasets["test"],
+            train_size=counts["train"],
+            test_size=counts["test"],
+            validation=datasets["validation"],
+            validation_size=counts["validation"],
+            facts=facts,
+            raw={"train": pairs["train"], "test": references},
+        )
+
+    def model(self, config: Config, data: Data) -> "keras.Model":
+        from kerasrnn import zoo
+
+        source, target = (len(data.facts[side]["symbols"]) + 2 for side in ("source", "target"))
+        return zoo.encoder_decoder(
+            zoo.Tokens(source, config.embedding),
+            zoo.Classes(target + 2),
+            cell=config.cell,
+            units=config.units,
+            depth=config.depth,
+            bidirectional=config.bidirectional,
+            embedding_units=config.embedding,
+            dropout=config.dropout,
+            tied=config.tied,
+            attention=None if config.attention == "none" else config.attention,
+            input_feeding=config.input_feeding,
+            name=self.name,
+        )
+
+    def finished(self, model: "keras.Model", config: Config, data: Data) -> "Translator":
+        from kerasrnn import zoo
+
+        sides = [text.numbering(data.facts[side], side) for side in ("source", "target")]
+        return zoo.Translator(model, *sides, max_length=2 * self.lengths[-1], name=self.name)
+
+    def core(self, model: "keras.Model") -> "keras.Model":
+        from kerasrnn import zoo
+
+        return model.model if isinstance(model, zoo.Translator) else model
+
+    def loss(self, config: Config) -> "keras.losses.Loss":
+        import kerasrnn
+
+        return kerasrnn.losses.SequenceCrossentropy(config.label_smoothing, from_logits=False)
+
+    def fit_metrics(self, config: Config) -> tuple[Any, ...]:
+        import kerasrnn
+
+        return (kerasrnn.metrics.TokenAccuracy(name="accuracy"),)
+
+    def batches(
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
+    ) -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        return bucketed(
+            dataset,
+            self.lengths,
+            config.batch_size,
+            training,
+            length=lambda x, y: tf.maximum(tf.shape(x[0])[0], tf.shape(y)[0]),
+        )
+
+    def judge(
+        self, model: "Translator", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        sources, references = map(list, zip(*data.raw["test"].items(), strict=True))
+        penalty = {"length_penalty": config.length_penalty} if config.beam > 1 else {}
+        said = model.explain(sources, config.beam, **penalty)
+        metrics = self.scores(references, [translation.text for translation in said])
+        if config.attention != "none":
+            self.draw([said[n * len(said) // 6] for n in range(6)], folder / "attention.png")
+        nearest = _nearest(data.raw["train"], sources)
+        for name, value in self.scores(references, nearest).items():
+            metrics[f"baseline_nearest_source_{name}"] = value
+        return metrics
+
+    def draw(self, translations: Sequence["Translation"], path: Path) -> None:
+        """A picture of where each symbol that was written looked."""
+        from kerasrnn.recipes import pictures
+
+        pictures.alignments(translations, path)
+
+    def read(self, text: str) -> str:
+        if not text.strip():
+            raise DatasetError(f"{text!r}: expected a text; found none.")
+        return text
+
+    def answer(
+        self,
+        model: "Translator",
+        facts: Mapping[str, Any],
+        inputs: Sequence[str],
+        asking: Asking,
+        folder: Path,
+    ) -> list[str]:
+        penalty = {"length_penalty": asking.length_penalty} if asking.beam > 1 else {}
+        said = model.explain(inputs, asking.beam, **penalty)
+        answers = []
+        for n, translation in enumerate(said):
+            answers.append(translation.text)
+            if translation.attention is not None:
+                path = folder / f"attention-{n}.png"
+                self.draw([translation], path)
+                answers[-1] += f"\n    {path}"
+        return answers
+
+    def example(self, data: Data, index: int) -> str:
+        return list(data.raw["test"])[index]
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(
+            super().tiny(), units=8, embedding=8, batch_size=16, beam=2, dropout=0.0
+        )
+
+
+def _numbered(
+    pairs: Sequence[Pair], numbers: Sequence["keras.layers.Layer"], longest: int
+) -> tuple["tf.data.Dataset", int]:
+    """`((source, previous), target)` of ids, of the pairs that are short enough, and their number.
+
+    A source without a symbol that is known to be one is a step of padding.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from kerasrnn.zoo.translation import target_ids
+
+    rows: list[list[np.ndarray]] = [[], [], []]
+    for start in range(0, len(pairs), 4096):
+        sources, targets = zip(*pairs[start : start + 4096], strict=True)
+        ids = np.pad(np.asarray(numbers[0](tf.constant(sources)), "int32"), ((0, 0), (0, 1)))
+        previous, target = target_ids(numbers[1], targets)
+        read, written = np.maximum((ids > 0).sum(axis=1), 1), (target > 0).sum(axis=1)
+        for n in np.flatnonzero(np.maximum(read, written) <= longest):
+            rows[0].append(ids[n, : read[n]])
+            rows[1].append(previous[n, : written[n]])
+            rows[2].append(target[n, : written[n]])
+    if not rows[0]:
+        return tf.data.Dataset.from_tensors(0).take(0), 0
+    source, previous, target = (
+        tf.RaggedTensor.from_row_lengths(np.concatenate(row), [len(x) for x in row]) for row in rows
+    )
+    dataset = tf.data.Dataset.from_tensor_slices(((source, previous), target))
+    # A row of what is ragged is none any more, which batching must be told.
+    dataset = dataset.map(lambda x, y: ((tf.identity(x[0]), tf.identity(x[1])), tf.identity(y)))
+    return dataset, len(rows[0])
+
+
+def _nearest(train: Sequence[Pair], sources: Sequence[str]) -> list[str]:
+    """For each source, a target of the training source that is most like it: a memory."""
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    # Ends of words are symbols, too. Runs of one to three, so that any two texts have a likeness.
+    features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), dtype=np.float32)
+    known = features.fit_transform([source for source, _ in train]).T.tocsr()
+    found: list[int] = []
+    for start in range(0, len(sources), 256):
+        likeness = features.transform(sources[start : start + 256]) @ known
+        found += [int(np.argmax(row)) for row in likeness.toarray()]
+    return [train[n][1] for n in found]
