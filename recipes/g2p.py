@@ -74,9 +74,9 @@ class G2P(TextToText):
             name: [
                 (word.decode(), said.decode())
                 # One by one, words take more than ten times as long.
-                for batch in split.ragged_batch(1024).as_numpy_iterator()
+                for batch in split.ragged_batch(1024)
                 for word, several in zip(
-                    batch["word"], batch["pronunciations"].to_list(), strict=True
+                    batch["word"].numpy(), batch["pronunciations"].to_list(), strict=True
                 )
                 for said in several
             ]

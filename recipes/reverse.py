@@ -9,6 +9,7 @@ translate", ICLR, arXiv 1409.0473, for the model.
 In the picture the weights lie on the other diagonal.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -96,6 +97,9 @@ class Reverse(TextToText):
         if not text or set(text) - set(LETTERS):
             raise ConfigError(f"{text!r}: expected letters from a to z.")
         return text
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(super().tiny(), examples=200, longest=5)
 
 
 def _draw(random: Any, count: int, longest: int) -> list[str]:

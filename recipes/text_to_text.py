@@ -246,7 +246,14 @@ class TextToText(Recipe):
 
     def tiny(self) -> Config:
         return dataclasses.replace(
-            super().tiny(), units=8, embedding=8, batch_size=16, beam=2, dropout=0.0
+            super().tiny(),
+            cell="simple_rnn",
+            units=8,
+            bidirectional=False,
+            embedding=8,
+            batch_size=16,
+            beam=2,
+            dropout=0.0,
         )
 
 

@@ -234,6 +234,7 @@ class Translator(keras.Model):
                 return_scores=beam,
                 return_attention=attends,
             )
+            known[key].jit_compile = False  # each length would be compiled, for a few texts
         return known[key]
 
     def _translation(

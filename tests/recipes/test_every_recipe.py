@@ -19,6 +19,7 @@ from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
 
+ATTENTION = r"\n    \S+/attention-\d\.png"
 PERCENTAGES = r"[\w /-]+: [\d.]+%, [\w /-]+: [\d.]+%(, [\w /-]+: [\d.]+%)?"
 
 
@@ -39,6 +40,8 @@ def inputs_of(name, folder):
         return ["The cat", "漢\n"], ["--length", "5"], rf"\n{prompt}(.|\n){{5}}"
     if name == "fashion_mnist":
         return [picture(folder, "shirt.png", (28, 28))], [], PERCENTAGES
+    if name == "g2p":
+        return ["Bad", "kiss me"], [], rf"[A-Z \[\]]*{ATTENTION}"
     if name == "hanzi_structure":
         pictures = [picture(folder, "wide.png", (50, 90)), picture(folder, "rgba.png", (9, 9, 4))]
         return pictures, [], r"([⿰⿱女子木口]|\[\w+\]| )*"
@@ -51,6 +54,10 @@ def inputs_of(name, folder):
         return [], [], r"-?\d\.\d+, and \d\.\d+ is right"
     if name == "movie_sentiment":
         return ["A good film!", "?!", "plain " * 60], [], PERCENTAGES
+    if name == "reverse":
+        return ["stressed"], ["--beam", "1"], rf"[a-z]*{ATTENTION}"
+    if name == "translate":
+        return ["Die Kuh sieht die Maus."], [], rf"[\w\[\] ]*{ATTENTION}"
     assert name == "word_segmentation"
     return ["我喜欢看电视。", "abc我"], [], r"[\w。，]+( [\w。，]+)*"
 

@@ -1,0 +1,134 @@
+"""Texts to texts: how pairs are numbered, what is scored, what is drawn, what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from kerasrnn import recipes
+from kerasrnn.recipes import text, text_to_text
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.errors import DatasetError
+from tests.recipes import stand_ins
+
+pytestmark = pytest.mark.tensorflow
+G2P, REVERSE, TRANSLATE = (recipes.load(name) for name in ("g2p", "reverse", "translate"))
+
+
+def spelt(facts, side, ids):
+    symbols = ["", "[UNK]", *facts[side]["symbols"], "[END]", "[START]"]
+    return [symbols[n] for n in ids]
+
+
+def test_pairs_are_numbered():
+    with stand_ins.served():
+        data = G2P.load(G2P.tiny())
+    # In the test data a word stands once for each of its pronunciations.
+    pairs = [(word, said) for word, several in data.raw["test"].items() for said in several]
+    rows = list(data.test.as_numpy_iterator())
+    assert data.test_size == len(rows) == len(pairs)
+    assert sorted(
+        ("".join(spelt(data.facts, "source", source)), spelt(data.facts, "target", target))
+        for (source, _), target in rows
+    ) == sorted((word, [*said.split(), "[END]"]) for word, said in pairs)
+    for (_, previous), target in rows:
+        assert spelt(data.facts, "target", previous) == [
+            "[START]",
+            *spelt(data.facts, "target", target)[:-1],
+        ]
+
+
+def test_what_is_too_long_to_train_on_is_counted(tmp_path):
+    file = tmp_path / "pairs.tsv"
+    lines = [f"{'ab'[n % 2] * (n % 7 + 1)}{n}\tX Y" for n in range(40)]
+    file.write_text("\n".join([*lines, "a" * 40 + "\tX", "b" * 40 + "\tX", "c" * 40 + "\tX"]))
+    config = dataclasses.replace(G2P.tiny(), data=str(file))
+    data = G2P.load(config)
+    long = sum(len(source) > 30 for source, _ in data.raw["train"])
+    assert data.facts["left_out_of_training"] == long
+    assert data.train_size == len(data.raw["train"]) - long
+    assert data.facts["target"]["symbols"] in (["X", "Y"], ["Y", "X"])
+
+
+def test_word_and_phone_error_rates_by_hand():
+    """Right in its second pronunciation; one sound of three otherwise; one too many of two."""
+    references = [["T UW", "T AH"], ["K AE T"], ["AH B", "B"]]
+    scores = G2P.scores(references, ["T AH", "K AA T", "AH B IY"])
+    assert scores["test_word_error_rate"] == pytest.approx(2 / 3)
+    assert scores["test_phone_error_rate"] == pytest.approx((0 + 1 + 1) / (2 + 3 + 2))
+
+
+def test_reversed_strings_are_never_trained_and_judged():
+    pairs = REVERSE.pairs(dataclasses.replace(REVERSE.tiny(), longest=3, examples=3000))
+    held_out = {source for split in ("validation", "test") for source, _ in pairs[split]}
+    assert not held_out & {source for source, _ in pairs["train"]}
+    for source, target in pairs["train"]:
+        assert source == target[::-1]
+    other = REVERSE.pairs(dataclasses.replace(REVERSE.tiny(), longest=3, seed=5))
+    assert other["test"] == pairs["test"]
+    assert other["train"][:50] != pairs["train"][:50]
+    assert REVERSE.scores([["ab"], ["abc"]], ["ab", "abd"]) == {
+        "test_sequence_accuracy": 0.5,
+        "test_letter_error_rate": pytest.approx(1 / 5),
+    }
+
+
+def test_translations_are_scored_by_sacrebleu():
+    """By hand: of 5, 4, 3 and 2 runs 4, 3, 2 and 1 are right; nothing is too short."""
+    said = ["the cat sees a mouse"]
+    bleu = TRANSLATE.scores([["the cat sees a horse"]], said)["test_bleu"]
+    assert bleu == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25, abs=1e-6)
+    several = TRANSLATE.scores([["a cow", "the cat sees a mouse"]], said)
+    assert several["test_bleu"] == pytest.approx(100)
+
+
+def test_nearest_source_by_hand():
+    train = [("kitten", "one"), ("sitting", "two"), ("bare", "three")]
+    found = text_to_text._nearest(train, ["kittens", "sit", "bear", "bares"])
+    assert found == ["one", "two", "three", "three"]
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        (text_to_text.Config, {"input_feeding": False}, "with attention='bahdanau' it would"),
+        (text_to_text.Config, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
+        (text_to_text.Asking, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
+        (TRANSLATE.Config, {"data": "x.tsv", "target": "fr"}, "with data it would"),
+        (TRANSLATE.Config, {"dataset": "tatoeba/it"}, "dataset='tatoeba/it': expected one of"),
+    ],
+)
+def test_options_that_would_say_nothing(config, options, message):
+    with pytest.raises(ConfigError, match=message):
+        config(**options)
+
+
+def test_bad_inputs(tmp_path):
+    with pytest.raises(ConfigError, match="'Ab': expected letters from a to z"):
+        REVERSE.read("Ab")
+    with pytest.raises(DatasetError, match="expected a text; found none"):
+        G2P.read("  ")
+    file = tmp_path / "pairs.tsv"
+    file.write_text("cat\tK AE T\ndog\n")
+    with pytest.raises(DatasetError, match=r"pairs.tsv, line 2: expected 2 columns"):
+        G2P.load(dataclasses.replace(G2P.tiny(), data=str(file)))
+    file.write_text("\n".join(f"{'x' * 50}{n}\tA" for n in range(60)))
+    with pytest.raises(DatasetError, match="expected training pairs of 29 symbols at most"):
+        G2P.load(dataclasses.replace(G2P.tiny(), data=str(file)))
+
+
+def test_the_picture_has_a_panel_a_text(tmp_path):
+    from kerasrnn.recipes import pictures
+    from kerasrnn.zoo import Translation
+
+    weights = np.eye(3)[:, :2]
+    said = Translation("B A", ["B", "A"], ["a", "b"], -1.0, weights)
+    cut_off = Translation("B", ["B"], ["a", "b"], -1.0, weights[:1])
+    pictures.alignments([said, cut_off, said, said], tmp_path / "attention.png")
+    assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_symbols_stay_as_they_are():
+    fit = text.fitted("symbols", ["AA b", "b ' AA", "AA"])
+    assert fit["symbols"] == ["AA", "b", "'"]
+    assert np.asarray(text.numbering(fit)(["b x AA"])).tolist() == [[3, 1, 2]]
