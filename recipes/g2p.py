@@ -40,7 +40,7 @@ class G2P(TextToText):
     name = "g2p"
     title = "How is it said? From spelling to sounds"
     dataset = "cmu_pronouncing"
-    result = "not trained yet"
+    result = "no figure yet: the training is being worked on"
     protocol = (
         "Trained on every pronunciation of the training words, judged on 12,000 words of which "
         "none is a training word; they follow from hashes of the spelling. A word is right if it "

@@ -47,7 +47,7 @@ class Translator(keras.Model):
 
     It holds the model of `zoo.encoder_decoder` that was trained on ids, and the layers that number
     the symbols of either side. Of a target vocabulary of n symbols, padding and unknown included,
-    n is the end and n + 1 the start of a text: see `ids_of_target`, which makes what `fit` takes.
+    n is the end and n + 1 the start of a text: see `zoo.target_ids`, which makes what `fit` takes.
 
     It is saved, loaded and called like any Keras model: a call takes strings `(batch,)` and gives
     the greedy texts, strings `(batch,)`, on TensorFlow; `translate` does more.
@@ -108,10 +108,6 @@ class Translator(keras.Model):
         self._writers = SimpleNamespace(known={})
         self._greedy = SimpleNamespace(model=self._generator())
         self.build()
-
-    def ids_of_target(self, texts: Sequence[str]) -> Any:
-        """`(previous, target)`, ids `(batch, time)` each: what the decoder reads, and foresees."""
-        return target_ids(self.target, texts)
 
     def build(self, input_shape: Any = None) -> None:
         self.built = True  # all that has weights was built before
@@ -255,11 +251,24 @@ class Translator(keras.Model):
 
 
 def target_ids(target: keras.layers.Layer, texts: Sequence[str]) -> tuple[Any, Any]:
-    """What a decoder reads and foresees of target texts, ids `(batch, time)` each.
+    """What a decoder reads and foresees of target texts: `fit` takes it.
 
     Args:
         target: the vectorizer, as a `Translator` takes it.
         texts: of the target.
+
+    Returns:
+        `(previous, target)`: ids `(batch, time)` each, the first behind a start, the second before
+        an end.
+
+    Example:
+
+        >>> import keras
+        >>> from kerasrnn import zoo
+        >>> sounds = keras.layers.TextVectorization(vocabulary=["AE", "B"], standardize=None)
+        >>> previous, target = zoo.target_ids(sounds, ["B AE B", "B"])
+        >>> previous.tolist(), target.tolist()
+        ([[5, 3, 2, 3], [5, 3, 0, 0]], [[3, 2, 3, 4], [3, 4, 0, 0]])
     """
     ids = ops.convert_to_numpy(target(ops.convert_to_tensor(list(texts)))).astype("int32")
     ids = np.pad(ids, ((0, 0), (0, 1)))

@@ -31,9 +31,9 @@ class AttentionCell(Cell):
         c_t = attention(h_t; source)
         o_t = activation([c_t; h_t] W_c)                    W_c: with `units`
 
-    With `query="state"`, the state before asks, the first where there are several, and what it finds
-    enters the step (Bahdanau, Cho & Bengio 2015, "Neural machine translation by jointly learning to
-    align and translate", appendix A.2.2):
+    With `query="state"`, the state before asks (the first, where there are several), and what it
+    finds enters the step (Bahdanau, Cho & Bengio 2015, "Neural machine translation by jointly
+    learning to align and translate", appendix A.2.2):
 
         c_t = attention(s_{t-1}; source)
         a_t = x_t W + b + c_t W_f

@@ -1,11 +1,14 @@
 """`AttentionCell` in every loop, against the papers' recursions written out in NumPy."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import kerasrnn
+from kerasrnn import zoo
 from tests import by_hand
 from tests.attention.attentions import ATTENTIONS
 from tests.catalogue import BY_NAME, ROWS, variant_id
@@ -20,35 +23,513 @@ from tests.measure import (
     randomize,
 )
 
-BATCH, TIME, POSITIONS, FEATURES, UNITS = 3, 4, 5, 3, 4
+BATCH, TIME, POSITIONS, UNITS = 3, 4, 5, 4
 
 # Who asks, and what comes back to the recursion.
 WAYS = {
     "fed back": {"units": 3},
     "alone": {"input_feeding": False},
-    "state": {"query": "state", "units": 3},
+    "state": {"query": "state"},
 }
-RETURNS = {"return_sequences": True, "return_state": True}
-# A gradient compiles for seconds on JAX, and the attentions are the same.
-SOME = ATTENTIONS if FIRST_BACKEND else ["normalized", "local", "location", "monotonic"]
-SOME = [name for name in ATTENTIONS if any(part in name for part in SOME)]
+# Those whose steps attend all at once where nothing is fed back.
+IN_ONE = ("dot", "scaled dot", "general", "local")
+GRU, RNN = BY_NAME["GRU"], BY_NAME["SimpleRNN"]
 
 
-def new_layer(
-    attention="bahdanau", row="GRU", shape=(None, None, FEATURES), width=UNITS, cell=None, **options
-):
-    """Built, with random weights. Options of the attention's cell and of the layer."""
-    of_attention = {"units", "query", "input_feeding", "activation"} & set(options)
-    of_attention = {name: options.pop(name) for name in of_attention}
-    dtype = options.setdefault("dtype", PRECISION)
-    cell = BY_NAME[row].cell(UNITS, dtype=dtype, **(cell or {})) if cell is None or (
-        isinstance(cell, dict)
-    ) else cell
+def new_layer(attention="bahdanau", way="fed back", cell=GRU, features=3, **options):
+    """Built, with random weights. `cell` is a row of the catalogue, or a cell."""
+    options = {"return_sequences": True, "return_state": True, "dtype": PRECISION, **options}
+    dtype = options["dtype"]
     if isinstance(attention, str):
         attention = ATTENTIONS[attention](dtype=dtype)
-    layer = kerasrnn.RNN(
-        kerasrnn.AttentionCell(cell, attention, dtype=dtype, **of_attention), **options
-    )
-    layer.build(shape, memory_shape=(shape[0], None, width))
+    if not isinstance(cell, kerasrnn.Cell):
+        cell = cell.cell(UNITS, dtype=dtype)
+    cell = kerasrnn.AttentionCell(cell, attention, dtype=dtype, **WAYS[way])
+    layer = kerasrnn.RNN(cell, **options)
+    layer.build((None, None, features), memory_shape=(None, None, UNITS))
     randomize(layer)
     return layer
+
+
+def tensors(batch=BATCH, features=3):
+    random = np.random.default_rng(0)
+    shapes = ((batch, TIME, features), (batch, POSITIONS, UNITS))
+    return [random.standard_normal(shape).astype(PRECISION) for shape in shapes]
+
+
+def masks(kind, batch=BATCH):
+    """Of the sequences, and of another kind of the memory."""
+    other = MASKS[MASKS.index(kind) - 1]
+    return make_mask(kind, batch, TIME), make_mask(other, batch, POSITIONS, seed=1)
+
+
+def expected(layer, x, memory, mask=None, memory_mask=None, **given):
+    """The output and the weights of the last step, by hand."""
+    if layer.go_backwards:
+        x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
+    outputs, alphas = by_hand.run_attending(layer, x, memory, mask, memory_mask, **given)
+    if layer.zero_output_for_mask and mask is not None:
+        outputs = np.where(mask[..., None], outputs, 0)
+    return outputs if layer.return_sequences else outputs[:, -1], alphas[:, -1]
+
+
+def assert_by_hand(layer, x, memory, mask=None, memory_mask=None, states=None, tolerance=TIGHT):
+    y, *finals = layer(x, initial_state=states, mask=mask, memory=memory, memory_mask=memory_mask)
+    outputs, alpha = expected(layer, x, memory, mask, memory_mask, states=states)
+    np.testing.assert_allclose(y, outputs, atol=tolerance)
+    np.testing.assert_allclose(layer.cell.weights_of_step(finals), alpha, atol=tolerance)
+
+
+class WithMemory(keras.layers.Layer):
+    """The memory stands before the initial states, so that `measure` differentiates by it."""
+
+    def __init__(self, layer, memory_mask=None):
+        super().__init__(dtype=PRECISION)
+        self.layer, self.memory_mask = layer, memory_mask
+        self.supports_masking = self.built = True
+
+    def call(self, x, initial_state=None, mask=None, training=False):
+        memory, *states = initial_state
+        return self.layer(
+            x,
+            initial_state=states or None,
+            mask=mask,
+            training=training,
+            memory=memory,
+            memory_mask=self.memory_mask,
+        )
+
+
+def measured(layer, x, memory, mask=None, memory_mask=None, states=(), training=True):
+    """Outputs and gradients; those of the states begin with the memory's."""
+    return measure(WithMemory(layer, memory_mask), x, [memory, *states], mask, training)
+
+
+# Outputs.
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [(name, list(WAYS)[n % 3]) for n, name in enumerate(ATTENTIONS)]
+    + [(name, "alone") for name in IN_ONE if list(ATTENTIONS).index(name) % 3 != 1]
+    + [("bahdanau", "state"), ("location, cumulative", "fed back"), ("monotonic", "state")],
+)
+def test_every_attention(name, way):
+    """With masks of every kind on either side, whole rows included: none gives a NaN."""
+    layer, (x, memory) = new_layer(name, way), tensors()
+    assert layer.cell.leaves_loop == (way == "alone" and name in IN_ONE)
+    for kind in MASKS:
+        assert_by_hand(layer, x, memory, *masks(kind))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_every_cell(row):
+    (x, memory), (mask, memory_mask) = tensors(), masks("empty_row")
+    assert_by_hand(new_layer("coverage", "state", row), x, memory, mask, memory_mask)
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        (kerasrnn.GRUCell, {"reset_after": False}),
+        (kerasrnn.LayerNormLSTMCell, {}),
+        (kerasrnn.IndRNNCell, {}),
+    ],
+    ids=variant_id,
+)
+def test_cells_with_products_and_weights_of_their_own(cell, options):
+    """Their gradients beside the attention's, as those of the steps written out."""
+    (x, memory), (mask, memory_mask) = tensors(), masks("empty_row")
+    layers = []
+    for more in ({}, {"unroll": True}):
+        inside = cell(UNITS, dtype=PRECISION, **options)
+        layers.append(new_layer("concat", "fed back", inside, **more))
+    assert_by_hand(layers[0], x, memory, mask, memory_mask)
+    both = [measured(layer, x, memory, mask, memory_mask) for layer in layers]
+    assert_same(*both, TIGHT)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"return_sequences": False},
+        {"zero_output_for_mask": True},
+        {"zero_output_for_mask": True, "return_sequences": False},
+        {"go_backwards": True},
+        {"unroll": True},
+        {"checkpoint_every": 2},
+        {"jit_compile": True},
+    ],
+    ids=variant_id,
+)
+@pytest.mark.parametrize(("name", "way"), [("location", "fed back"), ("general", "alone")])
+def test_options_of_the_loop(name, way, options):
+    layer, (x, memory) = new_layer(name, way, **options), tensors()
+    assert_by_hand(layer, x, memory, *masks("empty_row"))
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("location, cumulative", "fed back"), ("monotonic", "state"), ("local", "alone")],
+)
+def test_initial_states(name, way):
+    """Those of the cell inside, as an encoder gives them; all, which carry over a cut."""
+    layer, (x, memory) = new_layer(name, way, BY_NAME["LSTM"]), tensors()
+    states = list(np.random.default_rng(3).standard_normal((2, BATCH, UNITS)).astype(PRECISION))
+    mask = make_mask("gapped", BATCH, TIME)
+    memory_mask = make_mask("empty_row", BATCH, POSITIONS)
+    assert_by_hand(layer, x, memory, mask, memory_mask, states)
+    given = {"memory": memory, "memory_mask": memory_mask}
+    whole, *ends = layer(x, initial_state=states, mask=mask, **given)
+    first, *middle = layer(x[:, :2], initial_state=states, mask=mask[:, :2], **given)
+    assert len(middle) == len(layer.cell.state_names)
+    second, *finals = layer(x[:, 2:], initial_state=middle, mask=mask[:, 2:], **given)
+    used = np.cumsum(mask, axis=1) > np.cumsum(mask, axis=1)[:, 1:2]  # in the second part, too
+    np.testing.assert_allclose(first, whole[:, :2], atol=TIGHT)
+    np.testing.assert_allclose(
+        np.asarray(second)[used[:, 2:]], np.asarray(whole)[:, 2:][used[:, 2:]], atol=TIGHT
+    )
+    for a, b in zip(finals, ends, strict=True):
+        np.testing.assert_allclose(a, b, atol=TIGHT)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_step_by_step(way):
+    """The cell called once a step, with the source laid out once, is the layer."""
+    layer, (x, memory) = new_layer("location", way, BY_NAME["LSTM"]), tensors()
+    memory_mask = make_mask("empty_row", BATCH, POSITIONS)
+    outputs, *finals = layer(x, memory=memory, memory_mask=memory_mask)
+    source = layer.cell.source(memory, memory_mask)
+    states = layer.cell.get_initial_state(source=source)
+    for t in range(TIME):
+        y, states = layer.cell(x[:, t], states, source=source)
+        np.testing.assert_allclose(y, outputs[:, t], atol=TIGHT)
+    for a, b in zip(states, finals, strict=True):
+        np.testing.assert_allclose(a, b, atol=TIGHT)
+
+
+# What leaves the loop.
+
+
+class InTheLoop(kerasrnn.LuongAttention):
+    """The same mathematics, step by step."""
+
+    at_once = False
+
+
+class TwofoldCell(kerasrnn.Cell):
+    """Its state is not what it puts out."""
+
+    def update(self, a, r, states, weights):
+        h = ops.tanh(a + r)
+        return 2 * h, [h]
+
+
+@pytest.mark.parametrize(
+    ("score", "options"),
+    [
+        ({"score": "general"}, {"zero_output_for_mask": True}),
+        ({"score": "dot", "window": 1}, {"go_backwards": True}),
+        ({"score": "dot"}, {"return_sequences": False}),
+    ],
+    ids=variant_id,
+)
+def test_all_at_once_is_the_same(score, options):
+    """Outputs, final states, gradients; masks of every kind."""
+    x, memory = tensors()
+    states = [np.random.default_rng(3).standard_normal((BATCH, UNITS)).astype(PRECISION)]
+    layers = []
+    for attention in (kerasrnn.LuongAttention, InTheLoop):
+        attention = attention(**score, dtype=PRECISION)
+        inside = TwofoldCell(UNITS, dtype=PRECISION)
+        layers.append(new_layer(attention, "alone", inside, **options))
+    assert [layer.cell.leaves_loop for layer in layers] == [True, False]
+    for kind in MASKS[1:]:
+        both = [measured(layer, x, memory, *masks(kind), states) for layer in layers]
+        assert_same(*both, TIGHT)
+
+
+# Gradients.
+
+
+def finite_differences(layer, factors, x, memory, mask, memory_mask, states):
+    """By everything there is, of sum(results * factors), by central differences in NumPy."""
+    values = {"x": x, "memory": memory}
+    values |= {f"state {n}": state for n, state in enumerate(states)} | by_hand.weights_of(layer)
+
+    def loss(values):
+        rest = dict(values)
+        x, memory = rest.pop("x"), rest.pop("memory")
+        begun = [rest.pop(f"state {n}") for n in range(len(states))]
+        results = by_hand.run_attending(layer, x, memory, mask, memory_mask, rest, begun)
+        return sum((y * factor).sum() for y, factor in zip(results, factors, strict=True))
+
+    gradients = {}
+    for name, value in values.items():
+        gradients[name] = np.zeros(value.shape)
+        for index in np.ndindex(*value.shape):
+            around = []
+            for step in (1e-6, -1e-6):
+                moved = np.array(value, "float64")
+                moved[index] += step
+                around.append(loss({**values, name: moved}))
+            gradients[name][index] = (around[0] - around[1]) / 2e-6
+    return gradients
+
+
+BY_DIFFERENCES = {
+    "bahdanau": "state",
+    "general": "fed back",
+    "local": "alone",
+    "location": "fed back",
+    "monotonic": "state",
+}
+OTHERS = [name for name in ATTENTIONS if name not in BY_DIFFERENCES and name != "dot"]
+
+
+@pytest.mark.parametrize(("name", "way"), BY_DIFFERENCES.items())
+def test_gradients_are_those_of_the_equations(name, way):
+    """In training, where the loop has a gradient of its own: of outputs and of final weights."""
+    layer = new_layer(name, way, RNN, features=1)
+    x, memory = tensors(2, features=1)
+    states = [np.random.default_rng(3).standard_normal((2, UNITS)).astype(PRECISION)]
+    mask = np.array([[True, False, True, True], [False, True, True, False]])
+    memory_mask = np.array([[True, True, False, True, True], [True, True, True, False, False]])
+    arguments = (x, memory, mask, memory_mask, states)
+
+    class Results(WithMemory):
+        """Of the final states, the weights alone: the others are the cell's."""
+
+        def call(self, *arguments, **given):
+            y, *finals = super().call(*arguments, **given)
+            return [y, self.layer.cell.weights_of_step(finals)]
+
+    found = measure(Results(layer, memory_mask), x, [memory, *states], mask, True)
+    random = np.random.default_rng(7)
+    factors = [random.standard_normal(y.shape) for y in found.outputs]
+    last = np.zeros((2, TIME, POSITIONS))
+    last[:, -1] = factors[1]
+    gradients = finite_differences(layer, [factors[0], last], *arguments)
+    names = ["x", "memory", "state 0", *(w.name for w in layer.weights)]
+    tolerance = 1e-6 if FIRST_BACKEND else 1e-3
+    for name, d in zip(names, [found.d_inputs, *found.d_states, *found.d_weights], strict=True):
+        np.testing.assert_allclose(d, gradients[name], atol=tolerance, err_msg=name)
+
+
+# The mathematics is the same on every backend, and compiles for seconds on JAX.
+@pytest.mark.parametrize("name", OTHERS if FIRST_BACKEND else OTHERS[-3:])
+def test_the_loops_own_gradient_is_the_derivative(name):
+    """As automatic differentiation gives it outside of training."""
+    (x, memory), (mask, memory_mask) = tensors(), masks("empty_row")
+    layer = new_layer(name, "fed back" if name in IN_ONE else "state")
+    arguments = (layer, x, memory, mask, memory_mask)
+    assert_same(measured(*arguments), measured(*arguments, training=False), TIGHT)
+
+
+@pytest.mark.tensorflow
+def test_compiled_in_parts_it_is_the_same(monkeypatch):
+    """By XLA, a part of the batch on each core: each has its rows of the memory."""
+    from kerasrnn.recurrence import tensorflow as room
+
+    monkeypatch.setattr(room, "_cores", lambda: 2)
+    (x, memory), (mask, memory_mask) = tensors(16), masks("empty_row", 16)
+    compiled, whole = (
+        measured(new_layer("coverage", "state", RNN, jit_compile=xla), x, memory, mask, memory_mask)
+        for xla in (True, False)
+    )
+    assert_same(compiled, whole, TIGHT)
+
+
+def test_checkpoints_change_nothing():
+    (x, memory), (mask, memory_mask) = tensors(), masks("empty_row")
+    by_segments, whole = (
+        measured(new_layer("general", cell=RNN, checkpoint_every=n), x, memory, mask, memory_mask)
+        for n in (3, None)
+    )
+    assert_same(by_segments, whole, TIGHT)
+
+
+# In models.
+
+
+def test_dropout_is_the_cells_own():
+    """Drawn anew for each sequence, in training alone; the same mask at every step."""
+    x, memory = tensors()
+    for way in ("state", "alone"):
+        cell = kerasrnn.GRUCell(UNITS, dropout=0.4, recurrent_dropout=0.4, dtype=PRECISION)
+        layer = new_layer("general", way, cell)
+        assert_by_hand(layer, x, memory)
+        first, second = (np.asarray(layer(x, memory=memory, training=True)[0]) for _ in range(2))
+        assert np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_saved_and_loaded(way, tmp_path):
+    """In the functional API, with the masks of embeddings on either side."""
+    ids, of_source = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32")
+    sequences = keras.layers.Embedding(6, 3, mask_zero=True, name="of_ids")(ids)
+    memory = keras.layers.Embedding(7, UNITS, mask_zero=True, name="of_source")(of_source)
+    cell = kerasrnn.AttentionCell(kerasrnn.LSTMCell(UNITS), ATTENTIONS["monotonic"](), **WAYS[way])
+    layer = kerasrnn.RNN(cell, return_sequences=True)
+    y = layer(sequences, memory=memory)
+    model = keras.Model([ids, of_source], y)
+    randomize(model)
+    assert y.shape == (None, None, cell.output_size)
+    given = [np.array([[3, 1, 2, 0], [4, 0, 5, 1]]), np.array([[6, 2, 0], [0, 0, 0]])]
+    tables = [model.get_layer(name).get_weights()[0] for name in ("of_ids", "of_source")]
+    embedded = [table[n] for table, n in zip(tables, given, strict=True)]
+    outputs, _ = expected(layer, *embedded, *(n != 0 for n in given))
+    found = model(given)
+    np.testing.assert_allclose(found, outputs, atol=1e-5)
+    np.testing.assert_array_equal(found._keras_mask, given[0] != 0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(given), found)
+
+
+def test_configuration():
+    cell = kerasrnn.AttentionCell(
+        kerasrnn.LSTMCell(3, recurrent_dropout=0.1),
+        kerasrnn.LuongAttention("concat", units=2),
+        units=5,
+        query="state",
+        activation="relu",
+        kernel_initializer="he_normal",
+    )
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(cell)))
+    again = keras.saving.deserialize_keras_object(config)
+    assert json.loads(json.dumps(keras.saving.serialize_keras_object(again))) == config
+    assert (again.units, again.projected, again.query) == (5, True, "state")
+    assert again.activation is keras.activations.relu
+    assert again.cell.recurrent_dropout == 0.1
+    assert again.attention.score == "concat"
+
+
+@pytest.mark.skipif(not FIRST_BACKEND, reason="one backend shows it")
+@pytest.mark.parametrize(
+    ("name", "way", "dtype"),
+    [("location", "state", "mixed_bfloat16"), ("local", "alone", "mixed_float16")],
+)
+def test_half_precision(name, way, dtype):
+    """Also in training; a fully masked row is no NaN there."""
+    import tensorflow as tf
+
+    x, memory = (a.astype("float32") for a in tensors())
+    mask, memory_mask = masks("empty_row")
+    whole = new_layer(name, way, dtype="float32")
+    half = new_layer(name, way, dtype=dtype)
+    given = {"mask": mask, "memory": memory, "memory_mask": memory_mask}
+    for a, b in zip(half(x, **given), whole(x, **given), strict=True):
+        assert a.dtype == dtype.removeprefix("mixed_")
+        np.testing.assert_allclose(tf.cast(a, "float32"), b, atol=0.06)
+    with tf.GradientTape() as tape:
+        loss = sum(tf.reduce_sum(y) for y in half(x, training=True, **given))
+    for d in tape.gradient(loss, [w.value for w in half.trainable_weights]):
+        assert np.isfinite(d).all()
+
+
+@pytest.mark.tensorflow
+def test_a_training_step_compiled_by_xla_is_the_same():
+    """Of an encoder-decoder, as a whole; as `fit` runs it otherwise; with padding."""
+    source = np.array([[3, 8, 1, 3], [5, 1, 0, 0], [2, 2, 7, 0]])
+    previous = np.array([[1, 3, 4], [1, 4, 0], [1, 0, 0]])
+    targets = np.array([[3, 4, 2], [4, 2, 0], [2, 0, 0]])
+    trained = []
+    for jit_compile in (False, True):
+        model = zoo.encoder_decoder(
+            zoo.Tokens(9, 4),
+            zoo.Classes(7),
+            cell="simple_rnn",
+            units=5,
+            attention="bahdanau",
+            jit_compile=jit_compile,
+        )
+        randomize(model)
+        loss = kerasrnn.losses.SequenceCrossentropy()
+        model.compile(keras.optimizers.SGD(0.5), loss, jit_compile=jit_compile)
+        losses = [float(model.train_on_batch([source, previous], targets)) for _ in range(2)]
+        trained.append([np.array(losses), *model.get_weights()])
+    for a, b in zip(*trained, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+# Errors.
+
+
+def call(layer=None, memory=True, **given):
+    x, m = tensors()
+    return (layer or new_layer())(x, memory=m if memory is True else memory, **given)
+
+
+def cell_of(cell=None, attention=None, **options):
+    cell, attention = cell or kerasrnn.GRUCell(4), attention or kerasrnn.LuongAttention()
+    return kerasrnn.AttentionCell(cell, attention, **options)
+
+
+def ones(*shape):
+    return np.ones(shape, PRECISION)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cell_of(keras.layers.GRUCell(2)), "expected a kerasrnn cell with no other"),
+        (
+            lambda: cell_of(kerasrnn.FeedbackCell(kerasrnn.GRUCell(2), 3)),
+            "cell=<FeedbackCell .*: expected a kerasrnn cell with no other cell inside",
+        ),
+        (lambda: cell_of(cell_of()), "cell=<AttentionCell .*: expected a kerasrnn cell with no"),
+        (lambda: kerasrnn.FeedbackCell(cell_of(), 3), "with no other cell inside"),
+        (lambda: cell_of(new_layer().cell.cell), "cell: .* is built; expected a new one"),
+        (
+            lambda: cell_of(attention=new_layer().cell.attention),
+            "attention: .* is built; expected a new one",
+        ),
+        (
+            lambda: cell_of(attention=keras.layers.Attention()),
+            "expected an attention of kerasrnn, such as BahdanauAttention",
+        ),
+        (lambda: cell_of(units=0), "units=0: expected a positive integer"),
+        (lambda: cell_of(query="both"), "query='both': expected one of 'output', 'state'"),
+        (
+            lambda: cell_of(query="state", input_feeding=False),
+            "input_feeding=False: with query='state' the context enters the step",
+        ),
+        (lambda: kerasrnn.RNN(cell_of(), stateful=True), "stateful=True: the states of Attent"),
+        (lambda: kerasrnn.RNN(cell_of())(ones(3, 4, 3)), "no memory was given; expected one"),
+        (
+            lambda: kerasrnn.RNN(cell_of())(ones(3, 4, 3), memory=ones(5, 4)),
+            r"memory has the shape \(5, 4\); expected \(batch, positions, width\)",
+        ),
+        (lambda: call(memory=None), r"memory=None: expected \(batch, positions, width\)"),
+        (lambda: call(memory=ones(3, 5, 3)), r"\(3, 5, 3\); expected \(batch, positions, 4\)"),
+        (lambda: call(memory=ones(3, 0, 4)), r"\(3, 0, 4\); expected .* one position at least"),
+        (lambda: call(memory=ones(3, 4)), r"\(3, 4\); expected \(batch, positions, 4\)"),
+        (lambda: call(memory=ones(1, 5, 4)), "memory has 1 rows; expected 3, those of the seq"),
+        (
+            lambda: call(memory_mask=np.ones((3, 4), bool)),
+            r"memory_mask has the shape \(3, 4\); expected \(batch, positions\) = \(3, 5\)",
+        ),
+        (lambda: call(kerasrnn.GRU(2)), "a memory was given; expected none with a GRUCell"),
+        (
+            lambda: call(kerasrnn.GRU(2), memory=None, memory_mask=np.ones((3, 5), bool)),
+            "a memory was given; expected none with a GRUCell",
+        ),
+        (
+            lambda: call(initial_state=[ones(3, 4)] * 2),
+            r"initial_state has 2 tensors; expected 3 \(h, fed, weights\)",
+        ),
+        (
+            lambda: call(initial_state=[ones(3, 4), ones(3, 4), ones(3, 5)]),
+            r"initial_state fed has the shape \(3, 4\); expected \(batch, units\) = \(3, 3\)",
+        ),
+        (
+            lambda: new_layer().cell(ones(3, 3), [ones(3, 4)]),
+            "source=None: expected what `source` lays out",
+        ),
+    ],
+    ids=variant_id,
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
