@@ -27,6 +27,7 @@ import keras
 
 import kerasrnn
 from kerasrnn.attention.attention import Attention
+from kerasrnn.decoding import ScheduledSampling
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
 from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
 
@@ -52,6 +53,7 @@ def encoder_decoder(
     attention_units: int | None = None,
     query: str | None = None,
     input_feeding: bool = True,
+    sampling: ScheduledSampling | None = None,
     padding: float | None = None,
     input_name: str = "source",
     previous_name: str = "previous",
@@ -99,6 +101,8 @@ def encoder_decoder(
             comparison; default: `units`.
         query: what asks: "state" or "output". Default: "state" with "bahdanau", else "output".
         input_feeding: whether what a step has found enters the next one.
+        sampling: a `kerasrnn.decoding.ScheduledSampling`: in training the decoder reads, more and
+            more, what it says itself. None: what is true.
         padding: flags and values: a frame all of whose entries have this value is padding; None
             where no value is free to say so.
         input_name: name of the source, in the model and in its exports.
@@ -162,6 +166,7 @@ def encoder_decoder(
         attention_units=attention_units,
         query=query,
         input_feeding=input_feeding,
+        sampling=sampling,
         padding=padding,
         name="decoder",
     )

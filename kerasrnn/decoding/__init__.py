@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "beam": ["Beam", "BeamSearch"],
         "decoder": ["Decoder"],
         "generator": ["Generator"],
+        "scheduled_sampling": ["ScheduledSampling"],
         "loop": ["Policy", "Sampling", "Sequences", "decode"],
         "samplers": [
             "Bernoulli",

@@ -11,6 +11,7 @@ from keras.src.backend import get_keras_mask  # not exported
 from kerasrnn.attention.attention import Attention
 from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.cells.layer import RNN
+from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.stacked import StackedRNN
 
@@ -70,6 +71,8 @@ class Decoder(keras.layers.Layer):
         query: what asks: "output", as Luong, Pham & Manning (2015), or "state", as Bahdanau, Cho &
             Bengio (2015).
         input_feeding: whether what a step has found enters the next one.
+        sampling: a `kerasrnn.decoding.ScheduledSampling`: in training some of the symbols that are
+            read are the model's own; of "classes". None: all are the true ones.
         padding: "flags" and "values": a frame all of whose entries have this value is padding;
             None where no value is free to say so.
         stateful: whether a batch starts from the states in which the last one ended, until
@@ -124,6 +127,7 @@ class Decoder(keras.layers.Layer):
         attention_units: int | None = None,
         query: str = "output",
         input_feeding: bool = True,
+        sampling: ScheduledSampling | None = None,
         padding: float | None = None,
         stateful: bool = False,
         seed: int | None = None,
@@ -157,6 +161,10 @@ class Decoder(keras.layers.Layer):
                 f"stateful=True: a batch that begins with a context={context!r} goes on from no "
                 "other; expected context=None."
             )
+        if sampling is not None and not isinstance(sampling, ScheduledSampling):
+            raise ValueError(f"sampling={sampling!r}: expected a ScheduledSampling or None.")
+        if sampling is not None and kind != "classes":
+            raise ValueError(f"sampling={sampling!r}: expected None with kind={kind!r}.")
         if attention is None and (attention_units, query, input_feeding) != (None, "output", True):
             raise ValueError(
                 f"attention=None: attention_units={attention_units!r}, query={query!r} and "
@@ -195,6 +203,7 @@ class Decoder(keras.layers.Layer):
         self.attention_units = attention_units
         self.query = query
         self.input_feeding = input_feeding
+        self.sampling = sampling
         self.padding = padding
         self.stateful = stateful
         self.seed = seed
@@ -221,7 +230,9 @@ class Decoder(keras.layers.Layer):
             self.readout = self._dense(self.size, "logits")
         elif skip or self._output_width() != self._input_width():
             self.projection = self._dense(self._input_width(), "projection", use_bias=False)
-        self.bias = None
+        self.bias = self.sampling_steps = None
+        if sampling is not None:
+            self.sampling_seed = keras.random.SeedGenerator(seed)
         self.states: list[Any] = []
         self.supports_masking = True
 
@@ -255,6 +266,10 @@ class Decoder(keras.layers.Layer):
                 layer.build((None, None, read))
         if self.tied:
             self.bias = self.add_weight(shape=(self.size,), name="bias", initializer="zeros")
+        if self.sampling is not None:
+            self.sampling_steps = self.add_weight(
+                shape=(), name="sampling_steps", initializer="zeros", dtype="int32", trainable=False
+            )
         if self.stateful:
             if previous_shape[0] is None:
                 raise ValueError(
@@ -284,6 +299,31 @@ class Decoder(keras.layers.Layer):
         self._check_memory(None if memory is None else memory.shape)
         if mask is None:
             mask = self.compute_mask(previous, get_keras_mask(previous))
+        given = (context, mask, training, memory, memory_mask)
+        if training and self.sampling is not None:
+            previous = self.sampling.mixed(
+                previous,
+                lambda read: self._run(read, *given)[0],
+                self.sampling_steps,
+                self.sampling_seed,
+            )
+            self.sampling_steps.assign(self.sampling_steps + 1)
+        logits, states = self._run(previous, *given)
+        if self.stateful:
+            for kept, state in zip(self.states, states, strict=True):
+                kept.assign(ops.cast(state, kept.dtype))
+        return logits
+
+    def _run(
+        self,
+        previous: Tensor,
+        context: Tensor | None,
+        mask: Tensor | None,
+        training: bool | None,
+        memory: Tensor | None,
+        memory_mask: Tensor | None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The logits of all steps, and the states after the last."""
         x = self._inputs(previous)
         if self.embedding is not None:  # a frame without some of its notes is another frame
             x = self.dropout_layer(x, training=training)
@@ -300,12 +340,9 @@ class Decoder(keras.layers.Layer):
         h, *states = self.stack(
             x, initial_state=states, mask=mask, training=training, **_given(memory, memory_mask)
         )
-        if self.stateful:
-            for kept, state in zip(self.states, states, strict=True):
-                kept.assign(ops.cast(state, kept.dtype))
         if self.into_first is not None:
             h = h[:, 1:]
-        return self._logits(self.dropout_layer(h, training=training), skipped)
+        return self._logits(self.dropout_layer(h, training=training), skipped), states
 
     def source(self, memory: Tensor | None, mask: Tensor | None = None) -> Any:
         """What `begin` and `step` read of a memory, laid out once: a structure of tensors with a
@@ -433,12 +470,14 @@ class Decoder(keras.layers.Layer):
         return [weight for weight in super().weights if id(weight) not in kept]
 
     def save_own_variables(self, store: Any) -> None:
-        if self.bias is not None:
-            store["bias"] = self.bias
+        for name in ("bias", "sampling_steps"):
+            if getattr(self, name) is not None:
+                store[name] = getattr(self, name)
 
     def load_own_variables(self, store: Any) -> None:
-        if self.bias is not None:
-            self.bias.assign(store["bias"])
+        for name in ("bias", "sampling_steps"):
+            if getattr(self, name) is not None:
+                getattr(self, name).assign(store[name])
 
     def get_config(self) -> dict[str, Any]:
         attention = None
@@ -460,6 +499,7 @@ class Decoder(keras.layers.Layer):
             "attention_units": self.attention_units,
             "query": self.query,
             "input_feeding": self.input_feeding,
+            "sampling": keras.saving.serialize_keras_object(self.sampling),
             "padding": self.padding,
             "stateful": self.stateful,
             "seed": self.seed,
@@ -469,10 +509,10 @@ class Decoder(keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> "Decoder":
         parts = {
             "layers": [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]],
-            "attention": config.get("attention"),
         }
-        if parts["attention"] is not None:
-            parts["attention"] = keras.saving.deserialize_keras_object(parts["attention"])
+        for name in ("attention", "sampling"):
+            part = config.get(name)
+            parts[name] = None if part is None else keras.saving.deserialize_keras_object(part)
         return cls(**{**config, **parts})
 
     def _layers_as_given(self) -> list[dict[str, Any]]:

@@ -163,6 +163,33 @@ def test_half_precision(name, dtype):
         np.testing.assert_allclose(np.asarray(a, "float32"), b, atol=0.06)
 
 
+@pytest.mark.skipif(not FIRST_BACKEND, reason="one backend shows it")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **kw: kerasrnn.LuongAttention("dot", window=8, **kw),
+        lambda **kw: kerasrnn.MonotonicAttention(kerasrnn.LuongAttention("dot", **kw), **kw),
+    ],
+    ids=["local", "monotonic"],
+)
+def test_half_precision_and_long_sources(make):
+    """bfloat16 counts to 256, and adds nothing small to what is large."""
+    random = np.random.default_rng(0)
+    query, keys = (
+        np.round(4 * random.standard_normal((2, size, 4))).astype("float32") / 4  # exact in half
+        for size in (40, 500)
+    )
+    layers = [make(dtype=dtype) for dtype in ("float32", "mixed_bfloat16")]
+    for layer in layers:
+        layer.build(query.shape, keys.shape)
+        randomize(layer)
+    alpha, half = (np.asarray(layer(query, keys)[1], "float32") for layer in layers)
+    positions = np.arange(500)
+    # At the edge of a window a query in ten sees another position.
+    assert np.abs(half.sum(axis=-1) - alpha.sum(axis=-1)).mean() < 0.02
+    assert np.abs((half - alpha) @ positions).mean() < 4
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

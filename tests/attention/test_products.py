@@ -1,0 +1,35 @@
+"""`SourceProduct`: linear, with the adjoints that the time loop takes it out for."""
+
+import numpy as np
+import pytest
+
+from kerasrnn.attention.products import SourceProduct
+from tests.measure import PRECISION, TIGHT
+
+BATCH, TIME, POSITIONS, WIDTH = 2, 3, 4, 5
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_with_a_source(transposed):
+    """`c = w V`, or `e = q K^T`; for a step and for several; row by row."""
+    random = np.random.default_rng(0)
+    kernel = random.standard_normal((BATCH, POSITIONS, WIDTH)).astype(PRECISION)
+    into, out = (WIDTH, POSITIONS) if transposed else (POSITIONS, WIDTH)
+    v = random.standard_normal((TIME, BATCH, into)).astype(PRECISION)
+    d_r = random.standard_normal((TIME, BATCH, out)).astype(PRECISION)
+    product = SourceProduct(kernel, transposed)
+    matrices = np.swapaxes(kernel, 1, 2) if transposed else kernel
+    d_kernel = np.zeros_like(kernel)
+    for n, matrix in enumerate(matrices):
+        several = product(np.swapaxes(v, 0, 1))[n]
+        for t in range(TIME):
+            r = v[t, n] @ matrix
+            np.testing.assert_allclose(product(v[t])[n], r, atol=TIGHT)
+            np.testing.assert_allclose(several[t], r, atol=TIGHT)
+            d_v = product.adjoint(d_r[t])[n]
+            np.testing.assert_allclose(d_v, matrix @ d_r[t, n], atol=TIGHT)
+            d_matrix = np.outer(v[t, n], d_r[t, n])
+            d_kernel[n] += d_matrix.T if transposed else d_matrix
+    found, d_bias = product.weight_gradients(v, d_r)
+    np.testing.assert_allclose(found, d_kernel, atol=TIGHT)
+    assert d_bias is None
