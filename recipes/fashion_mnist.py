@@ -65,7 +65,10 @@ class FashionMnist(Recipe):
     title = "What is it to wear? Ten kinds, row by row"
     topology = "one-to-one, many-to-one"
     dataset = "zalando_fashion"
-    result = "test accuracy 0.909 with GRU, row by row, in 9 minutes; without recurrence: 0.895"
+    result = (
+        "test accuracy 0.911 with GRU, row by row (mean of three seeds), in 9 minutes; without "
+        "recurrence: 0.895"
+    )
     protocol = (
         "The authors' split: trained on all 60,000 training images for a fixed number of epochs, "
         "judged once on the 10,000 test images; nothing was chosen by the test data. No images "
