@@ -58,7 +58,8 @@ class Translator(keras.Model):
         source: a built `keras.layers.TextVectorization` whose `split` is "whitespace" or
             "character", or a `kerasrnn.SentencePieceVectorization`.
         target: another one.
-        max_length: the largest number of symbols of a text.
+        max_length: the largest number of symbols of a text. None has more than twice as many as
+            its source and ten, either, so that a search does not go on for nothing.
 
     Raises:
         ValueError: `model` has not as many classes; a vectorizer is none of these; `max_length` is
@@ -116,7 +117,8 @@ class Translator(keras.Model):
         """The greedy texts, strings `(batch,)`."""
         import tensorflow as tf
 
-        ids, *_ = self._greedy.model(self.source(inputs))
+        read = self.source(inputs)
+        ids, *_ = self._greedy.model([read, self._longest(read)])
         said = tf.gather([*self.symbols, "", ""], ids)
         said = tf.where((ids > 0) & (ids < self.end), said, "")
         # Behind the end there is nothing, and so no separator that would have to be taken off.
@@ -190,7 +192,8 @@ class Translator(keras.Model):
             ids = ops.pad(
                 ids, ((0, batch_size - len(rows) if start else 0), (0, -ids.shape[1] % 8))
             )
-            results = [ops.convert_to_numpy(x) for x in write.predict_on_batch(ids)]
+            results = write.predict_on_batch([ids, self._longest(ids)])
+            results = [ops.convert_to_numpy(x) for x in results]
             for k, n in enumerate(rows):
                 of_row = [x[k] for x in results]
                 found[n] = self._translation(words[n], copy_unknown, *of_row)
@@ -210,6 +213,11 @@ class Translator(keras.Model):
         }
         return cls(**{**config, **parts})
 
+    def _longest(self, ids: Tensor) -> Tensor:
+        """How many symbols each text may have."""
+        read = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1)
+        return ops.minimum(2 * read + 10, self.max_length)
+
     def _decoder(self) -> kerasrnn.Decoder:
         return self.model.get_layer("decoder")
 
@@ -225,6 +233,7 @@ class Translator(keras.Model):
                 self.max_length,
                 self.start,
                 self.end,
+                max_lengths=True,
                 return_lengths=True,
                 return_log_probabilities=True,
                 return_scores=beam,

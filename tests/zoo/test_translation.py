@@ -165,6 +165,14 @@ def test_bad_arguments(translator, ask, message):
         ask(translator)
 
 
+def test_a_text_without_an_end():
+    """It has ten symbols more than twice the source, or `max_length`."""
+    model = zoo.encoder_decoder(zoo.Tokens(5, 4), zoo.Classes(7), cell="gru", units=4)
+    model.get_layer("decoder").readout.bias.assign([0.0, 0.0, 0.0, 99.0, 0.0, 0.0, 0.0])
+    translator = zoo.Translator(model, letters(), sounds(), max_length=14)
+    assert translator.translate(["a", "cab"]) == [" ".join("B" * 12), " ".join("B" * 14)]
+
+
 def test_copying_needs_attention():
     model = zoo.encoder_decoder(zoo.Tokens(5, 4), zoo.Classes(7), cell="gru", units=4)
     translator = zoo.Translator(model, letters(), sounds(), max_length=3)
