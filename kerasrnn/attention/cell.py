@@ -220,6 +220,7 @@ class AttentionCell(Cell):
 
     def completed(self, states: Sequence[Tensor], source: Mapping[str, Tensor]) -> list[Tensor]:
         """All states, of the cell's alone."""
+        source = self._expected(source)
         rows = ops.shape(source["attention_mask"])[0]
         fed = []
         if self.hands_on:

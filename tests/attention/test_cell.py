@@ -102,7 +102,9 @@ class WithMemory(keras.layers.Layer):
 
 def measured(layer, x, memory, mask=None, memory_mask=None, states=(), training=True):
     """Outputs and gradients; those of the states begin with the memory's."""
-    return measure(WithMemory(layer, memory_mask), x, [memory, *states], mask, training)
+    found = measure(WithMemory(layer, memory_mask), x, [memory, *states], mask, training)
+    assert all(np.isfinite(array).all() for array in found.arrays())
+    return found
 
 
 # Outputs.

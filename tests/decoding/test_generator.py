@@ -308,7 +308,7 @@ def test_configuration():
         ),
         (
             lambda d: kerasrnn.Generator(new_decoder(context=None), start=1).call(),
-            "expected a context, a prompt or max_lengths",
+            "expected a context, a memory, a prompt or max_lengths",
         ),
         (
             lambda d: kerasrnn.Generator(new_decoder("flags"), end=3),

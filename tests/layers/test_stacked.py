@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrnn
+from tests import by_hand
 from tests.catalogue import BY_NAME, ROWS
 from tests.measure import (
     FIRST_BACKEND,
@@ -574,6 +575,113 @@ def test_compute_mask():
     ):
         actual = kerasrnn.StackedRNN(layers, **options).compute_mask(None, mask)
         assert actual is expected or [*actual] == [*expected]
+
+
+# A memory.
+
+
+def attending_stack(query="output", **options):
+    """Of three layers, one of which attends."""
+    cell = kerasrnn.AttentionCell(
+        kerasrnn.LSTMCell(5, dtype=PRECISION),
+        kerasrnn.CoverageAttention(3, dtype=PRECISION),
+        units=4,
+        query=query,
+        dtype=PRECISION,
+    )
+    layers = [
+        kerasrnn.GRU(4, dtype=PRECISION),
+        kerasrnn.RNN(cell, dtype=PRECISION),
+        kerasrnn.SimpleRNN(4, dtype=PRECISION),
+    ]
+    options = {"return_sequences": True, "return_state": True, "dtype": PRECISION, **options}
+    stack = kerasrnn.StackedRNN(layers, residual=True, **options)
+    stack.build((4, 6, 3), memory_shape=(4, 7, 2))
+    randomize(stack)
+    return stack
+
+
+def memory():
+    return np.random.default_rng(5).standard_normal((4, 7, 2)).astype(PRECISION)
+
+
+def stack_by_hand(stack, x, mask, memory_mask, states):
+    """Outputs, and the weights of the last step."""
+    bottom, middle, top = stack.layers
+    y, _, _ = by_hand.run(bottom, x, mask, states[:1])
+    z, alpha = by_hand.run_attending(middle, y, memory(), mask, memory_mask, states=states[1:3])
+    z = z + y
+    outputs, _, _ = by_hand.run(top, z, mask, states[3:])
+    return outputs + z, alpha[:, -1]
+
+
+@pytest.mark.parametrize("query", ["output", "state"])
+def test_one_layer_attends(query):
+    """Begun from the states that an encoder has, or from all; one call, or step after step."""
+    stack, x = attending_stack(query), sequences(dtype=PRECISION)
+    assert stack.begun_state_size == [4, 5, 5, 4]
+    random = np.random.default_rng(3)
+    states = [random.standard_normal((4, n)).astype(PRECISION) for n in stack.begun_state_size]
+    memory_mask = make_mask("empty_row", 4, 7)
+    for kind in MASKS[-2:]:
+        mask = make_mask(kind, 4, 6)
+        given = {"memory": memory(), "memory_mask": memory_mask}
+        outputs, *finals = stack(x, initial_state=states, mask=mask, **given)
+        expected, alpha = stack_by_hand(stack, x, mask, memory_mask, states)
+        np.testing.assert_allclose(outputs, expected, atol=TIGHT)
+        np.testing.assert_allclose(stack.weights_of_step(finals), alpha, atol=TIGHT)
+    first, *middle = stack(x[:, :2], initial_state=states, **given)
+    second, *finals = stack(x[:, 2:], initial_state=middle, **given)
+    whole = np.concatenate([first, second], axis=1)
+    source = stack.source(memory(), memory_mask)
+    stepped = stack.completed(states, source)
+    assert len(stepped) == len(stack.state_size) == len(finals)
+    for t in range(6):
+        y, stepped = stack.step(x[:, t], stepped, source)
+        np.testing.assert_allclose(y, whole[:, t], atol=TIGHT)
+    for a, b in zip(stepped, finals, strict=True):
+        np.testing.assert_allclose(a, b, atol=TIGHT)
+
+
+def test_a_model_that_attends(tmp_path):
+    """The masks of either side come with them; it saves, and says its shapes."""
+    ids, of_source = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32")
+    embedded = [
+        keras.layers.Embedding(9, width, mask_zero=True)(x)
+        for x, width in ((ids, 3), (of_source, 2))
+    ]
+    cell = kerasrnn.AttentionCell(kerasrnn.GRUCell(4), kerasrnn.BahdanauAttention(3))
+    stack = kerasrnn.StackedRNN(
+        [kerasrnn.GRU(4), kerasrnn.RNN(cell)], return_sequences=True, return_state=True
+    )
+    model = keras.Model([ids, of_source], stack(embedded[0], memory=embedded[1]))
+    states = [(None, size) for size in (4, 4, 2, None)]
+    assert list(model.output_shape) == [(None, None, 6), *states]
+    given = [TOKENS, TOKENS[:, :3]]
+    outputs, *finals = model(given)
+    x, source = (layer(n) for layer, n in zip(model.layers[2:4], given, strict=True))
+    below, _, _ = by_hand.run(stack.layers[0], np.asarray(x), given[0] != 0)
+    expected, alpha = by_hand.run_attending(
+        stack.layers[1], below, np.asarray(source), given[0] != 0, given[1] != 0
+    )
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    np.testing.assert_allclose(finals[-1], alpha[:, -1], atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for a, b in zip(loaded(given), (outputs, *finals), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_memories_that_do_not_fit():
+    x, stack = sequences(dtype=PRECISION), attending_stack()
+    with pytest.raises(ValueError, match="a memory was given; expected none without a layer of an"):
+        new_stack(STACKS["mixed"])(x, memory=memory())
+    with pytest.raises(ValueError, match=r"memory=None: expected \(batch, positions, width\)"):
+        stack(x)
+    with pytest.raises(ValueError, match="source=None: expected what `source` lays out"):
+        stack.get_initial_state(4)
+    with pytest.raises(ValueError, match="no layer attends; expected one of an AttentionCell"):
+        new_stack(STACKS["mixed"]).weights_of_step([])
 
 
 # Errors.
