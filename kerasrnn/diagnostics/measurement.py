@@ -250,7 +250,8 @@ def _diagnose_layer(
         raise ValueError(f"{name}: none of the steps of x is used; expected one at least.")
     activations = observation.observe(call)
     states = {}
-    for n, state in enumerate(observation.state_names(layer.cell, len(call.states[0]))):
+    noted = observation.noted_cell(layer.cell)
+    for n, state in enumerate(observation.state_names(noted, len(call.states[0]))):
         norms = np.stack([np.linalg.norm(_double(d[n]), axis=-1) for d in d_states])
         mean = _mean_by_step(norms, used) if by_step else _mean_by_distance(norms, used)
         carry = activations.carries[n] if activations is not None else None

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.cells.cell import Cell
 from kerasrnn.layers.feedback import FeedbackCell
 from kerasrnn.recurrence import unrolled
@@ -74,8 +75,17 @@ def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
 
 
 def inner_cell(cell: Any) -> Any:
-    """The cell that has the gates: of a `FeedbackCell` the one inside."""
-    return cell.cell if isinstance(cell, FeedbackCell) else cell
+    """The cell that has the gates: of a `FeedbackCell` or an `AttentionCell` the one inside."""
+    return cell.cell if isinstance(cell, (AttentionCell, FeedbackCell)) else cell
+
+
+def noted_cell(cell: Any) -> Any:
+    """The cell whose steps are noted: of an `AttentionCell` the one inside.
+
+    What it is asked to add reaches it with its input part, and its own states are all that a
+    gradient is asked for.
+    """
+    return cell.cell if isinstance(cell, AttentionCell) else cell
 
 
 def gate_names(cell: Any) -> tuple[str, ...]:
@@ -102,7 +112,8 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[Walked]]:
     calls: list[Walked] = []
     with ExitStack() as stack:
         for layer in recurrent_layers(model):
-            if not all(isinstance(size, int) for size in layer.state_size):
+            attends = isinstance(layer.cell, AttentionCell)
+            if not attends and not all(isinstance(size, int) for size in layer.state_size):
                 raise ValueError(
                     f"{layer.name}: the states of {type(layer.cell).__name__} have the sizes "
                     f"{layer.state_size}; expected a layer with states of (batch, units), and "
@@ -255,16 +266,20 @@ def _written_out(
         cell = _KerasCell(cell, getattr(cell, "output_size", None) or layer.state_size[0])
     # Watched from its start: a step whose weights are frozen is recorded too.
     tape.watch(sequences)
-    output, outputs, states = unrolled.walk(
-        _Recorder(cell, tape, call),
-        Options(
-            return_sequences=layer.return_sequences,
-            go_backwards=layer.go_backwards,
-            zero_output_for_mask=layer.zero_output_for_mask,
-            truncate_every=getattr(layer, "truncate_every", None),
-        ),
-        Call(sequences, states, weights, memory, Dropout(), mask),
-    )
+    recorder = _Recorder(noted_cell(cell), tape, call)
+    with ExitStack() as stack:
+        if isinstance(cell, AttentionCell):
+            stack.enter_context(_replaced(cell, {"cell": recorder}))
+        output, outputs, states = unrolled.walk(
+            cell if isinstance(cell, AttentionCell) else recorder,
+            Options(
+                return_sequences=layer.return_sequences,
+                go_backwards=layer.go_backwards,
+                zero_output_for_mask=layer.zero_output_for_mask,
+                truncate_every=getattr(layer, "truncate_every", None),
+            ),
+            Call(sequences, states, weights, memory, Dropout(), mask),
+        )
     return (outputs, outputs, states) if output is None else (output, output, states)
 
 

@@ -312,6 +312,46 @@ def test_the_gradient_passes_from_a_decoder_to_its_encoder():
     assert len(diagnosis.layers["decoder"].states["h"].gradient_norms) == 3
 
 
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize(
+    ("query", "input_feeding"), [("state", True), ("output", True), ("output", False)]
+)
+def test_the_cell_inside_an_attention_cell(query, input_feeding):
+    """Its states and gates, from the same steps taken one by one, attention and all."""
+    import tensorflow as tf
+
+    cell = kerasrnn.AttentionCell(
+        kerasrnn.LSTMCell(4),
+        kerasrnn.LuongAttention("general"),
+        query=query,
+        input_feeding=input_feeding,
+    )
+    layer = kerasrnn.RNN(cell)
+    steps, source = (keras.Input((None, width), dtype="float64") for width in (FEATURES, 2))
+    model = keras.Model([steps, source], layer(steps, memory=source))
+    randomize(model)
+    x, memory = sequences(), np.random.default_rng(4).standard_normal((4, 5, 2))
+    v = np.random.default_rng(5).standard_normal(6)
+
+    found = diagnose(model, [x, memory], loss=lambda y: ops.sum(y * v)).layers[layer.name]
+
+    laid_out, h, c = cell.source(memory), [], []
+    with tf.GradientTape() as tape:
+        tape.watch(laid_out)
+        states = cell.get_initial_state(source=laid_out)
+        for t in range(x.shape[1]):
+            y, states = cell(tf.constant(x[:, t]), states, source=laid_out)
+            h.append(states[0])
+            c.append(states[1])
+        loss = tf.reduce_sum(y * v)
+    for name, gradients in zip("hc", tape.gradient(loss, [h, c]), strict=True):
+        norms = [np.linalg.norm(d, axis=-1).mean() for d in reversed(gradients)]
+        np.testing.assert_allclose(found.states[name].gradient_norms, norms, rtol=1e-10)
+    assert list(found.states) == ["h", "c"]
+    assert set(found.gates) == {"i", "f", "o"}
+    assert found.cell == "AttentionCell"
+
+
 def test_a_layer_called_twice_is_measured_twice():
     class Twice(keras.Model):
         def __init__(self):
