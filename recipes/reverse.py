@@ -102,7 +102,7 @@ class Reverse(TextToText):
         return text
 
     def tiny(self) -> Config:
-        return dataclasses.replace(super().tiny(), examples=200, longest=5)
+        return dataclasses.replace(super().tiny(), examples=200, longest=5, beam=2)
 
 
 def _draw(random: Any, count: int, longest: int) -> list[str]:

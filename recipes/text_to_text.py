@@ -252,7 +252,7 @@ class TextToText(Recipe):
             bidirectional=False,
             embedding=8,
             batch_size=16,
-            beam=2,
+            beam=1,
             dropout=0.0,
         )
 

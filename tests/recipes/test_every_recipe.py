@@ -41,7 +41,7 @@ def inputs_of(name, folder):
     if name == "fashion_mnist":
         return [picture(folder, "shirt.png", (28, 28))], [], PERCENTAGES
     if name == "g2p":
-        return ["Bad", "kiss me"], [], rf"[A-Z \[\]]*{ATTENTION}"
+        return ["Bad", "kiss me"], ["--beam", "1"], rf"[A-Z \[\]]*{ATTENTION}"
     if name == "hanzi_structure":
         pictures = [picture(folder, "wide.png", (50, 90)), picture(folder, "rgba.png", (9, 9, 4))]
         return pictures, [], r"([⿰⿱女子木口]|\[\w+\]| )*"
@@ -55,9 +55,9 @@ def inputs_of(name, folder):
     if name == "movie_sentiment":
         return ["A good film!", "?!", "plain " * 60], [], PERCENTAGES
     if name == "reverse":
-        return ["stressed"], ["--beam", "1"], rf"[a-z]*{ATTENTION}"
+        return ["stressed"], ["--beam", "3"], rf"[a-z]*{ATTENTION}"
     if name == "translate":
-        return ["Die Kuh sieht die Maus."], [], rf"[\w\[\] ]*{ATTENTION}"
+        return ["Die Kuh sieht die Maus."], ["--beam", "1"], rf"[\w\[\] ]*{ATTENTION}"
     assert name == "word_segmentation"
     return ["我喜欢看电视。", "abc我"], [], r"[\w。，]+( [\w。，]+)*"
 
