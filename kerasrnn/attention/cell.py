@@ -9,8 +9,9 @@ from keras import ops
 
 from kerasrnn.attention.attention import Attention, check_units
 from kerasrnn.cells.cell import Cell
+from kerasrnn.layers.wrapping import WrappingCell
 from kerasrnn.recurrence import loop
-from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options, Results
+from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results
 from kerasrnn.recurrence.products import RecurrentProduct
 
 Tensor = Any
@@ -19,7 +20,7 @@ QUERIES = ("output", "state")
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class AttentionCell(Cell):
+class AttentionCell(WrappingCell):
     """A cell that attends, at every step, to the positions of a source.
 
     Around a cell with the input part a_t and the step h_t, s_t = step(a_t, s_{t-1}), which puts out
@@ -90,6 +91,7 @@ class AttentionCell(Cell):
         (2, 4, 5)
     """
 
+    parts = ("cell", "attention")
     reads_memory = True
 
     def __init__(
@@ -103,16 +105,13 @@ class AttentionCell(Cell):
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
-        if not isinstance(cell, Cell) or hasattr(cell, "cell"):
-            raise ValueError(f"cell={cell!r}: expected a kerasrnn cell with no other cell inside.")
         if not isinstance(attention, Attention):
             raise ValueError(
                 f"attention={attention!r}: expected an attention of kerasrnn, such as "
                 "BahdanauAttention."
             )
-        for name, layer in (("cell", cell), ("attention", attention)):
-            if layer.built:
-                raise ValueError(f"{name}: {layer.name} is built; expected a new one.")
+        if attention.built:
+            raise ValueError(f"attention: {attention.name} is built; expected a new one.")
         if units is not None:
             check_units(units=units)
         if query not in QUERIES:
@@ -123,12 +122,12 @@ class AttentionCell(Cell):
                 "asked for; expected True."
             )
         super().__init__(
-            units or cell.units,
+            cell,
+            getattr(cell, "units", None) if units is None else units,
             activation=activation,
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
-        self.cell = cell
         self.attention = attention
         self.projected = units is not None
         self.query = query
@@ -231,20 +230,6 @@ class AttentionCell(Cell):
         """The attention's weights at the step that put out these states, `(batch, positions)`."""
         return states[self.state_names.index("weights")]
 
-    def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
-        return self.cell.draw_dropout(inputs, state)
-
-    def reset_dropout_mask(self) -> None:
-        self.cell.reset_dropout_mask()
-
-    def reset_recurrent_dropout_mask(self) -> None:
-        self.cell.reset_recurrent_dropout_mask()
-
-    def input_part(
-        self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> Tensor:
-        return self.cell.input_part(x, weights, masks)
-
     def recurrent_products(
         self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
     ) -> tuple[Any, ...]:
@@ -267,8 +252,8 @@ class AttentionCell(Cell):
         weights: Mapping[str, Tensor],
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        count = len(self.cell.state_names)
-        of_cell, states = list(states[:count]), list(states[count:])
+        own = len(self.cell.state_names)
+        of_cell, states = list(states[:own]), list(states[own:])
         if self.projected:
             *products, readout = products
         count = self.attention.product_count
@@ -341,20 +326,7 @@ class AttentionCell(Cell):
         return output, alpha
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        for name in ("cell", "attention"):
-            config[name] = keras.saving.serialize_keras_object(getattr(self, name))
-            config[name].pop("build_config", None)
-        config["units"] = self.units if self.projected else None
-        return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "AttentionCell":
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("cell", "attention")
-        }
-        return cls(**{**config, **parts})
+        return {**super().get_config(), "units": self.units if self.projected else None}
 
     def _fed_size(self) -> int | None:
         return self.units if self.projected and self.query == "output" else self.context_size

@@ -17,7 +17,7 @@ from keras import ops
 
 from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.cells.cell import Cell
-from kerasrnn.layers.feedback import FeedbackCell
+from kerasrnn.layers.wrapping import WrappingCell
 from kerasrnn.recurrence import unrolled
 from kerasrnn.recurrence.loop import Call, Dropout, Options
 
@@ -75,8 +75,8 @@ def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
 
 
 def inner_cell(cell: Any) -> Any:
-    """The cell that has the gates: of a `FeedbackCell` or an `AttentionCell` the one inside."""
-    return cell.cell if isinstance(cell, (AttentionCell, FeedbackCell)) else cell
+    """The cell that has the gates: of one around another the one inside."""
+    return cell.cell if isinstance(cell, WrappingCell) else cell
 
 
 def noted_cell(cell: Any) -> Any:

@@ -7,14 +7,14 @@ import keras
 from keras import ops
 
 from kerasrnn.cells.cell import Cell
-from kerasrnn.recurrence.loop import Dropout
+from kerasrnn.layers.wrapping import WrappingCell
 from kerasrnn.recurrence.products import RecurrentProduct
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class FeedbackCell(Cell):
+class FeedbackCell(WrappingCell):
     """A cell that sees what it said: its output enters the next step beside the input.
 
     Jordan (1986), "Serial order: a parallel distributed processing approach"; in recurrent networks
@@ -76,14 +76,8 @@ class FeedbackCell(Cell):
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ) -> None:
-        if not isinstance(cell, Cell) or hasattr(cell, "cell"):
-            raise ValueError(
-                f"cell={cell!r}: expected a kerasrnn cell that feeds back nothing, with no other "
-                "cell inside."
-            )
-        if cell.built:
-            raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
         super().__init__(
+            cell,
             units,
             activation=activation,
             use_bias=use_bias,
@@ -92,7 +86,6 @@ class FeedbackCell(Cell):
             bias_initializer=bias_initializer,
             **kwargs,
         )
-        self.cell = cell
         self.state_names = (*cell.state_names, "y")
         self.step_weights = cell.step_weights
 
@@ -124,20 +117,6 @@ class FeedbackCell(Cell):
         y = ops.zeros((batch_size, self.units), dtype=self.compute_dtype)
         return [*self.cell.get_initial_state(batch_size), y]
 
-    def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
-        return self.cell.draw_dropout(inputs, state)
-
-    def reset_dropout_mask(self) -> None:
-        self.cell.reset_dropout_mask()
-
-    def reset_recurrent_dropout_mask(self) -> None:
-        self.cell.reset_recurrent_dropout_mask()
-
-    def input_part(
-        self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> Tensor:
-        return self.cell.input_part(x, weights, masks)
-
     def recurrent_products(
         self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
     ) -> tuple[Any, ...]:
@@ -160,14 +139,3 @@ class FeedbackCell(Cell):
         _, states = self.cell.step(a, states, weights, tuple(of_cell))
         y = self.activation(readout(states[0]))
         return y, [*states, y]
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config["cell"] = keras.saving.serialize_keras_object(self.cell)
-        config["cell"].pop("build_config", None)
-        return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "FeedbackCell":
-        cell = keras.saving.deserialize_keras_object(config["cell"])
-        return cls(**{**config, "cell": cell})

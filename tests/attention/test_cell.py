@@ -482,7 +482,7 @@ def ones(*shape):
         ),
         (lambda: cell_of(cell_of()), "cell=<AttentionCell .*: expected a kerasrnn cell with no"),
         (lambda: kerasrnn.FeedbackCell(cell_of(), 3), "with no other cell inside"),
-        (lambda: cell_of(new_layer().cell.cell), "cell: .* is built; expected a new one"),
+        (lambda: cell_of(new_layer().cell.cell), "cell: .* is built; expected a new cell"),
         (
             lambda: cell_of(attention=new_layer().cell.attention),
             "attention: .* is built; expected a new one",
