@@ -92,8 +92,8 @@ class Translate(TextToText):
     protocol = (
         "Trained on Multi30k's 29,000 sentences with their translations, judged on its "
         "test_2016_flickr of 1,000. BLEU and chrF are sacreBLEU's, of whole sentences as they are, "
-        "with their capitals: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Size, dropout and "
-        "epochs were set by the 1,014 validation sentences."
+        "with their capitals: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Nothing has "
+        "been chosen yet; 1,014 validation sentences are there to choose by."
     )
     Config = Config
     variants: ClassVar = {
