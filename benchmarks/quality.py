@@ -58,8 +58,9 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     with atomic(place / "results.json") as scratch:
         scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    pictures = recipe.compare(folders, place)
     with atomic(place / "CARD.md") as scratch:
-        scratch.write_text(cards.card(recipe, results, "python -m benchmarks.quality"))
+        scratch.write_text(cards.card(recipe, results, "python -m benchmarks.quality", pictures))
     print((place / "CARD.md").read_text())
 
 

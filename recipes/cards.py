@@ -37,13 +37,19 @@ def collect(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[str, 
     return {"recipe": recipe.name, "variants": variants, "environment": environments[-1]}
 
 
-def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
+def card(
+    recipe: Recipe,
+    results: Mapping[str, Any],
+    command: str,
+    pictures: Mapping[str, str] | None = None,
+) -> str:
     """The card, in Markdown: what was measured, beside the baselines and published figures.
 
     Args:
         recipe: what was trained.
         results: what `collect` returned.
         command: what trains the variants that are named to it.
+        pictures: what each picture beside the card shows, by the name of its file.
     """
     # In the recipe's order: a results file that was read back has lost its own.
     variants = {n: results["variants"][n] for n in recipe.variants if n in results["variants"]}
@@ -95,6 +101,8 @@ def card(recipe: Recipe, results: Mapping[str, Any], command: str) -> str:
         f"({', '.join(environment['devices'])}), Python {environment['python']}, {versions}.",
         "",
     ]
+    for name, shown in (pictures or {}).items():
+        lines += [f"![{shown}]({name})", "", f"{shown}.", ""]
     return "\n".join(lines)
 
 

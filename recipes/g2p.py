@@ -86,7 +86,9 @@ class G2P(TextToText):
     def kinds(self, config: Config) -> tuple[str, str]:
         return "characters", "symbols"
 
-    def scores(self, references: Sequence[Sequence[str]], said: Sequence[str]) -> dict[str, float]:
+    def scores(
+        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+    ) -> dict[str, float]:
         wrong, edits, sounds = 0, 0, 0
         for right, word in zip(references, said, strict=True):
             wrong += word not in right

@@ -1,13 +1,15 @@
 """What a run shows: learning curves, confusion matrices, attention."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kerasrnn.recipes.runs import atomic
+
+CJK_FAMILIES = ("Noto Sans CJK JP", "Source Han Sans", "Hiragino Sans", "Yu Gothic", "MS Gothic")
 
 
 def learning_curves(log: Path, path: Path) -> None:
@@ -54,15 +56,69 @@ def alignments(translations: Sequence[Any], path: Path) -> None:
         figsize=(columns * (1.2 + 0.3 * wide), rows * (1.0 + 0.3 * high)), layout="constrained"
     )
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    family = families()
     for panel, translation in zip(panels, translations, strict=False):
         written = [*translation.symbols, "end"][: len(translation.attention)]
         panel.imshow(translation.attention, cmap="Greys", vmin=0, vmax=1, aspect="auto")
-        panel.set_xticks(range(len(translation.source)), translation.source, rotation=90)
-        panel.set_yticks(range(len(written)), written)
+        panel.set_xticks(
+            range(len(translation.source)), translation.source, rotation=90, family=family
+        )
+        panel.set_yticks(range(len(written)), written, family=family)
         panel.xaxis.tick_top()
     for panel in panels[len(translations) :]:
         panel.axis("off")
     save(figure, path)
+
+
+def curves(
+    values: Mapping[str, Sequence[Sequence[float]]],
+    places: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    path: Path,
+) -> None:
+    """Draw how some models fare at each of a row of places: the mean of their seeds, and the span.
+
+    Args:
+        values: by the model's name, a row of values for each seed.
+        places: the names of the places.
+        xlabel: what a place is.
+        ylabel: what a value is.
+        path: of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    panel = figure.subplots()
+    for name, seeds in values.items():
+        (line,) = panel.plot(places, np.mean(seeds, axis=0), marker="o", label=name)
+        panel.fill_between(
+            places, np.min(seeds, axis=0), np.max(seeds, axis=0), color=line.get_color(), alpha=0.2
+        )
+    panel.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+    panel.grid(alpha=0.3)
+    panel.legend(frameon=False)
+    save(figure, path)
+
+
+def families() -> list[str]:
+    """Typefaces to write texts of any language in: matplotlib's own, and one that has Japanese.
+
+    The latter is there with the extra `japanese`, or where the system has one of the usual.
+    """
+    import matplotlib
+    from matplotlib import font_manager
+
+    names = list(matplotlib.rcParams["font.family"])
+    try:
+        with matplotlib.rc_context():  # it would make its typeface that of all pictures
+            import matplotlib_fontja
+    except ImportError:
+        pass
+    else:
+        names.append(matplotlib_fontja.matplotlib_fontja.FONT_NAME)
+    known = set(font_manager.get_font_names())
+    return names + [name for name in CJK_FAMILIES if name in known]
 
 
 def confusion_matrix(

@@ -159,6 +159,18 @@ class Recipe(ABC):
         batches.append(keras.tree.map_structure(lambda x: x[None], alone))
         return {"model": (self.core(model), batches)}
 
+    def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> Mapping[str, str]:
+        """Pictures of what the variants' runs did, side by side, for the card.
+
+        Args:
+            runs: folders of finished runs, by variant.
+            place: where the pictures go.
+
+        Returns:
+            What each picture shows, by the name of its file.
+        """
+        return {}
+
     def tiny(self) -> Config:
         """A configuration that runs in seconds, for tests."""
         return dataclasses.replace(self.Config(), epochs=2)

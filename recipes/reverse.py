@@ -87,7 +87,9 @@ class Reverse(TextToText):
     def kinds(self, config: Config) -> tuple[str, str]:
         return "characters", "characters"
 
-    def scores(self, references: Sequence[Sequence[str]], said: Sequence[str]) -> dict[str, float]:
+    def scores(
+        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+    ) -> dict[str, float]:
         import jiwer
 
         expected = [right[0] for right in references]

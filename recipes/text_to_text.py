@@ -6,6 +6,8 @@ the source at each step where there is attention.
 """
 
 import dataclasses
+import json
+import shutil
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.pairs import SPLITS, Pair
 from kerasrnn.recipes.recipe import Data, Recipe
+from kerasrnn.recipes.runs import atomic
 
 if TYPE_CHECKING:
     import keras
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from kerasrnn.zoo.translation import Translation, Translator
 
 ATTENTIONS = ("bahdanau", "luong", "none")
+
+WRITTEN = "written.jsonl"
+"""What was said of each source of the test data, in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,9 @@ class TextToText(Recipe):
         """How source and target are cut: kinds of `text.fitted`."""
 
     @abstractmethod
-    def scores(self, references: Sequence[Sequence[str]], said: Sequence[str]) -> dict[str, float]:
+    def scores(
+        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+    ) -> dict[str, float]:
         """The test metrics of what was said of each source, beside all that is right."""
 
     def sizes(self, config: Config) -> tuple[int | None, int | None]:
@@ -203,13 +211,25 @@ class TextToText(Recipe):
         sources, references = map(list, zip(*data.raw["test"].items(), strict=True))
         penalty = {"length_penalty": config.length_penalty} if config.beam > 1 else {}
         said = model.explain(sources, config.beam, **penalty)
-        metrics = self.scores(references, [translation.text for translation in said])
+        texts = [translation.text for translation in said]
+        _keep(sources, references, texts, folder / WRITTEN)
+        metrics = self.scores(references, texts, config)
         if config.attention != "none":
             self.draw([said[n * len(said) // 6] for n in range(6)], folder / "attention.png")
         nearest = _nearest(data.raw["train"], sources)
-        for name, value in self.scores(references, nearest).items():
+        for name, value in self.scores(references, nearest, config).items():
             metrics[f"baseline_nearest_source_{name}"] = value
         return metrics
+
+    def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:
+        """Where the first variant that has attention looked."""
+        for variant, folders in runs.items():
+            picture = folders[0] / "attention.png"
+            if picture.is_file():
+                shutil.copyfile(picture, place / "attention.png")
+                shown = "Where each symbol that was written (from top to bottom) looked"
+                return {"attention.png": f"{shown}: {variant}"}
+        return {}
 
     def draw(self, translations: Sequence["Translation"], path: Path) -> None:
         """A picture of where each symbol that was written looked."""
@@ -288,6 +308,21 @@ def _numbered(
     # A row of what is ragged is none any more, which batching must be told.
     dataset = dataset.map(lambda x, y: ((tf.identity(x[0]), tf.identity(x[1])), tf.identity(y)))
     return dataset, len(rows[0])
+
+
+def _keep(
+    sources: Sequence[str], references: Sequence[Sequence[str]], said: Sequence[str], path: Path
+) -> None:
+    with atomic(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+        for source, right, answer in zip(sources, references, said, strict=True):
+            line = {"source": source, "references": right, "written": answer}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def written(folder: Path) -> list[dict[str, Any]]:
+    """What a run said: `source`, `references` and what was `written` of each test source."""
+    with (folder / WRITTEN).open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
 
 
 def _nearest(train: Sequence[Pair], sources: Sequence[str]) -> list[str]:

@@ -16,13 +16,17 @@ It draws where each word looked.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from kerasrnn.recipes import config as options
 from kerasrnn.recipes import pairs, text, text_to_text
+from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.recipe import Published
+from kerasrnn.recipes.runs import Run
 from kerasrnn.recipes.text_to_text import TextToText
 
 DATASETS = (
@@ -44,6 +48,9 @@ DATASETS = (
     "wmt14_translate/ru-en",
 )
 
+QUANTILES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 1.0)
+"""Where sentences are parted by length: the few long ones are what attention was made for."""
+
 
 @dataclass(frozen=True)
 class Config(text_to_text.Config):
@@ -56,7 +63,9 @@ class Config(text_to_text.Config):
         choices=DATASETS,
     )
     source: str = options.option("de", "the language that is read, as the dataset calls it")
-    target: str = options.option("en", "the language that is written")
+    target: str = options.option(
+        "en", "the language that is written; it says how BLEU cuts its sentences"
+    )
     limit: int = options.option(200_000, "training pairs at most", low=1)
     data: str = options.option(
         "",
@@ -79,7 +88,7 @@ class Config(text_to_text.Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.data:
-            self.refuse_ignored("data", "dataset", "source", "target", "limit")
+            self.refuse_ignored("data", "dataset", "source", "limit")
 
 
 class Translate(TextToText):
@@ -111,6 +120,7 @@ class Translate(TextToText):
     )
 
     def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[pairs.Pair]]:
+        _bleu(config)  # now and not after the training
         if config.data:
             return pairs.read_pairs(config.data)
         return pairs.load_translations(
@@ -123,20 +133,87 @@ class Translate(TextToText):
     def sizes(self, config: Config) -> tuple[int, int]:
         return config.vocabulary, config.vocabulary
 
-    def scores(self, references: Sequence[Sequence[str]], said: Sequence[str]) -> dict[str, float]:
-        import itertools
-
-        from sacrebleu.metrics import BLEU, CHRF
+    def scores(
+        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+    ) -> dict[str, float]:
+        from sacrebleu.metrics import CHRF
 
         # sacreBLEU wants the first references of all, the second ones, ...; None where none is.
         columns = [list(column) for column in itertools.zip_longest(*references)]
         return {
-            "test_bleu": BLEU().corpus_score(list(said), columns).score,
+            "test_bleu": _bleu(config).corpus_score(list(said), columns).score,
             "test_chrf": CHRF().corpus_score(list(said), columns).score,
         }
 
+    def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:
+        """BLEU of the variants that translate the same sentences, against the source's length."""
+        shown = super().compare(runs, place)
+        tasks: dict[tuple[str, str], dict[str, list[Any]]] = {}
+        for variant, folders in runs.items():
+            _, config = Run.open(self, folders[0])
+            said = [(config, text_to_text.written(folder)) for folder in folders]
+            tasks.setdefault((config.source, config.target), {})[variant] = said
+        for (source, target), variants in tasks.items():
+            if len(variants) > 1:
+                name = f"bleu_by_length_{source}_{target}.png"
+                self._draw_by_length(variants, place / name)
+                shown[name] = (
+                    "BLEU against the number of words in the source; in brackets, how many "
+                    "sentences are that long; shaded: from the lowest to the highest seed"
+                )
+        return shown
+
+    def _draw_by_length(self, variants: Mapping[str, Sequence[Any]], path: Path) -> None:
+        import numpy as np
+
+        from kerasrnn.recipes import pictures
+
+        _, sentences = next(iter(variants.values()))[0]
+        words = np.array([len(sentence["source"].split()) for sentence in sentences])
+        edges = np.unique(np.quantile(words, QUANTILES, method="inverted_cdf"))
+        parts = [
+            np.flatnonzero((low < words) & (words <= high))
+            for low, high in itertools.pairwise([0, *edges])
+        ]
+        names = [
+            f"{'–'.join(map(str, sorted({words[part].min(), words[part].max()})))}\n({len(part)})"
+            for part in parts
+        ]
+        curves = {
+            variant: [
+                [
+                    self.scores(
+                        [said[n]["references"] for n in part],
+                        [said[n]["written"] for n in part],
+                        config,
+                    )["test_bleu"]
+                    for part in parts
+                ]
+                for config, said in seeds
+            ]
+            for variant, seeds in variants.items()
+        }
+        pictures.curves(curves, names, "words in the source (sentences)", "BLEU", path)
+
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), symbols="words", vocabulary=40)
+
+
+def _bleu(config: Config) -> Any:
+    """sacreBLEU's metric, which cuts texts as the language that is written asks for.
+
+    Raises:
+        DatasetError: it takes a package that is not there.
+    """
+    from sacrebleu.metrics import BLEU
+
+    try:
+        return BLEU(trg_lang=config.target)
+    except (ImportError, RuntimeError) as error:
+        raise DatasetError(
+            f"target={config.target!r}: sacreBLEU cuts it with packages that are not there "
+            f"(pip install 'kerasrnn[japanese]' for ja): {error}"
+        ) from error
 
 
 RECIPE: Any = Translate()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kerasrnn.recipes import pictures
+from kerasrnn.zoo import Translation
 
 
 @pytest.fixture
@@ -12,6 +13,28 @@ def drawn(monkeypatch):
     found = []
     monkeypatch.setattr(pictures, "save", lambda figure, path: found.extend(figure.axes))
     return found
+
+
+def test_curves_are_means_within_the_span_of_the_seeds(drawn, tmp_path):
+    values = {"A": [[1.0, 4.0], [3.0, 8.0]], "B": [[2.0, 2.0]]}
+    pictures.curves(values, ["short", "long"], "length", "BLEU", tmp_path / "curves.png")
+    (panel,) = drawn
+    first, second = panel.lines
+    np.testing.assert_array_equal(first.get_ydata(), [2.0, 6.0])
+    np.testing.assert_array_equal(second.get_ydata(), [2.0, 2.0])
+    span = panel.collections[0].get_paths()[0].vertices
+    assert {tuple(point) for point in span} == {(0, 1), (0, 3), (1, 4), (1, 8)}
+    assert [line.get_label() for line in panel.lines] == ["A", "B"]
+
+
+def test_japanese_has_glyphs(tmp_path):
+    """Warnings are errors: a character without a glyph is one. Other pictures stay as they are."""
+    import matplotlib
+
+    before = list(matplotlib.rcParams["font.family"])
+    said = Translation("彼 は", ["彼", "は"], ["he", "is"], -1.0, np.eye(3)[:, :2])
+    pictures.alignments([said], tmp_path / "attention.png")
+    assert list(matplotlib.rcParams["font.family"]) == before
 
 
 def test_learning_curves_hold_the_log(drawn, tmp_path):

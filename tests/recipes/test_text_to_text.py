@@ -13,6 +13,7 @@ from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
 G2P, REVERSE, TRANSLATE = (recipes.load(name) for name in ("g2p", "reverse", "translate"))
+ENGLISH = TRANSLATE.Config()
 
 
 def spelt(facts, side, ids):
@@ -53,7 +54,7 @@ def test_what_is_too_long_to_train_on_is_counted(tmp_path):
 def test_word_and_phone_error_rates_by_hand():
     """Right in its second pronunciation; one sound of three otherwise; one too many of two."""
     references = [["T UW", "T AH"], ["K AE T"], ["AH B", "B"]]
-    scores = G2P.scores(references, ["T AH", "K AA T", "AH B IY"])
+    scores = G2P.scores(references, ["T AH", "K AA T", "AH B IY"], G2P.Config())
     assert scores["test_word_error_rate"] == pytest.approx(2 / 3)
     assert scores["test_phone_error_rate"] == pytest.approx((0 + 1 + 1) / (2 + 3 + 2))
 
@@ -67,7 +68,7 @@ def test_reversed_strings_are_never_trained_and_judged():
     other = REVERSE.pairs(dataclasses.replace(REVERSE.tiny(), longest=3, seed=5))
     assert other["test"] == pairs["test"]
     assert other["train"][:50] != pairs["train"][:50]
-    assert REVERSE.scores([["ab"], ["abc"]], ["ab", "abd"]) == {
+    assert REVERSE.scores([["ab"], ["abc"]], ["ab", "abd"], REVERSE.Config()) == {
         "test_sequence_accuracy": 0.5,
         "test_letter_error_rate": pytest.approx(1 / 5),
     }
@@ -76,10 +77,61 @@ def test_reversed_strings_are_never_trained_and_judged():
 def test_translations_are_scored_by_sacrebleu():
     """By hand: of 5, 4, 3 and 2 runs 4, 3, 2 and 1 are right; nothing is too short."""
     said = ["the cat sees a mouse"]
-    bleu = TRANSLATE.scores([["the cat sees a horse"]], said)["test_bleu"]
+    bleu = TRANSLATE.scores([["the cat sees a horse"]], said, ENGLISH)["test_bleu"]
     assert bleu == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25, abs=1e-6)
-    several = TRANSLATE.scores([["a cow", "the cat sees a mouse"]], said)
+    several = TRANSLATE.scores([["a cow", "the cat sees a mouse"]], said, ENGLISH)
     assert several["test_bleu"] == pytest.approx(100)
+
+
+def test_japanese_is_scored_by_its_words():
+    """彼 は 猫 が 好き だ, against 犬: of 6, 5, 4 and 3 runs 5, 3, 1 and 0 are right."""
+    config = TRANSLATE.Config(dataset="tatoeba/ja", source="en", target="ja")
+    bleu = TRANSLATE.scores([["彼は犬が好きだ"]], ["彼は猫が好きだ"], config)["test_bleu"]
+    half = 100 / (2 * 3)  # sacreBLEU's: of a row without a hit, half a hit
+    assert bleu == pytest.approx(100 * (5 / 6 * 3 / 5 * 1 / 4 * half / 100) ** 0.25, abs=1e-6)
+
+
+def test_a_language_that_takes_packages_is_refused_without_them(monkeypatch):
+    import sacrebleu.metrics
+
+    def absent(trg_lang):
+        raise RuntimeError('Please install the extra "ja"')
+
+    monkeypatch.setattr(sacrebleu.metrics, "BLEU", absent)
+    with pytest.raises(DatasetError, match=r"target='ja'.*kerasrnn\[japanese\].*extra \"ja\""):
+        TRANSLATE.load(TRANSLATE.Config(dataset="tatoeba/ja", source="en", target="ja"))
+
+
+def test_bleu_against_length_by_hand(tmp_path, monkeypatch):
+    """What is right has 100, what is wrong 0, in the class of its length; seeds are drawn apart."""
+    from kerasrnn.recipes import pictures
+    from kerasrnn.recipes.runs import Run
+
+    short, long = "a man rides a horse", "a man in a hat rides a big brown horse past us"
+    rows = [(short, short, short)] * 20 + [(long, long, "no")] * 4 + [(long, long, long)]
+    runs = {}
+    for variant, options in TRANSLATE.variants.items():
+        for seed in range(2):
+            config = dataclasses.replace(TRANSLATE.Config(), seed=seed, **options)
+            folder = tmp_path / f"{len(runs)}-{seed}"
+            Run.create(TRANSLATE, config, folder)
+            # Of the first seed, everything is wrong.
+            written = [(source, [right], said if seed else "no") for source, right, said in rows]
+            text_to_text._keep(*zip(*written, strict=True), folder / text_to_text.WRITTEN)
+            runs.setdefault(variant, []).append(folder)
+    drawn = {}
+    monkeypatch.setattr(
+        pictures, "curves", lambda values, places, *_: drawn.update(values=values, places=places)
+    )
+    shown = TRANSLATE.compare(runs, tmp_path)
+    # English to German is one variant alone: there is nothing beside it.
+    assert list(shown) == ["bleu_by_length_de_en.png"]
+    assert drawn["places"] == ["5\n(20)", "12\n(5)"]
+    assert list(drawn["values"]) == list(TRANSLATE.variants)[:2]
+    for first, second in drawn["values"].values():
+        assert first == [pytest.approx(0, abs=1e-6)] * 2
+        assert second[0] == pytest.approx(100)
+        assert 0 < second[1] < 50
 
 
 def test_nearest_source_by_hand():
@@ -94,7 +146,7 @@ def test_nearest_source_by_hand():
         (text_to_text.Config, {"input_feeding": False}, "with attention='bahdanau' it would"),
         (text_to_text.Config, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
         (text_to_text.Asking, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
-        (TRANSLATE.Config, {"data": "x.tsv", "target": "fr"}, "with data it would"),
+        (TRANSLATE.Config, {"data": "x.tsv", "source": "fr"}, "with data it would"),
         (TRANSLATE.Config, {"dataset": "tatoeba/it"}, "dataset='tatoeba/it': expected one of"),
     ],
 )
