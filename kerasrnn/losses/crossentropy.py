@@ -48,6 +48,10 @@ def sequence_crossentropy(
         [0.2231, 0.0]
     """
     logits = ops.convert_to_tensor(y_pred)
+    if not from_logits:
+        behind = _behind_softmax(logits)
+        if behind is not None:
+            logits, from_logits = behind, True
     # Half precision holds two or three digits of a logit, too few for the sum of thousands.
     dtype = keras.backend.standardize_dtype(logits.dtype)
     logits = ops.cast(logits, "float64" if dtype == "float64" else "float32")
@@ -75,6 +79,12 @@ def sequence_crossentropy(
     if ignore_class is not None:
         losses = ops.where(ids != ignore_class, losses, 0)
     return losses
+
+
+def _behind_softmax(probabilities: Tensor) -> Tensor | None:
+    """The logits that probabilities were made of, where TensorFlow's graph knows."""
+    made_by = getattr(probabilities, "op", None)  # eager tensors have none
+    return made_by.inputs[0] if getattr(made_by, "type", None) == "Softmax" else None
 
 
 def _u(classes: int, ignore_class: int | None, dtype: str) -> Tensor:
@@ -119,7 +129,9 @@ class SequenceCrossentropy(keras.losses.Loss):
             all classes.
         average: "token" or "sequence".
         from_logits: whether the predictions are logits. If not, they are probabilities; those
-            below `keras.config.epsilon()` are raised to it.
+            below `keras.config.epsilon()` are raised to it, and have no gradient. In a graph of
+            TensorFlow, as in `fit`, the logits are taken from behind a softmax that comes last:
+            nothing is raised, and nothing is computed twice.
         ignore_class: the id of padding: such targets are left out. None: masks and weights alone
             say what is left out.
         name: of the loss.

@@ -71,6 +71,30 @@ def test_equals_its_equations(options):
     np.testing.assert_allclose(loss(y[..., None], p), oracle.loss(y, p, **said), rtol=2e-6)
 
 
+@pytest.mark.tensorflow
+def test_in_a_graph_the_logits_behind_a_softmax_are_found():
+    """What eager probabilities cannot say, since exp(-200) is 0 in float32: a loss of 200 nats."""
+    import tensorflow as tf
+
+    logits, y = tf.constant([[[200.0, 0.0, 0.0]]]), np.array([[1]])
+    loss = SequenceCrossentropy(from_logits=False, ignore_class=None)
+
+    def run(activation):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = loss(y, activation(logits))
+        return value, tape.gradient(value, logits)
+
+    value, gradient = tf.function(run)(keras.activations.softmax)
+    np.testing.assert_allclose(value, 200.0)
+    np.testing.assert_allclose(gradient, [[[1.0, -1.0, 0.0]]], atol=1e-6)
+    # Raised to epsilon, where there is no graph, and where what comes last is no softmax.
+    raised = -np.log(keras.config.epsilon())
+    np.testing.assert_allclose(run(keras.activations.softmax)[0], raised, rtol=1e-5)
+    times_one = tf.function(lambda: run(lambda x: 1.0 * keras.activations.softmax(x)))
+    np.testing.assert_allclose(times_one()[0], raised, rtol=1e-5)
+
+
 def test_the_worked_example():
     """By hand: K = 4, epsilon = 0.3: of q' 0.8 for class 2, 0.1 for 1 and 3, 0 for padding."""
     p = np.array([[[0.1, 0.2, 0.4, 0.3], [0.25, 0.25, 0.25, 0.25]]])
