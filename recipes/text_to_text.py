@@ -62,6 +62,13 @@ class Config(options.Config):
     label_smoothing: float = options.option(
         0.1, "share of the target that is spread over all symbols", low=0.0, below=1.0
     )
+    sampling: float = options.option(
+        0.0,
+        "share of the true symbols in whose place the decoder reads its own at the end of the "
+        "training, from none at its begin (scheduled sampling)",
+        low=0.0,
+        high=1.0,
+    )
     beam: int = options.option(5, "hypotheses when the test data is written; 1: greedy", low=1)
     length_penalty: float = options.option(
         1.0, "of the beam: 0 favours what is short, 1 compares the mean of a symbol", low=0.0
@@ -153,8 +160,14 @@ class TextToText(Recipe):
         )
 
     def model(self, config: Config, data: Data) -> "keras.Model":
-        from kerasrnn import zoo
+        from kerasrnn import decoding, zoo
 
+        sampling = None
+        if config.sampling:
+            steps = config.epochs * max(data.train_size // config.batch_size, 1)
+            sampling = decoding.ScheduledSampling(
+                "linear", slope=config.sampling / steps, floor=1 - config.sampling
+            )
         source, target = (len(data.facts[side]["symbols"]) + 2 for side in ("source", "target"))
         return zoo.encoder_decoder(
             zoo.Tokens(source, config.embedding),
@@ -168,6 +181,7 @@ class TextToText(Recipe):
             tied=config.tied,
             attention=None if config.attention == "none" else config.attention,
             input_feeding=config.input_feeding,
+            sampling=sampling,
             name=self.name,
         )
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import kerasrnn
 from kerasrnn import recipes
 from kerasrnn.recipes import text, text_to_text
 from kerasrnn.recipes.config import ConfigError
@@ -132,6 +133,20 @@ def test_bleu_against_length_by_hand(tmp_path, monkeypatch):
         assert first == [pytest.approx(0, abs=1e-6)] * 2
         assert second[0] == pytest.approx(100)
         assert 0 < second[1] < 50
+
+
+def test_sampling_grows_to_what_was_said():
+    """Of 200 strings in batches of 16, two epochs: 24 steps."""
+    config = dataclasses.replace(REVERSE.tiny(), sampling=0.5)
+    data = REVERSE.load(config)
+    steps = 2 * (data.train_size // 16)
+    (decoder,) = (
+        layer
+        for layer in REVERSE.model(config, data).layers
+        if isinstance(layer, kerasrnn.decoding.Decoder)
+    )
+    read = [float(decoder.sampling.epsilon(step)) for step in (0, steps / 2, steps, 2 * steps)]
+    assert read == pytest.approx([1.0, 0.75, 0.5, 0.5])
 
 
 def test_nearest_source_by_hand():
