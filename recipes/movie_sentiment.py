@@ -10,7 +10,6 @@ social media text", ICWSM. Its protocol: half of the snippets to train on, half 
 """
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import text
+from kerasrnn.recipes import splits, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
@@ -40,7 +39,8 @@ class Config(options.Config):
         choices=("movie_snippets", "imdb_reviews"),
     )
     data: str = options.option(
-        "", "a file of your own instead, lines of label, tab, text; one line in five is test data"
+        "",
+        "a file of your own instead, lines of label, tab, text; a fifth of the texts is test data",
     )
     symbols: str = options.option(
         "words",
@@ -252,15 +252,14 @@ def _own(path: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[
     train: list[tuple[str, int]] = []
     test: list[tuple[str, int]] = []
     for label, line in rows:
-        digest = hashlib.sha256(line.encode()).digest()
-        (test if digest[0] % 5 == 0 else train).append((line, classes.index(label)))
+        (test if splits.place(line) < 0.2 else train).append((line, classes.index(label)))
+    if not any(re.search(r"[^\W_]{2}", line) for line, _ in train or test):
+        raise DatasetError(f"{path}: expected texts with words; found none of two letters.")
     for name, part in (("train on", train), ("be judged by", test)):
         if not part:
             raise DatasetError(
                 f"{path}: its {len(rows)} texts leave none to {name}; expected more of them."
             )
-    if not any(re.search(r"[^\W_]{2}", line) for line, _ in train):
-        raise DatasetError(f"{path}: expected texts with words; found none of two letters.")
     return train, test, classes
 
 
