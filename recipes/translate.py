@@ -78,11 +78,11 @@ class Config(text_to_text.Config):
         choices=text.KINDS,
     )
     vocabulary: int = options.option(
-        6_000, "symbols of each side that have a vector of their own", low=1
+        4_000, "symbols of each side that have a vector of their own", low=1
     )
-    epochs: int = options.option(20, "passes over the training data", low=1)
+    epochs: int = options.option(15, "passes over the training data", low=1)
     batch_size: int = options.option(64, "pairs a step", low=1)
-    learning_rate: float = options.option(1e-3, "highest learning rate", low=1e-6)
+    dropout: float = options.option(0.4, "fraction dropped in training", low=0.0, below=1.0)
     embedding: int = options.option(256, "width of a symbol's vector", low=1)
 
     def __post_init__(self) -> None:
@@ -101,8 +101,9 @@ class Translate(TextToText):
     protocol = (
         "Trained on Multi30k's 29,000 sentences with their translations, judged on its "
         "test_2016_flickr of 1,000. BLEU and chrF are sacreBLEU's, of whole sentences as they are, "
-        "with their capitals: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Nothing has "
-        "been chosen yet; 1,014 validation sentences are there to choose by."
+        "with their capitals: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Of two "
+        "configurations the one was chosen whose loss on the 1,014 validation sentences was lower "
+        "after three passes; the other had a lower learning rate, less dropout and more pieces."
     )
     Config = Config
     variants: ClassVar = {
