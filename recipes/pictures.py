@@ -52,8 +52,9 @@ def alignments(translations: Sequence[Any], path: Path) -> None:
     rows = -(-len(translations) // columns)
     wide = max(len(translation.source) for translation in translations)
     high = max(len(translation.symbols) for translation in translations) + 1
+    cell = 0.3 if max(wide, high) < 16 else 0.2  # inches
     figure = Figure(
-        figsize=(columns * (1.2 + 0.3 * wide), rows * (1.0 + 0.3 * high)), layout="constrained"
+        figsize=(columns * (1.2 + cell * wide), rows * (1.0 + cell * high)), layout="constrained"
     )
     panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     family = families()
