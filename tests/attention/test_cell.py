@@ -23,7 +23,7 @@ from tests.measure import (
     randomize,
 )
 
-BATCH, TIME, POSITIONS, UNITS = 3, 4, 5, 4
+BATCH, TIME, POSITIONS, UNITS = 4, 4, 5, 4
 
 # Who asks, and what comes back to the recursion.
 WAYS = {
@@ -58,9 +58,9 @@ def tensors(batch=BATCH, features=3):
 
 
 def masks(kind, batch=BATCH):
-    """Of the sequences, and of another kind of the memory."""
-    other = MASKS[MASKS.index(kind) - 1]
-    return make_mask(kind, batch, TIME), make_mask(other, batch, POSITIONS, seed=1)
+    """Of the sequences, and of the memory: each row's is of another kind there."""
+    of_memory = np.roll(make_mask("mixed", batch, POSITIONS, seed=1), 1, axis=0)
+    return make_mask(kind, batch, TIME), of_memory
 
 
 def expected(layer, x, memory, mask=None, memory_mask=None, **given):
@@ -126,7 +126,7 @@ def test_every_attention(name, way):
 
 @pytest.mark.parametrize("row", ROWS, ids=variant_id)
 def test_every_cell(row):
-    (x, memory), (mask, memory_mask) = tensors(), masks("empty_row")
+    (x, memory), (mask, memory_mask) = tensors(), masks("mixed")
     assert_by_hand(new_layer("coverage", "state", row), x, memory, mask, memory_mask)
 
 
@@ -141,7 +141,7 @@ def test_every_cell(row):
 )
 def test_cells_with_products_and_weights_of_their_own(cell, options):
     """Their gradients beside the attention's, as those of the steps written out."""
-    (x, memory), (mask, memory_mask) = tensors(), masks("empty_row")
+    (x, memory), (mask, memory_mask) = tensors(), masks("mixed")
     layers = []
     for more in ({}, {"unroll": True}):
         inside = cell(UNITS, dtype=PRECISION, **options)
@@ -167,7 +167,7 @@ def test_cells_with_products_and_weights_of_their_own(cell, options):
 @pytest.mark.parametrize(("name", "way"), [("location", "fed back"), ("general", "alone")])
 def test_options_of_the_loop(name, way, options):
     layer, (x, memory) = new_layer(name, way, **options), tensors()
-    assert_by_hand(layer, x, memory, *masks("empty_row"))
+    assert_by_hand(layer, x, memory, *masks("mixed"))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_initial_states(name, way):
     layer, (x, memory) = new_layer(name, way, BY_NAME["LSTM"]), tensors()
     states = list(np.random.default_rng(3).standard_normal((2, BATCH, UNITS)).astype(PRECISION))
     mask = make_mask("gapped", BATCH, TIME)
-    memory_mask = make_mask("empty_row", BATCH, POSITIONS)
+    memory_mask = make_mask("mixed", BATCH, POSITIONS)
     assert_by_hand(layer, x, memory, mask, memory_mask, states)
     given = {"memory": memory, "memory_mask": memory_mask}
     whole, *ends = layer(x, initial_state=states, mask=mask, **given)
@@ -199,7 +199,7 @@ def test_initial_states(name, way):
 def test_step_by_step(way):
     """The cell called once a step, with the source laid out once, is the layer."""
     layer, (x, memory) = new_layer("location", way, BY_NAME["LSTM"]), tensors()
-    memory_mask = make_mask("empty_row", BATCH, POSITIONS)
+    memory_mask = make_mask("mixed", BATCH, POSITIONS)
     outputs, *finals = layer(x, memory=memory, memory_mask=memory_mask)
     source = layer.cell.source(memory, memory_mask)
     states = layer.cell.get_initial_state(source=source)
@@ -246,7 +246,7 @@ def test_all_at_once_is_the_same(score, options):
         inside = TwofoldCell(UNITS, dtype=PRECISION)
         layers.append(new_layer(attention, "alone", inside, **options))
     assert [layer.cell.leaves_loop for layer in layers] == [True, False]
-    for kind in MASKS[1:]:
+    for kind in MASKS:
         both = [measured(layer, x, memory, *masks(kind), states) for layer in layers]
         assert_same(*both, TIGHT)
 
@@ -322,7 +322,7 @@ def test_gradients_are_those_of_the_equations(name, way):
 @pytest.mark.parametrize("name", OTHERS if FIRST_BACKEND else OTHERS[-3:])
 def test_the_loops_own_gradient_is_the_derivative(name):
     """As automatic differentiation gives it outside of training."""
-    (x, memory), (mask, memory_mask) = tensors(), masks("empty_row")
+    (x, memory), (mask, memory_mask) = tensors(), masks("mixed")
     layer = new_layer(name, "fed back" if name in IN_ONE else "state")
     arguments = (layer, x, memory, mask, memory_mask)
     assert_same(measured(*arguments), measured(*arguments, training=False), TIGHT)
@@ -334,7 +334,7 @@ def test_compiled_in_parts_it_is_the_same(monkeypatch):
     from kerasrnn.recurrence import tensorflow as room
 
     monkeypatch.setattr(room, "_cores", lambda: 2)
-    (x, memory), (mask, memory_mask) = tensors(16), masks("empty_row", 16)
+    (x, memory), (mask, memory_mask) = tensors(16), masks("mixed", 16)
     compiled, whole = (
         measured(new_layer("coverage", "state", RNN, jit_compile=xla), x, memory, mask, memory_mask)
         for xla in (True, False)
@@ -343,7 +343,7 @@ def test_compiled_in_parts_it_is_the_same(monkeypatch):
 
 
 def test_checkpoints_change_nothing():
-    (x, memory), (mask, memory_mask) = tensors(), masks("empty_row")
+    (x, memory), (mask, memory_mask) = tensors(), masks("mixed")
     by_segments, whole = (
         measured(new_layer("general", cell=RNN, checkpoint_every=n), x, memory, mask, memory_mask)
         for n in (3, None)
@@ -417,7 +417,7 @@ def test_half_precision(name, way, dtype):
     import tensorflow as tf
 
     x, memory = (a.astype("float32") for a in tensors())
-    mask, memory_mask = masks("empty_row")
+    mask, memory_mask = masks("mixed")
     whole = new_layer(name, way, dtype="float32")
     half = new_layer(name, way, dtype=dtype)
     given = {"mask": mask, "memory": memory, "memory_mask": memory_mask}
@@ -504,26 +504,26 @@ def ones(*shape):
             r"memory has the shape \(5, 4\); expected \(batch, positions, width\)",
         ),
         (lambda: call(memory=None), r"memory=None: expected \(batch, positions, width\)"),
-        (lambda: call(memory=ones(3, 5, 3)), r"\(3, 5, 3\); expected \(batch, positions, 4\)"),
-        (lambda: call(memory=ones(3, 0, 4)), r"\(3, 0, 4\); expected .* one position at least"),
-        (lambda: call(memory=ones(3, 4)), r"\(3, 4\); expected \(batch, positions, 4\)"),
-        (lambda: call(memory=ones(1, 5, 4)), "memory has 1 rows; expected 3, those of the seq"),
+        (lambda: call(memory=ones(4, 5, 3)), r"\(4, 5, 3\); expected \(batch, positions, 4\)"),
+        (lambda: call(memory=ones(4, 0, 4)), r"\(4, 0, 4\); expected .* one position at least"),
+        (lambda: call(memory=ones(4, 4)), r"\(4, 4\); expected \(batch, positions, 4\)"),
+        (lambda: call(memory=ones(1, 5, 4)), "memory has 1 rows; expected 4, those of the seq"),
         (
-            lambda: call(memory_mask=np.ones((3, 4), bool)),
-            r"memory_mask has the shape \(3, 4\); expected \(batch, positions\) = \(3, 5\)",
+            lambda: call(memory_mask=np.ones((4, 4), bool)),
+            r"memory_mask has the shape \(4, 4\); expected \(batch, positions\) = \(4, 5\)",
         ),
         (lambda: call(kerasrnn.GRU(2)), "a memory was given; expected none with a GRUCell"),
         (
-            lambda: call(kerasrnn.GRU(2), memory=None, memory_mask=np.ones((3, 5), bool)),
+            lambda: call(kerasrnn.GRU(2), memory=None, memory_mask=np.ones((4, 5), bool)),
             "a memory was given; expected none with a GRUCell",
         ),
         (
-            lambda: call(initial_state=[ones(3, 4)] * 2),
+            lambda: call(initial_state=[ones(4, 4)] * 2),
             r"initial_state has 2 tensors; expected 3 \(h, fed, weights\)",
         ),
         (
-            lambda: call(initial_state=[ones(3, 4), ones(3, 4), ones(3, 5)]),
-            r"initial_state fed has the shape \(3, 4\); expected \(batch, units\) = \(3, 3\)",
+            lambda: call(initial_state=[ones(4, 4), ones(4, 4), ones(4, 5)]),
+            r"initial_state fed has the shape \(4, 4\); expected \(batch, units\) = \(4, 3\)",
         ),
         (
             lambda: new_layer().cell(ones(3, 3), [ones(3, 4)]),

@@ -257,7 +257,7 @@ def test_gradients_equal_the_oracle(row, variant, options, training):
     """Every gradient against the NumPy backpropagation through time of docs/, any mask."""
     if set(variant) - {"use_bias", "unit_forget_bias", *row.oracle_options}:
         return  # the oracles' backward passes are derived for the default activations
-    x, states = make_inputs(3, 5, 2, 4, len(row.cell.state_names))
+    x, states = make_inputs(4, 5, 2, 4, len(row.cell.state_names))
     layer = row.layer(
         4,
         return_sequences=True,
@@ -272,7 +272,7 @@ def test_gradients_equal_the_oracle(row, variant, options, training):
     weights = dict(zip(names, layer.get_weights(), strict=True))
     options = options | {name: getattr(layer, name) for name in row.oracle_options}
     for kind in MASKS:
-        mask = make_mask(kind, 3, 5)
+        mask = make_mask(kind, 4, 5)
         measured = measure(layer, x, states, mask, training)
         random = np.random.default_rng(7)  # the factors of `measure`
         d_outputs, *d_finals = (random.standard_normal(y.shape) for y in measured.outputs)

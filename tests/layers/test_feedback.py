@@ -22,7 +22,7 @@ def new_layer(row, activation="softmax", cell_options=None, features=3, **option
 
 
 def sequences(features=3):
-    return np.random.default_rng(0).standard_normal((3, 5, features)).astype(PRECISION)
+    return np.random.default_rng(0).standard_normal((4, 5, features)).astype(PRECISION)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=variant_id)
@@ -30,7 +30,7 @@ def test_every_cell(row):
     """Outputs with masks of every kind; a masked step keeps y as it keeps the states."""
     layer, x = new_layer(row), sequences()
     for kind in MASKS:
-        mask = make_mask(kind, 3, 5)
+        mask = make_mask(kind, 4, 5)
         expected = by_hand.run_feedback(layer, x, mask)
         np.testing.assert_allclose(layer(x, mask=mask), expected, atol=TIGHT, err_msg=kind)
 
@@ -81,7 +81,7 @@ def test_step_by_step():
     """The cell called once a step is the layer."""
     layer, x = new_layer(BY_NAME["LSTM"], return_state=True), sequences()
     outputs, *finals = layer(x)
-    states = layer.cell.get_initial_state(3)
+    states = layer.cell.get_initial_state(4)
     assert len(states) == len(finals) == 3
     for t in range(5):
         y, states = layer.cell(x[:, t], states)

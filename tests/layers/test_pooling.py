@@ -29,7 +29,7 @@ def test_by_hand(mode, units):
     layer.build((None, None, 3))
     randomize(layer)
     x = np.random.default_rng(0).standard_normal((4, 6, 3)).astype(PRECISION)
-    for kind in ("none", "right", "left", "gapped", "empty_row"):
+    for kind in ("none", "right", "left", "gapped", "mixed"):
         mask = make_mask(kind, 4, 6)
         used = np.ones((4, 6), bool) if mask is None else mask
         expected = [pooled(layer, row[keep]) for row, keep in zip(x, used, strict=True)]

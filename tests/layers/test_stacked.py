@@ -622,8 +622,8 @@ def test_one_layer_attends(query):
     assert stack.begun_state_size == [4, 5, 5, 4]
     random = np.random.default_rng(3)
     states = [random.standard_normal((4, n)).astype(PRECISION) for n in stack.begun_state_size]
-    memory_mask = make_mask("empty_row", 4, 7)
-    for kind in MASKS[-2:]:
+    memory_mask = make_mask("mixed", 4, 7)
+    for kind in MASKS:
         mask = make_mask(kind, 4, 6)
         given = {"memory": memory(), "memory_mask": memory_mask}
         outputs, *finals = stack(x, initial_state=states, mask=mask, **given)

@@ -128,7 +128,7 @@ def test_compiled_in_parts_it_is_the_same(cell_class, variant, monkeypatch):
 
     monkeypatch.setattr(room, "_cores", lambda: 2)
     x, states = arrays(cell_class, batch=16)
-    mask = make_mask("empty_row", *x.shape[:2])
+    mask = make_mask("mixed", *x.shape[:2])
     compiled, written_out = layer_pair(cell_class, variant, jit_compile=True)
     expected = measure(written_out, x, states, mask, training=True)
     assert_same(measure(compiled, x, states, mask, training=True), expected, TIGHT)
