@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from kerasrnn.zoo.translation import Translation, Translator
 
 ATTENTIONS = ("bahdanau", "luong", "none")
+# Those of `kerasrnn.zoo.encoder_decoder`; a test compares them with it. They stand here since the
+# command line says them before Keras is imported.
+MODES = ("state", "every", "both")
 
 WRITTEN = "written.jsonl"
 """What was said of each source of the test data, in the run's folder."""
@@ -46,6 +49,12 @@ class Config(options.Config):
     )
     input_feeding: bool = options.option(
         True, "with luong: whether what a step has found enters the next one"
+    )
+    mode: str = options.option(
+        "state",
+        "without attention: whether the summary of the source begins the decoder, enters its every "
+        "step, or both",
+        choices=MODES,
     )
     batch_size: int = options.option(128, "pairs a step", low=1)
     learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
@@ -78,6 +87,8 @@ class Config(options.Config):
         super().__post_init__()
         if self.attention != "luong":
             self.refuse_ignored(f"attention={self.attention!r}", "input_feeding")
+        if self.attention != "none":
+            self.refuse_ignored(f"attention={self.attention!r}", "mode")
         if self.beam == 1:
             self.refuse_ignored("beam=1", "length_penalty")
 
@@ -172,6 +183,7 @@ class TextToText(Recipe):
         return zoo.encoder_decoder(
             zoo.Tokens(source, config.embedding),
             zoo.Classes(target + 2),
+            mode=config.mode,
             cell=config.cell,
             units=config.units,
             depth=config.depth,

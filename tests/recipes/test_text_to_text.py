@@ -135,6 +135,13 @@ def test_bleu_against_length_by_hand(tmp_path, monkeypatch):
         assert 0 < second[1] < 50
 
 
+def test_modes_are_the_zoos():
+    from kerasrnn.zoo import sequence_to_sequence
+
+    assert text_to_text.MODES == sequence_to_sequence.MODES
+    assert {*text_to_text.ATTENTIONS} == {*sequence_to_sequence.ATTENTIONS, "none"}
+
+
 def test_sampling_grows_to_what_was_said():
     """Of 200 strings in batches of 16, two epochs: 24 steps."""
     config = dataclasses.replace(REVERSE.tiny(), sampling=0.5)
@@ -159,6 +166,7 @@ def test_nearest_source_by_hand():
     ("config", "options", "message"),
     [
         (text_to_text.Config, {"input_feeding": False}, "with attention='bahdanau' it would"),
+        (text_to_text.Config, {"mode": "both"}, "with attention='bahdanau' it would"),
         (text_to_text.Config, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
         (text_to_text.Asking, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
         (TRANSLATE.Config, {"data": "x.tsv", "source": "fr"}, "with data it would"),
