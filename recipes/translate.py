@@ -113,7 +113,7 @@ class Translate(TextToText):
     Config = Config
     variants: ClassVar = {
         "German to English, Bahdanau": {},
-        # Beginning the decoder alone, or with more dropout, its loss stays that of a language model.
+        # With the mode "state" and the others' dropout it stays a language model: 4.8 BLEU.
         "German to English, context only": {"attention": "none", "mode": "both", "dropout": 0.2},
         "English to German, Bahdanau": {"source": "en", "target": "de"},
         **{
