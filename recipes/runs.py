@@ -8,6 +8,7 @@ tensorboard/         the same for TensorBoard
 checkpoint/          where the run can be resumed, until it is finished
 model.keras          the trained model
 metrics.json         the test metrics
+written.jsonl        what was written of each test source (recipes from text to text)
 *.png                pictures
 export/              SavedModel and ONNX, once exported
 """
