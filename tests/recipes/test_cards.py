@@ -39,6 +39,8 @@ def test_a_card_holds_mean_and_spread_baseline_and_peers(tmp_path, monkeypatch):
     text = cards.card(recipe, results, "the command")
     read_back = json.loads(json.dumps(results, sort_keys=True))
     assert cards.card(recipe, read_back, "the command") == text
+    drawn = cards.card(recipe, results, "the command", {"curves.png": "What is seen"})
+    assert drawn == text + "\n![What is seen](curves.png)\n\nWhat is seen.\n"
     assert "| LSTM | 0.9400 (0.9000 to 0.9700) | 1,234 | 11 |" in text
     assert "| GRU | 0.5000 (0.5000 to 0.5000) | 1,234 | 11 |" in text
     assert "| baseline: majority | 0.2500 | | |" in text
