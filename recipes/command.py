@@ -187,7 +187,7 @@ def _export(recipe: Recipe, arguments: argparse.Namespace) -> int:
             report = export(exported, folder / path, check=batches, tolerance=arguments.tolerance)
             print(
                 f"{report.format}: {report.path} ({report.bytes / 1024:.0f} KiB); largest "
-                f"difference from the Keras model over {report.batches} test batches: "
+                f"difference from the Keras model over {report.batches} batches: "
                 f"{report.difference:.1e}"
             )
     return 0

@@ -13,6 +13,7 @@ from keras import ops
 # class alone, and do not export it.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
+from kerasrnn.cells.onnx_operator import OnnxOperator
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options, Results
 from kerasrnn.recurrence.products import RecurrentProduct, input_part
@@ -151,10 +152,13 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         super().__init_subclass__(**kwargs)
         document(cls, list(cls.arguments()))
         said = vars(cls)
-        if ("update" in said or "step" in said) and "has_adjoint" not in said:
+        if "update" in said or "step" in said:
             # What is inherited is said of other mathematics.
-            cls.has_adjoint = property(Cell.has_adjoint.fget)
-            cls.reads_once = said.get("reads_once", False)
+            if "has_adjoint" not in said:
+                cls.has_adjoint = property(Cell.has_adjoint.fget)
+                cls.reads_once = said.get("reads_once", False)
+            if "onnx_operator" not in said:
+                cls.onnx_operator = property(Cell.onnx_operator.fget)
 
     def __init__(
         self,
@@ -254,6 +258,11 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
     def make_bias_initializer(self) -> Callable[..., Tensor]:
         """What the bias starts from."""
         return self.bias_initializer
+
+    @property
+    def onnx_operator(self) -> OnnxOperator | None:
+        """The ONNX operator that computes this cell, as it is configured; None: a loop does."""
+        return None
 
     # What a cell may say of its gradient; one that does not is differentiated automatically.
 

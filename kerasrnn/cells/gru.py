@@ -9,6 +9,7 @@ from keras import ops
 from kerasrnn.cells.activations import DERIVATIVES
 from kerasrnn.cells.cell import GatedCell
 from kerasrnn.cells.layer import Recurrent
+from kerasrnn.cells.onnx_operator import OnnxOperator
 
 Tensor = Any
 
@@ -100,6 +101,11 @@ class GRUCell(GatedCell):
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
         return (self.gates,) if self.reset_after else (("z", "rho"), ("h",))
+
+    @property
+    def onnx_operator(self) -> OnnxOperator | None:
+        activations = (self.recurrent_activation, self.activation)
+        return OnnxOperator("GRU", self.gates, activations, linear_before_reset=self.reset_after)
 
     def step(
         self,

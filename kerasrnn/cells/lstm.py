@@ -9,6 +9,7 @@ from keras import ops
 from kerasrnn.cells.activations import DERIVATIVES, activate
 from kerasrnn.cells.cell import GatedCell
 from kerasrnn.cells.layer import Recurrent
+from kerasrnn.cells.onnx_operator import OnnxOperator
 
 Tensor = Any
 
@@ -113,6 +114,11 @@ class LSTMCell(GatedCell):
     ) -> tuple[Tensor, list[Tensor]]:
         h, states, _ = self.update_keeping(a, r, states, weights)
         return h, states
+
+    @property
+    def onnx_operator(self) -> OnnxOperator | None:
+        activations = (self.recurrent_activation, self.activation, self.activation)
+        return OnnxOperator("LSTM", ("i", "o", "f", "c"), activations)
 
     @property
     def has_adjoint(self) -> bool:

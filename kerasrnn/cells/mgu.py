@@ -8,6 +8,7 @@ from keras import ops
 
 from kerasrnn.cells.cell import GatedCell
 from kerasrnn.cells.layer import Recurrent
+from kerasrnn.cells.onnx_operator import OnnxOperator
 
 Tensor = Any
 
@@ -49,6 +50,14 @@ class MGUCell(GatedCell):
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
         return (("f",), ("h",))
+
+    @property
+    def onnx_operator(self) -> OnnxOperator | None:
+        sigmoids = (keras.activations.sigmoid, keras.activations.hard_sigmoid)
+        if self.recurrent_activation not in sigmoids:
+            return None
+        # A GRU whose z is 1 - f: sigmoid(-p) = 1 - sigmoid(p).
+        return OnnxOperator("GRU", ("-f", "f", "h"), (self.recurrent_activation, self.activation))
 
     def step(
         self,

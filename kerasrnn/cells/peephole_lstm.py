@@ -8,6 +8,7 @@ from keras import ops
 
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
+from kerasrnn.cells.onnx_operator import OnnxOperator
 
 Tensor = Any
 
@@ -107,6 +108,11 @@ class PeepholeLSTMCell(LSTMCell):
             regularizer=self.peephole_regularizer,
             constraint=self.peephole_constraint,
         )
+
+    @property
+    def onnx_operator(self) -> OnnxOperator | None:
+        activations = (self.recurrent_activation, self.activation, self.activation)
+        return OnnxOperator("LSTM", ("i", "o", "f", "c"), activations, peepholes=(0, 2, 1))
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]

@@ -8,6 +8,7 @@ import keras
 from kerasrnn.cells.activations import DERIVATIVES
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
+from kerasrnn.cells.onnx_operator import OnnxOperator
 
 Tensor = Any
 
@@ -46,6 +47,10 @@ class SimpleRNNCell(Cell):
     ) -> tuple[Tensor, list[Tensor]]:
         h = self.activation(a + r)
         return h, [h]
+
+    @property
+    def onnx_operator(self) -> OnnxOperator | None:
+        return OnnxOperator("RNN", self.gates, (self.activation,))
 
     @property
     def has_adjoint(self) -> bool:

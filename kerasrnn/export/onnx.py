@@ -10,27 +10,33 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasrnn.export import parity
-from kerasrnn.export.parity import Report
+from kerasrnn.export import keras_layers, parity
+from kerasrnn.export.native import Markers, cancel_reversals
+from kerasrnn.export.parity import Check, Report, Run
+from kerasrnn.recurrence.loop import replaced_by
 
 OPSET = 18
 
 
 def to_onnx(
-    model: keras.Model,
-    path: str | Path,
-    check: Sequence[np.ndarray | Sequence[np.ndarray]],
-    tolerance: float = 1e-5,
+    model: keras.Model, path: str | Path, check: Check = True, tolerance: float = 1e-5
 ) -> Report:
     """Write an ONNX file, run it with onnxruntime, and compare it with the model.
 
     Inputs and outputs have the names of the model's; batch and time stay dynamic where the model's
     are. Opset 18.
 
+    `SimpleRNN`, `LSTM`, `PeepholeLSTM`, `GRU` (`reset_after` or not) and `MGU` become ONNX's own
+    `RNN`, `LSTM` and `GRU`, and both directions of a bidirectional layer one of them: see
+    `kerasrnn.export.native`. Where there is a mask, whatever its gaps, `sequence_lens` is its
+    number of steps. Keras's own layers are exported as kerasrnn's.
+    Other cells become a `Loop`, as does one with an activation that ONNX does not know.
+
     Args:
         model: a functional or Sequential model.
         path: the file to write; an existing one is replaced once the new one has been checked.
-        check: batches of inputs (an array, or one array for each input) to compare on.
+        check: whether to compare: on random inputs of several sizes and lengths, masked and not;
+            batches of inputs (an array, or one array for each input) are compared besides.
         tolerance: the largest absolute difference that is accepted.
 
     Returns:
@@ -38,35 +44,30 @@ def to_onnx(
 
     Raises:
         ParityError: the difference is over the tolerance. Nothing is left behind.
-        ValueError: the model has no symbolic inputs; there is nothing to check on; the backend is
-            not TensorFlow.
+        ValueError: the model has no symbolic inputs, is stateful, or has an operation that ONNX has
+            not; there is nothing to check on; the backend is not TensorFlow.
 
     Example:
 
-        >>> import keras, numpy as np, tempfile, kerasrnn
+        >>> import keras, tempfile, kerasrnn
         >>> model = keras.Sequential([keras.Input((None, 3)), kerasrnn.GRU(4)])
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     report = kerasrnn.export.to_onnx(
-        ...         model, f"{folder}/model.onnx", check=[np.ones((2, 5, 3), "float32")])
+        ...     report = kerasrnn.export.to_onnx(model, f"{folder}/model.onnx")
         >>> report.difference <= 1e-5
         True
     """
-    parity.check_possible(model, check)
-    import onnxruntime
 
-    path = Path(path)
-    with parity.replacing(path) as new:
+    def save(new: Path) -> None:
         new.write_bytes(_convert(model).SerializeToString())
+
+    def runtime(new: Path) -> Run:
+        import onnxruntime
+
         session = onnxruntime.InferenceSession(new, providers=["CPUExecutionProvider"])
         names, _ = parity.input_signature(model)
+        return lambda inputs: session.run(None, dict(zip(names, inputs, strict=True)))
 
-        def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-            return session.run(None, dict(zip(names, inputs, strict=True)))
-
-        difference = parity.largest_difference(model, run, check)
-        parity.check_difference(difference, tolerance, "the ONNX file")
-        size = parity.size_of(new)
-    return Report(path, "ONNX", size, len(check), difference)
+    return parity.write(model, path, "ONNX", check, tolerance, save, runtime)
 
 
 def _convert(model: keras.Model) -> Any:
@@ -82,6 +83,9 @@ def _convert(model: keras.Model) -> Any:
 
         patch_tf2onnx()  # tf2onnx 1.17 was written for NumPy 1
     names, tensors = parity.input_signature(model)
+    output_names = parity.output_names(model)
+    if keras_layers.has_built_in(model):
+        model = keras_layers.rewritten(model, keras_layers.ours)
     signature = [
         tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
         for name, tensor in zip(names, tensors, strict=True)
@@ -91,35 +95,54 @@ def _convert(model: keras.Model) -> Any:
     def serve(*inputs: Any) -> Any:
         return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    with _without_remarks():
-        proto, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
+    markers, missing = Markers(), []
+    with replaced_by(markers.run), _without_remarks(missing):
+        proto, _ = tf2onnx.convert.from_function(
+            serve,
+            input_signature=signature,
+            opset=OPSET,
+            custom_rewriter=[markers.rewrite, cancel_reversals],
+        )
+    if missing:
+        raise ValueError(
+            f"model {model.name!r}: ONNX has no operator for {', '.join(sorted(set(missing)))}."
+        )
     graph = proto.graph
     _embed_constants(graph, serve.get_concrete_function(), names)
-    _rename(graph, [tensor.name for tensor in graph.output], parity.output_names(model))
+    _rename(graph, [tensor.name for tensor in graph.output], output_names)
     onnx.checker.check_model(proto)
     return proto
 
 
 @contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
-    """Hold back what the converter says of itself.
+def _without_remarks(missing: list[str]) -> Iterator[None]:
+    """Hold back what the converter says of itself; note the operations that it does not know.
 
     And what TensorFlow says of the lookup tables of all vectorizers in the process, which the
     converter's optimizer meets in the default graph.
     """
-    converter, tensorflow = logging.getLogger("tf2onnx"), logging.getLogger("tensorflow")
-    level = converter.level
+    converter, tensorflow = logging.getLogger("tf2onnx.tfonnx"), logging.getLogger("tensorflow")
+    above = logging.getLogger("tf2onnx")
+    level = above.level
 
     def of_something_else(record: logging.LogRecord) -> bool:
         return "serializing table_initializer" not in record.getMessage()
 
-    converter.setLevel(logging.ERROR)
+    def note(record: logging.LogRecord) -> bool:
+        # The converter goes on without them, and says so in no other way.
+        if record.msg == "Tensorflow op [%s: %s] is not supported":
+            missing.append(record.args[1])
+        return False
+
+    above.setLevel(logging.ERROR)
+    converter.addFilter(note)
     tensorflow.addFilter(of_something_else)
     try:
         yield
     finally:
         tensorflow.removeFilter(of_something_else)
-        converter.setLevel(level)
+        converter.removeFilter(note)
+        above.setLevel(level)
 
 
 def _embed_constants(graph: Any, function: Any, names: Sequence[str]) -> None:

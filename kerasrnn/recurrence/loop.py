@@ -1,7 +1,9 @@
 """The door to the time loop, and the protocol between it and the cells."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -123,6 +125,23 @@ class Steppable(Protocol):
         """What each product was applied to, at one step or at all of them at once."""
 
 
+Substitute = Callable[[Steppable, Options, Call], Results | None]
+_substitute: ContextVar[Substitute | None] = ContextVar("_substitute", default=None)
+
+
+@contextmanager
+def replaced_by(substitute: Substitute) -> Iterator[None]:
+    """Within it, `substitute(cell, options, call)` stands for the loop, unless it returns None.
+
+    For exports, whose formats have recurrent operators of their own.
+    """
+    token = _substitute.set(substitute)
+    try:
+        yield
+    finally:
+        _substitute.reset(token)
+
+
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """Run a cell over time.
 
@@ -139,6 +158,11 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
             "auto" the backend decides. A loop inside a function that is compiled by XLA is compiled
             along with it.
     """
+    substitute = _substitute.get()
+    if substitute is not None:
+        results = substitute(cell, options, call)
+        if results is not None:
+            return results
     backend = keras.config.backend()
     room = backend if backend in ("tensorflow", "jax") else "unrolled"
     return importlib.import_module(f"{__package__}.{room}").run(cell, options, call, jit_compile)

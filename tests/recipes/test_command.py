@@ -57,7 +57,7 @@ def test_the_main_job(recipe, there, capsys):
 
     assert main(["export", "japanese_vowels", "--run", str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("largest difference from the Keras model over 4 test batches") == 2
+    assert printed.count("largest difference from the Keras model over 8 batches") == 2
     assert (folder / "export" / "model.onnx").is_file()
     assert (folder / "export" / "model.saved_model" / "saved_model.pb").is_file()
     assert main(["export", "japanese_vowels", "--tolerance", "-1"]) == 1

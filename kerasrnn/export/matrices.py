@@ -1,0 +1,91 @@
+"""What layers that cross over share: their matrices, and the comparison of the two.
+
+PyTorch's and ONNX's matrices are transposed, `(gates * units, ...)`; each orders a cell's gates in
+its own way; both hold two biases where an LSTM or a SimpleRNN needs their sum alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.layer import RNN
+from kerasrnn.export import parity
+from kerasrnn.layers.bidirectional import BidirectionalRNN
+
+TOLERANCE = 1e-5
+
+
+def halves(layer: RNN | BidirectionalRNN) -> list[RNN]:
+    if isinstance(layer, BidirectionalRNN):
+        return [layer.forward_layer, layer.backward_layer]
+    return [layer]
+
+
+def of_cell(cell: Cell, order: Sequence[str]) -> list[np.ndarray]:
+    """W and R, `(gates * units, ...)` with the gates in an order; then their two biases, if any."""
+    kernel, recurrent, *bias = (keras.ops.convert_to_numpy(w) for w in cell.weights[:3])
+    found = [kernel.T, recurrent.T]
+    if cell.use_bias:
+        found += list(bias[0]) if bias[0].ndim == 2 else [bias[0], np.zeros_like(bias[0])]
+    return [_ordered(value, cell.gates, order) for value in found]
+
+
+def fill(cell: Cell, values: Sequence[np.ndarray], order: Sequence[str]) -> None:
+    """The other way: give a cell what `of_cell` gives of one."""
+    kernel, recurrent, *biases = (_ordered(value, order, cell.gates) for value in values)
+    cell.kernel.assign(kernel.T)
+    cell.recurrent_kernel.assign(recurrent.T)
+    if biases:
+        both = np.stack(biases)
+        cell.bias.assign(both if len(cell.bias_shape) == 2 else both.sum(axis=0))
+
+
+def _ordered(value: np.ndarray, order: Sequence[str], new_order: Sequence[str]) -> np.ndarray:
+    blocks = dict(zip(order, np.split(value, len(order)), strict=True))
+    return np.concatenate([blocks[gate] for gate in new_order])
+
+
+def features(layer: Any) -> int:
+    weights = layer.get_weights()
+    return weights[0].shape[0]
+
+
+def random_sequences(features: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((3, 7, features)).astype("float32")
+
+
+def compare(one: Any, other: Any, features: int, what: str) -> None:
+    x = random_sequences(features)
+    results = [keras.tree.flatten(layer(x)) for layer in (one, other)]
+    gaps = [
+        float(np.abs(keras.ops.convert_to_numpy(a) - keras.ops.convert_to_numpy(b)).max())
+        for a, b in zip(*results, strict=True)
+    ]
+    parity.check_difference(max(gaps), TOLERANCE, what)
+
+
+def returning_sequences(layer: Any) -> Callable[[np.ndarray], Any]:
+    """The layer, as one that returns sequences alone."""
+    config = keras.saving.serialize_keras_object(layer)
+    for part in parts(config):
+        for key, value in (("return_sequences", True), ("return_state", False)):
+            if key in part["config"]:
+                part["config"][key] = value
+    copy = keras.saving.deserialize_keras_object(config)
+    if not copy.built:
+        copy.build((None, None, features(layer)))
+    copy.set_weights(layer.get_weights())
+    return copy
+
+
+def parts(config: Any) -> Iterator[dict[str, Any]]:
+    """Every serialized object inside, from the inside out."""
+    values = config.values() if isinstance(config, dict) else config
+    if isinstance(config, (dict, list, tuple)):
+        for value in values:
+            yield from parts(value)
+    if isinstance(config, dict) and "class_name" in config and "module" in config:
+        yield config

@@ -1,0 +1,118 @@
+"""Models between Keras's layers and ours."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn.export import ParityError, from_keras, keras_layers, to_keras
+from tests.catalogue import BUILT_IN, variant_id
+from tests.export.models import sequential
+from tests.measure import randomize
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
+def test_there_and_back(row):
+    """A layer of every option: the same numbers, the same configuration, Keras's own class."""
+    for variant in row.variants:
+        own = row.keras_layer(4, return_sequences=True, name="it", **variant)
+        own.build((None, None, 3))
+        randomize(own)
+        x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
+        ours = from_keras(own)
+        assert type(ours) is row.layer
+        np.testing.assert_allclose(ours(x), own(x), atol=1e-6)
+        back = to_keras(ours)
+        assert type(back) is row.keras_layer
+        assert {**back.get_config(), "seed": None} == {**own.get_config(), "seed": None}
+        for a, b in zip(back.get_weights(), own.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_models():
+    """Layers inside of others, models in models, several inputs."""
+
+    class Doubled(keras.layers.Layer):  # registered nowhere
+        def call(self, x):
+            return 2 * x
+
+    layers = keras.layers
+    vectors = keras.Input((None, 4))
+    inner = keras.Model(vectors, layers.LSTM(3, return_sequences=True)(vectors))
+    ids, start = keras.Input((None,), dtype="int32"), keras.Input((6,))
+    x = layers.Embedding(7, 4)(ids)
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True), merge_mode="sum")(inner(x))
+    x = layers.RNN([layers.GRUCell(5), layers.SimpleRNNCell(6)], return_sequences=True)(x)
+    y, h = layers.GRU(6, return_state=True)(Doubled()(x), initial_state=start)
+    model = keras.Model([ids, start], [y, layers.Dense(2)(h)])
+    randomize(model)
+    ours = from_keras(model)
+    kinds = [type(layer).__name__ for layer in ours._flatten_layers() if not hasattr(layer, "x")]
+    own = (layers.LSTM, layers.GRU, layers.RNN, layers.GRUCell, layers.SimpleRNNCell)
+    assert not any(type(layer) in own for layer in ours._flatten_layers())
+    assert kinds.count("LSTM") == 3
+    given = [np.array([[1, 2, 0], [3, 0, 0]], "int32"), np.ones((2, 6), "float32")]
+    for a, b in zip(ours(given), model(given), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    back = to_keras(ours)
+    assert not any(type(x).__module__.startswith("kerasrnn") for x in back._flatten_layers())
+    for a, b in zip(back(given), model(given), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_both_directions_become_keras_own():
+    layer = kerasrnn.BidirectionalRNN(
+        kerasrnn.GRU(3, return_sequences=True, checkpoint_every=2), merge_mode="ave"
+    )
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
+    y = layer(x)
+    own = to_keras(layer)
+    assert type(own) is keras.layers.Bidirectional
+    np.testing.assert_allclose(own(x), y, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: kerasrnn.PeepholeLSTM(2, name="it"), "it: Keras has no PeepholeLSTM"),
+        (lambda: kerasrnn.StackedRNN([kerasrnn.GRU(2)], name="it"), "it: Keras has no StackedRNN"),
+        (
+            lambda: kerasrnn.BidirectionalRNN(
+                kerasrnn.GRU(3, return_sequences=True), "sum", residual=True, name="it"
+            ),
+            "it: Keras has no BidirectionalRNN with residual=True",
+        ),
+    ],
+)
+def test_what_keras_has_not(make, message):
+    layer = make()
+    layer.build((None, None, 3))
+    with pytest.raises(ValueError, match=message):
+        to_keras(layer)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="it: not built; expected a layer or a model with weights"):
+        from_keras(keras.layers.LSTM(2, name="it"))
+    shared = keras.layers.GRU(3, return_sequences=True)
+    inner = keras.Sequential([keras.Input((None, 3)), shared])
+    x = keras.Input((None, 3))
+    with pytest.raises(ValueError, match="it: a layer stands in several of the models inside"):
+        from_keras(keras.Model(x, shared(inner(x)), name="it"))
+
+
+def test_a_difference_is_an_error(monkeypatch):
+    def shifted(source, rewrite):
+        result = original(source, rewrite)
+        result.set_weights([1.1 * w for w in result.get_weights()])
+        return result
+
+    original = keras_layers.rewritten
+    monkeypatch.setattr(keras_layers, "rewritten", shifted)
+    with pytest.raises(ParityError, match="the copy of m differs from the Keras model by up to"):
+        from_keras(keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(2)], name="m"))
+    layer = sequential(keras.layers.GRU(2, name="it")).layers[0]
+    with pytest.raises(ParityError, match="the copy of it differs"):
+        from_keras(layer)

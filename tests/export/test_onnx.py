@@ -1,0 +1,214 @@
+"""ONNX files: what onnxruntime computes, and with which operators."""
+
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn.export import to_onnx
+from tests.catalogue import BY_NAME, ROWS, VARIANTS, variant_id
+from tests.export.models import batches, masked_model, sequential
+from tests.measure import randomize
+
+pytestmark = pytest.mark.tensorflow
+
+OPERATORS = {"SimpleRNN": "RNN", "LSTM": "LSTM", "GRU": "GRU", "PeepholeLSTM": "LSTM", "MGU": "GRU"}
+RECURRENT = {"RNN", "LSTM", "GRU", "Loop", "Scan"}
+
+
+def recurrent_nodes(path):
+    """How many of each recurrent kind, in the graph and in those inside."""
+    import onnx
+
+    def nodes(graph):
+        for node in graph.node:
+            yield node
+            for attribute in node.attribute:
+                yield from nodes(attribute.g)
+
+    return Counter(n.op_type for n in nodes(onnx.load(path).graph) if n.op_type in RECURRENT)
+
+
+def assert_computes(path, model, inputs):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    for x in inputs:
+        y = session.run(None, {"steps": x})
+        for a, b in zip(y, keras.tree.flatten(model(x)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("row", "bidirectional"),
+    [(row, both) for row in ROWS for both in (False, True) if row.name in OPERATORS or not both],
+    ids=variant_id,
+)
+def test_cells(row, bidirectional, tmp_path):
+    """onnxruntime computes what the model computes, by the model's names, whatever is masked.
+
+    Each layer is one operator of ONNX's own, in both directions, where there is one.
+    """
+    import onnxruntime
+
+    path = tmp_path / "model.onnx"
+    model = masked_model(row, bidirectional)
+    report = to_onnx(model, path)
+    assert report.difference < 1e-5
+    assert report.batches == 4
+    session = onnxruntime.InferenceSession(path)
+    assert [x.name for x in session.get_inputs()] == ["steps"]
+    assert [y.name for y in session.get_outputs()] == ["scores"]
+    assert_computes(path, model, batches())
+    assert recurrent_nodes(path) == {OPERATORS.get(row.name, "Loop"): 2}
+
+
+@pytest.mark.parametrize(
+    ("row", "variant"),
+    [(row, variant) for row, variant in VARIANTS if row.name in OPERATORS and variant],
+    ids=variant_id,
+)
+def test_variants(row, variant, tmp_path):
+    """Activations, biases, the reset gate: as the operators' attributes."""
+    path = tmp_path / "model.onnx"
+    model = sequential(row.layer(4, return_sequences=True, **variant))
+    assert to_onnx(model, path).difference < 1e-5
+    assert recurrent_nodes(path) == {OPERATORS[row.name]: 1}
+
+
+@pytest.mark.parametrize("activation", ["elu", "leaky_relu", "softplus", "softsign"])
+def test_other_activations(activation, tmp_path):
+    model = sequential(kerasrnn.SimpleRNN(4, activation=activation))
+    assert to_onnx(model, tmp_path / "model.onnx").difference < 1e-5
+    assert recurrent_nodes(tmp_path / "model.onnx") == {"RNN": 1}
+
+
+def test_an_activation_that_onnx_has_not(tmp_path):
+    model = sequential(kerasrnn.GRU(4, activation="silu"))
+    assert to_onnx(model, tmp_path / "model.onnx").difference < 1e-5
+    assert recurrent_nodes(tmp_path / "model.onnx") == {"Loop": 1}
+
+
+def test_a_cell_of_ones_own_is_not_taken_for_its_parent(tmp_path):
+    class Halved(kerasrnn.GRUCell):
+        def step(self, a, states, weights, products):
+            h, _ = super().step(a, states, weights, products)
+            return 0.5 * h, [0.5 * h]
+
+    model = sequential(kerasrnn.RNN(Halved(4)))
+    assert to_onnx(model, tmp_path / "model.onnx").difference < 1e-5
+    assert recurrent_nodes(tmp_path / "model.onnx") == {"Loop": 1}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"return_sequences": True, "go_backwards": True},
+        {"go_backwards": True, "zero_output_for_mask": True},
+        {"return_sequences": True, "zero_output_for_mask": True},
+        {"return_sequences": True, "go_backwards": True, "zero_output_for_mask": True},
+        {"zero_output_for_mask": True},
+    ],
+    ids=variant_id,
+)
+def test_masks_and_directions(options, tmp_path):
+    path = tmp_path / "model.onnx"
+    model = sequential(keras.layers.Masking(), kerasrnn.LSTM(4, **options))
+    assert to_onnx(model, path).difference < 1e-5
+    assert_computes(path, model, batches())
+    assert recurrent_nodes(path) == {"LSTM": 1}
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_states_that_are_given(name, tmp_path):
+    """A row that is masked as a whole gives back the states that it was given, and zeros."""
+    import onnxruntime
+
+    path = tmp_path / "model.onnx"
+    steps = keras.Input((None, 3), name="steps")
+    count = 2 if name == "LSTM" else 1
+    starts = [keras.Input((4,), name=f"start_{n}") for n in range(2 * count)]
+    layer = BY_NAME[name].layer(4, return_sequences=True, return_state=True)
+    outputs = kerasrnn.BidirectionalRNN(layer)(keras.layers.Masking()(steps), initial_state=starts)
+    model = keras.Model([steps, *starts], list(outputs))
+    randomize(model)
+    assert to_onnx(model, path).difference < 1e-5
+    assert recurrent_nodes(path) == {name: 1}
+    session = onnxruntime.InferenceSession(path)
+    for x in batches():
+        given = [np.full((len(x), 4), 0.1 * (n + 1), "float32") for n in range(2 * count)]
+        fed = {"steps": x, **{s.name: v for s, v in zip(starts, given, strict=True)}}
+        for a, b in zip(session.run(None, fed), model([x, *given]), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_layers_of_keras_are_exported_as_ours(tmp_path):
+    path = tmp_path / "model.onnx"
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32", name="steps"),
+            layers.Embedding(9, 4, mask_zero=True),
+            layers.Bidirectional(layers.GRU(5, return_sequences=True)),
+            layers.LSTM(4, return_sequences=True),
+            layers.SimpleRNN(3),
+        ]
+    )
+    randomize(model)
+    before = model.get_weights()
+    assert to_onnx(model, path).difference < 1e-5
+    assert recurrent_nodes(path) == {"GRU": 1, "LSTM": 1, "RNN": 1}
+    assert type(model.layers[2]) is layers.LSTM
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_half_precision(tmp_path):
+    """The operator computes in single precision."""
+    model = sequential(kerasrnn.GRU(4, dtype="mixed_bfloat16"))
+    assert to_onnx(model, tmp_path / "model.onnx", tolerance=0.05).difference < 0.05
+    assert recurrent_nodes(tmp_path / "model.onnx") == {"GRU": 1}
+
+
+def test_constants_that_a_model_closes_over(tmp_path):
+    """Normalization keeps its statistics in tensors that are no variables."""
+    normalization = keras.layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0])
+    model = keras.Sequential([keras.Input((None, 3)), normalization, kerasrnn.GRU(4)])
+    assert to_onnx(model, tmp_path / "model.onnx").difference < 1e-5
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    import onnxruntime
+
+    steps, start = keras.Input((None, 3), name="steps"), keras.Input((4,), name="start")
+    y, h = kerasrnn.GRU(4, return_sequences=True, return_state=True)(steps, initial_state=start)
+    model = keras.Model(
+        [steps, start],
+        [keras.layers.Dense(2, name="each")(y), keras.layers.Dense(1, name="last")(h)],
+    )
+    random = np.random.default_rng(0)
+    check = [
+        [random.standard_normal((2, 5, 3)).astype("float32"), np.ones((2, 4), "float32")],
+    ]
+    report = to_onnx(model, tmp_path / "model.onnx", check=check)
+    assert report.difference < 1e-5
+    assert report.batches == 5
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert [x.name for x in session.get_inputs()] == ["steps", "start"]
+    assert [y.name for y in session.get_outputs()] == ["each", "last"]
+
+
+def test_an_operation_that_onnx_has_not(tmp_path):
+    class Lengths(keras.layers.Layer):
+        def call(self, x):
+            import tensorflow as tf
+
+            return tf.strings.length(tf.strings.as_string(x))
+
+    with pytest.raises(ValueError, match=r"model 'm': ONNX has no operator for StringLength"):
+        to_onnx(
+            keras.Sequential([keras.Input((None, 3)), Lengths()], name="m"), tmp_path / "m.onnx"
+        )
+    assert not list(tmp_path.iterdir())

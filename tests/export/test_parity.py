@@ -1,0 +1,127 @@
+"""What an export is compared on, and what is left behind when it differs."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn.export import ParityError, parity, to_onnx, to_saved_model
+from tests.catalogue import BY_NAME
+from tests.export.models import batches, masked_model, sequential
+
+pytestmark = pytest.mark.tensorflow
+both = pytest.mark.parametrize(
+    ("export", "name"), [(to_onnx, "m.onnx"), (to_saved_model, "m")], ids=["onnx", "saved_model"]
+)
+
+
+@both
+def test_a_difference_is_an_error_and_leaves_the_old_export(export, name, tmp_path, monkeypatch):
+    model = masked_model(BY_NAME["GRU"])
+    export(model, tmp_path / name)
+    before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
+    original = parity.largest_difference
+
+    def other_numbers(run, model_itself, batches):
+        return original(lambda x: [y + 0.01 for y in run(x)], model_itself, batches)
+
+    monkeypatch.setattr(parity, "largest_difference", other_numbers)
+    with pytest.raises(
+        ParityError, match=r"differs .* by up to 1\.00e-02; expected at most 1.00e-05"
+    ):
+        export(model, tmp_path / name)
+    assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
+    with pytest.raises(ParityError):
+        export(model, tmp_path / "sub" / name)
+    assert not list((tmp_path / "sub").iterdir())
+
+
+def test_largest_difference_sees_what_differs():
+    x, y = [np.ones((1, 2), "float32")], np.full((1, 2), 2.0)
+
+    def differs(other):
+        return parity.largest_difference(lambda _: [other], lambda _: [y], [x])
+
+    assert differs(np.full((1, 2), 2.25)) == 0.25
+    with pytest.raises(ParityError, match=r"puts out the shape \(1, 3\), the model \(1, 2\)"):
+        differs(np.zeros((1, 3)))
+    with pytest.raises(ParityError, match="NaN in different places"):
+        differs(np.full((1, 2), np.nan))
+    with pytest.raises(ParityError, match="by up to nan"):
+        parity.check_difference(float("nan"), 1e-5, "it")
+
+    def fails(_):
+        raise RuntimeError("no such thing")
+
+    with pytest.raises(ParityError, match=r"does not run on inputs \(1, 2\): no such thing"):
+        parity.largest_difference(fails, lambda _: [y], [x])
+    said, texts = np.array([b"one", b"two"]), np.array([b"one", b"too"], object)
+    assert parity.largest_difference(lambda _: [said], lambda _: [said.astype(object)], [x]) == 0
+    with pytest.raises(ParityError, match="puts out b'two', the model b'too'"):
+        parity.largest_difference(lambda _: [said], lambda _: [texts], [x])
+
+
+def test_random_inputs_are_what_the_model_takes():
+    """Ids that an Embedding knows, sequences masked by what Masking masks, images as they are."""
+    ids = keras.Input((None,), dtype="int32")
+    frames, images = keras.Input((None, 3)), keras.Input((2, 4))
+    flags = keras.Input((None,), dtype="bool")
+    x = keras.layers.Embedding(3, 2, mask_zero=True)(ids)
+    masked = keras.layers.Masking(mask_value=-1.0)(frames)
+    y = keras.layers.Concatenate()([x, masked, keras.ops.cast(flags, "float32")[..., None]])
+    model = keras.Model([ids, frames, images, flags], [kerasrnn.GRU(2)(y), images])
+    found = parity.random_inputs(model, parity.reference(model))
+    shapes = [batch[1].shape for batch in found]
+    assert shapes == [(1, 1, 3), (3, 7, 3), (5, 12, 3), (4, 9, 3)]
+    for numbers, steps, pictures, truths in found:
+        assert numbers.min() >= 0
+        assert numbers.max() < 3
+        assert pictures.shape[1:] == (2, 4)
+        assert truths.dtype == bool
+        # Masked together, so that what is compared has masks.
+        np.testing.assert_array_equal((steps == -1).all(-1), numbers == 0)
+    assert [bool((steps == -1).any()) for _, steps, _, _ in found] == [False, True, False, True]
+    unmasked = parity.random_inputs(model, parity.reference(model), masked=False)
+    assert all(batch[0].min() > 0 for batch in unmasked)
+
+
+def test_sizes_that_the_model_cannot_compute_are_left_out():
+    model = sequential(keras.layers.Conv1D(2, 5), kerasrnn.GRU(2))
+    shapes = [x.shape[1] for (x,) in parity.random_inputs(model, parity.reference(model))]
+    assert shapes == [7, 12, 9]
+    model = sequential(keras.layers.Conv1D(2, 50), kerasrnn.GRU(2))
+    with pytest.raises(ValueError, match=r"check: the model cannot compute random inputs \("):
+        parity.random_inputs(model, parity.reference(model))
+
+
+def test_not_checked(tmp_path):
+    report = to_onnx(masked_model(BY_NAME["SimpleRNN"]), tmp_path / "m.onnx", check=False)
+    assert (report.difference, report.batches) == (None, 0)
+    assert report.bytes == (tmp_path / "m.onnx").stat().st_size
+
+
+@both
+def test_bad_input(export, name, tmp_path):
+    with pytest.raises(ValueError, match=r"check=\[\]: expected at least one batch"):
+        export(masked_model(BY_NAME["SimpleRNN"]), tmp_path / name, check=[])
+
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="has no symbolic inputs"):
+        export(Subclassed(), tmp_path / name, check=batches())
+    stateful = keras.Sequential(
+        [keras.Input(batch_shape=(2, None, 3)), kerasrnn.LSTM(2, stateful=True, name="remembers")]
+    )
+    with pytest.raises(ValueError, match=r"remembers: stateful=True: .* expected False, or"):
+        export(stateful, tmp_path / name)
+    texts = keras.Sequential(
+        [
+            keras.Input((), dtype="string"),
+            keras.layers.TextVectorization(vocabulary=["a", "b"]),
+        ]
+    )
+    with pytest.raises(ValueError, match=r"check=True: no strings can be made up"):
+        export(texts, tmp_path / name)
+    assert not list(tmp_path.iterdir())
