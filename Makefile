@@ -33,7 +33,7 @@ test-jax: $(VENV)/installed-jax
 	KERAS_BACKEND=jax $(PYTEST) -m "not tensorflow and not torch" tests/cells tests/layers
 
 test-torch: $(VENV)/installed-torch
-	$(BIN)/python -m pytest -m torch tests/test_torch.py
+	$(BIN)/python -m pytest -m torch tests/test_torch.py tests/export tests/test_house.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

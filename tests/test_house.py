@@ -171,13 +171,20 @@ def test_a_layer_states_its_cells_equations(row):
 
 
 OF_TENSORFLOW = ("kerasrnn.diagnostics", "kerasrnn.export", "kerasrnn.layers.pieces")
+OF_TORCH = ("kerasrnn.export.torch_modules",)
 EXAMPLES = [name for name, file in MODULES.items() if ">>> " in file.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.tensorflow if name.startswith(OF_TENSORFLOW) else [])
+        pytest.param(
+            name,
+            marks=[
+                *([pytest.mark.tensorflow] if name.startswith(OF_TENSORFLOW) else []),
+                *([pytest.mark.torch] if name in OF_TORCH else []),
+            ],
+        )
         for name in EXAMPLES
     ],
 )

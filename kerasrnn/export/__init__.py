@@ -15,7 +15,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "keras_layers": ["from_keras", "to_keras"],
         "onnx": ["to_onnx"],
+        "onnx_nodes": ["from_onnx"],
         "parity": ["ParityError", "Report"],
         "saved_model": ["to_saved_model"],
+        "torch_modules": ["from_torch", "to_torch"],
     },
 )
