@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "keras_layers": ["from_keras", "to_keras"],
+        "litert": ["to_litert"],
         "onnx": ["to_onnx"],
         "onnx_nodes": ["from_onnx"],
         "parity": ["ParityError", "Report"],

@@ -77,7 +77,7 @@ def scan(
     and would then copy the whole array in every step.
     """
     xla = _under_xla()
-    flat_xs = _flat(xs)
+    flat_xs = leaves(xs)
     steps = _length(flat_xs[0])
     # TensorArrays, not slices of one tensor: where the loop is differentiated automatically, the
     # gradient of a slice is a full-size tensor of zeros a step, and the backward pass would grow
@@ -87,8 +87,8 @@ def scan(
     ]
     start = steps - 1 if reverse else 0
     first = [array.read(start) for array in x_arrays]
-    _, y = body(carry, _packed(xs, first))  # for its structure: the values are never computed
-    over, y_arrays = _targets(_flat(y), first if xla else [], x_arrays, steps)
+    _, y = body(carry, filled(xs, first))  # for its structure: the values are never computed
+    over, y_arrays = _targets(leaves(y), first if xla else [], x_arrays, steps)
     ahead = xla and (ahead or any(k is not None for k in over))
 
     def step(n: Any, values: Any, read: Any, y_arrays: Any) -> tuple[Any, ...]:
@@ -97,19 +97,19 @@ def scan(
             return [array.read(t) for array in now]
 
         t = steps - 1 - n if reverse else n
-        after, y = body(_packed(carry, values), _packed(xs, read if ahead else x_at(t)))
-        y_arrays = [array.write(t, value) for array, value in zip(y_arrays, _flat(y), strict=True)]
+        after, y = body(filled(carry, values), filled(xs, read if ahead else x_at(t)))
+        y_arrays = [array.write(t, value) for array, value in zip(y_arrays, leaves(y), strict=True)]
         if ahead:
             read = x_at(tf.maximum(t - 1, 0) if reverse else tf.minimum(t + 1, steps - 1))
-        return n + 1, _flat(after), read, y_arrays
+        return n + 1, leaves(after), read, y_arrays
 
     _, flat_carry, _, y_arrays = tf.while_loop(
         cond=lambda n, *_: n < steps,
         body=step,
-        loop_vars=(tf.constant(0), _flat(carry), first if ahead else [], y_arrays),
+        loop_vars=(tf.constant(0), leaves(carry), first if ahead else [], y_arrays),
         maximum_iterations=steps,  # XLA's automatic differentiation needs a bound
     )
-    return _packed(carry, flat_carry), _packed(y, [array.stack() for array in y_arrays])
+    return filled(carry, flat_carry), filled(y, [array.stack() for array in y_arrays])
 
 
 def _targets(
@@ -221,31 +221,31 @@ def _differentiable(
 ) -> Any:
     """What goes back, compiled, with a gradient: that of going back in the graph."""
     arguments = (_differentiated(call), d_results)
-    flat_arguments = _flat(arguments)
+    flat_arguments = leaves(arguments)
 
     @tf.custom_gradient
     def function(*flat: Tensor) -> Any:
-        gradients = backward(_packed(arguments, flat)[1])
+        gradients = backward(filled(arguments, flat)[1])
 
         def gradient(*upstream: Tensor) -> list[Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(flat)
-                differentiated, d_results = _packed(arguments, flat)
+                differentiated, d_results = filled(arguments, flat)
                 with tf.GradientTape() as inner:
-                    inner.watch(_flat(differentiated))
+                    inner.watch(leaves(differentiated))
                     again = graph_walk(cell, options, _replaced(call, differentiated))
                 d_flat = inner.gradient(
-                    _flat(again),
-                    _flat(differentiated),
-                    _flat(d_results),
+                    leaves(again),
+                    leaves(differentiated),
+                    leaves(d_results),
                     unconnected_gradients="zero",
                 )
             return tape.gradient(d_flat, flat, upstream, unconnected_gradients="zero")
 
-        return _flat(gradients), gradient
+        return leaves(gradients), gradient
 
     structure = _differentiated(call)
-    return _packed(structure, function(*flat_arguments))
+    return filled(structure, function(*flat_arguments))
 
 
 def _apart(structure: Any) -> Any:
@@ -261,16 +261,16 @@ def _with_gradient(
 
     @tf.custom_gradient
     def function(*flat: Tensor) -> tuple[list[Tensor], Callable[..., list[Tensor]]]:
-        results, backward = forward(_replaced(call, _packed(_differentiated(call), flat)))
+        results, backward = forward(_replaced(call, filled(_differentiated(call), flat)))
         structure.append(results)
 
         def gradient(*d_flat: Tensor) -> list[Tensor]:
-            return _flat(backward(_packed(results, d_flat)))
+            return leaves(backward(filled(results, d_flat)))
 
-        return _flat(results), gradient
+        return leaves(results), gradient
 
-    flat = function(*_flat(_differentiated(call)))
-    return _packed(structure[0], flat)
+    flat = function(*leaves(_differentiated(call)))
+    return filled(structure[0], flat)
 
 
 def _differentiated(call: Call) -> tuple[Any, ...]:
@@ -282,11 +282,13 @@ def _replaced(call: Call, differentiated: tuple[Any, ...]) -> Call:
     return call._replace(sequences=sequences, states=states, weights=weights, memory=memory)
 
 
-def _flat(structure: Any) -> list[Tensor]:
+def leaves(structure: Any) -> list[Tensor]:
+    """What there is in a structure, in which None stands for nothing."""
     return [x for x in tree.flatten(structure) if x is not None]
 
 
-def _packed(structure: Any, flat: Any) -> Any:
+def filled(structure: Any, flat: Any) -> Any:
+    """The other way: a structure with these in the places of its leaves."""
     values = iter(flat)
     return tree.map_structure(lambda x: None if x is None else next(values), structure)
 
@@ -319,7 +321,7 @@ def _split(structure: Any, parts: int) -> list[Any]:
     """Every tensor of a structure cut along its first axis, the batch."""
     if parts == 1:
         return [structure]
-    batch = _length(_flat(structure)[0])
+    batch = _length(leaves(structure)[0])
     cuts = [batch * k // parts for k in range(parts + 1)]
     return [
         tree.map_structure(lambda x, a=a, b=b: None if x is None else x[a:b], structure)

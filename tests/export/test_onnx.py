@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from kerasrnn.export import to_onnx
+from kerasrnn.export import parity, to_onnx
 from tests.catalogue import BY_NAME, ROWS, VARIANTS, variant_id
 from tests.export.models import batches, masked_model, sequential
 from tests.measure import randomize
@@ -31,13 +31,13 @@ def recurrent_nodes(path):
     return Counter(n.op_type for n in nodes(onnx.load(path).graph) if n.op_type in RECURRENT)
 
 
-def assert_computes(path, model, inputs):
+def assert_computes(path, model):
+    """Under masks that end, begin, and have gaps, and for rows that are masked as a whole."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path)
-    for x in inputs:
-        y = session.run(None, {"steps": x})
-        for a, b in zip(y, keras.tree.flatten(model(x)), strict=True):
+    session, expected = onnxruntime.InferenceSession(path), parity.reference(model)
+    for x in batches():
+        for a, b in zip(session.run(None, {"steps": x}), expected([x]), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
@@ -55,13 +55,11 @@ def test_cells(row, bidirectional, tmp_path):
 
     path = tmp_path / "model.onnx"
     model = masked_model(row, bidirectional)
-    report = to_onnx(model, path)
-    assert report.difference < 1e-5
-    assert report.batches == 4
+    to_onnx(model, path, check=False)
     session = onnxruntime.InferenceSession(path)
     assert [x.name for x in session.get_inputs()] == ["steps"]
     assert [y.name for y in session.get_outputs()] == ["scores"]
-    assert_computes(path, model, batches())
+    assert_computes(path, model)
     assert recurrent_nodes(path) == {OPERATORS.get(row.name, "Loop"): 2}
 
 
@@ -116,8 +114,8 @@ def test_a_cell_of_ones_own_is_not_taken_for_its_parent(tmp_path):
 def test_masks_and_directions(options, tmp_path):
     path = tmp_path / "model.onnx"
     model = sequential(keras.layers.Masking(), kerasrnn.LSTM(4, **options))
-    assert to_onnx(model, path).difference < 1e-5
-    assert_computes(path, model, batches())
+    to_onnx(model, path, check=False)
+    assert_computes(path, model)
     assert recurrent_nodes(path) == {"LSTM": 1}
 
 
@@ -134,13 +132,13 @@ def test_states_that_are_given(name, tmp_path):
     outputs = kerasrnn.BidirectionalRNN(layer)(keras.layers.Masking()(steps), initial_state=starts)
     model = keras.Model([steps, *starts], list(outputs))
     randomize(model)
-    assert to_onnx(model, path).difference < 1e-5
+    to_onnx(model, path, check=False)
     assert recurrent_nodes(path) == {name: 1}
-    session = onnxruntime.InferenceSession(path)
+    session, expected = onnxruntime.InferenceSession(path), parity.reference(model)
     for x in batches():
         given = [np.full((len(x), 4), 0.1 * (n + 1), "float32") for n in range(2 * count)]
         fed = {"steps": x, **{s.name: v for s, v in zip(starts, given, strict=True)}}
-        for a, b in zip(session.run(None, fed), model([x, *given]), strict=True):
+        for a, b in zip(session.run(None, fed), expected([x, *given]), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 

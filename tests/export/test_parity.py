@@ -5,20 +5,22 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from kerasrnn.export import ParityError, parity, to_onnx, to_saved_model
+from kerasrnn.export import ParityError, parity, to_litert, to_onnx, to_saved_model
 from tests.catalogue import BY_NAME
 from tests.export.models import batches, masked_model, sequential
 
 pytestmark = pytest.mark.tensorflow
-both = pytest.mark.parametrize(
-    ("export", "name"), [(to_onnx, "m.onnx"), (to_saved_model, "m")], ids=["onnx", "saved_model"]
+exporters = pytest.mark.parametrize(
+    ("export", "name"),
+    [(to_onnx, "m.onnx"), (to_saved_model, "m"), (to_litert, "m.tflite")],
+    ids=["onnx", "saved_model", "litert"],
 )
 
 
-@both
+@exporters
 def test_a_difference_is_an_error_and_leaves_the_old_export(export, name, tmp_path, monkeypatch):
-    model = masked_model(BY_NAME["GRU"])
-    export(model, tmp_path / name)
+    model = sequential(kerasrnn.GRU(2))
+    assert export(model, tmp_path / name).batches == 4
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
     original = parity.largest_difference
 
@@ -100,7 +102,7 @@ def test_not_checked(tmp_path):
     assert report.bytes == (tmp_path / "m.onnx").stat().st_size
 
 
-@both
+@exporters
 def test_bad_input(export, name, tmp_path):
     with pytest.raises(ValueError, match=r"check=\[\]: expected at least one batch"):
         export(masked_model(BY_NAME["SimpleRNN"]), tmp_path / name, check=[])

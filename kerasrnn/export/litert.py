@@ -1,0 +1,154 @@
+"""LiteRT (once TensorFlow Lite): for phones and small devices."""
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrnn.export import keras_layers, parity
+from kerasrnn.export.parity import Check, Report, Run
+from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
+from kerasrnn.recurrence.walk import Walk
+
+
+def to_litert(
+    model: keras.Model, path: str | Path, check: Check = True, tolerance: float = 1e-5
+) -> Report:
+    """Write a LiteRT file, run it with LiteRT's interpreter, and compare it with the model.
+
+    It holds LiteRT's own operators alone, and runs where TensorFlow is not. Its one signature has
+    the names of the model's inputs and outputs; batch and time stay dynamic where the model's are.
+    Time loops become a `WHILE`, Keras's own layers are exported as kerasrnn's, whose loops say the
+    shapes that LiteRT asks for; the step of a model (`kerasrnn.export.to_step`) has no loop.
+
+    Args:
+        model: a functional or Sequential model.
+        path: the file to write, `.tflite`; an existing one is replaced once the new one has been
+            checked.
+        check: whether to compare: on random inputs of several sizes and lengths, masked and not;
+            batches of inputs (an array, or one array for each input) are compared besides.
+        tolerance: the largest absolute difference that is accepted.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        ParityError: the difference is over the tolerance. Nothing is left behind.
+        ValueError: the model has no symbolic inputs, is stateful, or has an operation that LiteRT
+            has not; there is nothing to check on; the backend is not TensorFlow.
+
+    Example:
+
+        >>> import keras, tempfile, kerasrnn
+        >>> model = keras.Sequential([keras.Input((None, 3)), kerasrnn.GRU(4)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = kerasrnn.export.to_litert(model, f"{folder}/model.tflite")
+        >>> report.difference <= 1e-5
+        True
+    """
+    names, _ = parity.input_signature(model)
+
+    def save(new: Path) -> None:
+        new.write_bytes(_convert(model, names))
+
+    def runtime(new: Path) -> Run:
+        from ai_edge_litert.interpreter import Interpreter
+
+        run = Interpreter(model_path=str(new)).get_signature_runner()
+        outputs = parity.output_names(model)
+
+        def called(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+            results = run(**dict(zip(names, inputs, strict=True)))
+            return [results[name] for name in outputs]
+
+        return called
+
+    return parity.write(model, path, "LiteRT", check, tolerance, save, runtime)
+
+
+def _loop(cell: Any, options: Options, call: Call) -> Results | None:
+    """The time loop as LiteRT can have it: see `recurrence.loop.replaced_by`."""
+    if options.unroll:
+        return None
+    return Walk(SimpleNamespace(scan=_scan), cell, options, call).forward()
+
+
+def _scan(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    xs: Any,
+    reverse: bool = False,
+    ahead: bool = True,
+) -> tuple[Any, Any]:
+    """See `recurrence.walk.Backend`.
+
+    LiteRT's lists have elements of known shapes, but those that are made of a tensor. So each y is
+    written into a list of zeros.
+    """
+    import tensorflow as tf
+
+    from kerasrnn.recurrence.tensorflow import filled, leaves
+
+    flat_xs = leaves(xs)
+    steps = tf.shape(flat_xs[0])[0]
+
+    def array(x: Any) -> Any:
+        return tf.TensorArray(x.dtype, size=steps, element_shape=x.shape[1:]).unstack(x)
+
+    x_arrays = [array(x) for x in flat_xs]
+    _, y = body(carry, filled(xs, [x[0] for x in flat_xs]))  # for its structure
+    y_arrays = [
+        array(tf.zeros(tf.concat([[steps], tf.shape(value)], 0), value.dtype))
+        for value in leaves(y)
+    ]
+
+    def step(n: Any, values: Any, y_arrays: Any) -> tuple[Any, ...]:
+        t = steps - 1 - n if reverse else n
+        after, y = body(filled(carry, values), filled(xs, [a.read(t) for a in x_arrays]))
+        y_arrays = [a.write(t, value) for a, value in zip(y_arrays, leaves(y), strict=True)]
+        return n + 1, leaves(after), y_arrays
+
+    _, end, y_arrays = tf.while_loop(
+        lambda n, *_: n < steps, step, (tf.constant(0), leaves(carry), y_arrays)
+    )
+    return filled(carry, end), filled(y, [a.stack() for a in y_arrays])
+
+
+def _convert(model: keras.Model, names: Sequence[str]) -> bytes:
+    import tensorflow as tf
+
+    outputs = parity.output_names(model)
+    if keras_layers.has_built_in(model):
+        model = keras_layers.rewritten(model, keras_layers.ours)
+    _, tensors = parity.input_signature(model)
+    signature = [
+        tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+        for name, tensor in zip(names, tensors, strict=True)
+    ]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def serve(*inputs: Any) -> dict[str, Any]:
+        results = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+        return dict(zip(outputs, tf.nest.flatten(results), strict=True))
+
+    module = tf.Module()
+    module.variables_of_the_model = [variable.value for variable in model.variables]
+    with tempfile.TemporaryDirectory() as folder:
+        with replaced_by(_loop):
+            tf.saved_model.save(module, folder, signatures=serve)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        try:
+            return converter.convert()
+        except Exception as error:  # of a class that is not exported
+            pattern = r"'tf\.(\w+)' op is neither a custom op nor a flex op"
+            missing = sorted(set(re.findall(pattern, str(error))))
+            if not missing:
+                raise
+            raise ValueError(
+                f"model {model.name!r}: LiteRT has no operator for {', '.join(missing)}."
+            ) from error

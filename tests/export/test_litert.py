@@ -1,0 +1,73 @@
+"""LiteRT files, run by LiteRT's interpreter."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn.export import parity, to_litert, to_step
+from tests.catalogue import ROWS, variant_id
+from tests.export.models import batches, masked_model, sequential
+from tests.measure import randomize
+
+pytestmark = pytest.mark.tensorflow
+
+
+def run(path, **inputs):
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(model_path=str(path)).get_signature_runner()(**inputs)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_cells(row, tmp_path):
+    """By the model's names, whatever is masked, with LiteRT's own operators alone."""
+    path = tmp_path / "model.tflite"
+    model = masked_model(row)
+    to_litert(model, path, check=False)
+    expected = parity.reference(model)
+    for x in batches():
+        y = run(path, steps=x)
+        assert list(y) == ["scores"]
+        np.testing.assert_allclose(y["scores"], *expected([x]), atol=1e-5)
+
+
+def test_every_step_both_directions_and_layers_of_keras(tmp_path):
+    """Keras's own layers cannot be converted with a dynamic batch, as they are."""
+    path, layers = tmp_path / "model.tflite", keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32", name="ids"),
+            layers.Embedding(9, 4, mask_zero=True),
+            layers.Bidirectional(layers.LSTM(5, return_sequences=True)),
+            kerasrnn.StackedRNN([kerasrnn.GRU(4)], return_sequences=True),
+            layers.Dense(2, name="scores"),
+        ]
+    )
+    randomize(model)
+    assert to_litert(model, path).difference < 1e-5
+    ids = np.array([[1, 2, 0, 3], [4, 0, 0, 0], [0, 0, 0, 0]], "int32")
+    np.testing.assert_allclose(run(path, ids=ids)["scores"], model(ids), atol=1e-5)
+
+
+def test_steps_have_no_loop(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = tmp_path / "step.tflite"
+    model = sequential(kerasrnn.UGRNN(4, return_sequences=True), keras.layers.LSTM(3))
+    assert to_litert(to_step(model), path).difference < 1e-5
+    interpreter = Interpreter(model_path=str(path))
+    assert "WHILE" not in {op["op_name"] for op in interpreter._get_ops_details()}
+
+
+def test_an_operation_that_litert_has_not(tmp_path):
+    class Lengths(keras.layers.Layer):
+        def call(self, x):
+            import tensorflow as tf
+
+            return tf.strings.length(tf.strings.as_string(x))
+
+    model = keras.Sequential([keras.Input((None, 3)), Lengths()], name="m")
+    with pytest.raises(ValueError, match="model 'm': LiteRT has no operator for AsString, StringL"):
+        to_litert(model, tmp_path / "m.tflite")
+    assert not list(tmp_path.iterdir())
