@@ -208,6 +208,15 @@ class TextToText(Recipe):
 
         return model.model if isinstance(model, zoo.Translator) else model
 
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> dict[str, tuple["keras.Model", list[Any]]]:
+        import numpy as np
+
+        texts = np.array(list(data.raw["test"])[:8], dtype=object)
+        serving = model.serving(config.beam, config.length_penalty)
+        return {**super().exports(model, data, config), "of_text": (serving, [texts, texts[:1]])}
+
     def loss(self, config: Config) -> "keras.losses.Loss":
         import kerasrnn
 

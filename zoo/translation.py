@@ -115,10 +115,14 @@ class Translator(keras.Model):
 
     def call(self, inputs: Tensor) -> Tensor:
         """The greedy texts, strings `(batch,)`."""
+        return self._texts(self._greedy.model, inputs)
+
+    def _texts(self, write: keras.Model, inputs: Tensor) -> Tensor:
+        """What a generator writes, as strings, in a graph."""
         import tensorflow as tf
 
         read = self.source(inputs)
-        ids, *_ = self._greedy.model([read, self._longest(read)])
+        ids, *_ = write([read, self._longest(read)])
         said = tf.gather([*self.symbols, "", ""], ids)
         said = tf.where((ids > 0) & (ids < self.end), said, "")
         # Behind the end there is nothing, and so no separator that would have to be taken off.
@@ -130,6 +134,18 @@ class Translator(keras.Model):
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0],), "string")
+
+    def serving(self, beam: int = 1, length_penalty: float = 1.0) -> keras.Model:
+        """A model from texts to texts, strings `(batch,)` both: what `kerasrnn.export` exports.
+
+        It shares its layers with this one, and is not to be saved as a Keras model itself.
+
+        Args:
+            beam: number of hypotheses; 1: greedy.
+            length_penalty: of a beam.
+        """
+        texts = keras.Input((), dtype="string", name="texts")
+        return keras.Model(texts, _Serving(self, beam, length_penalty, name="translations")(texts))
 
     def translate(
         self,
@@ -257,6 +273,22 @@ class Translator(keras.Model):
                     symbols[k] = source[attention[k].argmax()]
         score = rest[1] if len(rest) > 1 else rest[0].sum()  # of a beam, or log-probabilities
         return Translation(joined(self.target, symbols), symbols, source, float(score), attention)
+
+
+class _Serving(keras.layers.Layer):
+    """A translator's generator as a layer."""
+
+    def __init__(self, translator: Translator, beam: int, penalty: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._convert_input_args = False
+        self.translator = translator
+        self.generator = translator._generator(None if beam == 1 else Beam(beam, penalty))
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return self.translator._texts(self.generator, inputs)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((inputs.shape[0],), "string")
 
 
 def target_ids(target: keras.layers.Layer, texts: Sequence[str]) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from kerasrnn.export import parity
 from kerasrnn.export.parity import Check, Report, Run
+from kerasrnn.layers.pieces import without_python
 
 
 def to_saved_model(
@@ -52,7 +53,8 @@ def to_saved_model(
     """
 
     def save(new: Path) -> None:
-        model.export(new, format="tf_saved_model", verbose=False)
+        with without_python():
+            model.export(new, format="tf_saved_model", verbose=False)
 
     def runtime(new: Path) -> Run:
         return functools.partial(_served, new)

@@ -2,11 +2,28 @@
 
 import base64
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
 
+from kerasrnn.layers.unigram import Unigram
+
 Tensor = Any
+
+_without_python: ContextVar[bool] = ContextVar("_without_python", default=False)
+
+
+@contextmanager
+def without_python() -> Iterator[None]:
+    """Within it, layers that are traced put TensorFlow's operations in the graph: for exports."""
+    token = _without_python.set(True)
+    try:
+        yield
+    finally:
+        _without_python.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -18,8 +35,10 @@ class SentencePieceVectorization(keras.layers.Layer):
     `TextVectorization` numbers words, 0 is padding and 1 what is unknown (a sign that the training
     text never had); the model must have been trained so: see `train`.
 
-    It runs on TensorFlow, in Python: in `tf.data` and in front of a model, saved with it; but no
-    SavedModel or ONNX file can hold it. Needs the package sentencepiece, of the extra `pieces`.
+    It runs on TensorFlow, in Python: in `tf.data` and in front of a model, saved with it. A
+    SavedModel that `kerasrnn.export.to_saved_model` writes holds a unigram model in TensorFlow's
+    operations (`kerasrnn.layers.unigram`), and needs no Python. Needs the package sentencepiece, of
+    the extra `pieces`.
 
     Args:
         model: the trained model, as the bytes of its file or as those in base64.
@@ -105,6 +124,12 @@ class SentencePieceVectorization(keras.layers.Layer):
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"model: expected a SentencePiece model; {error}") from None
 
+    @functools.cached_property
+    def _unigram(self) -> Unigram:
+        made = Unigram(base64.b64decode(self.model))
+        self._tables = [made.numbers, made.rule_numbers]  # tracked: a SavedModel needs them
+        return made
+
     def get_vocabulary(self) -> list[str]:
         """The pieces, by their numbers."""
         return [self.processor.id_to_piece(n) for n in range(self.processor.get_piece_size())]
@@ -117,6 +142,9 @@ class SentencePieceVectorization(keras.layers.Layer):
         import tensorflow as tf
 
         inputs = tf.convert_to_tensor(inputs, tf.string)
+        if _without_python.get():
+            ids = self._unigram(tf.reshape(inputs, (-1,)))
+            return ids if inputs.shape.rank else ids[0]
         ids = tf.numpy_function(self._encode, [inputs], tf.int32, stateful=False)
         return tf.ensure_shape(ids, [*inputs.shape, None])
 

@@ -161,13 +161,16 @@ def test_predicting(trained, capsys, tmp_path):
             assert (tmp_path / f"chorale-{n}.png").read_bytes().startswith(b"\x89PNG")
 
 
+OF_TEXT = ("char_lm", "g2p", "movie_sentiment", "reverse", "translate", "word_segmentation")
+
+
 def test_exporting(trained, capsys):
     assert main(["export", trained.recipe.name, *trained.options]) == 0
     printed = capsys.readouterr().out
     written = re.findall(r"^(\w+): (\S+) \(.*: ([\d.e+-]+)$", printed, re.MULTILINE)
     folder = trained.folder / "export"
     expected = {("SavedModel", "model.saved_model"), ("ONNX", "model.onnx")}
-    if trained.recipe.name in ("char_lm", "movie_sentiment", "word_segmentation"):
+    if trained.recipe.name in OF_TEXT:
         expected.add(("SavedModel", "of_text.saved_model"))
     assert {(kind, name) for kind, name, _ in written} == {
         (kind, str(folder / name)) for kind, name in expected

@@ -81,6 +81,16 @@ def test_a_call_is_greedy_and_is_saved(translator, tmp_path):
     assert loaded.max_length == 6
 
 
+def test_it_is_exported_as_a_whole(translator, tmp_path):
+    """Strings in, strings out, the beam inside."""
+    texts = np.array(TEXTS, dtype=object)
+    serving = translator.serving(beam=3, length_penalty=0.5)
+    expected = translator.translate(TEXTS, beam=3, length_penalty=0.5)
+    assert [text.decode() for text in serving(texts).numpy()] == expected
+    report = kerasrnn.export.to_saved_model(serving, tmp_path / "m", check=[texts, texts[:1]])
+    assert report.batches == 2
+
+
 def test_unknown_words_are_copied():
     """A model that says of everything: unknown, end. It attends to the last word, by its state."""
     words = keras.layers.TextVectorization(vocabulary=["a", "b"], standardize=None)

@@ -1,0 +1,245 @@
+"""SentencePiece's unigram model in TensorFlow's operations alone, for files that hold no Python.
+
+Kudo (2018), "Subword regularization: improving neural network translation models with multiple
+subword candidates", section 3.2: of all ways to cut a text x into pieces of the vocabulary, the one
+of the largest sum of scores (log-probabilities), by Viterbi's recurrence over the ends e of pieces:
+
+    best_0 = 0,   best_e = max_l  best_{e-l} + score(x_{e-l+1} ... x_e)
+
+Before that the text is normalized by the model's own rules (mostly those of NFKC), the longest that
+matches first.
+"""
+
+import functools
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+Tensor = Any
+
+BLANK = "\u2581"
+UNKNOWN = 1
+UNKNOWN_PENALTY = 10.0
+"""What SentencePiece takes off the lowest score for a sign that no piece has."""
+
+NORMAL, UNIGRAM = 1, 1
+"""Kinds of pieces, and of models, in SentencePiece's files."""
+
+
+class Unigram:
+    """Cuts texts as SentencePiece does, in a graph.
+
+    Args:
+        content: the bytes of a SentencePiece model.
+
+    Raises:
+        ValueError: the model is of another kind than unigram.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        from sentencepiece import sentencepiece_model_pb2
+
+        proto = sentencepiece_model_pb2.ModelProto.FromString(content)
+        spec = proto.normalizer_spec
+        if proto.trainer_spec.model_type != UNIGRAM:
+            raise ValueError(
+                "a SentencePiece model of this kind cannot be exported; expected kind='unigram'."
+            )
+        self.rules = _rules(spec.precompiled_charsmap)
+        self.prefix = spec.add_dummy_prefix
+        self.collapses = spec.remove_extra_whitespaces
+        normal = {n: p for n, p in enumerate(proto.pieces) if p.type == NORMAL}
+        self.pieces = [piece.piece for piece in normal.values()]
+        self.ids = np.array(list(normal), "int32")
+        self.scores = np.array([piece.score for piece in normal.values()], "float32")
+        self.longest = max(map(len, self.pieces))
+
+    def __call__(self, texts: Tensor) -> Tensor:
+        """ids, int32 `(batch, time)`, padded with zeros, of strings `(batch,)`."""
+        import tensorflow as tf
+
+        chars, counts = _signs(self.normalized(texts))
+        known, of_length = _windows(chars, self.longest, self.numbers)
+        scores, ids = [], []
+        unknown = tf.constant(self.scores.min() - np.float32(UNKNOWN_PENALTY))
+        for length, number in enumerate(of_length, 1):
+            found = (number >= 0) & known[length - 1]
+            score = tf.where(found, tf.gather(self.scores, tf.maximum(number, 0)), -np.inf)
+            piece = tf.gather(self.ids, tf.maximum(number, 0))
+            if length == 1:
+                score = tf.where(found, score, unknown)
+                piece = tf.where(found, piece, UNKNOWN)
+            # At the end of the piece, not at its start.
+            late = [[0, 0], [length - 1, 0]]
+            signs = tf.shape(score)[1]
+            scores.append(tf.pad(score, late, constant_values=-np.inf)[:, :signs])
+            ids.append(tf.pad(piece, late)[:, :signs])
+        lengths = _viterbi(tf.stack(scores, -1))
+        at_end = _ends(lengths, counts)
+        chosen = tf.gather(tf.stack(ids, -1), tf.maximum(lengths - 1, 0), batch_dims=2)
+        chosen = tf.ragged.boolean_mask(chosen, at_end)
+        # A run of unknown signs is one piece.
+        before = tf.concat([tf.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)
+        again = (chosen == UNKNOWN) & (before == UNKNOWN)
+        return tf.ragged.boolean_mask(chosen, ~again).to_tensor(0)
+
+    def normalized(self, texts: Tensor) -> Tensor:
+        """The texts as the model reads them: strings `(batch,)`."""
+        import tensorflow as tf
+
+        if self.rules:
+            chars, _ = _signs(texts)
+            longest = max(map(len, self.rules))
+            known, of_length = _windows(chars, longest, self.rule_numbers)
+            matched, rule = tf.zeros_like(chars, "int32"), tf.zeros_like(chars, "int32")
+            for length, number in enumerate(of_length, 1):
+                found = (number >= 0) & known[length - 1]
+                matched = tf.where(found, length, matched)
+                rule = tf.where(found, number, rule)
+            replaced = tf.where(matched > 0, tf.gather(list(self.rules.values()), rule), chars)
+            texts = tf.strings.reduce_join(tf.where(_read(matched), replaced, ""), 1)
+        if self.collapses:
+            texts = tf.strings.regex_replace(texts, "^ +| +$", "")
+            texts = tf.strings.regex_replace(texts, " +", " ")
+        texts = tf.strings.regex_replace(texts, " ", BLANK)
+        if self.prefix:
+            texts = tf.where(tf.strings.length(texts) > 0, BLANK + texts, texts)
+        return texts
+
+    @functools.cached_property
+    def numbers(self) -> Any:
+        """The table of the pieces' places."""
+        return _table(self.pieces)
+
+    @functools.cached_property
+    def rule_numbers(self) -> Any:
+        """The table of the rules' places."""
+        return _table(list(self.rules))
+
+
+def _table(keys: list[str]) -> Any:
+    import tensorflow as tf
+
+    with tf.init_scope():
+        numbers = tf.range(len(keys), dtype="int32")
+        return tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(tf.constant(keys), numbers), -1
+        )
+
+
+def _signs(texts: Tensor) -> tuple[Tensor, Tensor]:
+    """The signs of texts, `(batch, signs)`, and how many there are; nothing behind the last one."""
+    import tensorflow as tf
+
+    chars = tf.strings.unicode_split(texts, "UTF-8")
+    counts = tf.cast(chars.row_lengths(), "int32")
+    return tf.pad(chars.to_tensor(""), [[0, 0], [0, 1]], constant_values=""), counts
+
+
+def _windows(chars: Tensor, longest: int, table: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """For each length, where as many signs follow, and what the table says of them."""
+    import tensorflow as tf
+
+    signs = tf.shape(chars)[1]
+    window, known, numbers = chars, [], []
+    for length in range(1, longest + 1):
+        if length > 1:
+            following = tf.pad(chars, [[0, 0], [0, length - 1]], constant_values="")
+            following = following[:, length - 1 : length - 1 + signs]
+            window = window + following
+            known.append(known[-1] & (following != ""))
+        else:
+            known.append(chars != "")
+        numbers.append(table.lookup(window))
+    return known, numbers
+
+
+def _viterbi(scores: Tensor) -> Tensor:
+    """For each end, the length of the last piece of the best way there.
+
+    scores: `(batch, ends, lengths)`. Of equal ways the one whose last piece is longer.
+    """
+    import tensorflow as tf
+
+    longest = scores.shape[-1]
+    batch = tf.shape(scores)[0]
+    # Of the last `longest` ends, the latest first.
+    best = tf.concat([tf.zeros((batch, 1)), tf.fill((batch, longest - 1), -np.inf)], 1)
+
+    def step(carry: tuple[Tensor, Tensor], at_end: Tensor) -> tuple[Tensor, Tensor]:
+        ways = tf.reverse(carry[0] + at_end, [1])
+        length = longest - tf.argmax(ways, 1, output_type=tf.int32)
+        return tf.concat([tf.reduce_max(ways, 1, keepdims=True), carry[0][:, :-1]], 1), length
+
+    start = (best, tf.zeros_like(best[:, 0], "int32"))
+    _, lengths = tf.scan(step, tf.transpose(scores, (1, 0, 2)), start)
+    return tf.transpose(lengths)
+
+
+def _ends(lengths: Tensor, counts: Tensor) -> Tensor:
+    """Where the pieces of the best way end: from the last sign backwards."""
+    import tensorflow as tf
+
+    ends = tf.range(1, tf.shape(lengths)[1] + 1)
+
+    def step(carry: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        end, length = now
+        here = carry[0] == end
+        return tf.where(here, end - length, carry[0]), here
+
+    start = (counts, tf.zeros_like(counts, "bool"))
+    _, here = tf.scan(step, (ends, tf.transpose(lengths)), start, reverse=True)
+    return tf.transpose(here)
+
+
+def _read(matched: Tensor) -> Tensor:
+    """Where a rule, or a sign that none matches, begins: not inside of what one has read."""
+    import tensorflow as tf
+
+    def step(carry: tuple[Tensor, Tensor], length: Tensor) -> tuple[Tensor, Tensor]:
+        begins = carry[0] == 0
+        left = tf.where(begins, tf.maximum(length, 1), carry[0]) - 1
+        return left, begins
+
+    start = (tf.zeros_like(matched[:, 0]), tf.zeros_like(matched[:, 0], "bool"))
+    _, begins = tf.scan(step, tf.transpose(matched), start)
+    return tf.transpose(begins)
+
+
+@functools.lru_cache(maxsize=2)  # one for all models, as a rule
+def _rules(charsmap: bytes) -> dict[str, str]:
+    return dict(_read_rules(charsmap))
+
+
+def _read_rules(charsmap: bytes) -> Iterator[tuple[str, str]]:
+    """What a model's normalization replaces by what.
+
+    The rules are a trie as a double array (Aoe 1989), behind its size in bytes, and then the
+    replacements, each ended by a zero. A unit of the array holds a label, whether a rule ends
+    there, and the offset of its children; where a rule ends, the unit behind holds the place of
+    its replacement.
+    """
+    if not charsmap:
+        return
+    (size,) = struct.unpack("<I", charsmap[:4])
+    units = np.frombuffer(charsmap[4 : 4 + size], "<u4").astype(np.int64)
+    replacements = charsmap[4 + size :]
+    labels = units & (1 << 31 | 0xFF)
+    offsets = (units >> 10) << ((units & (1 << 9)) >> 6)
+    found = [(b"", int(offsets[0]))]
+    symbols = np.arange(1, 256)
+    while found:
+        key, base = found.pop()
+        at = base ^ symbols
+        inside = at < len(units)
+        for symbol in symbols[inside][labels[at[inside]] == symbols[inside]]:
+            unit = base ^ int(symbol)
+            below = unit ^ int(offsets[unit])
+            text = key + bytes([symbol])
+            if units[unit] >> 8 & 1:
+                start = int(units[below] & 0x7FFFFFFF)
+                end = replacements.index(b"\0", start)
+                yield text.decode(), replacements[start:end].decode()
+            found.append((text, below))
