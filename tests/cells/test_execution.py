@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.catalogue import BUILT_IN, ROWS, VARIANTS, variant_id
-from tests.measure import MASKS, PRECISION, TIGHT, assert_same, make_mask, measure, randomize
+from tests.measure import PRECISION, TIGHT, assert_same, make_mask, measure, randomize
 
 rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
 
@@ -63,9 +63,8 @@ def test_jit_compile_changes_no_number(row, variant):
         layer.build(x.shape)
     randomize(layers[0])
     layers[1].set_weights(layers[0].get_weights())
-    for kind in MASKS:
-        mask = make_mask(kind, 4, 6)
-        assert_same(*(measure(layer, x, mask=mask) for layer in layers), TIGHT)
+    mask = make_mask("mixed", 4, 6)
+    assert_same(*(measure(layer, x, mask=mask) for layer in layers), TIGHT)
 
 
 @rows
