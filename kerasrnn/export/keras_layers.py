@@ -15,7 +15,7 @@ BUILT_IN = ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell", 
 """Names that both Keras and kerasrnn have."""
 
 
-def from_keras(source: keras.layers.Layer) -> Any:
+def from_keras(source: keras.layers.Layer, tolerance: float = matrices.TOLERANCE) -> Any:
     """A copy of a model or a layer, with kerasrnn's layers in the place of Keras's recurrent ones.
 
     Inside others, too: `Bidirectional`, `TimeDistributed`, `StackedRNNCells`, models in models.
@@ -23,6 +23,8 @@ def from_keras(source: keras.layers.Layer) -> Any:
 
     Args:
         source: a built functional or Sequential model, or a built layer.
+        tolerance: the largest absolute difference that is accepted: in half precision the loops
+            round differently.
 
     Raises:
         ParityError: the two do not compute the same.
@@ -35,10 +37,10 @@ def from_keras(source: keras.layers.Layer) -> Any:
         >>> isinstance(kerasrnn.export.from_keras(model).layers[0], kerasrnn.GRU)
         True
     """
-    return _checked(source, rewritten(source, ours))
+    return _checked(source, rewritten(source, ours), tolerance)
 
 
-def to_keras(source: keras.layers.Layer) -> Any:
+def to_keras(source: keras.layers.Layer, tolerance: float = matrices.TOLERANCE) -> Any:
     """A copy of a model or a layer with Keras's own recurrent layers: it needs no kerasrnn.
 
     `BidirectionalRNN` becomes `keras.layers.Bidirectional`. What concerns the time loop alone
@@ -46,6 +48,8 @@ def to_keras(source: keras.layers.Layer) -> Any:
 
     Args:
         source: a built functional or Sequential model, or a built layer.
+        tolerance: the largest absolute difference that is accepted: in half precision the loops
+            round differently.
 
     Raises:
         ParityError: the two do not compute the same.
@@ -60,7 +64,7 @@ def to_keras(source: keras.layers.Layer) -> Any:
         >>> type(kerasrnn.export.to_keras(layer)).__module__.startswith("keras.")
         True
     """
-    return _checked(source, rewritten(source, keras_own))
+    return _checked(source, rewritten(source, keras_own), tolerance)
 
 
 def has_built_in(model: keras.Model) -> bool:
@@ -96,15 +100,15 @@ def rewritten(source: Any, rewrite: Callable[[dict[str, Any]], None]) -> Any:
     return result
 
 
-def _checked(source: Any, result: Any) -> Any:
+def _checked(source: Any, result: Any, tolerance: float) -> Any:
     what = f"the copy of {source.name}"
     if not getattr(source, "inputs", None):
-        matrices.compare(source, result, matrices.features(source), what)
+        matrices.compare(source, result, matrices.features(source), what, tolerance)
         return result
     model_itself = parity.reference(source)
     batches = parity.random_inputs(source, model_itself)
     difference = parity.largest_difference(parity.reference(result), model_itself, batches)
-    parity.check_difference(difference, matrices.TOLERANCE, what)
+    parity.check_difference(difference, tolerance, what)
     return result
 
 

@@ -41,6 +41,7 @@ def to_litert(
         ParityError: the difference is over the tolerance. Nothing is left behind.
         ValueError: the model has no symbolic inputs, is stateful, or has an operation that LiteRT
             has not; there is nothing to check on; the backend is not TensorFlow.
+        ModuleNotFoundError: ai-edge-litert, of the extra `litert`, is not installed.
 
     Example:
 
@@ -51,6 +52,8 @@ def to_litert(
         >>> report.difference <= 1e-5
         True
     """
+    if check is not False:
+        parity.require("ai_edge_litert", "litert")
     names, _ = parity.input_signature(model)
 
     def save(new: Path) -> None:

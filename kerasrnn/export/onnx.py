@@ -46,6 +46,7 @@ def to_onnx(
         ParityError: the difference is over the tolerance. Nothing is left behind.
         ValueError: the model has no symbolic inputs, is stateful, or has an operation that ONNX has
             not; there is nothing to check on; the backend is not TensorFlow.
+        ModuleNotFoundError: a package of the extra `onnx` is not installed.
 
     Example:
 
@@ -56,6 +57,9 @@ def to_onnx(
         >>> report.difference <= 1e-5
         True
     """
+
+    for package in ("onnx", "tf2onnx", *(["onnxruntime"] if check is not False else [])):
+        parity.require(package, "onnx")
 
     def save(new: Path) -> None:
         new.write_bytes(_convert(model).SerializeToString())

@@ -4,6 +4,7 @@ Every exporter writes through `write`, which has the new file run by its own run
 inputs and on those that it is given, and puts it in its place only then.
 """
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -84,6 +85,12 @@ def write(
             check_difference(difference, tolerance, f"the {format} export")
         size = _size_of(new)
     return Report(path, format, size, len(batches), difference)
+
+
+def require(package: str, extra: str) -> None:
+    """Raise ModuleNotFoundError, with what to install, before any work is done."""
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"needs {package}: pip install kerasrnn[{extra}].", name=package)
 
 
 def _check_possible(model: keras.Model) -> None:

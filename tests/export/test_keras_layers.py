@@ -116,3 +116,12 @@ def test_a_difference_is_an_error(monkeypatch):
     layer = sequential(keras.layers.GRU(2, name="it")).layers[0]
     with pytest.raises(ParityError, match="the copy of it differs"):
         from_keras(layer)
+
+
+def test_half_precision():
+    """Keras carries its states in half precision, ours are in single: they round differently."""
+    model = sequential(keras.layers.LSTM(8, dtype="mixed_bfloat16", name="it"))
+    ours = from_keras(model, tolerance=0.05)
+    assert type(ours.layers[0]) is kerasrnn.LSTM
+    assert ours.layers[0].compute_dtype == "bfloat16"
+    assert type(from_keras(model.layers[0], tolerance=0.05)) is kerasrnn.LSTM

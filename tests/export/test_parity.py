@@ -1,5 +1,7 @@
 """What an export is compared on, and what is left behind when it differs."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
@@ -123,4 +125,20 @@ def test_bad_input(export, name, tmp_path):
     )
     with pytest.raises(ValueError, match=r"check=True: no strings can be made up"):
         export(texts, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("export", "package", "extra"),
+    [(to_onnx, "onnxruntime", "onnx"), (to_litert, "ai_edge_litert", "litert")],
+)
+def test_a_missing_runtime_is_said_before_the_work(export, package, extra, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == package else find(name)
+    )
+    with pytest.raises(
+        ModuleNotFoundError, match=rf"needs {package}: pip install kerasrnn\[{extra}"
+    ):
+        export(sequential(kerasrnn.GRU(2)), tmp_path / "m")
     assert not list(tmp_path.iterdir())
