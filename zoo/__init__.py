@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sequence_to_sequence": ["encoder_decoder"],
         "sequence_to_vector": ["many_to_one"],
         "step_to_step": ["many_to_many", "next_step"],
+        "stepping": ["Parts", "encoder_and_step"],
         "translation": ["Translation", "Translator", "target_ids"],
         "vector_to_sequence": ["one_to_many"],
         "vector_to_vector": ["one_to_one"],

@@ -1,11 +1,13 @@
 """From a model that foresees the next symbol to one that writes the whole sequence."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 import kerasrnn
 from kerasrnn.decoding import Strategy
+from kerasrnn.zoo.stepping import decoder_of, source_of
 
 
 def generator(
@@ -69,23 +71,13 @@ def generator(
         >>> writer.predict(np.array([[3, 7, 2], [4, 0, 0]]), verbose=0).shape
         (2, 6)
     """
-    decoders = [layer for layer in model.layers if isinstance(layer, kerasrnn.Decoder)]
-    if len(decoders) != 1:
-        raise ValueError(
-            f"model={model.name!r}: holds {len(decoders)} decoders; expected one, as in the models "
-            "of zoo.next_step, one_to_many and encoder_decoder."
-        )
-    (decoder,) = decoders
+    decoder = decoder_of(model)
     if prompt is None:
         prompt = decoder.context is None
     if prompt_lengths and not prompt:
         raise ValueError("prompt_lengths=True: expected prompt=True.")
-    inputs, given = [], {}
-    if decoder.context is not None:
-        inputs.append(model.inputs[0])
-        given["context"] = model.get_layer("context").output
-    if decoder.attention is not None:
-        given["memory"] = model.get_layer("encoder").output[0]
+    given = source_of(model, decoder)
+    inputs: list[Any] = list(model.inputs[:1]) if given else []
     if prompt:
         classes = decoder.kind == "classes"
         shape, dtype = ((None,), "int32") if classes else ((None, decoder.size), None)

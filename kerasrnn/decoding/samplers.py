@@ -75,7 +75,8 @@ class Greedy(Sampler):
     kind = "classes"
 
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
-        return ops.cast(ops.argmax(logits, axis=-1), "int32")
+        # Not `ops.argmax`, which looks at the bits of floats, as ONNX cannot.
+        return ops.cast(ops.top_k(logits, 1)[1][..., 0], "int32")
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

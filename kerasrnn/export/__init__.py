@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "onnx_nodes": ["from_onnx"],
         "parity": ["ParityError", "Report"],
         "saved_model": ["to_saved_model"],
+        "quantization": ["to_int8"],
         "streaming": ["to_step"],
         "torch_modules": ["from_torch", "to_torch"],
     },

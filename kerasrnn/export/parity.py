@@ -78,7 +78,7 @@ def write(
     model_itself = reference(model)
     batches = _batches(model, check, model_itself)
     difference = None
-    with _replacing(path) as new:
+    with replacing(path) as new:
         save(new)
         if batches:
             difference = largest_difference(runtime(new), model_itself, batches)
@@ -284,7 +284,7 @@ def check_difference(difference: float, tolerance: float, what: str) -> None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A new place beside `path` that takes its name if all goes well, and disappears if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))

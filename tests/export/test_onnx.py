@@ -15,7 +15,7 @@ from tests.measure import randomize
 pytestmark = pytest.mark.tensorflow
 
 OPERATORS = {"SimpleRNN": "RNN", "LSTM": "LSTM", "GRU": "GRU", "PeepholeLSTM": "LSTM", "MGU": "GRU"}
-RECURRENT = {"RNN", "LSTM", "GRU", "Loop", "Scan"}
+RECURRENT = {"RNN", "LSTM", "GRU", "DynamicQuantizeLSTM", "Loop", "Scan"}
 
 
 def recurrent_nodes(path):
