@@ -8,13 +8,14 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 # Two processes: TensorFlow takes a gigabyte in each.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-jax test-torch lint format bench clean
+.PHONY: help demo test test-jax test-torch test-models lint format bench clean
 
 help:
-	@echo "make demo        train on real speech, judge, export, check the exports"
+	@echo "make demo        trained models at work; then train on real speech, judge, export, check"
 	@echo "make test        the tests, on TensorFlow"
 	@echo "make test-jax    the layers' tests, on JAX"
 	@echo "make test-torch  the comparisons with PyTorch (fetches PyTorch)"
+	@echo "make test-models the trained models, on their real test data (fetches it): half an hour"
 	@echo "make lint        style, and the direction of imports"
 	@echo "make format      put the style right"
 	@echo "make bench       speed, beside Keras and PyTorch (fetches PyTorch): an hour or two"
@@ -22,18 +23,23 @@ help:
 	@echo "make clean       remove what make made, but not runs/"
 
 demo: $(VENV)/installed
+	$(BIN)/kerasrnn predict g2p keras tensorflow backpropagation --zoo --output build
+	$(BIN)/kerasrnn predict movie_sentiment --zoo "A joy from beginning to end." "Dull, dull, dull."
 	$(BIN)/kerasrnn train japanese_vowels
 	$(BIN)/kerasrnn export japanese_vowels
 	$(BIN)/kerasrnn predict japanese_vowels --test 0 1 2
 
 test: $(VENV)/installed
-	$(PYTEST) -m "not torch"
+	$(PYTEST) -m "not torch and not models"
 
 test-jax: $(VENV)/installed-jax
 	KERAS_BACKEND=jax $(PYTEST) -m "not tensorflow and not torch" tests/cells tests/layers
 
 test-torch: $(VENV)/installed-torch
 	$(BIN)/python -m pytest -m torch tests/test_torch.py tests/export tests/test_house.py
+
+test-models: $(VENV)/installed
+	$(BIN)/python -m pytest -m models tests/models
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

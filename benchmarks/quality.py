@@ -56,11 +56,15 @@ def main() -> None:
     results = cards.collect(recipe, folders)
     place = arguments.output / recipe.name
     place.mkdir(parents=True, exist_ok=True)
+    results["pictures"] = dict(recipe.compare(folders, place))
+    if (place / "results.json").is_file():
+        # What was measured stands until it is measured again.
+        old = json.loads((place / "results.json").read_text())
+        for part in ("variants", "pictures"):
+            results[part] = {**old.get(part, {}), **results[part]}
     with atomic(place / "results.json") as scratch:
         scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
-    pictures = recipe.compare(folders, place)
-    with atomic(place / "CARD.md") as scratch:
-        scratch.write_text(cards.card(recipe, results, "python -m benchmarks.quality", pictures))
+    cards.write(recipe, place)
     print((place / "CARD.md").read_text())
 
 

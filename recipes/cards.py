@@ -1,6 +1,8 @@
 """Cards: what a recipe reaches, written from the files of its runs and never by hand."""
 
+import dataclasses
 import itertools
+import json
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn.recipes.recipe import Recipe
-from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.runs import Run, RunError, atomic
+
+COMMAND = "python -m benchmarks.quality"
+"""What trains the variants that are named to it."""
 
 
 def collect(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
@@ -104,6 +109,71 @@ def card(
     for name, shown in (pictures or {}).items():
         lines += [f"![{shown}]({name})", "", f"{shown}.", ""]
     return "\n".join(lines)
+
+
+def write(recipe: Recipe, place: Path) -> None:
+    """Write the card from the files beside it: results, and the trained model if one is kept."""
+    results = json.loads((place / "results.json").read_text(encoding="utf-8"))
+    text = card(recipe, results, COMMAND, results.get("pictures"))
+    if (place / "exports.json").is_file():
+        text += "\n" + trained(recipe, place)
+    with atomic(place / "CARD.md") as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def trained(recipe: Recipe, place: Path) -> str:
+    """The part of the card on the trained model that lies beside it."""
+    run, config = Run.open(recipe, place)
+    metrics, exports = run.read_json("metrics.json"), run.read_json("exports.json")
+    environment = run.read_json("environment.json")
+    options = [
+        f"--{'' if value is not False else 'no-'}{field.name.replace('_', '-')}"
+        + ("" if isinstance(value, bool) else f" {shlex.quote(str(value))}")
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) != field.default
+    ]
+    command = " ".join(["kerasrnn train", recipe.name, *options])
+    model, onnx = run.path("model.keras"), run.path(exports["file"])
+    whole, small = exports["float32"], exports["int8"]
+    lines = [
+        "## The trained model",
+        "",
+        f"`zoo.load({recipe.name!r})` is the model of the variant {recipe.kept!r}, seed "
+        f"{config.seed}: {metrics['parameters']:,} parameters, trained in "
+        f"{metrics['seconds']:,.0f} s by `{command}` ({environment['started'][:10]}, commit "
+        f"{(environment['commit'] or 'unknown')[:7]}). Its weights are rounded to 11 significant "
+        "bits. What stands below was measured with the files that lie here.",
+        "",
+        f"| file | bytes | {' | '.join(m.replace('_', ' ') for m in recipe.metrics)} | "
+        "ms for one example |",
+        "|---|---|" + "---|" * len(recipe.metrics) + "---|",
+    ]
+
+    def row(name: str, size: int, found: Mapping[str, Any]) -> str:
+        figures = [figure(found[m]) if m in found else "" for m in recipe.metrics]
+        time = f"{found['seconds'] * 1e3:.2f}" if "bytes" in found else ""
+        return f"| {name} | {size:,} | {' | '.join(figures)} | {time} |"
+
+    stem = exports["file"].split(".")[0]
+    lines += [
+        row("model.keras", model.stat().st_size, metrics),
+        row(
+            f"{stem}.onnx" + ("" if onnx.name == f"{stem}.onnx" else " (not kept)"),
+            whole["bytes"],
+            whole,
+        ),
+        row(
+            f"{stem}.int8.onnx" + ("" if "int8" in onnx.name else " (not kept)"),
+            small["bytes"],
+            small,
+        ),
+        "",
+        f"The ONNX file of floats differs from the Keras model by at most "
+        f"{exports['difference']:.1e}.",
+    ]
+    if recipe.limits:
+        lines += ["", f"Known limits: {recipe.limits}"]
+    return "\n".join(lines) + "\n"
 
 
 def _spread(values: Sequence[float]) -> str:

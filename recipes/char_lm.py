@@ -103,7 +103,16 @@ class CharLm(Recipe):
     )
     Config = Config
     Asking = Asking
-    variants: ClassVar = {"LSTM": {}, "GRU": {"cell": "gru"}}
+    variants: ClassVar = {
+        "LSTM": {},
+        "LSTM, small": {"units": 384, "dropout": 0.4},
+        "GRU": {"cell": "gru"},
+    }
+    kept = "LSTM, small"
+    limits = (
+        "It spells, and keeps the form of a play; it means nothing. It knows the 65 signs of "
+        "its text."
+    )
     metrics = ("validation_nats", "validation_bits", "validation_perplexity")
     lower_is_better = True
     shuffled = False
@@ -219,8 +228,6 @@ class CharLm(Recipe):
     ) -> dict[str, float]:
         import numpy as np
 
-        from kerasrnn.recipes import ngrams
-
         numbers = text.vectorizer(data.facts["vocabulary"], split="character")
         ids = np.array(numbers(data.raw["validation"]))
         # More streams where they would be so long that their probabilities fill the memory.
@@ -232,7 +239,12 @@ class CharLm(Recipe):
             probabilities = self.core(model).predict_on_batch(rows[:, :-1])
             right = np.take_along_axis(probabilities, rows[:, 1:, None], axis=-1)
             total -= np.log(right.astype("float64")).sum()
-        metrics = _of_nats(float(total / ids[:, 1:].size))
+        return _of_nats(float(total / ids[:, 1:].size))
+
+    def baselines(self, data: Data, config: Config) -> dict[str, float]:
+        from kerasrnn.recipes import ngrams
+
+        metrics = {}
         highest = min(6, ngrams.greatest_order(len(set(data.raw["train"]))))
         for order in range(2, highest + 1):
             model = ngrams.NGrams(data.raw["train"], order)
@@ -289,13 +301,22 @@ class CharLm(Recipe):
     ) -> dict[str, tuple["keras.Model", list[Any]]]:
         import numpy as np
 
+        from kerasrnn import zoo
+
         lines = [line for line in data.raw["validation"].split("\n") if line][:8]
         numbers = text.vectorizer(data.facts["vocabulary"], split="character")
         batches = [np.array(numbers(x), "int32") for x in (lines, lines[:1])]
+        core = self.core(model)
         return {
-            "model": (self.core(model), batches),
+            "model": (core, batches),
+            "step": (zoo.encoder_and_step(core).step, True),
             "of_text": (model, [np.array(lines, dtype=object)]),
         }
+
+    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+        described = text.described(text.vectorizer(facts["vocabulary"], split="character"))
+        (name,) = self.core(model).output_names
+        return {"sequence": described, name: {"symbols": described["symbols"], "separator": ""}}
 
     def tiny(self) -> Config:
         return dataclasses.replace(

@@ -18,10 +18,13 @@ from kerasrnn import recipes
 from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation, from_dict
 from kerasrnn.recipes.recipe import Recipe
 
+FORMATS = ("saved_model", "onnx", "onnx_int8", "litert")
+
 DESCRIPTION = """\
 Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
 
   kerasrnn list                                what there is
+  kerasrnn predict g2p tensorflow              what a trained model says, at once
   kerasrnn train japanese_vowels --cell gru    train; the results stand in runs/
   kerasrnn evaluate japanese_vowels            judge the newest run again
   kerasrnn predict japanese_vowels --test 3    what it says of a test example
@@ -98,6 +101,8 @@ def _list(arguments: argparse.Namespace) -> int:
     for name in recipes.NAMES:
         recipe = recipes.load(name)
         print(f"{name}\n    {recipe.title}\n    {recipe.topology}; {recipe.result}")
+        if recipe.kept:
+            print("    a trained model comes with the library: kerasrnn predict", name)
     return 0
 
 
@@ -143,8 +148,13 @@ def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> int:
     run.check_data(config)
     model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     print(f"run folder: {run.folder}")
-    _print_metrics(recipe.judge(model, data, config, run.folder))
-    for picture in sorted(run.folder.glob("*.png")):
+    folder = run.folder
+    if run.is_kept:
+        folder = Path("evaluation") / recipe.name
+        folder.mkdir(parents=True, exist_ok=True)
+    metrics = recipe.judge(model, data, config, folder)
+    _print_metrics(metrics | recipe.baselines(data, config))
+    for picture in sorted(folder.glob("*.png")):
         print(f"picture: {picture}")
     return 0
 
@@ -175,21 +185,19 @@ def _predict(recipe: Recipe, arguments: argparse.Namespace) -> int:
 def _export(recipe: Recipe, arguments: argparse.Namespace) -> int:
     run, config = _opened(recipe, arguments)
     run.check_data(config)
-    model, data = run.load_model(), recipe.load(config, arguments.data_dir)
-    from kerasrnn.export import to_onnx, to_saved_model
+    from kerasrnn.recipes import exporting
 
+    exporting.check_packages(arguments.formats)
+    model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     folder = run.path("export")
-    for name, (exported, batches) in recipe.exports(model, data, config).items():
-        formats = [(to_saved_model, f"{name}.saved_model"), (to_onnx, f"{name}.onnx")]
-        if any(tensor.dtype == "string" for tensor in exported.inputs):
-            del formats[1]  # ONNX has no operators that cut text: its model takes the numbers
-        for export, path in formats:
-            report = export(exported, folder / path, check=batches, tolerance=arguments.tolerance)
-            print(
-                f"{report.format}: {report.path} ({report.bytes / 1024:.0f} KiB); largest "
-                f"difference from the Keras model over {report.batches} batches: "
-                f"{report.difference:.1e}"
-            )
+    if arguments.output:
+        folder = Path(arguments.output)
+    elif run.is_kept:
+        folder = Path("export") / recipe.name
+    for line in exporting.export(
+        recipe, model, data, config, folder, arguments.formats, arguments.step, arguments.tolerance
+    ):
+        print(line, flush=True)
     return 0
 
 
@@ -207,7 +215,7 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
         ("train", _train, "train a recipe's model and judge it on the test data"),
         ("evaluate", _evaluate, "judge a run's model on the test data again"),
         ("predict", _predict, "what a run's model says of your inputs or of test examples"),
-        ("export", _export, "write a run's model as SavedModel and ONNX, and check both"),
+        ("export", _export, "write a run's model as SavedModel, ONNX or LiteRT, and check it"),
     ):
         command = commands.add_parser(
             name,
@@ -259,10 +267,36 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
             if recipe is not None:
                 _add_options(command, recipe.name, recipe.Config)
         else:
-            command.add_argument(
-                "--run", metavar="DIR", help="the run's folder (default: the newest finished run)"
+            of = command.add_mutually_exclusive_group()
+            of.add_argument(
+                "--run",
+                metavar="DIR",
+                help="the run's folder (default: the newest finished run below runs/; if there is "
+                "none, the trained model that comes with the library)",
+            )
+            of.add_argument(
+                "--zoo",
+                action="store_true",
+                help="the trained model that comes with the library, whatever runs there are",
             )
         if name == "export":
+            command.add_argument(
+                "--formats",
+                nargs="+",
+                choices=FORMATS,
+                default=["saved_model", "onnx"],
+                metavar="FORMAT",
+                help=f"some of: {', '.join(FORMATS)} (default: saved_model onnx); onnx_int8 has "
+                "weights in eight bits, and is judged beside the file of floats",
+            )
+            command.add_argument(
+                "--step",
+                action="store_true",
+                help="also the model's step, for streams: of models that read forwards",
+            )
+            command.add_argument(
+                "--output", metavar="DIR", help="where the files go (default: the run's export/)"
+            )
             command.add_argument(
                 "--tolerance",
                 type=float,
@@ -335,8 +369,21 @@ def _recipe_named_in(arguments: Sequence[str]) -> Recipe | None:
 def _opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
     from kerasrnn.recipes.runs import Run
 
-    folder = arguments.run if arguments.run is not None else Run.latest(recipe).folder
-    return Run.open(recipe, folder)
+    if arguments.run is not None:
+        return Run.open(recipe, arguments.run)
+    newest = None if arguments.zoo else Run.latest(recipe)
+    if newest is None:
+        from kerasrnn import zoo
+
+        if recipe.name not in zoo.trained():
+            raise ConfigError(
+                f"{recipe.name} has no finished run below runs/, and no trained model comes with "
+                f"the library: train one with `kerasrnn train {recipe.name}`, or name its folder "
+                "with --run."
+            )
+        newest = Run(zoo.folder(recipe.name))
+    print(f"model: {newest.folder}", file=sys.stderr)
+    return Run.open(recipe, newest.folder)
 
 
 def _described(config: Config) -> str:

@@ -81,6 +81,11 @@ class FashionMnist(Recipe):
         "rows, LSTM": {"cell": "lstm"},
         "rows, GRU": {"cell": "gru"},
     }
+    kept = "rows, GRU"
+    limits = (
+        "It knows pictures made as these were: 28 by 28 pixels, one garment, light on dark. "
+        "Shirts, pullovers and coats are mixed up most."
+    )
     metrics = ("test_accuracy",)
     asks = f"pictures of {SIDE} by {SIDE} pixels, light on dark"
     published = (
@@ -165,8 +170,16 @@ class FashionMnist(Recipe):
         return {
             "test_accuracy": accuracy,
             "test_loss": float(-np.log(probabilities[np.arange(len(expected)), expected]).mean()),
-            "baseline_majority_test_accuracy": float(np.bincount(expected).max() / len(expected)),
         }
+
+    def baselines(self, data: Data, config: Config) -> dict[str, float]:
+        import numpy as np
+
+        expected = np.concatenate(
+            [y for _, y in self.batches(data.test, config).as_numpy_iterator()]
+        )
+        majority = float(np.bincount(expected).max() / len(expected))
+        return {"baseline_majority_test_accuracy": majority}
 
     def read(self, text: str) -> "np.ndarray":
         import numpy as np

@@ -24,7 +24,6 @@ from kerasrnn.recipes.hanzi_structure import END, START, HanziStructure, teacher
 from kerasrnn.recipes.recipe import Data
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
 
 SIDE = 64
@@ -105,23 +104,22 @@ class ImageCaptions(HanziStructure):
             raw={"test": splits["test"], "spoken": spoken},
         )
 
-    def judge(
-        self, model: "keras.Model", data: Data, config: Config, folder: Path
-    ) -> dict[str, float]:
-        import collections
-
+    def test_pictures(self, data: Data) -> "np.ndarray":
         import numpy as np
 
-        images, captions = [], []
-        for example in data.raw["test"]:
-            images.append(_small(example["image"]).numpy())
-            captions.append(_words(example["captions"]["text"]).numpy().astype("str").tolist())
-        said = self.say(model, data.facts["vocabulary"], np.stack(images).astype("float32"))
+        images = [_small(example["image"]).numpy() for example in data.raw["test"]]
+        return np.stack(images).astype("float32")
+
+    def judge_said(self, said: Sequence[str], data: Data, folder: Path) -> dict[str, float]:
+        return {"test_bleu": _bleu(said, _captions(data))}
+
+    def baselines(self, data: Data, config: Config) -> dict[str, float]:
+        import collections
+
+        captions = _captions(data)
         ((always, _),) = collections.Counter(data.raw["spoken"]).most_common(1)
-        return {
-            "test_bleu": _bleu(said, captions),
-            "baseline_always_one_sentence_test_bleu": _bleu([always] * len(captions), captions),
-        }
+        score = _bleu([always] * len(captions), captions)
+        return {"baseline_always_one_sentence_test_bleu": score}
 
     def read(self, text: str) -> "np.ndarray":
         import numpy as np
@@ -151,6 +149,14 @@ def _small(image: Any) -> Any:
     side = tf.minimum(shape[0], shape[1])
     middle = tf.image.resize_with_crop_or_pad(image, side, side)
     return tf.ensure_shape(tf.image.resize(middle, (SIDE, SIDE), antialias=True), (SIDE, SIDE, 3))
+
+
+def _captions(data: Data) -> list[list[str]]:
+    """Those of each test picture."""
+    return [
+        _words(example["captions"]["text"]).numpy().astype("str").tolist()
+        for example in data.raw["test"]
+    ]
 
 
 def _words(captions: Any) -> Any:

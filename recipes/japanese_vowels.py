@@ -60,6 +60,11 @@ class JapaneseVowels(Recipe):
         "GRU": {"cell": "gru"},
         "Bidirectional LSTM": {"cell": "lstm", "bidirectional": True},
     }
+    kept = "Bidirectional LSTM"
+    limits = (
+        "It knows these nine men saying these two vowels, as this recording made them, and "
+        "takes everybody for one of them."
+    )
     metrics = ("test_accuracy",)
     asks = f"text files: a frame a line, {COEFFICIENTS} numbers"
 
@@ -115,9 +120,10 @@ class JapaneseVowels(Recipe):
         from kerasrnn.recipes import pictures
 
         batches = self.batches(data.test, config)
-        loss, accuracy = model.evaluate(batches, verbose=0)
         expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])
-        predicted = model.predict(batches, verbose=0).argmax(axis=-1)
+        probabilities = model.predict(batches, verbose=0)
+        predicted = probabilities.argmax(axis=-1)
+        accuracy = float((predicted == expected).mean())
         pictures.confusion_matrix(
             expected,
             predicted,
@@ -125,12 +131,19 @@ class JapaneseVowels(Recipe):
             f"Japanese vowels: {accuracy:.1%} of {data.test_size} utterances",
             folder / "confusion_matrix.png",
         )
-        majority = np.bincount(expected).max() / len(expected)
         return {
             "test_accuracy": accuracy,
-            "test_loss": loss,
-            "baseline_majority_test_accuracy": float(majority),
+            "test_loss": float(-np.log(probabilities[np.arange(len(expected)), expected]).mean()),
         }
+
+    def baselines(self, data: Data, config: Config) -> dict[str, float]:
+        import numpy as np
+
+        expected = np.concatenate(
+            [y for _, y in self.batches(data.test, config).as_numpy_iterator()]
+        )
+        majority = float(np.bincount(expected).max() / len(expected))
+        return {"baseline_majority_test_accuracy": majority}
 
     def read(self, text: str) -> "np.ndarray":
         import numpy as np

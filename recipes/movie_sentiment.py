@@ -101,6 +101,11 @@ class MovieSentiment(Recipe):
         "GRU, mean state": {"pooling": "mean"},
         "GRU, attention": {"pooling": "attention"},
     }
+    kept = "GRU, largest state"
+    limits = (
+        "It knows 5,000 words of snippets of film reviews; other texts, irony and what turns on "
+        "one rare word it judges badly. It calls nearly nothing neutral."
+    )
     metrics = ("test_f1_weighted", "test_f1_macro", "test_accuracy")
     asks = "texts, each in quotation marks"
     published = (
@@ -190,10 +195,14 @@ class MovieSentiment(Recipe):
             f"Sentiment: {metrics['test_accuracy']:.1%} of {data.test_size} texts",
             folder / "confusion_matrix.png",
         )
-        for name, answers in _baselines(data).items():
-            scores = _scores(*answers)
-            metrics |= {f"baseline_{name}_{metric}": value for metric, value in scores.items()}
         return metrics
+
+    def baselines(self, data: Data, config: Config) -> dict[str, float]:
+        return {
+            f"baseline_{name}_{metric}": value
+            for name, answers in _baselines(data).items()
+            for metric, value in _scores(*answers).items()
+        }
 
     def read(self, text: str) -> str:
         if not text.strip():
@@ -224,6 +233,11 @@ class MovieSentiment(Recipe):
         of_numbers = super().exports(model, data, config)
         texts = np.array(data.raw["test_texts"], dtype=object)
         return {**of_numbers, "of_text": (model, [texts[:1], texts[:64]])}
+
+    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+        (name,) = (tensor.name for tensor in model.inputs)
+        described = text.described(model.get_layer("vectorizer"))
+        return {name: described, **super().vocabulary(model, facts)}
 
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), units=8, embedding=8)

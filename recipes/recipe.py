@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +11,12 @@ from kerasrnn.recipes.config import Config, Options
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     import tensorflow as tf
+
+
+Runtime = Callable[[Sequence["np.ndarray"]], Sequence["np.ndarray"]]
+"""Outputs of a model for arrays of its inputs, as another runtime computes them."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,12 @@ class Recipe(ABC):
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Named overrides of the configuration, compared side by side in the recipe's card."""
+
+    kept: ClassVar[str] = ""
+    """The variant whose trained model comes with the library: see `kerasrnn.zoo.load`."""
+
+    limits: ClassVar[str] = ""
+    """What the trained model does not know or does badly, for its card."""
 
     metrics: ClassVar[tuple[str, ...]]
     """The test metrics that the card shows; the variants are compared by the first."""
@@ -114,10 +125,11 @@ class Recipe(ABC):
     def judge(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, Any]:
-        """Metrics of the model that was saved, on the test data; pictures go into `folder`.
+        """Metrics of the model that was saved, on the test data; pictures go into `folder`."""
 
-        Baselines are judged along with it: metrics whose names start with `baseline_`.
-        """
+    def baselines(self, data: Data, config: Config) -> dict[str, float]:
+        """The test metrics of what takes no network: `baseline_NAME_METRIC`."""
+        return {}
 
     def callbacks(
         self, config: Config, data: Data, folder: Path
@@ -149,8 +161,12 @@ class Recipe(ABC):
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config
-    ) -> Mapping[str, tuple["keras.Model", Sequence[Any]]]:
-        """What `export` writes: models by name, each with batches of inputs to check it on."""
+    ) -> Mapping[str, tuple["keras.Model", Sequence[Any] | bool]]:
+        """What `export` writes: models by name, each with batches of inputs to check it on besides
+        random ones, or True.
+
+        The first is the one that `judge_exported` judges.
+        """
         import keras
 
         batches = [x for x, _ in self.batches(data.test, config).take(4).as_numpy_iterator()]
@@ -158,6 +174,30 @@ class Recipe(ABC):
         alone = next(data.test.as_numpy_iterator())[0]
         batches.append(keras.tree.map_structure(lambda x: x[None], alone))
         return {"model": (self.core(model), batches)}
+
+    def judge_exported(
+        self, run: Runtime, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, Any]:
+        """`judge` of an exported file: of the first of `exports`.
+
+        Args:
+            run: computes what the file does.
+            model: what was exported, as it was saved.
+            data: of `load`.
+            config: of the run.
+            folder: where pictures go.
+        """
+        return self.judge(as_keras(run, self.core(model)), data, config, folder)
+
+    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What the numbers of the exported files mean, by input and output, as JSON.
+
+        See docs/export.md for the form. Nothing where they are measurements.
+        """
+        if "classes" in facts:
+            (name,) = self.core(model).output_names
+            return {name: {"classes": list(facts["classes"])}}
+        return {}
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> Mapping[str, str]:
         """Pictures of what the variants' runs did, side by side, for the card.
@@ -174,6 +214,32 @@ class Recipe(ABC):
     def tiny(self) -> Config:
         """A configuration that runs in seconds, for tests."""
         return dataclasses.replace(self.Config(), epochs=2)
+
+
+def as_keras(run: Runtime, model: "keras.Model") -> "keras.Model":
+    """A Keras model with a model's inputs and outputs that another runtime computes."""
+    import keras
+    import tensorflow as tf
+
+    class Other(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            tensors = keras.tree.flatten(inputs)
+            results = tf.numpy_function(
+                lambda *arrays: list(run(arrays)), tensors, [y.dtype for y in model.outputs]
+            )
+            for result, like in zip(results, model.outputs, strict=True):
+                result.set_shape(like.shape)
+            return results if len(results) > 1 else results[0]
+
+        def compute_output_spec(self, inputs: Any) -> Any:
+            specs = [keras.KerasTensor(y.shape, y.dtype) for y in model.outputs]
+            return specs if len(specs) > 1 else specs[0]
+
+    inputs = [keras.Input(x.shape[1:], dtype=x.dtype, name=x.name) for x in model.inputs]
+    inputs = inputs if len(inputs) > 1 else inputs[0]
+    other = keras.Model(inputs, Other()(inputs))
+    other.jit_compile = False
+    return other
 
 
 def most_likely(probabilities: Sequence[float], names: Sequence[str], count: int = 3) -> str:

@@ -62,6 +62,11 @@ class Reverse(TextToText):
         "Luong": {"attention": "luong"},
         "context only": {"attention": "none"},
     }
+    kept = "Bahdanau"
+    limits = (
+        "A toy: strings of up to ten small letters, which it reads backwards. Longer ones it "
+        "has never seen."
+    )
     metrics = ("test_sequence_accuracy", "test_letter_error_rate")
     lengths = (8, 12, 16, 24, 32)
     asks = "strings of letters from a to z"

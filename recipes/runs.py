@@ -93,19 +93,10 @@ class Run:
             raise RunError(f"{run.folder / 'config.json'}: {error}") from None
 
     @classmethod
-    def latest(cls, recipe: Recipe) -> "Run":
-        """The newest finished run below `runs/`.
-
-        Raises:
-            RunError: there is none.
-        """
+    def latest(cls, recipe: Recipe) -> "Run | None":
+        """The newest finished run below `runs/`, if there is one."""
         finished = sorted((Path("runs") / recipe.name).glob("*/metrics.json"), key=_age)
-        if not finished:
-            raise RunError(
-                f"no finished run of {recipe.name} below runs/: train one with "
-                f"`kerasrnn train {recipe.name}`, or name its folder with --run."
-            )
-        return cls(finished[-1].parent)
+        return cls(finished[-1].parent) if finished else None
 
     def check_data(self, config: Config) -> None:
         """See that a user's own data file is the one that the run began with.
@@ -127,6 +118,13 @@ class Run:
     @property
     def finished(self) -> bool:
         return (self.folder / "metrics.json").is_file()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it came with the library: nothing is to be written there."""
+        from kerasrnn.zoo.saved import SUMS
+
+        return self.path(SUMS).is_file()
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -188,6 +186,10 @@ def atomic(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     scratch = Path(name)
+    # A temporary file is its owner's alone; this one is to be as any other.
+    umask = os.umask(0)
+    os.umask(umask)
+    scratch.chmod(0o666 & ~umask)
     try:
         yield scratch
         os.replace(scratch, path)

@@ -113,6 +113,25 @@ def numbering(fit: Mapping[str, Any], name: str = "vectorizer") -> "keras.layers
     return kerasrnn.SentencePieceVectorization(fit["model"], name=name)
 
 
+def described(layer: "keras.layers.Layer") -> dict[str, Any]:
+    """How a layer numbers texts, as JSON: see docs/export.md."""
+    import kerasrnn
+
+    if isinstance(layer, kerasrnn.SentencePieceVectorization):
+        pieces = layer.get_vocabulary()
+        scores = [round(layer.processor.get_score(n), 6) for n in range(len(pieces))]
+        return {"cut": "pieces", "symbols": pieces, "scores": scores, "separator": ""}
+    config = layer.get_config()
+    characters, standardize = config["split"] == "character", config["standardize"] or ""
+    return {
+        "cut": "characters" if characters else "blanks",
+        "lower": standardize.startswith("lower"),
+        "strip_punctuation": standardize.endswith("punctuation"),
+        "symbols": [str(symbol) for symbol in layer.get_vocabulary()],
+        "separator": "" if characters else " ",
+    }
+
+
 def attach(
     model: "keras.Model",
     vectorizers: Mapping[str, "keras.layers.Layer"],

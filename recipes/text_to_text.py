@@ -19,7 +19,7 @@ from kerasrnn.recipes import text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.pairs import SPLITS, Pair
-from kerasrnn.recipes.recipe import Data, Recipe
+from kerasrnn.recipes.recipe import Data, Recipe, Runtime
 from kerasrnn.recipes.runs import atomic
 
 if TYPE_CHECKING:
@@ -213,9 +213,43 @@ class TextToText(Recipe):
     ) -> dict[str, tuple["keras.Model", list[Any]]]:
         import numpy as np
 
+        from kerasrnn import zoo
+
         texts = np.array(list(data.raw["test"])[:8], dtype=object)
+        ids = np.asarray(model.source(texts), "int32")
+        batches = [ids, ids[:1]]
+        encoder, step = zoo.encoder_and_step(model.model)
         serving = model.serving(config.beam, config.length_penalty)
-        return {**super().exports(model, data, config), "of_text": (serving, [texts, texts[:1]])}
+        return {
+            "greedy": (model.writer(), batches),
+            "encoder": (encoder, batches),
+            "step": (step, True),
+            "of_text": (serving, [texts, texts[:1]]),
+        }
+
+    def judge_exported(
+        self, run: Runtime, model: "Translator", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        """Of greedy texts."""
+        import numpy as np
+        import tensorflow as tf
+
+        sources, references = map(list, zip(*data.raw["test"].items(), strict=True))
+        said = [""] * len(sources)
+        order = sorted(range(len(sources)), key=lambda n: len(sources[n]))
+        for start in range(0, len(order), 64):
+            rows = order[start : start + 64]
+            ids = np.asarray(model.source(tf.constant([sources[n] for n in rows])), "int32")
+            for n, written in zip(rows, run([ids])[0], strict=True):
+                said[n] = model.text(written)
+        return self.scores(references, said, config)
+
+    def vocabulary(self, model: "Translator", facts: Mapping[str, Any]) -> dict[str, Any]:
+        symbols = [*model.symbols, "[END]", "[START]"]
+        ends = {"start": model.start, "end": model.end}
+        target = text.described(model.target)
+        of_target = {"symbols": symbols, "separator": target["separator"], **ends}
+        return {"source": text.described(model.source), "sequences": of_target}
 
     def loss(self, config: Config) -> "keras.losses.Loss":
         import kerasrnn
@@ -251,10 +285,12 @@ class TextToText(Recipe):
         metrics = self.scores(references, texts, config)
         if config.attention != "none":
             self.draw([said[n * len(said) // 6] for n in range(6)], folder / "attention.png")
-        nearest = _nearest(data.raw["train"], sources)
-        for name, value in self.scores(references, nearest, config).items():
-            metrics[f"baseline_nearest_source_{name}"] = value
         return metrics
+
+    def baselines(self, data: Data, config: Config) -> dict[str, float]:
+        sources, references = map(list, zip(*data.raw["test"].items(), strict=True))
+        scores = self.scores(references, _nearest(data.raw["train"], sources), config)
+        return {f"baseline_nearest_source_{name}": value for name, value in scores.items()}
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:
         """Where the first variant that has attention looked."""

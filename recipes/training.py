@@ -94,6 +94,7 @@ def train(
         run.save_model(model)
         pictures.learning_curves(run.path("log.csv"), run.path("learning_curves.png"))
         metrics = recipe.judge(model, data, config, run.folder)
+        metrics |= recipe.baselines(data, config)
         metrics |= {
             "parameters": recipe.core(model).count_params(),
             "seconds": round(checkpoint.seconds, 1),

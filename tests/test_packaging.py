@@ -16,9 +16,15 @@ import pytest
 import kerasrnn
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"kerasrnn": "kerasrnn", "zoo": "kerasrnn/zoo", "recipes": "kerasrnn/recipes"}
+FOLDERS = {
+    "kerasrnn": "kerasrnn",
+    "zoo": "kerasrnn/zoo",
+    "recipes": "kerasrnn/recipes",
+    "saved_models": "kerasrnn/saved_models",
+}
 SUFFIXES = {".py", ".pyi"}
 NAMES = {"py.typed", "README.md", "CITATIONS.bib", "TAGS.txt"}
+OF_MODELS = {".py", ".keras", ".onnx", ".json", ".md", ".png", ""}
 
 # One worker builds the wheel, and has it for all of them.
 pytestmark = pytest.mark.xdist_group("packaging")
@@ -57,7 +63,8 @@ def test_the_wheel_is_complete_and_holds_nothing_else(wheel):
         f"{installed}/{file.relative_to(ROOT / folder).as_posix()}"
         for folder, installed in FOLDERS.items()
         for file in (ROOT / folder).rglob("*")
-        if file.suffix in SUFFIXES or file.name in NAMES
+        if (file.suffix in SUFFIXES or file.name in NAMES)
+        or (folder == "saved_models" and file.is_file() and file.suffix in OF_MODELS)
     }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -115,6 +122,21 @@ print(np.asarray(kerasrnn.GRU(2, kernel_initializer="zeros")(np.ones((1, 3, 2), 
     for file, package in zip(files, ("", "recipes", "zoo", "export"), strict=True):
         assert Path(file).resolve() == (site / "kerasrnn" / package / "__init__.py").resolve()
     assert numbers == "[[0. 0.]]"  # no kernel, no bias: the candidate is tanh(0)
+
+
+def test_a_trained_model_is_found_where_it_is_installed(installed):
+    """Outside the checkout: loaded, with its hash compared, and used with no run at hand."""
+    python, bin_folder, site = installed
+    code = """
+from kerasrnn import zoo
+print(zoo.folder("japanese_vowels"))
+print(zoo.load("japanese_vowels").output_shape)
+"""
+    found, shape = run(python, "-I", "-c", code, cwd=site).strip().splitlines()
+    assert Path(found) == site / "kerasrnn" / "saved_models" / "japanese_vowels"
+    assert shape == "(None, 9)"
+    answer = run(bin_folder / "kerasrnn", "predict", "movie_sentiment", "Dull, dull.", cwd=site)
+    assert answer.startswith("Dull, dull.: negative: ")
 
 
 def test_the_command_says_its_version(installed):

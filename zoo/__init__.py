@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cells": ["layer_class"],
         "ends": ["Classes", "Flags", "Images", "Labels", "Tokens", "Values", "Vectors"],
         "generation": ["generator"],
+        "saved": ["SavedModelError", "folder", "load", "trained"],
         "sequence_to_sequence": ["encoder_decoder"],
         "sequence_to_vector": ["many_to_one"],
         "step_to_step": ["many_to_many", "next_step"],

@@ -147,6 +147,22 @@ class Translator(keras.Model):
         texts = keras.Input((), dtype="string", name="texts")
         return keras.Model(texts, _Serving(self, beam, length_penalty, name="translations")(texts))
 
+    def writer(self, beam: int = 1, length_penalty: float = 1.0) -> keras.Model:
+        """`serving` without texts: from the source's ids to those of what is written.
+
+        Returns:
+            A model from "source", int32 `(batch, time)`, to "sequences", int32 `(batch,
+            max_length)`: the id that ends a text included, and 0 behind it; `text` reads a row.
+        """
+        ids = keras.Input((None,), dtype="int32", name="source")
+        write = self._generator(None if beam == 1 else Beam(beam, length_penalty))
+        sequences, *_ = write([ids, _Longest(self, name="longest")(ids)])
+        return keras.Model(ids, keras.layers.Identity(name="sequences")(sequences))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of a row of ids, as `writer` gives it."""
+        return joined(self.target, [self.symbols[n] for n in ids if 0 < n < self.end])
+
     def translate(
         self,
         texts: Sequence[str],
@@ -289,6 +305,17 @@ class _Serving(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0],), "string")
+
+
+class _Longest(keras.layers.Layer):
+    """How many symbols a translator's texts may have."""
+
+    def __init__(self, translator: Translator, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.of = translator._longest
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return self.of(inputs)
 
 
 def target_ids(target: keras.layers.Layer, texts: Sequence[str]) -> tuple[Any, Any]:

@@ -63,6 +63,11 @@ def test_the_main_job(recipe, there, capsys):
     assert main(["export", "japanese_vowels", "--tolerance", "-1"]) == 1
     assert "differs from the Keras model by up to" in capsys.readouterr().err
 
+    formats = ["--formats", "litert", "--step", "--output", "phone"]
+    assert main(["export", "japanese_vowels", *formats]) == 0
+    assert capsys.readouterr().out.count("LiteRT: phone/") == 2
+    assert (there / "phone" / "step.tflite").is_file()
+
 
 def test_resuming(recipe, there, capsys):
     assert main([*TRAIN, "--output", "here"]) == 0

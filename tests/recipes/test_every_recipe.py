@@ -162,18 +162,62 @@ def test_predicting(trained, capsys, tmp_path):
 
 
 OF_TEXT = ("char_lm", "g2p", "movie_sentiment", "reverse", "translate", "word_segmentation")
+DECODING = ("g2p", "hanzi_structure", "image_captions", "reverse", "translate")
+WITH_STEPS = (*DECODING, "bach_chorales", "char_lm")
 
 
 def test_exporting(trained, capsys):
-    assert main(["export", trained.recipe.name, *trained.options]) == 0
+    """Checked, each by its runtime; the file in eight bits is judged as the Keras model is."""
+    name = trained.recipe.name
+    formats = ["--formats", "saved_model", "onnx", "onnx_int8"]
+    assert main(["export", name, *formats, *trained.options]) == 0
     printed = capsys.readouterr().out
     written = re.findall(r"^(\w+): (\S+) \(.*: ([\d.e+-]+)$", printed, re.MULTILINE)
     folder = trained.folder / "export"
-    expected = {("SavedModel", "model.saved_model"), ("ONNX", "model.onnx")}
-    if trained.recipe.name in OF_TEXT:
+    first = "greedy" if name in DECODING else "model"
+    models = {first, *(["encoder"] if name in DECODING else [])}
+    models |= {"step"} if name in WITH_STEPS else set()
+    expected = {("SavedModel", f"{model}.saved_model") for model in models}
+    expected |= {("ONNX", f"{model}.onnx") for model in models}
+    if name in OF_TEXT:
         expected.add(("SavedModel", "of_text.saved_model"))
-    assert {(kind, name) for kind, name, _ in written} == {
-        (kind, str(folder / name)) for kind, name in expected
+    assert {(kind, path) for kind, path, _ in written} == {
+        (kind, str(folder / path)) for kind, path in expected
     }
     assert all(float(difference) <= 1e-5 for _, _, difference in written)
-    assert all((folder / name).exists() for _, name in expected)
+    assert all((folder / path).exists() for _, path in expected)
+    small = re.search(
+        rf"^ONNX, int8: {re.escape(str(folder))}/{first}.int8.onnx (.*)$", printed, re.M
+    )
+    for metric in trained.recipe.metrics:
+        label = metric.replace("_", " ")
+        found = re.search(rf"{label} (\S+) \(floats: (\S+)\)", small.group(1))
+        # Greedily, where the run's figure is of a beam; and networks that learned nothing hardly
+        # know which symbol is the likeliest.
+        if metric in trained.metrics and name not in DECODING:
+            assert float(found.group(2)) == pytest.approx(trained.metrics[metric], abs=2e-4)
+        else:
+            assert found or metric not in trained.metrics
+
+
+def test_what_the_numbers_mean(trained):
+    """Every class has a name, every symbol that is read a number."""
+    path = trained.folder / "export" / "vocabulary.json"
+    name = trained.recipe.name
+    if name in ("bach_chorales", "long_memory"):
+        assert not path.exists()
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    facts = json.loads((trained.folder / "facts.json").read_text(encoding="utf-8"))
+    if name in ("g2p", "reverse", "translate"):
+        assert found["source"]["symbols"][2:] == facts["source"]["symbols"]
+        assert found["sequences"]["symbols"][2:-2] == facts["target"]["symbols"]
+        assert found["sequences"]["end"] == len(facts["target"]["symbols"]) + 2
+    elif name in ("hanzi_structure", "image_captions"):
+        assert found["sequences"]["symbols"][2:] == facts["vocabulary"]
+        assert found["sequences"]["symbols"][found["sequences"]["start"]] == "[START]"
+    else:
+        if "classes" in facts:
+            assert found["probabilities"] == {"classes": facts["classes"]}
+        if name in ("char_lm", "word_segmentation"):
+            assert found["sequence"]["symbols"][2:] == facts["vocabulary"]

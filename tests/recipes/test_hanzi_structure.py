@@ -94,6 +94,7 @@ def test_what_is_judged_is_what_is_said(data, tmp_path):
     """The stand-in's test sequences are ⿱ 女 木 and ⿰ 子 口, in turn."""
     model = speaker(data, {"[START]": "⿱", "⿱": "女", "女": "木", "木": "[END]"})
     metrics = RECIPE.judge(model, data, RECIPE.tiny(), tmp_path)
+    metrics |= RECIPE.baselines(data, RECIPE.tiny())
     assert metrics["test_exact_match"] == 0.5
     assert metrics["test_symbol_error_rate"] == pytest.approx(3 / 6)
     assert metrics["test_well_formed"] == 1.0

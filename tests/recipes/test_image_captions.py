@@ -81,6 +81,7 @@ def test_what_is_said_is_counted_against_every_sentence(data, tmp_path, monkeypa
 
     monkeypatch.setattr(type(RECIPE), "say", say)
     metrics = RECIPE.judge(None, data, RECIPE.tiny(), tmp_path)
+    metrics |= RECIPE.baselines(data, RECIPE.tiny())
     assert metrics["test_bleu"] == pytest.approx(100)
     pictures = stand_ins.examples("coco_captions", "test")
     np.testing.assert_array_equal(

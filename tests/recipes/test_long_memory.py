@@ -61,7 +61,7 @@ def judged(task, answers, folder, monkeypatch):
     data = RECIPE.load(config)
     expected = np.concatenate([y for _, y in data.test.batch(100).as_numpy_iterator()])
     model = SimpleNamespace(predict=lambda batches, verbose: answers(expected))
-    return RECIPE.judge(model, data, config, folder)
+    return RECIPE.judge(model, data, config, folder) | RECIPE.baselines(data, config)
 
 
 def test_the_baseline_of_adding_is_what_one_costs(tmp_path, monkeypatch):

@@ -235,6 +235,7 @@ def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
         assert answer == " ".join(expected)
     assert len(lengths) > 1
     metrics = RECIPE.judge(model, data, tagged, tmp_path)
+    metrics |= RECIPE.baselines(data, tagged)
     assert 0 <= metrics["test_tagged_f1"] <= metrics["test_f1"]
     # Longest match, usual parts: 看/v 电视/n 。/w, 我/r 看/v, 看/v 。/w, 电视/n ｏ/r ｋ/r.
     # Six of them are among the nine that are right.

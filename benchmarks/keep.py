@@ -1,0 +1,175 @@
+"""Keep a trained model: from a run's folder into `saved_models/<recipe>/`, which `zoo.load` reads.
+
+    python -m benchmarks.quality g2p --seeds 1 --variants Bahdanau
+    python -m benchmarks.keep g2p --run runs/quality/g2p/Bahdanau-0
+
+The run is of the variant that the recipe names as `kept`. Weights are rounded to the eleven
+significant bits of half precision, which halves the file, and what is kept is judged anew: the
+Keras model, and its ONNX file with weights in eight bits beside the one with floats.
+"""
+
+import argparse
+import dataclasses
+import io
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasrnn import recipes
+from kerasrnn.recipes import cards
+from kerasrnn.recipes.command import quietly_import_tensorflow
+from kerasrnn.recipes.recipe import Data, Recipe
+from kerasrnn.recipes.runs import Run, sha256
+
+LARGEST = 5_000_000
+"""Bytes of a file."""
+
+LARGEST_LOSS = 0.005
+"""Of a metric, relative, that a file in eight bits may cost."""
+
+LARGEST_PART = 0.3
+"""Of the file of floats, that a file in eight bits may have."""
+
+FEWEST = 1024
+"""Weights of a tensor that is left as it is."""
+
+
+def main() -> None:
+    """Round, judge, export, hash; then write the card again."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", choices=recipes.NAMES)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=Path("saved_models"))
+    parser.add_argument("--data-dir")
+    arguments = parser.parse_args()
+    quietly_import_tensorflow()
+
+    recipe = recipes.load(arguments.recipe)
+    run, config = Run.open(recipe, arguments.run)
+    kept = recipe.variants.get(recipe.kept)
+    if kept is None:
+        raise SystemExit(f"{recipe.name} names no variant to be kept")
+    if config != dataclasses.replace(recipe.Config(), seed=config.seed, **kept):
+        raise SystemExit(f"{run.folder} is no run of the variant {recipe.kept!r}")
+    data = recipe.load(config, arguments.data_dir)
+    place = Run(arguments.output / recipe.name)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    model = run.load_model()
+    for part in (model, recipe.core(model)):
+        # Twice as large as the model itself, and of no use any more.
+        part.optimizer, part.compiled = None, False
+    for weight in model.weights:
+        if weight.dtype == "float32":
+            weight.assign(rounded(np.asarray(weight)))
+    save(model, place.path("model.keras"))
+    files = ["model.keras"]
+    for name in ("config.json", "environment.json", "facts.json"):
+        shutil.copyfile(run.path(name), place.path(name))
+        files.append(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        metrics = recipe.judge(place.load_model(), data, config, Path(scratch))
+    of_run = run.read_json("metrics.json")
+    metrics |= {name: of_run[name] for name in ("parameters", "seconds", "epochs")}
+    place.write_json("metrics.json", metrics)
+    files.append("metrics.json")
+    files += _export(recipe, place.load_model(), data, config, place)
+    for old in place.folder.glob("*.onnx"):
+        if old.name not in files:
+            old.unlink()
+    for name in files:
+        size = place.path(name).stat().st_size
+        print(f"{name}: {size:,} bytes")
+        if size > LARGEST:
+            raise SystemExit(f"{name} has {size:,} bytes; expected at most {LARGEST:,}")
+    sums = "".join(f"{sha256(place.path(name))}  {name}\n" for name in sorted(files))
+    place.path("SHA256SUMS").write_text(sums, encoding="utf-8")
+    cards.write(recipe, place.folder)
+    print(place.path("CARD.md").read_text(encoding="utf-8"))
+
+
+def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> list[str]:
+    """The ONNX file that serves, its figures beside those of the file of floats, and the numbers'
+    meaning."""
+    from kerasrnn.export import to_int8, to_onnx
+    from kerasrnn.recipes import exporting
+
+    files = []
+    vocabulary = recipe.vocabulary(model, data.facts)
+    if vocabulary:
+        place.write_json(exporting.VOCABULARY, vocabulary)
+        files.append(exporting.VOCABULARY)
+    name, (exported, batches) = next(iter(recipe.exports(model, data, config).items()))
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = to_onnx(exported, Path(scratch) / f"{name}.onnx", check=batches)
+        small = to_int8(whole.path, Path(scratch) / f"{name}.int8.onnx")
+        given = (recipe, model, data, config, exported, batches)
+        found = {
+            key: {"bytes": report.bytes, **exporting.compared(report.path, *given)}
+            for key, report in (("float32", whole), ("int8", small))
+        }
+        sign = 1 if recipe.lower_is_better else -1
+        metric = recipe.metrics[0]
+        loss = sign * (found["int8"][metric] / found["float32"][metric] - 1)
+        serves = loss <= LARGEST_LOSS and small.bytes <= LARGEST_PART * whole.bytes
+        kept = small if serves else whole
+        shutil.copyfile(kept.path, place.path(kept.path.name))
+    place.write_json(
+        "exports.json", {"file": kept.path.name, "difference": whole.difference, **found}
+    )
+    return [*files, kept.path.name, "exports.json"]
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """float32 with the eleven significant bits of half precision, and its own range."""
+    if values.size < FEWEST:
+        return values
+    spare = 23 - 10
+    bits = np.ascontiguousarray(values).view("uint32").astype("uint64")
+    bits = (bits + (1 << (spare - 1))) >> spare << spare
+    return bits.astype("uint32").view("float32")
+
+
+def save(model: Any, path: Path) -> None:
+    """A Keras file whose weights are compressed; Keras writes them as they are."""
+    import h5py
+
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "model.keras"
+        model.save(whole)
+        with (
+            zipfile.ZipFile(whole) as read,
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as written,
+        ):
+            for name in read.namelist():
+                content = read.read(name)
+                if name.endswith(".h5"):
+                    small = io.BytesIO()
+                    with h5py.File(io.BytesIO(content)) as old, h5py.File(small, "w") as new:
+                        _copy(old, new)
+                    content = small.getvalue()
+                written.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+def _copy(old: Any, new: Any) -> None:
+    """A group of HDF5; what is large is compressed byte by byte, those of one place together."""
+    import h5py
+
+    for key, value in old.attrs.items():
+        new.attrs[key] = value
+    for name, entry in old.items():
+        if isinstance(entry, h5py.Group):
+            _copy(entry, new.create_group(name))
+        else:
+            packed = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+            large = entry.size >= FEWEST
+            made = new.create_dataset(name, data=entry[()], **(packed if large else {}))
+            for key, value in entry.attrs.items():
+                made.attrs[key] = value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""What `kerasrnn export` writes: a recipe's models in several formats, each checked and told."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kerasrnn.recipes.config import Config, ConfigError
+from kerasrnn.recipes.recipe import Data, Recipe, Runtime
+from kerasrnn.recipes.runs import Run
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerasrnn.export import Report
+
+VOCABULARY = "vocabulary.json"
+PACKAGES = {
+    "saved_model": (),
+    "onnx": ("onnx", "tf2onnx", "onnxruntime"),
+    "onnx_int8": ("onnx", "tf2onnx", "onnxruntime"),
+    "litert": ("ai_edge_litert",),
+}
+
+
+def check_packages(formats: Sequence[str]) -> None:
+    """Raise ModuleNotFoundError, with what to install, before any work is done."""
+    from kerasrnn.export import parity
+
+    for format in formats:
+        for package in PACKAGES[format]:
+            parity.require(package, format.removesuffix("_int8"))
+
+
+def export(
+    recipe: Recipe,
+    model: "keras.Model",
+    data: Data,
+    config: Config,
+    folder: Path,
+    formats: Sequence[str],
+    step: bool = False,
+    tolerance: float = 1e-5,
+) -> Iterator[str]:
+    """Write a run's models in some formats, and beside them what their numbers mean.
+
+    Args:
+        recipe: whose run it is.
+        model: as it was saved.
+        data: of `recipe.load`.
+        config: of the run.
+        folder: where the files go.
+        formats: of `PACKAGES`.
+        step: whether the model's step is exported too.
+        tolerance: the largest difference that is accepted.
+
+    Yields:
+        A line on each file once it has been written and checked.
+
+    Raises:
+        ConfigError: `step` is asked for a model that has none.
+        ParityError: a file does not compute what the model computes; it is not left behind.
+    """
+    from kerasrnn.export import to_int8, to_litert, to_onnx, to_saved_model
+
+    exports = dict(recipe.exports(model, data, config))
+    if step and "step" not in exports:
+        exports["step"] = (_step(recipe.core(model)), True)
+    vocabulary = recipe.vocabulary(model, data.facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    if vocabulary:
+        Run(folder).write_json(VOCABULARY, vocabulary)
+        yield f"what its numbers mean: {folder / VOCABULARY}"
+    first = next(iter(exports))
+    for name, (exported, batches) in exports.items():
+        texts = any(tensor.dtype == "string" for tensor in exported.inputs)
+        for format in formats:
+            # Neither ONNX nor LiteRT has operators that cut text: their models take the numbers.
+            if texts and format != "saved_model":
+                continue
+            options: dict[str, Any] = {"check": batches, "tolerance": tolerance}
+            if format == "saved_model":
+                yield _told(to_saved_model(exported, folder / f"{name}.saved_model", **options))
+            elif format == "onnx":
+                yield _told(to_onnx(exported, folder / f"{name}.onnx", **options))
+            elif format == "litert":
+                yield _told(to_litert(exported, folder / f"{name}.tflite", **options))
+            else:
+                with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                    whole = to_onnx(exported, Path(scratch) / f"{name}.onnx", **options)
+                    small = to_int8(whole.path, folder / f"{name}.int8.onnx")
+                    line = f"{_told(small)}: {small.bytes / whole.bytes:.2f} of the file of floats"
+                    if name == first:
+                        paths = {"eight bits": small.path, "floats": whole.path}
+                        given = (recipe, model, data, config, exported, batches)
+                        found = {key: compared(path, *given) for key, path in paths.items()}
+                        line += _beside(recipe, found)
+                yield line
+
+
+def compared(
+    path: Path,
+    recipe: Recipe,
+    model: "keras.Model",
+    data: Data,
+    config: Config,
+    exported: "keras.Model",
+    batches: Any,
+) -> dict[str, float]:
+    """The recipe's test metrics of an ONNX file, and `seconds` for one example, the median.
+
+    Args:
+        path: of the first of the recipe's exports.
+        recipe: whose it is.
+        model: as it was saved.
+        data: of `recipe.load`.
+        config: of the run.
+        exported: the first of the recipe's exports, and
+        batches: what it is checked on.
+    """
+    run = onnx_runtime(path, exported)
+    with tempfile.TemporaryDirectory() as scratch:
+        metrics = recipe.judge_exported(run, model, data, config, Path(scratch))
+    one = batches[0] if isinstance(batches[0], (list, tuple)) else [batches[0]]
+    one = [x[:1] for x in one]
+    run(one)
+    seconds = []
+    for _ in range(20):
+        start = time.perf_counter()
+        run(one)
+        seconds.append(time.perf_counter() - start)
+    known = {name: metrics[name] for name in recipe.metrics if name in metrics}
+    return {**known, "seconds": statistics.median(seconds)}
+
+
+def onnx_runtime(path: Path, exported: "keras.Model") -> Runtime:
+    """onnxruntime, on the inputs of a model that was exported, in their order."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    kinds = {tensor.name: tensor.type for tensor in session.get_inputs()}
+    types = {"tensor(int32)": "int32", "tensor(float)": "float32"}
+    names = [tensor._keras_history.operation.name for tensor in exported.inputs]
+
+    def run(inputs: Sequence[Any]) -> Any:
+        given = zip(names, inputs, strict=True)
+        return session.run(None, {n: x.astype(types.get(kinds[n], x.dtype)) for n, x in given})
+
+    return run
+
+
+def _step(core: "keras.Model") -> "keras.Model":
+    from kerasrnn.export import to_step
+
+    try:
+        return to_step(core)
+    except ValueError as error:
+        raise ConfigError(f"--step: {error}") from None
+
+
+def _told(report: "Report") -> str:
+    line = f"{report.format}: {report.path} ({report.bytes / 1024:.0f} KiB)"
+    if report.difference is None:
+        return line
+    return (
+        f"{line}; largest difference from the Keras model over {report.batches} batches: "
+        f"{report.difference:.1e}"
+    )
+
+
+def _beside(recipe: Recipe, found: dict[str, dict[str, float]]) -> str:
+    from kerasrnn.recipes.cards import figure
+
+    small, whole = found["eight bits"], found["floats"]
+    parts = [
+        f"{name.replace('_', ' ')} {figure(small[name])} (floats: {figure(whole[name])})"
+        for name in recipe.metrics
+        if name in small
+    ]
+    times = (
+        f"{small['seconds'] * 1e3:.2f} ms for one example (floats: {whole['seconds'] * 1e3:.2f})"
+    )
+    return f"; {', '.join(parts)}; {times}"

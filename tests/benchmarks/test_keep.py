@@ -1,0 +1,43 @@
+"""What is kept of a trained model."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from benchmarks import keep
+
+pytestmark = pytest.mark.tensorflow
+
+
+def test_rounding_is_to_the_digits_of_half_precision():
+    """As NumPy's own half precision rounds, within its range; beyond it too, where that has none.
+
+    Halfway between two, NumPy takes the even one, and this the larger one.
+    """
+    values = np.random.default_rng(0).standard_normal(5000).astype("float32")
+    np.testing.assert_array_equal(keep.rounded(values), values.astype("float16").astype("float32"))
+    small = keep.rounded(values * 2.0**-40)
+    np.testing.assert_array_equal(small, keep.rounded(values) * 2.0**-40)
+    few = values[:10]
+    assert keep.rounded(few) is few
+
+
+def test_a_compressed_file_is_the_same_model(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(500, 16, mask_zero=True),
+            kerasrnn.BidirectionalRNN(kerasrnn.LSTM(16, dropout=0.1)),
+        ]
+    )
+    for weight in model.weights:
+        if weight.dtype == "float32":
+            weight.assign(keep.rounded(np.asarray(weight)))
+    keep.save(model, tmp_path / "small.keras")
+    model.save(tmp_path / "whole.keras")
+    sizes = [(tmp_path / name).stat().st_size for name in ("small.keras", "whole.keras")]
+    assert sizes[0] < 0.6 * sizes[1]
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    for one, other in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)

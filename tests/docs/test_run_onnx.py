@@ -1,0 +1,99 @@
+"""docs/run_onnx.py, in a process that can import neither TensorFlow nor Keras nor kerasrnn."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kerasrnn import zoo
+from kerasrnn.export import to_onnx
+from kerasrnn.recipes import text
+from tests.measure import randomize
+
+pytestmark = pytest.mark.tensorflow
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "run_onnx.py"
+ALONE = """
+import runpy, sys
+for name in ("tensorflow", "keras", "kerasrnn", "sentencepiece"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def said(folder, *texts):
+    command = [sys.executable, "-c", ALONE, str(SCRIPT), str(folder), *texts]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("kinds", [("characters", "symbols"), ("pieces", "pieces")])
+def test_texts_from_texts(kinds, tmp_path):
+    """The whole decoding in one file, and symbol by symbol: as the translator itself."""
+    pytest.importorskip("sentencepiece")
+    learned = ["the cat sat on the mat", "A hat, a cat: that is that!", "ﬁne  cats"] * 20
+    fits = [text.fitted(kind, learned, 20 if kind == "pieces" else None) for kind in kinds]
+    sides = [
+        text.numbering(fit, name) for fit, name in zip(fits, ("source", "target"), strict=True)
+    ]
+    sizes = [len(side.get_vocabulary()) for side in sides]
+    model = zoo.encoder_decoder(
+        zoo.Tokens(sizes[0], 8), zoo.Classes(sizes[1] + 2), units=8, attention="bahdanau"
+    )
+    randomize(model)
+    translator = zoo.Translator(model, *sides, max_length=12)
+    entries = {
+        "source": text.described(translator.source),
+        "sequences": {
+            "symbols": [*translator.symbols, "[END]", "[START]"],
+            "separator": text.described(translator.target)["separator"],
+            "start": translator.start,
+            "end": translator.end,
+        },
+    }
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "vocabulary.json").write_text(json.dumps(entries))
+    to_onnx(translator.writer(), tmp_path / "whole" / "greedy.onnx")
+    encoder, step = zoo.encoder_and_step(model)
+    to_onnx(encoder, tmp_path / "parts" / "encoder.onnx")
+    to_onnx(step, tmp_path / "parts" / "step.onnx")
+    texts = ["The hat", "cats  sat, ﬁne!", "tttt"]
+    expected = translator.translate(texts)
+    whole = [f"{given}: {becomes}" for given, becomes in zip(texts, expected, strict=True)]
+    assert [line.strip() for line in said(tmp_path / "whole", *texts)] == [
+        line.strip() for line in whole
+    ]
+    for line, becomes in zip(said(tmp_path / "parts", *texts), whole, strict=True):
+        assert line.startswith(becomes.strip())  # it has no limit that depends on the source
+
+
+def test_classes_from_texts(tmp_path):
+    learned = ["good film", "bad, bad film", "A film"]
+    fit = text.fitted("words", learned)
+    model = zoo.many_to_one(
+        zoo.Tokens(len(fit["symbols"]) + 2, 6), zoo.Classes(2), "gru", units=5, name="judge"
+    )
+    randomize(model)
+    to_onnx(model, tmp_path / "model.onnx")
+    (name,) = (tensor.name for tensor in model.inputs)
+    entries = {
+        name: text.described(text.numbering(fit)),
+        model.output_names[0]: {"classes": ["bad", "good"]},
+    }
+    (tmp_path / "vocabulary.json").write_text(json.dumps(entries))
+    texts = ["BAD film!", "good unheard-of"]
+    whole = text.attach(model, {name: text.numbering(fit)})
+    for given, p, line in zip(
+        texts,
+        np.asarray(whole(keras.ops.convert_to_tensor(texts))),
+        said(tmp_path, *texts),
+        strict=True,
+    ):
+        assert line == f"{given}: {['bad', 'good'][p.argmax()]}: {p.max():.1%}"

@@ -1,0 +1,57 @@
+"""What the cards of the trained models say, computed again on the real test data.
+
+    make test-models
+
+Data is fetched, or read from the folder that KERASRNN_MIRROR names; TFDS keeps it in its own place,
+or in that of TFDS_DATA_DIR.
+"""
+
+import json
+import os
+
+import pytest
+
+from kerasrnn import recipes, zoo
+from kerasrnn.recipes.exporting import compared
+from kerasrnn.recipes.runs import Run
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.models]
+
+
+@pytest.fixture(scope="module", params=zoo.trained())
+def kept(request):
+    """A recipe, its trained model's folder, configuration, model and data."""
+    recipe = recipes.load(request.param)
+    run, config = Run.open(recipe, zoo.folder(request.param))
+    data = recipe.load(config, os.environ.get("TFDS_DATA_DIR"))
+    return recipe, run, config, zoo.load(request.param), data
+
+
+def test_the_model_reaches_what_its_card_says(kept, tmp_path):
+    recipe, run, config, model, data = kept
+    expected = run.read_json("metrics.json")
+    found = recipe.judge(model, data, config, tmp_path)
+    for metric in recipe.metrics:
+        if metric in expected:
+            assert found[metric] == pytest.approx(expected[metric], rel=2e-4), metric
+    card = run.path("CARD.md").read_text(encoding="utf-8")
+    assert f"seed {config.seed}: {expected['parameters']:,} parameters" in card
+
+
+def test_the_onnx_file_reaches_what_its_card_says(kept):
+    """Integers are rounded otherwise on another processor: hence the tolerance."""
+    recipe, run, config, model, data = kept
+    exports = run.read_json("exports.json")
+    exported, batches = next(iter(recipe.exports(model, data, config).values()))
+    path = run.path(exports["file"])
+    found = compared(path, recipe, model, data, config, exported, batches)
+    expected = exports["int8" if "int8" in path.name else "float32"]
+    for metric in recipe.metrics:
+        if metric in expected:
+            assert found[metric] == pytest.approx(expected[metric], rel=5e-3), metric
+    assert exports["difference"] <= 1e-5
+
+
+def test_what_the_model_knows_of_its_data_is_what_the_data_says(kept):
+    _, run, _, _, data = kept
+    assert run.read_json("facts.json") == json.loads(json.dumps(data.facts))

@@ -1,0 +1,126 @@
+"""The trained models that come with the library: found, compared with their hashes, loaded."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn import zoo
+from kerasrnn.zoo import saved
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder of trained models with one in it."""
+    place = tmp_path / "toy"
+    place.mkdir()
+    model = keras.Sequential([keras.Input((None, 2)), kerasrnn.GRU(3)], name="toy")
+    model.save(place / "model.keras")
+    (place / "facts.json").write_text("{}")
+    write_sums(place)
+    monkeypatch.setattr(saved, "_all", lambda: tmp_path)
+    return place, model
+
+
+def write_sums(place):
+    lines = [
+        f"{hashlib.sha256((place / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in ("facts.json", "model.keras")
+    ]
+    (place / "SHA256SUMS").write_text("".join(lines))
+
+
+def test_loading(own):
+    place, model = own
+    assert zoo.trained() == ["toy"]
+    assert zoo.folder("toy") == place
+    x = np.random.default_rng(0).standard_normal((2, 4, 2)).astype("float32")
+    np.testing.assert_array_equal(zoo.load("toy")(x), model(x))
+
+
+def test_unknown_names(own):
+    with pytest.raises(ValueError, match=r"name='toys': there is no trained model .*: toy\."):
+        zoo.load("toys")
+    with pytest.raises(ValueError, match=r"name='../toy'"):
+        zoo.load("../toy")
+
+
+def test_damaged_files(own):
+    """A bit that fell over, in any file; a file that is gone; one that is whole, and no model."""
+    place, _ = own
+    content = bytearray((place / "model.keras").read_bytes())
+    content[len(content) // 2] ^= 1
+    (place / "model.keras").write_bytes(content)
+    with pytest.raises(zoo.SavedModelError, match=r"model.keras is damaged: expected the SHA-256"):
+        zoo.load("toy")
+    (place / "model.keras").write_bytes(b"no zip")
+    write_sums(place)
+    with pytest.raises(zoo.SavedModelError, match=r"model.keras cannot be loaded with Keras"):
+        zoo.load("toy")
+    (place / "facts.json").unlink()
+    with pytest.raises(zoo.SavedModelError, match=r"facts.json cannot be read: No such file"):
+        zoo.load("toy")
+
+
+def test_code_in_a_model_is_not_run(own):
+    """Safe mode: a lambda is refused."""
+    place, _ = own
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)]).save(
+        place / "model.keras"
+    )
+    write_sums(place)
+    with pytest.raises(zoo.SavedModelError, match="cannot be loaded"):
+        zoo.load("toy")
+
+
+def test_all_that_come_with_the_library():
+    """Small; whole; loaded one after the other in a fresh process, which learns names of ours
+    alone."""
+    names = zoo.trained()
+    assert names
+    sizes = [
+        file.stat().st_size
+        for name in names
+        for file in zoo.folder(name).iterdir()
+        if file.suffix in (".keras", ".onnx")
+    ]
+    assert max(sizes) <= 5_000_000
+    assert sum(sizes) <= 40_000_000
+    code = """
+import json, keras
+before = set(keras.saving.get_custom_objects())
+from kerasrnn import zoo
+parameters = {name: zoo.load(name).count_params() for name in zoo.trained()}
+print(json.dumps([sorted(set(keras.saving.get_custom_objects()) - before), parameters]))
+"""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    registered, parameters = json.loads(result.stdout.splitlines()[-1])
+    assert registered
+    assert all(name.startswith("kerasrnn>") for name in registered)
+    for name in names:
+        assert (
+            parameters[name]
+            == json.loads((zoo.folder(name) / "metrics.json").read_text())["parameters"]
+        )
+
+
+def test_keras_itself_reads_the_files(tmp_path):
+    """Compressed, but no other format: zip's own test, and a copy elsewhere."""
+    name = zoo.trained()[0]
+    path = shutil.copy(zoo.folder(name) / "model.keras", tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+    assert keras.saving.load_model(path).count_params() == zoo.load(name).count_params()

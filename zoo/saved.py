@@ -1,0 +1,97 @@
+"""Trained models that come with the library."""
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+import keras
+
+SUMS = "SHA256SUMS"
+MODEL = "model.keras"
+
+
+class SavedModelError(RuntimeError):
+    """A model that comes with the library is missing or damaged."""
+
+
+def trained() -> list[str]:
+    """The names of the trained models there are, which are those of their recipes.
+
+    >>> from kerasrnn import zoo
+    >>> "g2p" in zoo.trained()
+    True
+    """
+    return sorted(path.parent.name for path in _all().glob(f"*/{SUMS}"))
+
+
+def load(name: str) -> keras.Model:
+    """A trained model.
+
+    What it takes, gives and reaches stands in its card, `CARD.md` in its `folder`. It is loaded in
+    Keras's safe mode, its file having been compared with its hash.
+
+    Args:
+        name: one of `trained()`: a recipe's name.
+
+    Raises:
+        ValueError: there is no such model.
+        SavedModelError: its file is missing or damaged.
+
+    Example:
+
+        >>> from kerasrnn import zoo
+        >>> speaker = zoo.load("g2p")
+        >>> speaker.translate(["keras"])
+        ['K EH R AH Z']
+    """
+    import kerasrnn  # noqa: F401  (registers the layers)
+
+    path = folder(name) / MODEL
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # zip, HDF5, JSON and Keras each raise errors of their own
+        raise SavedModelError(
+            f"{path} cannot be loaded with Keras {keras.__version__}: {error}"
+        ) from error
+
+
+def folder(name: str) -> Path:
+    """Where a trained model lies, with its ONNX files and its card; every file is as it was left.
+
+    Args:
+        name: one of `trained()`.
+
+    Raises:
+        ValueError: there is no such model.
+        SavedModelError: a file is missing or damaged.
+
+    Example:
+
+        >>> from kerasrnn import zoo
+        >>> (zoo.folder("g2p") / "CARD.md").is_file()
+        True
+    """
+    place = _all() / name
+    if name not in trained():
+        raise ValueError(
+            f"name={name!r}: there is no trained model of this name; there are: "
+            f"{', '.join(trained()) or 'none'}."
+        )
+    for line in (place / SUMS).read_text("utf-8").splitlines():
+        expected, _, file = line.partition("  ")
+        try:
+            with (place / file).open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise SavedModelError(f"{place / file} cannot be read: {error.strerror}.") from None
+        if found != expected:
+            raise SavedModelError(
+                f"{place / file} is damaged: expected the SHA-256 {expected}, found {found}; "
+                "install kerasrnn again, or restore the file from the repository."
+            )
+    return place
+
+
+def _all() -> Path:
+    """In a checkout and in an installed package alike."""
+    return Path(str(resources.files("kerasrnn.saved_models")))
