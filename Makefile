@@ -18,7 +18,8 @@ help:
 	@echo "make test-models the trained models, on their real test data (fetches it): half an hour"
 	@echo "make lint        style, and the direction of imports"
 	@echo "make format      put the style right"
-	@echo "make bench       speed, beside Keras and PyTorch (fetches PyTorch): an hour or two"
+	@echo "make bench       speed, beside Keras and PyTorch (fetches PyTorch), and that of the exports:"
+	@echo "                 an hour or two"
 	@echo "                 (what recipes reach: python -m benchmarks.quality RECIPE)"
 	@echo "make clean       remove what make made, but not runs/"
 
@@ -58,6 +59,7 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed-torch
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.export
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

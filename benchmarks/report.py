@@ -46,9 +46,13 @@ def report(raw: Mapping[str, Any], command: str) -> str:
     ]
     if not raw["complete"]:
         lines += ["**The run was interrupted: what follows is a part of it.**", ""]
-    lines += _machine(raw["machine"])
-    lines += _targets(targets(found))
-    lines += ["## Contenders", "", *_table(["name", ""], list(CONTENDERS.items()))]
+    lines += machine_table(raw["machine"])
+    lines += targets_table(
+        targets(found),
+        "kerasrnn's time, or memory, over what is named after the comma. Inference is judged with "
+        "`jit_compile=True`, the setting for inputs of one shape.",
+    )
+    lines += ["## Contenders", "", *table(["name", ""], list(CONTENDERS.items()))]
     for mode, own in (("training", "kerasrnn"), ("inference", "kerasrnn-xla")):
         part = [r for r in found if r.point.part == "grid" and r.point.mode == mode]
         lines += _times(f"{mode.capitalize()}", part, own)
@@ -70,12 +74,12 @@ def _title(part: str) -> str:
     return PARTS[part][0].upper() + PARTS[part][1:]
 
 
-def _table(header: Sequence[str], rows: Collection[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], rows: Collection[Sequence[str]]) -> list[str]:
     lines = ["| " + " | ".join(row) + " |" for row in (header, *rows)]
     return [lines[0], "|---" * len(header) + "|", *lines[1:], ""]
 
 
-def _machine(machine: Mapping[str, Any]) -> list[str]:
+def machine_table(machine: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     rows = [
         ("processor", f"{machine['processor']}, {machine['cores']} cores"),
@@ -85,27 +89,19 @@ def _machine(machine: Mapping[str, Any]) -> list[str]:
         ("date", machine["date"]),
         ("load at the start", "unknown" if machine["load"] is None else f"{machine['load']:.2f}"),
     ]
-    return _table(["machine", ""], rows)
+    return table(["machine", ""], rows)
 
 
-def _targets(rows: Collection[Target]) -> list[str]:
-    table = []
+def targets_table(rows: Collection[Target], about: str) -> list[str]:
+    found = []
     for target in rows:
         limit = "" if target.limit is None else f"≤ {target.limit:g}"
         value = "" if target.value is None else f"{target.value:.3g}"
         over = "" if not target.ratios else f"{min(target.ratios):.3g}–{max(target.ratios):.3g}"
         of = str(len(target.ratios))
-        table.append((target.text, target.judge, limit, value, over, of, target.verdict))
-    return [
-        "## Targets",
-        "",
-        "kerasrnn's time, or memory, over what is named after the comma. Inference is judged with "
-        "`jit_compile=True`, the setting for inputs of one shape.",
-        "",
-        *_table(
-            ["target", "judged by", "limit", "measured", "lowest–highest", "points", ""], table
-        ),
-    ]
+        found.append((target.text, target.judge, limit, value, over, of, target.verdict))
+    header = ["target", "judged by", "limit", "measured", "lowest–highest", "points", ""]
+    return ["## Targets", "", about, "", *table(header, found)]
 
 
 def _times(title: str, found: Collection[Result], own: str) -> list[str]:
@@ -139,7 +135,7 @@ def _times(title: str, found: Collection[Result], own: str) -> list[str]:
         f"Milliseconds, the median over rounds; then {own}'s over them, the median and the range "
         "of the rounds. Shapes are batch x time x features x units.",
         "",
-        *_table(["cell", "shape", "masked", *names], rows),
+        *table(["cell", "shape", "masked", *names], rows),
     ]
 
 
@@ -167,7 +163,7 @@ def _memory(found: Collection[Result]) -> list[str]:
         "weights are there already. XLA's allocator keeps what is freed, so that what compiling "
         f"leaves is counted too; it is taken off again: the same with {FEW} steps.",
         "",
-        *_table(header, rows),
+        *table(header, rows),
     ]
 
 
@@ -186,7 +182,7 @@ def _compile(found: Collection[Result]) -> list[str]:
     if not rows:
         return []
     header = ["", "", "first call, s", "less a later call: tracing and compiling, s"]
-    return [f"## {_title('compile')}", "", *_table(header, rows)]
+    return [f"## {_title('compile')}", "", *table(header, rows)]
 
 
 def _error(record: Mapping[str, Any]) -> str:

@@ -53,10 +53,12 @@ class Failure(Exception):
 class Worker:
     """The process of a contender; asleep unless it is asked something."""
 
-    def __init__(self, contender: str) -> None:
+    def __init__(
+        self, contender: str, program: str = "benchmarks.worker", arguments: Sequence[str] = ()
+    ) -> None:
         self._remarks = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", contender],
+            [sys.executable, "-m", program, contender, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._remarks,
@@ -113,7 +115,8 @@ class Worker:
 class Workers:
     """One worker for each contender, started when it is first wanted, and again when it died."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = "benchmarks.worker", arguments: Sequence[str] = ()) -> None:
+        self._program, self._arguments = program, arguments
         self._workers: dict[str, Worker] = {}
 
     def __getitem__(self, contender: str) -> Worker:
@@ -121,7 +124,8 @@ class Workers:
         if worker is None or not worker.alive:
             if worker is not None:
                 worker.close()
-            worker = self._workers[contender] = Worker(contender)
+            worker = Worker(contender, self._program, self._arguments)
+            self._workers[contender] = worker
         return worker
 
     def close(self) -> None:
@@ -256,9 +260,11 @@ def _short(point: Point, records: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def machine() -> dict[str, Any]:
+PACKAGES = ("kerasrnn", "keras", "tensorflow", "tensorflow-cpu", "torch", "numpy")
+
+
+def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """What the numbers depend on besides the code."""
-    packages = ("kerasrnn", "keras", "tensorflow", "tensorflow-cpu", "torch", "numpy")
     versions = {}
     for name in packages:
         with contextlib.suppress(PackageNotFoundError):
@@ -286,16 +292,29 @@ def machine() -> dict[str, Any]:
 
 def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:
     """The files, each whole or not at all."""
+    return [*keep(raw, report.report(raw, command), folder, "speed"), *report.draw(raw, folder)]
+
+
+def keep(raw: dict[str, Any], tables: str, folder: Path, name: str) -> list[Path]:
+    """Write the numbers and the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     # A point a line: the rounds would take a line a number.
     head = {key: value for key, value in raw.items() if key != "points"}
     lines = ",\n".join(json.dumps(each) for each in raw["points"])
     text = json.dumps(head, indent=2)[:-2] + f',\n  "points": [\n{lines}\n]\n}}\n'
-    files = {"speed.json": text, "speed.md": report.report(raw, command)}
-    for name, content in files.items():
-        with atomic(folder / name) as scratch:
+    files = {f"{name}.json": text, f"{name}.md": tables}
+    for file, content in files.items():
+        with atomic(folder / file) as scratch:
             scratch.write_text(content, encoding="utf-8")
-    return [*(folder / name for name in files), *report.draw(raw, folder)]
+    return [folder / file for file in files]
+
+
+def judged(targets: Sequence[summary.Target]) -> None:
+    """Say which targets are met."""
+    for target in targets:
+        if target.value is not None:
+            limit = "" if target.limit is None else f", target {target.limit:g}: {target.verdict}"
+            print(f"{target.text}: {target.judge} {target.value:.3g}{limit}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -374,10 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raw = {"machine": around, "options": given, "complete": complete, "points": found}
     command = "python -m benchmarks.speed " + " ".join(sys.argv[1:])
     files = write(raw, command.strip(), chosen.out)
-    for target in summary.targets(summary.results(raw)):
-        if target.value is not None:
-            limit = "" if target.limit is None else f", target {target.limit:g}: {target.verdict}"
-            print(f"{target.text}: {target.judge} {target.value:.3g}{limit}")
+    judged(summary.targets(summary.results(raw)))
     print(*files, sep="\n")
 
 

@@ -123,52 +123,52 @@ def targets(found: Collection[Result]) -> list[Target]:
     memory = [result for result in found if result.point.part == "memory"]
     keras, best_keras, torch = ("keras",), KERAS, ("torch",)
     return [
-        Target("training, Keras as it comes", MEAN, 0.5, _over(training, keras)),
-        Target("training, Keras's best setting", MEAN, 0.8, _over(training, best_keras)),
-        Target("training, Keras's best setting", WORST, 1.0, _over(training, best_keras)),
-        Target("training, torch", MEAN, 0.9, _over(training, torch)),
-        Target("training, torch", WORST, 1.1, _over(training, torch)),
+        Target("training, Keras as it comes", MEAN, 0.5, over(training, keras)),
+        Target("training, Keras's best setting", MEAN, 0.8, over(training, best_keras)),
+        Target("training, Keras's best setting", WORST, 1.0, over(training, best_keras)),
+        Target("training, torch", MEAN, 0.9, over(training, torch)),
+        Target("training, torch", WORST, 1.1, over(training, torch)),
         Target(
             "inference with jit_compile=True, torch",
             MEAN,
             1.0,
-            _over(inference, torch, "kerasrnn-xla"),
+            over(inference, torch, "kerasrnn-xla"),
         ),
-        Target("inference as it comes, torch", MEAN, None, _over(inference, torch)),
+        Target("inference as it comes, torch", MEAN, None, over(inference, torch)),
         Target(
             "inference with jit_compile=True, Keras's best setting",
             MEAN,
             None,
-            _over(inference, best_keras, "kerasrnn-xla"),
+            over(inference, best_keras, "kerasrnn-xla"),
         ),
         Target(
             "inference as it comes, Keras as it comes",
             MEAN,
             None,
-            _over(inference, keras),
+            over(inference, keras),
         ),
-        Target("training at batch 1, Keras's best setting", WORST, 0.3, _over(alone, best_keras)),
-        Target(f"training, LSTM {LARGE}, floor", WORST, 1.15, _over(large, ("floor",))),
+        Target("training at batch 1, Keras's best setting", WORST, 0.3, over(alone, best_keras)),
+        Target(f"training, LSTM {LARGE}, floor", WORST, 1.15, over(large, ("floor",))),
         Target("training, masked over unmasked", MEAN, 1.1, _masked_over_unmasked(training)),
         Target(
-            "training, masked LSTM, Keras's best setting", MEAN, 0.6, _over(masked_lstm, best_keras)
+            "training, masked LSTM, Keras's best setting", MEAN, 0.6, over(masked_lstm, best_keras)
         ),
-        Target("eager call, Keras", WORST, 0.1, _over(eager, keras)),
+        Target("eager call, Keras", WORST, 0.1, over(eager, keras)),
         Target(
-            "training, other cells, keras.layers.RNN's best", MEAN, 0.6, _over(others, KERAS_RNN)
+            "training, other cells, keras.layers.RNN's best", MEAN, 0.6, over(others, KERAS_RNN)
         ),
-        Target("peak memory, Keras as it comes", WORST, 0.7, _over(memory, keras)),
+        Target("peak memory, Keras as it comes", WORST, 0.7, over(memory, keras)),
         Target(
             'peak memory with checkpoint_every="sqrt", Keras as it comes',
             WORST,
             0.2,
-            _over(memory, keras, "kerasrnn-sqrt"),
+            over(memory, keras, "kerasrnn-sqrt"),
         ),
         Target("compile time, longest over shortest", WORST, 1.1, _longest_over_shortest(found)),
     ]
 
 
-def _over(found: Iterable[Result], others: Iterable[str], own: str = "kerasrnn") -> list[float]:
+def over(found: Iterable[Result], others: Iterable[str], own: str = "kerasrnn") -> list[float]:
     """At each point, kerasrnn over the best of the others; without end where kerasrnn failed."""
     ratios = []
     for result in found:
@@ -177,8 +177,8 @@ def _over(found: Iterable[Result], others: Iterable[str], own: str = "kerasrnn")
             continue
         if "error" in result.records.get(own, {}):
             ratios.append(math.inf)
-        elif over := ratio(result, own, other):
-            ratios.append(over.median)
+        elif of_rounds := ratio(result, own, other):
+            ratios.append(of_rounds.median)
     return ratios
 
 

@@ -1,6 +1,6 @@
 """The process in which one contender runs: `python -m benchmarks.worker CONTENDER`.
 
-It reads requests and writes replies, a line of JSON each, and sleeps in between:
+It reads requests and writes replies, a line of JSON each, and sleeps in between (`answer`):
 
     {"do": "prepare", "point": ...}   {"first": seconds of the first call, "warm": of a later one,
                                       "facts": numbers of the results}
@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ from benchmarks.points import Point
 WARM_SECONDS = 0.1
 
 
-def prepare(contender: str, point: Point) -> tuple[Ready, dict[str, Any]]:
-    made = ready(contender, point)
+def prepare(made: Ready) -> dict[str, Any]:
     start = time.perf_counter()
     results = made.step()
     first = time.perf_counter() - start
@@ -35,7 +35,7 @@ def prepare(contender: str, point: Point) -> tuple[Ready, dict[str, Any]]:
     del results
     (second,) = timed(made, 1)
     warm = timed(made, min(max(round(WARM_SECONDS / second), 1), 20))
-    return made, {"first": first, "warm": min(second, *warm), "facts": facts}
+    return {"first": first, "warm": min(second, *warm), "facts": facts}
 
 
 def timed(made: Ready, repeats: int) -> list[float]:
@@ -91,9 +91,16 @@ def forget() -> None:
     gc.collect()
 
 
-def main() -> None:
-    """Answer until the requests end."""
-    contender = sys.argv[1]
+def answer(
+    make_ready: Callable[[Any], Ready],
+    others: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
+) -> None:
+    """Answer until the requests end.
+
+    Args:
+        make_ready: a point, as JSON has it, made ready.
+        others: what else may be asked: of a request, its reply.
+    """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no reply
     made: Ready | None = None
@@ -103,17 +110,31 @@ def main() -> None:
         try:
             match request["do"]:
                 case "prepare":
-                    made, reply = prepare(contender, Point.from_json(request["point"]))
+                    made = make_ready(request["point"])
+                    reply = prepare(made)
                 case "time":
                     reply = {"seconds": timed(made, request["repeats"])}
-                case "peak":
-                    reply = peak(contender, Point.from_json(request["point"]))
                 case "forget":
                     made = None
                     forget()
+                case other:
+                    reply = others[other](request)
         except Exception as error:  # whatever a library raises
-            reply = {"error": f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:300]}
+            reply = {"error": in_a_line(error)}
         print(json.dumps(reply), file=replies, flush=True)
+
+
+def in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:300]
+
+
+def main() -> None:
+    """The process of one of speed's contenders."""
+    contender = sys.argv[1]
+    answer(
+        lambda point: ready(contender, Point.from_json(point)),
+        {"peak": lambda request: peak(contender, Point.from_json(request["point"]))},
+    )
 
 
 if __name__ == "__main__":

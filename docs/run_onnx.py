@@ -77,7 +77,8 @@ def text_of(ids, entry):
     for number in ids:
         if number in (0, entry["end"]):
             break
-        symbols.append(entry["symbols"][number])
+        if number != entry["start"]:
+            symbols.append(entry["symbols"][number])
     return entry["separator"].join(symbols).replace("\u2581", " ").strip()
 
 

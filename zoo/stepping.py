@@ -51,15 +51,15 @@ def encoder_and_step(model: keras.Model) -> Parts:
 
     Example:
 
-        >>> import numpy as np
+        >>> from keras import ops
         >>> from kerasrnn import zoo
         >>> model = zoo.encoder_decoder(
         ...     zoo.Tokens(30, 8), zoo.Classes(42), cell="gru", units=8, attention="bahdanau")
         >>> encoder, step = zoo.encoder_and_step(model)
-        >>> found = dict(zip(encoder.output_names, encoder(np.array([[4, 7, 9]])), strict=True))
-        >>> result = step([np.array([40]), *found.values()])
-        >>> dict(zip(step.output_names, result, strict=True))["probabilities"].shape
-        TensorShape([1, 42])
+        >>> found = encoder(ops.array([[4, 7, 9]]))
+        >>> result = step([ops.array([40]), *found])
+        >>> tuple(dict(zip(step.output_names, result, strict=True))["probabilities"].shape)
+        (1, 42)
     """
     decoder = decoder_of(model)
     given = source_of(model, decoder)

@@ -124,9 +124,8 @@ class Translator(keras.Model):
         read = self.source(inputs)
         ids, *_ = write([read, self._longest(read)])
         said = tf.gather([*self.symbols, "", ""], ids)
-        said = tf.where((ids > 0) & (ids < self.end), said, "")
-        # Behind the end there is nothing, and so no separator that would have to be taken off.
-        said = tf.where(ids > 0, said + _separator(self.target), "")
+        # Neither padding nor an end, nor a start in the middle, has a separator of its own.
+        said = tf.where((ids > 0) & (ids < self.end), said + _separator(self.target), "")
         text = tf.strings.reduce_join(said, axis=-1)
         if isinstance(self.target, kerasrnn.SentencePieceVectorization):
             text = tf.strings.regex_replace(text, BLANK, " ")

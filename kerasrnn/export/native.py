@@ -83,12 +83,12 @@ class Markers:
         x = ops.cast(call.sequences, "float32")
         if call.mask is None:
             return x, None, None
+        import tensorflow as tf
+
         used = ops.cast(call.mask, "int32")
-        counts = ops.cumsum(used, axis=1)
-        steps = ops.shape(used)[1]
-        # Sorted by time, those that are not used behind all others.
-        order = ops.argsort(ops.arange(steps, dtype="int32") - steps * used, axis=1)
-        return _steps(x, order), counts, counts[:, -1]
+        # Of equal values, the one of the lower index comes first: in TensorFlow and in ONNX.
+        order = tf.math.top_k(ops.cast(call.mask, "float32"), ops.shape(used)[1]).indices
+        return _steps(x, order), ops.cumsum(used, axis=1), ops.sum(used, axis=1)
 
     def _mark(
         self,

@@ -1,0 +1,192 @@
+"""The exports' speed for one sequence, side by side: kerasrnn's files, Keras's own, Keras itself.
+
+    python -m benchmarks.export                          all of it: some minutes
+    python -m benchmarks.export --models 0,3 --contenders onnx,keras-onnx,predict
+
+Every contender runs in a process of its own, with its runtime alone, and at each point all take
+turns: see `benchmarks.speed`. Run it where nothing else runs: onnxruntime's threads wait by
+spinning, and are slow by a multiple where they have to share. It leaves export.json (every number,
+round by round), export.md (tables, and the targets, met or missed) and export.png in --out.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from benchmarks import export_report, speed, summary
+from benchmarks.exported import CONTENDERS, FILES, MODELS, Point, points
+
+PROGRAM = "benchmarks.exported"
+PACKAGES = (*speed.PACKAGES[:-1], "onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "numpy")
+SHARE = 0.4  # seconds of a contender's turn
+
+
+def measure(
+    wanted: Sequence[Point], rounds: int, share: float, threads: int
+) -> tuple[list[Any], list[Any], bool]:
+    """The files, the results, and whether they are complete."""
+    files: list[Any] = []
+    found: list[Any] = []
+    done = 0
+    with tempfile.TemporaryDirectory(prefix="exports-") as folder:
+        workers = speed.Workers(PROGRAM, [folder, str(threads)])
+        try:
+            for _, group in groupby(wanted, key=lambda point: point.model):
+                of_model = list(group)
+                made = _made(of_model, folder)
+                files.append({"point": of_model[0].to_json(), "files": made})
+                for point in of_model:
+                    started = time.monotonic()
+                    records = _in_turn(point, made, workers, rounds, share)
+                    found.append({"point": point.to_json(), "records": records})
+                    done += 1
+                    print(
+                        f"[{done}/{len(wanted)}] {point}: {_short(point, records)} "
+                        f"[{time.monotonic() - started:.0f} s]",
+                        flush=True,
+                    )
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return files, found, False
+        finally:
+            workers.close()
+    return files, found, True
+
+
+def _made(of_model: Sequence[Point], folder: str) -> dict[str, Any]:
+    maker = speed.Worker("maker", PROGRAM, [folder])
+    try:
+        return maker.ask(do="make", points=[point.to_json() for point in of_model])["files"]
+    finally:
+        maker.close()
+
+
+def _in_turn(
+    point: Point, made: dict[str, Any], workers: speed.Workers, rounds: int, share: float
+) -> dict[str, Any]:
+    """Those that have a file, in turn; the errors of those that have none."""
+    by_file = {FILES[name]: record for name, record in made.items()}
+    of_each = {name: by_file[FILES[name]] for name in point.contenders}
+    able = tuple(name for name in of_each if "error" not in of_each[name])
+    records = speed.in_turn(replace(point, contenders=able), workers, rounds, share)
+    return of_each | records
+
+
+def _short(point: Point, records: dict[str, Any]) -> str:
+    words = []
+    for name, record in records.items():
+        values = summary.measured(summary.Result(point, records), name)
+        if values is None:
+            words.append(f"{name} failed ({record['error']})")
+        else:
+            words.append(f"{name} {1e6 * statistics.median(values):.3g} us")
+    return ", ".join(words)
+
+
+def parser() -> argparse.ArgumentParser:
+    def words(text: str) -> list[str]:
+        return text.split(",")
+
+    described = "\n".join(
+        [
+            "contenders:",
+            *(f"  {name:18}{text}" for name, text in CONTENDERS.items()),
+            "",
+            "models:",
+            *(f"  {n}  {model}" for n, model in enumerate(MODELS)),
+        ]
+    )
+    options = argparse.ArgumentParser(
+        "python -m benchmarks.export",
+        description=__doc__,
+        epilog=described,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    options.add_argument(
+        "--models", type=words, metavar="LIST", help="which, by number (default: all)"
+    )
+    options.add_argument(
+        "--contenders",
+        type=words,
+        default=list(CONTENDERS),
+        metavar="LIST",
+        help="who is measured; a comparison needs onnx (default: all)",
+    )
+    options.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="turns at each point (default: 5)"
+    )
+    options.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of onnxruntime, for every ONNX file (default: its own default, one a core)",
+    )
+    options.add_argument(
+        "--out",
+        type=Path,
+        default=Path("benchmarks/results"),
+        metavar="DIR",
+        help="where the results go; files of the same names are replaced (default: %(default)s)",
+    )
+    options.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny models and one short round: shows that it runs, and nothing else",
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write, and say where the results are."""
+    options = parser()
+    chosen = options.parse_args(arguments)
+    for word in chosen.contenders:
+        if word not in CONTENDERS:
+            options.error(f"--contenders {word}: expected some of {', '.join(CONTENDERS)}")
+    numbers = [str(n) for n in range(len(MODELS))]
+    for word in chosen.models or ():
+        if word not in numbers:
+            options.error(f"--models {word}: expected numbers below {len(MODELS)}")
+    if chosen.rounds < 1:
+        options.error(f"--rounds {chosen.rounds}: expected a positive integer")
+    if chosen.threads < 0:
+        options.error(f"--threads {chosen.threads}: expected a positive integer, or 0")
+    wanted = points(chosen.quick, chosen.contenders, [int(n) for n in chosen.models or numbers])
+    if not wanted:
+        options.error("nothing to measure: a bidirectional model has no step")
+    rounds, share = (1, 0.01) if chosen.quick else (chosen.rounds, SHARE)
+    around = speed.machine(PACKAGES)
+    if around["load"] is not None and around["load"] > 0.5:
+        print(f"something else is running here (load {around['load']:.2f})", file=sys.stderr)
+    files, found, complete = measure(wanted, rounds, share, chosen.threads)
+    given = {name: value for name, value in vars(chosen).items() if name != "out"}
+    raw = {
+        "machine": around,
+        "options": given,
+        "complete": complete,
+        "files": files,
+        "points": found,
+    }
+    command = "python -m benchmarks.export " + " ".join(sys.argv[1:])
+    for file in write(raw, command.strip(), chosen.out):
+        print(file)
+    speed.judged(export_report.targets(export_report.results(raw)))
+
+
+def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:
+    """The files, each whole or not at all."""
+    tables = export_report.report(raw, command)
+    return [*speed.keep(raw, tables, folder, "export"), *export_report.draw(raw, folder)]
+
+
+if __name__ == "__main__":
+    main()
