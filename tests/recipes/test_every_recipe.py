@@ -52,6 +52,10 @@ def inputs_of(name, folder):
         return [str(folder / "one.csv")], [], PERCENTAGES
     if name == "long_memory":
         return [], [], r"-?\d\.\d+, and \d\.\d+ is right"
+    if name == "molecules":
+        lines = r"(\n    [()CO�]+(  \(no molecule\))?){3}"
+        pattern = rf"\d of 3 are molecules, drawn in \S+/molecules\.png{lines}"
+        return ["CC(", "C"], ["--count", "3"], pattern
     if name == "movie_sentiment":
         return ["A good film!", "?!", "plain " * 60], [], PERCENTAGES
     if name == "reverse":
@@ -159,9 +163,19 @@ def test_predicting(trained, capsys, tmp_path):
         for n in range(1, 4):
             assert (tmp_path / f"chorale-{n}.mid").read_bytes().startswith(b"MThd")
             assert (tmp_path / f"chorale-{n}.png").read_bytes().startswith(b"\x89PNG")
+    if trained.recipe.name == "molecules":
+        assert (tmp_path / "molecules.png").read_bytes().startswith(b"\x89PNG")
 
 
-OF_TEXT = ("char_lm", "g2p", "movie_sentiment", "reverse", "translate", "word_segmentation")
+OF_TEXT = (
+    "char_lm",
+    "g2p",
+    "molecules",
+    "movie_sentiment",
+    "reverse",
+    "translate",
+    "word_segmentation",
+)
 
 
 def test_exporting(trained, capsys):
