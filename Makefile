@@ -69,7 +69,7 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"kerasrnn needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) '.[cpu,recipes,japanese,music,pieces,onnx,litert,test,lint]'
+	$(INSTALL) '.[cpu,recipes,japanese,music,chemistry,pieces,onnx,litert,test,lint]'
 	touch $@
 
 $(VENV)/installed-%: $(VENV)/installed

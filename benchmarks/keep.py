@@ -3,8 +3,8 @@
     python -m benchmarks.quality g2p --seeds 1 --variants Bahdanau
     python -m benchmarks.keep g2p --run runs/quality/g2p/Bahdanau-0
 
-The run is of the variant that the recipe names as `kept`. Weights are rounded to the eleven
-significant bits of half precision, which halves the file, and what is kept is judged anew: the
+The run is of the variant that the recipe names as `kept`. Weights are rounded to nine significant
+bits, with which a compressed file is less than half as large, and what is kept is judged anew: the
 Keras model, and its ONNX file with weights in eight bits beside the one with floats.
 """
 
@@ -28,8 +28,8 @@ from kerasrnn.recipes.runs import Run, sha256
 LARGEST = 5_000_000
 """Bytes of a file."""
 
-LARGEST_LOSS = 0.005
-"""Of a metric, relative, that a file in eight bits may cost."""
+LARGEST_CHANGE = 0.005
+"""Of the first metric, relative, that a file in eight bits may make."""
 
 LARGEST_PART = 0.3
 """Of the file of floats, that a file in eight bits may have."""
@@ -111,10 +111,9 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
             key: {"bytes": report.bytes, **exporting.compared(report.path, *given)}
             for key, report in (("float32", whole), ("int8", small))
         }
-        sign = 1 if recipe.lower_is_better else -1
-        metric = recipe.metrics[0]
-        loss = sign * (found["int8"][metric] / found["float32"][metric] - 1)
-        serves = loss <= LARGEST_LOSS and small.bytes <= LARGEST_PART * whole.bytes
+        metric = next(metric for metric in recipe.metrics if metric in found["int8"])
+        change = abs(found["int8"][metric] / found["float32"][metric] - 1)
+        serves = change <= LARGEST_CHANGE and small.bytes <= LARGEST_PART * whole.bytes
         kept = small if serves else whole
         shutil.copyfile(kept.path, place.path(kept.path.name))
     place.write_json(
@@ -124,10 +123,10 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """float32 with the eleven significant bits of half precision, and its own range."""
+    """float32 with nine significant bits."""
     if values.size < FEWEST:
         return values
-    spare = 23 - 10
+    spare = 23 - 8  # of the bits that are stored; the first one is not
     bits = np.ascontiguousarray(values).view("uint32").astype("uint64")
     bits = (bits + (1 << (spare - 1))) >> spare << spare
     return bits.astype("uint32").view("float32")

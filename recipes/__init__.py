@@ -18,6 +18,7 @@ NAMES = (
     "image_captions",
     "japanese_vowels",
     "long_memory",
+    "molecules",
     "movie_sentiment",
     "reverse",
     "translate",

@@ -141,7 +141,7 @@ def trained(recipe: Recipe, place: Path) -> str:
         f"`zoo.load({recipe.name!r})` is the model of the variant {recipe.kept!r}, seed "
         f"{config.seed}: {metrics['parameters']:,} parameters, trained in "
         f"{metrics['seconds']:,.0f} s by `{command}` ({environment['started'][:10]}, commit "
-        f"{(environment['commit'] or 'unknown')[:7]}). Its weights are rounded to 11 significant "
+        f"{(environment['commit'] or 'unknown')[:7]}). Its weights are rounded to nine significant "
         "bits. What stands below was measured with the files that lie here.",
         "",
         f"| file | bytes | {' | '.join(m.replace('_', ' ') for m in recipe.metrics)} | "

@@ -4,6 +4,7 @@ Libraries do this for words: NLTK's, from dictionaries, one word at a time, and 
 compiled.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -123,6 +124,65 @@ class NGrams:
         windows[:, self.order - 1 - len(symbols) : -1] = symbols
         windows[:, -1] = np.arange(self._base)
         return self._score(windows)
+
+    def write(self, count: int, beginning: str, end: str, longest: int, seed: int) -> list[str]:
+        """Texts that the model makes up, without what they begin with and without the end.
+
+        Each character is drawn by its probability after those before it; what the unknown symbol
+        has of that is shared alike among the alphabet.
+
+        Args:
+            count: of texts.
+            beginning: what each goes on from.
+            end: the character that ends one.
+            longest: the most characters that one may have.
+            seed: the same one draws the same.
+
+        Raises:
+            ValueError: `end` is none of the alphabet's characters.
+        """
+        if len(end) != 1 or end not in self.alphabet:
+            raise ValueError(f"end={end!r}: expected a character of the alphabet.")
+        random = np.random.default_rng(seed)
+        known = self._symbols(_points(beginning))[-(self.order - 1) :] if self.order > 1 else []
+        contexts = np.zeros((count, self.order - 1), np.int64)
+        contexts[:, self.order - 1 - len(known) :] = known
+        sums = [np.concatenate([[0.0], np.cumsum(level.discounted)]) for level in self._levels]
+        last = int(self._symbols(_points(end))[0])
+        written = np.full((count, longest), last)
+        going = np.arange(count)
+        for step in range(longest):
+            drawn = self._draw(contexts, sums, random)
+            written[going, step] = drawn
+            contexts = np.concatenate([contexts, drawn[:, None]], axis=1)[drawn != last, 1:]
+            going = going[drawn != last]
+            if not len(going):
+                break
+        texts = ("".join(self.alphabet[n - 1] for n in row) for row in written)
+        return [text.partition(end)[0] for text in texts]
+
+    def _draw(
+        self, contexts: np.ndarray, sums: Sequence[np.ndarray], random: np.random.Generator
+    ) -> np.ndarray:
+        """What comes after each context.
+
+        One of the highest order's n-grams with the probability that these keep, one of the next
+        lower order's with what they leave, and so on down.
+        """
+        drawn = random.integers(1, self._base, len(contexts))  # where no order keeps it
+        rows = np.arange(len(contexts))
+        for n in range(self.order, 0, -1):
+            level, total = self._levels[n - 1], sums[n - 1]
+            codes = self._codes(contexts[rows, self.order - n :]) * self._base
+            # Those of one context stand beside each other.
+            first, behind = np.searchsorted(level.grams, [codes, codes + self._base])
+            points = total[first] + random.random(len(rows))
+            kept = points < total[behind]
+            place = np.searchsorted(total, points[kept], side="right") - 1
+            place = np.clip(place, first[kept], behind[kept] - 1)  # sums are rounded
+            drawn[rows[kept]] = level.grams[place] % self._base
+            rows = rows[~kept]
+        return drawn
 
     def _score(self, windows: np.ndarray) -> np.ndarray:
         """The probability of the last symbol in each row of `windows`, given those before it.

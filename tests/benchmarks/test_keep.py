@@ -10,15 +10,12 @@ from benchmarks import keep
 pytestmark = pytest.mark.tensorflow
 
 
-def test_rounding_is_to_the_digits_of_half_precision():
-    """As NumPy's own half precision rounds, within its range; beyond it too, where that has none.
-
-    Halfway between two, NumPy takes the even one, and this the larger one.
-    """
-    values = np.random.default_rng(0).standard_normal(5000).astype("float32")
-    np.testing.assert_array_equal(keep.rounded(values), values.astype("float16").astype("float32"))
-    small = keep.rounded(values * 2.0**-40)
-    np.testing.assert_array_equal(small, keep.rounded(values) * 2.0**-40)
+def test_rounding_is_to_nine_significant_bits():
+    """The nearest number of nine bits, as NumPy's fractions and powers of two say it."""
+    values = np.random.default_rng(0).standard_normal(5000).astype("float32") * 2.0**-20
+    fractions, powers = np.frexp(values)
+    expected = np.ldexp(np.rint(fractions * 2**9), powers - 9)
+    np.testing.assert_array_equal(keep.rounded(values), expected)
     few = values[:10]
     assert keep.rounded(few) is few
 

@@ -21,6 +21,7 @@ SIZES_OF = {
     "coco_captions": {"train": 12, "val": 3, "test": 3},
     "ideographs": {"train": 48, "validation": 8, "test": 8},
     "jsb_chorales": {"train": 16, "validation": 4, "test": 4},
+    "moses": {"train": 96, "test": 24, "test_scaffolds": 24},
     "music21_chorales": {"train": 16, "validation": 4, "test": 4},
 }
 
@@ -148,6 +149,12 @@ def word(random: np.random.Generator, n: int, split: str) -> dict:
     return {"word": "".join(letters), "pronunciations": pronunciations}
 
 
+def molecule(random: np.random.Generator, n: int, split: str) -> dict:
+    """A chain of carbon and oxygen, which may have one branch."""
+    chain = random.choice(["C", "CC", "CO", "C(C)"], random.integers(2, 6)).tolist()
+    return {"smiles": "".join(chain) + "C"}
+
+
 def photograph(random: np.random.Generator, n: int, split: str) -> dict:
     """Fields of one colour; of some there are more captions than of others."""
     colour = list(COLOURS)[n % len(COLOURS)]
@@ -171,6 +178,7 @@ EXAMPLE = {
     "jsb_chorales": chorale,
     "karpathy_shakespeare": text,
     "mnist": garment,
+    "moses": molecule,
     "movie_snippets": snippet,
     "multi30k": translation,
     "music21_chorales": chorale,

@@ -137,6 +137,38 @@ def test_a_longer_context_helps_where_there_is_one():
     assert nats[2] < 0.05
 
 
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_what_is_written_has_the_models_probabilities(order):
+    """Of 20,000 texts: how often each character comes first, and after each of these."""
+    model = NGrams(TEXT, order)
+    beginning = "the word "
+    written = model.write(20_000, beginning, ".", 2, seed=0)
+    assert written == model.write(20_000, beginning, ".", 2, seed=0)
+    assert written != model.write(20_000, beginning, ".", 2, seed=1)
+
+    def check(drawn, context):
+        expected = model.probabilities(context)
+        # What is unknown is shared among the others.
+        expected = expected[1:] + expected[0] / len(model.alphabet)
+        found = np.array([drawn.count(character) for character in model.alphabet]) / len(drawn)
+        error = np.sqrt(expected * (1 - expected) / len(drawn))
+        assert (np.abs(found - expected) < 4 * error + 1e-9).all()
+
+    check([text[:1] or "." for text in written], beginning)
+    for first in "wtb":
+        after = [text[1:] or "." for text in written if text[:1] == first]
+        check(after, beginning + first)
+
+
+def test_texts_end_where_they_are_said_to():
+    model = NGrams("abc" * 9, order=2)
+    written = model.write(50, "a", "c", 5, seed=0)
+    assert {text for text in written if set(text) <= {"b"}} >= {"b"}
+    assert all("c" not in text and len(text) <= 5 for text in written)
+    with pytest.raises(ValueError, match=r"^end='z': expected a character of the alphabet"):
+        model.write(1, "a", "z", 5, seed=0)
+
+
 @pytest.mark.parametrize(
     ("text", "order", "message"),
     [
