@@ -167,15 +167,7 @@ def test_predicting(trained, capsys, tmp_path):
         assert (tmp_path / "molecules.png").read_bytes().startswith(b"\x89PNG")
 
 
-OF_TEXT = (
-    "char_lm",
-    "g2p",
-    "molecules",
-    "movie_sentiment",
-    "reverse",
-    "translate",
-    "word_segmentation",
-)
+SERVED = ("char_lm", "reverse", "word_segmentation")
 DECODING = ("g2p", "hanzi_structure", "image_captions", "reverse", "translate")
 WITH_STEPS = (*DECODING, "bach_chorales", "char_lm", "molecules")
 
@@ -183,18 +175,18 @@ WITH_STEPS = (*DECODING, "bach_chorales", "char_lm", "molecules")
 def test_exporting(trained, capsys):
     """Checked, each by its runtime; the file in eight bits is judged as the Keras model is."""
     name = trained.recipe.name
-    formats = ["--formats", "saved_model", "onnx", "onnx_int8"]
-    assert main(["export", name, *formats, *trained.options]) == 0
+    # A SavedModel is run in a process of its own, which takes seconds to begin.
+    formats = ["saved_model", "onnx", "onnx_int8"][name not in SERVED :]
+    assert main(["export", name, "--formats", *formats, *trained.options]) == 0
     printed = capsys.readouterr().out
     written = re.findall(r"^(\w+): (\S+) \(.*: ([\d.e+-]+)$", printed, re.MULTILINE)
     folder = trained.folder / "export"
     first = "greedy" if name in DECODING else "model"
     models = {first, *(["encoder"] if name in DECODING else [])}
     models |= {"step"} if name in WITH_STEPS else set()
-    expected = {("SavedModel", f"{model}.saved_model") for model in models}
-    expected |= {("ONNX", f"{model}.onnx") for model in models}
-    if name in OF_TEXT:
-        expected.add(("SavedModel", "of_text.saved_model"))
+    expected = {("ONNX", f"{model}.onnx") for model in models}
+    if name in SERVED:
+        expected |= {("SavedModel", f"{model}.saved_model") for model in (*models, "of_text")}
     assert {(kind, path) for kind, path, _ in written} == {
         (kind, str(folder / path)) for kind, path in expected
     }
@@ -234,6 +226,6 @@ def test_what_the_numbers_mean(trained):
         assert found["sequences"]["symbols"][found["sequences"]["start"]] == "[START]"
     else:
         if "classes" in facts:
-            assert found["probabilities"] == {"classes": facts["classes"]}
+            assert {"classes": facts["classes"]} in found.values()
         if name in ("char_lm", "word_segmentation"):
             assert found["sequence"]["symbols"][2:] == facts["vocabulary"]
