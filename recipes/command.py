@@ -175,6 +175,7 @@ def _predict(recipe: Recipe, arguments: argparse.Namespace) -> int:
             names.append(f"test example {index}")
             inputs.append(recipe.example(data, index))
     folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
     facts = run.read_json("facts.json")
     answers = recipe.answer(run.load_model(), facts, inputs, asking, folder)
     for name, answer in zip(names, answers, strict=True):
