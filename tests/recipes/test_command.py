@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from kerasrnn import recipes
+from kerasrnn import recipes, zoo
 from kerasrnn.__main__ import main
 from kerasrnn.recipes import command
 from kerasrnn.recipes.datasets.sources import SourceError
@@ -150,11 +150,43 @@ def test_what_is_refused_leaves_nothing(recipe, there, capsys, monkeypatch):
     assert not list(there.iterdir())
 
 
-def test_nothing_trained_yet(recipe, there, capsys):
-    assert main(["evaluate", "japanese_vowels"]) == 1
-    assert "train one with `kerasrnn train japanese_vowels`" in capsys.readouterr().err
-    assert main(["predict", "japanese_vowels"]) == 1
+def test_nothing_trained_yet(there, capsys):
+    """Where no trained model comes with the library either."""
+    for options in ([], ["--zoo"]):
+        assert main(["evaluate", "long_memory", *options]) == 1
+        assert (
+            "long_memory has no finished run below runs/, and no trained model comes with the "
+            "library: train one with `kerasrnn train long_memory`"
+        ) in capsys.readouterr().err
+    assert main(["predict", "long_memory"]) == 1
     assert "nothing to predict" in capsys.readouterr().err
+
+
+def test_trained_models_come_with_the_library(there, capsys):
+    """Where nothing was trained, and where something was, if it is asked for."""
+    review = ["predict", "movie_sentiment", "Dull, dull, dull."]
+    for options in ([], ["--zoo"]):
+        assert main([*review, *options]) == 0
+        printed = capsys.readouterr()
+        assert printed.out.startswith("Dull, dull, dull.: negative: ")
+        assert re.fullmatch(r"model: \S+saved_models/movie_sentiment\n", printed.err)
+    with pytest.raises(SystemExit):
+        main([*review, "--zoo", "--run", "here"])
+    assert "not allowed with argument --zoo" in capsys.readouterr().err
+    (there / "runs" / "movie_sentiment" / "mine").mkdir(parents=True)
+    (there / "runs" / "movie_sentiment" / "mine" / "metrics.json").write_text("{}")
+    assert main(review) == 1
+    assert "movie_sentiment/mine is not a run folder" in capsys.readouterr().err
+    assert main([*review, "--zoo"]) == 0
+
+
+def test_nothing_is_written_beside_a_trained_model(recipe, there, capsys):
+    before = sorted(zoo.folder("japanese_vowels").iterdir())
+    assert main(["evaluate", "japanese_vowels"]) == 0
+    assert "picture: evaluation/japanese_vowels/confusion_matrix.png" in capsys.readouterr().out
+    assert main(["export", "japanese_vowels", "--formats", "onnx"]) == 0
+    assert (there / "export" / "japanese_vowels" / "model.onnx").is_file()
+    assert sorted(zoo.folder("japanese_vowels").iterdir()) == before
 
 
 @pytest.mark.parametrize(
