@@ -5,7 +5,8 @@
 
 The run is of the variant that the recipe names as `kept`. Weights are rounded to nine significant
 bits, with which a compressed file is less than half as large, and what is kept is judged anew: the
-Keras model, and its ONNX file with weights in eight bits beside the one with floats.
+Keras model, and its ONNX file with weights in eight bits beside the one with floats. With
+`--run saved_models/g2p` what is kept is judged and exported again, as after a change of exports.
 """
 
 import argparse
@@ -67,7 +68,8 @@ def main() -> None:
     save(model, place.path("model.keras"))
     files = ["model.keras"]
     for name in ("config.json", "environment.json", "facts.json"):
-        shutil.copyfile(run.path(name), place.path(name))
+        if run.path(name) != place.path(name):
+            shutil.copyfile(run.path(name), place.path(name))
         files.append(name)
     with tempfile.TemporaryDirectory() as scratch:
         metrics = recipe.judge(place.load_model(), data, config, Path(scratch))

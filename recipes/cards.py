@@ -168,12 +168,20 @@ def trained(recipe: Recipe, place: Path) -> str:
             small,
         ),
         "",
-        f"The ONNX file of floats differs from the Keras model by at most "
-        f"{exports['difference']:.1e}.",
+        _compared(stem, exports["difference"], getattr(config, "beam", 1)),
     ]
     if recipe.limits:
         lines += ["", f"Known limits: {recipe.limits}"]
     return "\n".join(lines) + "\n"
+
+
+def _compared(stem: str, difference: float, beam: int) -> str:
+    if stem != "greedy":
+        return f"The ONNX file of floats differs from the Keras model by at most {difference:.1e}."
+    text = "ONNX files decode greedily"
+    if beam > 1:
+        text += f", where the Keras model was judged with a beam of {beam}"
+    return f"{text}; the file of floats writes what the Keras model writes greedily."
 
 
 def _spread(values: Sequence[float]) -> str:

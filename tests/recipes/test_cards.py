@@ -95,3 +95,42 @@ def test_baselines_of_several_tasks_have_a_row_each(tmp_path):
         "| baseline: no memory (adding) | 0.1000 | | |",
         "| baseline: no memory (copy, T=1000) | 0.0200 | | |",
     ]
+
+
+def keep(folder, recipe, stem, serves="int8", **config):
+    """What `benchmarks.keep` leaves, but the model."""
+    folder.mkdir()
+    metrics = dict.fromkeys(recipe.metrics, 0.9)
+    files = {
+        "config.json": {"recipe": recipe.name, "config": {"seed": 3, **config}},
+        "metrics.json": {**metrics, "parameters": 1234, "seconds": 56.7},
+        "environment.json": {"started": "2026-01-02T03:04:05+00:00", "commit": "0123456789"},
+        "exports.json": {
+            "file": f"{stem}.int8.onnx" if serves == "int8" else f"{stem}.onnx",
+            "difference": 2e-7,
+            "float32": {**metrics, "bytes": 4000, "seconds": 0.002},
+            "int8": {**dict.fromkeys(recipe.metrics, 0.8), "bytes": 1000, "seconds": 0.001},
+        },
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    (folder / "model.keras").write_bytes(b"x" * 77)
+    return folder
+
+
+def test_the_card_of_a_trained_model(tmp_path):
+    recipe = recipes.load("japanese_vowels")
+    text = cards.trained(recipe, keep(tmp_path / "v", recipe, "model", bidirectional=True))
+    assert "'Bidirectional LSTM', seed 3: 1,234 parameters, trained in 57 s by" in text
+    assert "`kerasrnn train japanese_vowels --seed 3 --bidirectional`" in text
+    assert "(2026-01-02, commit 0123456)" in text
+    assert "| model.keras | 77 | 0.9000 |  |" in text
+    assert "| model.onnx (not kept) | 4,000 | 0.9000 | 2.00 |" in text
+    assert "| model.int8.onnx | 1,000 | 0.8000 | 1.00 |" in text
+    assert "by at most 2.0e-07." in text
+    assert f"Known limits: {recipe.limits}" in text
+    recipe = recipes.load("reverse")
+    text = cards.trained(recipe, keep(tmp_path / "r", recipe, "greedy", "float32", beam=4))
+    assert "| greedy.onnx | 4,000 |" in text
+    assert "| greedy.int8.onnx (not kept) | 1,000 |" in text
+    assert "greedily, where the Keras model was judged with a beam of 4; the file" in text
