@@ -128,7 +128,11 @@ class _Begin(keras.layers.Layer):
             found[CONTEXT] = context
         for of_layer in source or ():
             found |= of_layer or {}
-        return found
+        # The memory itself is among them, and would carry its mask along.
+        return {name: ops.copy(x) for name, x in found.items()}
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """None is passed on: `attention_mask` says it."""
 
 
 class _Step(keras.layers.Layer):
