@@ -95,7 +95,10 @@ class Molecules(Recipe):
     title = "What else could there be? New molecules, as strings"
     topology = "synced many-to-many"
     dataset = "moses"
-    result = "41 % of what LSTM writes are molecules, after two minutes of training; 10-grams: 16 %"
+    result = (
+        "94 % of what LSTM writes are molecules, 96 % of these new, in 31 minutes on one core; "
+        "10-grams: 20 %"
+    )
     protocol = (
         "MOSES's split and definitions: of the strings that the model writes at temperature 1, "
         "those that RDKit can read are valid; of the first 10,000 valid ones, by their canonical "
