@@ -76,20 +76,18 @@ def export(
     first = next(iter(exports))
     for name, (exported, batches) in exports.items():
         texts = any(tensor.dtype == "string" for tensor in exported.inputs)
-        for format in formats:
-            # Neither ONNX nor LiteRT has operators that cut text: their models take the numbers.
-            if texts and format != "saved_model":
-                continue
-            options: dict[str, Any] = {"check": batches, "tolerance": tolerance}
-            if format == "saved_model":
-                yield _told(to_saved_model(exported, folder / f"{name}.saved_model", **options))
-            elif format == "onnx":
-                yield _told(to_onnx(exported, folder / f"{name}.onnx", **options))
-            elif format == "litert":
-                yield _told(to_litert(exported, folder / f"{name}.tflite", **options))
-            else:
-                with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                    whole = to_onnx(exported, Path(scratch) / f"{name}.onnx", **options)
+        # Neither ONNX nor LiteRT has operators that cut text: their models take the numbers.
+        wanted = set(formats) & {"saved_model"} if texts else set(formats)
+        options: dict[str, Any] = {"check": batches, "tolerance": tolerance}
+        if "saved_model" in wanted:
+            yield _told(to_saved_model(exported, folder / f"{name}.saved_model", **options))
+        if wanted & {"onnx", "onnx_int8"}:
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                place = folder if "onnx" in wanted else Path(scratch)
+                whole = to_onnx(exported, place / f"{name}.onnx", **options)
+                if "onnx" in wanted:
+                    yield _told(whole)
+                if "onnx_int8" in wanted:
                     small = to_int8(whole.path, folder / f"{name}.int8.onnx")
                     line = f"{_told(small)}: {small.bytes / whole.bytes:.2f} of the file of floats"
                     if name == first:
@@ -97,7 +95,9 @@ def export(
                         given = (recipe, model, data, config, exported, batches)
                         found = {key: compared(path, *given) for key, path in paths.items()}
                         line += _beside(recipe, found)
-                yield line
+                    yield line
+        if "litert" in wanted:
+            yield _told(to_litert(exported, folder / f"{name}.tflite", **options))
 
 
 def compared(
