@@ -25,7 +25,7 @@ help:
 
 demo: $(VENV)/installed
 	$(BIN)/kerasrnn predict g2p keras tensorflow backpropagation --zoo --output build
-	$(BIN)/kerasrnn predict movie_sentiment --zoo "A joy from beginning to end." "Dull, dull, dull."
+	$(BIN)/kerasrnn predict movie_sentiment --zoo "A moving, funny and beautifully acted film." "Too long, and not funny."
 	$(BIN)/kerasrnn train japanese_vowels
 	$(BIN)/kerasrnn export japanese_vowels
 	$(BIN)/kerasrnn predict japanese_vowels --test 0 1 2
