@@ -15,7 +15,7 @@ help:
 	@echo "make test        the tests, on TensorFlow"
 	@echo "make test-jax    the layers' tests, on JAX"
 	@echo "make test-torch  the comparisons with PyTorch (fetches PyTorch)"
-	@echo "make test-models the trained models, on their real test data (fetches it): half an hour"
+	@echo "make test-models the trained models, on their real test data (fetches it): some minutes"
 	@echo "make lint        style, and the direction of imports"
 	@echo "make format      put the style right"
 	@echo "make bench       speed, beside Keras and PyTorch (fetches PyTorch), and that of the exports:"
