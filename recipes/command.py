@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
+from kerasrnn.recipes import exporting
 from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation, from_dict
 from kerasrnn.recipes.recipe import Recipe
-
-FORMATS = ("saved_model", "onnx", "onnx_int8", "litert")
 
 DESCRIPTION = """\
 Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
@@ -54,7 +53,8 @@ def run(arguments: Sequence[str]) -> int:
             return _fail(str(error))
         if isinstance(error, ModuleNotFoundError):
             return _fail(
-                f"{error}; install the recipes with `pip install kerasrnn[cpu,recipes,onnx]`."
+                f"{error}; install the recipes with "
+                "`pip install kerasrnn[cpu,recipes,pieces,onnx]`."
             )
         if isinstance(error, OSError) and error.filename is not None:
             return _fail(f"{error.strerror}: {error.filename}.")
@@ -186,8 +186,6 @@ def _predict(recipe: Recipe, arguments: argparse.Namespace) -> int:
 def _export(recipe: Recipe, arguments: argparse.Namespace) -> int:
     run, config = _opened(recipe, arguments)
     run.check_data(config)
-    from kerasrnn.recipes import exporting
-
     exporting.check_packages(arguments.formats)
     model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     folder = run.path("export")
@@ -284,11 +282,11 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
             command.add_argument(
                 "--formats",
                 nargs="+",
-                choices=FORMATS,
+                choices=exporting.PACKAGES,
                 default=["saved_model", "onnx"],
                 metavar="FORMAT",
-                help=f"some of: {', '.join(FORMATS)} (default: saved_model onnx); onnx_int8 has "
-                "weights in eight bits, and is judged beside the file of floats",
+                help=f"some of: {', '.join(exporting.PACKAGES)} (default: saved_model onnx); "
+                "onnx_int8 has weights in eight bits, and is judged beside the file of floats",
             )
             command.add_argument(
                 "--step",

@@ -166,18 +166,16 @@ def load_model(path: Path) -> Any:
     """A Keras model, loaded in safe mode.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: it is missing or damaged, or needs a package that is not installed.
     """
-    import keras
-
-    import kerasrnn  # noqa: F401  (registers the layers)
+    from kerasrnn.zoo import saved
 
     if not path.is_file():
         raise RunError(f"{path} is missing: the run has not finished; see --resume.")
     try:
-        return keras.saving.load_model(path, safe_mode=True)
-    except Exception as error:  # zip, HDF5, JSON and Keras each raise errors of their own
-        raise RunError(f"{path} is damaged or was saved by another version: {error}") from error
+        return saved.read(path)
+    except saved.SavedModelError as error:
+        raise RunError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Trained models that come with the library."""
 
 import hashlib
+import textwrap
 from importlib import resources
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def load(name: str) -> keras.Model:
 
     Raises:
         ValueError: there is no such model.
-        SavedModelError: its file is missing or damaged.
+        SavedModelError: its file is missing or damaged, or needs a package that is not installed,
+            as sentencepiece for "translate".
 
     Example:
 
@@ -44,14 +46,31 @@ def load(name: str) -> keras.Model:
         >>> speaker.translate(["keras"])
         ['K EH R AH Z']
     """
+    return read(folder(name) / MODEL)
+
+
+def read(path: Path) -> keras.Model:
+    """A Keras file, in safe mode.
+
+    Raises:
+        SavedModelError: it is damaged, or needs a package that is not installed.
+    """
     import kerasrnn  # noqa: F401  (registers the layers)
 
-    path = folder(name) / MODEL
     try:
         return keras.saving.load_model(path, safe_mode=True)
     except Exception as error:  # zip, HDF5, JSON and Keras each raise errors of their own
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ModuleNotFoundError):
+                raise SavedModelError(
+                    f"{path} needs {cause.name or cause}, which is not installed."
+                ) from error
+            cause = cause.__cause__ or cause.__context__
+        # Keras shows a layer's whole configuration, which may hold a vocabulary.
+        reason = textwrap.shorten(str(error), 1000)
         raise SavedModelError(
-            f"{path} cannot be loaded with Keras {keras.__version__}: {error}"
+            f"{path} is damaged or was saved by another version: {reason}"
         ) from error
 
 
