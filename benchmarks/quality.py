@@ -69,6 +69,7 @@ def main() -> None:
 
 
 def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -> None:
+    from kerasrnn.recipes.progress import Progress
     from kerasrnn.recipes.training import train
 
     if (folder / "config.json").is_file():
@@ -78,7 +79,7 @@ def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -
     else:
         run = Run.create(recipe, config, folder)
     if not run.finished:
-        train(recipe, config, run, recipe.load(config, data_dir), verbose=2)
+        train(recipe, config, run, recipe.load(config, data_dir), progress=Progress("lines"))
     metrics = run.read_json("metrics.json")
     known = [metric for metric in recipe.metrics if metric in metrics]
     figures = ", ".join(f"{metric} {cards.figure(metrics[metric])}" for metric in known)

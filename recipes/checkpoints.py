@@ -1,158 +1,191 @@
-"""Checkpoints: after each epoch, everything that training needs to go on."""
+"""Checkpoints: everything that training needs to go on, at the step where it was."""
 
-import csv
+import dataclasses
 import json
-import math
-import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from kerasrnn.recipes.runs import Run, RunError, atomic, load_model, sha256
+from kerasrnn.recipes.history import Row
+from kerasrnn.recipes.runs import Run, RunError, atomic, remove_scratch, sha256
+
+if TYPE_CHECKING:
+    import keras
+
+Arrays = dict[str, np.ndarray]
+
+INDEX = "index.json"
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Saves the model with its optimizer and random states after each epoch.
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come, besides the numbers in its variables."""
 
-    The model's file is written first, whole; then a small index that names it and its hash; then
-    the one before is deleted. Killed at any moment, the index names complete files.
+    epoch: int = 0
+    """Whole epochs that are behind."""
+
+    step: int = 0
+    """Steps of the next one that are behind; all of them: its validation is not."""
+
+    seconds: float = 0.0
+    rows: Sequence[Row] = ()
+    """The log: a row an epoch."""
+
+    best: Mapping[str, Any] | None = None
+    """The epoch (from 1) of the lowest validation loss, the loss, and the file of its weights."""
+
+
+class Checkpoints:
+    """The checkpoints of a run: the last one, and the weights of the best epoch.
+
+    The variables are written first, whole; then a small index that names their file and its hash;
+    then the file before is deleted. Killed at any moment, the index names complete files.
 
     Args:
-        run: whose checkpoint it is.
-        keep: "best" keeps the weights of the epoch with the lowest validation loss as well.
-        seconds: that the run has trained already.
+        run: whose they are.
     """
 
-    def __init__(self, run: Run, keep: str = "last", seconds: float = 0.0) -> None:
-        super().__init__()
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self.folder = run.path("checkpoint")
-        self.keep = keep
-        self.seconds = seconds
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def save(self, arrays: Arrays, progress: Progress) -> None:
+        """Write a checkpoint, in the place of the one before.
+
+        Raises:
+            OSError: it cannot be written; the one before stands.
+        """
         self.folder.mkdir(exist_ok=True)
-        index = _read_index(self.folder)
-        self.best = index["best"] if index else None
-        self.since = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        now = time.perf_counter()
-        self.seconds, self.since = self.seconds + now - self.since, now
-        logs = logs or {}
-        if not math.isfinite(logs.get("loss", 0.0)):
-            return  # nothing to go on from
-        path = self.folder / f"epoch-{epoch + 1}.keras"
-        with atomic(path) as scratch:
-            self.model.save(scratch)
-        loss = logs.get("val_loss", math.inf)
-        loss = math.inf if math.isnan(loss) else loss
-        if self.keep == "best" and (self.best is None or loss < self.best["loss"]):
-            weights = self.folder / f"best-{epoch + 1}.weights.h5"
-            with atomic(weights) as scratch:
-                # Keras wants the ending that `atomic` cuts.
-                whole = scratch.with_name(f"{scratch.stem}.weights.h5")
-                try:
-                    self.model.save_weights(whole)
-                    whole.replace(scratch)
-                finally:
-                    whole.unlink(missing_ok=True)
-            self.best = {
-                "epoch": epoch + 1,
-                "loss": loss,
-                "file": weights.name,
-                "sha256": sha256(weights),
-            }
+        name = f"epoch-{progress.epoch}-step-{progress.step}.npz"
         index = {
-            "epochs": epoch + 1,
-            "seconds": self.seconds,
-            "file": path.name,
-            "sha256": sha256(path),
-            "best": self.best,
-            # Keras leaves the states of dropout's random generators out of its files.
-            "random_states": [state.numpy().tolist() for state in _random_states(self.model)],
+            **dataclasses.asdict(progress),
+            "file": name,
+            "sha256": _write(self.folder / name, arrays),
         }
-        with atomic(self.folder / "index.json") as scratch:
-            scratch.write_text(json.dumps(index) + "\n")
-        named = {path.name, self.best["file"] if self.best else ""}
-        for old in (*self.folder.glob("*.keras"), *self.folder.glob("*.h5")):
+        with atomic(self.folder / INDEX) as scratch:
+            scratch.write_text(json.dumps(index) + "\n", encoding="utf-8")
+        named = {name, (progress.best or {}).get("file")}
+        for old in self.folder.glob("*.npz"):
             if old.name not in named:
                 old.unlink()
 
-    def load_best(self, model: keras.Model) -> int:
-        """Give a model the weights of the best epoch; returns which it was, counted from 1.
+    def save_best(self, arrays: Arrays, epoch: int, loss: float) -> dict[str, Any]:
+        """Write the weights of the best epoch (from 1); what `Progress.best` is to be.
+
+        It counts when the next checkpoint names it.
+        """
+        self.folder.mkdir(exist_ok=True)
+        name = f"best-{epoch}.npz"
+        digest = _write(self.folder / name, arrays)
+        return {"epoch": epoch, "loss": loss, "file": name, "sha256": digest}
+
+    def restore(self) -> tuple[Arrays, Progress] | None:
+        """The last checkpoint; None if there is none.
 
         Raises:
-            RunError: the file is missing or damaged.
+            RunError: it is damaged.
         """
-        path = self.folder / self.best["file"]
-        _verified(path, self.best["sha256"])
-        model.load_weights(path)
-        return self.best["epoch"]
+        path = self.folder / INDEX
+        if not path.is_file():
+            return None
+        index = self.run.read_json(f"{self.folder.name}/{INDEX}")
+        kinds = {"epoch": int, "step": int, "seconds": float, "rows": list, "file": str}
+        if (
+            not isinstance(index, dict)
+            or not {"best", "sha256"} <= set(index)
+            or any(not isinstance(index.get(name), kind) for name, kind in kinds.items())
+        ):
+            raise RunError(f"{path} is not a checkpoint's index.")
+        file, digest = index.pop("file"), index.pop("sha256")
+        arrays = self._read(file, digest)
+        if index["best"]:
+            self.load_best(index["best"])
+        return arrays, Progress(**index)
+
+    def load_best(self, best: Mapping[str, Any]) -> Arrays:
+        """The weights of the best epoch.
+
+        Raises:
+            RunError: their file is missing or damaged.
+        """
+        return self._read(best["file"], best["sha256"])
+
+    def clean(self) -> None:
+        """Remove what a process that was killed had not finished writing."""
+        remove_scratch(self.run.folder)
+        if self.folder.is_dir():
+            remove_scratch(self.folder)
+
+    def _read(self, name: str, digest: str) -> Arrays:
+        path = self.folder / name
+        advice = f"delete {self.folder} to start this run from its beginning"
+        if not path.is_file():
+            raise RunError(f"the checkpoint {path} is missing: {advice}.")
+        if sha256(path) != digest:
+            raise RunError(
+                f"the checkpoint {path} is damaged (its hash is not the one kept): {advice}."
+            )
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
 
 
-def restore(run: Run) -> tuple[keras.Model, int, float] | None:
-    """The model of a run's checkpoint, the epochs and the seconds behind it; None without one.
+def _write(path: Path, arrays: Arrays) -> str:
+    with atomic(path) as scratch:
+        with scratch.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        return sha256(scratch)
+
+
+def weights(model: "keras.Model") -> Arrays:
+    """The weights of a model."""
+    return _values("model", model.weights)
+
+
+def states(model: "keras.Model") -> Arrays:
+    """All that a model in training has: also random states, optimizer, states that go on from batch
+    to batch, and the metrics of the epoch so far."""
+    return {key: values for part in _parts(model) for key, values in _values(*part).items()}
+
+
+def assign(model: "keras.Model", arrays: Mapping[str, np.ndarray]) -> None:
+    """Give a model what `states` or `weights` returned.
 
     Raises:
-        RunError: the checkpoint is damaged.
+        RunError: they are another model's.
     """
-    folder = run.path("checkpoint")
-    index = _read_index(folder)
-    if index is None:
-        return None
-    path = folder / index["file"]
-    _verified(path, index["sha256"])
-    if index["best"]:
-        _verified(folder / index["best"]["file"], index["best"]["sha256"])
-    model = load_model(path)
-    for state, value in zip(_random_states(model), index["random_states"], strict=True):
-        state.assign(np.array(value, "uint32"))
-    return model, index["epochs"], index["seconds"]
+    known = {}
+    for part, variables in _parts(model):
+        known |= _named(part, variables)
+    for key, values in arrays.items():
+        variable = known.get(key)
+        if variable is None or tuple(variable.shape) != values.shape:
+            expected = "none" if variable is None else f"{tuple(variable.shape)}"
+            raise RunError(
+                f"the checkpoint is of another model: it has {key} of the shape {values.shape}; "
+                f"expected {expected}."
+            )
+    for key, values in arrays.items():
+        known[key].assign(values)
 
 
-def _read_index(folder: Path) -> dict[str, Any] | None:
-    path = folder / "index.json"
-    if not path.is_file():
-        return None
-    index = Run(folder.parent).read_json("checkpoint/index.json")
-    kinds = {"epochs": int, "seconds": float, "file": str, "sha256": str, "random_states": list}
-    if (
-        not isinstance(index, dict)
-        or "best" not in index
-        or any(not isinstance(index.get(name), kind) for name, kind in kinds.items())
-    ):
-        raise RunError(f"{path} is not a checkpoint's index.")
-    return index
-
-
-def _verified(path: Path, digest: str) -> None:
-    advice = f"delete {path.parent} to start this run from its beginning"
-    if not path.is_file():
-        raise RunError(f"the checkpoint {path} is missing: {advice}.")
-    if sha256(path) != digest:
-        raise RunError(
-            f"the checkpoint {path} is damaged (its hash is not the one kept): {advice}."
-        )
-
-
-def _random_states(model: keras.Model) -> list[keras.Variable]:
-    """The states of a model's random generators, in an order that its structure decides."""
-    weights = {id(weight) for weight in model.weights}
+def _parts(model: "keras.Model") -> list[tuple[str, list[Any]]]:
+    held = {id(variable) for variable in model.weights}
+    others = [variable for variable in model.variables if id(variable) not in held]
     return [
-        variable
-        for variable in model.variables
-        if id(variable) not in weights and variable.path.endswith("seed_generator_state")
+        ("model", model.weights),
+        ("other", others),
+        ("optimizer", model.optimizer.variables),
+        ("metrics", model.metrics_variables),
     ]
 
 
-def trim_log(path: Path, epochs: int) -> None:
-    """Drop the rows of a CSV log that were written after the checkpoint."""
-    if not path.is_file():
-        return
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    kept = rows[:1] + [row for row in rows[1:] if row and int(row[0]) < epochs]
-    with atomic(path) as scratch, scratch.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(kept)
+def _named(part: str, variables: Sequence[Any]) -> dict[str, Any]:
+    # By their place: Keras numbers names over all models of a process.
+    return {f"{part}-{n}": variable for n, variable in enumerate(variables)}
+
+
+def _values(part: str, variables: Sequence[Any]) -> Arrays:
+    return {key: np.array(variable) for key, variable in _named(part, variables).items()}

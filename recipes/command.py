@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from typing import Any
 from kerasrnn import recipes
 from kerasrnn.recipes import exporting
 from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation, from_dict
+from kerasrnn.recipes.execution import Execution
+from kerasrnn.recipes.progress import MODES
 from kerasrnn.recipes.recipe import Recipe
 
 DESCRIPTION = """\
@@ -32,7 +35,13 @@ Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, sh
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; 0 if it did its work, 1 if it could not, 2 if it was not understood."""
+    """Run a command.
+
+    Returns:
+        0 if it did its work, 1 if it could not, 2 if it was not understood; 128 and the signal's
+        number if one has stopped it: 130 after Ctrl-C, 143 after SIGTERM. A training that was
+        stopped can be resumed.
+    """
     arguments = _parsed(arguments)
     if arguments.command == "list":
         return _list(arguments)
@@ -45,9 +54,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         quietly_import_tensorflow()
         return arguments.action(recipes.load(arguments.recipe), arguments)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"\nkerasrnn: {stop}" if stop.args else "\ninterrupted", file=sys.stderr)
+        return 128 + getattr(stop, "number", signal.SIGINT)
     except Exception as error:
         if type(error).__module__.startswith("kerasrnn.") or isinstance(error, ConfigError):
             return _fail(str(error))
@@ -107,39 +116,66 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    from kerasrnn.recipes import execution as executions
+    from kerasrnn.recipes.progress import Progress
     from kerasrnn.recipes.runs import Run
     from kerasrnn.recipes.training import Batches, train
 
-    given = _given(recipe.Config, arguments)
+    given, asked = _given(recipe.Config, arguments), _given(Execution, arguments)
     run: Run | None = None
     if arguments.resume:
         if arguments.output is None:
             return _fail("--resume: name the run's folder with --output.")
         run, config = Run.open(recipe, arguments.output)
         run.check_data(config)
-        for name, value in given.items():
-            if getattr(config, name) != value:
+        execution = dataclasses.replace(run.execution(), **asked)
+        begun = {**dataclasses.asdict(config), **dataclasses.asdict(run.execution())}
+        for name, value in {**given, **asked}.items():
+            if begun[name] != value and name not in execution.RESUMABLE:
                 return _fail(
                     f"--{_dashed(name)} {value}: the run in {run.folder} has "
-                    f"{getattr(config, name)}, and a run is resumed as it was started."
+                    f"{begun[name]}, and a run is resumed as it was started."
                 )
     else:
-        config = from_dict(recipe.Config, given)
-    print(f"{recipe.title}\n{_described(config)}", flush=True)
+        config, execution = from_dict(recipe.Config, given), from_dict(Execution, asked)
+    if execution.deterministic:
+        executions.deterministic()
+    # First of all: TensorFlow must know the workers before it computes anything.
+    placement = executions.Placement(execution)
+    placement.check(config.batch_size)
+    progress = Progress(arguments.progress if placement.is_chief else "none")
+    progress.say(
+        "begin",
+        f"{recipe.title}\n{_described(config)}",
+        recipe=recipe.name,
+        config=dataclasses.asdict(config),
+        execution=dataclasses.asdict(execution),
+    )
     data = recipe.load(config, arguments.data_dir)
     size = Batches(recipe, config, data).size
-    print(f"{size} examples to train on, {data.test_size} to be judged on", flush=True)
     # Made last, so that nothing is left behind by what was refused above.
-    run = run or Run.create(recipe, config, arguments.output)
-    print(f"run folder: {run.folder}", flush=True)
-    verbose: Any = arguments.verbose
-    if verbose is None:
-        verbose = 1 if sys.stdout.isatty() else 2
-    metrics = train(recipe, config, run, data, verbose)
-    _print_metrics(metrics)
-    for picture in sorted(run.folder.glob("*.png")):
-        print(f"picture: {picture}")
-    print(f"model:   {run.path('model.keras')}")
+    if run is None and placement.is_chief:
+        run = Run.create(recipe, config, arguments.output, execution)
+    elif run is None:
+        run = Run(arguments.output or "")
+    progress.say(
+        "data",
+        f"{size} examples to train on, {data.test_size} to be judged on\nrun folder: {run.folder}",
+        training=size,
+        test=data.test_size,
+        folder=str(run.folder),
+    )
+    metrics = train(recipe, config, run, data, placement, progress)
+    pictures = [str(path) for path in sorted(run.folder.glob("*.png"))] if metrics else []
+    text = [*_lines_of(metrics), *(f"picture: {path}" for path in pictures)]
+    text.append(f"model:   {run.path('model.keras')}")
+    progress.say(
+        "end",
+        "\n".join(text),
+        metrics=metrics,
+        pictures=pictures,
+        model=str(run.path("model.keras")),
+    )
     return 0
 
 
@@ -153,7 +189,7 @@ def _evaluate(recipe: Recipe, arguments: argparse.Namespace) -> int:
         folder = Path("evaluation") / recipe.name
         folder.mkdir(parents=True, exist_ok=True)
     metrics = recipe.judge(model, data, config, folder)
-    _print_metrics(metrics | recipe.baselines(data, config))
+    print("\n".join(_lines_of(metrics | recipe.baselines(data, config))))
     for picture in sorted(folder.glob("*.png")):
         print(f"picture: {picture}")
     return 0
@@ -248,7 +284,7 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
                 help="where files go, of recipes that make some (default: here)",
             )
             if recipe is not None:
-                _add_options(command, recipe.name, recipe.Asking)
+                _add_options(command, f"options of {recipe.name}", recipe.Asking)
         if name == "train":
             command.add_argument(
                 "--output", metavar="DIR", help="the run's folder (default: runs/RECIPE/TIME)"
@@ -257,14 +293,15 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
                 "--resume", action="store_true", help="go on with the run in --output"
             )
             command.add_argument(
-                "--verbose",
-                type=int,
-                choices=(0, 1, 2),
-                help="0 silent, 1 progress bars, 2 a line an epoch (default: 1 in a terminal, 2 "
-                "elsewhere)",
+                "--progress",
+                choices=MODES,
+                default="auto",
+                help="a bar, a line an epoch, a line of JSON for each event, or nothing (default: "
+                "a bar in a terminal, lines elsewhere)",
             )
+            _add_options(command, "how training is carried out", Execution)
             if recipe is not None:
-                _add_options(command, recipe.name, recipe.Config)
+                _add_options(command, f"options of {recipe.name}", recipe.Config)
         else:
             of = command.add_mutually_exclusive_group()
             of.add_argument(
@@ -315,8 +352,8 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_options(command: argparse.ArgumentParser, name: str, options: type[Options]) -> None:
-    group = command.add_argument_group(f"options of {name}")
+def _add_options(command: argparse.ArgumentParser, title: str, options: type[Options]) -> None:
+    group = command.add_argument_group(title)
     for field in dataclasses.fields(options):
         name = f"--{_dashed(field.name)}"
         text = f"{field.metadata['help']}; {expectation(field)} (default: {field.default})"
@@ -389,9 +426,10 @@ def _described(config: Config) -> str:
     return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
 
 
-def _print_metrics(metrics: dict[str, Any]) -> None:
+def _lines_of(metrics: dict[str, Any]) -> list[str]:
     from kerasrnn.recipes.cards import figure
 
+    lines = []
     for name, value in metrics.items():
         if name == "resumed_at_epoch" and value == 0:
             continue
@@ -399,7 +437,8 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
             text = f"{value:.1f}"
         else:
             text = figure(value) if isinstance(value, float) else str(value)
-        print(f"{name.replace('_', ' ')}: {text}")
+        lines.append(f"{name.replace('_', ' ')}: {text}")
+    return lines
 
 
 def _epilog(recipe: Recipe | None) -> str:

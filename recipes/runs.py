@@ -1,7 +1,8 @@
 """Run folders: everything that a training run leaves behind, and how it is read again.
 
 config.json          the recipe and its configuration; the hash of a user's own data file
-environment.json     versions, machine, device, commit
+environment.json     versions, machine, devices, commit; how training is carried out
+sessions.jsonl       when it was begun and resumed, where, and how each session ended
 facts.json           what the model knows of its training data: vocabulary, classes, statistics
 log.csv              metrics, epoch by epoch
 tensorboard/         the same for TensorBoard
@@ -21,12 +22,14 @@ import os
 import platform
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kerasrnn.recipes.config import Config, ConfigError, from_dict
+from kerasrnn.recipes.execution import Execution, Placement
 from kerasrnn.recipes.recipe import Recipe
 
 
@@ -41,8 +44,20 @@ class Run:
         self.folder = Path(folder)
 
     @classmethod
-    def create(cls, recipe: Recipe, config: Config, folder: str | Path | None = None) -> "Run":
+    def create(
+        cls,
+        recipe: Recipe,
+        config: Config,
+        folder: str | Path | None = None,
+        execution: Execution | None = None,
+    ) -> "Run":
         """A new run folder.
+
+        Args:
+            recipe: what is trained.
+            config: its configuration.
+            folder: default: one below `runs/`, named by the time.
+            execution: how it is trained.
 
         Raises:
             RunError: the folder holds something, or cannot be written.
@@ -63,6 +78,7 @@ class Run:
                 {
                     "recipe": recipe.name,
                     "config": dataclasses.asdict(config),
+                    "execution": dataclasses.asdict(execution or Execution()),
                     "data_sha256": _own_data(config),
                 },
             )
@@ -91,6 +107,17 @@ class Run:
             return run, from_dict(recipe.Config, saved["config"])
         except (ConfigError, TypeError) as error:
             raise RunError(f"{run.folder / 'config.json'}: {error}") from None
+
+    def execution(self) -> Execution:
+        """How its training was begun.
+
+        Raises:
+            RunError: config.json is damaged.
+        """
+        try:
+            return from_dict(Execution, self.read_json("config.json").get("execution", {}))
+        except (ConfigError, TypeError) as error:
+            raise RunError(f"{self.folder / 'config.json'}: {error}") from None
 
     @classmethod
     def latest(cls, recipe: Recipe) -> "Run | None":
@@ -149,6 +176,35 @@ class Run:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise RunError(f"{path} is damaged: {error}.") from None
 
+    @contextlib.contextmanager
+    def session(self, placement: Placement) -> Iterator[None]:
+        """While this lasts, the run is being trained; it is written down how that ended."""
+        found = {**environment(), **placement.described()}
+        self.write_json("environment.json", found)
+        began = time.time()
+        ended = "killed"
+        line = {name: found[name] for name in ("started", "host", "process", "strategy")}
+        self._write_session(line)
+        try:
+            yield
+            ended = "finished"
+        except BaseException as error:
+            ended = f"{type(error).__name__}: {error}".strip(": ")
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # a full disk has been told already
+                seconds = round(time.time() - began, 1)
+                self._write_session({**line, "seconds": seconds, "ended": ended}, last=line)
+
+    def _write_session(self, line: dict[str, Any], last: dict[str, Any] | None = None) -> None:
+        path = self.path("sessions.jsonl")
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if last is not None and lines:
+            lines.pop()
+        with atomic(path) as scratch:
+            text = "".join(f"{old}\n" for old in [*lines, json.dumps(line)])
+            scratch.write_text(text, encoding="utf-8")
+
     def save_model(self, model: Any) -> None:
         with atomic(self.folder / "model.keras") as scratch:
             model.save(scratch)
@@ -178,10 +234,17 @@ def load_model(path: Path) -> Any:
         raise RunError(str(error)) from error
 
 
+SCRATCH = ".unfinished-"
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A scratch file beside `path`, with its suffix, that takes its name once it is complete."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    """A scratch file beside `path`, with its suffix, that takes its name once it is complete.
+
+    It is on the disk by then, so that also a machine that loses its power has the old file or the
+    new one.
+    """
+    handle, name = tempfile.mkstemp(prefix=SCRATCH, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     scratch = Path(name)
     # A temporary file is its owner's alone; this one is to be as any other.
@@ -190,8 +253,16 @@ def atomic(path: Path) -> Iterator[Path]:
     scratch.chmod(0o666 & ~umask)
     try:
         yield scratch
+        with scratch.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(scratch, path)
     finally:
+        scratch.unlink(missing_ok=True)
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what killed processes had begun to write."""
+    for scratch in folder.glob(f"{SCRATCH}*"):
         scratch.unlink(missing_ok=True)
 
 
@@ -221,6 +292,8 @@ def environment() -> dict[str, Any]:
 
     packages = ("kerasrnn", "keras", "numpy", "tensorflow-datasets")
     return {
+        "host": platform.node(),
+        "process": os.getpid(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": _processors(),

@@ -1,5 +1,9 @@
 """The only loop that trains."""
 
+import contextlib
+import dataclasses
+import math
+import time
 from typing import Any
 
 import keras
@@ -7,10 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 import kerasrnn
-from kerasrnn.recipes import checkpoints, pictures
+from kerasrnn.recipes import checkpoints, divergence, history, pictures, watchdog
 from kerasrnn.recipes.config import Config, ConfigError
+from kerasrnn.recipes.execution import Execution, Placement
+from kerasrnn.recipes.interruption import Interrupted, Requests
+from kerasrnn.recipes.loop import Loop, lost_workers
+from kerasrnn.recipes.progress import Progress
 from kerasrnn.recipes.recipe import Data, Recipe
-from kerasrnn.recipes.runs import Run, RunError, environment
+from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.step import AdamW, Signals, Trainee
+
+CHECKPOINT, STOP = 1.0, 1e6
+"""What a worker wishes; the sum of all wishes is at least the strongest of them."""
 
 
 def train(
@@ -18,7 +30,8 @@ def train(
     config: Config,
     run: Run,
     data: Data,
-    verbose: int | str = "auto",
+    placement: Placement | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a recipe's model, or go on training it, and judge it on the test data.
 
@@ -27,69 +40,256 @@ def train(
     are clipped (Pascanu et al. 2013) as the configuration says. The order of the data in each epoch
     follows from the seed, so that a resumed run sees it as an uninterrupted one would have.
 
+    SIGINT (Ctrl-C) and SIGTERM stop after the step that is being run, with a checkpoint.
+
     Args:
         recipe: what to train.
         config: its configuration.
         run: where everything is kept; a checkpoint in it is resumed.
         data: of `recipe.load`.
-        verbose: of `keras.Model.fit`.
+        placement: the devices; default: one.
+        progress: what is told while training; default: nothing.
 
     Returns:
-        The test metrics, with the time and the number of parameters; also in `metrics.json`.
+        The test metrics, with the time and the number of parameters; also in `metrics.json`. Of
+        several workers, the chief's; the others return nothing, and write nothing.
 
     Raises:
         RunError: the run is finished, its checkpoint is damaged, it cannot be written, or a user's
             own data file is another than it was begun with.
-        ConfigError: see `Batches`.
+        ConfigError: see `Batches`; or a batch cannot be split as asked.
+        DivergenceError: the loss or the gradients became infinite, or no numbers at all.
+        ExecutionError: a worker was lost.
+        Interrupted: a signal has stopped it.
     """
     if run.finished:
         raise RunError(f"{run.folder} is finished: train into another --output.")
-    run.check_data(config)
-    keras.utils.set_random_seed(config.seed)
-    batches = Batches(recipe, config, data)
-    restored = checkpoints.restore(run)
-    log = keras.callbacks.CSVLogger(run.path("log.csv"), append=True)
+    placement = placement or Placement(Execution(strategy="one"))
+    placement.check(config.batch_size)
+    if placement.is_chief:  # the others may be here before the folder is
+        run.check_data(config)
     try:
-        if restored is None:
-            model, first_epoch, seconds = recipe.model(config, data), 0, 0.0
-            model.compile(
-                optimizer(config, batches.steps),
-                recipe.loss(config),
-                metrics=list(recipe.fit_metrics(config)),
+        with lost_workers(placement):
+            training = _Training(recipe, config, run, data, placement, progress or Progress())
+            with run.session(placement) if placement.is_chief else contextlib.nullcontext():
+                training.fit()
+                return training.finish() if placement.is_chief else {}
+    except OSError as error:
+        raise RunError(f"{run.folder} cannot be written: {error}.") from error
+
+
+class _Training:
+    """One run, from where it stands to its end."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: Config,
+        run: Run,
+        data: Data,
+        placement: Placement,
+        progress: Progress,
+    ) -> None:
+        self.recipe, self.config, self.run, self.data = recipe, config, run, data
+        self.placement, self.progress = placement, progress
+        self.execution = placement.execution
+        keras.utils.set_random_seed(config.seed)
+        self.batches = Batches(recipe, config, data)
+        self.checkpoints = checkpoints.Checkpoints(run)
+        if placement.is_chief:
+            self.checkpoints.clean()
+        restored = self.checkpoints.restore()
+        self.arrays, self.at = restored or (None, checkpoints.Progress())
+        self.first = self.at
+        self.signals = Signals()
+        self.requests = Requests()
+        self.model = self._model()
+
+    def _model(self) -> Trainee:
+        with self.placement.scope():
+            model = self.recipe.model(self.config, self.data)
+            update = optimizer(self.config, self.batches.steps)
+            scaled = self.execution.precision == "float16"
+            if scaled:
+                update = keras.optimizers.LossScaleOptimizer(update)
+            trainee = Trainee(
+                model,
+                self.signals,
+                self.execution.accumulate,
+                self.placement.compiles(model),
+                watch_gradients=not scaled,
             )
-            run.path("log.csv").unlink(missing_ok=True)
-        else:
-            model, first_epoch, seconds = restored
-            checkpoints.trim_log(run.path("log.csv"), first_epoch)
-        _compile_loops(model, True)
-        run.write_json("environment.json", environment())
-        run.write_json("facts.json", data.facts)
-        checkpoint = checkpoints.Checkpoint(run, config.keep, seconds)
-        model.fit(
-            batches.train(first_epoch),
-            validation_data=batches.validation,
-            epochs=config.epochs,
-            initial_epoch=first_epoch,
-            steps_per_epoch=batches.steps,
-            shuffle=False,  # the dataset shuffles
-            verbose=verbose,
-            callbacks=[
-                keras.callbacks.TerminateOnNaN(),
-                _FreshStates(),
-                log,
-                keras.callbacks.TensorBoard(run.path("tensorboard"), write_graph=False),
-                *recipe.callbacks(config, data, run.folder),
-                checkpoint,
-            ],
+            trainee.compile(
+                update,
+                self.recipe.loss(self.config),
+                metrics=list(self.recipe.fit_metrics(self.config)),
+                jit_compile=False,
+            )
+        trainee.prepare(self.batches.train())
+        _compile_loops(trainee, True)
+        return trainee
+
+    def fit(self) -> None:
+        """Train for the epochs that are left."""
+        steps, epochs = self.batches.steps, self.config.epochs
+        if self.at.epoch == epochs:
+            return
+        if self.placement.is_chief:
+            self.run.write_json("facts.json", self.data.facts)
+            history.write(self.run, self.at.rows)
+            self.board = history.Board(self.run, self.at.rows)
+        watching = self.recipe.callbacks(self.config, self.data, self.run.folder)
+        callbacks = keras.callbacks.CallbackList(
+            list(watching) if self.placement.is_chief else [],
+            model=self.model,
+            epochs=epochs,
+            steps=steps,
         )
-        if not all(np.all(np.isfinite(w)) for w in model.get_weights()):
-            raise RunError(
-                f"training {recipe.name} ended in numbers that are not finite; try a lower "
-                f"learning_rate than {config.learning_rate}, or other clipping than "
-                f"{config.clipping}."
-            )
-        kept_epoch = checkpoint.load_best(model) if config.keep == "best" else config.epochs
-        _compile_loops(model, "auto")
+        self.loop = Loop(self.model, self.placement.strategy, self.execution.steps_per_execution)
+        self.last_saved = self.last_watched = self.counted = time.perf_counter()
+        self.progress.begin(epochs, steps, self.at.epoch * steps + self.at.step)
+        try:
+            with self.requests.heard(), watchdog.watched(self.placement.others):
+                batches = iter(
+                    self.loop.batches(self.batches.train(self.at.epoch * steps + self.at.step))
+                )
+                callbacks.on_train_begin()
+                while self.at.epoch < epochs:
+                    self._epoch(batches, callbacks)
+                callbacks.on_train_end()
+        finally:
+            self.progress.end()
+            if self.placement.is_chief:
+                self.board.close()
+
+    def _epoch(self, batches: Any, callbacks: keras.callbacks.CallbackList) -> None:
+        if self.arrays is not None:
+            checkpoints.assign(self.model, self.arrays)
+            self.arrays = None
+        if self.at.step == 0:
+            _fresh_states(self.model)
+            self.model.reset_metrics()
+        epoch, steps = self.at.epoch, self.batches.steps
+        callbacks.on_epoch_begin(epoch)
+        while self.at.step < steps:
+            callbacks.on_train_batch_begin(self.at.step)
+            done = self.loop.train(batches, steps - self.at.step)
+            self.at = dataclasses.replace(self.at, step=self.at.step + done)
+            callbacks.on_train_batch_end(self.at.step - 1, {})
+            self.progress.step(done, epoch, lambda: self.loop.results()["loss"])
+            self._between_steps()
+        self._watch()
+        logs = self.loop.results()
+        if self.batches.validation is not None:
+            trained = checkpoints.states(self.model)
+
+            def between() -> None:
+                if self.requests.number is not None and self.placement.workers == 1:
+                    self._stop(trained)
+
+            _fresh_states(self.model)
+            callbacks.on_test_begin()
+            found = self.loop.evaluate(self.loop.batches(self.batches.validation), between)
+            callbacks.on_test_end(found)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        callbacks.on_epoch_end(epoch, logs)
+        self._end_epoch(logs)
+
+    def _between_steps(self) -> None:
+        """Look after what goes on besides: every second, and not after each step of a device that
+        would have to wait for it."""
+        now = time.perf_counter()
+        if now - self.last_watched > 1:
+            self._watch()
+            self.last_watched = now
+        due = now - self.last_saved > 60 * self.execution.checkpoint_minutes
+        stop = self.requests.number is not None
+        if self.placement.workers > 1:
+            # All must do the same after the same step: they have told each other in it.
+            agreed = float(self.signals.agreed.numpy())
+            wish = STOP if stop else CHECKPOINT if due and self.placement.is_chief else 0.0
+            self.signals.wish.assign(wish)
+            due, stop = 0 < agreed < STOP, agreed >= STOP
+        if stop:
+            self._stop(checkpoints.states(self.model))
+        elif due:
+            self._watch()
+            self._save(checkpoints.states(self.model))
+
+    def _end_epoch(self, logs: dict[str, float]) -> None:
+        self._count_time()
+        rate = float(np.array(self.model.optimizer.learning_rate))
+        row = {
+            "epoch": self.at.epoch,
+            **logs,
+            "learning_rate": rate,
+            "seconds": round(self.at.seconds, 3),
+        }
+        number = self.at.epoch + 1
+        best = self.at.best
+        loss = logs.get("val_loss", math.inf)
+        loss = math.inf if math.isnan(loss) else loss
+        if (
+            self.config.keep == "best"
+            and self.placement.is_chief
+            and (best is None or loss < best["loss"])
+        ):
+            best = self.checkpoints.save_best(checkpoints.weights(self.model), number, loss)
+        rows = [*self.at.rows, row]
+        self.at = dataclasses.replace(self.at, epoch=number, step=0, rows=rows, best=best)
+        self._save(checkpoints.states(self.model))
+        if self.placement.is_chief:
+            history.write(self.run, rows)
+            self.board.add(row)
+        self.progress.epoch(row)
+
+    def _save(self, arrays: checkpoints.Arrays) -> None:
+        self._count_time()
+        if self.placement.is_chief:
+            self.checkpoints.save(arrays, self.at)
+        self.last_saved = time.perf_counter()
+        self.signals.wish.assign(0.0)
+
+    def _stop(self, arrays: checkpoints.Arrays) -> None:
+        self._watch()
+        self._save(arrays)
+        number = self.requests.number or 15
+        raise Interrupted(
+            number,
+            f"stopped in epoch {self.at.epoch + 1} after {self.at.step} of its "
+            f"{self.batches.steps} steps; go on with: kerasrnn train {self.recipe.name} --resume "
+            f"--output {self.run.folder}",
+        )
+
+    def _count_time(self) -> None:
+        now = time.perf_counter()
+        seconds = self.at.seconds + now - self.counted
+        self.at, self.counted = dataclasses.replace(self.at, seconds=seconds), now
+
+    def _watch(self) -> None:
+        """See that all is finite so far."""
+        step = int(self.signals.diverged_at.numpy())
+        if step < 0:
+            return
+        epoch, within = divmod(step, self.batches.steps)
+        batch = next(iter(self.batches.train(step)))
+        place = f"step {step + 1} (epoch {epoch + 1}, batch {within + 1})"
+        raise divergence.DivergenceError(
+            f"training {self.recipe.name} came to a loss or to gradients that are not finite in "
+            f"{place}, with learning_rate {self.config.learning_rate}: "
+            f"{divergence.explain(self.model, batch)}."
+        )
+
+    def finish(self) -> dict[str, Any]:
+        """Keep the model, and judge it."""
+        recipe, config, data, run = self.recipe, self.config, self.data, self.run
+        if self.arrays is not None:  # all epochs were behind already
+            checkpoints.assign(self.model, self.arrays)
+        if config.keep == "best":
+            checkpoints.assign(self.model, self.checkpoints.load_best(self.at.best))
+        model = recipe.model(config, data)
+        for weight, trained in zip(model.weights, self.model.weights, strict=True):
+            weight.assign(np.array(trained))
         model = recipe.finished(model, config, data)
         run.save_model(model)
         pictures.learning_curves(run.path("log.csv"), run.path("learning_curves.png"))
@@ -97,17 +297,13 @@ def train(
         metrics |= recipe.baselines(data, config)
         metrics |= {
             "parameters": recipe.core(model).count_params(),
-            "seconds": round(checkpoint.seconds, 1),
+            "seconds": round(self.at.seconds, 1),
             "epochs": config.epochs,
-            "kept_epoch": kept_epoch,
-            "resumed_at_epoch": first_epoch,
+            "kept_epoch": self.at.best["epoch"] if config.keep == "best" else config.epochs,
+            "resumed_at_epoch": self.first.epoch,
         }
         run.write_json("metrics.json", metrics)
-    except OSError as error:
-        raise RunError(f"{run.folder} cannot be written: {error}.") from error
-    finally:
-        log.on_train_end()  # closes its file, also when training was cut short
-    return metrics
+        return metrics
 
 
 class Batches:
@@ -156,11 +352,10 @@ class Batches:
                 "examples."
             )
 
-    def train(self, first_epoch: int = 0) -> tf.data.Dataset:
-        """The batches from an epoch on, without end."""
+    def train(self, passed: int = 0) -> tf.data.Dataset:
+        """The batches after those that were passed, epoch after epoch, without end."""
         # The orders of the epochs follow one another from the seed: those behind the run are drawn
         # and passed over.
-        passed = first_epoch * self.steps
         return self._train.repeat().skip(passed).prefetch(tf.data.AUTOTUNE)
 
 
@@ -180,7 +375,7 @@ def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
     else:
         rate = config.learning_rate
     clipping = {"global_norm": "global_clipnorm", "norm": "clipnorm", "value": "clipvalue"}
-    return keras.optimizers.AdamW(
+    return AdamW(
         rate,
         weight_decay=config.weight_decay,
         **({} if config.clipping == "none" else {clipping[config.clipping]: config.clip_at}),
@@ -198,16 +393,8 @@ def _compile_loops(model: keras.Model, jit_compile: bool | str) -> None:
             layer.jit_compile = jit_compile
 
 
-class _FreshStates(keras.callbacks.Callback):
+def _fresh_states(model: keras.Model) -> None:
     """Each pass over the data starts from zero states, in layers that carry them along."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._reset()
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        for layer in self.model.layers:
-            if hasattr(layer, "reset_state"):
-                layer.reset_state()
+    for layer in model.layers:
+        if hasattr(layer, "reset_state"):
+            layer.reset_state()

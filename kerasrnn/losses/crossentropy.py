@@ -194,11 +194,27 @@ class SequenceCrossentropy(keras.losses.Loss):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
         losses = self.call(y_true, y_pred)
-        ids, dtype = as_ids(y_true, y_pred), keras.backend.standardize_dtype(losses.dtype)
-        tokens, rows = weigh(ids, mask_of(y_pred), sample_weight, self.ignore_class, dtype)
+        dtype = keras.backend.standardize_dtype(losses.dtype)
+        tokens, counted = self._weigh(y_true, y_pred, sample_weight, dtype)
         total = ops.sum(ops.where(tokens != 0, tokens * losses, 0))
-        counted = tokens if self.average == "token" else rows
         return scale_loss_for_distribution(ops.divide_no_nan(total, ops.sum(counted)))
+
+    def denominator(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """What the loss divides by: how many tokens, or sequences, count, or their weight.
+
+        With it, the losses of a batch's parts are averaged to that of the whole.
+        """
+        return ops.sum(self._weigh(y_true, y_pred, sample_weight, "float32")[1])
+
+    def _weigh(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None, dtype: str
+    ) -> tuple[Tensor, Tensor]:
+        """The weights of the tokens, and of what is averaged over."""
+        ids = as_ids(y_true, y_pred)
+        tokens, rows = weigh(ids, mask_of(y_pred), sample_weight, self.ignore_class, dtype)
+        return tokens, tokens if self.average == "token" else rows
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ import tensorflow as tf
 from kerasrnn import recipes
 from kerasrnn.recipes import checkpoints
 from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.loop import Loop
 from kerasrnn.recipes.recipe import Data
 from kerasrnn.recipes.runs import Run, RunError
 from kerasrnn.recipes.training import Batches, train
@@ -28,12 +29,15 @@ class Crafted(keras.callbacks.Callback):
         self.losses, self.interrupted_after, self.weights = losses, interrupted_after, {}
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
         if epoch == self.interrupted_after:
             raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["val_loss"] = self.losses[epoch]
         self.weights[epoch + 1] = self.model.get_weights()
+
+    def evaluate(self, batches, between):
+        return {"loss": self.losses[self.epoch]}
 
 
 @pytest.fixture
@@ -49,6 +53,7 @@ def quick(recipe, monkeypatch):
 
     def watch(watcher):
         monkeypatch.setattr(type(recipe), "callbacks", lambda self, config, data, folder: [watcher])
+        monkeypatch.setattr(Loop, "evaluate", lambda self, *given: watcher.evaluate(*given))
         return watcher
 
     recipe.watch = watch
@@ -73,18 +78,18 @@ def assert_weights(model, expected):
 def test_the_best_epoch_is_kept(quick, tmp_path, losses, best):
     watcher = quick.watch(Crafted(losses))
     config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
-    metrics = train(quick, config, run, quick.load(None), verbose=0)
+    metrics = train(quick, config, run, quick.load(None))
     assert metrics["kept_epoch"] == best
     assert_weights(run.load_model(), watcher.weights[best])
     assert np.abs(watcher.weights[best][0] - watcher.weights[4][0]).max() > 1e-4
     kept = sorted(path.name for path in run.path("checkpoint").iterdir())
-    assert kept == [f"best-{best}.weights.h5", "epoch-4.keras", "index.json"]
+    assert kept == [f"best-{best}.npz", "epoch-4-step-0.npz", "index.json"]
 
 
 def test_the_last_epoch_is_kept_unless_the_best_is_asked_for(quick, tmp_path):
     watcher = quick.watch(Crafted([1.0, 2.0, 3.0, 4.0]))
     config, run = start(quick, tmp_path / "run", validation=0.25)
-    assert train(quick, config, run, quick.load(None), verbose=0)["kept_epoch"] == 4
+    assert train(quick, config, run, quick.load(None))["kept_epoch"] == 4
     assert_weights(run.load_model(), watcher.weights[4])
 
 
@@ -93,9 +98,9 @@ def test_the_best_epoch_before_an_interruption_counts(quick, tmp_path, losses, b
     before = quick.watch(Crafted(losses, interrupted_after=3))
     config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
     with pytest.raises(KeyboardInterrupt):
-        train(quick, config, run, quick.load(None), verbose=0)
+        train(quick, config, run, quick.load(None))
     after = quick.watch(Crafted(losses))
-    metrics = train(quick, config, run, quick.load(None), verbose=0)
+    metrics = train(quick, config, run, quick.load(None))
     assert (metrics["resumed_at_epoch"], metrics["kept_epoch"]) == (3, best)
     assert (list(before.weights), list(after.weights)) == ([1, 2, 3], [4])
     assert_weights(run.load_model(), {**before.weights, **after.weights}[best])
@@ -104,26 +109,26 @@ def test_the_best_epoch_before_an_interruption_counts(quick, tmp_path, losses, b
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: path.unlink(), "best-1.weights.h5 is missing: delete"),
-        (lambda path: path.write_bytes(b"no"), "best-1.weights.h5 is damaged"),
+        (lambda path: path.unlink(), "best-1.npz is missing: delete"),
+        (lambda path: path.write_bytes(b"no"), "best-1.npz is damaged"),
     ],
 )
 def test_a_damaged_best_epoch_is_refused(quick, tmp_path, damage, message):
     quick.watch(Crafted([1, 2, 3, 4], interrupted_after=2))
     config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
     with pytest.raises(KeyboardInterrupt):
-        train(quick, config, run, quick.load(None), verbose=0)
-    damage(run.path("checkpoint") / "best-1.weights.h5")
+        train(quick, config, run, quick.load(None))
+    damage(run.path("checkpoint") / "best-1.npz")
     with pytest.raises(RunError, match=message):
-        train(quick, config, run, quick.load(None), verbose=0)
+        train(quick, config, run, quick.load(None))
 
 
 def test_an_index_without_a_best_epoch_is_none(quick, tmp_path):
     _, run = start(quick, tmp_path / "run")
     run.path("checkpoint").mkdir()
-    run.write_json("checkpoint/index.json", {"epochs": 1, "file": "epoch-1.keras"})
+    run.write_json("checkpoint/index.json", {"epoch": 1, "file": "epoch-1.npz"})
     with pytest.raises(RunError, match="is not a checkpoint's index"):
-        checkpoints.restore(run)
+        checkpoints.Checkpoints(run).restore()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +225,7 @@ def test_each_pass_of_a_stateful_model_starts_from_zeros(tmp_path, monkeypatch):
     with stand_ins.served():
         data = recipe.load(config)
     run = Run.create(recipe, config, tmp_path / "run")
-    metrics = train(recipe, config, run, data, verbose=0)
+    metrics = train(recipe, config, run, data)
     assert states.largest["epoch begin"] == states.largest["test begin"] == [0.0, 0.0]
     assert min(states.largest["test end"]) > 0.01
     # Kept is a model without states, of as many weights as are trained.

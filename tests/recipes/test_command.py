@@ -232,11 +232,11 @@ def test_a_file_of_ones_own_that_changed_is_noticed(arguments, there, capsys):
     assert sorted(path.name for path in (there / "here").iterdir()) == ["config.json"]
 
 
-def test_small_metrics_are_not_rounded_away(capsys):
-    command._print_metrics(
+def test_small_metrics_are_not_rounded_away():
+    lines = command._lines_of(
         {"test_loss": 3.04e-6, "test_f1": 0.95958, "parameters": 70367, "seconds": 12.345}
     )
-    assert capsys.readouterr().out.splitlines() == [
+    assert lines == [
         "test loss: 3.04e-06",
         "test f1: 0.9596",
         "parameters: 70367",

@@ -97,7 +97,7 @@ def trained(request, tmp_path_factory):
     printed = io.StringIO()
     with redirect_stdout(printed):
         run = ["--output", str(folder / "run")]
-        status = main(["train", recipe.name, *options, *run, *data_dir, "--verbose", "0"])
+        status = main(["train", recipe.name, *options, *run, *data_dir, "--progress", "lines"])
     assert status == 0
     return SimpleNamespace(
         recipe=recipe,

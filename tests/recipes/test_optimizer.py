@@ -62,7 +62,7 @@ def test_the_constant_stays(warmup, expected):
 def test_it_is_adamw_with_one_kind_of_clipping(clipping):
     where = {} if clipping == "none" else {"clip_at": 0.7}
     built = optimizer(Config(clipping=clipping, weight_decay=0.03, **where), 1)
-    assert type(built) is keras.optimizers.AdamW
+    assert isinstance(built, keras.optimizers.AdamW)
     assert built.weight_decay == 0.03
     for name, argument in ARGUMENTS.items():
         assert getattr(built, argument) == (0.7 if name == clipping else None)
