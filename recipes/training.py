@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ import kerasrnn
 from kerasrnn.recipes import checkpoints, divergence, history, pictures, watchdog
 from kerasrnn.recipes.config import Config, ConfigError
 from kerasrnn.recipes.execution import Execution, Placement
+from kerasrnn.recipes.history import Row
 from kerasrnn.recipes.interruption import Interrupted, Requests
 from kerasrnn.recipes.loop import Loop, lost_workers
 from kerasrnn.recipes.progress import Progress
@@ -62,6 +64,38 @@ def train(
         ExecutionError: a worker was lost.
         Interrupted: a signal has stopped it.
     """
+    with _begun(recipe, config, run, data, placement, progress) as training:
+        training.fit()
+        return training.finish() if training.placement.is_chief else {}
+
+
+def fit(
+    recipe: Recipe,
+    config: Config,
+    run: Run,
+    data: Data,
+    placement: Placement | None = None,
+    progress: Progress | None = None,
+) -> Sequence[Row]:
+    """`train`, as far as the test data is not looked at: for choosing by validation.
+
+    Returns:
+        The log: the metrics of each epoch.
+    """
+    with _begun(recipe, config, run, data, placement, progress) as training:
+        training.fit()
+        return training.at.rows
+
+
+@contextlib.contextmanager
+def _begun(
+    recipe: Recipe,
+    config: Config,
+    run: Run,
+    data: Data,
+    placement: Placement | None,
+    progress: Progress | None,
+) -> "Iterator[_Training]":
     if run.finished:
         raise RunError(f"{run.folder} is finished: train into another --output.")
     placement = placement or Placement(Execution(strategy="one"))
@@ -72,8 +106,7 @@ def train(
         with lost_workers(placement):
             training = _Training(recipe, config, run, data, placement, progress or Progress())
             with run.session(placement) if placement.is_chief else contextlib.nullcontext():
-                training.fit()
-                return training.finish() if placement.is_chief else {}
+                yield training
     except OSError as error:
         raise RunError(f"{run.folder} cannot be written: {error}.") from error
 

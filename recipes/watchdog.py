@@ -43,13 +43,12 @@ def watched(
                     last[address] = time.monotonic()
             gone = [name for name, when in last.items() if time.monotonic() - when > patience]
             if gone and not over.is_set():
-                print(
+                sys.stderr.write(
                     f"kerasrnn: a worker was lost: {', '.join(gone)} could not be reached for "
                     f"{patience:.0f} seconds. Start all workers again with --resume: they go on "
-                    "from the last checkpoint.",
-                    file=sys.stderr,
-                    flush=True,
+                    "from the last checkpoint.\n"
                 )
+                sys.stderr.flush()
                 os._exit(1)
 
     if not addresses:
