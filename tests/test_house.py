@@ -256,7 +256,13 @@ def saved(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "imports",
-    ["import keras, kerasrnn", "import kerasrnn, keras", "import kerasrnn.cells.gru"],
+    [
+        "import keras, kerasrnn",
+        "import kerasrnn, keras",
+        "import kerasrnn.cells.gru",
+        "import kerasrnn.decoding",
+        "import kerasrnn.losses",
+    ],
 )
 def test_a_saved_model_loads_after_a_bare_import(imports, saved):
     """Whichever comes first: the classes are registered without touching one of them."""

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 import kerasrnn
-from kerasrnn.decoding import Strategy
+from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.zoo.stepping import decoder_of, source_of
 
 

@@ -27,7 +27,7 @@ import keras
 
 import kerasrnn
 from kerasrnn.attention.attention import Attention
-from kerasrnn.decoding import ScheduledSampling
+from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
 from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
 

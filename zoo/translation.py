@@ -11,7 +11,8 @@ import numpy as np
 from keras import ops
 
 import kerasrnn
-from kerasrnn.decoding import Beam, Strategy
+from kerasrnn.decoding.beam import Beam
+from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.zoo.generation import generator
 
 Tensor = Any

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.losses import sequence_crossentropy
+from kerasrnn.losses.crossentropy import sequence_crossentropy
 from kerasrnn.losses.weights import as_ids, check_ignore_class, mask_of, weigh
 
 Tensor = Any
