@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 # Two processes: TensorFlow takes a gigabyte in each.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-jax test-torch test-models lint format bench clean
+.PHONY: help demo test test-jax test-torch test-models lint format docs bench clean
 
 help:
 	@echo "make demo        trained models at work; then train on real speech, judge, export, check"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-models the trained models, on their real test data (fetches it): some minutes"
 	@echo "make lint        style, and the direction of imports"
 	@echo "make format      put the style right"
+	@echo "make docs        the documentation as a site, in build/docs"
 	@echo "make bench       speed, beside Keras and PyTorch (fetches PyTorch), and that of the exports:"
 	@echo "                 an hour or two"
 	@echo "                 (what recipes reach: python -m benchmarks.quality RECIPE)"
@@ -57,6 +58,10 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+	@echo "the site: build/docs/index.html"
+
 bench: $(VENV)/installed-torch
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.export
@@ -69,7 +74,7 @@ $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"kerasrnn needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) '.[cpu,recipes,japanese,music,chemistry,pieces,onnx,litert,test,lint]'
+	$(INSTALL) '.[cpu,recipes,japanese,music,chemistry,pieces,onnx,litert,test,lint,docs]'
 	touch $@
 
 $(VENV)/installed-%: $(VENV)/installed

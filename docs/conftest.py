@@ -2,6 +2,9 @@
 
 import pytest
 
+# What Sphinx is given to read; its examples are those of docstrings.
+collect_ignore = ["generated"]
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):

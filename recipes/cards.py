@@ -126,13 +126,12 @@ def trained(recipe: Recipe, place: Path) -> str:
     run, config = Run.open(recipe, place)
     metrics, exports = run.read_json("metrics.json"), run.read_json("exports.json")
     environment = run.read_json("environment.json")
-    options = [
-        f"--{'' if value is not False else 'no-'}{field.name.replace('_', '-')}"
-        + ("" if isinstance(value, bool) else f" {shlex.quote(str(value))}")
+    options = {
+        field.name: value
         for field in dataclasses.fields(config)
         if (value := getattr(config, field.name)) != field.default
-    ]
-    command = " ".join(["kerasrnn train", recipe.name, *options])
+    }
+    command = " ".join(["kerasrnn train", recipe.name, *as_said(options)])
     model, onnx = run.path("model.keras"), run.path(exports["file"])
     whole, small = exports["float32"], exports["int8"]
     lines = [
@@ -173,6 +172,15 @@ def trained(recipe: Recipe, place: Path) -> str:
     if recipe.limits:
         lines += ["", f"Known limits: {recipe.limits}"]
     return "\n".join(lines) + "\n"
+
+
+def as_said(options: Mapping[str, Any]) -> list[str]:
+    """Options of a configuration as the command line takes them."""
+    return [
+        f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}"
+        + ("" if isinstance(value, bool) else f" {shlex.quote(str(value))}")
+        for name, value in options.items()
+    ]
 
 
 def _compared(stem: str, difference: float, beam: int) -> str:

@@ -1,17 +1,19 @@
 """Run folders: everything that a training run leaves behind, and how it is read again.
 
-config.json          the recipe and its configuration; the hash of a user's own data file
-environment.json     versions, machine, devices, commit; how training is carried out
-sessions.jsonl       when it was begun and resumed, where, and how each session ended
-facts.json           what the model knows of its training data: vocabulary, classes, statistics
-log.csv              metrics, epoch by epoch
-tensorboard/         the same for TensorBoard
-checkpoint/          where the run can be resumed, until it is finished
-model.keras          the trained model
-metrics.json         the test metrics
-written.jsonl        what was written of each test source (recipes from text to text)
-*.png                pictures
-export/              SavedModel and ONNX, once exported
+In a folder there are:
+
+    config.json          the recipe and its configuration; the hash of a user's own data file
+    environment.json     versions, machine, devices, commit; how training is carried out
+    sessions.jsonl       when it was begun and resumed, where, and how each session ended
+    facts.json           what the model knows of its training data: vocabulary, classes, statistics
+    log.csv              metrics, epoch by epoch
+    tensorboard/         the same for TensorBoard
+    checkpoint/          where the run can be resumed, until it is finished
+    model.keras          the trained model
+    metrics.json         the test metrics
+    written.jsonl        what was written of each test source (recipes from text to text)
+    *.png                pictures
+    export/              SavedModel and ONNX, once exported
 """
 
 import contextlib

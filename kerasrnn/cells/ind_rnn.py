@@ -114,7 +114,7 @@ class IndRNN(Recurrent, cell_class=IndRNNCell):
     Weights: `kernel` W `(features, units)`, `recurrent_kernel` u `(units,)`, `bias` b `(units,)`.
     With `recurrent_initializer=None`, u is drawn uniformly from [0, 1), as the authors do for relu,
     so that each unit forgets at a rate of its own. Over T steps a unit multiplies by u up to T
-    times: the authors keep |u| <= 2^(1/T) by a `recurrent_constraint` (docs/cells.md has one).
+    times: the authors keep `|u| <= 2^(1/T)` by a `recurrent_constraint` (docs/cells.md has one).
 
     Example:
 

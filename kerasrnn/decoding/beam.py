@@ -24,10 +24,10 @@ class Beam(Strategy):
         cp(X; Y) = beta sum_i log(min(sum_j p_ij, 1))
 
     (Wu et al. 2016, "Google's neural machine translation system: bridging the gap between human and
-    machine translation", equation 14). |Y| is the number of symbols, the one that ends Y included;
-    p_ij is the weight of the source's position i at symbol j. Positions that are padding do not
-    count; a sum below 1e-9, of a position that was hardly read, counts as 1e-9. With a prompt, Y is
-    what follows it, and P is its probability after the prompt.
+    machine translation", equation 14). `|Y|` is the number of symbols, the one that ends Y
+    included; p_ij is the weight of the source's position i at symbol j. Positions that are padding
+    do not count; a sum below 1e-9, of a position that was hardly read, counts as 1e-9. With a
+    prompt, Y is what follows it, and P is its probability after the prompt.
 
     At every step, each open hypothesis of a row is continued by each class. Of all these the
     `width` most probable are taken. Those of them that end are kept aside with their score; the

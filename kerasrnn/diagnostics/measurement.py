@@ -52,8 +52,8 @@ def diagnose(
     of its units, after which 1/e of it is left: nearly the characteristic forgetting time
     1 / (1 - f) of Tallec & Ollivier (2018), "Can recurrent neural networks warp time?". For every
     gate's block of the recurrent kernel its spectral radius and its largest singular value, of
-    `IndRNN` the largest |u|; the powers of the latter bound SimpleRNN's gradient (Pascanu, Mikolov
-    & Bengio 2013, "On the difficulty of training recurrent neural networks").
+    `IndRNN` the largest `|u|`; the powers of the latter bound SimpleRNN's gradient (Pascanu,
+    Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks").
 
     The model runs as in inference, without dropout, and is left as it was: its weights, metrics,
     states and random state. TensorFlow alone.

@@ -1,0 +1,339 @@
+"""Pages that are written from the code: of each topology, each recipe and each part of the API.
+
+They are Markdown, for Sphinx to build; nothing here needs Sphinx. What a page says stands where it
+belongs: in docstrings, in the help of options, in cards and in the READMEs of datasets.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import kerasrnn
+from kerasrnn import recipes, zoo
+from kerasrnn.recipes.cards import as_said
+from kerasrnn.recipes.config import Options, expectation
+from kerasrnn.recipes.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+FROM_A_PAGE = "../../.."
+"""From the folder of a page, `docs/generated/recipes` for one, to the root."""
+
+TOPOLOGIES = (
+    "vector_to_vector",
+    "vector_to_sequence",
+    "sequence_to_vector",
+    "step_to_step",
+    "sequence_to_sequence",
+)
+"""The files of the zoo that are topologies."""
+
+PARTS = {
+    "cells": "Cells and their layers",
+    "layers": "Layers made of layers",
+    "attention": "Attention",
+    "decoding": "Decoding",
+    "losses": "Losses",
+    "metrics": "Metrics",
+    "diagnostics": "Diagnostics",
+    "export": "Exports",
+    "zoo": "The zoo",
+}
+"""The library's packages, and the titles of their pages."""
+
+OF_RECIPES = {
+    "recipe": "What a recipe is",
+    "config": "Options",
+    "training": "Training",
+    "execution": "Execution",
+    "runs": "Runs",
+}
+"""The modules of `kerasrnn.recipes` that one's own recipe or script uses."""
+
+
+def write(folder: Path) -> None:
+    """Write the pages; those that are as they were are left alone, and those of old are removed."""
+    written = {folder / f"{name}.md": text for name, text in pages().items()}
+    for file in folder.rglob("*.md"):
+        if file not in written:
+            file.unlink()
+    for file, text in written.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.is_file() or file.read_text("utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    """The pages by name, such as "recipes/g2p"."""
+    found = {f"topologies/{name}": topology(name) for name in TOPOLOGIES}
+    found |= {f"recipes/{name}": recipe(recipes.load(name)) for name in recipes.NAMES}
+    found |= {f"api/{part}": api(part, title) for part, title in PARTS.items()}
+    found["api/recipes"] = api_of_recipes()
+    found["topologies/index"] = _index(
+        "Topologies",
+        ("topology", "functions", "recipes"),
+        [
+            (_link(module, _title(module)), _codes(_functions(module)), ", ".join(_users(module)))
+            for module in TOPOLOGIES
+        ],
+        TOPOLOGIES,
+    )
+    found["recipes/index"] = _index(
+        "Recipes",
+        ("recipe", "what it does", "reaches"),
+        [
+            (_link(name, f"`{name}`"), recipes.load(name).title, recipes.load(name).result)
+            for name in recipes.NAMES
+        ],
+        recipes.NAMES,
+    )
+    found["api/index"] = _index(
+        "API",
+        ("part", "names"),
+        [(_link(part, title), _codes(_names(part))) for part, title in PARTS.items()]
+        + [(_link("recipes", "Recipes"), _codes(f"recipes.{name}" for name in OF_RECIPES))],
+        (*PARTS, "recipes"),
+    )
+    for name, file in {
+        "changelog": "CHANGELOG.md",
+        "contributing": "CONTRIBUTING.md",
+        "speed": "benchmarks/results/speed.md",
+        "speed_of_exports": "benchmarks/results/export.md",
+    }.items():
+        found[f"project/{name}"] = _include(file)
+    return found
+
+
+# Topologies.
+
+
+def topology(name: str) -> str:
+    """The page of a file of the zoo: its diagrams, its functions, and the recipes they serve."""
+    module = importlib.import_module(f"kerasrnn.zoo.{name}")
+    first, _, rest = inspect.getdoc(module).partition("\n\n")
+    title, _, says = first.partition(": ")
+    lines = [f"# {title}", "", says[0].upper() + says[1:], ""]
+    for drawn, paragraphs in itertools.groupby(rest.split("\n\n"), _is_drawn):
+        text = "\n\n".join(paragraphs)
+        lines += ["```text", text, "```", ""] if drawn else [text, ""]
+    users = _users(name)
+    if users:
+        lines += [f"Recipes: {', '.join(users)}. Examples: [The zoo](../../zoo.md).", ""]
+    for function in _functions(name):
+        lines += [f"## {function}", "", *_autodoc("function", f"kerasrnn.zoo.{function}")]
+    return "\n".join(lines)
+
+
+def _is_drawn(paragraph: str) -> bool:
+    return "  " in paragraph or any(line.startswith(" ") for line in paragraph.splitlines())
+
+
+def _title(module: str) -> str:
+    doc = inspect.getdoc(importlib.import_module(f"kerasrnn.zoo.{module}"))
+    return doc.partition(": ")[0]
+
+
+def _functions(module: str) -> list[str]:
+    return [
+        name for name in zoo.__all__ if getattr(zoo, name).__module__ == f"kerasrnn.zoo.{module}"
+    ]
+
+
+def _users(module: str) -> list[str]:
+    """Links to the recipes whose models are of this topology."""
+    return [
+        f"[`{name}`](../recipes/{name}.md)"
+        for name in recipes.NAMES
+        if module in topologies_of(recipes.load(name))
+    ]
+
+
+def topologies_of(recipe: Recipe) -> list[str]:
+    """The files of the zoo whose functions make a recipe's models."""
+    source = "".join(inspect.getsource(module) for module in _modules(recipe))
+    called = set(re.findall(r"\bzoo\.(\w+)\(", source))
+    return [name for name in TOPOLOGIES if called.intersection(_functions(name))]
+
+
+def _modules(recipe: Recipe) -> list[ModuleType]:
+    """A recipe's own module, and those of what it is derived from."""
+    return [inspect.getmodule(cls) for cls in type(recipe).__mro__ if cls is not object]
+
+
+# Recipes.
+
+
+def recipe(recipe: Recipe) -> str:
+    """The page of a recipe: what it is, its options and variants, its card, its data."""
+    module = inspect.getdoc(_modules(recipe)[0])
+    kinds = [_link(f"../topologies/{name}", _title(name)) for name in topologies_of(recipe)]
+    lines = [
+        f"# {recipe.name}",
+        "",
+        module,
+        "",
+        *_table(
+            ("", ""),
+            [
+                ("topology", f"{', '.join(kinds)} ({recipe.topology})"),
+                ("data", recipe.dataset),
+                ("reaches", recipe.result),
+                ("`predict` takes", recipe.asks),
+                ("trained model", _trained(recipe)),
+                ("source", f"`recipes/{recipe.name}.py`"),
+            ],
+        ),
+    ]
+    if recipe.limits:
+        lines += ["## Known limits", "", recipe.limits, ""]
+    lines += ["## Options of training", "", f"After `kerasrnn train {recipe.name}`:", ""]
+    lines += _options(recipe.Config)
+    if dataclasses.fields(recipe.Asking):
+        lines += ["## Options of asking", "", f"After `kerasrnn predict {recipe.name}`:", ""]
+        lines += _options(recipe.Asking)
+    rows = [
+        (name, f"`{' '.join(as_said(values))}`" if values else "as it is")
+        for name, values in recipe.variants.items()
+    ]
+    lines += ["## Variants", "", *_table(("variant", "options"), rows)]
+    card = f"saved_models/{recipe.name}/CARD.md"
+    if (ROOT / card).is_file():
+        # Its title is this page's.
+        lines += ["## What it reaches", "", _include(card, ":start-line: 1")]
+    for name in _datasets(recipe):
+        readme = f"recipes/datasets/{name}/README.md"
+        lines += [_include(readme, ":heading-offset: 1")]
+    return "\n".join(lines)
+
+
+def _trained(recipe: Recipe) -> str:
+    if recipe.name not in zoo.trained():
+        return "none comes with the library"
+    return f'`zoo.load("{recipe.name}")`: {recipe.kept}'
+
+
+def _datasets(recipe: Recipe) -> list[str]:
+    """The datasets with a README here that a recipe reads, or can be told to read."""
+    fields = {field.name: field for field in dataclasses.fields(recipe.Config)}
+    choices = fields["dataset"].metadata["choices"] if "dataset" in fields else None
+    names = dict.fromkeys((recipe.dataset, *(choices or ())))
+    return [name for name in names if (ROOT / "recipes/datasets" / name / "README.md").is_file()]
+
+
+def _options(options: type[Options]) -> list[str]:
+    rows = [
+        (
+            " ".join(f"`{name}`" for name in _said(field)),
+            f"`{field.default}`" if field.default != "" else "",
+            field.metadata["help"],
+            expectation(field),
+        )
+        for field in dataclasses.fields(options)
+    ]
+    return _table(("option", "default", "what it is", "expected"), rows)
+
+
+def _said(field: dataclasses.Field) -> list[str]:
+    values = (True, False) if isinstance(field.default, bool) else (field.default,)
+    return [as_said({field.name: value})[0].split()[0] for value in values]
+
+
+# The API.
+
+
+def api(part: str, title: str) -> str:
+    """The page of a package: its docstring, and what is public in it."""
+    lines = [f"# {title}", "", *_autodoc("module", f"kerasrnn.{part}")]
+    for name in _names(part):
+        directive = (
+            _autodoc("class", f"kerasrnn.{name}", ":members:")
+            if inspect.isclass(_named(name))
+            else _autodoc("function", f"kerasrnn.{name}")
+        )
+        lines += [f"## {name}", "", *directive]
+    return "\n".join(lines)
+
+
+def api_of_recipes() -> str:
+    """The page of `kerasrnn.recipes`."""
+    lines = ["# Recipes", "", *_autodoc("module", "kerasrnn.recipes", ":members:")]
+    for module, title in OF_RECIPES.items():
+        name = f"kerasrnn.recipes.{module}"
+        lines += [f"## {title}", "", *_autodoc("module", name, ":members:")]
+    return "\n".join(lines)
+
+
+def _names(part: str) -> list[str]:
+    """What is public of a package: first what `kerasrnn` itself has of it."""
+    above = [
+        name
+        for name in kerasrnn.__all__
+        if getattr(getattr(kerasrnn, name), "__module__", "").startswith(f"kerasrnn.{part}.")
+    ]
+    package = importlib.import_module(f"kerasrnn.{part}")
+    elsewhere = {function for name in TOPOLOGIES for function in _functions(name)}
+    return above + [
+        f"{part}.{name}"
+        for name in getattr(package, "__all__", ())
+        if name not in above and not (part == "zoo" and name in elsewhere)
+    ]
+
+
+def _named(name: str) -> Any:
+    found = kerasrnn
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+# Markdown.
+
+
+def _autodoc(kind: str, name: str, *options: str) -> list[str]:
+    return [
+        "```{eval-rst}",
+        f".. auto{kind}:: {name}",
+        *(f"   {option}" for option in options),
+        "```",
+        "",
+    ]
+
+
+def _include(file: str, *options: str) -> str:
+    lines = [
+        f"```{{include}} {FROM_A_PAGE}/{file}",
+        ":relative-images:",
+        # Links to what lies beside a file and has its name.
+        f":relative-docs: {Path(file).stem}",
+        *options,
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _index(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str]
+) -> str:
+    lines = [f"# {title}", "", *_table(head, rows), "```{toctree}", ":hidden:", "", *names, "```"]
+    return "\n".join([*lines, ""])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in lines] + [
+        ""
+    ]
+
+
+def _link(page: str, text: str) -> str:
+    return f"[{text}]({page}.md)"
+
+
+def _codes(names: Sequence[str] | Iterator[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

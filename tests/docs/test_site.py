@@ -1,0 +1,139 @@
+"""The site of `make docs`: a page for everything, from the code, and no warning."""
+
+import dataclasses
+import html
+import inspect
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kerasrnn
+from kerasrnn import recipes, zoo
+from kerasrnn.recipes.config import expectation
+
+pytestmark = pytest.mark.tensorflow
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def generate():
+    return runpy.run_path(str(ROOT / "docs" / "generate.py"))
+
+
+@pytest.fixture(scope="module")
+def pages(generate):
+    return generate["pages"]()
+
+
+def documented(pages):
+    text = "\n".join(pages.values())
+    return re.findall(r"^\.\. auto(?:class|function):: kerasrnn\.(\S+)$", text, re.MULTILINE)
+
+
+def rows(page):
+    lines = re.findall(r"^\| *(.*?) *\|$", page, re.MULTILINE)
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_every_recipe_has_a_page(name, pages):
+    recipe, page = recipes.load(name), pages[f"recipes/{name}"]
+    assert page.startswith(f"# {name}\n")
+    assert recipe.result in page
+    assert f"    kerasrnn train {name}" in page
+    assert recipe.limits in page
+    assert ("none comes with the library" in page) == (name not in zoo.trained())
+    found = [(*row[0].split()[:1], *row[1:]) for row in rows(page)]
+    for options in (recipe.Config, recipe.Asking):
+        for field in dataclasses.fields(options):
+            default = f"`{field.default}`" if field.default != "" else ""
+            option = f"`--{field.name.replace('_', '-')}`"
+            assert (option, default, field.metadata["help"], expectation(field)) in found
+    for variant in recipe.variants:
+        assert variant in [row[0] for row in rows(page)]
+    card = ROOT / "saved_models" / name / "CARD.md"
+    assert (f"/saved_models/{name}/CARD.md" in page) == card.is_file()
+
+
+def test_a_variant_is_said_as_the_command_line_takes_it(pages):
+    assert ["Luong, no input feeding", "`--attention luong --no-input-feeding`"] in rows(
+        pages["recipes/g2p"]
+    )
+
+
+def test_every_topology_has_a_page(generate, pages):
+    """And every file of the zoo that begins with a topology's diagram is one."""
+    files = {path.stem for path in (ROOT / "zoo").glob("*_to_*.py")}
+    assert files == set(generate["TOPOLOGIES"])
+    functions = "one_to_one one_to_many many_to_one many_to_many next_step encoder_decoder"
+    for function in functions.split():
+        module = getattr(zoo, function).__module__.rpartition(".")[2]
+        assert f".. autofunction:: kerasrnn.zoo.{function}\n" in pages[f"topologies/{module}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "topologies"),
+    [
+        ("fashion_mnist", {"vector_to_vector", "sequence_to_vector"}),
+        ("char_lm", {"step_to_step"}),
+        ("g2p", {"sequence_to_sequence"}),
+        ("image_captions", {"vector_to_sequence"}),
+    ],
+)
+def test_recipes_and_topologies_name_each_other(name, topologies, pages):
+    assert set(re.findall(r"\.\./topologies/(\w+)\.md", pages[f"recipes/{name}"])) == topologies
+    for page, text in pages.items():
+        if page.startswith("topologies/") and page != "topologies/index":
+            named = f"(../recipes/{name}.md)" in text
+            assert named == (page.partition("/")[2] in topologies)
+
+
+def test_every_public_name_is_documented_once(pages):
+    packages = {name for name in kerasrnn.__all__ if inspect.ismodule(getattr(kerasrnn, name))}
+    names = [name for name in kerasrnn.__all__ if name not in packages and name[0] != "_"]
+    for package in packages - {"recipes"}:
+        public = getattr(kerasrnn, package).__all__
+        names += [f"{package}.{name}" for name in public if name not in names]
+    assert sorted(documented(pages)) == sorted(names)
+
+
+def test_writing(generate, tmp_path):
+    """Pages that are as they were are not touched, so that Sphinx does not read them again."""
+    generate["write"](tmp_path)
+    page, old = tmp_path / "recipes" / "g2p.md", tmp_path / "recipes" / "gone.md"
+    before = page.stat().st_mtime_ns
+    old.touch()
+    generate["write"](tmp_path)
+    assert page.stat().st_mtime_ns == before
+    assert not old.exists()
+
+
+@pytest.mark.slow
+def test_it_builds_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx")
+    pytest.importorskip("myst_parser")
+    pytest.importorskip("furo")
+    command = ["-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", tmp_path / "read"]
+    result = subprocess.run(
+        [sys.executable, *command, ROOT / "docs", tmp_path / "site"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    site = tmp_path / "site"
+    page = (site / "generated" / "recipes" / "translate.html").read_text("utf-8")
+    pictures = re.findall(r'<img [^>]*src="([^"]*)"', page)
+    assert len([name for name in pictures if name.endswith(".png")]) >= 1
+    for name in pictures:
+        assert (site / "generated" / "recipes" / name).is_file()
+    # Equations stand as they are.
+    cells = html.unescape(
+        re.sub("<.*?>", "", (site / "generated/api/cells.html").read_text("utf-8"))
+    )
+    assert "c_t = f_t * c_{t-1} + i_t * tanh(p_c)\nh_t = o_t * tanh(c_t)\n" in cells
