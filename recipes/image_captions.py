@@ -61,6 +61,8 @@ class ImageCaptions(HanziStructure):
     )
     Config = Config
     variants: ClassVar = {"GRU": {}}
+    kept = ""
+    limits = ""
     metrics = ("test_bleu",)
     lengths: ClassVar[Sequence[int]] = (12, 16, 24)
     asks = "photographs"
