@@ -67,7 +67,7 @@ bench: $(VENV)/installed-torch
 	$(BIN)/python -m benchmarks.export
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build docs/generated dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt

@@ -58,8 +58,10 @@ def read_docstring(app, what, name, documented, options, lines):
             and not above.startswith(" ")
         ):
             lines[number:number] = ["::", ""]
-    # `Layer`s is code and a letter.
-    text = re.sub(r"(`[^`\n]+`)(?=\w)", r"\1\\ ", "\n".join(lines))
+    # `Layer`s is code and a letter: reST wants to be told where the one ends.
+    text = re.sub(
+        r"(`[^`]+`)(\w?)", lambda m: rf"{m[1]}\ {m[2]}" if m[2] else m[1], "\n".join(lines)
+    )
     lines[:] = GoogleDocstring(text.splitlines(), SECTIONS).lines()
 
 
