@@ -21,8 +21,7 @@ from kerasrnn.recipes.config import Options, expectation
 from kerasrnn.recipes.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-FROM_A_PAGE = "../../.."
-"""From the folder of a page, `docs/generated/recipes` for one, to the root."""
+DATASETS = ROOT / "recipes" / "datasets"
 
 TOPOLOGIES = (
     "vector_to_vector",
@@ -105,7 +104,7 @@ def pages() -> dict[str, str]:
         "speed": "benchmarks/results/speed.md",
         "speed_of_exports": "benchmarks/results/export.md",
     }.items():
-        found[f"project/{name}"] = _include(file)
+        found[f"project/{name}"] = _include(ROOT / file)
     return found
 
 
@@ -201,13 +200,15 @@ def recipe(recipe: Recipe) -> str:
         for name, values in recipe.variants.items()
     ]
     lines += ["## Variants", "", *_table(("variant", "options"), rows)]
-    card = f"saved_models/{recipe.name}/CARD.md"
-    if (ROOT / card).is_file():
+    card = ROOT / "saved_models" / recipe.name / "CARD.md"
+    if card.is_file():
         # Its title is this page's.
         lines += ["## What it reaches", "", _include(card, ":start-line: 1")]
+        for picture in sorted(card.parent.glob("*.png")):
+            if picture.name not in card.read_text("utf-8"):
+                lines += [f"![{picture.stem.replace('_', ' ')}]({_from_a_page(picture)})", ""]
     for name in _datasets(recipe):
-        readme = f"recipes/datasets/{name}/README.md"
-        lines += [_include(readme, ":heading-offset: 1")]
+        lines += [_include(DATASETS / name / "README.md", ":heading-offset: 1")]
     return "\n".join(lines)
 
 
@@ -222,7 +223,7 @@ def _datasets(recipe: Recipe) -> list[str]:
     fields = {field.name: field for field in dataclasses.fields(recipe.Config)}
     choices = fields["dataset"].metadata["choices"] if "dataset" in fields else None
     names = dict.fromkeys((recipe.dataset, *(choices or ())))
-    return [name for name in names if (ROOT / "recipes/datasets" / name / "README.md").is_file()]
+    return [name for name in names if (DATASETS / name / "README.md").is_file()]
 
 
 def _options(options: type[Options]) -> list[str]:
@@ -304,12 +305,17 @@ def _autodoc(kind: str, name: str, *options: str) -> list[str]:
     ]
 
 
-def _include(file: str, *options: str) -> str:
+def _from_a_page(file: Path) -> str:
+    """From the folder of a page, `docs/generated/recipes` for one."""
+    return f"../../../{file.relative_to(ROOT).as_posix()}"
+
+
+def _include(file: Path, *options: str) -> str:
     lines = [
-        f"```{{include}} {FROM_A_PAGE}/{file}",
+        f"```{{include}} {_from_a_page(file)}",
         ":relative-images:",
         # Links to what lies beside a file and has its name.
-        f":relative-docs: {Path(file).stem}",
+        f":relative-docs: {file.stem}",
         *options,
         "```",
         "",

@@ -127,11 +127,11 @@ def test_it_builds_without_a_warning(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     site = tmp_path / "site"
-    page = (site / "generated" / "recipes" / "translate.html").read_text("utf-8")
-    pictures = re.findall(r'<img [^>]*src="([^"]*)"', page)
-    assert len([name for name in pictures if name.endswith(".png")]) >= 1
-    for name in pictures:
-        assert (site / "generated" / "recipes" / name).is_file()
+    for name in recipes.NAMES:
+        page = (site / "generated" / "recipes" / f"{name}.html").read_text("utf-8")
+        pictures = [p for p in re.findall(r'<img [^>]*src="([^"]*)"', page) if p.endswith(".png")]
+        assert len(pictures) == len(list((ROOT / "saved_models" / name).glob("*.png")))
+        assert all((site / "generated" / "recipes" / picture).is_file() for picture in pictures)
     # Equations stand as they are; code is told from a letter behind it.
     cells, exports = (
         html.unescape(re.sub("<.*?>", "", (site / f"generated/api/{part}.html").read_text("utf-8")))
