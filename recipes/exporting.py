@@ -82,7 +82,7 @@ def export(
         if "saved_model" in wanted:
             yield _told(to_saved_model(exported, folder / f"{name}.saved_model", **options))
         if wanted & {"onnx", "onnx_int8"}:
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            with tempfile.TemporaryDirectory() as scratch:
                 place = folder if "onnx" in wanted else Path(scratch)
                 whole = to_onnx(exported, place / f"{name}.onnx", **options)
                 if "onnx" in wanted:

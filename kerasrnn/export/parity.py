@@ -287,7 +287,10 @@ def check_difference(difference: float, tolerance: float, what: str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A new place beside `path` that takes its name if all goes well, and disappears if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    prefix = f".{path.name}-"
+    for stray in path.parent.glob(f"{prefix}*"):  # of a process that was killed
+        shutil.rmtree(stray, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
     try:
         new = scratch / path.name
         yield new

@@ -1,43 +1,14 @@
-"""A small stand-in for the data of `japanese_vowels`: three speakers, each with his own tone."""
+"""A small stand-in for the data of `japanese_vowels`."""
 
-import numpy as np
 import pytest
-import tensorflow as tf
 
 from kerasrnn import recipes
-from kerasrnn.recipes.recipe import Data
-
-
-def utterances(count, seed):
-    random = np.random.default_rng(seed)
-    for n in range(count):
-        speaker = n % 3
-        length = random.integers(7, 30)
-        frames = random.standard_normal((length, 12)).astype("float32") * 0.3
-        frames[:, speaker] += 2.0
-        yield frames, speaker
-
-
-def dataset(count, seed):
-    signature = (tf.TensorSpec((None, 12), tf.float32), tf.TensorSpec((), tf.int64))
-    return tf.data.Dataset.from_generator(
-        lambda: utterances(count, seed), output_signature=signature
-    ).apply(tf.data.experimental.assert_cardinality(count))
+from tests.recipes import made_up
 
 
 @pytest.fixture
 def recipe(monkeypatch):
     recipe = recipes.load("japanese_vowels")
-    data = Data(
-        train=dataset(60, 0).cache(),
-        test=dataset(31, 1).cache(),
-        train_size=60,
-        test_size=31,
-        facts={
-            "mean": [0.0] * 12,
-            "deviation": [1.0] * 12,
-            "classes": ["speaker_1", "speaker_2", "speaker_3"],
-        },
-    )
+    data = made_up.data()
     monkeypatch.setattr(type(recipe), "load", lambda self, config, data_dir=None: data)
     return recipe
