@@ -184,7 +184,11 @@ class Trainee(keras.Model):
     def _split(self, value: Tensor) -> Tensor:
         if value is None:
             return None
-        return tf.reshape(value, [self.parts, value.shape[0] // self.parts, *value.shape[1:]])
+        shape = tf.shape(value)
+        split = tf.reshape(value, tf.concat([[self.parts, shape[0] // self.parts], shape[1:]], 0))
+        rows = None if value.shape[0] is None else value.shape[0] // self.parts
+        split.set_shape([self.parts, rows, *value.shape[1:]])
+        return split
 
     def _track(self, loss: Tensor, data: Any) -> None:
         rows = tf.shape(keras.tree.flatten(data)[0])[0]

@@ -141,6 +141,7 @@ class _Training:
     def _model(self) -> Trainee:
         with self.placement.scope():
             model = self.recipe.model(self.config, self.data)
+            self._check_states(model)
             update = optimizer(self.config, self.batches.steps)
             scaled = self.execution.precision == "float16"
             if scaled:
@@ -161,6 +162,14 @@ class _Training:
         trainee.prepare(self.batches.train())
         _compile_loops(trainee, True)
         return trainee
+
+    def _check_states(self, model: keras.Model) -> None:
+        parts = self.placement.replicas * self.execution.accumulate
+        if parts > 1 and any(getattr(layer, "stateful", False) for layer in model.layers):
+            raise ConfigError(
+                f"{self.recipe.name} carries its states from batch to batch, each row its own, so "
+                f"that a batch cannot be split in {parts}: expected one device, and accumulate=1."
+            )
 
     def fit(self) -> None:
         """Train for the epochs that are left."""
