@@ -1,10 +1,12 @@
-"""The command line: list, train, evaluate, predict, export.
+"""The command line: list, train, runs, evaluate, predict, export.
 
 Help and refusals come before TensorFlow is loaded.
 """
 
 import argparse
 import dataclasses
+import itertools
+import json
 import logging
 import os
 import signal
@@ -19,7 +21,7 @@ from kerasrnn import recipes
 from kerasrnn.recipes import exporting
 from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation, from_dict
 from kerasrnn.recipes.execution import Execution
-from kerasrnn.recipes.progress import MODES
+from kerasrnn.recipes.progress import MODES, size
 from kerasrnn.recipes.recipe import Recipe
 
 DESCRIPTION = """\
@@ -31,6 +33,7 @@ Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, sh
   kerasrnn evaluate japanese_vowels            judge the newest run again
   kerasrnn predict japanese_vowels --test 3    what it says of a test example
   kerasrnn export japanese_vowels              SavedModel and ONNX, checked
+  kerasrnn runs                                compare what was trained
 """
 
 
@@ -45,6 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     arguments = _parsed(arguments)
     if arguments.command == "list":
         return _list(arguments)
+    if arguments.command == "runs":
+        return _runs(arguments)
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return _fail("recipes run on TensorFlow: unset KERAS_BACKEND, or set it to tensorflow.")
     if arguments.mirror is not None:
@@ -112,6 +117,34 @@ def _list(arguments: argparse.Namespace) -> int:
         print(f"{name}\n    {recipe.title}\n    {recipe.topology}; {recipe.result}")
         if recipe.kept:
             print("    a trained model comes with the library: kerasrnn predict", name)
+    return 0
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from kerasrnn.recipes import comparison
+    from kerasrnn.recipes.runs import RunError
+
+    folder = Path(arguments.folder)
+    try:
+        by_recipe = comparison.found(folder)
+    except RunError as error:
+        return _fail(str(error))
+    if arguments.json:
+        for summary in itertools.chain(*by_recipe.values()):
+            print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+        return 0
+    from rich.console import Console
+
+    # As wide as it must be where nobody looks.
+    console = Console(width=None if sys.stdout.isatty() else 1000)
+    for recipe, summaries in by_recipe.items():
+        console.print(comparison.table(summaries))
+        picture = Path(arguments.output or folder) / f"{recipe}.png"
+        try:
+            if comparison.draw(summaries, picture):
+                print(f"picture: {picture}\n")
+        except OSError as error:
+            return _fail(f"{picture} cannot be written: {error}; choose another --output.")
     return 0
 
 
@@ -246,6 +279,20 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kerasrnn {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser("list", help="the recipes there are, with the results they reached")
+    command = commands.add_parser(
+        "runs",
+        help="compare runs: their options, metrics and curves",
+        description="Compare the runs in a folder and below it: what differs in their options, "
+        "their metrics, and a picture of their curves.",
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "folder", nargs="?", default="runs", metavar="FOLDER", help="default: runs"
+    )
+    command.add_argument("--json", action="store_true", help="a line of JSON for each run")
+    command.add_argument(
+        "--output", metavar="DIR", help="where the pictures go, RECIPE.png (default: FOLDER)"
+    )
     for name, action, text in (
         ("train", _train, "train a recipe's model and judge it on the test data"),
         ("evaluate", _evaluate, "judge a run's model on the test data again"),
@@ -435,6 +482,8 @@ def _lines_of(metrics: dict[str, Any]) -> list[str]:
             continue
         if name == "seconds":
             text = f"{value:.1f}"
+        elif name.startswith("peak_memory"):
+            text = size(value)
         else:
             text = figure(value) if isinstance(value, float) else str(value)
         lines.append(f"{name.replace('_', ' ')}: {text}")

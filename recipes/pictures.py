@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasrnn.recipes.history import TIMES
 from kerasrnn.recipes.runs import atomic
 
 CJK_FAMILIES = ("Noto Sans CJK JP", "Source Han Sans", "Hiragino Sans", "Yu Gothic", "MS Gothic")
@@ -21,13 +22,14 @@ def learning_curves(log: Path, path: Path) -> None:
 
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if name != "epoch" and not name.startswith("val_")]
+    others = ("epoch", *TIMES)
+    names = [name for name in rows[0] if name not in others and not name.startswith("val_")]
     figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
     epochs = [int(row["epoch"]) + 1 for row in rows]
     for panel, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         drawn = []
         for column, label in ((name, "training"), (f"val_{name}", "validation")):
-            if rows[0].get(column, "NA") != "NA":  # what CSVLogger writes without validation
+            if rows[0].get(column):
                 values = [float(row[column]) for row in rows]
                 panel.plot(epochs, values, label=label)
                 drawn += values
@@ -142,6 +144,15 @@ def confusion_matrix(
     )
     panel.set_title(title)
     save(figure, path)
+
+
+def colors(count: int) -> list[Any]:
+    """As many colours, as different as they can be."""
+    from matplotlib import colormaps
+
+    if count <= 10:
+        return [colormaps["tab10"](n) for n in range(count)]
+    return [colormaps["turbo"](0.05 + 0.9 * n / (count - 1)) for n in range(count)]
 
 
 def save(figure: object, path: Path) -> None:

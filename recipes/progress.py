@@ -68,14 +68,7 @@ class Progress:
             self._pace_told = True  # an epoch has been seen whole
         elif not self._pace_told and done >= FIRST_STEPS + max(1, min(20, self.steps // 4)):
             self._pace_told = True
-            seconds = (now - self._warm[0]) / (self.done - self._warm[1])
-            self.say(
-                "pace",
-                f"an epoch takes {duration(seconds * self.steps)}; "
-                f"{duration(self.left(seconds))} left",
-                seconds_per_step=seconds,
-                seconds_left=self.left(seconds),
-            )
+            self._tell_pace((now - self._warm[0]) / (self.done - self._warm[1]))
         if self._bar is not None:
             self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
             if self._bar.update(count):
@@ -105,6 +98,13 @@ class Progress:
         """The seconds that are left, if a step takes so many."""
         return seconds * (self.epochs * self.steps - self.done)
 
+    def _tell_pace(self, seconds: float) -> None:
+        if seconds * self.steps < 1:
+            return  # it is seen at once
+        left = self.left(seconds)
+        text = f"an epoch takes {duration(seconds * self.steps)}; {duration(left)} left"
+        self.say("pace", text, seconds_per_step=seconds, seconds_left=left)
+
     def _write(self, text: str) -> None:
         if self._bar is not None:
             self._bar.write(text, file=self.stream)
@@ -119,3 +119,13 @@ def duration(seconds: float) -> str:
     if seconds >= 60:
         return f"{int(seconds // 60)} min {int(seconds % 60):02} s"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def size(count: float) -> str:
+    """Bytes in words: `3.2 GB`, `410 MB`, `7 kB`."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return (
+                f"{count / unit:.1f} {name}" if count < 10 * unit else f"{count / unit:.0f} {name}"
+            )
+    return f"{count:.0f} B"

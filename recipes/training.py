@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import kerasrnn
-from kerasrnn.recipes import checkpoints, divergence, history, pictures, watchdog
+from kerasrnn.recipes import checkpoints, divergence, history, pictures, summary, watchdog
 from kerasrnn.recipes.config import Config, ConfigError
 from kerasrnn.recipes.execution import Execution, Placement
 from kerasrnn.recipes.history import Row
@@ -188,6 +188,9 @@ class _Training:
             steps=steps,
         )
         self.loop = Loop(self.model, self.placement.strategy, self.execution.steps_per_execution)
+        if self.placement.is_chief:
+            sizes = summary.of(self.model, self.data, self.config.batch_size, steps, self.placement)
+            self.progress.say("summary", str(sizes), **dataclasses.asdict(sizes))
         self.last_saved = self.last_watched = self.counted = time.perf_counter()
         self.progress.begin(epochs, steps, self.at.epoch * steps + self.at.step)
         try:
@@ -339,6 +342,7 @@ class _Training:
         metrics |= recipe.baselines(data, config)
         metrics |= {
             "parameters": recipe.core(model).count_params(),
+            **{f"peak_memory_of_{name}": count for name, count in summary.peak().items()},
             "seconds": round(self.at.seconds, 1),
             "epochs": config.epochs,
             "kept_epoch": self.at.best["epoch"] if config.keep == "best" else config.epochs,

@@ -41,7 +41,7 @@ def test_learning_curves_hold_the_log(drawn, tmp_path):
     """A loss that falls a thousandfold can be read to its end; what stays near is not bent."""
     log = tmp_path / "log.csv"
     log.write_text(
-        "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.5,2.0,0.5,NA\n1,0.75,0.002,0.25,NA\n"
+        "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.5,2.0,0.5,\n1,0.75,0.002,0.25,\n"
     )
     pictures.learning_curves(log, tmp_path / "curves.png")
     accuracy, loss = drawn
