@@ -1,0 +1,182 @@
+"""Does training wait for its data?
+
+    python -m benchmarks.input
+
+Each recipe trains for some steps by its own configuration, in a process of its own, one after the
+other. What is measured is how long the loop waits for the next batch, and how many batches the
+input pipeline makes when nothing else is to be done. Steps whose shape comes for the first time are
+left out, since XLA compiles in them. Results: `benchmarks/results/input.{json,md,png}`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kerasrnn import recipes
+from kerasrnn.recipes.command import quietly_import_tensorflow
+from kerasrnn.recipes.runs import atomic
+
+LIMIT = 0.05
+"""The share of a step that may be spent waiting."""
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure every recipe, in turn, and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*", choices=[[], *recipes.NAMES], metavar="RECIPE")
+    parser.add_argument("--steps", type=int, default=100, help="to measure (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="at most, a recipe (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        (name,) = arguments.recipes
+        quietly_import_tensorflow()
+        measured = measure(name, arguments.steps, arguments.seconds, arguments.data_dir)
+        print(json.dumps(measured))
+        return
+    path = arguments.output / "input.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    for name in arguments.recipes or recipes.NAMES:
+        command = [sys.executable, "-m", "benchmarks.input", name, "--worker"]
+        command += ["--steps", str(arguments.steps), "--seconds", str(arguments.seconds)]
+        command += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(f"{name}: not measured: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+            continue
+        results[name] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{name}: waits {results[name]['waiting']:.2%} of the time", flush=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as scratch:
+        scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    with atomic(arguments.output / "input.md") as scratch:
+        scratch.write_text(report(results), encoding="utf-8")
+    draw(results, arguments.output / "input.png")
+    print(report(results))
+
+
+def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict[str, Any]:
+    """How long the loop waits and works."""
+    import keras
+
+    from kerasrnn.recipes import runs, training
+    from kerasrnn.recipes.loop import Loop
+    from kerasrnn.recipes.step import Signals, Trainee
+
+    recipe = recipes.load(name)
+    config = recipe.Config()
+    data = recipe.load(config, data_dir)
+    keras.utils.set_random_seed(config.seed)
+    batches = training.Batches(recipe, config, data)
+    trainee = Trainee(recipe.model(config, data), Signals())
+    trainee.compile(
+        training.optimizer(config, batches.steps),
+        recipe.loss(config),
+        metrics=list(recipe.fit_metrics(config)),
+    )
+    trainee.prepare(batches.train())
+    training._compile_loops(trainee, True)
+    loop = Loop(trainee)
+    source = Timed(iter(batches.train()))
+    seen: set[Any] = set()
+    waited = worked = 0.0
+    count = 0
+    # As long again for the shapes that come for the first time.
+    end = time.perf_counter() + 2 * seconds
+    while count < steps and waited + worked < seconds and time.perf_counter() < end:
+        began = time.perf_counter()
+        loop.train(source, 1)
+        trainee.optimizer.iterations.numpy()  # the step has been done
+        took = time.perf_counter() - began
+        if source.shape in seen:
+            waited += source.seconds
+            worked += took - source.seconds
+            count += 1
+        seen.add(source.shape)
+    alone, made = time.perf_counter(), 0
+    for _ in batches.train().take(max(count, 1)):
+        made += 1
+    alone = time.perf_counter() - alone
+    return {
+        "steps": count,
+        "batch_size": config.batch_size,
+        "waiting": waited / (waited + worked),
+        "ms_of_a_step": 1e3 * (waited + worked) / count,
+        "ms_of_a_batch_alone": 1e3 * alone / made,
+        "processors": runs.environment()["processors"],
+    }
+
+
+class Timed:
+    """Batches, with the seconds that one was waited for."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+        self.seconds, self.shape = 0.0, None
+
+    def __next__(self) -> Any:
+        import keras
+
+        began = time.perf_counter()
+        batch = next(self.batches)
+        self.seconds = time.perf_counter() - began
+        self.shape = tuple(tuple(part.shape) for part in keras.tree.flatten(batch))
+        return batch
+
+
+def report(results: dict[str, Any]) -> str:
+    """The table, in Markdown."""
+    lines = [
+        "# Does training wait for its data?",
+        "",
+        "Written by `python -m benchmarks.input`. Each recipe by its own configuration; the share "
+        "of the time that the loop waits for the next batch, which the pipeline makes meanwhile on "
+        f"the same processors ({_processors(results)}); and how long a batch takes the pipeline "
+        "when nothing else is to be done, from its beginning on, with what it does once.",
+        "",
+        f"| recipe | batch | ms a step | waiting (at most {LIMIT:.0%}) | ms a batch, alone |",
+        "|---|---|---|---|---|",
+    ]
+    for name, found in sorted(results.items()):
+        met = "" if found["waiting"] <= LIMIT else ": missed"
+        lines.append(
+            f"| {name} | {found['batch_size']} | {found['ms_of_a_step']:.1f} | "
+            f"{found['waiting']:.2%}{met} | {found['ms_of_a_batch_alone']:.2f} |"
+        )
+    return "\n".join([*lines, "", "![The share of waiting](input.png)", ""])
+
+
+def _processors(results: dict[str, Any]) -> str:
+    counts = sorted({found["processors"] for found in results.values()})
+    return " or ".join(map(str, counts))
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """The share of waiting of each recipe."""
+    from matplotlib.figure import Figure
+
+    from kerasrnn.recipes import pictures
+
+    names = sorted(results, key=lambda name: results[name]["waiting"])
+    picture = Figure(figsize=(7, 0.35 * len(names) + 1.2), layout="constrained")
+    panel = picture.subplots()
+    shares = [100 * results[name]["waiting"] for name in names]
+    bars = panel.barh([name.replace("_", " ") for name in names], shares)
+    panel.bar_label(bars, [f"{share:.2g} %" for share in shares], padding=3)
+    panel.axvline(100 * LIMIT, color="black", linestyle="--", linewidth=1)
+    panel.set(xlabel="waiting for data, % of the time", xlim=(0, 1.15 * max(6.0, *shares)))
+    pictures.save(picture, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What half precision costs: the same trainings in float32, bfloat16 and float16.
+
+    python -m benchmarks.precision japanese_vowels reverse --seeds 3
+
+Each run keeps its folder below `--runs`; a finished one is not repeated. Results:
+`benchmarks/results/precision.{json,md}`.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from kerasrnn import recipes
+from kerasrnn.recipes.cards import figure
+from kerasrnn.recipes.execution import PRECISIONS
+from kerasrnn.recipes.runs import Run, atomic
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Train each recipe in each precision with each seed, in turn, and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="+", choices=recipes.NAMES, metavar="RECIPE")
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/precision"))
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--data-dir")
+    arguments = parser.parse_args()
+    path = arguments.output / "precision.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    for name in arguments.recipes:
+        results[name] = {
+            precision: [
+                _trained(name, precision, seed, arguments.runs, arguments.data_dir)
+                for seed in range(arguments.seeds)
+            ]
+            for precision in PRECISIONS
+        }
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as scratch:
+            scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+        with atomic(arguments.output / "precision.md") as scratch:
+            scratch.write_text(report(results), encoding="utf-8")
+    print(report(results))
+
+
+def _trained(name: str, precision: str, seed: int, runs: Path, data_dir: str | None) -> Any:
+    folder = runs / name / f"{precision}-{seed}"
+    if not Run(folder).finished:
+        command = [sys.executable, "-m", "kerasrnn", "train", name, "--precision", precision]
+        command += ["--seed", str(seed), "--output", str(folder), "--progress", "lines"]
+        command += ["--resume"] if (folder / "config.json").is_file() else []
+        command += ["--data-dir", data_dir] if data_dir else []
+        subprocess.run(command, check=True)
+    run, config = Run.open(recipes.load(name), folder)
+    found = run.read_json("metrics.json")
+    kept = {metric: found[metric] for metric in recipes.load(name).metrics if metric in found}
+    return {**kept, "seconds": found["seconds"], "config": dataclasses.asdict(config)}
+
+
+def report(results: dict[str, Any]) -> str:
+    """The table, in Markdown."""
+    lines = [
+        "# Half precision",
+        "",
+        "Written by `python -m benchmarks.precision`. The same trainings, computed in float32, "
+        "bfloat16 and float16 (with dynamic loss scaling); weights and optimizer are float32 in "
+        "all of them. Test metrics: mean, lowest and highest over the seeds. Seconds are those of "
+        "a CPU, which has no faster arithmetic for half precision.",
+        "",
+        "| recipe | metric | precision | seeds | mean (lowest to highest) | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, by_precision in sorted(results.items()):
+        metric = recipes.load(name).metrics[0]
+        for precision in PRECISIONS:
+            values = [run[metric] for run in by_precision[precision]]
+            seconds = statistics.median(run["seconds"] for run in by_precision[precision])
+            lines.append(
+                f"| {name} | {metric.replace('_', ' ')} | {precision} | {len(values)} | "
+                f"{figure(statistics.mean(values))} ({figure(min(values))} to "
+                f"{figure(max(values))}) | {seconds:.0f} |"
+            )
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
