@@ -1,6 +1,7 @@
 """Trainings on several devices, started by test_devices.py in processes of their own.
 
     python -m tests.recipes.cluster FOLDER RECIPE [STRATEGY:ACCUMULATE:STEPS_PER_EXECUTION ...]
+                                    [--deterministic]
 
 Each training goes into FOLDER/RECIPE-STRATEGY-ACCUMULATE-STEPS.
 """
@@ -14,6 +15,7 @@ from unittest import mock
 import tensorflow as tf
 
 from kerasrnn import recipes
+from kerasrnn.recipes import execution as executions
 from kerasrnn.recipes import training
 from kerasrnn.recipes.execution import Execution, Placement
 from kerasrnn.recipes.runs import Run
@@ -23,14 +25,20 @@ from tests.recipes import made_up
 def main() -> None:
     folder, name = Path(sys.argv[1]), sys.argv[2]
     cpu = tf.config.list_physical_devices("CPU")[0]
-    plans = [plan.split(":") for plan in sys.argv[3:]]
+    deterministic = "--deterministic" in sys.argv
+    if deterministic:
+        executions.deterministic()
+    plans = [plan.split(":") for plan in sys.argv[3:] if ":" in plan]
     if any(strategy == "mirrored" for strategy, *_ in plans):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
     for strategy, accumulate, steps in plans:
         execution = Execution(
-            strategy=strategy, accumulate=int(accumulate), steps_per_execution=int(steps)
+            strategy=strategy,
+            accumulate=int(accumulate),
+            steps_per_execution=int(steps),
+            deterministic=deterministic,
         )
         # First of all: a cluster must be known before anything is computed.
         placement = Placement(execution)

@@ -67,6 +67,19 @@ def test_a_mean_over_tokens_is_that_of_the_whole_batch(tmp_path):
     assert_same_training(tmp_path / "reverse-one-1-1", tmp_path / "reverse-mirrored-2-3")
 
 
+@pytest.mark.slow
+def test_deterministic_trainings_are_the_same(tmp_path):
+    arrays = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        command = cluster(folder, "japanese_vowels", "one:1:1", "--deterministic")
+        subprocess.run(command, check=True, capture_output=True)
+        place = folder / "japanese_vowels-one-1-1"
+        assert Run(place).execution().deterministic
+        arrays.append(arrays_of(place))
+    for key, values in arrays[0].items():
+        np.testing.assert_array_equal(arrays[1][key], values, err_msg=key)
+
+
 class Workers:
     """Two workers on this machine."""
 
