@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -173,13 +174,21 @@ class _Training:
 
     def fit(self) -> None:
         """Train for the epochs that are left."""
-        steps, epochs = self.batches.steps, self.config.epochs
-        if self.at.epoch == epochs:
-            return
+        board = None
         if self.placement.is_chief:
             self.run.write_json("facts.json", self.data.facts)
+            # Also those of the last epoch, after which it may have been killed.
             history.write(self.run, self.at.rows)
-            self.board = history.Board(self.run, self.at.rows)
+            board = history.Board(self.run, self.at.rows)
+        try:
+            if self.at.epoch < self.config.epochs:
+                self._fit(board)
+        finally:
+            if board is not None:
+                board.close()
+
+    def _fit(self, board: history.Board | None) -> None:
+        steps, epochs = self.batches.steps, self.config.epochs
         watching = self.recipe.callbacks(self.config, self.data, self.run.folder)
         callbacks = keras.callbacks.CallbackList(
             list(watching) if self.placement.is_chief else [],
@@ -201,11 +210,13 @@ class _Training:
                 callbacks.on_train_begin()
                 while self.at.epoch < epochs:
                     self._epoch(batches, callbacks)
+                    if board is not None:
+                        history.write(self.run, self.at.rows)
+                        board.add(self.at.rows[-1])
+                    self.progress.epoch(self.at.rows[-1])
                 callbacks.on_train_end()
         finally:
             self.progress.end()
-            if self.placement.is_chief:
-                self.board.close()
 
     def _epoch(self, batches: Any, callbacks: keras.callbacks.CallbackList) -> None:
         if self.arrays is not None:
@@ -244,7 +255,7 @@ class _Training:
         """Look after what goes on besides: every second, and not after each step of a device that
         would have to wait for it."""
         now = time.perf_counter()
-        if now - self.last_watched > 1:
+        if now - self.last_watched > 1 or self.placement.workers > 1:  # where all are to say why
             self._watch()
             self.last_watched = now
         due = now - self.last_saved > 60 * self.execution.checkpoint_minutes
@@ -283,10 +294,6 @@ class _Training:
         rows = [*self.at.rows, row]
         self.at = dataclasses.replace(self.at, epoch=number, step=0, rows=rows, best=best)
         self._save(checkpoints.states(self.model))
-        if self.placement.is_chief:
-            history.write(self.run, rows)
-            self.board.add(row)
-        self.progress.epoch(row)
 
     def _save(self, arrays: checkpoints.Arrays) -> None:
         self._count_time()
@@ -298,7 +305,7 @@ class _Training:
     def _stop(self, arrays: checkpoints.Arrays) -> None:
         self._watch()
         self._save(arrays)
-        number = self.requests.number or 15
+        number = self.requests.number or signal.SIGTERM  # another worker's
         raise Interrupted(
             number,
             f"stopped in epoch {self.at.epoch + 1} after {self.at.step} of its "
@@ -317,7 +324,9 @@ class _Training:
         if step < 0:
             return
         epoch, within = divmod(step, self.batches.steps)
-        batch = next(iter(self.batches.train(step)))
+        # Made anew: those that are being read would come in another order the second time.
+        batches = Batches(self.recipe, self.config, self.data)
+        batch = next(iter(batches.train(step)))
         place = f"step {step + 1} (epoch {epoch + 1}, batch {within + 1})"
         raise divergence.DivergenceError(
             f"training {self.recipe.name} came to a loss or to gradients that are not finite in "

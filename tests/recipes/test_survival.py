@@ -41,7 +41,8 @@ def log_of(folder):
 
 def metrics_of(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
-    return {k: v for k, v in metrics.items() if k not in ("seconds", "resumed_at_epoch")}
+    others = ("seconds", "resumed_at_epoch", "peak_memory_of_process")
+    return {k: v for k, v in metrics.items() if k not in others}
 
 
 def arrays_of(folder):
@@ -217,6 +218,19 @@ def test_data_that_is_not_finite(recipe, tmp_path):
     assert "not finite in step 1 (epoch 1, batch 1), with learning_rate 0.003" in message
     assert "the inputs of this batch are not finite: look at the data" in message
     assert checkpoints.Checkpoints(run).restore() is None
+
+
+def test_one_bad_example_is_found_again(recipe, tmp_path):
+    """In the order in which the examples came."""
+    data = recipe.load(None)
+
+    def poisoned(n, example):
+        x, y = example
+        return tf.where(n == 17, float("nan"), x), y
+
+    data = dataclasses.replace(data, train=data.train.enumerate().map(poisoned))
+    message, _ = diverging(recipe, tmp_path / "run", data)
+    assert "the inputs of this batch are not finite" in message
 
 
 class Overflow(keras.layers.Layer):
