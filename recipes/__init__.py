@@ -26,6 +26,14 @@ NAMES = (
 )
 
 
+def hypermodel(*args: Any, **kwargs: Any) -> Any:
+    """A `keras_tuner.HyperModel` of recurrent networks for data of one's own.
+
+    See `kerasrnn.recipes.hypermodels.hypermodel`.
+    """
+    return importlib.import_module(f"{__name__}.hypermodels").hypermodel(*args, **kwargs)
+
+
 def load(name: str) -> Any:
     """A recipe by its name.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
+from kerasrnn.recipes import space
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe
@@ -93,6 +94,17 @@ class BachChorales(Recipe):
         "kept here."
     )
     Config = Config
+    searched: ClassVar = {
+        "cell": space.choice("simple_rnn", "lstm", "gru"),
+        "units": space.integers(128, 512, step=64),
+        "depth": space.integers(1, 2),
+        "dropout": space.floats(0.0, 0.7),
+        "recurrent_dropout": space.floats(0.0, 0.8),
+        "learning_rate": space.floats(1e-3, 2e-2, log=True),
+        "weight_decay": space.floats(0.01, 1.0, log=True),
+        "transpose": space.integers(0, 6),
+        **space.CLIPPING,
+    }
     Asking = Asking
     variants: ClassVar = {
         "SimpleRNN": {"cell": "simple_rnn"},

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import text
+from kerasrnn.recipes import space, text
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.recipe import Data, Published, Recipe
 
@@ -102,6 +102,15 @@ class CharLm(Recipe):
         "interpolated modified Kneser-Ney n-grams. Data: public domain, collected by A. Karpathy."
     )
     Config = Config
+    searched: ClassVar = {
+        "cell": space.choice("lstm", "gru"),
+        "embedding": space.powers(32, 256),
+        "units": space.powers(128, 1024),
+        "depth": space.integers(1, 3),
+        "dropout": space.floats(0.0, 0.7),
+        "learning_rate": space.floats(1e-3, 1e-2, log=True),
+        **space.CLIPPING,
+    }
     Asking = Asking
     variants: ClassVar = {
         "LSTM": {},

@@ -1,4 +1,4 @@
-"""The command line: list, train, runs, evaluate, predict, export.
+"""The command line: list, train, tune, runs, evaluate, predict, export.
 
 Help and refusals come before TensorFlow is loaded.
 """
@@ -23,6 +23,8 @@ from kerasrnn.recipes.config import Config, ConfigError, Options, check, expecta
 from kerasrnn.recipes.execution import Execution
 from kerasrnn.recipes.progress import MODES, size
 from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.searching import Searching
+from kerasrnn.recipes.space import described
 
 DESCRIPTION = """\
 Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
@@ -30,6 +32,7 @@ Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, sh
   kerasrnn list                                what there is
   kerasrnn predict g2p tensorflow              what a trained model says, at once
   kerasrnn train japanese_vowels --cell gru    train; the results stand in runs/
+  kerasrnn tune japanese_vowels --minutes 10   look for better options by validation
   kerasrnn evaluate japanese_vowels            judge the newest run again
   kerasrnn predict japanese_vowels --test 3    what it says of a test example
   kerasrnn export japanese_vowels              SavedModel and ONNX, checked
@@ -156,6 +159,10 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
     given, asked = _given(recipe.Config, arguments), _given(Execution, arguments)
     run: Run | None = None
+    if arguments.config and arguments.resume:
+        return _fail("--config: a run is resumed as it was started; expected no --resume.")
+    if arguments.config:
+        given = {**_read_config(recipe, Path(arguments.config)), **given}
     if arguments.resume:
         if arguments.output is None:
             return _fail("--resume: name the run's folder with --output.")
@@ -208,6 +215,62 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
         metrics=metrics,
         pictures=pictures,
         model=str(run.path("model.keras")),
+    )
+    return 0
+
+
+def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:
+    """The options in a file: a search's best.json, or a run's config.json.
+
+    Raises:
+        ConfigError: it is none of them, or another recipe's.
+    """
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"--config {path}: expected JSON; {error}.") from None
+    if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
+        raise ConfigError(
+            f"--config {path}: expected a search's best.json or a run's config.json, with a recipe "
+            "and its config."
+        )
+    if saved.get("recipe") != recipe.name:
+        raise ConfigError(
+            f"--config {path}: it is of the recipe {saved.get('recipe')}; expected {recipe.name}."
+        )
+    try:
+        from_dict(recipe.Config, saved["config"])
+    except ConfigError as error:
+        raise ConfigError(f"--config {path}: {error}") from None
+    return saved["config"]
+
+
+def _tune(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    from kerasrnn.recipes import tuning
+    from kerasrnn.recipes.progress import Progress
+
+    progress = Progress(arguments.progress)
+    outcomes, search = tuning.tune(
+        recipe,
+        arguments.output,
+        _given(recipe.Config, arguments),
+        _given(Searching, arguments),
+        _given(Execution, arguments),
+        arguments.resume,
+        arguments.data_dir,
+        progress,
+    )
+    if search is None:  # a worker: the chief says what was found
+        return 0
+    best, picture = search.folder / "best.json", search.folder / "hyperparameters.png"
+    progress.say(
+        "end",
+        f"\n{tuning.table(outcomes, list(search.space), search.asked.objective)}\n\n"
+        f"picture: {picture}\n"
+        f"best:    kerasrnn train {recipe.name} --config {best}",
+        trials=[dataclasses.asdict(outcome) for outcome in outcomes],
+        picture=str(picture),
+        best=str(best),
     )
     return 0
 
@@ -295,6 +358,7 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
     )
     for name, action, text in (
         ("train", _train, "train a recipe's model and judge it on the test data"),
+        ("tune", _tune, "search for good options of a recipe, by validation"),
         ("evaluate", _evaluate, "judge a run's model on the test data again"),
         ("predict", _predict, "what a run's model says of your inputs or of test examples"),
         ("export", _export, "write a run's model as SavedModel, ONNX or LiteRT, and check it"),
@@ -303,7 +367,7 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
             name,
             help=text,
             description=text[0].upper() + text[1:] + ".",
-            epilog=_epilog(recipe) if name == "train" else None,
+            epilog={"train": _epilog, "tune": _space}.get(name, lambda recipe: None)(recipe),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -332,23 +396,43 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
             )
             if recipe is not None:
                 _add_options(command, f"options of {recipe.name}", recipe.Asking)
-        if name == "train":
+        if name in ("train", "tune"):
+            kind, where = ("run", "runs") if name == "train" else ("search", "runs/tune")
             command.add_argument(
-                "--output", metavar="DIR", help="the run's folder (default: runs/RECIPE/TIME)"
+                "--output",
+                metavar="DIR",
+                help=f"the {kind}'s folder (default: {where}/RECIPE/TIME)",
             )
             command.add_argument(
-                "--resume", action="store_true", help="go on with the run in --output"
+                "--resume", action="store_true", help=f"go on with the {kind} in --output"
             )
             command.add_argument(
                 "--progress",
                 choices=MODES,
                 default="auto",
                 help="a bar, a line an epoch, a line of JSON for each event, or nothing (default: "
-                "a bar in a terminal, lines elsewhere)",
+                "a bar in a terminal, lines elsewhere)"
+                if name == "train"
+                else "a bar and a line a trial, lines alone, a line of JSON for each event, or "
+                "nothing (default: a bar in a terminal, lines elsewhere)",
             )
+            if name == "train":
+                command.add_argument(
+                    "--config",
+                    metavar="FILE",
+                    help="options from a search's best.json or a run's config.json; those on the "
+                    "command line come before them",
+                )
+            else:
+                _add_options(command, "how the search is carried out", Searching)
             _add_options(command, "how training is carried out", Execution)
             if recipe is not None:
-                _add_options(command, f"options of {recipe.name}", recipe.Config)
+                said = f"options of {recipe.name}"
+                _add_options(
+                    command,
+                    said if name == "train" else f"{said}; what is given is not searched",
+                    recipe.Config,
+                )
         else:
             of = command.add_mutually_exclusive_group()
             of.add_argument(
@@ -494,6 +578,12 @@ def _epilog(recipe: Recipe | None) -> str:
     if recipe is None:
         return "A recipe's own options: kerasrnn train RECIPE --help"
     return sys.modules[type(recipe).__module__].__doc__ or ""
+
+
+def _space(recipe: Recipe | None) -> str:
+    if recipe is None:
+        return "What is searched: kerasrnn tune RECIPE --help"
+    return f"what is searched, unless an option fixes it:\n{described(recipe.searched)}"
 
 
 def _dashed(name: str) -> str:

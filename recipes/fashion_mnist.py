@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
+from kerasrnn.recipes import space
 from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
 
 if TYPE_CHECKING:
@@ -75,6 +76,15 @@ class FashionMnist(Recipe):
         "were turned, moved or made up. Data: Zalando SE, MIT licence."
     )
     Config = Config
+    searched: ClassVar = {
+        "cell": space.choice("simple_rnn", "lstm", "gru", given={"reader": ("rows",)}),
+        "units": space.powers(32, 512),
+        "depth": space.integers(1, 3),
+        "bidirectional": space.switch(given={"reader": ("rows",)}),
+        "dropout": space.floats(0.0, 0.6),
+        "learning_rate": space.floats(3e-4, 1e-2, log=True),
+        **space.CLIPPING,
+    }
     variants: ClassVar = {
         "all pixels, no recurrence": {"reader": "all", "units": 512},
         "rows, SimpleRNN": {"cell": "simple_rnn"},

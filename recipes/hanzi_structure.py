@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import text
+from kerasrnn.recipes import space, text
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Recipe, Runtime
 
@@ -82,6 +82,19 @@ class HanziStructure(Recipe):
         "here."
     )
     Config = Config
+    searched: ClassVar = {
+        "mode": space.choice("first", "every", "state"),
+        "cell": space.choice("simple_rnn", "lstm", "gru"),
+        "image_units": space.powers(64, 512),
+        "embedding": space.powers(32, 256),
+        "units": space.powers(64, 512),
+        "depth": space.integers(1, 2),
+        "dropout": space.floats(0.0, 0.7),
+        "shift": space.integers(0, 4),
+        "stretch": space.floats(0.0, 0.3),
+        "learning_rate": space.floats(3e-4, 1e-2, log=True),
+        **space.CLIPPING,
+    }
     variants: ClassVar = {
         "vector before the first symbol": {"mode": "first"},
         "vector at every symbol": {"mode": "every"},

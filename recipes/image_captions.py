@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import hanzi_structure, text
+from kerasrnn.recipes import hanzi_structure, space, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.hanzi_structure import END, START, HanziStructure, teacher_forced
 from kerasrnn.recipes.recipe import Data
@@ -60,6 +60,11 @@ class ImageCaptions(HanziStructure):
         "picture at once (BLEU of sacreBLEU, in lower case, without punctuation), said greedily."
     )
     Config = Config
+    searched: ClassVar = {
+        **HanziStructure.searched,
+        "embedding": space.powers(64, 512),
+        "units": space.powers(128, 1024),
+    }
     variants: ClassVar = {"GRU": {}}
     kept = ""
     limits = ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
+from kerasrnn.recipes import space
 from kerasrnn.recipes.recipe import Data, Recipe, most_likely
 from kerasrnn.recipes.text import read_text
 
@@ -54,6 +55,15 @@ class JapaneseVowels(Recipe):
         "run time and not kept here."
     )
     Config = Config
+    searched: ClassVar = {
+        "cell": space.choice("simple_rnn", "lstm", "gru", "peephole_lstm", "layer_norm_lstm"),
+        "units": space.powers(16, 256),
+        "depth": space.integers(1, 3),
+        "bidirectional": space.switch(),
+        "dropout": space.floats(0.0, 0.6),
+        "learning_rate": space.floats(3e-4, 3e-2, log=True),
+        **space.CLIPPING,
+    }
     variants: ClassVar = {
         "SimpleRNN": {"cell": "simple_rnn"},
         "LSTM": {"cell": "lstm"},

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
+from kerasrnn.recipes import space
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.recipe import Data, Published, Recipe
 
@@ -67,6 +68,13 @@ class LongMemory(Recipe):
         "symbols: the baselines are its expected losses, 1/6 and 10 ln 8 / (T + 20)."
     )
     Config = Config
+    searched: ClassVar = {
+        "cell": space.choice("simple_rnn", "lstm", "gru", "ind_rnn", "ugrnn"),
+        "units": space.powers(32, 256),
+        "depth": space.integers(1, 2),
+        "learning_rate": space.floats(5e-4, 2e-2, log=True),
+        **space.CLIPPING,
+    }
     variants: ClassVar = {
         f"{task}, T={setting['steps']}, {model}": {
             "task": task,

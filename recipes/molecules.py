@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import splits, text
+from kerasrnn.recipes import space, splits, text
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
@@ -112,6 +112,15 @@ class Molecules(Recipe):
         "MOSES, MIT licence."
     )
     Config = Config
+    searched: ClassVar = {
+        "cell": space.choice("lstm", "gru"),
+        "embedding": space.powers(16, 128),
+        "units": space.powers(128, 1024),
+        "depth": space.integers(1, 3),
+        "dropout": space.floats(0.0, 0.3),
+        "learning_rate": space.floats(1e-3, 2e-2, log=True),
+        **space.CLIPPING,
+    }
     Asking = Asking
     variants: ClassVar = {"LSTM": {}, "GRU": {"cell": "gru"}}
     kept = "LSTM"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import splits, text
+from kerasrnn.recipes import space, splits, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
@@ -95,6 +95,19 @@ class MovieSentiment(Recipe):
         "chosen by the test half. Data: of vaderSentiment's source archive, MIT licence."
     )
     Config = Config
+    searched: ClassVar = {
+        "cell": space.choice("simple_rnn", "lstm", "gru"),
+        "embedding": space.powers(32, 256),
+        "units": space.powers(16, 128),
+        "depth": space.integers(1, 2),
+        "bidirectional": space.switch(),
+        "pooling": space.choice("last", "mean", "max", "attention"),
+        "dropout": space.floats(0.2, 0.8),
+        # With so few texts, when to stop is a part of how strongly a network is held back.
+        "epochs": space.integers(2, 10),
+        "learning_rate": space.floats(5e-4, 1e-2, log=True),
+        **space.CLIPPING,
+    }
     variants: ClassVar = {
         "GRU, last state": {"pooling": "last"},
         "GRU, largest state": {"pooling": "max"},

@@ -104,6 +104,69 @@ def curves(
     save(figure, path)
 
 
+def hyperparameters(
+    trials: Sequence[tuple[Mapping[str, Any], float]],
+    space: Mapping[str, Any],
+    measure: str,
+    best: Mapping[str, Any],
+    path: Path,
+) -> None:
+    """Draw what trials of a search reached against each hyperparameter, one panel each.
+
+    Args:
+        trials: the values of each, and what it reached.
+        space: of `kerasrnn.recipes.space`, by name.
+        measure: what was reached.
+        best: the values of the best trial, which has a mark of its own.
+        path: of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(space))
+    rows = -(-len(space) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.8 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    reached = [value for _, value in trials]
+    random = np.random.default_rng(0)
+    for panel, (name, kind) in zip(panels, space.items(), strict=False):
+        # Trials in which it meant nothing have no value of it.
+        found = [(values[name], value) for values, value in trials if name in values]
+        places = [place for place, _ in found]
+        if hasattr(kind, "values"):
+            # Categories stand in their order, their trials side by side.
+            order = {value: n for n, value in enumerate(kind.values)}
+            words = {False: "no", True: "yes"}
+            panel.set_xticks(
+                range(len(order)),
+                [words[v] if isinstance(v, bool) else str(v).replace("_", "\n") for v in order],
+            )
+            panel.set_xlim(-0.6, len(order) - 0.4)
+            places = [order[place] + random.uniform(-0.15, 0.15) for place in places]
+        elif kind.log:
+            panel.set_xscale("log", base=kind.step or 10)
+            if kind.step:
+                ticks = [n for n in kind.values_between() if n <= kind.high]
+                panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+                panel.minorticks_off()
+        elif kind.step == 1:
+            panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.scatter(places, [value for _, value in found], s=22, alpha=0.7)
+        if name in best:
+            where = next(n for n, (values, _) in enumerate(trials) if values is best)
+            where = sum(name in values for values, _ in trials[:where])
+            panel.scatter(
+                places[where], found[where][1], s=80, facecolors="none", edgecolors="C3", zorder=3
+            )
+        panel.set_xlabel(name.replace("_", " "))
+        panel.grid(alpha=0.3)
+    for panel in panels[len(space) :]:
+        panel.axis("off")
+    if max(reached) > 100 * min(reached) > 0:
+        panels[0].set_yscale("log")
+    figure.supylabel(measure, fontsize="medium")
+    save(figure, path)
+
+
 def families() -> list[str]:
     """Typefaces to write texts of any language in: matplotlib's own, and one that has Japanese.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.config import Config, Options
+from kerasrnn.recipes.space import Space
 
 if TYPE_CHECKING:
     import keras
@@ -67,6 +68,9 @@ class Recipe(ABC):
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Named overrides of the configuration, compared side by side in the recipe's card."""
+
+    searched: ClassVar[Space]
+    """What `tune` searches: what may be of use, by the names of options. See `space`."""
 
     kept: ClassVar[str] = ""
     """The variant whose trained model comes with the library: see `kerasrnn.zoo.load`."""

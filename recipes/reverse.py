@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import text_to_text
+from kerasrnn.recipes import space, text_to_text
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.pairs import Pair
 from kerasrnn.recipes.text_to_text import TextToText
@@ -57,6 +57,11 @@ class Reverse(TextToText):
         "judge by are drawn from another seed, and none of them is trained on."
     )
     Config = Config
+    searched: ClassVar = {
+        **TextToText.searched,
+        "embedding": space.powers(16, 64),
+        "units": space.powers(16, 128),
+    }
     variants: ClassVar = {
         "Bahdanau": {"attention": "bahdanau"},
         "Luong": {"attention": "luong"},

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import text
+from kerasrnn.recipes import space, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.pairs import SPLITS, Pair
@@ -114,6 +114,19 @@ class TextToText(Recipe):
     topology = "many-to-many of unequal length"
     Config: ClassVar[type[Config]] = Config
     Asking: ClassVar[type[Asking]] = Asking
+    searched: ClassVar[space.Space] = {
+        "attention": space.choice("bahdanau", "luong"),
+        "input_feeding": space.switch(given={"attention": ("luong",)}),
+        "cell": space.choice("lstm", "gru"),
+        "embedding": space.powers(64, 256),
+        "units": space.powers(64, 512),
+        "depth": space.integers(1, 2),
+        "bidirectional": space.switch(),
+        "dropout": space.floats(0.0, 0.5),
+        "learning_rate": space.floats(5e-4, 1e-2, log=True),
+        # Not the smoothing of labels, nor the symbols: losses of other targets do not compare.
+        **space.CLIPPING,
+    }
     lengths: ClassVar[Sequence[int]]
     """What sources and targets are padded to; training pairs longer than the last are left out."""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import text
+from kerasrnn.recipes import space, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe
@@ -116,6 +116,19 @@ class WordSegmentation(Recipe):
         "time and not kept here."
     )
     Config = Config
+    searched: ClassVar = {
+        "cell": space.choice("lstm", "gru"),
+        "embedding": space.powers(32, 128),
+        "bigrams": space.choice(0, 2, 3, 5),
+        "bigram_embedding": space.powers(16, 64, given={"bigrams": (2, 3, 5)}),
+        "bigram_dropout": space.floats(0.0, 0.2, given={"bigrams": (2, 3, 5)}),
+        "units": space.powers(64, 256),
+        "depth": space.integers(1, 2),
+        "dropout": space.floats(0.2, 0.7),
+        "recurrent_dropout": space.floats(0.0, 0.4),
+        "learning_rate": space.floats(5e-4, 1e-2, log=True),
+        **space.CLIPPING,
+    }
     Asking = Asking
     variants: ClassVar = {
         "bidirectional LSTM": {},
