@@ -47,7 +47,7 @@ class Choice:
         return value
 
     def declare(self, hyperparameters: Any, name: str, default: Any = None) -> Any:
-        """Tell keras-tuner's `HyperParameters`; the value that they have for it."""
+        """Tell keras-tuner's `HyperParameters`; the value that they have for it, if any."""
         default = default if default in self.values else self.values[0]
         if set(self.values) == {False, True}:
             return hyperparameters.Boolean(name, default=default)
@@ -93,7 +93,7 @@ class Numbers:
         return int(value) if self.whole else float(f"{value:.3g}")
 
     def declare(self, hyperparameters: Any, name: str, default: Any = None) -> Any:
-        """Tell keras-tuner's `HyperParameters`; the value that they have for it."""
+        """Tell keras-tuner's `HyperParameters`; the value that they have for it, if any."""
         kind = hyperparameters.Int if self.whole else hyperparameters.Float
         value = kind(
             name,
@@ -103,7 +103,7 @@ class Numbers:
             sampling="log" if self.log else "linear",
             default=default if default is not None and default in self else None,
         )
-        return self.rounded(value)
+        return None if value is None else self.rounded(value)
 
     def values_between(self) -> list[float]:
         """All values, if there is a step."""
@@ -189,7 +189,7 @@ def declare(hyperparameters: Any, space: Space, defaults: Mapping[str, Any]) -> 
                     hyperparameters.conditional_scope(parent, _possible(space, parent, allowed))
                 )
             value = kind.declare(hyperparameters, name, defaults.get(name))
-        if all(values.get(parent) in allowed for parent, allowed in kind.given.items()):
+        if value is not None:
             values[name] = value
     return values
 

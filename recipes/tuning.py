@@ -16,7 +16,6 @@ follows from it: killed at any moment, a search goes on with the trials that wer
 
 import csv
 import dataclasses
-import gc
 import json
 import logging
 import math
@@ -416,7 +415,7 @@ class Tuner(base_tuner.BaseTuner):
             raise
         except Exception as error:
             seconds = round(time.perf_counter() - began, 1)
-            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+            reason = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
             outcome = dataclasses.replace(outcome, status="failed", seconds=seconds, reason=reason)
             folder.mkdir(parents=True, exist_ok=True)
             with atomic(folder / "error.txt") as scratch:
@@ -425,7 +424,6 @@ class Tuner(base_tuner.BaseTuner):
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         # The next one begins with empty memory: Keras keeps every layer's graph until then.
         keras.utils.clear_session()
-        gc.collect()
         return outcome
 
     def _fit(self, config: Config, folder: Path) -> Sequence[Row]:
@@ -458,10 +456,11 @@ class Tuner(base_tuner.BaseTuner):
 
     def outcomes(self) -> list[Outcome]:
         """The trials so far: those that succeeded, best first; then the others."""
-        found = []
+        search, found = self.search_, []
         for name, trial in sorted(self.kept.trials.items()):
-            running = Outcome(name, "running", self.search_.chosen(trial.hyperparameters.values))
-            found.append(read_outcome(self.search_.trial_folder(name)) or running)
+            values = search.chosen(trial.hyperparameters.values)
+            outcome = read_outcome(search.trial_folder(name)) or Outcome(name, "running", values)
+            found.append(dataclasses.replace(outcome, values=values))
         sign = -1 if direction(self.asked.objective) == "max" else 1
         order = ("completed", "running", "failed")
         return sorted(
