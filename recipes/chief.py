@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import keras_tuner
+from keras_tuner.engine import trial as trials
 from keras_tuner.src import protos  # keras-tuner exports no part of its protocol
 from keras_tuner.src.distribute import oracle_chief
 
@@ -217,31 +219,34 @@ class _Desk(oracle_chief.OracleServicer):
 
     def CreateTrial(self, request: Any, context: Any) -> Any:
         with self._asked():
-            answer = super().CreateTrial(request, context)
-            self.heard[answer.trial.trial_id] = time.monotonic()
-            return answer
+            trial = self.oracle.create_trial(request.tuner_id)
+            self.stop_triggered |= trial.status == "STOPPED"
+            self.heard[trial.trial_id] = time.monotonic()
+            return protos.get_service().CreateTrialResponse(trial=_plain(trial))
 
     def UpdateTrial(self, request: Any, context: Any) -> Any:
         with self._asked(request.trial_id):
-            return super().UpdateTrial(request, context)
+            metrics = dict(request.metrics)
+            trial = self.oracle.update_trial(request.trial_id, metrics, step=request.step)
+            return protos.get_service().UpdateTrialResponse(trial=_plain(trial))
 
     def GetTrial(self, request: Any, context: Any) -> Any:
         self.last = self.heard[request.trial_id] = time.monotonic()
         with self.lock:
             if request.trial_id not in self.oracle.trials:  # a worker that has none
                 return protos.get_service().GetTrialResponse()
-            return super().GetTrial(request, context)
+            trial = self.oracle.trials[request.trial_id]
+            return protos.get_service().GetTrialResponse(trial=_plain(trial))
 
     def EndTrial(self, request: Any, context: Any) -> Any:
         with self._asked(request.trial.trial_id):
             known = self.oracle.trials[request.trial.trial_id]
-            if known.status != "RUNNING":  # of a worker that was taken for lost
-                return protos.get_service().EndTrialResponse()
-            # They come back in another order, in which conditions stand before what they are of.
-            request.trial.hyperparameters.CopyFrom(known.hyperparameters.to_proto())
-            answer = super().EndTrial(request, context)
-            self.oracle.save()  # keras-tuner's is of the moment before the trial ended
-            return answer
+            if known.status == "RUNNING":  # and not that of a worker that was taken for lost
+                status = trials.TrialStatus.from_proto(request.trial.status)
+                ended = trials.Trial(known.hyperparameters, known.trial_id, status)
+                self.oracle.end_trial(ended)
+                self.oracle.save()  # keras-tuner's is of the moment before the trial ended
+            return protos.get_service().EndTrialResponse()
 
     def tell(self) -> None:
         """Say what came of the trials that have ended since."""
@@ -298,6 +303,16 @@ class _Desk(oracle_chief.OracleServicer):
                 "lost", f"worker {worker} was lost ({reason}) in trial {name}", trial=name
             )
             return True
+
+
+def _plain(trial: Any) -> Any:
+    """A trial as it is sent to workers, which need its values alone.
+
+    With conditions in its space, keras-tuner prints a line for each time that it is sent.
+    """
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.values = dict(trial.hyperparameters.values)
+    return trials.Trial(hyperparameters, trial.trial_id, trial.status).to_proto()
 
 
 class _Crew:
@@ -369,6 +384,8 @@ class _Crew:
             killed = code < 0 or code > 128
             if killed and desk.take_back(name, reason):
                 self._start(name)
+                continue
+            if killed and self.processes:  # the others go on
                 continue
             raise TuningError(f"{name} has failed, with {reason}: {self._last_words(name)}")
 

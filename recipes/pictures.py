@@ -143,11 +143,11 @@ def hyperparameters(
             panel.set_xlim(-0.6, len(order) - 0.4)
             places = [order[place] + random.uniform(-0.15, 0.15) for place in places]
         elif kind.log:
-            panel.set_xscale("log", base=kind.step or 10)
-            if kind.step:
-                ticks = [n for n in kind.values_between() if n <= kind.high]
-                panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-                panel.minorticks_off()
+            panel.set_xscale("log")
+            marks = kind.values_between() if kind.step else _marks(kind.low, kind.high)
+            panel.set_xticks(marks, [f"{mark:g}" for mark in marks])
+            panel.minorticks_off()
+            panel.set_xlim(kind.low / 1.2, kind.high * 1.2)
         elif kind.step == 1:
             panel.xaxis.get_major_locator().set_params(integer=True)
         panel.scatter(places, [value for _, value in found], s=22, alpha=0.7)
@@ -161,10 +161,17 @@ def hyperparameters(
         panel.grid(alpha=0.3)
     for panel in panels[len(space) :]:
         panel.axis("off")
-    if max(reached) > 100 * min(reached) > 0:
+    if max(reached) > 10 * min(reached) > 0:
         panels[0].set_yscale("log")
     figure.supylabel(measure, fontsize="medium")
     save(figure, path)
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """Powers of ten, and three times those, from `low` to `high`."""
+    exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    marks = [float(f"{digit}e{exponent}") for exponent in exponents for digit in (1, 3)]
+    return [mark for mark in marks if low <= mark <= high]
 
 
 def families() -> list[str]:

@@ -9,18 +9,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import grpc
 import keras
 import keras_tuner
 import numpy as np
 import pytest
+from keras_tuner.src import protos
 
 from kerasrnn import recipes, zoo
 from kerasrnn.__main__ import main
-from kerasrnn.recipes import chief, command, hypermodels, space, training, tuning
+from kerasrnn.recipes import chief, command, hypermodels, searching, space, training, tuning
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.divergence import DivergenceError
 from kerasrnn.recipes.errors import SourceError
+from kerasrnn.recipes.execution import Execution
+from kerasrnn.recipes.loop import Loop
+from kerasrnn.recipes.progress import Progress
 
 pytestmark = pytest.mark.tensorflow
 
@@ -263,33 +269,30 @@ def test_the_epoch_that_is_measured():
 
 
 def test_an_interrupted_search_goes_on(recipe, there, capsys, monkeypatch):
-    """Where its training stopped, and no trial is done twice."""
-    original = training.Loop.train
+    """Where its training stopped, with the values that it had, and for as long as it is asked."""
+    original = Loop.train
 
     def until(self, batches, steps):
-        if json.loads(Path("found/oracle/oracle.json").read_text())["start_order"][-1] == "0001":
-            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
         return original(self, batches, steps)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Loop, "train", until)
-        assert main([*TUNE, "--trials=2", "--output=found"]) == 143
-    message = "stopped with 1 trials done; go on with: kerasrnn tune japanese_vowels --resume --out"
+        patch.setattr(Loop, "train", until)
+        assert main([*TUNE, "--trials=1", "--search-seed=3", "--output=found"]) == 143
+    message = "stopped with 0 trials done; go on with: kerasrnn tune japanese_vowels --resume --out"
     assert message in capsys.readouterr().err
-    assert [trial["status"] for trial in results("found")] == ["completed", "running"]
-    before = (there / "found/trials/0000/sessions.jsonl").read_text()
+    (before,) = results("found")
+    assert before["status"] == "running"
+    assert not (there / "found" / "best.json").exists()
     assert main(["tune", "japanese_vowels", "--resume", "--output=found"]) == 0
-    assert (there / "found/trials/0000/sessions.jsonl").read_text() == before
-    sessions = (there / "found/trials/0001/sessions.jsonl").read_text().splitlines()
+    (after,) = results("found")
+    assert (after["status"], after["values"]) == ("completed", before["values"])
+    sessions = (there / "found/trials/0000/sessions.jsonl").read_text().splitlines()
     assert [json.loads(line)["ended"][:11] for line in sessions] == ["Interrupted", "finished"]
-    assert sorted((trial["trial"], trial["status"]) for trial in results("found")) == [
-        ("0000", "completed"),
-        ("0001", "completed"),
-    ]
-    asked = fits(monkeypatch, lambda config: 0.5)
-    assert main(["tune", "japanese_vowels", "--resume", "--output=found", "--trials=4"]) == 0
+    asked = fits(monkeypatch, lambda config: 9.0)
+    assert main(["tune", "japanese_vowels", "--resume", "--output=found", "--trials=3"]) == 0
     assert len(asked) == 2
-    assert len(results("found")) == 4
+    assert [trial["trial"] for trial in results("found")] == ["0000", "0001", "0002"]
 
 
 def started(*options, **environment):
@@ -311,9 +314,9 @@ def wait_for(condition, process, seconds=60.0):
 
 
 def test_a_killed_search_goes_on(recipe, there):
+    """The trial that was done is not repeated; the one that was cut off is taken up."""
     process = started("--trials=2", f"--output={there / 'found'}", SECONDS_A_STEP="0.3")
-    checkpoint = there / "found/trials/0001/checkpoint/index.json"
-    wait_for(checkpoint.exists, process)
+    wait_for((there / "found/trials/0001/checkpoint/index.json").exists, process)
     process.kill()
     process.communicate()
     assert not (there / "found/trials/0001/result.json").exists()
@@ -328,7 +331,7 @@ def test_a_killed_search_goes_on(recipe, there):
 def test_two_workers_one_of_which_is_killed(there):
     """Side by side, over keras-tuner's protocol; what a lost one had is done by another."""
     found = there / "found"
-    process = started("--trials=3", "--workers=2", f"--output={found}", SECONDS_A_STEP="0.2")
+    process = started("--trials=2", "--workers=2", f"--output={found}", SECONDS_A_STEP="0.2")
     try:
         wait_for((found / "trials/0001/checkpoint/index.json").exists, process)
         running = [
@@ -343,16 +346,102 @@ def test_two_workers_one_of_which_is_killed(there):
     assert process.returncode == 0, printed
     assert re.search(r"worker worker\d was lost \(signal 9\) in trial 0001", printed)
     trials = results(found)
-    assert [trial["status"] for trial in trials] == ["completed"] * 3
+    assert [trial["status"] for trial in trials] == ["completed"] * 2
     sessions = (found / "trials/0001/sessions.jsonl").read_text().splitlines()
     assert [json.loads(line).get("ended") for line in sessions] == [None, "finished"]
-    assert len(re.findall(r"^trial \d{4}: val_loss", printed, re.MULTILINE)) == 3
+    assert len(re.findall(r"^trial \d{4}: val_loss", printed, re.MULTILINE)) == 2
     workers = {
         json.loads((found / f"trials/{trial['trial']}/environment.json").read_text())["process"]
         for trial in trials
     }
     assert len(workers) >= 2
     assert "worker0.log" in os.listdir(found / "workers")
+
+
+@pytest.fixture
+def desk(recipe, there):
+    search = tuning.Search.create(
+        recipe, there / "found", {"units": 4}, searching.Searching(trials=2), Execution(), None
+    )
+    return chief._Desk(tuning.Tuner(search, search.asked, None, Progress()))
+
+
+def handed_out(desk, worker):
+    service = protos.get_service()
+    return desk.CreateTrial(service.CreateTrialRequest(tuner_id=worker), None).trial
+
+
+def ended(desk, name, status):
+    service, proto = protos.get_service(), protos.get_proto()
+    request = service.EndTrialRequest(trial=proto.Trial(trial_id=name, status=status))
+    desk.EndTrial(request, None)
+
+
+def test_a_worker_that_is_not_heard_of_loses_its_trial(desk, monkeypatch):
+    first, second = handed_out(desk, "a"), handed_out(desk, "b")
+    assert (first.trial_id, second.trial_id) == ("0000", "0001")
+    assert not handed_out(desk, "c").trial_id or desk.stop_triggered  # there are two
+    now = time.monotonic() + chief.PATIENCE + 1
+    monkeypatch.setattr(chief.time, "monotonic", lambda: now)
+    desk.GetTrial(protos.get_service().GetTrialRequest(trial_id="0001"), None)  # b's sign of life
+    desk.look_for_the_lost()
+    assert set(desk.oracle.ongoing_trials) == {"b"}
+    again = handed_out(desk, "c")
+    assert again.trial_id == "0000"
+    assert again.hyperparameters == first.hyperparameters
+    assert not desk.is_done()
+
+    ended(desk, "0000", "FAILED")
+    ended(desk, "0000", "COMPLETED")  # by worker a, which had only been slow
+    assert desk.oracle.trials["0000"].status == "FAILED"
+    assert desk.oracle.end_order == ["0000"]
+    assert desk.take_back("b", "signal 9")
+    assert not desk.take_back("b", "signal 9")  # it has none any more
+    assert handed_out(desk, "d").trial_id == "0001"
+    assert desk.take_back("d", "signal 9")
+    failed = tuning.read_outcome(desk.tuner.search_.trial_folder("0001"))
+    assert failed.reason == "the process that ran it was lost, twice: signal 9"
+    assert handed_out(desk, "c").status == protos.get_proto().STOPPED
+    assert desk.oracle.ongoing_trials == {}
+
+
+def test_what_a_chief_knew_is_on_the_disk(desk):
+    """A trial that has ended is not handed out again after the chief was killed."""
+    handed_out(desk, "a")
+    handed_out(desk, "b")
+    desk.oracle.update_trial("0000", {"val_loss": 0.5})
+    ended(desk, "0000", "COMPLETED")
+    search = desk.tuner.search_
+    tuner = tuning.Tuner(search, search.asked, None, Progress())
+    assert tuner.kept.ongoing_trials == {}
+    assert tuner.kept.trials["0000"].score == 0.5
+    assert [tuner.kept.create_trial("c").trial_id for _ in range(2)] == ["0001", "0001"]
+    assert tuner.kept.create_trial("d").status == "STOPPED"
+
+
+@pytest.mark.parametrize("lost", ["parent", "chief"])
+def test_a_worker_without_a_chief_ends(lost, monkeypatch):
+    class Stub:
+        def GetTrial(self, request, timeout):
+            if lost == "chief":
+                raise Unavailable
+
+    class Unavailable(grpc.RpcError):
+        def code(self):
+            return grpc.StatusCode.UNAVAILABLE
+
+    sent = []
+    monkeypatch.setattr(chief.os, "kill", lambda *arguments: sent.append(arguments))
+    monkeypatch.setattr(chief, "PERIOD", 0.01)
+    monkeypatch.setattr(chief, "PATIENCE", 0.05)
+    parent = os.getppid() + 1 if lost == "parent" else os.getppid()
+    monkeypatch.setenv(chief.PARENT, str(parent))
+    tuner = SimpleNamespace(running="0000", oracle=SimpleNamespace(stub=Stub()))
+    with chief._heartbeat(tuner):
+        until = time.monotonic() + 10
+        while not sent and time.monotonic() < until:
+            time.sleep(0.01)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_what_is_refused(recipe, there, capsys):
