@@ -51,6 +51,9 @@ OF_RECIPES = {
     "training": "Training",
     "execution": "Execution",
     "runs": "Runs",
+    "tuning": "Searching for a good configuration",
+    "space": "Spaces that are searched",
+    "hypermodels": "Searches of models of your own",
 }
 """The modules of `kerasrnn.recipes` that one's own recipe or script uses."""
 
