@@ -85,9 +85,9 @@ class Trainee(keras.Model):
         finite = tf.math.is_finite(loss)
         if self.watch_gradients:
             for gradient in gradients:
-                finite &= tf.reduce_all(tf.math.is_finite(_values(gradient)))
+                finite &= tf.reduce_all(tf.math.is_finite(gradient))
             # The weights are left as they are, so that it can be found out where it began.
-            gradients = [_where(finite, gradient) for gradient in gradients]
+            gradients = [tf.where(finite, gradient, 0) for gradient in gradients]
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), "int64")
         known = self.signals.diverged_at
         known.assign(tf.where(finite | (known >= 0), known, step), read_value=False)
@@ -119,7 +119,7 @@ class Trainee(keras.Model):
                     _product(loss, count),
                     count,
                     tf.identity(self.signals.wish),  # on this device
-                    *(_product(tf.convert_to_tensor(gradient), count) for gradient in gradients),
+                    *(_product(gradient, count) for gradient in gradients),
                 ]
             )
             loss, count, wish, *gradients = sums
@@ -137,8 +137,7 @@ class Trainee(keras.Model):
         def add(n: Tensor, total: Tensor, number: Tensor, sums: list[Tensor]) -> Any:
             part = keras.tree.map_structure(lambda t: None if t is None else t[n], data)
             loss, count, gradients = self._part(*part)
-            gradients = [_product(tf.convert_to_tensor(gradient), count) for gradient in gradients]
-            sums = [a + b for a, b in zip(sums, gradients, strict=True)]
+            sums = [a + _product(b, count) for a, b in zip(sums, gradients, strict=True)]
             return n + 1, total + _product(loss, count), number + count, sums
 
         zeros = [tf.zeros(weight.shape, weight.dtype) for weight in self.trainable_weights]
@@ -164,6 +163,9 @@ class Trainee(keras.Model):
             if gradient is None:
                 raise ValueError(f"the loss does not depend on the weights {weight.path}.")
         self.compute_metrics(x, y, predicted, weights)
+        # That of an embedding comes as a row for each lookup, and Keras would clip and square these
+        # before those of an id are added up: not the norm, and not the square, of the gradient.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return loss, self._count(y, predicted, weights), gradients
 
     def _loss(self, x: Any, y: Any, predicted: Any, weights: Any, training: bool) -> Tensor:
@@ -199,18 +201,6 @@ class Trainee(keras.Model):
     def _sum(self, values: list[Tensor]) -> list[Tensor]:
         """Over the devices."""
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-
-def _values(gradient: Tensor) -> Tensor:
-    """Numbers of a gradient, which is of a few rows alone where an embedding was looked up."""
-    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-def _where(finite: Tensor, gradient: Tensor) -> Tensor:
-    kept = tf.where(finite, _values(gradient), 0)
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(kept, gradient.indices, gradient.dense_shape)
-    return kept
 
 
 def _product(value: Tensor, count: Tensor) -> Tensor:

@@ -66,6 +66,13 @@ def test_equals_its_equations(options):
             expected = oracle.loss(y, p, **said, mask=mask, weights=weights)
             actual = loss(y, masked(logits, mask), sample_weight=weights)
             np.testing.assert_allclose(actual, expected, rtol=2e-6, err_msg=kind)
+            # What it divides by, by which the losses of parts make that of the whole.
+            counts = loss.denominator(y, masked(logits, mask), weights)
+            rows = list(oracle.counted(y, padding, mask, weights))
+            tokens = sum(weight for *_, places in rows for weight, _ in places)
+            of_rows = sum(of_row for _, of_row, _ in rows)
+            divisor = tokens if said["average"] == "token" else of_rows
+            np.testing.assert_allclose(counts, divisor, rtol=1e-6, err_msg=kind)
     # Of probabilities too; and of targets with an axis of one, which Keras takes.
     loss = SequenceCrossentropy(**options, from_logits=False)
     np.testing.assert_allclose(loss(y[..., None], p), oracle.loss(y, p, **said), rtol=2e-6)
