@@ -280,7 +280,7 @@ class _Desk(oracle_chief.OracleServicer):
         from kerasrnn.recipes.tuning import Outcome, write_outcome
 
         with self.lock:
-            oracle, search = self.oracle, self.tuner.search_
+            oracle, search = self.oracle, self.tuner.task
             oracle.tuner_ids.discard(worker)
             trial = oracle.ongoing_trials.pop(worker, None)
             if trial is None:
@@ -321,14 +321,14 @@ class _Crew:
     def __init__(self, tuner: "Tuner", count: int, port: int, data_dir: str | None) -> None:
         self.tuner, self.count, self.port, self.data_dir = tuner, count, port, data_dir
         self.processes: dict[str, subprocess.Popen] = {}
-        self.logs = tuner.search_.folder / "workers"
+        self.logs = tuner.task.folder / "workers"
 
     def begin(self) -> None:
         for n in range(self.count):
             self._start(f"worker{n}")
 
     def _start(self, name: str) -> None:
-        search = self.tuner.search_
+        search = self.tuner.task
         command = [*COMMAND, "tune", search.recipe.name, "--output", str(search.folder)]
         command += ["--progress", "lines"]
         command += ["--data-dir", self.data_dir] if self.data_dir else []

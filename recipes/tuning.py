@@ -349,7 +349,7 @@ class Tuner(base_tuner.BaseTuner):
     def __init__(
         self, search: Search, asked: Searching, data_dir: str | None, progress: Progress
     ) -> None:
-        self.search_, self.asked = search, asked
+        self.task, self.asked = search, asked
         self.data_dir, self.progress = data_dir, progress
         self.kept = oracle(search, asked)
         """The oracle itself, of which workers have none but a way to ask it."""
@@ -390,7 +390,7 @@ class Tuner(base_tuner.BaseTuner):
 
         What goes wrong is the trial's outcome, unless it would go wrong in every other one too.
         """
-        search, name = self.search_, trial.trial_id
+        search, name = self.task, trial.trial_id
         folder = search.trial_folder(name)
         outcome = read_outcome(folder)
         if outcome is not None:  # killed after it was known, and before it was told
@@ -427,7 +427,7 @@ class Tuner(base_tuner.BaseTuner):
         return outcome
 
     def _fit(self, config: Config, folder: Path) -> Sequence[Row]:
-        recipe, execution = self.search_.recipe, self.search_.execution
+        recipe, execution = self.task.recipe, self.task.execution
         if (folder / "config.json").is_file():
             run, config = Run.open(recipe, folder)
         else:
@@ -451,12 +451,12 @@ class Tuner(base_tuner.BaseTuner):
             best = self.outcomes()[0]
             if best.status == "completed":
                 text += f" (best: trial {best.trial}, {best.value:.4f})"
-            write_tables(self.search_, self.outcomes(), self.asked.objective)
+            write_tables(self.task, self.outcomes(), self.asked.objective)
         self.progress.say("trial_end", text, **facts, reason=outcome.reason)
 
     def outcomes(self) -> list[Outcome]:
         """The trials so far: those that succeeded, best first; then the others."""
-        search, found = self.search_, []
+        search, found = self.task, []
         for name, trial in sorted(self.kept.trials.items()):
             values = search.chosen(trial.hyperparameters.values)
             outcome = read_outcome(search.trial_folder(name)) or Outcome(name, "running", values)
@@ -470,15 +470,15 @@ class Tuner(base_tuner.BaseTuner):
     def report(self) -> list[Outcome]:
         """Write tables, picture and the best configuration; returns the trials, best first."""
         outcomes = self.outcomes()
-        write_tables(self.search_, outcomes, self.asked.objective)
+        write_tables(self.task, outcomes, self.asked.objective)
         done = [outcome for outcome in outcomes if outcome.status == "completed"]
         if done:
             pictures.hyperparameters(
                 [(outcome.values, outcome.value) for outcome in done],
-                self.search_.space,
+                self.task.space,
                 self.asked.objective.removeprefix("val_").replace("_", " ") + " (validation)",
                 done[0].values,
-                self.search_.folder / "hyperparameters.png",
+                self.task.folder / "hyperparameters.png",
             )
         return outcomes
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerasrnn.recipes import pictures
+from kerasrnn.recipes import pictures, space
 from kerasrnn.zoo import Translation
 
 
@@ -51,3 +51,41 @@ def test_learning_curves_hold_the_log(drawn, tmp_path):
     np.testing.assert_array_equal(training.get_xydata(), [[1, 0.5], [2, 0.75]])
     np.testing.assert_array_equal(validation.get_xydata(), [[1, 0.5], [2, 0.25]])
     assert [line.get_label() for line in loss.lines] == ["training"]  # validation was not measured
+
+
+def test_what_trials_reached_stands_above_their_values(drawn, tmp_path):
+    searched = {
+        "cell": space.choice("lstm", "layer_norm_lstm"),
+        "bidirectional": space.switch(),
+        "units": space.powers(8, 32),
+        "depth": space.integers(1, 3),
+        "dropout": space.floats(0.0, 0.5),
+        "clip_at": space.floats(0.1, 10.0, log=True),
+    }
+    first = {"cell": "layer_norm_lstm", "bidirectional": True, "units": 16, "depth": 1}
+    first |= {"dropout": 0.2}  # and nothing is clipped
+    second = {**first, "cell": "lstm", "units": 32, "clip_at": 0.5}
+    trials = [(second, 0.4), (first, 0.9)]
+    pictures.hyperparameters(trials, searched, "loss", second, tmp_path / "trials.png")
+    panels = dict(zip(searched, drawn, strict=False))
+    for name in searched:
+        points, ring = panels[name].collections
+        expected = [value for values, value in trials if name in values]
+        assert points.get_offsets()[:, 1].tolist() == expected
+        np.testing.assert_array_equal(ring.get_offsets()[0], points.get_offsets()[0])
+    for name in ("units", "depth", "dropout"):
+        places = panels[name].collections[0].get_offsets()[:, 0].tolist()
+        assert places == [second[name], first[name]]
+    assert panels["clip_at"].collections[0].get_offsets()[:, 0].tolist() == [0.5]
+    strips = panels["cell"].collections[0].get_offsets()[:, 0].round()
+    assert strips.tolist() == [0, 1]
+    assert [label.get_text() for label in panels["bidirectional"].get_xticklabels()] == [
+        "no",
+        "yes",
+    ]
+    assert [label.get_text() for label in panels["units"].get_xticklabels()] == ["8", "16", "32"]
+    assert [panels[name].get_xscale() for name in ("units", "dropout", "clip_at")] == [
+        "log",
+        "linear",
+        "log",
+    ]

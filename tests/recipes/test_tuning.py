@@ -313,6 +313,7 @@ def wait_for(condition, process, seconds=60.0):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on(recipe, there):
     """The trial that was done is not repeated; the one that was cut off is taken up."""
     process = started("--trials=2", f"--output={there / 'found'}", SECONDS_A_STEP="0.15")
@@ -328,6 +329,7 @@ def test_a_killed_search_goes_on(recipe, there):
     assert [json.loads(line).get("ended") for line in sessions] == [None, "finished"]
 
 
+@pytest.mark.slow
 def test_two_workers_one_of_which_is_killed(there):
     """Side by side, over keras-tuner's protocol; what a lost one had is done by another."""
     found = there / "found"
@@ -350,6 +352,8 @@ def test_two_workers_one_of_which_is_killed(there):
     sessions = (found / "trials/0001/sessions.jsonl").read_text().splitlines()
     assert [json.loads(line).get("ended") for line in sessions] == [None, "finished"]
     assert len(re.findall(r"^trial \d{4}: val_loss", printed, re.MULTILINE)) == 2
+    environment = json.loads((found / "trials/0001/environment.json").read_text())
+    assert environment["process"] != running[1]
     assert "worker0.log" in os.listdir(found / "workers")
 
 
@@ -394,7 +398,7 @@ def test_a_worker_that_is_not_heard_of_loses_its_trial(desk, monkeypatch):
     assert not desk.take_back("b", "signal 9")  # it has none any more
     assert handed_out(desk, "d").trial_id == "0001"
     assert desk.take_back("d", "signal 9")
-    failed = tuning.read_outcome(desk.tuner.search_.trial_folder("0001"))
+    failed = tuning.read_outcome(desk.tuner.task.trial_folder("0001"))
     assert failed.reason == "the process that ran it was lost, twice: signal 9"
     assert handed_out(desk, "c").status == protos.get_proto().STOPPED
     assert desk.oracle.ongoing_trials == {}
@@ -406,7 +410,7 @@ def test_what_a_chief_knew_is_on_the_disk(desk):
     handed_out(desk, "b")
     desk.oracle.update_trial("0000", {"val_loss": 0.5})
     ended(desk, "0000", "COMPLETED")
-    search = desk.tuner.search_
+    search = desk.tuner.task
     tuner = tuning.Tuner(search, search.asked, None, Progress())
     assert tuner.kept.ongoing_trials == {}
     assert tuner.kept.trials["0000"].score == 0.5
