@@ -32,7 +32,7 @@ demo: $(VENV)/installed
 	$(BIN)/kerasrnn predict japanese_vowels --test 0 1 2
 
 test: $(VENV)/installed
-	$(PYTEST) -m "not torch and not models"
+	$(PYTEST) -m "not torch and not models and not site"
 
 test-jax: $(VENV)/installed-jax
 	KERAS_BACKEND=jax $(PYTEST) -m "not tensorflow and not torch" tests/cells tests/layers
@@ -60,6 +60,7 @@ format: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+	$(BIN)/python -m pytest -q -m site tests/docs
 	@echo "the site: build/docs/index.html"
 
 bench: $(VENV)/installed-torch

@@ -69,7 +69,7 @@ def cases(draw):
     }
 
 
-@settings(max_examples=35 if FIRST_BACKEND else 12)
+@settings(max_examples=25 if FIRST_BACKEND else 12)
 @given(cases())
 def test_the_adjoint_is_the_derivative(case):
     """Every argument: inputs, initial states, every weight; any mask, dropout and option."""
