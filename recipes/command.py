@@ -152,7 +152,7 @@ def _runs(arguments: argparse.Namespace) -> int:
 
 
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    from kerasrnn.recipes import execution as executions
+    from kerasrnn.recipes.execution import Placement
     from kerasrnn.recipes.progress import Progress
     from kerasrnn.recipes.runs import Run
     from kerasrnn.recipes.training import Batches, train
@@ -178,10 +178,8 @@ def _train(recipe: Recipe, arguments: argparse.Namespace) -> int:
                 )
     else:
         config, execution = from_dict(recipe.Config, given), from_dict(Execution, asked)
-    if execution.deterministic:
-        executions.deterministic()
     # First of all: TensorFlow must know the workers before it computes anything.
-    placement = executions.Placement(execution)
+    placement = Placement(execution)
     placement.check(config.batch_size)
     progress = Progress(arguments.progress if placement.is_chief else "none")
     progress.say(

@@ -76,6 +76,11 @@ class Placement:
 
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
+        if execution.deterministic:
+            import tensorflow as tf
+
+            # For the rest of this process: TensorFlow has no way back.
+            tf.config.experimental.enable_op_determinism()
         chosen = execution.strategy
         if chosen == "auto":
             chosen = _widest()
@@ -145,13 +150,6 @@ class Placement:
     def described(self) -> dict[str, Any]:
         """For the run's folder."""
         return {"strategy": self.kind, "replicas": self.replicas, "workers": self.workers}
-
-
-def deterministic() -> None:
-    """Have TensorFlow use no operation whose result depends on what threads or a GPU do first."""
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
 
 
 def _tf_config() -> dict[str, Any]:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from kerasrnn.recipes.history import TIMES
+
 MODES = ("auto", "bar", "lines", "json", "none")
 """A bar, a line an epoch, a line of JSON for each event, or nothing; auto: a bar in a terminal,
 lines elsewhere."""
@@ -77,7 +79,7 @@ class Progress:
     def epoch(self, row: Mapping[str, float]) -> None:
         """An epoch is over, with its row of the log."""
         number = int(row["epoch"]) + 1
-        figures = {k: v for k, v in row.items() if k not in ("epoch", "seconds", "learning_rate")}
+        figures = {k: v for k, v in row.items() if k not in ("epoch", *TIMES)}
         since, before = self._warm or (self.since, self.first)
         if self.done == before:
             since, before = self.since, self.first

@@ -13,9 +13,9 @@ from pathlib import Path
 from unittest import mock
 
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from kerasrnn import recipes
-from kerasrnn.recipes import execution as executions
 from kerasrnn.recipes import training
 from kerasrnn.recipes.execution import Execution, Placement
 from kerasrnn.recipes.runs import Run
@@ -26,8 +26,6 @@ def main() -> None:
     folder, name = Path(sys.argv[1]), sys.argv[2]
     cpu = tf.config.list_physical_devices("CPU")[0]
     deterministic = "--deterministic" in sys.argv
-    if deterministic:
-        executions.deterministic()
     plans = [plan.split(":") for plan in sys.argv[3:] if ":" in plan]
     if any(strategy == "mirrored" for strategy, *_ in plans):
         tf.config.set_logical_device_configuration(
@@ -42,6 +40,7 @@ def main() -> None:
         )
         # First of all: a cluster must be known before anything is computed.
         placement = Placement(execution)
+        assert is_op_determinism_enabled() == deterministic
         with contextlib.ExitStack() as stack:
             if name == "japanese_vowels":
                 recipe = made_up.recipe()
