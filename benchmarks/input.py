@@ -69,23 +69,25 @@ def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict
     """How long the loop waits and works."""
     import keras
 
-    from kerasrnn.recipes import runs, training
-    from kerasrnn.recipes.loop import Loop
-    from kerasrnn.recipes.step import Signals, Trainee
+    from kerasrnn.recipes import runs
+    from kerasrnn.recipes.training.batches import Batches
+    from kerasrnn.recipes.training.loop import Loop
+    from kerasrnn.recipes.training.optimizers import optimizer
+    from kerasrnn.recipes.training.step import Signals, Trainee
 
     recipe = recipes.load(name)
     config = recipe.Config()
     data = recipe.load(config, data_dir)
     keras.utils.set_random_seed(config.seed)
-    batches = training.Batches(recipe, config, data)
+    batches = Batches(recipe, config, data)
     trainee = Trainee(recipe.model(config, data), Signals())
     trainee.compile(
-        training.optimizer(config, batches.steps),
+        optimizer(config, batches.steps),
         recipe.loss(config),
         metrics=list(recipe.fit_metrics(config)),
     )
     trainee.prepare(batches.train())
-    training._compile_loops(trainee, True)
+    trainee.compile_loops()
     loop = Loop(trainee)
     source = Timed(iter(batches.train()))
     seen: set[Any] = set()

@@ -17,8 +17,8 @@ from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.recipes.cards import figure
-from kerasrnn.recipes.execution import PRECISIONS
 from kerasrnn.recipes.runs import Run, atomic
+from kerasrnn.recipes.training.execution import PRECISIONS
 
 RESULTS = Path(__file__).parent / "results"
 

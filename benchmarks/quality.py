@@ -69,8 +69,8 @@ def main() -> None:
 
 
 def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -> None:
-    from kerasrnn.recipes.progress import Progress
     from kerasrnn.recipes.training import train
+    from kerasrnn.recipes.training.progress import Progress
 
     if (folder / "config.json").is_file():
         run, kept = Run.open(recipe, folder)

@@ -49,13 +49,11 @@ OF_RECIPES = {
     "recipe": "What a recipe is",
     "config": "Options",
     "training": "Training",
-    "execution": "Execution",
     "runs": "Runs",
     "tuning": "Searching for a good configuration",
     "space": "Spaces that are searched",
-    "hypermodels": "Searches of models of your own",
 }
-"""The modules of `kerasrnn.recipes` that one's own recipe or script uses."""
+"""The parts of `kerasrnn.recipes` that one's own recipe or script uses."""
 
 
 def write(folder: Path) -> None:

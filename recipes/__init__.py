@@ -2,7 +2,7 @@
 
 Once you know one recipe, you know the structure of all of them: a short file that says the paper,
 the command, the time it takes and the result it reached; a frozen dataclass of what varies; and
-how to load the data, build the model and judge it. The loop that trains them is in `training.py`,
+how to load the data, build the model and judge it. The loop that trains them is in `training/`,
 and there is no other.
 """
 
@@ -29,9 +29,9 @@ NAMES = (
 def hypermodel(*args: Any, **kwargs: Any) -> Any:
     """A `keras_tuner.HyperModel` of recurrent networks for data of one's own.
 
-    See `kerasrnn.recipes.hypermodels.hypermodel`.
+    See `kerasrnn.recipes.tuning.hypermodels.hypermodel`.
     """
-    return importlib.import_module(f"{__name__}.hypermodels").hypermodel(*args, **kwargs)
+    return importlib.import_module(f"{__name__}.tuning").hypermodel(*args, **kwargs)
 
 
 def load(name: str) -> Any:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from kerasrnn import recipes
 from kerasrnn.recipes import pictures
 from kerasrnn.recipes.cards import figure
-from kerasrnn.recipes.history import TIMES
 from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.training.history import TIMES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,7 +87,7 @@ def _read(place: Path, above: Path) -> Summary | None:
 
 def _unusual(execution: Mapping[str, Any]) -> dict[str, Any]:
     """What of the way that a run was carried out is not as it is by itself."""
-    from kerasrnn.recipes.execution import Execution
+    from kerasrnn.recipes.training.execution import Execution
 
     usual = dataclasses.asdict(Execution())
     return {name: value for name, value in execution.items() if usual.get(name) != value}

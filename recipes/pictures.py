@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kerasrnn.recipes.history import TIMES
 from kerasrnn.recipes.runs import atomic
+from kerasrnn.recipes.training.history import TIMES
 
 CJK_FAMILIES = ("Noto Sans CJK JP", "Source Han Sans", "Hiragino Sans", "Yu Gothic", "MS Gothic")
 

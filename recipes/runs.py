@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn.recipes.config import Config, ConfigError, from_dict
-from kerasrnn.recipes.execution import Execution, Placement
 from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.training.execution import Execution, Placement
 
 
 class RunError(RuntimeError):

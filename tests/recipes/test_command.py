@@ -10,7 +10,7 @@ import pytest
 
 from kerasrnn import recipes, zoo
 from kerasrnn.__main__ import main
-from kerasrnn.recipes import command
+from kerasrnn.recipes.command.arguments import lines_of
 from kerasrnn.recipes.datasets.sources import SourceError
 from kerasrnn.recipes.runs import Run
 
@@ -233,7 +233,7 @@ def test_a_file_of_ones_own_that_changed_is_noticed(arguments, there, capsys):
 
 
 def test_small_metrics_are_not_rounded_away():
-    lines = command._lines_of(
+    lines = lines_of(
         {"test_loss": 3.04e-6, "test_f1": 0.95958, "parameters": 70367, "seconds": 12.345}
     )
     assert lines == [

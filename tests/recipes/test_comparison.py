@@ -7,9 +7,10 @@ import pytest
 
 from kerasrnn import recipes
 from kerasrnn.__main__ import main
-from kerasrnn.recipes import comparison, history
-from kerasrnn.recipes.execution import Execution
+from kerasrnn.recipes import comparison
 from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.training import history
+from kerasrnn.recipes.training.execution import Execution
 
 
 def made(folder, started, rows, finished=True, execution=None, name="japanese_vowels", **options):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from kerasrnn import recipes
 from kerasrnn.__main__ import main
+from kerasrnn.recipes.training.step import Trainee
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
@@ -71,7 +72,7 @@ def _data():
     with pytest.MonkeyPatch.context() as patch, stand_ins.served():
         patch.setattr("kerasrnn.recipes.hanzi_structure._face", lambda data_dir: stand_ins.face())
         # That would take a third of the time; test_training.py trains with compiled loops.
-        patch.setattr("kerasrnn.recipes.training._compile_loops", lambda model, jit_compile: None)
+        patch.setattr(Trainee, "compile_loops", lambda self: None)
         yield
 
 

@@ -1,0 +1,11 @@
+"""The command line: a file for each command."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "main": ["run"],
+        "quiet": ["quietly_import_tensorflow"],
+    },
+)

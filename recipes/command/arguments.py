@@ -1,0 +1,170 @@
+"""What commands have in common: options, the run that is meant, and how figures are said."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from kerasrnn import recipes
+from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation
+from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.training.progress import MODES, size
+
+Action = Callable[[Recipe, argparse.Namespace], int]
+"""What a command does; returns the exit status."""
+
+
+def add_command(
+    commands: Any, name: str, text: str, action: Action, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """A command that works on a recipe."""
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.set_defaults(action=action)
+    command.add_argument(
+        "recipe",
+        choices=recipes.NAMES,
+        metavar="RECIPE",
+        help=f"one of: {', '.join(recipes.NAMES)}",
+    )
+    return command
+
+
+def add_sources(command: argparse.ArgumentParser) -> None:
+    """Where datasets are, and where they come from."""
+    command.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="where TFDS keeps datasets (default: TFDS's own, ~/tensorflow_datasets)",
+    )
+    command.add_argument(
+        "--mirror",
+        metavar="DIR",
+        help="a folder with source archives at hand, looked into before anything is fetched",
+    )
+
+
+def add_place(command: argparse.ArgumentParser, kind: str, where: str, lines: str) -> None:
+    """Where something long is kept, whether it is resumed, and how it is told of."""
+    command.add_argument(
+        "--output", metavar="DIR", help=f"the {kind}'s folder (default: {where}/RECIPE/TIME)"
+    )
+    command.add_argument("--resume", action="store_true", help=f"go on with the {kind} in --output")
+    command.add_argument(
+        "--progress",
+        choices=MODES,
+        default="auto",
+        help=f"{lines}, a line of JSON for each event, or nothing (default: a bar in a terminal, "
+        "lines elsewhere)",
+    )
+
+
+def add_run(command: argparse.ArgumentParser) -> None:
+    """Whose model is meant."""
+    of = command.add_mutually_exclusive_group()
+    of.add_argument(
+        "--run",
+        metavar="DIR",
+        help="the run's folder (default: the newest finished run below runs/; if there is none, "
+        "the trained model that comes with the library)",
+    )
+    of.add_argument(
+        "--zoo",
+        action="store_true",
+        help="the trained model that comes with the library, whatever runs there are",
+    )
+
+
+def add_options(command: argparse.ArgumentParser, title: str, options: type[Options]) -> None:
+    group = command.add_argument_group(title)
+    for field in dataclasses.fields(options):
+        name = f"--{dashed(field.name)}"
+        text = f"{field.metadata['help']}; {expectation(field)} (default: {field.default})"
+        keywords: dict[str, Any] = {"dest": f"option_{field.name}", "default": None}
+        if isinstance(field.default, bool):
+            text = f"{field.metadata['help']} (default: {'yes' if field.default else 'no'})"
+            group.add_argument(name, action=argparse.BooleanOptionalAction, help=text, **keywords)
+        else:
+            metavar = field.name.upper() if field.metadata["choices"] is None else None
+            group.add_argument(
+                name, type=_checked(field), metavar=metavar or "NAME", help=text, **keywords
+            )
+
+
+def _checked(field: dataclasses.Field) -> Any:
+    """A converter for argparse that refuses what the field cannot be, saying what it can."""
+    kind = type(field.default)
+
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expectation(field)}") from None
+        try:
+            check(field, value)
+        except ConfigError:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expectation(field)}") from None
+        return value
+
+    return convert
+
+
+def given(options: type[Options], arguments: argparse.Namespace) -> dict[str, Any]:
+    values = {
+        field.name: getattr(arguments, f"option_{field.name}")
+        for field in dataclasses.fields(options)
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
+    from kerasrnn.recipes.runs import Run
+
+    if arguments.run is not None:
+        return Run.open(recipe, arguments.run)
+    newest = None if arguments.zoo else Run.latest(recipe)
+    if newest is None:
+        from kerasrnn import zoo
+
+        if recipe.name not in zoo.trained():
+            raise ConfigError(
+                f"{recipe.name} has no finished run below runs/, and no trained model comes with "
+                f"the library: train one with `kerasrnn train {recipe.name}`, or name its folder "
+                "with --run."
+            )
+        newest = Run(zoo.folder(recipe.name))
+    print(f"model: {newest.folder}", file=sys.stderr)
+    return Run.open(recipe, newest.folder)
+
+
+def lines_of(metrics: dict[str, Any]) -> list[str]:
+    from kerasrnn.recipes.cards import figure
+
+    lines = []
+    for name, value in metrics.items():
+        if name == "resumed_at_epoch" and value == 0:
+            continue
+        if name == "seconds":
+            text = f"{value:.1f}"
+        elif name.startswith("peak_memory"):
+            text = size(value)
+        else:
+            text = figure(value) if isinstance(value, float) else str(value)
+        lines.append(f"{name.replace('_', ' ')}: {text}")
+    return lines
+
+
+def dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def fail(message: str) -> int:
+    print(f"kerasrnn: {message}", file=sys.stderr)
+    return 1

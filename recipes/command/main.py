@@ -1,0 +1,116 @@
+"""The command line: list, train, tune, runs, evaluate, predict, export.
+
+Help and refusals come before TensorFlow is loaded.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kerasrnn import recipes
+from kerasrnn.recipes.command import evaluate, export, predict, runs, train, tune
+from kerasrnn.recipes.command import list as list_
+from kerasrnn.recipes.command.arguments import fail
+from kerasrnn.recipes.command.quiet import quietly_import_tensorflow
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.recipe import Recipe
+
+OF_ALL = (list_, runs)
+OF_A_RECIPE = (train, tune, evaluate, predict, export)
+
+DESCRIPTION = """\
+Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
+
+  kerasrnn list                                what there is
+  kerasrnn predict g2p tensorflow              what a trained model says, at once
+  kerasrnn train japanese_vowels --cell gru    train; the results stand in runs/
+  kerasrnn tune japanese_vowels --minutes 10   look for better options by validation
+  kerasrnn evaluate japanese_vowels            judge the newest run again
+  kerasrnn predict japanese_vowels --test 3    what it says of a test example
+  kerasrnn export japanese_vowels              SavedModel and ONNX, checked
+  kerasrnn runs                                compare what was trained
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command.
+
+    Returns:
+        0 if it did its work, 1 if it could not, 2 if it was not understood; 128 and the signal's
+        number if one has stopped it: 130 after Ctrl-C, 143 after SIGTERM. A training that was
+        stopped can be resumed.
+    """
+    arguments = _parsed(arguments)
+    if not hasattr(arguments, "recipe"):
+        return arguments.action(arguments)
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return fail("recipes run on TensorFlow: unset KERAS_BACKEND, or set it to tensorflow.")
+    if arguments.mirror is not None:
+        if not Path(arguments.mirror).is_dir():
+            return fail(f"--mirror {arguments.mirror}: expected a folder.")
+        os.environ["KERASRNN_MIRROR"] = arguments.mirror
+    try:
+        quietly_import_tensorflow()
+        return arguments.action(recipes.load(arguments.recipe), arguments)
+    except KeyboardInterrupt as stop:
+        print(f"\nkerasrnn: {stop}" if stop.args else "\ninterrupted", file=sys.stderr)
+        return 128 + getattr(stop, "number", signal.SIGINT)
+    except Exception as error:
+        if type(error).__module__.startswith("kerasrnn.") or isinstance(error, ConfigError):
+            return fail(str(error))
+        if isinstance(error, ModuleNotFoundError):
+            return fail(
+                f"{error}; install the recipes with "
+                "`pip install kerasrnn[cpu,recipes,pieces,onnx]`."
+            )
+        if isinstance(error, OSError) and error.filename is not None:
+            return fail(f"{error.strerror}: {error.filename}.")
+        raise
+
+
+def _parsed(given: Sequence[str]) -> argparse.Namespace:
+    parser = _parser(_recipe_named_in(given))
+    arguments, rest = parser.parse_known_args(given)
+    # argparse takes positionals in one piece; inputs may stand behind options all the same.
+    if rest and not (
+        arguments.command == "predict" and not any(text.startswith("-") for text in rest)
+    ):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.inputs = [*arguments.inputs, *rest]
+    return arguments
+
+
+def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "kerasrnn",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"kerasrnn {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in OF_ALL:
+        command.add(commands)
+    for command in OF_A_RECIPE:
+        command.add(commands, recipe)
+    return parser
+
+
+def _recipe_named_in(arguments: Sequence[str]) -> Recipe | None:
+    """The recipe whose options `train` must know, wherever its name stands."""
+    for argument in arguments:
+        if argument in recipes.NAMES:
+            return recipes.load(argument)
+    return None
+
+
+def _version() -> str:
+    try:
+        return version("kerasrnn")
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -1,0 +1,59 @@
+"""`kerasrnn runs`."""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from kerasrnn.recipes.command.arguments import fail
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "runs",
+        help="compare runs: their options, metrics and curves",
+        description="Compare the runs in a folder and below it: what differs in their options, "
+        "their metrics, and a picture of their curves.",
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "folder", nargs="?", default="runs", metavar="FOLDER", help="default: runs"
+    )
+    command.add_argument("--json", action="store_true", help="a line of JSON for each run")
+    command.add_argument(
+        "--output", metavar="DIR", help="where the pictures go, RECIPE.png (default: FOLDER)"
+    )
+    command.set_defaults(action=act)
+
+
+def act(arguments: argparse.Namespace) -> int:
+    """Compare runs."""
+    from kerasrnn.recipes import comparison
+    from kerasrnn.recipes.runs import RunError
+
+    folder = Path(arguments.folder)
+    try:
+        by_recipe = comparison.found(folder)
+    except RunError as error:
+        return fail(str(error))
+    if arguments.json:
+        for summary in itertools.chain(*by_recipe.values()):
+            print(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
+        return 0
+    from rich.console import Console
+
+    # As wide as it must be where nobody looks.
+    console = Console(width=None if sys.stdout.isatty() else 1000)
+    for recipe, summaries in by_recipe.items():
+        console.print(comparison.table(summaries))
+        picture = Path(arguments.output or folder) / f"{recipe}.png"
+        try:
+            if comparison.draw(summaries, picture):
+                print(f"picture: {picture}\n")
+        except OSError as error:
+            return fail(f"{picture} cannot be written: {error}; choose another --output.")
+    return 0

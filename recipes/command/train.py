@@ -1,0 +1,147 @@
+"""`kerasrnn train`."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from kerasrnn.recipes.command.arguments import (
+    add_command,
+    add_options,
+    add_place,
+    add_sources,
+    dashed,
+    fail,
+    given,
+    lines_of,
+)
+from kerasrnn.recipes.config import Config, ConfigError, from_dict
+from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.training.execution import Execution
+
+
+def add(commands: Any, recipe: Recipe | None) -> None:
+    """Add the command."""
+    command = add_command(
+        commands,
+        "train",
+        "train a recipe's model and judge it on the test data",
+        act,
+        _epilog(recipe),
+    )
+    add_place(command, "run", "runs", "a bar, a line an epoch")
+    command.add_argument(
+        "--config",
+        metavar="FILE",
+        help="options from a search's best.json or a run's config.json; those on the command line "
+        "come before them",
+    )
+    add_options(command, "how training is carried out", Execution)
+    if recipe is not None:
+        add_options(command, f"options of {recipe.name}", recipe.Config)
+    add_sources(command)
+
+
+def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
+    """Train, or go on training, and judge the model."""
+    from kerasrnn.recipes.runs import Run
+    from kerasrnn.recipes.training import Batches, train
+    from kerasrnn.recipes.training.execution import Placement
+    from kerasrnn.recipes.training.progress import Progress
+
+    options, asked = given(recipe.Config, arguments), given(Execution, arguments)
+    run: Run | None = None
+    if arguments.config and arguments.resume:
+        return fail("--config: a run is resumed as it was started; expected no --resume.")
+    if arguments.config:
+        options = {**_read_config(recipe, Path(arguments.config)), **options}
+    if arguments.resume:
+        if arguments.output is None:
+            return fail("--resume: name the run's folder with --output.")
+        run, config = Run.open(recipe, arguments.output)
+        run.check_data(config)
+        execution = dataclasses.replace(run.execution(), **asked)
+        begun = {**dataclasses.asdict(config), **dataclasses.asdict(run.execution())}
+        for name, value in {**options, **asked}.items():
+            if begun[name] != value and name not in execution.RESUMABLE:
+                return fail(
+                    f"--{dashed(name)} {value}: the run in {run.folder} has "
+                    f"{begun[name]}, and a run is resumed as it was started."
+                )
+    else:
+        config, execution = from_dict(recipe.Config, options), from_dict(Execution, asked)
+    # First of all: TensorFlow must know the workers before it computes anything.
+    placement = Placement(execution)
+    placement.check(config.batch_size)
+    progress = Progress(arguments.progress if placement.is_chief else "none")
+    progress.say(
+        "begin",
+        f"{recipe.title}\n{_described(config)}",
+        recipe=recipe.name,
+        config=dataclasses.asdict(config),
+        execution=dataclasses.asdict(execution),
+    )
+    data = recipe.load(config, arguments.data_dir)
+    size = Batches(recipe, config, data).size
+    # Made last, so that nothing is left behind by what was refused above.
+    if run is None and placement.is_chief:
+        run = Run.create(recipe, config, arguments.output, execution)
+    elif run is None:
+        run = Run(arguments.output or "")
+    progress.say(
+        "data",
+        f"{size} examples to train on, {data.test_size} to be judged on\nrun folder: {run.folder}",
+        training=size,
+        test=data.test_size,
+        folder=str(run.folder),
+    )
+    metrics = train(recipe, config, run, data, placement, progress)
+    pictures = [str(path) for path in sorted(run.folder.glob("*.png"))] if metrics else []
+    text = [*lines_of(metrics), *(f"picture: {path}" for path in pictures)]
+    text.append(f"model:   {run.path('model.keras')}")
+    progress.say(
+        "end",
+        "\n".join(text),
+        metrics=metrics,
+        pictures=pictures,
+        model=str(run.path("model.keras")),
+    )
+    return 0
+
+
+def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:
+    """The options in a file: a search's best.json, or a run's config.json.
+
+    Raises:
+        ConfigError: it is none of them, or another recipe's.
+    """
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"--config {path}: expected JSON; {error}.") from None
+    if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
+        raise ConfigError(
+            f"--config {path}: expected a search's best.json or a run's config.json, with a recipe "
+            "and its config."
+        )
+    if saved.get("recipe") != recipe.name:
+        raise ConfigError(
+            f"--config {path}: it is of the recipe {saved.get('recipe')}; expected {recipe.name}."
+        )
+    try:
+        from_dict(recipe.Config, saved["config"])
+    except ConfigError as error:
+        raise ConfigError(f"--config {path}: {error}") from None
+    return saved["config"]
+
+
+def _described(config: Config) -> str:
+    return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
+
+
+def _epilog(recipe: Recipe | None) -> str:
+    if recipe is None:
+        return "A recipe's own options: kerasrnn train RECIPE --help"
+    return sys.modules[type(recipe).__module__].__doc__ or ""

@@ -1,0 +1,13 @@
+"""Training: one loop for all recipes, on one device or many, that survives interruptions."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "batches": ["Batches"],
+        "execution": ["Execution", "Placement"],
+        "fitting": ["fit", "train"],
+        "progress": ["Progress"],
+    },
+)

@@ -1,0 +1,59 @@
+"""The batches of a run."""
+
+import tensorflow as tf
+
+from kerasrnn.recipes.config import Config, ConfigError
+from kerasrnn.recipes.recipe import Data, Recipe
+
+
+class Batches:
+    """The batches of a run: what it trains on, epoch after epoch, and what it validates on.
+
+    Args:
+        recipe: whose data it is.
+        config: says the batch size, the seed and what is held out.
+        data: of `recipe.load`.
+
+    Raises:
+        ConfigError: a batch is larger than the training data; a fraction is held out of data that
+            has a validation set of its own, or it is none or all of it; or the best epoch is to be
+            kept without validation.
+    """
+
+    def __init__(self, recipe: Recipe, config: Config, data: Data) -> None:
+        held_out = round(config.validation * data.train_size)
+        own = data.validation is not None
+        if config.validation and not own and not 0 < held_out < data.train_size:
+            raise ConfigError(
+                f"validation={config.validation}: expected a fraction that leaves some of the "
+                f"{data.train_size} training examples and holds out some."
+            )
+        if own and config.validation:
+            raise ConfigError(
+                f"validation={config.validation}: expected 0.0, since {recipe.name} has a "
+                f"validation set of its own, of {data.validation_size} examples."
+            )
+        if config.keep == "best" and not (own or held_out):
+            raise ConfigError(
+                "keep='best': expected a validation set to choose by; hold out a fraction of the "
+                "training data with validation."
+            )
+        self.size = data.train_size - held_out
+        dataset = data.train.skip(held_out).cache()
+        if recipe.shuffled:
+            dataset = dataset.shuffle(self.size, seed=config.seed, reshuffle_each_iteration=True)
+        self._train = recipe.batches(dataset, config, training=True)
+        held = data.validation if own else data.train.take(held_out) if held_out else None
+        self.validation = None if held is None else recipe.batches(held, config).cache()
+        self.steps = int(self._train.cardinality())
+        if self.steps < 1:
+            raise ConfigError(
+                f"batch_size={config.batch_size}: expected at most the {self.size} training "
+                "examples."
+            )
+
+    def train(self, passed: int = 0) -> tf.data.Dataset:
+        """The batches after those that were passed, epoch after epoch, without end."""
+        # The orders of the epochs follow one another from the seed: those behind the run are drawn
+        # and passed over.
+        return self._train.repeat().skip(passed).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,100 @@
+"""Where numbers that are not finite began."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasrnn.recipes.training.step import Trainee
+
+
+class DivergenceError(RuntimeError):
+    """Training came to a loss, or to gradients, that are not finite."""
+
+
+def explain(model: Trainee, batch: Any) -> str:
+    """Which numbers of a step on a batch are the first that are not finite, and what to try.
+
+    Args:
+        model: as it was before the step.
+        batch: of the step.
+    """
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    for name, value in (("inputs", x), ("targets", y), ("weights of the examples", weights)):
+        if not _finite(value):
+            return f"the {name} of this batch are not finite: look at the data"
+    for variable in model.weights:
+        if not _finite(variable):
+            return (
+                f"the weights {variable.path} are not finite before it; try a lower learning_rate"
+            )
+    found: list[str] = []
+    with tf.GradientTape() as tape, _watched(model, found):
+        predicted = model(x, training=True)
+        loss = model.compute_loss(x, y, predicted, weights, training=True)
+    if found:
+        return (
+            f"the layer {found[0]} is the first whose outputs are not finite; try a lower "
+            "learning_rate, or clipping where it is less"
+        )
+    if not _finite(loss):
+        return (
+            "the outputs are finite, and the loss is not: a target that has no class, or a "
+            "probability of zero; look at the targets"
+        )
+    gradients = tape.gradient(loss, model.trainable_weights)
+    # Backpropagation begins at the outputs.
+    for variable, gradient in reversed(list(zip(model.trainable_weights, gradients, strict=True))):
+        if gradient is not None and not _finite(tf.convert_to_tensor(gradient)):
+            return (
+                f"the loss is finite; of the gradients, from the outputs on, that of "
+                f"{variable.path} is the first that is not; try a lower learning_rate, or shorter "
+                "sequences"
+            )
+    return (
+        "computed once more, the step is finite: dropout drew other numbers, or sums were added "
+        "up in another order; try a lower learning_rate, or deterministic to see it again"
+    )
+
+
+class _watched:
+    """While this lasts, the names of layers whose outputs are not finite, in their order."""
+
+    def __init__(self, model: keras.Model, found: list[str]) -> None:
+        self.layers = [
+            layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)
+        ]
+        self.found = found
+
+    def __enter__(self) -> None:
+        for layer in self.layers:
+            # An attribute of the object hides the method of its class; a layer would track it.
+            object.__setattr__(layer, "call", self._checked(layer))
+
+    def __exit__(self, *error: Any) -> None:
+        for layer in self.layers:
+            object.__delattr__(layer, "call")
+
+    def _checked(self, layer: keras.layers.Layer) -> Any:
+        call = layer.call
+
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            outputs = call(*args, **kwargs)
+            if not _finite(outputs):
+                self.found.append(f"{layer.name!r} ({type(layer).__name__})")
+            return outputs
+
+        return checked
+
+
+def _finite(values: Any) -> bool:
+    for value in keras.tree.flatten(values):
+        if value is None:
+            continue
+        array = np.asarray(keras.ops.convert_to_numpy(value))
+        if array.dtype.kind not in "fc" and array.dtype.name != "bfloat16":
+            continue
+        if not np.isfinite(array.astype("float32")).all():
+            return False
+    return True

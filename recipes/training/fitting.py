@@ -1,0 +1,369 @@
+"""The only loop that trains."""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrnn.recipes import pictures
+from kerasrnn.recipes.config import Config, ConfigError
+from kerasrnn.recipes.recipe import Data, Recipe
+from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.training import checkpoints, divergence, history, summary, watchdog
+from kerasrnn.recipes.training.batches import Batches
+from kerasrnn.recipes.training.execution import Execution, Placement
+from kerasrnn.recipes.training.history import Row
+from kerasrnn.recipes.training.interruption import Interrupted, Requests
+from kerasrnn.recipes.training.loop import Loop, lost_workers
+from kerasrnn.recipes.training.optimizers import optimizer
+from kerasrnn.recipes.training.progress import Progress
+from kerasrnn.recipes.training.step import Signals, Trainee
+
+CHECKPOINT, STOP = 1.0, 1e6
+"""What a worker wishes; the sum of all wishes is at least the strongest of them."""
+
+
+def train(
+    recipe: Recipe,
+    config: Config,
+    run: Run,
+    data: Data,
+    placement: Placement | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a recipe's model, or go on training it, and judge it on the test data.
+
+    The optimizer is AdamW (Loshchilov & Hutter 2019); the learning rate rises linearly over the
+    `warmup` and then falls to zero along a cosine (Loshchilov & Hutter 2017) or stays; gradients
+    are clipped (Pascanu et al. 2013) as the configuration says. The order of the data in each epoch
+    follows from the seed, so that a resumed run sees it as an uninterrupted one would have.
+
+    SIGINT (Ctrl-C) and SIGTERM stop after the step that is being run, with a checkpoint.
+
+    Args:
+        recipe: what to train.
+        config: its configuration.
+        run: where everything is kept; a checkpoint in it is resumed.
+        data: of `recipe.load`.
+        placement: the devices; default: one.
+        progress: what is told while training; default: nothing.
+
+    Returns:
+        The test metrics, with the time and the number of parameters; also in `metrics.json`. Of
+        several workers, the chief's; the others return nothing, and write nothing.
+
+    Raises:
+        RunError: the run is finished, its checkpoint is damaged, it cannot be written, or a user's
+            own data file is another than it was begun with.
+        ConfigError: see `Batches`; or a batch cannot be split as asked.
+        DivergenceError: the loss or the gradients became infinite, or no numbers at all.
+        ExecutionError: a worker was lost.
+        Interrupted: a signal has stopped it.
+    """
+    with _begun(recipe, config, run, data, placement, progress) as training:
+        training.fit()
+        return training.finish() if training.placement.is_chief else {}
+
+
+def fit(
+    recipe: Recipe,
+    config: Config,
+    run: Run,
+    data: Data,
+    placement: Placement | None = None,
+    progress: Progress | None = None,
+) -> Sequence[Row]:
+    """`train`, as far as the test data is not looked at: for choosing by validation.
+
+    Returns:
+        The log: the metrics of each epoch.
+    """
+    with _begun(recipe, config, run, data, placement, progress) as training:
+        training.fit()
+        return training.at.rows
+
+
+@contextlib.contextmanager
+def _begun(
+    recipe: Recipe,
+    config: Config,
+    run: Run,
+    data: Data,
+    placement: Placement | None,
+    progress: Progress | None,
+) -> "Iterator[_Training]":
+    if run.finished:
+        raise RunError(f"{run.folder} is finished: train into another --output.")
+    placement = placement or Placement(Execution(strategy="one"))
+    placement.check(config.batch_size)
+    if placement.is_chief:  # the others may be here before the folder is
+        run.check_data(config)
+    try:
+        with lost_workers(placement):
+            training = _Training(recipe, config, run, data, placement, progress or Progress())
+            with run.session(placement) if placement.is_chief else contextlib.nullcontext():
+                yield training
+    except OSError as error:
+        raise RunError(f"{run.folder} cannot be written: {error}.") from error
+
+
+class _Training:
+    """One run, from where it stands to its end."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: Config,
+        run: Run,
+        data: Data,
+        placement: Placement,
+        progress: Progress,
+    ) -> None:
+        self.recipe, self.config, self.run, self.data = recipe, config, run, data
+        self.placement, self.progress = placement, progress
+        self.execution = placement.execution
+        keras.utils.set_random_seed(config.seed)
+        self.batches = Batches(recipe, config, data)
+        self.checkpoints = checkpoints.Checkpoints(run)
+        if placement.is_chief:
+            self.checkpoints.clean()
+        restored = self.checkpoints.restore()
+        self.arrays, self.at = restored or (None, checkpoints.Progress())
+        self.first = self.at
+        self.signals = Signals()
+        self.requests = Requests()
+        self.model = self._model()
+
+    def _model(self) -> Trainee:
+        with self.placement.scope():
+            model = self.recipe.model(self.config, self.data)
+            self._check_states(model)
+            update = optimizer(self.config, self.batches.steps)
+            scaled = self.execution.precision == "float16"
+            if scaled:
+                update = keras.optimizers.LossScaleOptimizer(update)
+            trainee = Trainee(
+                model,
+                self.signals,
+                self.execution.accumulate,
+                self.placement.compiles(model),
+                watch_gradients=not scaled,
+            )
+            trainee.compile(
+                update,
+                self.recipe.loss(self.config),
+                metrics=list(self.recipe.fit_metrics(self.config)),
+                jit_compile=False,
+            )
+        trainee.prepare(self.batches.train())
+        trainee.compile_loops()
+        return trainee
+
+    def _check_states(self, model: keras.Model) -> None:
+        parts = self.placement.replicas * self.execution.accumulate
+        if parts > 1 and any(getattr(layer, "stateful", False) for layer in model.layers):
+            raise ConfigError(
+                f"{self.recipe.name} carries its states from batch to batch, each row its own, so "
+                f"that a batch cannot be split in {parts}: expected one device, and accumulate=1."
+            )
+
+    def fit(self) -> None:
+        """Train for the epochs that are left."""
+        board = None
+        if self.placement.is_chief:
+            self.run.write_json("facts.json", self.data.facts)
+            # Also those of the last epoch, after which it may have been killed.
+            history.write(self.run, self.at.rows)
+            board = history.Board(self.run, self.at.rows)
+        try:
+            if self.at.epoch < self.config.epochs:
+                self._fit(board)
+        finally:
+            if board is not None:
+                board.close()
+
+    def _fit(self, board: history.Board | None) -> None:
+        steps, epochs = self.batches.steps, self.config.epochs
+        watching = self.recipe.callbacks(self.config, self.data, self.run.folder)
+        callbacks = keras.callbacks.CallbackList(
+            list(watching) if self.placement.is_chief else [],
+            model=self.model,
+            epochs=epochs,
+            steps=steps,
+        )
+        self.loop = Loop(self.model, self.placement.strategy, self.execution.steps_per_execution)
+        if self.placement.is_chief:
+            sizes = summary.of(self.model, self.data, self.config.batch_size, steps, self.placement)
+            self.progress.say("summary", str(sizes), **dataclasses.asdict(sizes))
+        self.last_saved = self.last_watched = self.counted = time.perf_counter()
+        self.progress.begin(epochs, steps, self.at.epoch * steps + self.at.step)
+        try:
+            with self.requests.heard(), watchdog.watched(self.placement.others):
+                batches = iter(
+                    self.loop.batches(self.batches.train(self.at.epoch * steps + self.at.step))
+                )
+                callbacks.on_train_begin()
+                while self.at.epoch < epochs:
+                    self._epoch(batches, callbacks)
+                    if board is not None:
+                        history.write(self.run, self.at.rows)
+                        board.add(self.at.rows[-1])
+                    self.progress.epoch(self.at.rows[-1])
+                callbacks.on_train_end()
+        finally:
+            self.progress.end()
+
+    def _epoch(self, batches: Any, callbacks: keras.callbacks.CallbackList) -> None:
+        if self.arrays is not None:
+            checkpoints.assign(self.model, self.arrays)
+            self.arrays = None
+        if self.at.step == 0:
+            _fresh_states(self.model)
+            self.model.reset_metrics()
+        epoch, steps = self.at.epoch, self.batches.steps
+        callbacks.on_epoch_begin(epoch)
+        while self.at.step < steps:
+            callbacks.on_train_batch_begin(self.at.step)
+            done = self.loop.train(batches, steps - self.at.step)
+            self.at = dataclasses.replace(self.at, step=self.at.step + done)
+            callbacks.on_train_batch_end(self.at.step - 1, {})
+            self.progress.step(done, epoch, lambda: self.loop.results()["loss"])
+            self._between_steps()
+        self._watch()
+        logs = self.loop.results()
+        if self.batches.validation is not None:
+            trained = checkpoints.states(self.model)
+
+            def between() -> None:
+                if self.requests.number is not None and self.placement.workers == 1:
+                    self._stop(trained)
+
+            _fresh_states(self.model)
+            callbacks.on_test_begin()
+            found = self.loop.evaluate(self.loop.batches(self.batches.validation), between)
+            callbacks.on_test_end(found)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        callbacks.on_epoch_end(epoch, logs)
+        self._end_epoch(logs)
+
+    def _between_steps(self) -> None:
+        """Look after what goes on besides: every second, and not after each step of a device that
+        would have to wait for it."""
+        now = time.perf_counter()
+        if now - self.last_watched > 1 or self.placement.workers > 1:  # where all are to say why
+            self._watch()
+            self.last_watched = now
+        due = now - self.last_saved > 60 * self.execution.checkpoint_minutes
+        stop = self.requests.number is not None
+        if self.placement.workers > 1:
+            # All must do the same after the same step: they have told each other in it.
+            agreed = float(self.signals.agreed.numpy())
+            wish = STOP if stop else CHECKPOINT if due and self.placement.is_chief else 0.0
+            self.signals.wish.assign(wish)
+            due, stop = 0 < agreed < STOP, agreed >= STOP
+        if stop:
+            self._stop(checkpoints.states(self.model))
+        elif due:
+            self._watch()
+            self._save(checkpoints.states(self.model))
+
+    def _end_epoch(self, logs: dict[str, float]) -> None:
+        self._count_time()
+        rate = float(np.array(self.model.optimizer.learning_rate))
+        row = {
+            "epoch": self.at.epoch,
+            **logs,
+            "learning_rate": rate,
+            "seconds": round(self.at.seconds, 3),
+        }
+        number = self.at.epoch + 1
+        best = self.at.best
+        loss = logs.get("val_loss", math.inf)
+        loss = math.inf if math.isnan(loss) else loss
+        if (
+            self.config.keep == "best"
+            and self.placement.is_chief
+            and (best is None or loss < best["loss"])
+        ):
+            best = self.checkpoints.save_best(checkpoints.weights(self.model), number, loss)
+        rows = [*self.at.rows, row]
+        self.at = dataclasses.replace(self.at, epoch=number, step=0, rows=rows, best=best)
+        self._save(checkpoints.states(self.model))
+
+    def _save(self, arrays: checkpoints.Arrays) -> None:
+        self._count_time()
+        if self.placement.is_chief:
+            self.checkpoints.save(arrays, self.at)
+        self.last_saved = time.perf_counter()
+        self.signals.wish.assign(0.0)
+
+    def _stop(self, arrays: checkpoints.Arrays) -> None:
+        self._watch()
+        self._save(arrays)
+        number = self.requests.number or signal.SIGTERM  # another worker's
+        raise Interrupted(
+            number,
+            f"stopped in epoch {self.at.epoch + 1} after {self.at.step} of its "
+            f"{self.batches.steps} steps; go on with: kerasrnn train {self.recipe.name} --resume "
+            f"--output {self.run.folder}",
+        )
+
+    def _count_time(self) -> None:
+        now = time.perf_counter()
+        seconds = self.at.seconds + now - self.counted
+        self.at, self.counted = dataclasses.replace(self.at, seconds=seconds), now
+
+    def _watch(self) -> None:
+        """See that all is finite so far."""
+        step = int(self.signals.diverged_at.numpy())
+        if step < 0:
+            return
+        epoch, within = divmod(step, self.batches.steps)
+        # Made anew: those that are being read would come in another order the second time.
+        batches = Batches(self.recipe, self.config, self.data)
+        batch = next(iter(batches.train(step)))
+        place = f"step {step + 1} (epoch {epoch + 1}, batch {within + 1})"
+        raise divergence.DivergenceError(
+            f"training {self.recipe.name} came to a loss or to gradients that are not finite in "
+            f"{place}, with learning_rate {self.config.learning_rate}: "
+            f"{divergence.explain(self.model, batch)}."
+        )
+
+    def finish(self) -> dict[str, Any]:
+        """Keep the model, and judge it."""
+        recipe, config, data, run = self.recipe, self.config, self.data, self.run
+        if self.arrays is not None:  # all epochs were behind already
+            checkpoints.assign(self.model, self.arrays)
+        if config.keep == "best":
+            checkpoints.assign(self.model, self.checkpoints.load_best(self.at.best))
+        model = recipe.model(config, data)
+        for weight, trained in zip(model.weights, self.model.weights, strict=True):
+            weight.assign(np.array(trained))
+        model = recipe.finished(model, config, data)
+        run.save_model(model)
+        pictures.learning_curves(run.path("log.csv"), run.path("learning_curves.png"))
+        metrics = recipe.judge(model, data, config, run.folder)
+        metrics |= recipe.baselines(data, config)
+        metrics |= {
+            "parameters": recipe.core(model).count_params(),
+            **{f"peak_memory_of_{name}": count for name, count in summary.peak().items()},
+            "seconds": round(self.at.seconds, 1),
+            "epochs": config.epochs,
+            "kept_epoch": self.at.best["epoch"] if config.keep == "best" else config.epochs,
+            "resumed_at_epoch": self.first.epoch,
+        }
+        run.write_json("metrics.json", metrics)
+        return metrics
+
+
+def _fresh_states(model: keras.Model) -> None:
+    """Each pass over the data starts from zero states, in layers that carry them along."""
+    for layer in model.layers:
+        if hasattr(layer, "reset_state"):
+            layer.reset_state()

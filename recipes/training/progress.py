@@ -1,0 +1,133 @@
+"""What a person, or a program, sees of a training while it runs."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from kerasrnn.recipes.training.history import TIMES
+
+MODES = ("auto", "bar", "lines", "json", "none")
+"""A bar, a line an epoch, a line of JSON for each event, or nothing; auto: a bar in a terminal,
+lines elsewhere."""
+
+FIRST_STEPS = 3
+"""That say nothing of the time that the others take: TensorFlow traces and XLA compiles in them."""
+
+
+class Progress:
+    """Tells how training goes on.
+
+    Args:
+        mode: one of `MODES`.
+        stream: where to; default: the standard output.
+    """
+
+    def __init__(self, mode: str = "none", stream: Any = None) -> None:
+        if mode not in MODES:
+            raise ValueError(f"progress={mode!r}: expected one of {', '.join(MODES)}.")
+        self.stream = stream or sys.stdout
+        if mode == "auto":
+            mode = "bar" if self.stream.isatty() else "lines"
+        self.mode = mode
+        self._bar: Any = None
+
+    def say(self, event: str, text: str, **facts: Any) -> None:
+        """Something that has happened: `text` for people, `facts` for programs."""
+        if self.mode == "json":
+            self._write(json.dumps({"event": event, **facts}, ensure_ascii=False))
+        elif self.mode != "none":
+            self._write(text)
+
+    def begin(self, epochs: int, steps: int, done: int) -> None:
+        """Training begins: so many epochs of so many steps, of which some are done."""
+        self.epochs, self.steps = epochs, steps
+        self.done = self.first = done
+        self.since = time.perf_counter()
+        self._warm: tuple[float, int] | None = None
+        self._pace_told = False
+        if self.mode == "bar":
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(
+                total=epochs * steps,
+                initial=done,
+                unit="step",
+                dynamic_ncols=True,
+                file=self.stream,
+                smoothing=0.05,
+                leave=False,
+            )
+
+    def step(self, count: int, epoch: int, loss: Any) -> None:
+        """Steps were done. `loss` is called for the loss so far, where it is shown."""
+        self.done += count
+        now, done = time.perf_counter(), self.done - self.first
+        if done <= FIRST_STEPS or self._warm is None:
+            self._warm = now, self.done
+        elif done > self.steps:
+            self._pace_told = True  # an epoch has been seen whole
+        elif not self._pace_told and done >= FIRST_STEPS + max(1, min(20, self.steps // 4)):
+            self._pace_told = True
+            self._tell_pace((now - self._warm[0]) / (self.done - self._warm[1]))
+        if self._bar is not None:
+            self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
+            if self._bar.update(count):
+                self._bar.set_postfix(loss=f"{loss():.4f}", refresh=False)
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """An epoch is over, with its row of the log."""
+        number = int(row["epoch"]) + 1
+        figures = {k: v for k, v in row.items() if k not in ("epoch", *TIMES)}
+        since, before = self._warm or (self.since, self.first)
+        if self.done == before:
+            since, before = self.since, self.first
+        left = self.left((time.perf_counter() - since) / max(self.done - before, 1))
+        text = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
+        text = f"epoch {number}/{self.epochs}: {text}"
+        if number < self.epochs:
+            text += f" ({duration(left)} left)"
+        self.say("epoch", text, **{**row, "epoch": number}, epochs=self.epochs, seconds_left=left)
+
+    def end(self) -> None:
+        """No more steps are done."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def left(self, seconds: float) -> float:
+        """The seconds that are left, if a step takes so many."""
+        return seconds * (self.epochs * self.steps - self.done)
+
+    def _tell_pace(self, seconds: float) -> None:
+        if seconds * self.steps < 1:
+            return  # it is seen at once
+        left = self.left(seconds)
+        text = f"an epoch takes {duration(seconds * self.steps)}; {duration(left)} left"
+        self.say("pace", text, seconds_per_step=seconds, seconds_left=left)
+
+    def _write(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text, file=self.stream)
+        else:
+            print(text, file=self.stream, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `1 h 05 min`, `3 min 20 s`, `12 s`, `0.4 s`."""
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02} min"
+    if seconds >= 60:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02} s"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def size(count: float) -> str:
+    """Bytes in words: `3.2 GB`, `410 MB`, `7 kB`."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return (
+                f"{count / unit:.1f} {name}" if count < 10 * unit else f"{count / unit:.0f} {name}"
+            )
+    return f"{count:.0f} B"

@@ -1,0 +1,15 @@
+"""Searches for a good configuration, by validation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "hypermodels": ["hypermodel"],
+        "options": ["Searching"],
+        "results": ["Outcome", "table"],
+        "search": ["Search", "TuningError"],
+        "tuner": ["TrialFailedError", "Tuner", "measured"],
+        "tuning": ["tune"],
+    },
+)

@@ -1,0 +1,411 @@
+"""Trials in parallel: keras-tuner's chief, who hands them out, and its workers, who run them.
+
+The protocol is keras-tuner's own, over gRPC. Three environment variables make a process a chief or
+a worker; on one machine the chief starts its workers itself.
+
+    KERASTUNER_TUNER_ID      chief, or another name for each worker
+    KERASTUNER_ORACLE_IP     where the chief listens
+    KERASTUNER_ORACLE_PORT
+
+keras-tuner's chief waits for ever for a worker that is gone, and its workers an hour for a chief.
+Here workers say every few seconds that they are there, and the chief hands the trial of one that is
+gone to another.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import keras_tuner
+from keras_tuner.engine import trial as trials
+from keras_tuner.src import protos  # keras-tuner exports no part of its protocol
+from keras_tuner.src.distribute import oracle_chief
+
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.training.interruption import Interrupted, Requests
+from kerasrnn.recipes.tuning.results import Outcome, write_outcome
+from kerasrnn.recipes.tuning.search import Search, TuningError
+
+if TYPE_CHECKING:
+    from kerasrnn.recipes.tuning.tuner import Tuner
+
+PATIENCE = 120.0
+"""Seconds that a worker or the chief may not be heard of."""
+
+PERIOD = 5.0
+"""Seconds between two signs of life."""
+
+TO_END = 60.0
+"""Seconds that workers have to end in when they are asked to: until the step is over."""
+
+TWICE = 2
+"""Workers that a trial may cost before it counts as failed."""
+
+COMMAND = (sys.executable, "-P", "-m", "kerasrnn")
+"""What starts a worker on this machine."""
+
+PARENT = "KERASRNN_TUNE_CHIEF"
+"""The environment variable that tells a worker on this machine the chief's process."""
+
+
+def role() -> str:
+    """What keras-tuner's environment variables make this process: chief, worker, or alone.
+
+    Raises:
+        ConfigError: some of them are set, and some are not.
+    """
+    names = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+    if not os.environ.get("KERASTUNER_ORACLE_IP"):
+        return "alone"
+    for name in names:
+        if not os.environ.get(name):
+            raise ConfigError(f"{name} is not set; expected all of {', '.join(names)}, or none.")
+    return "chief" if "chief" in os.environ["KERASTUNER_TUNER_ID"] else "worker"
+
+
+def awaited(recipe: Recipe, folder: Path | None, patience: float = 600.0) -> Search:
+    """The search that the chief begins, once it has.
+
+    Raises:
+        ConfigError: no folder is named, or nothing was begun in it.
+    """
+    if folder is None:
+        raise ConfigError("--output: expected the folder that chief and workers share.")
+    until = time.monotonic() + patience
+    while not (folder / "search.json").is_file():
+        if time.monotonic() > until:
+            raise ConfigError(f"--output {folder}: the chief has begun no search there.")
+        time.sleep(0.5)
+    return Search.open(recipe, folder)
+
+
+def work(tuner: "Tuner") -> None:
+    """Run the trials that the chief hands out, until there are no more.
+
+    Raises:
+        TuningError: the chief cannot be reached.
+    """
+    try:
+        with _heartbeat(tuner):
+            tuner.search()
+    except grpc.RpcError as error:
+        raise TuningError(f"the chief is gone, or has failed: {error.details()}.") from error
+
+
+@contextlib.contextmanager
+def _heartbeat(tuner: "Tuner") -> Iterator[None]:
+    """While this lasts, the chief hears of this worker; without a chief, the worker ends.
+
+    It is sent SIGTERM then: a training stops with a checkpoint, anything else at once.
+    """
+    over = threading.Event()
+    parent = int(os.environ.get(PARENT, 0))
+
+    def beat() -> None:
+        last = time.monotonic()
+        while not over.wait(PERIOD):
+            request = protos.get_service().GetTrialRequest(trial_id=tuner.running)
+            try:
+                tuner.oracle.stub.GetTrial(request, timeout=PERIOD)
+                last = time.monotonic()
+            except grpc.RpcError as error:
+                # It has answered, were it only that it knows no such trial.
+                if error.code() not in (
+                    grpc.StatusCode.UNAVAILABLE,
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                ):
+                    last = time.monotonic()
+            orphaned = parent and os.getppid() != parent
+            if orphaned or time.monotonic() - last > PATIENCE:
+                sys.stderr.write("kerasrnn: the chief is gone; this worker ends.\n")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def serve(tuner: "Tuner", workers: int, data_dir: str | None) -> None:
+    """Hand out trials until there are no more.
+
+    Args:
+        tuner: whose.
+        workers: processes to start on this machine; 0: they are started elsewhere, and the
+            environment says where this one listens.
+        data_dir: where TFDS keeps datasets.
+
+    Raises:
+        TuningError: the address is taken; a worker has failed; or all are lost.
+        Interrupted: a signal has stopped it; the workers have written checkpoints.
+    """
+    desk = _Desk(tuner)
+    address = "127.0.0.1:0"
+    if not workers:
+        address = f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+    protos.get_service_grpc().add_OracleServicer_to_server(desk, server)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise TuningError(f"the chief cannot listen at {address}: {error}") from None
+    server.start()
+    crew = _Crew(tuner, workers, port, data_dir)
+    requests = Requests()
+    try:
+        with requests.heard():
+            crew.begin()
+            while not (crew.is_gone() if workers else desk.is_done()):
+                time.sleep(0.2)
+                if requests.number is not None:
+                    raise Interrupted(requests.number, "")
+                if desk.error is not None:
+                    raise TuningError(f"the chief has failed: {desk.error}") from desk.error
+                desk.tell()
+                if workers:
+                    crew.look_after(desk)
+                else:
+                    desk.look_for_the_lost()
+    finally:
+        crew.end()
+        server.stop(None)
+    desk.tell()
+
+
+class _Desk(oracle_chief.OracleServicer):
+    """What the workers ask. All of it happens in one thread, what the chief does in another."""
+
+    def __init__(self, tuner: "Tuner") -> None:
+        super().__init__(tuner.kept)
+        self.tuner = tuner
+        self.lock = threading.RLock()
+        self.error: Exception | None = None
+        self.heard: dict[str, float] = {}
+        """When a trial's worker was last heard of."""
+
+        self.last = time.monotonic()
+        self.cost: Counter[str] = Counter()
+        """Workers that were lost in a trial."""
+
+        self.told = len(tuner.kept.end_order)
+
+    @contextlib.contextmanager
+    def _asked(self, trial_id: str = "") -> Iterator[None]:
+        self.last = self.heard[trial_id] = time.monotonic()
+        with self.lock:
+            try:
+                yield
+            except Exception as error:
+                self.error = error
+                raise
+
+    def CreateTrial(self, request: Any, context: Any) -> Any:
+        with self._asked():
+            trial = self.oracle.create_trial(request.tuner_id)
+            self.stop_triggered |= trial.status == "STOPPED"
+            self.heard[trial.trial_id] = time.monotonic()
+            return protos.get_service().CreateTrialResponse(trial=_plain(trial))
+
+    def UpdateTrial(self, request: Any, context: Any) -> Any:
+        with self._asked(request.trial_id):
+            metrics = dict(request.metrics)
+            trial = self.oracle.update_trial(request.trial_id, metrics, step=request.step)
+            return protos.get_service().UpdateTrialResponse(trial=_plain(trial))
+
+    def GetTrial(self, request: Any, context: Any) -> Any:
+        self.last = self.heard[request.trial_id] = time.monotonic()
+        with self.lock:
+            if request.trial_id not in self.oracle.trials:  # a worker that has none
+                return protos.get_service().GetTrialResponse()
+            trial = self.oracle.trials[request.trial_id]
+            return protos.get_service().GetTrialResponse(trial=_plain(trial))
+
+    def EndTrial(self, request: Any, context: Any) -> Any:
+        with self._asked(request.trial.trial_id):
+            known = self.oracle.trials[request.trial.trial_id]
+            if known.status == "RUNNING":  # and not that of a worker that was taken for lost
+                status = trials.TrialStatus.from_proto(request.trial.status)
+                ended = trials.Trial(known.hyperparameters, known.trial_id, status)
+                self.oracle.end_trial(ended)
+                self.oracle.save()  # keras-tuner's is of the moment before the trial ended
+            return protos.get_service().EndTrialResponse()
+
+    def tell(self) -> None:
+        """Say what came of the trials that have ended since."""
+        with self.lock:
+            ended = self.oracle.end_order[self.told :]
+            self.told += len(ended)
+            by_name = {outcome.trial: outcome for outcome in self.tuner.outcomes()} if ended else {}
+            for name in ended:
+                self.tuner.told(by_name[name])
+
+    def is_done(self) -> bool:
+        """Whether the search is over, and all have been told so, or are not heard of any more."""
+        with self.lock:
+            oracle = self.oracle
+            if not self.stop_triggered or oracle.ongoing_trials or oracle._retry_queue:
+                return False
+            return not oracle.tuner_ids or time.monotonic() - self.last > PATIENCE
+
+    def look_for_the_lost(self) -> None:
+        """Take back the trials of workers that are not heard of any more."""
+        with self.lock:
+            for worker, trial in list(self.oracle.ongoing_trials.items()):
+                if time.monotonic() - self.heard.get(trial.trial_id, self.last) > PATIENCE:
+                    self.take_back(worker, f"not heard of for {PATIENCE:.0f} seconds")
+
+    def take_back(self, worker: str, reason: str) -> bool:
+        """Take back the trial of a worker that is gone; whether it had one.
+
+        Another one is to run it, unless this was its second.
+        """
+        with self.lock:
+            oracle, search = self.oracle, self.tuner.task
+            oracle.tuner_ids.discard(worker)
+            trial = oracle.ongoing_trials.pop(worker, None)
+            if trial is None:
+                return False
+            name = trial.trial_id
+            self.cost[name] += 1
+            if self.cost[name] < TWICE:
+                oracle._retry_queue.append(name)
+            else:
+                values = search.chosen(trial.hyperparameters.values)
+                why = f"the process that ran it was lost, twice: {reason}"
+                write_outcome(
+                    search.trial_folder(name), Outcome(name, "failed", values, reason=why)
+                )
+                trial.status, trial.message = "FAILED", why
+                oracle.end_order.append(name)
+                oracle._save_trial(trial)
+            oracle.save()
+            self.tuner.progress.say(
+                "lost", f"worker {worker} was lost ({reason}) in trial {name}", trial=name
+            )
+            return True
+
+
+def _plain(trial: Any) -> Any:
+    """A trial as it is sent to workers, which need its values alone.
+
+    With conditions in its space, keras-tuner prints a line for each time that it is sent.
+    """
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.values = dict(trial.hyperparameters.values)
+    return trials.Trial(hyperparameters, trial.trial_id, trial.status).to_proto()
+
+
+class _Crew:
+    """The worker processes on this machine."""
+
+    def __init__(self, tuner: "Tuner", count: int, port: int, data_dir: str | None) -> None:
+        self.tuner, self.count, self.port, self.data_dir = tuner, count, port, data_dir
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.logs = tuner.task.folder / "workers"
+
+    def begin(self) -> None:
+        for n in range(self.count):
+            self._start(f"worker{n}")
+
+    def _start(self, name: str) -> None:
+        search = self.tuner.task
+        command = [*COMMAND, "tune", search.recipe.name, "--output", str(search.folder)]
+        command += ["--progress", "lines"]
+        command += ["--data-dir", self.data_dir] if self.data_dir else []
+        number = int(name.removeprefix("worker"))
+        cores = _shares(self.count)[number]
+        environment = {
+            **os.environ,
+            "KERASTUNER_TUNER_ID": name,
+            "KERASTUNER_ORACLE_IP": "127.0.0.1",
+            "KERASTUNER_ORACLE_PORT": str(self.port),
+            PARENT: str(os.getpid()),
+            # Each takes its share of the cores, and of a GPU's memory what it needs.
+            "TF_NUM_INTRAOP_THREADS": str(len(cores)),
+            "TF_NUM_INTEROP_THREADS": str(len(cores)),
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        }
+        self.logs.mkdir(exist_ok=True)
+        with (self.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is the chief's: it tells the others, once.
+                start_new_session=True,
+            )
+        if hasattr(os, "sched_setaffinity"):  # Linux alone
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(process.pid, cores)
+        self.processes[name] = process
+
+    def is_gone(self) -> bool:
+        return not self.processes
+
+    def look_after(self, desk: _Desk) -> None:
+        """Take back the trials of workers that were lost, and start others in their place.
+
+        Raises:
+            TuningError: a worker has failed in a way that others would too.
+        """
+        for name, process in list(self.processes.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self.processes[name]
+            if code == 0:
+                desk.oracle.tuner_ids.discard(name)
+                continue
+            reason = f"signal {-code}" if code < 0 else f"exit status {code}"
+            killed = code < 0 or code > 128
+            if killed and desk.take_back(name, reason):
+                self._start(name)
+                continue
+            if killed and self.processes:  # the others go on
+                continue
+            raise TuningError(f"{name} has failed, with {reason}: {self._last_words(name)}")
+
+    def end(self) -> None:
+        """Ask all to end, which they do with a checkpoint; who does not is killed."""
+        for process in self.processes.values():
+            process.terminate()
+        until = time.monotonic() + TO_END
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+
+    def _last_words(self, name: str) -> str:
+        path = self.logs / f"{name}.log"
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or ["nothing"]
+        return f"{lines[-1]} (see {path})"
+
+
+def _shares(count: int) -> Sequence[Sequence[int]]:
+    """The cores of this process, divided among so many."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone
+        cores = sorted(os.sched_getaffinity(0))
+    else:
+        cores = list(range(os.cpu_count() or 1))
+    if count >= len(cores):
+        return [[cores[n % len(cores)]] for n in range(count)]
+    return [cores[n::count] for n in range(count)]

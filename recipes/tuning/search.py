@@ -1,0 +1,153 @@
+"""A search's folder, and what it is a search for."""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kerasrnn.recipes import space
+from kerasrnn.recipes.config import Config, ConfigError, from_dict
+from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.training.batches import Batches
+from kerasrnn.recipes.training.execution import Execution
+from kerasrnn.recipes.tuning.options import Searching
+
+HELD_OUT = 0.15
+"""Of the training data, to choose by, where it has no validation set of its own."""
+
+
+class TuningError(RuntimeError):
+    """A search cannot go on."""
+
+
+class Search:
+    """A search's folder, and what it is a search for.
+
+    Args:
+        recipe: what is trained.
+        folder: where everything is kept.
+        plan: what `search.json` holds.
+
+    Attributes:
+        config: the configuration that the trials vary.
+        space: what they vary.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, plan: Mapping[str, Any]) -> None:
+        self.recipe, self.folder, self.plan = recipe, folder, plan
+        self.asked = from_dict(Searching, plan["search"])
+        self.fixed = dict(plan["fixed"])
+        self.config: Config = from_dict(recipe.Config, plan["config"])
+        self.execution = from_dict(Execution, plan["execution"])
+        # Hyperband says itself how long each trial is trained.
+        fixed = {*self.fixed, *(["epochs"] if self.asked.algorithm == "hyperband" else [])}
+        self.space = space.narrowed(recipe.searched, fixed, dataclasses.asdict(self.config))
+
+    @classmethod
+    def create(
+        cls,
+        recipe: Recipe,
+        folder: Path | None,
+        fixed: Mapping[str, Any],
+        asked: Searching,
+        execution: Execution,
+        data_dir: str | None,
+    ) -> "Search":
+        """A new search.
+
+        The data is loaded once, so that it is there, and prepared, before any worker needs it.
+
+        Raises:
+            RunError: the folder holds something, or cannot be written.
+            ConfigError: a fixed option has a value that it cannot have, nothing is left to search,
+                or the measure is none that the recipe has.
+        """
+        config = from_dict(recipe.Config, dict(fixed))
+        if execution.strategy == "multiworker":
+            raise ConfigError(
+                "strategy='multiworker': expected another; each trial is one process."
+            )
+        measures = ("loss", *(_name(metric) for metric in recipe.fit_metrics(config)))
+        if asked.objective not in (f"val_{name}" for name in measures):
+            raise ConfigError(
+                f"objective={asked.objective!r}: expected one of "
+                f"{', '.join(f'val_{name}' for name in measures)}."
+            )
+        data = recipe.load(config, data_dir)
+        holds_out = data.validation is None and not config.validation
+        base = dataclasses.replace(config, validation=HELD_OUT) if holds_out else config
+        Batches(recipe, base, data)  # refuses what cannot be
+        folder = folder or Path("runs/tune") / recipe.name / f"{datetime.now():%Y%m%d-%H%M%S}"
+        plan = {
+            "recipe": recipe.name,
+            "search": dataclasses.asdict(asked),
+            "fixed": dict(fixed),
+            "config": dataclasses.asdict(base),
+            "held_out_to_search": holds_out,
+            "execution": dataclasses.asdict(execution),
+        }
+        search = cls(recipe, folder, plan)
+        if not search.space:
+            raise ConfigError("every option that is searched has been fixed: nothing is left.")
+        plan["space"] = {name: str(kind) for name, kind in search.space.items()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise RunError(
+                    f"{folder} is not empty: choose another --output, or go on with a search that "
+                    "was interrupted with --resume."
+                )
+            Run(folder).write_json("search.json", plan)
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error}.") from None
+        return search
+
+    @classmethod
+    def open(cls, recipe: Recipe, folder: Path) -> "Search":
+        """A search that was begun.
+
+        Raises:
+            RunError: there is none in the folder, or it is another recipe's, or damaged.
+        """
+        if not (folder / "search.json").is_file():
+            raise RunError(f"{folder} is not a search's folder: it has no search.json.")
+        plan = Run(folder).read_json("search.json")
+        if not isinstance(plan, dict) or plan.get("recipe") != recipe.name:
+            raise RunError(f"{folder / 'search.json'} is no search of the recipe {recipe.name}.")
+        try:
+            return cls(recipe, folder, plan)
+        except (ConfigError, TypeError, KeyError) as error:
+            raise RunError(f"{folder / 'search.json'} is damaged: {error}.") from None
+
+    def trial_folder(self, trial_id: str) -> Path:
+        return self.folder / "trials" / trial_id
+
+    def config_of(self, values: Mapping[str, Any]) -> Config:
+        """The configuration of a trial.
+
+        Raises:
+            ConfigError: it is none that can be.
+        """
+        chosen = self.chosen(values)
+        if "tuner/epochs" in values:
+            chosen["epochs"] = int(values["tuner/epochs"])
+        return from_dict(self.recipe.Config, {**dataclasses.asdict(self.config), **chosen})
+
+    def chosen(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What was searched, of keras-tuner's values."""
+        return {
+            name: kind.rounded(values[name]) for name, kind in self.space.items() if name in values
+        }
+
+    def final(self, config: Config) -> Config:
+        """A trial's configuration as it is trained in the end: on all of the training data, unless
+        the best epoch is chosen by what is held out."""
+        if self.plan["held_out_to_search"] and config.keep != "best":
+            return dataclasses.replace(config, validation=0.0)
+        return config
+
+
+def _name(metric: Any) -> str:
+    return metric if isinstance(metric, str) else metric.name

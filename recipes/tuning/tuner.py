@@ -1,0 +1,213 @@
+"""Runs the trials of a search, each of them a training that is judged by validation."""
+
+import dataclasses
+import math
+import shutil
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras_tuner.engine import base_tuner
+
+from kerasrnn.recipes import pictures, training
+from kerasrnn.recipes.config import Config
+from kerasrnn.recipes.errors import SourceError
+from kerasrnn.recipes.runs import Run, RunError, atomic, remove_scratch
+from kerasrnn.recipes.training.execution import Placement
+from kerasrnn.recipes.training.history import Row
+from kerasrnn.recipes.training.progress import Progress, duration
+from kerasrnn.recipes.tuning.options import Searching
+from kerasrnn.recipes.tuning.oracles import direction, oracle
+from kerasrnn.recipes.tuning.results import (
+    Outcome,
+    in_words,
+    read_outcome,
+    write_outcome,
+    write_tables,
+)
+from kerasrnn.recipes.tuning.search import Search
+
+
+class TrialFailedError(RuntimeError):
+    """A trial came to no measure."""
+
+
+class Tuner(base_tuner.BaseTuner):
+    """Runs trials: all of them, or, in a worker, those that the chief hands out.
+
+    Args:
+        search: what is searched.
+        asked: how, this time: a search can be resumed with another budget.
+        data_dir: where TFDS keeps datasets.
+        progress: what is told.
+    """
+
+    def __init__(
+        self, search: Search, asked: Searching, data_dir: str | None, progress: Progress
+    ) -> None:
+        self.task, self.asked = search, asked
+        self.data_dir, self.progress = data_dir, progress
+        self.kept = oracle(search, asked)
+        """The oracle itself, of which workers have none but a way to ask it."""
+
+        self.running = ""
+        """The trial that is being run."""
+
+        super().__init__(self.kept, directory=str(search.folder), project_name="oracle")
+        if not self._is_worker():
+            self.kept.take_up()
+
+    def search(self) -> None:
+        """Run trials until there are no more."""
+        while True:
+            trial = self.oracle.create_trial(self.tuner_id)
+            if trial.status == "STOPPED":
+                return
+            if trial.status == "IDLE":  # others must end before it is known what comes next
+                time.sleep(0.5)
+                continue
+            self.running = trial.trial_id
+            outcome = self.run_trial(trial)
+            if outcome.value is not None:
+                metrics = {self.asked.objective: outcome.value}
+                self.oracle.update_trial(trial.trial_id, metrics, step=outcome.epoch)
+            trial.status = outcome.status.upper()
+            trial.message = outcome.reason or None
+            self.oracle.end_trial(trial)
+            self.running = ""
+            if not self._is_worker():
+                self.kept.save()  # keras-tuner's is of the moment before the trial ended
+            self.told(outcome)
+
+    def run_trial(self, trial: Any) -> Outcome:
+        """Train with a trial's configuration, or go on with it.
+
+        What goes wrong is the trial's outcome, unless it would go wrong in every other one too.
+        """
+        search, name = self.task, trial.trial_id
+        folder = search.trial_folder(name)
+        outcome = read_outcome(folder)
+        if outcome is not None:  # killed after it was known, and before it was told
+            return outcome
+        values = search.chosen(trial.hyperparameters.values)
+        outcome = Outcome(name, "running", values)
+        self.progress.say("trial", f"trial {name}: {in_words(values)}", trial=name, values=values)
+        began = time.perf_counter()
+        try:
+            config = search.config_of(trial.hyperparameters.values)
+            outcome = dataclasses.replace(outcome, epochs=config.epochs)
+            rows = self._fit(config, folder)
+            value, epoch = measured(rows, self.asked.objective, config.keep)
+            outcome = dataclasses.replace(
+                outcome,
+                status="completed",
+                value=value,
+                epoch=epoch,
+                seconds=float(rows[-1]["seconds"]),
+            )
+        except (RunError, SourceError):
+            raise
+        except Exception as error:
+            seconds = round(time.perf_counter() - began, 1)
+            reason = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
+            outcome = dataclasses.replace(outcome, status="failed", seconds=seconds, reason=reason)
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic(folder / "error.txt") as scratch:
+                scratch.write_text(traceback.format_exc(), encoding="utf-8")
+        write_outcome(folder, outcome)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        # The next one begins with empty memory: Keras keeps every layer's graph until then.
+        keras.utils.clear_session()
+        return outcome
+
+    def _fit(self, config: Config, folder: Path) -> Sequence[Row]:
+        recipe, execution = self.task.recipe, self.task.execution
+        if (folder / "config.json").is_file():
+            run, config = Run.open(recipe, folder)
+        else:
+            if folder.is_dir():
+                remove_scratch(folder)
+            run = Run.create(recipe, config, folder, execution)
+        placement = Placement(execution)
+        data = recipe.load(config, self.data_dir)
+        return training.fit(recipe, config, run, data, placement, _BarAlone(self.progress.mode))
+
+    def told(self, outcome: Outcome) -> None:
+        """Say what came of a trial, and write the tables anew."""
+        facts = {"trial": outcome.trial, "status": outcome.status, "value": outcome.value}
+        text = f"trial {outcome.trial} failed: {outcome.reason}"
+        if outcome.status == "completed":
+            text = (
+                f"trial {outcome.trial}: {self.asked.objective} {outcome.value:.4f} in epoch "
+                f"{outcome.epoch} of {outcome.epochs}, {duration(outcome.seconds)}"
+            )
+        if not self._is_worker():
+            best = self.outcomes()[0]
+            if best.status == "completed":
+                text += f" (best: trial {best.trial}, {best.value:.4f})"
+            write_tables(self.task, self.outcomes(), self.asked.objective)
+        self.progress.say("trial_end", text, **facts, reason=outcome.reason)
+
+    def outcomes(self) -> list[Outcome]:
+        """The trials so far: those that succeeded, best first; then the others."""
+        search, found = self.task, []
+        for name, trial in sorted(self.kept.trials.items()):
+            values = search.chosen(trial.hyperparameters.values)
+            outcome = read_outcome(search.trial_folder(name)) or Outcome(name, "running", values)
+            found.append(dataclasses.replace(outcome, values=values))
+        sign = -1 if direction(self.asked.objective) == "max" else 1
+        order = ("completed", "running", "failed")
+        return sorted(
+            found, key=lambda o: (order.index(o.status), sign * (o.value or 0.0), o.trial)
+        )
+
+    def report(self) -> list[Outcome]:
+        """Write tables, picture and the best configuration; returns the trials, best first."""
+        outcomes = self.outcomes()
+        write_tables(self.task, outcomes, self.asked.objective)
+        done = [outcome for outcome in outcomes if outcome.status == "completed"]
+        if done:
+            pictures.hyperparameters(
+                [(outcome.values, outcome.value) for outcome in done],
+                self.task.space,
+                self.asked.objective.removeprefix("val_").replace("_", " ") + " (validation)",
+                done[0].values,
+                self.task.folder / "hyperparameters.png",
+            )
+        return outcomes
+
+
+class _BarAlone(Progress):
+    """A bar for a trial's steps, if bars are shown, and not its epochs, of which there are many."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__("bar" if mode == "bar" else "none")
+
+    def say(self, event: str, text: str, **facts: Any) -> None:
+        pass
+
+
+def measured(rows: Sequence[Row], objective: str, keep: str) -> tuple[float, int]:
+    """The measure of a training, and the epoch (from 1) that it is of: that whose weights are kept.
+
+    Args:
+        rows: the log.
+        objective: its name in the log.
+        keep: "last", or "best": the epoch of the lowest validation loss.
+
+    Raises:
+        TrialFailedError: the measure is not finite.
+    """
+    row = rows[-1]
+    if keep == "best":
+        row = min(
+            rows,
+            key=lambda row: row["val_loss"] if row["val_loss"] == row["val_loss"] else math.inf,
+        )
+    value, epoch = float(row[objective]), int(row["epoch"]) + 1
+    if not math.isfinite(value):
+        raise TrialFailedError(f"{objective} is {value} in epoch {epoch}")
+    return value, epoch

@@ -1,0 +1,150 @@
+"""A search from its beginning to its end.
+
+Its folder:
+
+search.json          what is searched and how; what is fixed
+oracle/              keras-tuner's state of the search
+trials/ID/           a run folder for each trial, without a model; result.json says what came of it
+workers/ID.log       what each worker said, where there are some
+results.csv, .json   the trials, best first
+hyperparameters.png  the measure against each hyperparameter
+best.json            the best configuration, for `kerasrnn train --config`
+
+Everything is written whole or not at all, and what happened stands in the files before anything
+follows from it: killed at any moment, a search goes on with the trials that were cut off.
+"""
+
+import dataclasses
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kerasrnn.recipes import space
+from kerasrnn.recipes.config import ConfigError, from_dict
+from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.training.execution import Execution
+from kerasrnn.recipes.training.interruption import Interrupted
+from kerasrnn.recipes.training.progress import Progress
+from kerasrnn.recipes.tuning import chief
+from kerasrnn.recipes.tuning.options import Searching
+from kerasrnn.recipes.tuning.results import Outcome
+from kerasrnn.recipes.tuning.search import Search, TuningError
+from kerasrnn.recipes.tuning.tuner import Tuner
+
+
+def tune(
+    recipe: Recipe,
+    folder: str | Path | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    asked: Mapping[str, Any] | None = None,
+    execution: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    data_dir: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Sequence[Outcome], Search | None]:
+    """Search for a good configuration, by the validation data; the test data is not looked at.
+
+    The first trial is the configuration as it is without a search. A process that keras-tuner's
+    environment variables make a chief or a worker of a search over several machines does its part
+    of it: see docs/tuning.md.
+
+    Args:
+        recipe: what to train.
+        folder: where everything is kept; default: one below `runs/tune/`, named by the time.
+        fixed: options of the recipe that are not searched.
+        asked: options of `Searching`.
+        execution: options of `Execution`.
+        resume: whether to go on with the search in `folder`.
+        data_dir: where TFDS keeps datasets.
+        progress: what is told; default: nothing.
+
+    Returns:
+        The trials, best first, and the search. A worker of several machines has none to return.
+
+    Raises:
+        RunError: the folder cannot be used.
+        ConfigError: what is asked for cannot be.
+        TuningError: all trials fail, or a worker cannot begin.
+        Interrupted: a signal has stopped it; it can be resumed.
+    """
+    fixed, asked, execution = dict(fixed or {}), dict(asked or {}), dict(execution or {})
+    progress = progress or Progress()
+    folder = Path(folder) if folder else None
+    role = chief.role()
+    if role == "worker":
+        search = chief.awaited(recipe, folder)
+        _refuse_others(search, fixed, asked, execution)
+        chief.work(Tuner(search, search.asked, data_dir, progress))
+        return (), None
+    if resume:
+        if folder is None:
+            raise ConfigError("--resume: name the search's folder with --output.")
+        search = Search.open(recipe, folder)
+        _refuse_others(search, fixed, asked, execution)
+    else:
+        if "minutes" in asked or asked.get("algorithm") == "hyperband":
+            asked.setdefault("trials", 0)
+        if role == "chief" and folder is None:
+            raise ConfigError("--output: expected a folder that chief and workers share.")
+        search = Search.create(
+            recipe,
+            folder,
+            fixed,
+            from_dict(Searching, asked),
+            from_dict(Execution, execution),
+            data_dir,
+        )
+    now = dataclasses.replace(
+        search.asked,
+        **{name: value for name, value in asked.items() if name in Searching.RESUMABLE},
+    )
+    progress.say(
+        "search",
+        f"{recipe.title}: {now.algorithm} search, by {now.objective}\n"
+        f"{space.described(search.space)}\nsearch folder: {search.folder}",
+        recipe=recipe.name,
+        search=dataclasses.asdict(now),
+        space=search.plan["space"],
+        folder=str(search.folder),
+    )
+    tuner = Tuner(search, now, data_dir, progress)
+    try:
+        if role == "chief" or now.workers > 1:
+            chief.serve(tuner, 0 if role == "chief" else now.workers, data_dir)
+        else:
+            tuner.search()
+    except KeyboardInterrupt as stop:
+        outcomes = tuner.report()
+        number = getattr(stop, "number", signal.SIGINT)
+        done = sum(outcome.status != "running" for outcome in outcomes)
+        raise Interrupted(
+            number,
+            f"stopped with {done} trials done; go on with: kerasrnn tune {recipe.name} --resume "
+            f"--output {search.folder}",
+        ) from None
+    outcomes = tuner.report()
+    if not any(outcome.status == "completed" for outcome in outcomes):
+        raise TuningError(
+            f"no trial succeeded, of {len(outcomes)}; the last one's reason: "
+            f"{outcomes[-1].reason if outcomes else 'there was none'} (see {search.folder})"
+        )
+    return outcomes, search
+
+
+def _refuse_others(
+    search: Search, fixed: Mapping[str, Any], asked: Mapping[str, Any], execution: Mapping[str, Any]
+) -> None:
+    """Raise ConfigError where a search is asked to go on as another one than was begun."""
+    begun = {
+        **dataclasses.asdict(search.asked),
+        **dataclasses.asdict(search.execution),
+        **search.fixed,
+    }
+    for name, value in {**fixed, **asked, **execution}.items():
+        if name not in Searching.RESUMABLE and begun.get(name) != value:
+            before = begun.get(name, "no fixed one")
+            raise ConfigError(
+                f"{name}={value}: the search in {search.folder} has {before}, and a search is "
+                "resumed as it was started."
+            )

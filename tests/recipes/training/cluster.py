@@ -1,0 +1,74 @@
+"""Trainings on several devices, started by test_devices.py in processes of their own.
+
+    python -m tests.recipes.training.cluster FOLDER RECIPE [PLAN ...] [--deterministic]
+
+A plan is STRATEGY:ACCUMULATE:STEPS_PER_EXECUTION, and its training goes into
+FOLDER/RECIPE-STRATEGY-ACCUMULATE-STEPS.
+"""
+
+import contextlib
+import dataclasses
+import sys
+from pathlib import Path
+from unittest import mock
+
+import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
+
+from kerasrnn import recipes
+from kerasrnn.recipes import training
+from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.training.execution import Execution, Placement
+from kerasrnn.recipes.training.step import Trainee
+from tests.recipes import made_up
+
+
+def main() -> None:
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    deterministic = "--deterministic" in sys.argv
+    plans = [plan.split(":") for plan in sys.argv[3:] if ":" in plan]
+    if any(strategy == "mirrored" for strategy, *_ in plans):
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    for strategy, accumulate, steps in plans:
+        execution = Execution(
+            strategy=strategy,
+            accumulate=int(accumulate),
+            steps_per_execution=int(steps),
+            deterministic=deterministic,
+        )
+        # First of all: a cluster must be known before anything is computed.
+        placement = Placement(execution)
+        assert is_op_determinism_enabled() == deterministic
+        with contextlib.ExitStack() as stack:
+            if name == "japanese_vowels":
+                recipe = made_up.recipe()
+                config = made_up.small(batch_size=12, dropout=0.0, validation=0.25, epochs=3)
+            else:
+                from tests.recipes import stand_ins
+
+                stack.enter_context(stand_ins.served())
+                face = "kerasrnn.recipes.hanzi_structure._face"
+                stack.enter_context(mock.patch(face, return_value=stand_ins.face()))
+                recipe = recipes.load(name)
+                config = dataclasses.replace(recipe.tiny(), learning_rate=0.01)
+                fields = [field.name for field in dataclasses.fields(config)]
+                still = {name: 0.0 for name in fields if name.endswith("dropout")}
+                config = dataclasses.replace(config, **still)
+                if config.batch_size % 4:
+                    config = dataclasses.replace(config, batch_size=4)
+                # That would take most of the time; the loops of japanese_vowels are compiled.
+                Trainee.compile_loops = lambda self: None
+            data = recipe.load(config, str(folder / "tfds"))
+            place = folder / f"{name}-{strategy}-{accumulate}-{steps}"
+            if placement.is_chief and not (place / "config.json").is_file():
+                run = Run.create(recipe, config, place, execution)
+            else:
+                run = Run(place)
+            training.fit(recipe, config, run, data, placement)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Runs that are killed, over and over, started by test_survival.py in a process of their own.
+
+    python -m tests.recipes.training.nursery FOLDER
+
+TensorFlow is imported once; each life of a run is a child that is forked off, kills itself at a
+moment drawn at random, and is followed by another that resumes.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import kerasrnn.export.parity
+from kerasrnn.recipes import exporting, pictures, training
+from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.training import checkpoints
+from kerasrnn.recipes.training.execution import Execution, Placement
+from kerasrnn.recipes.training.loop import Loop
+from kerasrnn.recipes.training.step import Trainee
+from tests.recipes import made_up
+
+CONFIG = {"cell": "lstm", "validation": 0.25, "keep": "best", "epochs": 3, "batch_size": 9}
+LIVES = 6
+
+
+class Fate:
+    """Kills this process at its n-th event."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at, self.count = at, 0
+
+    def event(self) -> None:
+        self.count += 1
+        if self.count == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrap(self, place: object, name: str) -> None:
+        """Calling this is an event before and an event after."""
+        original = getattr(place, name)
+
+        def wrapped(*args, **kwargs):
+            self.event()
+            result = original(*args, **kwargs)
+            self.event()
+            return result
+
+        setattr(place, name, wrapped)
+
+    def halves(self, place: object, name: str) -> None:
+        """And having written half a file is one."""
+        original = getattr(place, name)
+
+        def wrapped(file, **arrays):
+            file.write(b"PK")
+            file.flush()
+            self.event()
+            file.seek(0)
+            return original(file, **arrays)
+
+        setattr(place, name, wrapped)
+
+
+def live(folder: Path, at: int | None, after: float | None = None) -> int:
+    """Train, or go on training, in a child; the events that it saw, or -1 if it was killed."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(write)
+        _, status = os.waitpid(child, 0)
+        with os.fdopen(read) as pipe:
+            said = pipe.read()
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL, status
+            return -1
+        assert status == 0, status
+        return int(said)
+    fate = Fate(at)
+    fate.halves(checkpoints.np, "savez")
+    for place, name in (
+        (os, "replace"),
+        (Loop, "train"),
+        (Run, "save_model"),
+        (pictures, "learning_curves"),
+        (kerasrnn.export.parity.shutil, "rmtree"),
+    ):
+        fate.wrap(place, name)
+    Trainee.compile_loops = lambda self: None  # seconds a life
+    if after is not None:
+        timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+    recipe, config = made_up.recipe(), made_up.small(**CONFIG)
+    execution = Execution(strategy="one", checkpoint_minutes=0.0)
+    data = recipe.load(config)
+    run = Run(folder)
+    if not (folder / "config.json").is_file():
+        run = Run.create(recipe, config, folder, execution)
+    if not run.finished:
+        training.train(recipe, config, run, data, Placement(execution))
+    model = run.load_model()
+    place = folder / "export"
+    list(exporting.export(recipe, model, data, config, place, ["onnx"], False, 1e-5))
+    os.write(write, str(fate.count).encode())
+    os._exit(0)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    events = live(folder / "whole", None)
+    drawn = random.Random(0)
+    lives = []
+    for number in range(LIVES):
+        # Every third life ends at a time instead of at an event.
+        at = drawn.randint(1, events // 5) if (number + 1) % 3 else None
+        after = None if at else drawn.uniform(1.0, 3.0)
+        began = time.perf_counter()
+        lives.append([at, after, live(folder / "killed", at, after), time.perf_counter() - began])
+    last = live(folder / "killed", None)
+    for at in (3, 6):  # what is left is the export
+        lives.append([at, None, live(folder / "killed", at), 0.0])
+    live(folder / "killed", None)
+    (folder / "lives.json").write_text(json.dumps({"events": events, "lives": lives, "last": last}))
+
+
+if __name__ == "__main__":
+    main()

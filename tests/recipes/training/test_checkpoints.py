@@ -1,0 +1,243 @@
+"""Which epoch is kept, what a pass over the data starts from, and what is held out of it."""
+
+import dataclasses
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasrnn import recipes
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.recipe import Data
+from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.training import Batches, checkpoints, train
+from kerasrnn.recipes.training.loop import Loop
+from tests.recipes import stand_ins
+
+pytestmark = pytest.mark.tensorflow
+
+
+class Crafted(keras.callbacks.Callback):
+    """Validation losses as they are said here, the weights of each epoch, and an interruption."""
+
+    def __init__(self, losses, interrupted_after=None):
+        super().__init__()
+        self.losses, self.interrupted_after, self.weights = losses, interrupted_after, {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        if epoch == self.interrupted_after:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights[epoch + 1] = self.model.get_weights()
+
+    def evaluate(self, batches, between):
+        return {"loss": self.losses[self.epoch]}
+
+
+@pytest.fixture
+def quick(recipe, monkeypatch):
+    """The recipe with a small network and nothing to draw, watched by what `watch` is given."""
+
+    def model(self, config, data):
+        pooled = [keras.Input((None, 12)), keras.layers.GlobalAveragePooling1D()]
+        return keras.Sequential([*pooled, keras.layers.Dense(3, activation="softmax")])
+
+    monkeypatch.setattr(type(recipe), "model", model)
+    monkeypatch.setattr(type(recipe), "judge", lambda *arguments: {"test_accuracy": 0.5})
+
+    def watch(watcher):
+        monkeypatch.setattr(type(recipe), "callbacks", lambda self, config, data, folder: [watcher])
+        monkeypatch.setattr(Loop, "evaluate", lambda self, *given: watcher.evaluate(*given))
+        return watcher
+
+    recipe.watch = watch
+    yield recipe
+    del recipe.watch
+
+
+def start(recipe, folder, **overrides):
+    config = dataclasses.replace(recipe.Config(), epochs=4, batch_size=15, **overrides)
+    return config, Run.create(recipe, config, folder)
+
+
+def assert_weights(model, expected):
+    for a, b in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [([3.0, 1.0, 2.0, 1.0], 2), ([math.nan, 5.0, 4.0, 6.0], 3), ([2.0, 2.0, 2.0, 2.0], 1)],
+)
+def test_the_best_epoch_is_kept(quick, tmp_path, losses, best):
+    watcher = quick.watch(Crafted(losses))
+    config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
+    metrics = train(quick, config, run, quick.load(None))
+    assert metrics["kept_epoch"] == best
+    assert_weights(run.load_model(), watcher.weights[best])
+    assert np.abs(watcher.weights[best][0] - watcher.weights[4][0]).max() > 1e-4
+    kept = sorted(path.name for path in run.path("checkpoint").iterdir())
+    assert kept == [f"best-{best}.npz", "epoch-4-step-0.npz", "index.json"]
+
+
+def test_the_last_epoch_is_kept_unless_the_best_is_asked_for(quick, tmp_path):
+    watcher = quick.watch(Crafted([1.0, 2.0, 3.0, 4.0]))
+    config, run = start(quick, tmp_path / "run", validation=0.25)
+    assert train(quick, config, run, quick.load(None))["kept_epoch"] == 4
+    assert_weights(run.load_model(), watcher.weights[4])
+
+
+@pytest.mark.parametrize(("losses", "best"), [([2, 1, 5, 3], 2), ([2, 3, 5, 1], 4)])
+def test_the_best_epoch_before_an_interruption_counts(quick, tmp_path, losses, best):
+    before = quick.watch(Crafted(losses, interrupted_after=3))
+    config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
+    with pytest.raises(KeyboardInterrupt):
+        train(quick, config, run, quick.load(None))
+    after = quick.watch(Crafted(losses))
+    metrics = train(quick, config, run, quick.load(None))
+    assert (metrics["resumed_at_epoch"], metrics["kept_epoch"]) == (3, best)
+    assert (list(before.weights), list(after.weights)) == ([1, 2, 3], [4])
+    assert_weights(run.load_model(), {**before.weights, **after.weights}[best])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "best-1.npz is missing: delete"),
+        (lambda path: path.write_bytes(b"no"), "best-1.npz is damaged"),
+    ],
+)
+def test_a_damaged_best_epoch_is_refused(quick, tmp_path, damage, message):
+    quick.watch(Crafted([1, 2, 3, 4], interrupted_after=2))
+    config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
+    with pytest.raises(KeyboardInterrupt):
+        train(quick, config, run, quick.load(None))
+    damage(run.path("checkpoint") / "best-1.npz")
+    with pytest.raises(RunError, match=message):
+        train(quick, config, run, quick.load(None))
+
+
+def test_an_index_without_a_best_epoch_is_none(quick, tmp_path):
+    _, run = start(quick, tmp_path / "run")
+    run.path("checkpoint").mkdir()
+    run.write_json("checkpoint/index.json", {"epoch": 1, "file": "epoch-1.npz"})
+    with pytest.raises(RunError, match="is not a checkpoint's index"):
+        checkpoints.Checkpoints(run).restore()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"keep": "best"}, "keep='best': expected a validation set to choose by"),
+        ({"validation": 0.001}, "validation=0.001: expected a fraction that leaves some of the 60"),
+        ({"validation": 0.999}, "validation=0.999: expected a fraction that leaves some of the 60"),
+        ({"validation": 0.9}, "batch_size=15: expected at most the 6 training examples"),
+    ],
+)
+def test_what_cannot_be_held_out(recipe, overrides, message):
+    config = dataclasses.replace(recipe.Config(), batch_size=15, **overrides)
+    with pytest.raises(ConfigError, match=message):
+        Batches(recipe, config, recipe.load(None))
+
+
+def test_data_with_a_validation_set_lends_no_other(recipe):
+    data = recipe.load(None)
+    data = dataclasses.replace(data, validation=data.test, validation_size=31)
+    config = dataclasses.replace(recipe.Config(), validation=0.25)
+    with pytest.raises(
+        ConfigError,
+        match=r"validation=0.25: expected 0.0, since japanese_vowels has a validation set of its "
+        "own, of 31 examples",
+    ):
+        Batches(recipe, config, data)
+    config = dataclasses.replace(recipe.Config(), keep="best")
+    batches = Batches(recipe, config, data)
+    assert batches.size == 60
+    assert sum(len(y) for _, y in batches.validation.as_numpy_iterator()) == 31
+
+
+def test_what_is_held_out_is_not_trained_on(recipe):
+    config = dataclasses.replace(recipe.Config(), batch_size=15, validation=0.25)
+    batches = Batches(recipe, config, recipe.load(None))
+    assert (batches.size, batches.steps) == (45, 3)
+
+    def utterances(dataset):
+        return {x.tobytes() for batch, _ in dataset.as_numpy_iterator() for x in batch}
+
+    held, trained = utterances(batches.validation), utterances(batches.train().take(6))
+    assert (len(held), len(trained)) == (15, 45)
+    assert not held & trained
+
+
+def test_lengths_with_fewer_examples_than_a_batch_make_one_together():
+    """Six examples, three of one length and three of another, and batches of four."""
+    recipe = recipes.load("word_segmentation")
+
+    def pairs():
+        for length in (3, 20, 4, 21, 5, 22):
+            yield np.ones(length), np.zeros(length)
+
+    spec = tf.TensorSpec((None,), tf.int32)
+    dataset = tf.data.Dataset.from_generator(pairs, output_signature=(spec, spec))
+    data = Data(train=dataset, test=dataset, train_size=6, test_size=6, facts={})
+    config = dataclasses.replace(recipe.tiny(), batch_size=4)
+    (x, _), *_ = Batches(recipe, config, data).train().take(1).as_numpy_iterator()
+    assert x.shape == (4, 32)
+    assert Batches(recipe, config, data).steps == 1
+    assert Batches(recipe, dataclasses.replace(config, batch_size=3), data).steps == 2
+    with pytest.raises(ConfigError, match="batch_size=7: expected at most the 6 training examples"):
+        Batches(recipe, dataclasses.replace(config, batch_size=7), data)
+
+
+class States(keras.callbacks.Callback):
+    """The largest entry of a stateful decoder's states where a pass begins and ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = {"epoch begin": [], "test begin": [], "test end": []}
+
+    def _note(self, when):
+        states = self.model.get_layer("decoder").states
+        self.largest[when].append(max(np.abs(state.numpy()).max() for state in states))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._note("epoch begin")
+
+    def on_test_begin(self, logs=None):
+        self._note("test begin")
+
+    def on_test_end(self, logs=None):
+        self._note("test end")
+
+
+def test_each_pass_of_a_stateful_model_starts_from_zeros(tmp_path, monkeypatch):
+    """And what validation measures is the loss of streams that are read whole, from zeros."""
+    recipe = recipes.load("char_lm")
+    states = States()
+    monkeypatch.setattr(type(recipe), "callbacks", lambda *arguments: [states])
+    config = dataclasses.replace(recipe.tiny(), cell="gru", units=4)
+    with stand_ins.served():
+        data = recipe.load(config)
+    run = Run.create(recipe, config, tmp_path / "run")
+    metrics = train(recipe, config, run, data)
+    assert states.largest["epoch begin"] == states.largest["test begin"] == [0.0, 0.0]
+    assert min(states.largest["test end"]) > 0.01
+    # Kept is a model without states, of as many weights as are trained.
+    core = recipe.core(run.load_model())
+    assert not core.non_trainable_weights
+    assert metrics["parameters"] == core.count_params()
+
+    ids = next(data.test.as_numpy_iterator())
+    width = (len(ids) - 1) // (4 * 16) * 16
+    streams = np.stack([ids[n * width : (n + 1) * width + 1] for n in range(4)])
+    probabilities = core.predict(streams[:, :-1], verbose=0)
+    right = np.take_along_axis(probabilities, streams[:, 1:, None], axis=-1)
+    log = [line.split(",") for line in run.path("log.csv").read_text().splitlines()]
+    last = dict(zip(log[0], log[-1], strict=True))
+    assert float(last["val_loss"]) == pytest.approx(-np.log(right).mean(), rel=1e-4)
+    assert json.loads(run.path("facts.json").read_text()) == data.facts

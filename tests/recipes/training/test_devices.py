@@ -1,0 +1,212 @@
+"""Many devices, many workers, parts of batches: the same weights."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from kerasrnn.__main__ import main
+from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.training import train, watchdog
+from kerasrnn.recipes.training.execution import Execution, ExecutionError, Placement
+from kerasrnn.recipes.training.step import Trainee
+from tests.recipes import made_up
+from tests.recipes.training.test_survival import arrays_of, log_of
+
+pytestmark = pytest.mark.tensorflow
+
+ROUNDING = 1e-6
+"""Of sums that are added up in another order; weights and their steps are about 1."""
+
+
+def assert_same_training(one, other):
+    """Weights, the optimizer's state and the logs of both."""
+    expected, found = arrays_of(one), arrays_of(other)
+    assert expected.keys() == found.keys()
+    for key, values in expected.items():
+        np.testing.assert_allclose(found[key], values, rtol=0, atol=ROUNDING, err_msg=key)
+    for a, b in zip(log_of(one), log_of(other), strict=True):
+        for name, value in a.items():
+            assert float(b[name]) == pytest.approx(float(value), abs=1e-5), name
+
+
+def cluster(*arguments):
+    return [sys.executable, "-m", "tests.recipes.training.cluster", *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A training on one device, and the same on two."""
+    folder = tmp_path_factory.mktemp("devices")
+    plans = ["one:1:1", "mirrored:1:1"]
+    subprocess.run(cluster(folder, "japanese_vowels", *plans), check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("devices")
+def test_two_devices(alone):
+    """Masked sequences, compiled loops, a validation set that cannot be split evenly."""
+    one, two = (alone / f"japanese_vowels-{plan}-1-1" for plan in ("one", "mirrored"))
+    assert_same_training(one, two)
+
+
+@pytest.mark.slow
+def test_a_mean_over_tokens_is_that_of_the_whole_batch(tmp_path):
+    """Shares of different numbers of tokens, two devices with two parts each, clipped together."""
+    plans = ["one:1:1", "mirrored:2:3"]
+    subprocess.run(cluster(tmp_path, "reverse", *plans), check=True, capture_output=True)
+    assert_same_training(tmp_path / "reverse-one-1-1", tmp_path / "reverse-mirrored-2-3")
+
+
+@pytest.mark.slow
+def test_deterministic_trainings_are_the_same(tmp_path):
+    arrays = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        command = cluster(folder, "japanese_vowels", "one:1:1", "--deterministic")
+        subprocess.run(command, check=True, capture_output=True)
+        place = folder / "japanese_vowels-one-1-1"
+        assert Run(place).execution().deterministic
+        arrays.append(arrays_of(place))
+    for key, values in arrays[0].items():
+        np.testing.assert_array_equal(arrays[1][key], values, err_msg=key)
+
+
+class Workers:
+    """Two workers on this machine."""
+
+    def __init__(self, folder):
+        with contextlib.ExitStack() as stack:
+            free = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(2)]
+            addresses = [f"localhost:{place.getsockname()[1]}" for place in free]
+        self.processes = []
+        for index in range(2):
+            task = {"type": "worker", "index": index}
+            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            process = subprocess.Popen(
+                cluster(folder, "japanese_vowels", "multiworker:1:1"),
+                env={**os.environ, "TF_CONFIG": config},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            self.processes.append(process)
+
+    def wait(self, seconds=240):
+        said = [process.communicate(timeout=seconds)[0] for process in self.processes]
+        return [process.returncode for process in self.processes], said
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("devices")
+def test_two_workers(alone, tmp_path):
+    """One stops, and with it the other, after the same step; then one is lost; then both end."""
+    place = tmp_path / "japanese_vowels-multiworker-1-1"
+    for index, number in ((1, signal.SIGTERM), (1, signal.SIGKILL)):
+        workers = Workers(tmp_path)
+        before = _position(place)
+        while _position(place) == before:
+            assert all(process.poll() is None for process in workers.processes), workers.wait()[1]
+            time.sleep(0.05)
+        workers.processes[index].send_signal(number)
+        since = time.monotonic()
+        codes, said = workers.wait()
+        if number == signal.SIGTERM:
+            assert codes == [1, 1]
+            assert "Interrupted: stopped in epoch" in said[0]
+            assert "Interrupted: stopped in epoch" in said[1]
+        else:
+            assert codes == [1, -signal.SIGKILL]
+            assert "ExecutionError: a worker was lost" in said[0]
+            assert time.monotonic() - since < 2 * watchdog.PATIENCE
+    codes, said = Workers(tmp_path).wait()
+    assert codes == [0, 0], said
+    assert_same_training(alone / "japanese_vowels-one-1-1", place)
+
+
+def _position(place):
+    with contextlib.suppress(FileNotFoundError):
+        index = json.loads((place / "checkpoint" / "index.json").read_text())
+        return index["epoch"], index["step"]
+    return None
+
+
+def test_a_worker_that_does_not_answer_ends_the_others():
+    """Also when they wait for it in the midst of a step."""
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+        code = (
+            "import time; from kerasrnn.recipes.training.watchdog import watched\n"
+            f"with watched(['{address}'], patience=1.0, period=0.2):\n"
+            "    print('working', flush=True); time.sleep(60)"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "working\n"
+        time.sleep(2.5)
+        assert process.poll() is None
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"a worker was lost: {address} could not be reached for 1 seconds" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "JSONDecodeError"),
+        ('{"cluster": {"worker": ["a:1"]}}', "KeyError: 'task'"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "index 1"),
+    ],
+)
+def test_a_cluster_that_is_not_understood(monkeypatch, text, message):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ExecutionError, match=r"expected JSON such as") as error:
+        Placement(Execution(strategy="multiworker"))
+    assert message in str(error.value)
+
+
+def test_devices_that_are_not_there(monkeypatch):
+    for name in ("TF_CONFIG", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ExecutionError, match="mirrored: expected two devices or more; found"):
+        Placement(Execution(strategy="mirrored"))
+    with pytest.raises(ExecutionError, match="TF_CONFIG to say who the workers are; it is not set"):
+        Placement(Execution(strategy="multiworker"))
+    with pytest.raises(ExecutionError, match=r"expected a TPU, by the name in .* TPU_NAME"):
+        Placement(Execution(strategy="tpu"))
+    assert Placement(Execution()).described() == {"strategy": "one", "replicas": 1, "workers": 1}
+
+
+def test_batches_that_cannot_be_split(recipe, tmp_path, capsys, monkeypatch):
+    message = "batch_size=30: expected a multiple of 4, for 1 devices and accumulate=4"
+    with pytest.raises(ConfigError, match=message):
+        Placement(Execution(strategy="one", accumulate=4)).check(30)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "japanese_vowels", "--accumulate", "4"]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision(recipe, tmp_path, monkeypatch, precision):
+    """Learns as float32 does; and what is kept is a model of float32."""
+    monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
+    config = made_up.small(cell="gru", learning_rate=0.03, dropout=0.0, epochs=3)
+    losses = {}
+    for name in ("float32", precision):
+        run = Run.create(recipe, config, tmp_path / name)
+        train(recipe, config, run, recipe.load(None), Placement(Execution("one", name)))
+        losses[name] = [float(row["loss"]) for row in log_of(run.folder)]
+        assert {layer.compute_dtype for layer in run.load_model().layers} == {"float32"}
+    assert losses[precision] != losses["float32"]
+    assert losses[precision] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["float32"][-1] < 0.5 * losses["float32"][0]

@@ -1,0 +1,141 @@
+"""What is told of a training while it runs, and before it begins."""
+
+import io
+import itertools
+import json
+import time
+
+import keras
+import pytest
+import tensorflow as tf
+
+import kerasrnn
+from kerasrnn.__main__ import main
+from kerasrnn.recipes.recipe import Data
+from kerasrnn.recipes.training import progress, summary
+from kerasrnn.recipes.training.execution import Execution, Placement
+from kerasrnn.recipes.training.progress import Progress
+from kerasrnn.recipes.training.step import Trainee
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A second passes between two looks at it."""
+    ticks = itertools.count()
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(ticks)))
+
+
+def told(mode, pause=0.0):
+    """A training of two epochs of eight steps."""
+    stream = io.StringIO()
+    shown = Progress(mode, stream)
+    shown.begin(epochs=2, steps=8, done=0)
+    for epoch in range(2):
+        for _ in range(8):
+            time.sleep(pause)
+            shown.step(1, epoch, lambda: 0.5)
+        shown.epoch({"epoch": epoch, "loss": 0.5, "val_loss": 0.25, "learning_rate": 0.1})
+    shown.end()
+    shown.say("end", "done", metrics={"f1": 1.0})
+    return stream.getvalue()
+
+
+def test_lines(clock):
+    lines = told("lines").splitlines()
+    # Three steps are not counted; the next two took two seconds.
+    assert lines[0] == "an epoch takes 8.0 s; 11 s left"
+    assert lines[1].startswith("epoch 1/2: loss 0.5000, val loss 0.2500 (")
+    assert lines[2] == "epoch 2/2: loss 0.5000, val loss 0.2500"
+    assert lines[3:] == ["done"]
+
+
+def test_json(clock):
+    events = [json.loads(line) for line in told("json").splitlines()]
+    assert [event["event"] for event in events] == ["pace", "epoch", "epoch", "end"]
+    assert events[0] == {"event": "pace", "seconds_per_step": 1.0, "seconds_left": 11.0}
+    assert (events[1]["epoch"], events[1]["epochs"], events[1]["val_loss"]) == (1, 2, 0.25)
+    assert events[2]["seconds_left"] == 0
+    assert events[3]["metrics"] == {"f1": 1.0}
+
+
+def test_a_bar():
+    drawn = told("bar", pause=0.03)  # it is drawn ten times a second
+    assert "epoch 2/2" in drawn
+    assert "loss=0.5000" in drawn
+    assert "epoch 1/2: loss 0.5000, val loss 0.2500" in drawn
+
+
+def test_nothing():
+    assert told("none") == ""
+
+
+def test_what_is_chosen_by_itself():
+    terminal = io.StringIO()
+    assert Progress("auto", terminal).mode == "lines"
+    terminal.isatty = lambda: True
+    assert Progress("auto", terminal).mode == "bar"
+    with pytest.raises(ValueError, match="progress='bars': expected one of auto, bar, lines"):
+        Progress("bars")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.4 s"), (12.4, "12 s"), (200, "3 min 20 s"), (3900, "1 h 05 min")],
+)
+def test_durations(seconds, text):
+    assert progress.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(7, "7 B"), (7300, "7.3 kB"), (41e6, "41 MB"), (3.24e9, "3.2 GB")]
+)
+def test_sizes(count, text):
+    assert progress.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("execution", "rows", "width"),
+    [(Execution("one"), 12, 4), (Execution("one", precision="bfloat16", accumulate=3), 4, 2)],
+)
+def test_a_summary_by_hand(execution, rows, width):
+    """An LSTM of 5 units over 3 numbers a step, at most 9 steps, and two classes."""
+    examples = [tf.zeros((length, 3)) for length in (4, 9, 2)]
+    signature = tf.TensorSpec((None, 3))
+    test = tf.data.Dataset.from_generator(lambda: iter(examples), output_signature=signature)
+    data = Data(train=test, test=test, train_size=30, test_size=3, facts={})
+    inputs = keras.Input((None, 3))
+    states = kerasrnn.LSTM(5)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(states))
+    found = summary.of(model, data, 12, 7, Placement(execution))
+    weights = (3 + 5 + 1) * 20 + (5 + 1) * 2
+    kept = rows * (9 * (20 + 2 * 5) + 5 + 2)  # gates, state and output at each step; both outputs
+    assert found == summary.Summary(
+        examples=30,
+        steps=7,
+        batch=rows,
+        parameters=weights,
+        weights_bytes=16 * weights,
+        activations_bytes=2 * width * kept,
+    )
+
+
+def test_the_command_in_json(recipe, tmp_path, monkeypatch, capsys):
+    """Nothing else is printed, and everything is there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
+    options = ["--units", "8", "--epochs", "2", "--batch-size", "15", "--cell", "simple_rnn"]
+    assert main(["train", "japanese_vowels", *options, "--progress", "json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = [event["event"] for event in events]
+    assert names == ["begin", "data", "summary", "epoch", "epoch", "end"]
+    assert events[0]["config"]["units"] == 8
+    assert (events[1]["training"], events[1]["test"]) == (60, 31)
+    assert events[2]["steps"] == 4
+    metrics = json.loads((tmp_path / events[1]["folder"] / "metrics.json").read_text())
+    assert events[-1]["metrics"] == metrics
+    assert metrics["peak_memory_of_process"] > 1e8
+    capsys.readouterr()
+    assert main(["train", "japanese_vowels", *options, "--progress", "none"]) == 0
+    assert capsys.readouterr().out == ""

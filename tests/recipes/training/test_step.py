@@ -1,0 +1,162 @@
+"""A step of training: what Keras's `fit` does on one device, and the same however it is split."""
+
+import logging
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasrnn import losses, zoo
+from kerasrnn.recipes.config import Config
+from kerasrnn.recipes.training.loop import Loop
+from kerasrnn.recipes.training.optimizers import optimizer
+from kerasrnn.recipes.training.step import Signals, Trainee
+
+pytestmark = pytest.mark.tensorflow
+
+CLASSES = 5
+
+
+def batches(count, rows=8, steps=6):
+    """Ids in rows of very different lengths, sorted by them, and a class for each id."""
+    random = np.random.default_rng(0)
+    ids = random.integers(1, 9, (count, rows, steps))
+    lengths = np.sort(random.integers(1, steps + 1, (count, rows)), axis=1)
+    ids[np.arange(steps) >= lengths[..., None]] = 0
+    return tf.data.Dataset.from_tensor_slices((ids, np.where(ids > 0, ids % (CLASSES - 1) + 1, 0)))
+
+
+def tagger():
+    keras.utils.set_random_seed(0)
+    return zoo.many_to_many(zoo.Tokens(9, 4), zoo.Classes(CLASSES), cell="gru", units=3)
+
+
+def vectors_tagger(dropout):
+    keras.utils.set_random_seed(0)
+    return zoo.many_to_many(
+        zoo.Vectors(9), zoo.Classes(CLASSES), cell="gru", units=3, dropout=dropout
+    )
+
+
+def trained(parts, loss, fused=1):
+    """After four steps of plain descent: Adam makes much of rounding where a gradient is small."""
+    dataset = batches(4)
+    model = Trainee(tagger(), Signals(), parts)
+    model.compile(keras.optimizers.SGD(0.5, global_clipnorm=0.5), loss, metrics=["accuracy"])
+    model.prepare(dataset)
+    loop, source, done = Loop(model, fused=fused), iter(dataset), 0
+    while done < 4:
+        done += loop.train(source, 4 - done)
+    return model, loop.results()
+
+
+LOSSES = {
+    "Keras's, with masks": lambda: "sparse_categorical_crossentropy",
+    "over tokens": lambda: losses.SequenceCrossentropy(0.1, from_logits=False),
+    "over sequences": lambda: losses.SequenceCrossentropy(average="sequence", from_logits=False),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_device_does_what_keras_does(loss):
+    """Dropout too, number for number; of gradients that are dense in Keras as well."""
+    dataset = batches(5).map(lambda x, y: (tf.one_hot(x, 9), y))
+    theirs, ours = (vectors_tagger(dropout=0.4) for _ in range(2))
+    keras_adamw = keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(1e-3, 5), weight_decay=0.01, global_clipnorm=0.1
+    )
+    theirs.compile(keras_adamw, LOSSES[loss](), metrics=["accuracy"], jit_compile=False)
+    ours = Trainee(ours, Signals())
+    ours.compile(optimizer(Config(clip_at=0.1), 5), LOSSES[loss](), metrics=["accuracy"])
+    history = theirs.fit(dataset, shuffle=False, verbose=0).history
+    ours.prepare(dataset)
+    loop, source = Loop(ours), iter(dataset)
+    for _ in range(5):
+        loop.train(source, 1)
+    for a, b in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(np.array(a), np.array(b), rtol=0, atol=1e-7)
+    assert loop.results() == pytest.approx({k: v[0] for k, v in history.items()}, rel=1e-6)
+    evaluated = theirs.evaluate(dataset, return_dict=True, verbose=0)
+    assert loop.evaluate(dataset, lambda: None) == pytest.approx(evaluated, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("parts", [2, 8])
+def test_parts_make_the_whole(loss, parts):
+    """They have very different numbers of tokens."""
+    whole, expected = trained(1, LOSSES[loss]())
+    split, found = trained(parts, LOSSES[loss](), fused=3)
+    for a, b in zip(split.trainable_weights, whole.trainable_weights, strict=True):
+        np.testing.assert_allclose(np.array(a), np.array(b), rtol=0, atol=2e-6, err_msg=a.path)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_a_gradient_is_one_before_it_is_used(clipped):
+    """Of an embedding whose id comes several times. Keras on TensorFlow adds its rows up late:
+    clips by the norm of them all, and divides by the root of the sum of their squares."""
+    inputs = keras.Input((None,), dtype="int32")
+    rows = keras.layers.Embedding(2, 1, embeddings_initializer="zeros")(inputs)
+    trainee = Trainee(keras.Model(inputs, rows), Signals())
+    sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.5)
+    adam = optimizer(Config(clipping="none", schedule="constant", weight_decay=0.0), 1)
+    trainee.compile(sgd if clipped else adam, "mse")
+    dataset = tf.data.Dataset.from_tensors((np.ones((1, 4), "int32"), np.ones((1, 4, 1))))
+    trainee.prepare(dataset)
+    Loop(trainee).train(iter(dataset), 1)
+    # d/dw of the mean of (w - 1)^2 is -2: clipped to -0.5; and Adam's first step is the rate.
+    expected = [[0.0], [0.5 if clipped else 1e-3]]
+    np.testing.assert_allclose(np.array(trainee.weights[0]), expected, rtol=1e-4)
+
+
+def test_a_weight_that_has_no_gradient_is_named():
+    inputs = keras.Input((3,))
+    unused = keras.layers.Dense(2, name="unused")(inputs)
+    outputs = keras.layers.Dense(2, name="used")(inputs)
+    model = keras.Model(inputs, outputs + keras.ops.stop_gradient(unused))
+    trainee = Trainee(model, Signals())
+    trainee.compile(optimizer(Config(), 1), "mse")
+    dataset = tf.data.Dataset.from_tensors((np.ones((4, 3), "float32"), np.ones((4, 2), "float32")))
+    trainee.prepare(dataset)
+    with pytest.raises(ValueError, match="the loss does not depend on the weights unused/kernel"):
+        Loop(trainee).train(iter(dataset), 1)
+
+
+def test_what_is_not_finite_changes_no_weight():
+    """And the step is remembered, also within several that are run in one call."""
+    model = Trainee(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), Signals())
+    model.compile(optimizer(Config(weight_decay=0.0), 10), "mse")
+    data = np.ones((4, 4, 3), "float32")
+    data[2, 1, 1] = np.inf
+    dataset = tf.data.Dataset.from_tensor_slices((data, np.zeros((4, 4, 2), "float32")))
+    model.prepare(dataset)
+    loop = Loop(model, fused=4)
+    assert loop.train(iter(dataset), 4) == 4
+    assert int(model.signals.diverged_at) == 2
+    for weight in model.weights:
+        assert np.isfinite(np.array(weight)).all()
+
+
+def test_a_trace_for_each_length_is_no_oversight():
+    """TensorFlow warns of it, of other functions than ours as before."""
+    records, handler = [], logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(handler)
+    try:
+        model = Trainee(tagger(), Signals())
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        model.prepare(batches(1))
+        loop = Loop(model)
+        for steps in range(1, 8):
+            loop.train(iter(batches(1, steps=steps)), 1)
+            loop.evaluate(batches(1, steps=steps), lambda: None)
+        assert not records
+        theirs = tf.function(lambda x: x + 1)
+        for steps in range(1, 8):
+            theirs(tf.zeros(steps))
+    finally:
+        logger.removeHandler(handler)
+    assert all("retracing" in record.getMessage() for record in records)
+    assert records
