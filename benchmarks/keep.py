@@ -59,9 +59,6 @@ def main() -> None:
     place = Run(arguments.output / recipe.name)
     place.folder.mkdir(parents=True, exist_ok=True)
     model = run.load_model()
-    for part in (model, recipe.core(model)):
-        # Twice as large as the model itself, and of no use any more.
-        part.optimizer, part.compiled = None, False
     for weight in model.weights:
         if weight.dtype == "float32":
             weight.assign(rounded(np.asarray(weight)))
