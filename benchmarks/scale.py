@@ -1,0 +1,177 @@
+"""What training translation on WMT14 would cost, counted, and what scaling costs here, measured.
+
+    python -m benchmarks.scale              measures, on two cores: some five minutes
+    python -m benchmarks.scale --tables     writes docs/scale.md's tables and the picture anew
+
+Measured is the translation recipe's own step, on one worker and on two, each in a process of its
+own with a core of its own; the exchange between the two by itself; what the pipeline takes; and
+what XLA makes of the time loops. Run it where nothing else runs. Extrapolated from that, from what
+is counted in the model and from devices' data sheets are the tables of `docs/scale.md`. Results:
+`benchmarks/results/scale.{json,md,png}`.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import scale_report, speed
+from kerasrnn.recipes.runs import atomic
+
+PROGRAM = "benchmarks.scaled"
+PAGE = speed.ROOT / "docs" / "scale.md"
+RESULTS = Path(__file__).parent / "results"
+LIMIT = 600  # seconds for one job
+
+# The recipe's own options; a smaller model where only the program is looked at.
+ROWS, LENGTH, REPEATS = 64, 20, 15
+SIZES = (10_000, 1_000_000, 4_000_000, 16_000_000)
+SMALL = {"units": 8, "embedding": 6, "vocabulary": 37, "depth": 2}
+QUICK = {"units": 16, "embedding": 8, "vocabulary": 50}
+
+
+class Failure(Exception):
+    """A process has failed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, or read what was measured, and write."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.scale",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--tables", action="store_true", help="measure nothing; write the page")
+    parser.add_argument("--quick", action="store_true", help="tiny: shows that it runs")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--data-dir", help="where TFDS keeps Multi30k")
+    chosen = parser.parse_args(arguments)
+    path = chosen.output / "scale.json"
+    if not chosen.tables:
+        chosen.output.mkdir(parents=True, exist_ok=True)
+        results = measure(chosen.quick, chosen.data_dir)
+        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in results.items())
+        with atomic(path) as scratch:
+            scratch.write_text(f"{{\n{lines}\n}}\n")
+    results = json.loads(path.read_text())
+    with atomic(chosen.output / "scale.md") as scratch:
+        scratch.write_text(scale_report.report(results), encoding="utf-8")
+    scale_report.draw(results, chosen.output / "scale.png")
+    if chosen.output == RESULTS:
+        written = scale_report.filled(
+            PAGE.read_text(encoding="utf-8"), scale_report.tables(results)
+        )
+        with atomic(PAGE) as scratch:
+            scratch.write_text(written, encoding="utf-8")
+    print(scale_report.report(results))
+
+
+def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
+    """All of it, one thing after the other."""
+    around = speed.machine()
+    if around["load"] is not None and around["load"] > 0.5:
+        print(f"something else is running here (load {around['load']:.2f})", file=sys.stderr)
+    options: dict[str, Any] = QUICK if quick else {}
+    repeats = 2 if quick else REPEATS
+    sizes = SIZES[:2] if quick else SIZES
+    training = {"do": "train", "options": options, "length": LENGTH, "repeats": repeats}
+
+    def trained(batches: Sequence[int], **more: Any) -> dict[str, Any]:
+        return {**training, "batches": batches, **more}
+
+    results: dict[str, Any] = {"machine": around}
+    # It is small, and what is seen of it is not its size.
+    (results["program"],) = run({"do": "program", "options": SMALL})
+    (results["update"],) = run({"do": "update"})
+    limited = {**options, "vocabulary": 300, "limit": 500} if quick else options
+    corpus = {"do": "corpus", "options": limited, "data_dir": data_dir, "batches": 300}
+    (results["corpus"],) = run(corpus)
+    (one,) = run(trained([ROWS]), cores=1)
+    # Beside each other, and not together: what is left of the speed is the memory's.
+    first, second = run(*[trained([ROWS // 2, ROWS])] * 2, cores=2)
+    both = {rows: first["seconds"][rows] + second["seconds"][rows] for rows in first["seconds"]}
+    together = trained([ROWS, 2 * ROWS], strategy="multiworker", sizes=sizes)
+    chief, _ = run(*[together] * 2, cores=2, cluster=True)
+    results["workers"] = {
+        "one": one["seconds"],
+        "at_once": both,
+        "two": chief["seconds"],
+        "exchanged": chief["exchanged"],
+        "gradients": chief["gradients"],
+        "numbers": chief["numbers"],
+    }
+    (results["memory"],) = run(
+        {"do": "memory", "options": options, "batches": [ROWS // 2, 2 * ROWS], "length": 48}
+    )
+    return results
+
+
+def run(*jobs: dict[str, Any], cores: int = 0, cluster: bool = False) -> list[dict[str, Any]]:
+    """Do jobs at the same time, each in a process of its own.
+
+    Args:
+        jobs: what each process does.
+        cores: how many of them are given a core of its own; 0: they run where they like.
+        cluster: whether they are workers of one cluster.
+
+    Raises:
+        Failure: one has failed, or there are not as many cores.
+    """
+    began = time.monotonic()
+    environment = os.environ | speed.ENVIRONMENT
+    environment.pop("TF_CONFIG", None)
+    own = sorted(os.sched_getaffinity(0)) if cores else []  # Linux alone
+    if cores > len(own):
+        raise Failure(f"{len(own)} cores; expected {cores}, one for each worker")
+    addresses = [f"127.0.0.1:{port}" for port in _free(len(jobs))] if cluster else []
+    processes = []
+    for n, job in enumerate(jobs):
+        if cores:
+            job = {**job, "core": own[n]}
+        if cluster:
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": n}}
+            environment["TF_CONFIG"] = json.dumps(task)
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", PROGRAM, json.dumps(job)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=speed.ROOT,
+                env=environment,
+            )
+        )
+    try:
+        replies = [process.communicate(timeout=LIMIT) for process in processes]
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{jobs[0]['do']}: not done after {LIMIT} s") from None
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, remarks) in zip(processes, replies, strict=True):
+        if process.returncode:
+            raise Failure(f"{jobs[0]['do']}: {(remarks.strip().splitlines() or ['?'])[-1]}")
+    print(f"{jobs[0]['do']}, {len(jobs)} at once: {time.monotonic() - began:.0f} s", flush=True)
+    return [json.loads(output.splitlines()[-1]) for output, _ in replies]
+
+
+def _free(count: int) -> list[int]:
+    """Ports that nobody listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,839 @@
+"""What training translation at the size of WMT14 would take: counts, and devices' data sheets.
+
+Nothing here was run on the devices that are named. A step's time is a sum of parts, each of which
+is counted (`benchmarks.counting`) or measured (`benchmarks.scale`) and divided by a rate that is
+stated; `docs/scale.md` says so beside every table, and its tables are written here.
+"""
+
+import dataclasses
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks import counting
+from benchmarks.counting import PARTS, Shape
+from benchmarks.scaled import LARGE, made
+
+MINUTE, HOUR = 60, 3600
+
+
+@dataclass(frozen=True)
+class Device:
+    """An accelerator, and how many of them train together."""
+
+    name: str
+    short: str
+    count: int
+    peak: float
+    """Operations a second in bfloat16, dense."""
+
+    memory: float
+    bandwidth: float
+    """Bytes, and bytes a second, of its memory."""
+
+    links: float
+    """Bytes a second that it sends in an exchange with the others."""
+
+    far: float
+    """The same where they are more than `count`, and some in other machines."""
+
+    in_loops: float
+    """Share of the peak that a product in a time loop reaches: it has the rows of one step."""
+
+    launch: float
+    """Seconds that an operation of a time loop takes at least."""
+
+    look: float
+    """Seconds in which a step of a time loop waits for the host to see whether it was the last."""
+
+    fused: bool
+    """Whether the update is part of one program with the step, also where there are several."""
+
+
+A100 = Device(
+    name="8 NVIDIA A100 80GB SXM",
+    short="8 A100",
+    count=8,
+    peak=312e12,
+    memory=80e9,
+    bandwidth=2.039e12,
+    links=200e9,
+    far=25e9,
+    in_loops=0.25,
+    launch=3e-6,
+    look=10e-6,
+    fused=False,
+)
+V5E = Device(
+    name="8 TPU v5e, as 2x4",
+    short="8 v5e",
+    count=8,
+    peak=197e12,
+    memory=16e9,
+    bandwidth=0.819e12,
+    links=100e9,
+    far=100e9,
+    in_loops=0.4,
+    launch=1e-6,
+    look=0.0,
+    fused=True,
+)
+DEVICES = (A100, V5E)
+
+# What NVIDIA's published times were taken on.
+A100_40 = dataclasses.replace(
+    A100, name="NVIDIA A100 40GB", short="A100", memory=40e9, bandwidth=1.555e12
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is assumed besides the devices."""
+
+    pairs: int = 4_508_785
+    pieces: float = 30.0
+    """Of a sentence, on either side, the end included."""
+
+    padded: float = 0.25
+    """Share of a batch that is padding."""
+
+    epochs: int = 6
+    rows: int = 128
+    """Of a device."""
+
+    at_once: float = 0.5
+    """Share of the peak that products reach which all steps of time share."""
+
+    of_bandwidth: float = 0.8
+    """Share of the memory's bandwidth that is reached."""
+
+    usable: float = 0.9
+    """Share of the memory that may be filled."""
+
+    @property
+    def shape(self) -> Shape:
+        """Of a device's batch, padded."""
+        steps = round(self.pieces / (1 - self.padded))
+        return Shape(self.rows, steps, steps)
+
+
+PARTS_OF_STEP = (
+    "products of all steps at once",
+    "time loops: waiting",
+    "time loops: work",
+    "passes over logits and embeddings",
+    "update of the weights",
+    "exchange of the gradients",
+)
+
+HALF = 2
+"""Bytes of a number in half precision."""
+
+AROUND_EXCHANGE = 11
+"""How often `recipes.step` and TensorFlow pass over the gradients before and after they are added
+up: times the number of tokens, into one array, out of it, divided, looked at, and chosen."""
+
+COPIES = 2 * counting.WIDE + HALF
+"""Bytes of a weight besides those of Adam: the one array that is exchanged, there and back, and the
+weight in half precision."""
+
+OPTIONS: Mapping[str, Any] = LARGE
+
+
+@cache
+def model(**options: Any) -> Any:
+    """The recipe's model, without numbers in its weights."""
+    return counting.unfilled(lambda: made({**OPTIONS, **options}))
+
+
+def step(counted: Any, plan: Plan, device: Device, measured: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds of each part of a step on all devices.
+
+    Args:
+        counted: the model.
+        plan: what is assumed.
+        device: where.
+        measured: `operations` of a step of each kind of time loop, and `passes` of an update.
+    """
+    shape, bandwidth = plan.shape, plan.of_bandwidth * device.bandwidth
+    products = counting.products(counted, shape)
+    weights = sum(counting.parameters(counted).values())
+
+    def seconds(product: counting.Product, share: float) -> float:
+        once = product.operations / product.times
+        return max(once / (share * device.peak), product.moved(HALF) / bandwidth)
+
+    at_once = sum(seconds(product, plan.at_once) for product in products if not product.loop)
+    waiting = work = 0.0
+    for loop in counting.loops(products, shape):
+        operations = measured["operations"][loop.kind]
+        waiting += loop.steps * (operations * device.launch + device.look)
+        beyond = [max(seconds(p, device.in_loops) - device.launch, 0) for p in loop.products]
+        work += loop.steps * (sum(beyond) + loop.extra / bandwidth)
+    classes = counted.get_layer("decoder").size
+    of_logits = counting.OUTPUT_PASSES * counting.WIDE * shape.rows * shape.target * classes
+    # The weights are read and written in half precision, and gradients of embeddings are dense.
+    of_weights = (counting.WIDE + HALF) * weights
+    of_weights += counting.WIDE * counting.parameters(counted)[counting.EMBEDDINGS]
+    passes = counting.FUSED_PASSES
+    if device.count > 1 and not device.fused:
+        passes = measured["passes"] + AROUND_EXCHANGE
+    return dict(
+        zip(
+            PARTS_OF_STEP,
+            (
+                at_once,
+                waiting,
+                work,
+                (of_logits + of_weights) / bandwidth,
+                passes * counting.WIDE * weights / bandwidth,
+                exchange(counting.WIDE * weights, device.count, device.links),
+            ),
+            strict=True,
+        )
+    )
+
+
+def exchange(size: float, workers: int, links: float) -> float:
+    """Seconds in which workers in a ring add up so many bytes of each.
+
+    Each sends all but its own share twice: once to add, once to tell (Patarasuk & Yuan 2009,
+    "Bandwidth optimal all-reduce algorithms for clusters of workstations").
+    """
+    return 2 * (workers - 1) / workers * size / links
+
+
+def hours(seconds: float, plan: Plan, devices: int) -> float:
+    """Of a training whose steps take so many seconds."""
+    return plan.epochs * plan.pairs / (plan.rows * devices) * seconds / HOUR
+
+
+def largest(counted: Any, plan: Plan, device: Device) -> int:
+    """Rows of a device that its memory holds, a multiple of 8."""
+    weights = sum(counting.parameters(counted).values())
+    fixed = (counting.ADAM * counting.WIDE + COPIES) * weights
+    row = sum(counting.kept(counted, dataclasses.replace(plan.shape, rows=1), HALF).values())
+    return int((plan.usable * device.memory - fixed) // row // 8 * 8)
+
+
+# Tables. Each is Markdown, by the name that it has in docs/scale.md.
+
+
+def tables(results: Mapping[str, Any]) -> dict[str, str]:
+    """All of them, from what `benchmarks.scale` has measured."""
+    return {
+        "model": _of_model(results),
+        "bytes": _of_bytes(results),
+        "assumptions": _of_assumptions(results),
+        "time": _of_time(results),
+        "cost": _of_cost(results),
+        "sensitivity": _of_sensitivity(results),
+        "check": _of_check(results),
+        "workers": _of_workers(results),
+        "more": _of_more(results),
+        "memory": _of_memory(results),
+        "corpus": _of_corpus(results),
+        "input": _of_input(results),
+    }
+
+
+def plan_of(results: Mapping[str, Any]) -> Plan:
+    """With the padding that was measured."""
+    return Plan(padded=round(results["corpus"]["padded"], 2))
+
+
+def _measured(results: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "operations": results["program"]["operations"],
+        "passes": results["update"]["passes"],
+    }
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def figures(value: float, digits: int = 3) -> str:
+    """A number with so many digits that count, and no exponent."""
+    if not value:
+        return "0"
+    places = max(digits - 1 - _magnitude(value), 0)
+    rounded = round(value, digits - 1 - _magnitude(value))
+    return f"{rounded:,.{places}f}"
+
+
+def _magnitude(value: float) -> int:
+    return int(f"{abs(value):e}".partition("e")[2])
+
+
+def _of_model(results: Mapping[str, Any]) -> str:
+    counted, shape = model(), plan_of(results).shape
+    found = counting.products(counted, shape)
+    total = sum(product.operations for product in found)
+    counts = counting.parameters(counted)
+    rows = []
+    for part in PARTS:
+        mine = [product for product in found if product.part == part]
+        operations = sum(product.operations for product in mine)
+        inside = sum(product.operations for product in mine if product.loop)
+        rows.append(
+            [
+                part,
+                f"{counts[part] / 1e6:.1f}",
+                figures(operations / 1e12) if operations else "0: looked up",
+                f"{operations / total:.0%}",
+                f"{inside / operations:.0%}" if operations else "",
+            ]
+        )
+    inside = sum(product.operations for product in found if product.loop)
+    rows.append(
+        [
+            "all",
+            f"{sum(counts.values()) / 1e6:.1f}",
+            figures(total / 1e12),
+            "100%",
+            f"{inside / total:.0%}",
+        ]
+    )
+    head = (
+        "part",
+        "parameters, millions",
+        "operations of a step, 10¹²",
+        "share",
+        "of them in a time loop",
+    )
+    return _table(head, rows)
+
+
+def _of_bytes(results: Mapping[str, Any]) -> str:
+    counted, plan = model(), plan_of(results)
+    shape = plan.shape
+    weights = sum(counting.parameters(counted).values())
+    found = counting.products(counted, shape)
+    loops = counting.loops(found, shape)
+    operations = results["program"]["operations"]
+    row = counting.kept(counted, dataclasses.replace(shape, rows=1), HALF)
+    recurrent = next(p for p in found if p.loop and p.part == counting.ENCODER)
+    intensity = recurrent.operations / recurrent.times / recurrent.moved(HALF)
+    total = sum(product.operations for product in found)
+    kept = sum(row.values())
+    used = weights - counting.parameters(counted)[counting.EMBEDDINGS]
+    return _table(
+        ("what", "how much"),
+        [
+            ("weights, in float32", f"{counting.WIDE * weights / 1e9:.2f} GB"),
+            (
+                "weights, gradients and AdamW's two moments",
+                f"{counting.ADAM * counting.WIDE * weights / 1e9:.2f} GB",
+            ),
+            (
+                "kept for the way back, a pair, with products in half precision",
+                f"{kept / 1e6:.1f} MB, of which encoder {row[counting.ENCODER] / kept:.0%}, "
+                f"logits {row[counting.OUTPUT] / kept:.0%}",
+            ),
+            (
+                "exchanged by a step: every gradient, dense, in float32; the loss, the number of "
+                "tokens and the wishes of the workers are 12 bytes of it",
+                f"{counting.WIDE * weights / 1e9:.2f} GB",
+            ),
+            (
+                "steps of time loops that wait for one another, in a step of training",
+                f"{sum(loop.steps for loop in loops):,}",
+            ),
+            (
+                "operations in them that wait for one another",
+                f"{sum(loop.steps * operations[loop.kind] for loop in loops):,}",
+            ),
+            (
+                f"the recurrent product of a layer, {shape.rows} rows: operations for each byte "
+                "that it moves",
+                f"{intensity:.0f}",
+            ),
+            *[
+                (
+                    f"from how many on {device.short} computes as long as it reads",
+                    f"{device.peak / device.bandwidth:.0f}",
+                )
+                for device in DEVICES
+            ],
+            (
+                "operations of two tokens, one of either side, for each parameter that is not "
+                "looked up; often said to be 6",
+                f"{total / (shape.rows * shape.target) / used:.1f}",
+            ),
+        ],
+    )
+
+
+def _of_assumptions(results: Mapping[str, Any]) -> str:
+    plan, corpus = plan_of(results), results["corpus"]
+    both = " and ".join
+    words_of = [f"{1e6 * words / plan.pairs:.0f}" for words in (116, 110)]
+    # Without the end of a target.
+    pieces = (corpus["pieces"][0], corpus["pieces"][1] - 1)
+    pieces_of = [f"{p / w:.2f}" for p, w in zip(pieces, corpus["words"], strict=True)]
+    rows = [
+        (
+            "pairs",
+            f"{plan.pairs:,}",
+            "TFDS's card of `wmt14_translate/de-en`",
+        ),
+        (
+            "pieces of a sentence, either side",
+            f"{plan.pieces:g}",
+            f"116 and 110 million words (Luong, Pham & Manning 2015) are {both(words_of)} a "
+            f"sentence; a word of Multi30k is {both(pieces_of)} pieces here, with a vocabulary of "
+            "its own; NVIDIA's log of GNMT v2 has 24, without the longest",
+        ),
+        (
+            "share of a batch that is padding",
+            f"{plan.padded:.0%}",
+            "measured: Multi30k in the recipe's buckets",
+        ),
+        ("passes over the data", f"{plan.epochs}", "as many as NVIDIA's GNMT v2 trains"),
+        ("pairs of a device, in a step", f"{plan.rows}", "as GNMT v2, 1,024 in all"),
+        (
+            "share of the peak in products of all steps at once",
+            f"{plan.at_once:g}",
+            "assumed",
+        ),
+        (
+            "share of the peak in products of one step",
+            _each(lambda device: f"{device.in_loops:g}"),
+            "assumed: 128 rows fill a part of a GPU",
+        ),
+        ("share of the memory's bandwidth", f"{plan.of_bandwidth:g}", "assumed"),
+        (
+            "µs of an operation in a time loop, at least",
+            _each(lambda device: f"{1e6 * device.launch:g}"),
+            "assumed: a kernel's launch; on a TPU the next instruction",
+        ),
+        (
+            "µs in which the host looks whether a loop is over",
+            _each(lambda device: f"{1e6 * device.look:g}"),
+            "assumed; that it has to look was seen here: XLA was told of "
+            f"{results['program']['of_known_length']} of {results['program']['loops']} loops how "
+            "long they are",
+        ),
+        (
+            "GB/s that a device sends in an exchange",
+            _each(lambda device: f"{device.links / 1e9:g}"),
+            "measured by others with nccl-tests; two of four links of 50 GB/s",
+        ),
+        (
+            "the host makes batches as fast as this machine's core",
+            f"{1e6 * corpus['seconds_of_a_pair']:.0f} µs a pair",
+            "measured",
+        ),
+    ]
+    return _table(
+        ("", "what", "assumed", "from where"),
+        [(str(n), *row) for n, row in enumerate(rows, start=1)],
+    )
+
+
+def _each(of: Callable[[Device], str]) -> str:
+    return "; ".join(f"{device.short}: {of(device)}" for device in DEVICES)
+
+
+def _steps(results: Mapping[str, Any], **options: Any) -> dict[str, dict[str, float]]:
+    plan, measured = plan_of(results), _measured(results)
+    return {device.name: step(model(**options), plan, device, measured) for device in DEVICES}
+
+
+def _input(plan: Plan, results: Mapping[str, Any], devices: int) -> float:
+    """Seconds in which a host makes the batch of a step: all of it, whatever it takes of it."""
+    return plan.rows * devices * results["corpus"]["seconds_of_a_pair"]
+
+
+def _of_time(results: Mapping[str, Any]) -> str:
+    parts = _steps(results)
+    totals = {name: sum(seconds.values()) for name, seconds in parts.items()}
+    rows = []
+    for part in PARTS_OF_STEP:
+        cells = [part]
+        for name, seconds in parts.items():
+            cells.append(f"{1e3 * seconds[part]:.1f} ms ({seconds[part] / totals[name]:.0%})")
+        rows.append(cells)
+    plan = plan_of(results)
+    rows.append(["**a step**", *(f"**{1e3 * total:.0f} ms**" for total in totals.values())])
+    rows.append(
+        ["meanwhile, on each host: the next batch"]
+        + [f"{1e3 * _input(plan, results, device.count):.0f} ms" for device in DEVICES]
+    )
+    return _table(["part of a step", *(device.name for device in DEVICES)], rows)
+
+
+def _total(plan: Plan, device: Device, results: Mapping[str, Any], **options: Any) -> float:
+    """Seconds of a step; the input is made meanwhile."""
+    parts = step(model(**options), plan, device, _measured(results))
+    return max(sum(parts.values()), _input(plan, results, device.count))
+
+
+def _of_cost(results: Mapping[str, Any]) -> str:
+    plan, rows = plan_of(results), []
+    for device in DEVICES:
+        seconds = _total(plan, device, results)
+        took = hours(seconds, plan, device.count)
+        busy = sum(p.operations for p in counting.products(model(), plan.shape))
+        rows.append(
+            [
+                device.name,
+                f"{1e3 * seconds:.0f}",
+                f"{plan.rows * device.count * plan.pieces / seconds / 1e3:,.0f},000",
+                f"{busy / seconds / device.peak:.0%}",
+                figures(took / plan.epochs, 2),
+                figures(took, 2),
+                figures(took * device.count, 2),
+                f"{largest(model(), plan, device):,}",
+            ]
+        )
+    head = (
+        "devices",
+        "ms a step",
+        "target pieces a second",
+        "of the peak",
+        "hours a pass",
+        f"hours, {plan.epochs} passes",
+        "device hours",
+        "pairs that fit on a device",
+    )
+    return _table(head, rows)
+
+
+def _varied(plan: Plan, device: Device) -> dict[str, Callable[[float], tuple[Plan, Device]]]:
+    """What is assumed, by name, as what becomes of it times a factor."""
+
+    def of_plan(name: str) -> Callable[[float], tuple[Plan, Device]]:
+        return lambda k: (dataclasses.replace(plan, **{name: k * getattr(plan, name)}), device)
+
+    def of_device(name: str) -> Callable[[float], tuple[Plan, Device]]:
+        return lambda k: (plan, dataclasses.replace(device, **{name: k * getattr(device, name)}))
+
+    return {
+        "pieces of a sentence": of_plan("pieces"),
+        "share of the peak, products of all steps": of_plan("at_once"),
+        "share of the peak, products of one step": of_device("in_loops"),
+        # More than all of it there is not: what doubles is the time.
+        "share of the memory's bandwidth": of_plan("of_bandwidth"),
+        "time of an operation in a loop": of_device("launch"),
+        "time in which the host looks": of_device("look"),
+        "bytes a second in an exchange": of_device("links"),
+        "pairs of a device": lambda k: (
+            dataclasses.replace(plan, rows=round(k * plan.rows)),
+            device,
+        ),
+    }
+
+
+def _of_sensitivity(results: Mapping[str, Any]) -> str:
+    plan = plan_of(results)
+
+    def took(plan: Plan, device: Device) -> float:
+        return hours(_total(plan, device, results), plan, device.count)
+
+    before = {device: took(plan, device) for device in DEVICES}
+    rows = []
+    for name in _varied(plan, A100):
+        cells = [name]
+        for device in DEVICES:
+            for factor in (0.5, 2.0):
+                after = took(*_varied(plan, device)[name](factor))
+                cells.append(f"{after / before[device] - 1:+.0%}")
+        rows.append(cells)
+    head = ["assumption"]
+    for device in DEVICES:
+        head += [f"{device.short}, halved", f"{device.short}, doubled"]
+    return _table(head, rows)
+
+
+# Both directions' pieces a second, as NVIDIA's DeepLearningExamples publish them for GNMT v2.
+PUBLISHED = {
+    1: {"TensorFlow": 29_911, "PyTorch": 140_909},
+    8: {"TensorFlow": 181_384, "PyTorch": 822_024},
+}
+GNMT = {"bidirectional": False, "embedding": 1024}
+"""Options with which the recipe's model is nearly GNMT v2: that one's first layer reads in both
+directions, and shares its embeddings."""
+
+PIECES_OF_GNMT = 173_461.27 / 3_625.19 / 2
+"""Of a sentence, by the log in its README: pieces, of both sides, and sentences a second."""
+
+
+def _of_check(results: Mapping[str, Any]) -> str:
+    plan = dataclasses.replace(plan_of(results), pieces=PIECES_OF_GNMT)
+    rows = []
+    for count, published in PUBLISHED.items():
+        device = dataclasses.replace(A100_40, count=count)
+        seconds = sum(step(model(**GNMT), plan, device, _measured(results)).values())
+        said = 2 * plan.rows * count * plan.pieces / seconds
+        rows.append(
+            [
+                f"{count} {device.name}",
+                f"{said:,.0f}",
+                *(f"{published[name]:,}" for name in ("TensorFlow", "PyTorch")),
+            ]
+        )
+    head = ("pieces a second, both sides", "by this page", "TensorFlow", "PyTorch with cuDNN")
+    return _table(head, rows)
+
+
+def _of_workers(results: Mapping[str, Any]) -> str:
+    found = results["workers"]
+    one, alone, two = (_medians(found[name]) for name in ("one", "at_once", "two"))
+    rows = min(two)
+    moved = statistics.median(found["gradients"])
+
+    def line(name: str, pairs: int, seconds: float, by_addition: float | None = None) -> list[str]:
+        added = "" if by_addition is None else f"{1e3 * by_addition:.0f}"
+        speed = pairs / seconds
+        share = speed / (rows / one[rows])
+        return [name, str(pairs), f"{1e3 * seconds:.0f}", added, f"{speed:.0f}", f"{share:.2f}"]
+
+    return _table(
+        ("", "pairs a step", "ms a step", "by addition", "pairs a second", "of one worker's"),
+        [
+            line("one worker", rows, one[rows]),
+            line("two that know nothing of each other", 2 * rows, alone[rows]),
+            line(
+                "two workers, each with as many pairs", 2 * rows, two[2 * rows], alone[rows] + moved
+            ),
+            line("two workers, as many pairs in all", rows, two[rows], alone[rows // 2] + moved),
+            [
+                f"the exchange by itself, {counting.WIDE * found['exchanged'] / 1e6:.0f} MB",
+                "",
+                f"{1e3 * moved:.0f}",
+                "",
+                "",
+                "",
+            ],
+        ],
+    )
+
+
+def _medians(seconds: Mapping[str, Sequence[float]]) -> dict[int, float]:
+    return {int(size): statistics.median(those) for size, those in seconds.items()}
+
+
+def line_of(seconds: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    """Of times by size: what any size takes, and what one more adds."""
+    import numpy as np
+
+    medians = _medians(seconds)
+    slope, start = np.polyfit(list(medians), list(medians.values()), 1)
+    return float(start), float(slope)
+
+
+MORE = (2, 4, 8, 16)
+
+
+def _of_more(results: Mapping[str, Any]) -> str:
+    found = results["workers"]
+    alone, two = _medians(found["at_once"]), _medians(found["two"])
+    rows = min(two)
+    start, slope = line_of(found["numbers"])
+    made = []
+    for count in MORE:
+        # Of two, each sends once what it has; each round of a ring waits for the one before.
+        sent = exchange(found["exchanged"], count, 1 / slope)
+        seconds = alone[rows] + max(start, 0.0) * (count - 1) + sent
+        measured = f"{1e3 * two[2 * rows]:.0f}" if count == 2 else ""
+        share = f"{alone[rows] / seconds:.0%}"
+        made.append([str(count), f"{1e3 * seconds:.0f}", measured, share])
+    head = ("workers", "ms a step, extrapolated", "measured", "of the time that computes")
+    return _table(head, made)
+
+
+def _of_memory(results: Mapping[str, Any]) -> str:
+    found = results["memory"]
+    return _table(
+        ("memory of one more pair, in a small model on a CPU", "MB"),
+        [(name, f"{found[name] / 1e6:.2f}") for name in ("counted", "measured")],
+    )
+
+
+def _of_corpus(results: Mapping[str, Any]) -> str:
+    found, plan = results["corpus"], plan_of(results)
+    more = plan.pairs / found["pairs"]
+    return _table(
+        ("", "Multi30k, measured", "WMT14, in proportion"),
+        [
+            ("pairs", f"{found['pairs']:,}", f"{plan.pairs:,}"),
+            (
+                "until the data is read, cut and numbered",
+                f"{found['seconds_to_load']:.0f} s",
+                f"{found['seconds_to_load'] * more / MINUTE:.0f} minutes",
+            ),
+            (
+                "until the first batch",
+                f"{found['seconds_to_begin']:.1f} s",
+                f"{found['seconds_to_begin'] * more / MINUTE:.0f} minutes",
+            ),
+            (
+                "memory of the host",
+                f"{found['bytes_held'] / 1e9:.2f} GB",
+                f"{found['bytes_held'] * more / 1e9:.0f} GB",
+            ),
+        ],
+    )
+
+
+def _of_input(results: Mapping[str, Any]) -> str:
+    plan, rows = plan_of(results), []
+    for device in DEVICES:
+        seconds = sum(step(model(), plan, device, _measured(results)).values())
+        most = seconds / (plan.rows * results["corpus"]["seconds_of_a_pair"])
+        rows.append(
+            [
+                device.short.partition(" ")[2],
+                f"{1e3 * seconds:.0f}",
+                f"{1 / results['corpus']['seconds_of_a_pair']:,.0f}",
+                f"{most:.0f}",
+            ]
+        )
+    head = (
+        "device",
+        "ms a step",
+        "pairs a second, of a host",
+        "devices that it feeds at most",
+    )
+    return _table(head, rows)
+
+
+# The page, and the picture.
+
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(page: str, written: Mapping[str, str]) -> str:
+    """A page whose tables are those.
+
+    Raises:
+        ValueError: it has not each of them, once.
+    """
+    names = [name for _, name, _ in MARKED.findall(page)]
+    if sorted(names) != sorted(written):
+        raise ValueError(f"the page has tables {names}; expected each once of {list(written)}.")
+    return MARKED.sub(lambda found: f"{found[1]}\n{written[found[2]]}\n\n{found[3]}", page)
+
+
+COLORS = ("#4477aa", "#bb5566", "#997700", "#6699cc", "#777777", "#332288")
+OF_DEVICES = ("black", "#ee7733")
+FAR = (1, 2, 4, 8, 16, 32, 64)
+
+
+def draw(results: Mapping[str, Any], path: Path) -> None:
+    """Where a step's time goes, and how fast more devices would be."""
+    from matplotlib.figure import Figure
+
+    from kerasrnn.recipes import pictures
+
+    plan, measured = plan_of(results), _measured(results)
+    figure = Figure(figsize=(11, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    start = dict.fromkeys(DEVICES, 0.0)
+    names = [device.name.replace("NVIDIA ", "").replace(", as 2x4", "") for device in DEVICES]
+    parts = {device: step(model(), plan, device, measured) for device in DEVICES}
+    for part, color in zip(PARTS_OF_STEP, COLORS, strict=True):
+        lengths = [1e3 * parts[device][part] for device in DEVICES]
+        bars = left.barh(
+            names, lengths, left=[start[device] for device in DEVICES], color=color, label=part
+        )
+        total = max(sum(seconds.values()) for seconds in parts.values())
+        shown = [f"{length:.0f}" if length > 0.025e3 * total else "" for length in lengths]
+        left.bar_label(bars, shown, label_type="center", color="white", fontsize=9)
+        for device, length in zip(DEVICES, lengths, strict=True):
+            start[device] += length
+    left.invert_yaxis()
+    left.set(xlabel="ms a step, 128 pairs a device: extrapolated", ylim=(1.6, -0.6))
+    left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.18), ncols=2)
+    for device, color in zip(DEVICES, OF_DEVICES, strict=True):
+        speeds = []
+        for count in FAR:
+            links = device.links if count <= device.count else device.far
+            several = dataclasses.replace(device, count=count, links=links)
+            speeds.append(plan.rows * count / sum(step(model(), plan, several, measured).values()))
+        name = device.short.partition(" ")[2]
+        right.plot(FAR, speeds, "o-", color=color, markersize=4, label=name)
+    limit = 1 / results["corpus"]["seconds_of_a_pair"]
+    right.axhline(limit, color="black", linestyle="--", linewidth=1)
+    right.text(1, 1.06 * limit, "a host's pipeline", fontsize=9)
+    right.set_xscale("log", base=2)
+    right.set_yscale("log", base=2)
+    right.set_xticks(FAR, map(str, FAR))
+    speeds = [1000 * 2**n for n in range(7)]
+    right.set_yticks(speeds, [f"{speed:,}" for speed in speeds])
+    right.set(xlabel="devices", ylabel="pairs a second: extrapolated")
+    right.grid(alpha=0.3)
+    right.legend(frameon=False, loc="lower right")
+    pictures.save(figure, path)
+
+
+def report(results: Mapping[str, Any]) -> str:
+    """What was measured, in Markdown."""
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    start, slope = line_of(results["workers"]["numbers"])
+    written = tables(results)
+    return "\n".join(
+        [
+            "# Scaling",
+            "",
+            "Measured with `python -m benchmarks.scale`; every number is in "
+            "[scale.json](scale.json), and what follows from them in "
+            "[docs/scale.md](../../docs/scale.md).",
+            "",
+            _table(
+                ("machine", ""),
+                [
+                    ("processor", f"{machine['processor']}, {machine['cores']} cores"),
+                    ("memory", f"{machine['memory'] / 2**30:.0f} GiB"),
+                    ("system", machine["system"]),
+                    ("versions", f"Python {machine['python']}, {versions}"),
+                    ("date", machine["date"]),
+                    ("load at the start", f"{machine['load']:.2f}"),
+                ],
+            ),
+            "",
+            "## Workers",
+            "",
+            "The translation recipe by its own configuration, sentences of 20 pieces, each worker "
+            "on a core of its own; medians.",
+            "",
+            written["workers"],
+            "",
+            f"An exchange of n numbers between the two takes {1e3 * start:.1f} ms and "
+            f"{1e3 * slope * 1e6:.1f} ms for each million: {counting.WIDE / slope / 1e9:.2f} GB/s.",
+            "",
+            "## Data",
+            "",
+            written["corpus"],
+            "",
+            f"A batch takes the pipeline {1e6 * results['corpus']['seconds_of_a_pair']:.0f} µs a "
+            "pair.",
+            "",
+            "## Memory",
+            "",
+            written["memory"],
+            "",
+            "## The program",
+            "",
+            _table(
+                ("a step of a time loop", "products and fusions"),
+                [(k, str(n)) for k, n in results["program"]["operations"].items()],
+            ),
+            "",
+            f"XLA knows of {results['program']['of_known_length']} of "
+            f"{results['program']['loops']} time loops how many steps they have. An update passes "
+            f"{results['update']['passes']:.0f} times over the weights, where nothing fuses its "
+            "operations.",
+            "",
+            "![Where the time would go](scale.png)",
+            "",
+        ]
+    )

@@ -1,0 +1,302 @@
+"""The process in which one part of the scaling is measured: `python -m benchmarks.scaled JOB`.
+
+A job is JSON, `{"do": ..., ...}`; its results are the last line of the output. What trains is the
+translation recipe, by its own loop, on pairs that are made up. The names of the recipes' insides
+that any of this needs stand here and nowhere else.
+"""
+
+import contextlib
+import gc
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from kerasrnn import recipes
+from kerasrnn.recipes.command import quietly_import_tensorflow
+from kerasrnn.recipes.execution import Execution, Placement
+from kerasrnn.recipes.recipe import Data
+
+LARGE = {"vocabulary": 32_000, "embedding": 512, "units": 1024, "depth": 4}
+"""The options of the recipe at the size of WMT14."""
+
+
+def main() -> None:
+    """Do the job that the command line names."""
+    job = json.loads(sys.argv[1])
+    if "core" in job and hasattr(os, "sched_setaffinity"):  # Linux alone
+        # Before TensorFlow counts them.
+        os.sched_setaffinity(0, {job["core"]})
+    quietly_import_tensorflow()
+    print(json.dumps(JOBS[job.pop("do")](**{k: v for k, v in job.items() if k != "core"})))
+
+
+def stand_in(recipe: Any, config: Any, rows: int = 0, length: int = 0) -> Data:
+    """Data of a translation recipe with as many symbols as it asks for, and pairs at random."""
+    import numpy as np
+    import tensorflow as tf
+
+    facts = {side: {"symbols": ["?"] * config.vocabulary} for side in ("source", "target")}
+    ids = np.random.default_rng(0).integers(1, config.vocabulary + 2, (3, rows, length), "int32")
+    source, previous, target = (tf.RaggedTensor.from_tensor(part) for part in ids)
+    dataset = tf.data.Dataset.from_tensor_slices(((source, previous), target))
+    # Of one length, but, as the recipe's own, not known to be.
+    dataset = dataset.map(lambda x, y: ((tf.identity(x[0]), tf.identity(x[1])), tf.identity(y)))
+    return Data(dataset, dataset.take(0), rows, 0, facts)
+
+
+def made(options: dict[str, Any]) -> Any:
+    """The recipe's model with such options."""
+    recipe = recipes.load("translate")
+    config = recipe.Config(**options)
+    return recipe.model(config, stand_in(recipe, config))
+
+
+def trainee(
+    options: dict[str, Any],
+    rows: int,
+    length: int,
+    placement: Placement | None = None,
+    by_xla: bool = False,
+) -> tuple[Any, Any]:
+    """What trains, and the batches that it trains on, as the recipe makes them."""
+    import keras
+
+    from kerasrnn.recipes import training
+    from kerasrnn.recipes.step import Signals, Trainee
+
+    placement = placement or Placement(Execution(strategy="one"))
+    recipe = recipes.load("translate")
+    config = recipe.Config(batch_size=rows, **options)
+    data = stand_in(recipe, config, 4 * rows, length)
+    keras.utils.set_random_seed(config.seed)
+    batches = training.Batches(recipe, config, data)
+    signals = Signals()
+    with placement.scope():
+        trains = Trainee(recipe.model(config, data), signals, by_xla=by_xla)
+        trains.compile(
+            training.optimizer(config, batches.steps),
+            recipe.loss(config),
+            metrics=list(recipe.fit_metrics(config)),
+            jit_compile=False,
+        )
+    trains.prepare(batches.train())
+    training._compile_loops(trains, True)
+    return trains, batches.train()
+
+
+# The jobs.
+
+
+def train(
+    options: dict[str, Any],
+    batches: Sequence[int],
+    length: int,
+    repeats: int,
+    strategy: str = "one",
+    sizes: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Seconds of each step, by batch size; and of an exchange, by how many numbers it has."""
+    from kerasrnn.recipes.loop import Loop
+
+    placement = Placement(Execution(strategy=strategy))
+    seconds: dict[int, list[float]] = {}
+    shapes: list[Any] = []
+    for rows in batches:
+        trains, dataset = trainee(options, rows, length, placement)
+        shapes = [tuple(weight.shape) for weight in trains.trainable_weights]
+        loop = Loop(trains, placement.strategy)
+        source = iter(loop.batches(dataset))
+
+        def step(loop: Any = loop, source: Any = source, trains: Any = trains) -> None:
+            loop.train(source, 1)
+            trains.optimizer.iterations.numpy()  # the step has been done
+
+        seconds[rows] = _timed(step, repeats)
+    results: dict[str, Any] = {"seconds": seconds}
+    if strategy != "one":
+        results["exchanged"] = sum(math.prod(shape) for shape in shapes)
+        results["gradients"] = _timed(_exchange(placement, shapes), repeats)
+        results["numbers"] = {
+            size: _timed(_exchange(placement, [(size,)]), repeats) for size in sizes
+        }
+    return results
+
+
+def _timed(run: Callable[[], None], repeats: int) -> list[float]:
+    for _ in range(3):  # the first is compiled, the second may be
+        run()
+    seconds = []
+    gc.disable()
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    gc.enable()
+    return seconds
+
+
+def _exchange(placement: Placement, shapes: Sequence[tuple[int, ...]]) -> Callable[[], None]:
+    """Adds up arrays of such shapes over the workers, as a step adds up its gradients."""
+    import tensorflow as tf
+
+    arrays = [tf.ones(shape) for shape in shapes]
+
+    def of_device() -> Any:
+        context = tf.distribute.get_replica_context()
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, arrays)
+        return tf.add_n([tf.reshape(one, [-1])[0] for one in sums])
+
+    run = tf.function(lambda: placement.strategy.run(of_device))
+    return lambda: float(run())
+
+
+def corpus(options: dict[str, Any], data_dir: str | None, batches: int) -> dict[str, Any]:
+    """How long real sentences are in pieces, what padding adds, and what the pipeline takes."""
+    import keras
+    import numpy as np
+
+    from kerasrnn.recipes import training
+
+    recipe = recipes.load("translate")
+    config = recipe.Config(**options)
+    before, began = _resident(), time.perf_counter()
+    data = recipe.load(config, data_dir)
+    loading = time.perf_counter() - began
+    held = training.Batches(recipe, config, data)
+    began = time.perf_counter()
+    source = iter(held.train())
+    pieces, slots, rows = np.zeros(2), 0, 0
+    next(source)  # the first one waits for the shuffling
+    first, filled = time.perf_counter() - began, _resident()
+    began, count = time.perf_counter(), min(batches, held.steps - 1)
+    for _ in range(count):
+        next(source)
+    seconds = time.perf_counter() - began
+    for (read, _), written in held.train().take(held.steps):
+        pieces += [np.count_nonzero(x) for x in keras.tree.map_structure(np.array, (read, written))]
+        slots += read.shape[0] * read.shape[1]
+        rows += read.shape[0]
+    words = [np.mean([len(pair[side].split()) for pair in data.raw["train"]]) for side in (0, 1)]
+    return {
+        "pairs": data.train_size,
+        "left_out": data.facts["left_out_of_training"],
+        "words": words,
+        "pieces": list(pieces / rows),
+        "padded": 1 - float(pieces.sum()) / (2 * slots),
+        "batch_size": config.batch_size,
+        "seconds_of_a_pair": seconds / (count * config.batch_size),
+        "seconds_to_load": loading,
+        "seconds_to_begin": first,
+        "bytes_held": filled - before,
+    }
+
+
+def program(options: dict[str, Any]) -> dict[str, Any]:
+    """What XLA makes of the time loops: operations of a step of each kind of loop.
+
+    Counted are products and fusions of what is left when it has compiled the whole step for the
+    CPU, without copies; and whether it knows how many steps a loop has.
+    """
+    import tensorflow as tf
+
+    from benchmarks import counting
+
+    trains, dataset = trainee(options, 4, 12, by_xla=True)
+    batch = next(iter(dataset))
+    step = tf.function(trains.train_step, jit_compile=True)
+    text = step.experimental_get_compiler_ir(batch)(stage="optimized_hlo")
+    of_kinds: dict[str, set[int]] = {kind: set() for kind in counting.KINDS}
+    loops = [line for line in text.splitlines() if " while(" in line]
+    bodies = [(loop, re.search(r"body=%?([\w.\-]+)", loop)[1]) for loop in loops]
+    for loop, body in bodies:
+        counts = Counter(_computation(text, body))
+        # An attention has products of its own; what goes back was given no name by a layer.
+        named = "translate" in re.search(r'op_name="([^"]*)"', loop)[1]
+        kind = f"{'attention' if counts['dot'] > 1 else 'LSTM'}, {'forward' if named else 'back'}"
+        of_kinds[kind].add(counts["dot"] + counts["fusion"])
+    return {
+        "operations": {kind: max(found) for kind, found in of_kinds.items()},
+        "loops": len(bodies),
+        "of_known_length": sum("known_trip_count" in loop for loop, _ in bodies),
+    }
+
+
+def _computation(text: str, name: str) -> Iterator[str]:
+    """The kinds of a computation's instructions."""
+    body = text.split(f"\n%{name} (", 1)[1].split("\n}", 1)[0]
+    for line in body.splitlines()[1:]:
+        # A type, which may be a tuple's, and what comes before the first bracket behind it.
+        found = re.search(r" = (?:\(.*?\)|\S+) ([\w\-]+)\(", line)
+        if found:
+            yield found[1]
+
+
+def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict[str, Any]:
+    """Bytes by which a step's peak grows with each row of the batch."""
+    from benchmarks import counting
+    from benchmarks.worker import _settle, _status
+    from kerasrnn.recipes.loop import Loop
+
+    peaks = []
+    for rows in batches:
+        trains, dataset = trainee(options, rows, length)
+        source = iter(Loop(trains).batches(dataset))
+        loop = Loop(trains)
+        for _ in range(3):
+            _settle()
+            loop.train(source, 1)
+            trains.optimizer.iterations.numpy()
+        peaks.append(_status("VmHWM"))
+    small, large = batches
+    model = counting.unfilled(lambda: made(options))
+    counted = [
+        sum(counting.kept(model, counting.Shape(rows, length, length), counting.WIDE).values())
+        for rows in batches
+    ]
+    return {
+        "measured": (peaks[1] - peaks[0]) / (large - small),
+        "counted": (counted[1] - counted[0]) / (large - small),
+    }
+
+
+def update() -> dict[str, Any]:
+    """How often an update passes over the weights, where nothing fuses its operations."""
+    import keras
+    import tensorflow as tf
+
+    from benchmarks import counting
+    from kerasrnn.recipes import training
+
+    recipe = recipes.load("translate")
+    n = 1009  # a prime, as nothing else has as many
+    weight = keras.Variable(tf.zeros(n), name="kernel")
+    optimizer = training.optimizer(recipe.Config(), 10)
+    optimizer.build([weight])
+    graph = tf.function(lambda gradient: optimizer.apply([gradient], [weight]))
+    operations = graph.get_concrete_function(tf.TensorSpec([n])).graph.get_operations()
+    return {"passes": counting.passes(n, operations)}
+
+
+def _resident() -> int:
+    with contextlib.suppress(OSError), open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "train": train,
+    "corpus": corpus,
+    "program": program,
+    "memory": memory,
+    "update": update,
+}
+
+
+if __name__ == "__main__":
+    main()
