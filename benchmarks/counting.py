@@ -91,7 +91,7 @@ def _part(path: str) -> str:
         return ENCODER
     if path.startswith("decoder/logits/"):
         return OUTPUT
-    if "attention/" in path:
+    if path.rpartition("/")[2] in ("query_kernel", "key_kernel", "attention_v"):
         return ATTENTION
     if path.startswith("decoder/recurrent/"):
         return DECODER

@@ -43,7 +43,9 @@ def stand_in(recipe: Any, config: Any, rows: int = 0, length: int = 0) -> Data:
 
     facts = {side: {"symbols": ["?"] * config.vocabulary} for side in ("source", "target")}
     ids = np.random.default_rng(0).integers(1, config.vocabulary + 2, (3, rows, length), "int32")
-    source, previous, target = (tf.RaggedTensor.from_tensor(part) for part in ids)
+    source, previous, target = (
+        tf.RaggedTensor.from_row_lengths(part.ravel(), [length] * rows) for part in ids
+    )
     dataset = tf.data.Dataset.from_tensor_slices(((source, previous), target))
     # Of one length, but, as the recipe's own, not known to be.
     dataset = dataset.map(lambda x, y: ((tf.identity(x[0]), tf.identity(x[1])), tf.identity(y)))
