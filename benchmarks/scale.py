@@ -106,9 +106,10 @@ def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
         "gradients": chief["gradients"],
         "numbers": chief["numbers"],
     }
-    (results["memory"],) = run(
-        {"do": "memory", "options": options, "batches": [ROWS // 2, 2 * ROWS], "length": 48}
-    )
+    batches = {"options": options, "batches": [ROWS // 2, 2 * ROWS], "length": 48}
+    (counted,) = run({"do": "memory", **batches})
+    (laid_out,) = run({"do": "allocated", **batches})
+    results["memory"] = counted | laid_out
     return results
 
 

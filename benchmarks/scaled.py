@@ -12,9 +12,11 @@ import math
 import os
 import re
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
@@ -240,7 +242,7 @@ def _computation(text: str, name: str) -> Iterator[str]:
 
 
 def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict[str, Any]:
-    """Bytes by which a step's peak grows with each row of the batch."""
+    """Bytes of one more row of a batch: as counted, and by how much a step's peak grows."""
     from benchmarks import counting
     from benchmarks.worker import _settle, _status
     from kerasrnn.recipes.loop import Loop
@@ -248,23 +250,42 @@ def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict
     peaks = []
     for rows in batches:
         trains, dataset = trainee(options, rows, length)
-        source = iter(Loop(trains).batches(dataset))
         loop = Loop(trains)
+        source = iter(loop.batches(dataset))
         for _ in range(3):
             _settle()
             loop.train(source, 1)
             trains.optimizer.iterations.numpy()
         peaks.append(_status("VmHWM"))
-    small, large = batches
     model = counting.unfilled(lambda: made(options))
     counted = [
         sum(counting.kept(model, counting.Shape(rows, length, length), counting.WIDE).values())
         for rows in batches
     ]
-    return {
-        "measured": (peaks[1] - peaks[0]) / (large - small),
-        "counted": (counted[1] - counted[0]) / (large - small),
-    }
+    return {"counted": _growth(counted, batches), "resident": _growth(peaks, batches)}
+
+
+def allocated(options: dict[str, Any], batches: Sequence[int], length: int) -> dict[str, Any]:
+    """Bytes of one more row of a batch that XLA lays out for a step that it compiles as a whole."""
+    import tensorflow as tf
+
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        # Read when XLA compiles for the first time.
+        os.environ["XLA_FLAGS"] = f"--xla_dump_to={folder} --xla_dump_hlo_module_re=.*train_step.*"
+        for rows in batches:
+            trains, dataset = trainee(options, rows, length, by_xla=True)
+            tf.function(trains.train_step, jit_compile=True)(next(iter(dataset)))
+            (report,) = Path(folder).glob("*memory-usage-report.txt")
+            size = re.search(r"size ([\d.]+)MiB, preallocated-temp", report.read_text())
+            found.append(2**20 * float(size[1]))
+            report.unlink()
+    return {"program": _growth(found, batches)}
+
+
+def _growth(sizes: Sequence[float], batches: Sequence[int]) -> float:
+    (small, large), (few, many) = sizes, batches
+    return (large - small) / (many - few)
 
 
 def update() -> dict[str, Any]:
@@ -296,6 +317,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "corpus": corpus,
     "program": program,
     "memory": memory,
+    "allocated": allocated,
     "update": update,
 }
 
