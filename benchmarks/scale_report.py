@@ -626,7 +626,7 @@ def line_of(seconds: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
     medians = _medians(seconds)
     slope, start = np.polyfit(list(medians), list(medians.values()), 1)
-    return float(start), float(slope)
+    return max(float(start), 0.0), float(slope)
 
 
 MORE = (2, 4, 8, 16)
@@ -641,7 +641,7 @@ def _of_more(results: Mapping[str, Any]) -> str:
     for count in MORE:
         # Of two, each sends once what it has; each round of a ring waits for the one before.
         sent = exchange(found["exchanged"], count, 1 / slope)
-        seconds = alone[rows] + max(start, 0.0) * (count - 1) + sent
+        seconds = alone[rows] + start * (count - 1) + sent
         measured = f"{1e3 * two[2 * rows]:.0f}" if count == 2 else ""
         share = f"{alone[rows] / seconds:.0%}"
         made.append([str(count), f"{1e3 * seconds:.0f}", measured, share])

@@ -31,11 +31,12 @@ LARGE = {"vocabulary": 32_000, "embedding": 512, "units": 1024, "depth": 4}
 def main() -> None:
     """Do the job that the command line names."""
     job = json.loads(sys.argv[1])
-    if "core" in job and hasattr(os, "sched_setaffinity"):  # Linux alone
+    do = JOBS[job.pop("do")]
+    if "core" in job:  # on Linux alone
         # Before TensorFlow counts them.
-        os.sched_setaffinity(0, {job["core"]})
+        os.sched_setaffinity(0, {job.pop("core")})
     quietly_import_tensorflow()
-    print(json.dumps(JOBS[job.pop("do")](**{k: v for k, v in job.items() if k != "core"})))
+    print(json.dumps(do(**job)))
 
 
 def stand_in(recipe: Any, config: Any, rows: int = 0, length: int = 0) -> Data:
