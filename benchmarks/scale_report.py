@@ -26,7 +26,7 @@ class Device:
     """An accelerator, and how many of them train together."""
 
     name: str
-    short: str
+    kind: str
     count: int
     peak: float
     """Operations a second in bfloat16, dense."""
@@ -56,7 +56,7 @@ class Device:
 
 A100 = Device(
     name="8 NVIDIA A100 80GB SXM",
-    short="8 A100",
+    kind="A100",
     count=8,
     peak=312e12,
     memory=80e9,
@@ -70,7 +70,7 @@ A100 = Device(
 )
 V5E = Device(
     name="8 TPU v5e, as 2x4",
-    short="8 v5e",
+    kind="v5e",
     count=8,
     peak=197e12,
     memory=16e9,
@@ -86,7 +86,7 @@ DEVICES = (A100, V5E)
 
 # What NVIDIA's published times were taken on.
 A100_40 = dataclasses.replace(
-    A100, name="NVIDIA A100 40GB", short="A100", memory=40e9, bandwidth=1.555e12
+    A100, name="NVIDIA A100 40GB", kind="A100", memory=40e9, bandwidth=1.555e12
 )
 
 
@@ -254,8 +254,8 @@ def _measured(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    first, *others = (f"| {' | '.join(line)} |" for line in (head, *rows))
+    return "\n".join([first, "|---" * len(head) + "|", *others])
 
 
 def figures(value: float, digits: int = 3) -> str:
@@ -356,7 +356,7 @@ def _of_bytes(results: Mapping[str, Any]) -> str:
             ),
             *[
                 (
-                    f"from how many on {device.short} computes as long as it reads",
+                    f"the same from which the {device.kind} computes for longer than it reads",
                     f"{device.peak / device.bandwidth:.0f}",
                 )
                 for device in DEVICES
@@ -438,12 +438,13 @@ def _of_assumptions(results: Mapping[str, Any]) -> str:
 
 
 def _each(of: Callable[[Device], str]) -> str:
-    return "; ".join(f"{device.short}: {of(device)}" for device in DEVICES)
+    return "; ".join(f"{device.kind}: {of(device)}" for device in DEVICES)
 
 
-def _steps(results: Mapping[str, Any], **options: Any) -> dict[str, dict[str, float]]:
+def steps(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Seconds of each part of a step, by the devices' name."""
     plan, measured = plan_of(results), _measured(results)
-    return {device.name: step(model(**options), plan, device, measured) for device in DEVICES}
+    return {device.name: step(model(), plan, device, measured) for device in DEVICES}
 
 
 def _input(plan: Plan, results: Mapping[str, Any], devices: int) -> float:
@@ -452,7 +453,7 @@ def _input(plan: Plan, results: Mapping[str, Any], devices: int) -> float:
 
 
 def _of_time(results: Mapping[str, Any]) -> str:
-    parts = _steps(results)
+    parts = steps(results)
     totals = {name: sum(seconds.values()) for name, seconds in parts.items()}
     rows = []
     for part in PARTS_OF_STEP:
@@ -469,9 +470,9 @@ def _of_time(results: Mapping[str, Any]) -> str:
     return _table(["part of a step", *(device.name for device in DEVICES)], rows)
 
 
-def _total(plan: Plan, device: Device, results: Mapping[str, Any], **options: Any) -> float:
+def _total(plan: Plan, device: Device, results: Mapping[str, Any]) -> float:
     """Seconds of a step; the input is made meanwhile."""
-    parts = step(model(**options), plan, device, _measured(results))
+    parts = step(model(), plan, device, _measured(results))
     return max(sum(parts.values()), _input(plan, results, device.count))
 
 
@@ -548,7 +549,7 @@ def _of_sensitivity(results: Mapping[str, Any]) -> str:
         rows.append(cells)
     head = ["assumption"]
     for device in DEVICES:
-        head += [f"{device.short}, halved", f"{device.short}, doubled"]
+        head += [f"{device.kind}, halved", f"{device.kind}, doubled"]
     return _table(head, rows)
 
 
@@ -565,20 +566,22 @@ PIECES_OF_GNMT = 173_461.27 / 3_625.19 / 2
 """Of a sentence, by the log in its README: pieces, of both sides, and sentences a second."""
 
 
-def _of_check(results: Mapping[str, Any]) -> str:
+def checked(results: Mapping[str, Any]) -> dict[int, float]:
+    """What this arithmetic says of GNMT v2: pieces a second, by how many devices there are."""
     plan = dataclasses.replace(plan_of(results), pieces=PIECES_OF_GNMT)
-    rows = []
-    for count, published in PUBLISHED.items():
+    said = {}
+    for count in PUBLISHED:
         device = dataclasses.replace(A100_40, count=count)
         seconds = sum(step(model(**GNMT), plan, device, _measured(results)).values())
-        said = 2 * plan.rows * count * plan.pieces / seconds
-        rows.append(
-            [
-                f"{count} {device.name}",
-                f"{said:,.0f}",
-                *(f"{published[name]:,}" for name in ("TensorFlow", "PyTorch")),
-            ]
-        )
+        said[count] = 2 * plan.rows * count * plan.pieces / seconds
+    return said
+
+
+def _of_check(results: Mapping[str, Any]) -> str:
+    rows = []
+    for count, said in checked(results).items():
+        published = [f"{PUBLISHED[count][name]:,}" for name in ("TensorFlow", "PyTorch")]
+        rows.append([f"{count} {A100_40.name}", f"{said:,.0f}", *published])
     head = ("pieces a second, both sides", "by this page", "TensorFlow", "PyTorch with cuDNN")
     return _table(head, rows)
 
@@ -697,7 +700,7 @@ def _of_input(results: Mapping[str, Any]) -> str:
         most = seconds / (plan.rows * results["corpus"]["seconds_of_a_pair"])
         rows.append(
             [
-                device.short.partition(" ")[2],
+                device.kind,
                 f"{1e3 * seconds:.0f}",
                 f"{1 / results['corpus']['seconds_of_a_pair']:,.0f}",
                 f"{most:.0f}",
@@ -765,7 +768,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
             links = device.links if count <= device.count else device.far
             several = dataclasses.replace(device, count=count, links=links)
             speeds.append(plan.rows * count / sum(step(model(), plan, several, measured).values()))
-        name = device.short.partition(" ")[2]
+        name = device.kind
         right.plot(FAR, speeds, "o-", color=color, markersize=4, label=name)
     limit = 1 / results["corpus"]["seconds_of_a_pair"]
     right.axhline(limit, color="black", linestyle="--", linewidth=1)

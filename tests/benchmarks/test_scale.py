@@ -258,6 +258,27 @@ def test_the_page_says_what_the_code_and_the_measurements_say():
     assert scale_report.report(results) == report
 
 
+def test_what_the_page_says_in_words():
+    results = json.loads(RESULTS.read_text())
+    for count, said in scale_report.checked(results).items():
+        published = scale_report.PUBLISHED[count]
+        assert published["TensorFlow"] < said < published["PyTorch"]
+    on_gpus = scale_report.steps(results)[scale_report.A100.name]
+    assert max(on_gpus, key=on_gpus.get) == "time loops: waiting"
+    found = counting.products(scale_report.model(), scale_report.plan_of(results).shape)
+    (recurrent,) = {
+        (p.rows, p.inner, p.columns) for p in found if p.part == ENCODER and "forward" in p.loop
+    }
+    product = Product(ENCODER, *recurrent)
+    for device in scale_report.DEVICES:
+        assert product.operations / product.moved(2) < device.peak / device.bandwidth
+    assert results["corpus"]["left_out"] < results["corpus"]["pairs"] / 1000
+    assert results["program"]["of_known_length"] == 0
+    memory = results["memory"]
+    assert memory["counted"] == pytest.approx(memory["program"], rel=0.05)
+    assert memory["resident"] > memory["program"]
+
+
 def test_tables_find_their_places():
     page = "a\n<!-- table: one -->\nold\n<!-- end -->\nb\n"
     once = scale_report.filled(page, {"one": "| new |"})
