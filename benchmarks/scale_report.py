@@ -677,12 +677,12 @@ def _of_corpus(results: Mapping[str, Any]) -> str:
             (
                 "until the data is read, cut and numbered",
                 f"{found['seconds_to_load']:.0f} s",
-                f"{found['seconds_to_load'] * more / MINUTE:.0f} minutes",
+                f"{figures(found['seconds_to_load'] * more / MINUTE, 2)} minutes",
             ),
             (
                 "until the first batch",
                 f"{found['seconds_to_begin']:.1f} s",
-                f"{found['seconds_to_begin'] * more / MINUTE:.0f} minutes",
+                f"{figures(found['seconds_to_begin'] * more / MINUTE, 2)} minutes",
             ),
             (
                 "memory of the host",
