@@ -21,8 +21,8 @@ from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.recipes.command import quietly_import_tensorflow
-from kerasrnn.recipes.execution import Execution, Placement
 from kerasrnn.recipes.recipe import Data
+from kerasrnn.recipes.training.execution import Execution, Placement
 
 LARGE = {"vocabulary": 32_000, "embedding": 512, "units": 1024, "depth": 4}
 """The options of the recipe at the size of WMT14."""
@@ -72,26 +72,27 @@ def trainee(
     """What trains, and the batches that it trains on, as the recipe makes them."""
     import keras
 
-    from kerasrnn.recipes import training
-    from kerasrnn.recipes.step import Signals, Trainee
+    from kerasrnn.recipes.training.batches import Batches
+    from kerasrnn.recipes.training.optimizers import optimizer
+    from kerasrnn.recipes.training.step import Signals, Trainee
 
     placement = placement or Placement(Execution(strategy="one"))
     recipe = recipes.load("translate")
     config = recipe.Config(batch_size=rows, **options)
     data = stand_in(recipe, config, 4 * rows, length)
     keras.utils.set_random_seed(config.seed)
-    batches = training.Batches(recipe, config, data)
+    batches = Batches(recipe, config, data)
     signals = Signals()
     with placement.scope():
         trains = Trainee(recipe.model(config, data), signals, by_xla=by_xla)
         trains.compile(
-            training.optimizer(config, batches.steps),
+            optimizer(config, batches.steps),
             recipe.loss(config),
             metrics=list(recipe.fit_metrics(config)),
             jit_compile=False,
         )
     trains.prepare(batches.train())
-    training._compile_loops(trains, True)
+    trains.compile_loops()
     return trains, batches.train()
 
 
@@ -107,7 +108,7 @@ def train(
     sizes: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Seconds of each step, by batch size; and of an exchange, by how many numbers it has."""
-    from kerasrnn.recipes.loop import Loop
+    from kerasrnn.recipes.training.loop import Loop
 
     placement = Placement(Execution(strategy=strategy))
     seconds: dict[int, list[float]] = {}
@@ -166,14 +167,14 @@ def corpus(options: dict[str, Any], data_dir: str | None, batches: int) -> dict[
     import keras
     import numpy as np
 
-    from kerasrnn.recipes import training
+    from kerasrnn.recipes.training.batches import Batches
 
     recipe = recipes.load("translate")
     config = recipe.Config(**options)
     before, began = _resident(), time.perf_counter()
     data = recipe.load(config, data_dir)
     loading = time.perf_counter() - began
-    held = training.Batches(recipe, config, data)
+    held = Batches(recipe, config, data)
     began = time.perf_counter()
     source = iter(held.train())
     pieces, slots, rows = np.zeros(2), 0, 0
@@ -246,7 +247,7 @@ def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict
     """Bytes of one more row of a batch: as counted, and by how much a step's peak grows."""
     from benchmarks import counting
     from benchmarks.worker import _settle, _status
-    from kerasrnn.recipes.loop import Loop
+    from kerasrnn.recipes.training.loop import Loop
 
     peaks = []
     for rows in batches:
@@ -295,14 +296,14 @@ def update() -> dict[str, Any]:
     import tensorflow as tf
 
     from benchmarks import counting
-    from kerasrnn.recipes import training
+    from kerasrnn.recipes.training.optimizers import optimizer
 
     recipe = recipes.load("translate")
     n = 1009  # a prime, as nothing else has as many
     weight = keras.Variable(tf.zeros(n), name="kernel")
-    optimizer = training.optimizer(recipe.Config(), 10)
-    optimizer.build([weight])
-    graph = tf.function(lambda gradient: optimizer.apply([gradient], [weight]))
+    updating = optimizer(recipe.Config(), 10)
+    updating.build([weight])
+    graph = tf.function(lambda gradient: updating.apply([gradient], [weight]))
     operations = graph.get_concrete_function(tf.TensorSpec([n])).graph.get_operations()
     return {"passes": counting.passes(n, operations)}
 
