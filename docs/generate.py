@@ -104,6 +104,8 @@ def pages() -> dict[str, str]:
         "contributing": "CONTRIBUTING.md",
         "speed": "benchmarks/results/speed.md",
         "speed_of_exports": "benchmarks/results/export.md",
+        "input": "benchmarks/results/input.md",
+        "precision": "benchmarks/results/precision.md",
     }.items():
         found[f"project/{name}"] = _include(ROOT / file)
     return found

@@ -13,8 +13,15 @@ from kerasrnn.recipes.runs import Run, RunError
 from kerasrnn.recipes.training import checkpoints, train
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.loop import Loop
+from kerasrnn.recipes.training.step import Trainee
 
 pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture
+def _quickly(monkeypatch):
+    # Compiling the loops would take most of the time; the first test below has them compiled.
+    monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
 
 
 def start(recipe, folder, **overrides):
@@ -73,6 +80,7 @@ def test_a_run_learns_and_leaves_everything(recipe, tmp_path):
     assert again["test_accuracy"] == pytest.approx(metrics["test_accuracy"])
 
 
+@pytest.mark.usefixtures("_quickly")
 def test_one_seed_one_result(recipe, tmp_path):
     weights = []
     for n, seed in enumerate((3, 3, 4)):
@@ -88,6 +96,8 @@ def test_one_seed_one_result(recipe, tmp_path):
 @pytest.mark.parametrize("after_epochs", [0, 2])
 def test_a_resumed_run_ends_as_an_uninterrupted_one(recipe, tmp_path, monkeypatch, after_epochs):
     """Weights, log and metrics: dropout, schedule, optimizer and the order of the data go on."""
+    if after_epochs == 0:  # once with compiled loops
+        monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
     config, whole = start(recipe, tmp_path / "whole")
     expected = train(recipe, config, whole, recipe.load(None))
     _, run = interrupted(recipe, tmp_path / "cut", monkeypatch, after_epochs)
@@ -134,6 +144,7 @@ def test_damaged_runs_are_refused(recipe, tmp_path, damage, message):
     assert sorted(run.folder.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("_quickly")
 def test_damaged_models_are_refused(recipe, tmp_path):
     config, run = start(recipe, tmp_path / "run", seed=1)
     with pytest.raises(RunError, match=r"model.keras is missing: the run has not finished"):
@@ -145,6 +156,7 @@ def test_damaged_models_are_refused(recipe, tmp_path):
         run.load_model()
 
 
+@pytest.mark.usefixtures("_quickly")
 def test_folders_that_cannot_be_used(recipe, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
@@ -159,6 +171,7 @@ def test_folders_that_cannot_be_used(recipe, tmp_path):
         train(recipe, config, run, recipe.load(None))
 
 
+@pytest.mark.usefixtures("_quickly")
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint(recipe, tmp_path, monkeypatch):
     original = np.savez
 
