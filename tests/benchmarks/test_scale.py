@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from statistics import median
 
 import keras
 import pytest
@@ -274,6 +275,11 @@ def test_what_the_page_says_in_words():
         assert product.operations / product.moved(2) < device.peak / device.bandwidth
     assert results["corpus"]["left_out"] < results["corpus"]["pairs"] / 1000
     assert results["program"]["of_known_length"] == 0
+    # Two workers, beside the sum of what each of them computes and of the exchange.
+    found = results["workers"]
+    alone, two = ({int(n): median(t) for n, t in found[k].items()} for k in ("at_once", "two"))
+    for rows in alone:
+        assert 0.85 < (alone[rows] + median(found["gradients"])) / two[2 * rows] < 1
     memory = results["memory"]
     assert memory["counted"] == pytest.approx(memory["program"], rel=0.05)
     assert memory["resident"] > memory["program"]
