@@ -623,17 +623,6 @@ def _medians(seconds: Mapping[str, Sequence[float]]) -> dict[int, float]:
     return {int(size): statistics.median(those) for size, those in seconds.items()}
 
 
-def line_of(seconds: Mapping[str, Sequence[float]]) -> tuple[float, float]:
-    """Of times by size: what any size takes, and what one more adds."""
-    import numpy as np
-
-    medians = _medians(seconds)
-    times = np.array(list(medians.values()))
-    # Each is to be met as well as the others, and not the longest ones alone.
-    slope, start = np.polyfit(list(medians), times, 1, w=1 / times)
-    return max(float(start), 0.0), float(slope)
-
-
 MORE = (2, 4, 8, 16)
 
 
@@ -641,17 +630,25 @@ def _of_more(results: Mapping[str, Any]) -> str:
     found = results["workers"]
     alone, two = _medians(found["at_once"]), _medians(found["two"])
     rows = min(two)
-    start, slope = line_of(found["numbers"])
     made = []
     for count in MORE:
-        # Of two, each sends once what it has; each round of a ring waits for the one before.
-        sent = exchange(found["exchanged"], count, 1 / slope)
-        seconds = alone[rows] + start * (count - 1) + sent
+        seconds = alone[rows] + of_more(found, count)
         measured = f"{1e3 * two[2 * rows]:.0f}" if count == 2 else ""
         share = f"{alone[rows] / seconds:.0%}"
         made.append([str(count), f"{1e3 * seconds:.0f}", measured, share])
     head = ("workers", "ms a step, extrapolated", "measured", "of the time that computes")
     return _table(head, made)
+
+
+def of_more(found: Mapping[str, Any], count: int) -> float:
+    """Seconds of an exchange between so many workers, by that between two.
+
+    The smallest exchange is nothing but the beginning of one. A ring of more workers has as many
+    times more rounds, each of which begins; the rest grows as what a worker sends.
+    """
+    _, start = min(_medians(found["numbers"]).items())
+    rest = statistics.median(found["gradients"]) - start
+    return start * (count - 1) + exchange(rest, count, 1.0)
 
 
 def _of_memory(results: Mapping[str, Any]) -> str:
@@ -796,7 +793,7 @@ def report(results: Mapping[str, Any]) -> str:
     """What was measured, in Markdown."""
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    start, slope = line_of(results["workers"]["numbers"])
+    sizes = _medians(results["workers"]["numbers"])
     written = tables(results)
     return "\n".join(
         [
@@ -825,8 +822,13 @@ def report(results: Mapping[str, Any]) -> str:
             "",
             written["workers"],
             "",
-            f"An exchange of n numbers between the two takes {1e3 * start:.1f} ms and "
-            f"{1e3 * slope * 1e6:.1f} ms for each million: {counting.WIDE / slope / 1e9:.2f} GB/s.",
+            _table(
+                ("numbers that two exchange", "ms", "GB/s"),
+                [
+                    (f"{n:,}", f"{1e3 * t:.1f}", f"{counting.WIDE * n / t / 1e9:.2f}")
+                    for n, t in sizes.items()
+                ],
+            ),
             "",
             "## Data",
             "",

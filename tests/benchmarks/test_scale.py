@@ -234,9 +234,11 @@ def test_what_fits(small):
     assert scale_report.largest(small, plan, holding) == 16
 
 
-def test_a_line_through_what_was_measured():
-    start, slope = scale_report.line_of({"10": [9.0, 25.0, 26.0], "30": [65.0], "20": [45.0]})
-    assert (start, slope) == pytest.approx((5.0, 2.0))
+def test_an_exchange_between_more_workers():
+    """Seven seconds between two, of which one is the beginning."""
+    found = {"numbers": {"10": [1.0, 0.5, 2.0], "1000": [3.0]}, "gradients": [7.0]}
+    assert scale_report.of_more(found, 2) == 7.0
+    assert scale_report.of_more(found, 4) == 3 * 1.0 + 1.5 * 6.0
 
 
 @pytest.mark.parametrize(
