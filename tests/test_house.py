@@ -257,10 +257,8 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import keras, kerasrnn",
         "import kerasrnn, keras",
         "import kerasrnn.cells.gru",
-        "import kerasrnn.decoding",
         "import kerasrnn.losses",
     ],
 )

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.catalogue import BUILT_IN, ROWS, VARIANTS, variant_id
+from tests.catalogue import ROWS, VARIANTS, variant_id
 from tests.measure import PRECISION, TIGHT, assert_same, make_mask, measure, randomize
 
 rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
@@ -74,15 +74,11 @@ def test_supports_jit_says_whether_xla_may_be_used(row):
     assert not row.layer(5, jit_compile=False).supports_jit
 
 
-@pytest.mark.parametrize(
-    ("row", "jit_compile"),
-    [(row, jit) for row in ROWS for jit in (True, False) if jit or row in BUILT_IN],
-    ids=variant_id,
-)
-def test_models_train_to_the_same_weights_with_and_without_xla(row, jit_compile):
+@rows
+def test_models_train_to_the_same_weights_with_and_without_xla(row):
     x = sequences(batch=16)
     weights = []
-    for jit in (False, jit_compile):
+    for jit in (False, True):
         keras.utils.set_random_seed(3)
         model = keras.Sequential([row.layer(5), keras.layers.Dense(1)])
         model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit)

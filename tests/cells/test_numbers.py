@@ -248,9 +248,13 @@ def test_equals_the_oracle(row, case, data):
         np.testing.assert_allclose(a, b, **close)
 
 
-@pytest.mark.parametrize("training", TRAINING)
 @pytest.mark.parametrize(
-    "options", [{}, {"go_backwards": True, "zero_output_for_mask": True}], ids=variant_id
+    ("options", "training"),
+    [
+        *(({}, training) for training in TRAINING),
+        ({"go_backwards": True, "zero_output_for_mask": True}, TRAINING[-1]),
+    ],
+    ids=variant_id,
 )
 @variants
 def test_gradients_equal_the_oracle(row, variant, options, training):

@@ -143,7 +143,7 @@ def translation(random: np.random.Generator, n: int, split: str) -> dict:
 
 def word(random: np.random.Generator, n: int, split: str) -> dict:
     """Letters that sound alike in every word; of some words the first one may be silent."""
-    letters = random.choice(list(SOUNDS), random.integers(3, 9)).tolist()
+    letters = random.choice(list(SOUNDS), random.integers(3, 6)).tolist()
     sounds = [SOUNDS[letter] for letter in letters]
     pronunciations = [" ".join(sounds), " ".join(sounds[1:])][: 1 + (n % 4 == 0)]
     return {"word": "".join(letters), "pronunciations": pronunciations}

@@ -559,7 +559,7 @@ def test_a_tuner_searches_them(there):
     }
     made = recipes.hypermodel(zoo.Vectors(2), zoo.Values(1), clipping="value", **fixed)
     tuner = keras_tuner.RandomSearch(
-        made, objective="val_loss", max_trials=2, seed=1, directory=there, project_name="mine"
+        made, objective="val_loss", max_trials=1, seed=1, directory=there, project_name="mine"
     )
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
     best = tuner.get_best_hyperparameters()[0].values
