@@ -1,224 +1,38 @@
-"""What training translation at the size of WMT14 would take: counts, and devices' data sheets.
-
-Nothing here was run on the devices that are named. A step's time is a sum of parts, each of which
-is counted (`benchmarks.counting`) or measured (`benchmarks.scale`) and divided by a rate that is
-stated; `docs/scale.md` says so beside every table, and its tables are written here.
-"""
+"""The tables and the picture of `docs/scale.md`, of what `benchmarks.scale_plan` says."""
 
 import dataclasses
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks import counting
-from benchmarks.counting import PARTS, Shape
-from benchmarks.scaled import LARGE, made
-
-MINUTE, HOUR = 60, 3600
-
-
-@dataclass(frozen=True)
-class Device:
-    """An accelerator, and how many of them train together."""
-
-    name: str
-    kind: str
-    count: int
-    peak: float
-    """Operations a second in bfloat16, dense."""
-
-    memory: float
-    bandwidth: float
-    """Bytes, and bytes a second, of its memory."""
-
-    links: float
-    """Bytes a second that it sends in an exchange with the others."""
-
-    far: float
-    """The same where they are more than `count`, and some in other machines."""
-
-    in_loops: float
-    """Share of the peak that a product in a time loop reaches: it has the rows of one step."""
-
-    launch: float
-    """Seconds that an operation of a time loop takes at least."""
-
-    look: float
-    """Seconds in which a step of a time loop waits for the host to see whether it was the last."""
-
-    fused: bool
-    """Whether the update is part of one program with the step, also where there are several."""
-
-
-A100 = Device(
-    name="8 NVIDIA A100 80GB SXM",
-    kind="A100",
-    count=8,
-    peak=312e12,
-    memory=80e9,
-    bandwidth=2.039e12,
-    links=200e9,
-    far=25e9,
-    in_loops=0.25,
-    launch=3e-6,
-    look=10e-6,
-    fused=False,
+from benchmarks.counting import PARTS
+from benchmarks.scale_plan import (
+    A100,
+    A100_40,
+    DEVICES,
+    HALF,
+    MINUTE,
+    PARTS_OF_STEP,
+    PUBLISHED,
+    Device,
+    Plan,
+    checked,
+    hours,
+    largest,
+    measured_of,
+    medians,
+    model,
+    of_input,
+    of_more,
+    plan_of,
+    step,
+    steps,
+    total,
+    varied,
 )
-V5E = Device(
-    name="8 TPU v5e, as 2x4",
-    kind="v5e",
-    count=8,
-    peak=197e12,
-    memory=16e9,
-    bandwidth=0.819e12,
-    links=100e9,
-    far=100e9,
-    in_loops=0.4,
-    launch=1e-6,
-    look=0.0,
-    fused=True,
-)
-DEVICES = (A100, V5E)
-
-# What NVIDIA's published times were taken on.
-A100_40 = dataclasses.replace(
-    A100, name="NVIDIA A100 40GB", kind="A100", memory=40e9, bandwidth=1.555e12
-)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is assumed besides the devices."""
-
-    pairs: int = 4_508_785
-    pieces: float = 30.0
-    """Of a sentence, on either side, the end included."""
-
-    padded: float = 0.25
-    """Share of a batch that is padding."""
-
-    epochs: int = 6
-    rows: int = 128
-    """Of a device."""
-
-    at_once: float = 0.5
-    """Share of the peak that products reach which all steps of time share."""
-
-    of_bandwidth: float = 0.8
-    """Share of the memory's bandwidth that is reached."""
-
-    usable: float = 0.9
-    """Share of the memory that may be filled."""
-
-    @property
-    def shape(self) -> Shape:
-        """Of a device's batch, padded."""
-        steps = round(self.pieces / (1 - self.padded))
-        return Shape(self.rows, steps, steps)
-
-
-PARTS_OF_STEP = (
-    "products of all steps at once",
-    "time loops: waiting",
-    "time loops: work",
-    "passes over logits and embeddings",
-    "update of the weights",
-    "exchange of the gradients",
-)
-
-HALF = 2
-"""Bytes of a number in half precision."""
-
-AROUND_EXCHANGE = 11
-"""How often `recipes.step` and TensorFlow pass over the gradients before and after they are added
-up: times the number of tokens, into one array, out of it, divided, looked at, and chosen."""
-
-COPIES = 2 * counting.WIDE + HALF
-"""Bytes of a weight besides those of Adam: the one array that is exchanged, there and back, and the
-weight in half precision."""
-
-OPTIONS: Mapping[str, Any] = LARGE
-
-
-@cache
-def model(**options: Any) -> Any:
-    """The recipe's model, without numbers in its weights."""
-    return counting.unfilled(lambda: made({**OPTIONS, **options}))
-
-
-def step(counted: Any, plan: Plan, device: Device, measured: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds of each part of a step on all devices.
-
-    Args:
-        counted: the model.
-        plan: what is assumed.
-        device: where.
-        measured: `operations` of a step of each kind of time loop, and `passes` of an update.
-    """
-    shape, bandwidth = plan.shape, plan.of_bandwidth * device.bandwidth
-    products = counting.products(counted, shape)
-    weights = sum(counting.parameters(counted).values())
-
-    def seconds(product: counting.Product, share: float) -> float:
-        once = product.operations / product.times
-        return max(once / (share * device.peak), product.moved(HALF) / bandwidth)
-
-    at_once = sum(seconds(product, plan.at_once) for product in products if not product.loop)
-    waiting = work = 0.0
-    for loop in counting.loops(products, shape):
-        operations = measured["operations"][loop.kind]
-        waiting += loop.steps * (operations * device.launch + device.look)
-        beyond = [max(seconds(p, device.in_loops) - device.launch, 0) for p in loop.products]
-        work += loop.steps * (sum(beyond) + loop.extra / bandwidth)
-    classes = counted.get_layer("decoder").size
-    of_logits = counting.OUTPUT_PASSES * counting.WIDE * shape.rows * shape.target * classes
-    # The weights are read and written in half precision, and gradients of embeddings are dense.
-    of_weights = (counting.WIDE + HALF) * weights
-    of_weights += counting.WIDE * counting.parameters(counted)[counting.EMBEDDINGS]
-    passes = counting.FUSED_PASSES
-    if device.count > 1 and not device.fused:
-        passes = measured["passes"] + AROUND_EXCHANGE
-    return dict(
-        zip(
-            PARTS_OF_STEP,
-            (
-                at_once,
-                waiting,
-                work,
-                (of_logits + of_weights) / bandwidth,
-                passes * counting.WIDE * weights / bandwidth,
-                exchange(counting.WIDE * weights, device.count, device.links),
-            ),
-            strict=True,
-        )
-    )
-
-
-def exchange(size: float, workers: int, links: float) -> float:
-    """Seconds in which workers in a ring add up so many bytes of each.
-
-    Each sends all but its own share twice: once to add, once to tell (Patarasuk & Yuan 2009,
-    "Bandwidth optimal all-reduce algorithms for clusters of workstations").
-    """
-    return 2 * (workers - 1) / workers * size / links
-
-
-def hours(seconds: float, plan: Plan, devices: int) -> float:
-    """Of a training whose steps take so many seconds."""
-    return plan.epochs * plan.pairs / (plan.rows * devices) * seconds / HOUR
-
-
-def largest(counted: Any, plan: Plan, device: Device) -> int:
-    """Rows of a device that its memory holds, a multiple of 8."""
-    weights = sum(counting.parameters(counted).values())
-    fixed = (counting.ADAM * counting.WIDE + COPIES) * weights
-    row = sum(counting.kept(counted, dataclasses.replace(plan.shape, rows=1), HALF).values())
-    return int((plan.usable * device.memory - fixed) // row // 8 * 8)
-
 
 # Tables. Each is Markdown, by the name that it has in docs/scale.md.
 
@@ -238,18 +52,6 @@ def tables(results: Mapping[str, Any]) -> dict[str, str]:
         "memory": _of_memory(results),
         "corpus": _of_corpus(results),
         "input": _of_input(results),
-    }
-
-
-def plan_of(results: Mapping[str, Any]) -> Plan:
-    """With the padding that was measured."""
-    return Plan(padded=round(results["corpus"]["padded"], 2))
-
-
-def _measured(results: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "operations": results["program"]["operations"],
-        "passes": results["update"]["passes"],
     }
 
 
@@ -441,17 +243,6 @@ def _each(of: Callable[[Device], str]) -> str:
     return "; ".join(f"{device.kind}: {of(device)}" for device in DEVICES)
 
 
-def steps(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Seconds of each part of a step, by the devices' name."""
-    plan, measured = plan_of(results), _measured(results)
-    return {device.name: step(model(), plan, device, measured) for device in DEVICES}
-
-
-def _input(plan: Plan, results: Mapping[str, Any], devices: int) -> float:
-    """Seconds in which a host makes the batch of a step: all of it, whatever it takes of it."""
-    return plan.rows * devices * results["corpus"]["seconds_of_a_pair"]
-
-
 def _of_time(results: Mapping[str, Any]) -> str:
     parts = steps(results)
     totals = {name: sum(seconds.values()) for name, seconds in parts.items()}
@@ -465,21 +256,15 @@ def _of_time(results: Mapping[str, Any]) -> str:
     rows.append(["**a step**", *(f"**{1e3 * total:.0f} ms**" for total in totals.values())])
     rows.append(
         ["meanwhile, on each host: the next batch"]
-        + [f"{1e3 * _input(plan, results, device.count):.0f} ms" for device in DEVICES]
+        + [f"{1e3 * of_input(plan, results, device.count):.0f} ms" for device in DEVICES]
     )
     return _table(["part of a step", *(device.name for device in DEVICES)], rows)
-
-
-def _total(plan: Plan, device: Device, results: Mapping[str, Any]) -> float:
-    """Seconds of a step; the input is made meanwhile."""
-    parts = step(model(), plan, device, _measured(results))
-    return max(sum(parts.values()), _input(plan, results, device.count))
 
 
 def _of_cost(results: Mapping[str, Any]) -> str:
     plan, rows = plan_of(results), []
     for device in DEVICES:
-        seconds = _total(plan, device, results)
+        seconds = total(plan, device, results)
         took = hours(seconds, plan, device.count)
         busy = sum(p.operations for p in counting.products(model(), plan.shape))
         rows.append(
@@ -507,74 +292,25 @@ def _of_cost(results: Mapping[str, Any]) -> str:
     return _table(head, rows)
 
 
-def _varied(plan: Plan, device: Device) -> dict[str, Callable[[float], tuple[Plan, Device]]]:
-    """What is assumed, by name, as what becomes of it times a factor."""
-
-    def of_plan(name: str) -> Callable[[float], tuple[Plan, Device]]:
-        return lambda k: (dataclasses.replace(plan, **{name: k * getattr(plan, name)}), device)
-
-    def of_device(name: str) -> Callable[[float], tuple[Plan, Device]]:
-        return lambda k: (plan, dataclasses.replace(device, **{name: k * getattr(device, name)}))
-
-    return {
-        "pieces of a sentence": of_plan("pieces"),
-        "share of the peak, products of all steps": of_plan("at_once"),
-        "share of the peak, products of one step": of_device("in_loops"),
-        # More than all of it there is not: what doubles is the time.
-        "share of the memory's bandwidth": of_plan("of_bandwidth"),
-        "time of an operation in a loop": of_device("launch"),
-        "time in which the host looks": of_device("look"),
-        "bytes a second in an exchange": of_device("links"),
-        "pairs of a device": lambda k: (
-            dataclasses.replace(plan, rows=round(k * plan.rows)),
-            device,
-        ),
-    }
-
-
 def _of_sensitivity(results: Mapping[str, Any]) -> str:
     plan = plan_of(results)
 
     def took(plan: Plan, device: Device) -> float:
-        return hours(_total(plan, device, results), plan, device.count)
+        return hours(total(plan, device, results), plan, device.count)
 
     before = {device: took(plan, device) for device in DEVICES}
     rows = []
-    for name in _varied(plan, A100):
+    for name in varied(plan, A100):
         cells = [name]
         for device in DEVICES:
             for factor in (0.5, 2.0):
-                after = took(*_varied(plan, device)[name](factor))
+                after = took(*varied(plan, device)[name](factor))
                 cells.append(f"{after / before[device] - 1:+.0%}")
         rows.append(cells)
     head = ["assumption"]
     for device in DEVICES:
         head += [f"{device.kind}, halved", f"{device.kind}, doubled"]
     return _table(head, rows)
-
-
-# Both directions' pieces a second, as NVIDIA's DeepLearningExamples publish them for GNMT v2.
-PUBLISHED = {
-    1: {"TensorFlow": 29_911, "PyTorch": 140_909},
-    8: {"TensorFlow": 181_384, "PyTorch": 822_024},
-}
-GNMT = {"bidirectional": False, "embedding": 1024}
-"""Options with which the recipe's model is nearly GNMT v2: that one's first layer reads in both
-directions, and shares its embeddings."""
-
-PIECES_OF_GNMT = 173_461.27 / 3_625.19 / 2
-"""Of a sentence, by the log in its README: pieces, of both sides, and sentences a second."""
-
-
-def checked(results: Mapping[str, Any]) -> dict[int, float]:
-    """What this arithmetic says of GNMT v2: pieces a second, by how many devices there are."""
-    plan = dataclasses.replace(plan_of(results), pieces=PIECES_OF_GNMT)
-    said = {}
-    for count in PUBLISHED:
-        device = dataclasses.replace(A100_40, count=count)
-        seconds = sum(step(model(**GNMT), plan, device, _measured(results)).values())
-        said[count] = 2 * plan.rows * count * plan.pieces / seconds
-    return said
 
 
 def _of_check(results: Mapping[str, Any]) -> str:
@@ -588,7 +324,7 @@ def _of_check(results: Mapping[str, Any]) -> str:
 
 def _of_workers(results: Mapping[str, Any]) -> str:
     found = results["workers"]
-    one, alone, two = (_medians(found[name]) for name in ("one", "at_once", "two"))
+    one, alone, two = (medians(found[name]) for name in ("one", "at_once", "two"))
     rows = min(two)
     moved = statistics.median(found["gradients"])
 
@@ -619,16 +355,12 @@ def _of_workers(results: Mapping[str, Any]) -> str:
     )
 
 
-def _medians(seconds: Mapping[str, Sequence[float]]) -> dict[int, float]:
-    return {int(size): statistics.median(those) for size, those in seconds.items()}
-
-
 MORE = (2, 4, 8, 16)
 
 
 def _of_more(results: Mapping[str, Any]) -> str:
     found = results["workers"]
-    alone, two = _medians(found["at_once"]), _medians(found["two"])
+    alone, two = medians(found["at_once"]), medians(found["two"])
     rows = min(two)
     made = []
     for count in MORE:
@@ -638,17 +370,6 @@ def _of_more(results: Mapping[str, Any]) -> str:
         made.append([str(count), f"{1e3 * seconds:.0f}", measured, share])
     head = ("workers", "ms a step, extrapolated", "measured", "of the time that computes")
     return _table(head, made)
-
-
-def of_more(found: Mapping[str, Any], count: int) -> float:
-    """Seconds of an exchange between so many workers, by that between two.
-
-    The smallest exchange is nothing but the beginning of one. A ring of more workers has as many
-    times more rounds, each of which begins; the rest grows as what a worker sends.
-    """
-    _, start = min(_medians(found["numbers"]).items())
-    rest = statistics.median(found["gradients"]) - start
-    return start * (count - 1) + exchange(rest, count, 1.0)
 
 
 def _of_memory(results: Mapping[str, Any]) -> str:
@@ -701,7 +422,7 @@ def _time(seconds: float) -> str:
 def _of_input(results: Mapping[str, Any]) -> str:
     plan, rows = plan_of(results), []
     for device in DEVICES:
-        seconds = sum(step(model(), plan, device, _measured(results)).values())
+        seconds = sum(step(model(), plan, device, measured_of(results)).values())
         most = seconds / (plan.rows * results["corpus"]["seconds_of_a_pair"])
         rows.append(
             [
@@ -748,7 +469,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
 
     from kerasrnn.recipes import pictures
 
-    plan, measured = plan_of(results), _measured(results)
+    plan, measured = plan_of(results), measured_of(results)
     figure = Figure(figsize=(11, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     start = dict.fromkeys(DEVICES, 0.0)
@@ -793,7 +514,7 @@ def report(results: Mapping[str, Any]) -> str:
     """What was measured, in Markdown."""
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    sizes = _medians(results["workers"]["numbers"])
+    sizes = medians(results["workers"]["numbers"])
     written = tables(results)
     return "\n".join(
         [

@@ -11,7 +11,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from benchmarks import counting, scale, scale_report, scaled
+from benchmarks import counting, scale, scale_plan, scale_report, scaled
 from benchmarks.counting import (
     ATTENTION,
     BRIDGE,
@@ -22,7 +22,7 @@ from benchmarks.counting import (
     Product,
     Shape,
 )
-from benchmarks.scale_report import Device, Plan
+from benchmarks.scale_plan import Device, Plan
 
 pytestmark = pytest.mark.tensorflow
 
@@ -116,7 +116,7 @@ def test_the_parameters_are_those_of_the_model(small):
     counts = counting.parameters(small)
     assert sum(counts.values()) == small.count_params()
     # Two of 512 features, six of 2,048; those of the decoder, with what feeds in and puts out.
-    large = counting.parameters(scale_report.model())
+    large = counting.parameters(scale_plan.model())
     gates = 4 * 1024
     assert large == {
         EMBEDDINGS: (32_002 + 32_004) * 512,
@@ -185,14 +185,14 @@ ONE_EACH = {"operations": dict.fromkeys(counting.KINDS, 1), "passes": 3.0}
 
 
 def of_step(model, plan, measured=ONE_EACH, **device):
-    return scale_report.step(model, plan, dataclasses.replace(INFINITE, **device), measured)
+    return scale_plan.step(model, plan, dataclasses.replace(INFINITE, **device), measured)
 
 
 def test_parts_of_a_step(small):
     plan = Plan(pieces=6.0, padded=0.25, rows=2, at_once=0.5, of_bandwidth=0.5)
     assert plan.shape == Shape(2, 8, 8)
-    at_once, waiting, work, passes, update, exchange = scale_report.PARTS_OF_STEP
-    nothing = dict.fromkeys(scale_report.PARTS_OF_STEP, 0.0)
+    at_once, waiting, work, passes, update, exchange = scale_plan.PARTS_OF_STEP
+    nothing = dict.fromkeys(scale_plan.PARTS_OF_STEP, 0.0)
     assert of_step(small, plan) == nothing
     # Twelve loops of eight steps, of an operation of a second each, and a look of two.
     assert of_step(small, plan, launch=1.0, look=2.0) == nothing | {waiting: 12 * 8 * 3.0}
@@ -215,15 +215,15 @@ def test_parts_of_a_step(small):
     logits = 8 * 4 * (2 * 8 * 41)
     assert one[passes] == logits + 1.5 * weights + 4 * (39 + 41) * 6
     four = of_step(small, plan, bandwidth=2.0, count=4, links=3.0, fused=False)
-    assert four[update] == (3 + scale_report.AROUND_EXCHANGE) * weights
+    assert four[update] == (3 + scale_plan.AROUND_EXCHANGE) * weights
     assert four[exchange] == pytest.approx(2 * 3 / 4 * weights / 3)
 
 
 def test_hours_and_exchanges():
     # Two passes over 7,200 pairs, 40 a step: 360 steps, of ten seconds.
-    assert scale_report.hours(10.0, Plan(pairs=7200, epochs=2, rows=10), 4) == 1.0
-    assert scale_report.exchange(10.0, 2, 5.0) == 2.0
-    assert scale_report.exchange(10.0, 1, 5.0) == 0.0
+    assert scale_plan.hours(10.0, Plan(pairs=7200, epochs=2, rows=10), 4) == 1.0
+    assert scale_plan.exchange(10.0, 2, 5.0) == 2.0
+    assert scale_plan.exchange(10.0, 1, 5.0) == 0.0
 
 
 def test_what_fits(small):
@@ -231,14 +231,14 @@ def test_what_fits(small):
     row = sum(counting.kept(small, Shape(1, 8, 8), 2).values())
     weights = 26 * small.count_params()
     holding = dataclasses.replace(INFINITE, memory=2 * (weights + 23.5 * row))
-    assert scale_report.largest(small, plan, holding) == 16
+    assert scale_plan.largest(small, plan, holding) == 16
 
 
 def test_an_exchange_between_more_workers():
     """Seven seconds between two, of which one is the beginning."""
     found = {"numbers": {"10": [1.0, 0.5, 2.0], "1000": [3.0]}, "gradients": [7.0]}
-    assert scale_report.of_more(found, 2) == 7.0
-    assert scale_report.of_more(found, 4) == 3 * 1.0 + 1.5 * 6.0
+    assert scale_plan.of_more(found, 2) == 7.0
+    assert scale_plan.of_more(found, 4) == 3 * 1.0 + 1.5 * 6.0
 
 
 @pytest.mark.parametrize(
@@ -263,17 +263,17 @@ def test_the_page_says_what_the_code_and_the_measurements_say():
 
 def test_what_the_page_says_in_words():
     results = json.loads(RESULTS.read_text())
-    for count, said in scale_report.checked(results).items():
-        published = scale_report.PUBLISHED[count]
+    for count, said in scale_plan.checked(results).items():
+        published = scale_plan.PUBLISHED[count]
         assert published["TensorFlow"] < said < published["PyTorch"]
-    on_gpus = scale_report.steps(results)[scale_report.A100.name]
+    on_gpus = scale_plan.steps(results)[scale_plan.A100.name]
     assert max(on_gpus, key=on_gpus.get) == "time loops: waiting"
-    found = counting.products(scale_report.model(), scale_report.plan_of(results).shape)
+    found = counting.products(scale_plan.model(), scale_plan.plan_of(results).shape)
     (recurrent,) = {
         (p.rows, p.inner, p.columns) for p in found if p.part == ENCODER and "forward" in p.loop
     }
     product = Product(ENCODER, *recurrent)
-    for device in scale_report.DEVICES:
+    for device in scale_plan.DEVICES:
         assert product.operations / product.moved(2) < device.peak / device.bandwidth
     assert results["corpus"]["left_out"] < results["corpus"]["pairs"] / 1000
     assert results["program"]["of_known_length"] == 0
@@ -314,7 +314,7 @@ def test_the_command_on_the_page_is_one():
     plan = Plan()
     assert {name: getattr(config, name) for name in scaled.LARGE} == scaled.LARGE
     assert (config.epochs, config.limit) == (plan.epochs, plan.pairs)
-    assert all(config.batch_size == plan.rows * d.count for d in scale_report.DEVICES)
+    assert all(config.batch_size == plan.rows * d.count for d in scale_plan.DEVICES)
 
 
 # The measuring.
