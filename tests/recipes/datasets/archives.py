@@ -16,7 +16,8 @@ def wheel(members: Mapping[str, bytes]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            # With no time of its own, the same archive is the same file.
+            archive.writestr(zipfile.ZipInfo(name), data)
     return content.getvalue()
 
 

