@@ -89,22 +89,23 @@ def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict
     trainee.prepare(batches.train())
     trainee.compile_loops()
     loop = Loop(trainee)
-    source = Timed(iter(batches.train()))
     seen: set[Any] = set()
     waited = worked = 0.0
     count = 0
     # As long again for the shapes that come for the first time.
     end = time.perf_counter() + 2 * seconds
-    while count < steps and waited + worked < seconds and time.perf_counter() < end:
-        began = time.perf_counter()
-        loop.train(source, 1)
-        trainee.optimizer.iterations.numpy()  # the step has been done
-        took = time.perf_counter() - began
-        if source.shape in seen:
-            waited += source.seconds
-            worked += took - source.seconds
-            count += 1
-        seen.add(source.shape)
+    with loop.source(batches.train()) as source:
+        timed = Timed(source)
+        while count < steps and waited + worked < seconds and time.perf_counter() < end:
+            began = time.perf_counter()
+            loop.train(timed, 1)
+            trainee.optimizer.iterations.numpy()  # the step has been done
+            took = time.perf_counter() - began
+            if timed.shape in seen:
+                waited += timed.seconds
+                worked += took - timed.seconds
+                count += 1
+            seen.add(timed.shape)
     alone, made = time.perf_counter(), 0
     for _ in batches.train().take(max(count, 1)):
         made += 1

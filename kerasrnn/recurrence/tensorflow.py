@@ -104,10 +104,12 @@ def scan(
         return n + 1, leaves(after), read, y_arrays
 
     _, flat_carry, _, y_arrays = tf.while_loop(
-        cond=lambda n, *_: n < steps,
+        cond=lambda *_: True,
         body=step,
         loop_vars=(tf.constant(0), leaves(carry), first if ahead else [], y_arrays),
-        maximum_iterations=steps,  # XLA's automatic differentiation needs a bound
+        # All of the condition: XLA then knows how many steps there are, if they are known, and need
+        # not ask for it after each; and its automatic differentiation needs a bound.
+        maximum_iterations=steps,
     )
     return filled(carry, flat_carry), filled(y, [array.stack() for array in y_arrays])
 

@@ -204,10 +204,12 @@ class _Training:
         self.last_saved = self.last_watched = self.counted = time.perf_counter()
         self.progress.begin(epochs, steps, self.at.epoch * steps + self.at.step)
         try:
-            with self.requests.heard(), watchdog.watched(self.placement.others):
-                batches = iter(
-                    self.loop.batches(self.batches.train(self.at.epoch * steps + self.at.step))
-                )
+            passed = self.at.epoch * steps + self.at.step
+            with (
+                self.requests.heard(),
+                watchdog.watched(self.placement.others),
+                self.loop.source(self.batches.train(passed)) as batches,
+            ):
                 callbacks.on_train_begin()
                 while self.at.epoch < epochs:
                     self._epoch(batches, callbacks)
