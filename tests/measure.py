@@ -1,6 +1,7 @@
 """Outputs and gradients of a layer, the same way on every backend."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -31,6 +32,22 @@ def randomize(layer: keras.layers.Layer, seed: int = 1) -> None:
     """Give a built layer random weights, so that none is at a value that says nothing."""
     random = np.random.default_rng(seed)
     layer.set_weights([0.5 * random.standard_normal(w.shape) for w in layer.get_weights()])
+
+
+@contextlib.contextmanager
+def op_by_op() -> Iterator[None]:
+    """On TensorFlow nothing is traced, optimized or compiled: what is written out is computed as it
+    is written, in a fraction of the time that its graph would take to make."""
+    if not FIRST_BACKEND:
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def to_list(outputs: Any) -> list[Any]:

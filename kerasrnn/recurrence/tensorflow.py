@@ -82,8 +82,10 @@ def scan(
     # TensorArrays, not slices of one tensor: where the loop is differentiated automatically, the
     # gradient of a slice is a full-size tensor of zeros a step, and the backward pass would grow
     # with the square of the steps.
+    # The first x is read twice, which matters where functions are run eagerly.
     x_arrays = [
-        tf.TensorArray(x.dtype, size=steps, element_shape=x.shape[1:]).unstack(x) for x in flat_xs
+        tf.TensorArray(x.dtype, steps, clear_after_read=False, element_shape=x.shape[1:]).unstack(x)
+        for x in flat_xs
     ]
     start = steps - 1 if reverse else 0
     first = [array.read(start) for array in x_arrays]

@@ -1,14 +1,7 @@
-"""Trainings on several devices, started by test_devices.py in processes of their own.
-
-    python -m tests.recipes.training.cluster FOLDER RECIPE [PLAN ...] [--deterministic]
-
-A plan is STRATEGY:ACCUMULATE:STEPS_PER_EXECUTION, and its training goes into
-FOLDER/RECIPE-STRATEGY-ACCUMULATE-STEPS.
-"""
+"""Trainings on several devices, begun by test_devices.py in processes of their own."""
 
 import contextlib
 import dataclasses
-import sys
 from pathlib import Path
 from unittest import mock
 
@@ -23,16 +16,22 @@ from kerasrnn.recipes.training.step import Trainee
 from tests.recipes import made_up
 
 
-def main() -> None:
-    folder, name = Path(sys.argv[1]), sys.argv[2]
+def main(folder: Path, name: str, *plans: str, deterministic: bool = False) -> None:
+    """Train a recipe by each of some plans.
+
+    Args:
+        folder: a training goes into folder/RECIPE-STRATEGY-ACCUMULATE-STEPS.
+        name: the recipe's.
+        plans: STRATEGY:ACCUMULATE:STEPS_PER_EXECUTION each.
+        deterministic: as the option.
+    """
     cpu = tf.config.list_physical_devices("CPU")[0]
-    deterministic = "--deterministic" in sys.argv
-    plans = [plan.split(":") for plan in sys.argv[3:] if ":" in plan]
-    if any(strategy == "mirrored" for strategy, *_ in plans):
+    asked = [plan.split(":") for plan in plans]
+    if any(strategy == "mirrored" for strategy, *_ in asked):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
-    for strategy, accumulate, steps in plans:
+    for strategy, accumulate, steps in asked:
         execution = Execution(
             strategy=strategy,
             accumulate=int(accumulate),
@@ -69,7 +68,3 @@ def main() -> None:
             else:
                 run = Run(place)
             training.fit(recipe, config, run, data, placement)
-
-
-if __name__ == "__main__":
-    main()

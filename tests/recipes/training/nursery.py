@@ -1,16 +1,13 @@
-"""Runs that are killed, over and over, started by test_survival.py in a process of their own.
+"""Runs that are killed, over and over, begun by test_survival.py in a process of its own.
 
-    python -m tests.recipes.training.nursery FOLDER
-
-TensorFlow is imported once; each life of a run is a child that is forked off, kills itself at a
-moment drawn at random, and is followed by another that resumes.
+Each life of a run is a child that is forked off, kills itself at a moment drawn at random, and is
+followed by another that resumes.
 """
 
 import json
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -109,8 +106,8 @@ def live(folder: Path, at: int | None, after: float | None = None) -> int:
     os._exit(0)
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
+def main(folder: Path) -> None:
+    """A run that is left alone, and one that is killed."""
     events = live(folder / "whole", None)
     drawn = random.Random(0)
     lives = []
@@ -125,7 +122,3 @@ def main() -> None:
         lives.append([at, None, live(folder / "killed", at), 0.0])
     live(folder / "killed", None)
     (folder / "lives.json").write_text(json.dumps({"events": events, "lives": lives, "last": last}))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,7 @@
 """Many devices, many workers, parts of batches: the same weights."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from kerasrnn.recipes.training import train, watchdog
 from kerasrnn.recipes.training.execution import Execution, ExecutionError, Placement
 from kerasrnn.recipes.training.step import Trainee
 from tests.recipes import made_up
+from tests.recipes.training import cluster
+from tests.recipes.training.forked import Forked
 from tests.recipes.training.test_survival import arrays_of, log_of
 
 pytestmark = pytest.mark.tensorflow
@@ -38,16 +41,18 @@ def assert_same_training(one, other):
             assert float(b[name]) == pytest.approx(float(value), abs=1e-5), name
 
 
-def cluster(*arguments):
-    return [sys.executable, "-m", "tests.recipes.training.cluster", *map(str, arguments)]
+def trained(folder, *arguments):
+    """By `cluster.main`, in a process of its own."""
+    folder.mkdir(exist_ok=True)
+    process = Forked(folder / "said.txt", *arguments)
+    assert process.wait() == 0, process.said()
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """A training on one device, and the same on two."""
     folder = tmp_path_factory.mktemp("devices")
-    plans = ["one:1:1", "mirrored:1:1"]
-    subprocess.run(cluster(folder, "japanese_vowels", *plans), check=True, capture_output=True)
+    trained(folder, cluster.main, folder, "japanese_vowels", "one:1:1", "mirrored:1:1")
     return folder
 
 
@@ -62,9 +67,8 @@ def test_two_devices(alone):
 @pytest.mark.slow
 def test_a_mean_over_tokens_is_that_of_the_whole_batch(tmp_path):
     """Shares of different numbers of tokens, two devices with two parts each, clipped together."""
-    plans = ["one:1:1", "mirrored:2:3"]
     name = "word_segmentation"
-    subprocess.run(cluster(tmp_path, name, *plans), check=True, capture_output=True)
+    trained(tmp_path, cluster.main, tmp_path, name, "one:1:1", "mirrored:2:3")
     assert_same_training(tmp_path / f"{name}-one-1-1", tmp_path / f"{name}-mirrored-2-3")
 
 
@@ -72,8 +76,8 @@ def test_a_mean_over_tokens_is_that_of_the_whole_batch(tmp_path):
 def test_deterministic_trainings_are_the_same(tmp_path):
     arrays = []
     for folder in (tmp_path / "a", tmp_path / "b"):
-        command = cluster(folder, "japanese_vowels", "one:1:1", "--deterministic")
-        subprocess.run(command, check=True, capture_output=True)
+        train = functools.partial(cluster.main, deterministic=True)
+        trained(folder, train, folder, "japanese_vowels", "one:1:1")
         place = folder / "japanese_vowels-one-1-1"
         assert Run(place).execution().deterministic
         arrays.append(arrays_of(place))
@@ -92,18 +96,17 @@ class Workers:
         for index in range(2):
             task = {"type": "worker", "index": index}
             config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-            process = subprocess.Popen(
-                cluster(folder, "japanese_vowels", "multiworker:1:1"),
-                env={**os.environ, "TF_CONFIG": config},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            self.processes.append(process)
+            arguments = (folder, "japanese_vowels", "multiworker:1:1")
+            log = folder / f"worker{index}.txt"
+            self.processes.append(Forked(log, cluster.main, *arguments, TF_CONFIG=config))
 
-    def wait(self, seconds=240):
-        said = [process.communicate(timeout=seconds)[0] for process in self.processes]
-        return [process.returncode for process in self.processes], said
+    def wait(self):
+        """The exit status of both, and what they said."""
+        codes = [process.wait() for process in self.processes]
+        return codes, self.said()
+
+    def said(self):
+        return [process.said() for process in self.processes]
 
 
 @pytest.mark.slow
@@ -115,9 +118,9 @@ def test_two_workers(alone, tmp_path):
         workers = Workers(tmp_path)
         before = _position(place)
         while _position(place) == before:
-            assert all(process.poll() is None for process in workers.processes), workers.wait()[1]
+            assert all(process.poll() is None for process in workers.processes), workers.said()
             time.sleep(0.05)
-        workers.processes[index].send_signal(number)
+        os.kill(workers.processes[index].pid, number)
         since = time.monotonic()
         codes, said = workers.wait()
         if number == signal.SIGTERM:

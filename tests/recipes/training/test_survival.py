@@ -5,8 +5,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -23,6 +21,8 @@ from kerasrnn.recipes.training.interruption import Interrupted, Requests
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.step import Trainee
 from tests.recipes import made_up
+from tests.recipes.training import nursery
+from tests.recipes.training.forked import Forked
 
 pytestmark = pytest.mark.tensorflow
 
@@ -89,7 +89,8 @@ def assert_same_run(one, other):
 @pytest.mark.slow
 def test_killed_again_and_again(tmp_path):
     """During steps, checkpoints, half-written files, saving and exporting: bit for bit the same."""
-    subprocess.run([sys.executable, "-m", "tests.recipes.training.nursery", tmp_path], check=True)
+    process = Forked(tmp_path / "said.txt", nursery.main, tmp_path)
+    assert process.wait() == 0, process.said()
     lives = json.loads((tmp_path / "lives.json").read_text())["lives"]
     assert sum(events == -1 for _, _, events, _ in lives) >= 7
     whole, killed = tmp_path / "whole", tmp_path / "killed"
