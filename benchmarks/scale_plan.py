@@ -45,9 +45,6 @@ class Device:
     launch: float
     """Seconds that an operation of a time loop takes at least."""
 
-    look: float
-    """Seconds in which a step of a time loop waits for the host to see whether it was the last."""
-
     fused: bool
     """Whether the update is part of one program with the step, also where there are several."""
 
@@ -63,7 +60,6 @@ A100 = Device(
     far=25e9,
     in_loops=0.25,
     launch=3e-6,
-    look=10e-6,
     fused=False,
 )
 V5E = Device(
@@ -77,7 +73,6 @@ V5E = Device(
     far=100e9,
     in_loops=0.4,
     launch=1e-6,
-    look=0.0,
     fused=True,
 )
 DEVICES = (A100, V5E)
@@ -169,7 +164,7 @@ def step(counted: Any, plan: Plan, device: Device, measured: Mapping[str, Any]) 
     waiting = work = 0.0
     for loop in counting.loops(products, shape):
         operations = measured["operations"][loop.kind]
-        waiting += loop.steps * (operations * device.launch + device.look)
+        waiting += loop.steps * operations * device.launch
         beyond = [max(seconds(p, device.in_loops) - device.launch, 0) for p in loop.products]
         work += loop.steps * (sum(beyond) + loop.extra / bandwidth)
     classes = counted.get_layer("decoder").size
@@ -263,7 +258,6 @@ def varied(plan: Plan, device: Device) -> dict[str, Callable[[float], tuple[Plan
         # More than all of it there is not: what doubles is the time.
         "share of the memory's bandwidth": of_plan("of_bandwidth"),
         "time of an operation in a loop": of_device("launch"),
-        "time in which the host looks": of_device("look"),
         "bytes a second in an exchange": of_device("links"),
         "pairs of a device": lambda k: (
             dataclasses.replace(plan, rows=round(k * plan.rows)),

@@ -216,13 +216,6 @@ def _of_assumptions(results: Mapping[str, Any]) -> str:
             "assumed: a kernel's launch; on a TPU the next instruction",
         ),
         (
-            "µs in which the host looks whether a loop is over",
-            _each(lambda device: f"{1e6 * device.look:g}"),
-            "assumed; that it has to look was seen here: XLA was told of "
-            f"{results['program']['of_known_length']} of {results['program']['loops']} loops how "
-            "long they are",
-        ),
-        (
             "GB/s that a device sends in an exchange",
             _each(lambda device: f"{device.links / 1e9:g}"),
             "measured by others with nccl-tests; two of four links of 50 GB/s",

@@ -180,7 +180,7 @@ def test_other_models_are_refused(options, message):
 
 # The extrapolation, where it can be done in the head.
 
-INFINITE = Device("", "", 1, math.inf, 0.0, math.inf, 1.0, 1.0, 1.0, 0.0, 0.0, True)
+INFINITE = Device("", "", 1, math.inf, 0.0, math.inf, 1.0, 1.0, 1.0, 0.0, True)
 ONE_EACH = {"operations": dict.fromkeys(counting.KINDS, 1), "passes": 3.0}
 
 
@@ -194,8 +194,8 @@ def test_parts_of_a_step(small):
     at_once, waiting, work, passes, update, exchange = scale_plan.PARTS_OF_STEP
     nothing = dict.fromkeys(scale_plan.PARTS_OF_STEP, 0.0)
     assert of_step(small, plan) == nothing
-    # Twelve loops of eight steps, of an operation of a second each, and a look of two.
-    assert of_step(small, plan, launch=1.0, look=2.0) == nothing | {waiting: 12 * 8 * 3.0}
+    # Twelve loops of eight steps, of an operation of two seconds each.
+    assert of_step(small, plan, launch=2.0) == nothing | {waiting: 12 * 8 * 2.0}
     found = counting.products(small, plan.shape)
     inside = sum(product.operations for product in found if product.loop)
     outside = sum(product.operations for product in found) - inside
@@ -276,7 +276,7 @@ def test_what_the_page_says_in_words():
     for device in scale_plan.DEVICES:
         assert product.operations / product.moved(2) < device.peak / device.bandwidth
     assert results["corpus"]["left_out"] < results["corpus"]["pairs"] / 1000
-    assert results["program"]["of_known_length"] == 0
+    assert results["program"]["of_known_length"] == results["program"]["loops"]
     # Two workers, beside the sum of what each of them computes and of the exchange.
     found = results["workers"]
     alone, two = ({int(n): median(t) for n, t in found[k].items()} for k in ("at_once", "two"))
