@@ -112,6 +112,20 @@ def measure(
     )
 
 
+def assert_same_outputs(
+    layer: keras.layers.Layer,
+    expected: Measured,
+    tolerance: float,
+    x: np.ndarray,
+    initial_state: Sequence[np.ndarray] | None = None,
+    mask: np.ndarray | None = None,
+) -> None:
+    """Compare what a layer puts out in inference, of which no gradient is asked."""
+    outputs = to_list(layer(x, initial_state=initial_state, mask=mask))
+    outputs = [keras.ops.convert_to_numpy(y) for y in outputs]
+    assert_same(expected._replace(outputs=outputs), expected, tolerance)
+
+
 def assert_same(actual: Measured, expected: Measured, tolerance: float) -> None:
     """Compare array by array, relative to the largest value of each."""
     names = (

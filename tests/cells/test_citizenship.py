@@ -411,8 +411,8 @@ def test_half_precision(row):
     policies = {
         "mixed_bfloat16": 0.05,
         "mixed_float16": 0.01,
-        "float16": 0.01,
-        "bfloat16": 0.05,
+        # Of every weight; what a cell computes is the same.
+        **({"float16": 0.01, "bfloat16": 0.05} if row in BUILT_IN else {}),
     }
     for policy, tolerance in policies.items():
         # Keras has no orthogonal initializer in half precision.

@@ -1,5 +1,6 @@
 """A step of training: what Keras's `fit` does on one device, and the same however it is split."""
 
+import functools
 import logging
 
 import keras
@@ -39,11 +40,13 @@ def vectors_tagger(dropout):
     )
 
 
+@functools.cache
 def trained(parts, loss, fused=1):
     """After four steps of plain descent: Adam makes much of rounding where a gradient is small."""
     dataset = batches(4)
     model = Trainee(tagger(), Signals(), parts)
-    model.compile(keras.optimizers.SGD(0.5, global_clipnorm=0.5), loss, metrics=["accuracy"])
+    optimizer = keras.optimizers.SGD(0.5, global_clipnorm=0.5)
+    model.compile(optimizer, LOSSES[loss](), metrics=["accuracy"])
     model.prepare(dataset)
     loop, source, done = Loop(model, fused=fused), iter(dataset), 0
     while done < 4:
@@ -84,8 +87,8 @@ def test_one_device_does_what_keras_does(loss):
 @pytest.mark.parametrize(("loss", "parts"), [*((loss, 8) for loss in LOSSES), ("over tokens", 2)])
 def test_parts_make_the_whole(loss, parts):
     """They have very different numbers of tokens."""
-    whole, expected = trained(1, LOSSES[loss]())
-    split, found = trained(parts, LOSSES[loss](), fused=3)
+    whole, expected = trained(1, loss)
+    split, found = trained(parts, loss, fused=3)
     for a, b in zip(split.trainable_weights, whole.trainable_weights, strict=True):
         np.testing.assert_allclose(np.array(a), np.array(b), rtol=0, atol=2e-6, err_msg=a.path)
     assert found == pytest.approx(expected, rel=1e-5)
@@ -144,7 +147,8 @@ def test_a_trace_for_each_length_is_no_oversight():
     logger = logging.getLogger("tensorflow")
     logger.addHandler(handler)
     try:
-        model = Trainee(tagger(), Signals())
+        layers = [keras.layers.Embedding(9, 2), keras.layers.Dense(CLASSES)]
+        model = Trainee(keras.Sequential([keras.Input((None,)), *layers]), Signals())
         model.compile("sgd", "sparse_categorical_crossentropy")
         model.prepare(batches(1))
         loop = Loop(model)
