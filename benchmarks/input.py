@@ -67,55 +67,39 @@ def main() -> None:
 
 def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict[str, Any]:
     """How long the loop waits and works."""
-    import keras
-
+    from benchmarks.ready import ready
     from kerasrnn.recipes import runs
-    from kerasrnn.recipes.training.batches import Batches
     from kerasrnn.recipes.training.loop import Loop
-    from kerasrnn.recipes.training.optimizers import optimizer
-    from kerasrnn.recipes.training.step import Signals, Trainee
 
-    recipe = recipes.load(name)
-    config = recipe.Config()
-    data = recipe.load(config, data_dir)
-    keras.utils.set_random_seed(config.seed)
-    batches = Batches(recipe, config, data)
-    trainee = Trainee(recipe.model(config, data), Signals())
-    trainee.compile(
-        optimizer(config, batches.steps),
-        recipe.loss(config),
-        metrics=list(recipe.fit_metrics(config)),
-    )
-    trainee.prepare(batches.train())
-    trainee.compile_loops()
-    loop = Loop(trainee)
+    made = ready(name, data_dir)
+    loop = Loop(made.trainee)
     seen: set[Any] = set()
     waited = worked = 0.0
     count = 0
     # As long again for the shapes that come for the first time.
     end = time.perf_counter() + 2 * seconds
-    with loop.source(batches.train()) as source:
+    with loop.source(made.batches.train()) as source:
         timed = Timed(source)
         while count < steps and waited + worked < seconds and time.perf_counter() < end:
             began = time.perf_counter()
             loop.train(timed, 1)
-            trainee.optimizer.iterations.numpy()  # the step has been done
+            made.trainee.optimizer.iterations.numpy()  # the step has been done
             took = time.perf_counter() - began
             if timed.shape in seen:
                 waited += timed.seconds
                 worked += took - timed.seconds
                 count += 1
             seen.add(timed.shape)
-    alone, made = time.perf_counter(), 0
-    for _ in batches.train().take(max(count, 1)):
-        made += 1
+    alone, count_alone = time.perf_counter(), 0
+    for _ in made.batches.train().take(max(count, 1)):
+        count_alone += 1
     alone = time.perf_counter() - alone
     return {
         "steps": count,
-        "batch_size": config.batch_size,
+        "batch_size": made.config.batch_size,
         "waiting": waited / (waited + worked),
         "ms_of_a_step": 1e3 * (waited + worked) / count,
-        "ms_of_a_batch_alone": 1e3 * alone / made,
+        "ms_of_a_batch_alone": 1e3 * alone / count_alone,
         "processors": runs.environment()["processors"],
     }
 

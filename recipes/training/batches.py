@@ -1,5 +1,7 @@
 """The batches of a run."""
 
+import math
+
 import tensorflow as tf
 
 from kerasrnn.recipes.config import Config, ConfigError
@@ -39,6 +41,8 @@ class Batches:
                 "training data with validation."
             )
         self.size = data.train_size - held_out
+        self.batch_size = config.batch_size
+        self._batches = lambda some: recipe.batches(data.train.take(some), config)
         dataset = data.train.skip(held_out).cache()
         if recipe.shuffled:
             dataset = dataset.shuffle(self.size, seed=config.seed, reshuffle_each_iteration=True)
@@ -57,3 +61,8 @@ class Batches:
         # The orders of the epochs follow one another from the seed: those behind the run are drawn
         # and passed over.
         return self._train.repeat().skip(passed).prefetch(tf.data.AUTOTUNE)
+
+    def some(self, examples: int) -> tf.data.Dataset:
+        """Batches of about so many of the training examples, the last ones not whole."""
+        # A text is one example, of many batches.
+        return self._batches(examples).take(math.ceil(examples / self.batch_size))

@@ -199,7 +199,7 @@ class _Training:
         )
         self.loop = Loop(self.model, self.placement.strategy, self.execution.steps_per_execution)
         if self.placement.is_chief:
-            sizes = summary.of(self.model, self.data, self.config.batch_size, steps, self.placement)
+            sizes = summary.of(self.model, self.batches, self.placement)
             self.progress.say("summary", str(sizes), **dataclasses.asdict(sizes))
         self.last_saved = self.last_watched = self.counted = time.perf_counter()
         self.progress.begin(epochs, steps, self.at.epoch * steps + self.at.step)

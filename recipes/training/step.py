@@ -148,6 +148,9 @@ class Trainee(keras.Model):
             add,
             [tf.constant(0), tf.constant(0.0), tf.constant(0.0), zeros],
             maximum_iterations=self.parts,
+            # One after the other: else the next goes forward while this one goes back, and the
+            # memory of all of them is taken at once.
+            parallel_iterations=1,
         )
         return (
             tf.math.divide_no_nan(total, number),

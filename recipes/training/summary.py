@@ -7,15 +7,15 @@ from typing import Any
 
 import keras
 
-from kerasrnn.recipes.recipe import Data
+from kerasrnn.recipes.training.batches import Batches
 from kerasrnn.recipes.training.execution import Placement
 from kerasrnn.recipes.training.progress import size
 
-LOOKED_AT = 256
-"""Test examples, whose longest says how long sequences are."""
+LOOKED_AT = 2000
+"""Training examples, whose longest batch says how long sequences are."""
 
-ADAM = 4
-"""Numbers for each weight: itself, its gradient, and its two moments."""
+ADAM = 5
+"""Numbers for each weight: itself, its gradient, this clipped, and its two moments."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Summary:
 
     parameters: int
     weights_bytes: int
-    """Of a device: weights, gradients, and what the optimizer remembers."""
+    """Of a device: weights, gradients, their sums over parts, and what the optimizer remembers."""
 
     activations_bytes: int
     """Of a device, about: what a step's forward pass keeps for its backward pass, and gradients of
@@ -45,38 +45,38 @@ class Summary:
         )
 
 
-def of(
-    model: keras.Model, data: Data, batch_size: int, steps: int, placement: Placement
-) -> Summary:
+def of(model: keras.Model, batches: Batches, placement: Placement) -> Summary:
     """The summary of a training.
 
     Args:
         model: in training.
-        data: of the recipe.
-        batch_size: of a step, over all devices.
-        steps: of an epoch.
+        batches: that it is trained on.
         placement: the devices.
     """
-    rows = batch_size // placement.replicas // placement.execution.accumulate
+    rows = batches.batch_size // placement.replicas // placement.execution.accumulate
     width = 4 if placement.execution.precision == "float32" else 2
-    numbers = sum(_kept(layer, rows, _longest(data)) for layer in model.layers)
+    steps = _longest(model, batches)
+    numbers = sum(_kept(layer, rows, steps) for layer in model.layers)
     weights = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     return Summary(
-        examples=data.train_size,
-        steps=steps,
+        examples=batches.size,
+        steps=batches.steps,
         batch=rows,
         parameters=model.count_params(),
-        weights_bytes=4 * ADAM * weights,
+        weights_bytes=4 * (ADAM + (placement.execution.accumulate > 1)) * weights,
         activations_bytes=2 * width * numbers,
     )
 
 
-def _longest(data: Data) -> int:
+def _longest(model: keras.Model, batches: Batches) -> int:
     """Steps of the longest sequence, of those that are looked at; 1: there are none."""
+    inputs = keras.tree.flatten(model.input)
     lengths = [1]
-    for example in data.test.take(LOOKED_AT).as_numpy_iterator():
-        shapes = [value.shape for value in keras.tree.flatten(example) if hasattr(value, "shape")]
-        lengths.append(max((shape[0] for shape in shapes if shape), default=1))
+    for batch in batches.some(LOOKED_AT):
+        x, *_ = keras.utils.unpack_x_y_sample_weight(batch)
+        for entry, value in zip(inputs, keras.tree.flatten(x), strict=True):
+            if entry.shape[1:2] == (None,):  # rows of a picture, say, are known beforehand
+                lengths.append(value.shape[1])
     return max(lengths)
 
 
@@ -84,19 +84,26 @@ def _kept(layer: keras.layers.Layer, rows: int, steps: int) -> int:
     """Numbers that a layer's outputs have, and, of a recurrent one, its gates."""
     if isinstance(layer, keras.layers.InputLayer):
         return 0
-    total = 0
-    for tensor in keras.tree.flatten(layer.output):
-        # The first axis is that of the rows; another whose size is not known is time.
-        known = [steps if size is None else size for size in tensor.shape[1:]]
-        total += rows * math.prod(known)
+    if isinstance(layer, keras.Model) and hasattr(layer, "inputs"):  # functional, or sequential
+        return sum(_kept(inner, rows, steps) for inner in layer.layers)
+    total = sum(_size(tensor, rows, steps) for tensor in keras.tree.flatten(layer.output))
     kernels = {}
     for part in layer._flatten_layers():  # has no public name
         kernel = getattr(part, "recurrent_kernel", None)
         if kernel is not None:
             kernels[id(kernel)] = kernel  # a layer has that of its cell
+    if kernels:
+        time = keras.tree.flatten(layer.input)[0].shape[1]
+        steps = steps if time is None else time
+    # Of all steps at once: what comes from the inputs, the gates, and the states.
     return total + sum(
-        rows * steps * (kernel.shape[-1] + 2 * kernel.shape[0]) for kernel in kernels.values()
+        rows * steps * (2 * kernel.shape[-1] + kernel.shape[0]) for kernel in kernels.values()
     )
+
+
+def _size(tensor: keras.KerasTensor, rows: int, steps: int) -> int:
+    # The first axis is that of the rows; another whose size is not known is time.
+    return rows * math.prod(steps if size is None else size for size in tensor.shape[1:])
 
 
 def peak() -> Mapping[str, Any]:

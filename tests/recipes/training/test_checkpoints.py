@@ -174,6 +174,22 @@ def test_what_is_held_out_is_not_trained_on(recipe):
     assert not held & trained
 
 
+def test_some_batches_are_of_some_examples(recipe):
+    config = dataclasses.replace(recipe.Config(), batch_size=16)
+    batches = Batches(recipe, config, recipe.load(None))
+    assert [len(y) for _, y in batches.some(40).as_numpy_iterator()] == [16, 16, 8]
+    assert [len(y) for _, y in batches.some(10_000).as_numpy_iterator()] == [16, 16, 16, 12]
+
+
+def test_some_batches_of_a_long_text_are_not_all_of_it():
+    recipe = recipes.load("char_lm")
+    config = dataclasses.replace(recipe.tiny(), batch_size=4, segment=5)
+    text = tf.data.Dataset.from_tensors(tf.range(1000))
+    data = Data(train=text, test=text, train_size=1, test_size=1, facts={})
+    found = list(Batches(recipe, config, data).some(9).as_numpy_iterator())
+    assert [x.shape for x, _ in found] == [(4, 5)] * 3
+
+
 def test_lengths_with_fewer_examples_than_a_batch_make_one_together():
     """Six examples, three of one length and three of another, and batches of four."""
     recipe = recipes.load("word_segmentation")

@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import time
+import types
 
 import keras
 import pytest
@@ -11,7 +12,6 @@ import tensorflow as tf
 
 import kerasrnn
 from kerasrnn.__main__ import main
-from kerasrnn.recipes.recipe import Data
 from kerasrnn.recipes.training import progress, summary
 from kerasrnn.recipes.training.execution import Execution, Placement
 from kerasrnn.recipes.training.progress import Progress
@@ -96,27 +96,34 @@ def test_sizes(count, text):
 
 
 @pytest.mark.parametrize(
-    ("execution", "rows", "width"),
-    [(Execution("one"), 12, 4), (Execution("one", precision="bfloat16", accumulate=3), 4, 2)],
+    ("execution", "rows", "width", "copies"),
+    [(Execution("one"), 12, 4, 5), (Execution("one", precision="bfloat16", accumulate=3), 4, 2, 6)],
 )
-def test_a_summary_by_hand(execution, rows, width):
-    """An LSTM of 5 units over 3 numbers a step, at most 9 steps, and two classes."""
-    examples = [tf.zeros((length, 3)) for length in (4, 9, 2)]
-    signature = tf.TensorSpec((None, 3))
-    test = tf.data.Dataset.from_generator(lambda: iter(examples), output_signature=signature)
-    data = Data(train=test, test=test, train_size=30, test_size=3, facts={})
-    inputs = keras.Input((None, 3))
+def test_a_summary_by_hand(execution, rows, width, copies):
+    """A picture told of by an LSTM of 5 units over 3 numbers a step, at most 9 steps."""
+    picture, inputs = keras.Input((40, 2)), keras.Input((None, 3))
+    seen = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(5)])(picture)
     states = kerasrnn.LSTM(5)(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(2)(states))
-    found = summary.of(model, data, 12, 7, Placement(execution))
-    weights = (3 + 5 + 1) * 20 + (5 + 1) * 2
-    kept = rows * (9 * (20 + 2 * 5) + 5 + 2)  # gates, state and output at each step; both outputs
+    outputs = keras.layers.Dense(2)(keras.layers.Concatenate()([states, seen]))
+    model = keras.Model([picture, inputs], outputs)
+
+    def some(examples):
+        assert examples >= 12
+        for length in (4, 9, 2):
+            yield ((tf.zeros((12, 40, 2)), tf.zeros((12, length, 3))), tf.zeros(12))
+
+    batches = types.SimpleNamespace(batch_size=12, steps=7, size=30, some=some)
+    found = summary.of(model, batches, Placement(execution))
+    weights = (80 + 1) * 5 + (3 + 5 + 1) * 20 + (10 + 1) * 2
+    # At each step what comes from the inputs, the gates and the state; and the outputs of the
+    # layers: of both within the sequential one, of the LSTM, of both together, and of the last.
+    kept = rows * (9 * (2 * 20 + 5) + (80 + 5) + 5 + 10 + 2)
     assert found == summary.Summary(
         examples=30,
         steps=7,
         batch=rows,
         parameters=weights,
-        weights_bytes=16 * weights,
+        weights_bytes=4 * copies * weights,
         activations_bytes=2 * width * kept,
     )
 

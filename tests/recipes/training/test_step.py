@@ -61,6 +61,18 @@ LOSSES = {
 }
 
 
+def test_parts_are_computed_one_after_the_other():
+    """Else all of them are in memory at once, and cutting a batch spares none."""
+    model = Trainee(tagger(), Signals(), parts=4)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    dataset = batches(1)
+    model.prepare(dataset)
+    step = tf.function(model.train_step, input_signature=[dataset.element_spec])
+    graph = step.get_concrete_function().graph.as_graph_def()
+    loops = [node for node in graph.node if node.op in ("While", "StatelessWhile")]
+    assert [loop.attr["parallel_iterations"].i for loop in loops] == [1]
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_one_device_does_what_keras_does(loss):
     """Dropout too, number for number; of gradients that are dense in Keras as well."""

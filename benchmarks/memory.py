@@ -1,0 +1,144 @@
+"""How much memory does a step take, beside what the summary says, and in parts?
+
+    python -m benchmarks.memory translate char_lm
+
+Each recipe by its own configuration, in a process of its own for each number of parts, one after
+the other. Measured is the peak of what a step's tensors take, weights and moments with them, for
+the longest of some batches, on a CPU. Results: `benchmarks/results/memory.{json,md}`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from kerasrnn import recipes
+from kerasrnn.recipes.command import quietly_import_tensorflow
+from kerasrnn.recipes.runs import atomic
+
+PARTS = (1, 2, 4)
+"""Into how many a batch is cut by `--accumulate`."""
+
+BATCHES = 50
+"""Of which the longest is taken."""
+
+COUNTING = {"TF_CPU_ALLOCATOR_USE_BFC": "1"}
+"""TensorFlow's allocator of GPUs, which counts what it gives, for the CPU too."""
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure some recipes, in turn, and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*", choices=[[], *recipes.NAMES], metavar="RECIPE")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--parts", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.parts:
+        (name,) = arguments.recipes
+        quietly_import_tensorflow()
+        print(json.dumps(measure(name, arguments.parts, arguments.data_dir)))
+        return
+    path = arguments.output / "memory.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    for name in arguments.recipes or recipes.NAMES:
+        found = {}
+        for parts in PARTS:
+            command = [sys.executable, "-m", "benchmarks.memory", name, "--parts", str(parts)]
+            command += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=COUNTING | os.environ
+            )
+            if done.returncode:
+                last = (done.stderr.strip().splitlines() or ["?"])[-1]
+                print(f"{name}, {parts} parts: not measured: {last}")
+                continue
+            found[str(parts)] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{name}, {parts} parts: {found[str(parts)]}", flush=True)
+        if found:
+            results[name] = found
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as scratch:
+        scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    with atomic(arguments.output / "memory.md") as scratch:
+        scratch.write_text(report(results), encoding="utf-8")
+    print(report(results))
+
+
+def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
+    """Bytes of a step: as the summary has them, and measured."""
+    import keras
+    import tensorflow as tf
+
+    from benchmarks.ready import ready
+    from kerasrnn.recipes.config import ConfigError
+    from kerasrnn.recipes.training import summary
+    from kerasrnn.recipes.training.execution import Execution, Placement
+    from kerasrnn.recipes.training.loop import Loop
+
+    made = ready(name, data_dir, parts)
+    placement = Placement(Execution(strategy="one", accumulate=parts))
+    placement.check(made.config.batch_size)
+    if parts > 1 and any(getattr(layer, "stateful", False) for layer in made.trainee.layers):
+        raise ConfigError("states are carried from batch to batch, each row its own")
+    said = summary.of(made.trainee, made.batches, placement)
+    longest = max(made.batches.train().take(BATCHES), key=_numbers)
+    loop = Loop(made.trainee)
+
+    def step() -> None:
+        loop.train(iter([longest]), 1)
+        made.trainee.optimizer.iterations.numpy()  # it has been done
+
+    for _ in range(2):  # the first is compiled
+        step()
+    # There before a step is also what it computes from: the weights, and the optimizer's moments.
+    weights = sum(variable.numpy().nbytes for variable in made.trainee.variables)
+    weights += sum(variable.numpy().nbytes for variable in made.trainee.optimizer.variables)
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    step()
+    return {
+        "shape": [list(part.shape) for part in keras.tree.flatten(longest)],
+        "estimated": said.activations_bytes + said.weights_bytes,
+        "measured": tf.config.experimental.get_memory_info("CPU:0")["peak"] - before + weights,
+    }
+
+
+def _numbers(batch: Any) -> int:
+    import keras
+
+    return sum(int(part.shape.num_elements()) for part in keras.tree.flatten(batch))
+
+
+def report(results: dict[str, Any]) -> str:
+    """The table, in Markdown."""
+    lines = [
+        "# Memory of a step",
+        "",
+        "Written by `python -m benchmarks.memory`. What the tensors of a step take at their peak, "
+        "on a CPU: weights and the optimizer's moments, gradients, and what is kept for them, "
+        f"which alone is smaller where a batch is computed in parts. For the longest of {BATCHES} "
+        "batches of each recipe's own configuration. Beside it what the summary before a training "
+        "says, which may know of longer ones.",
+        "",
+        "| recipe | first input | parts | MB | of one part's | MB by the summary | of measured |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in sorted(results.items()):
+        for parts, one in sorted(found.items(), key=lambda item: int(item[0])):
+            share = one["measured"] / found["1"]["measured"]
+            shape = " × ".join(map(str, one["shape"][0]))
+            lines.append(
+                f"| {name} | {shape} | {parts} | {one['measured'] / 1e6:.0f} | {share:.0%} "
+                f"| {one['estimated'] / 1e6:.0f} | {one['estimated'] / one['measured']:.0%} |"
+            )
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
