@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 help:
 	@echo "make demo        trained models at work; then train on real speech, judge, export, check"
 	@echo "make test        the tests, on TensorFlow"
-	@echo "make test-jax    the layers' tests, on JAX"
+	@echo "make test-jax    the tests of layers, decoding and the zoo, on JAX"
 	@echo "make test-torch  the comparisons with PyTorch (fetches PyTorch)"
 	@echo "make test-models the trained models, on their real test data (fetches it): some minutes"
 	@echo "make lint        style, and the direction of imports"
@@ -35,7 +35,8 @@ test: $(VENV)/installed
 	$(PYTEST) -m "not torch and not models and not site"
 
 test-jax: $(VENV)/installed-jax
-	KERAS_BACKEND=jax $(PYTEST) -m "not tensorflow and not torch" tests/cells tests/layers
+	KERAS_BACKEND=jax $(PYTEST) -m "not tensorflow and not torch" $(addprefix tests/, \
+		attention cells decoding layers losses metrics recurrence zoo)
 
 test-torch: $(VENV)/installed-torch
 	$(BIN)/python -m pytest -m torch tests/test_torch.py tests/export tests/test_house.py
