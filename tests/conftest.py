@@ -26,3 +26,13 @@ def _fresh_keras():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    """JAX keeps what it compiled, in memory maps of which a process may have 65,530 on Linux."""
+    yield
+    if keras.config.backend() == "jax":
+        import jax
+
+        jax.clear_caches()

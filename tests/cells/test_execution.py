@@ -25,15 +25,15 @@ def sequences(batch=4, time=6, features=3, dtype="float32"):
     return np.random.default_rng(0).standard_normal((batch, time, features)).astype(dtype)
 
 
-def count_steps(monkeypatch, cell_class):
+def count_steps(monkeypatch, cell_class, name="step"):
     calls = []
-    original = cell_class.step
+    original = getattr(cell_class, name)
 
     def step(self, *args):
         calls.append(1)
         return original(self, *args)
 
-    monkeypatch.setattr(cell_class, "step", step)
+    monkeypatch.setattr(cell_class, name, step)
     return calls
 
 
@@ -47,6 +47,21 @@ def test_an_eager_call_walks_no_python_loop(row, monkeypatch):
     assert 1 <= traced <= 3
     layer(sequences(time=50))
     assert len(calls) == traced
+
+
+@pytest.mark.parametrize("jit_compile", ["auto", False])
+@rows
+def test_a_step_of_training_traces_no_loop_again(row, jit_compile, monkeypatch):
+    """Nor compiles one: JAX would, in every call, where the model is not compiled."""
+    calls = count_steps(monkeypatch, row.cell, "recurrent_products")
+    model = keras.Sequential([row.layer(5, jit_compile=jit_compile), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    traced = []
+    for _ in range(3):
+        model.train_on_batch(sequences(), np.ones((4, 1)))
+        model(sequences())
+        traced.append(len(calls))
+    assert 0 < traced[0] == traced[1] == traced[2]
 
 
 @rows
