@@ -154,9 +154,9 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
         cell: says `input_part`, `recurrent_products` and `step`.
         options: see `Options`.
         call: see `Call`.
-        jit_compile: True compiles the loop with XLA wherever it runs, False never on its own; with
-            "auto" the backend decides. A loop inside a function that is compiled by XLA is compiled
-            along with it.
+        jit_compile: True compiles the loop with XLA wherever it runs, False never on its own (but
+            on JAX, which knows no other loop); with "auto" the backend decides. A loop inside a
+            function that is compiled by XLA is compiled along with it.
     """
     substitute = _substitute.get()
     if substitute is not None:
