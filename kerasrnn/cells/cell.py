@@ -65,9 +65,9 @@ ARGUMENTS = {
     "are carried on, but their gradient is cut before every so many-th step. None: never.",
     "jit_compile": "XLA: True compiles the time loop wherever it runs, False never on its own (and "
     'switches XLA off for a model compiled with `jit_compile="auto"`); with "auto" TensorFlow '
-    "compiles it in training in a graph, where the number of steps is known. JAX compiles every "
-    "loop, but with `unroll=True` and False. A loop inside a function that XLA compiles is "
-    "compiled with it.",
+    "compiles it in training in a graph, where the number of steps is known and they are not "
+    "written out. JAX compiles every loop. A loop inside a function that XLA compiles is compiled "
+    "with it.",
 }
 
 SERIALIZERS = {

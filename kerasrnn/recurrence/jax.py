@@ -18,9 +18,7 @@ _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
-    """See `loop.run`. A `jax.jit`, but of steps that are written out with `jit_compile=False`."""
-    if jit_compile is False and options.unroll:
-        return walk(cell, options, call)
+    """See `loop.run`. A `jax.jit`, whatever `jit_compile` says."""
     # JAX compiles a loop wherever it stands: one that no `jax.jit` keeps, again in every call.
     return _function(cell, options)(call)
 

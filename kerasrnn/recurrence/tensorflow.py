@@ -39,10 +39,13 @@ KERNEL_BYTES = 1 << 20
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. An eager call runs a compiled graph, not a loop driven by Python."""
-    compiled = not options.unroll and not _under_xla() and _compiles(options, call, jit_compile)
+    compiled = not _under_xla() and _compiles(options, call, jit_compile)
+    if compiled and options.unroll:  # no loop to be walked part by part: XLA takes it as it stands
+        return _function(cell, graph_walk, options, True)(call)
+    way = compiled_walk if compiled else graph_walk
     if tf.executing_eagerly():
-        return _function(cell, compiled_walk if compiled else graph_walk, options)(call)
-    return (compiled_walk if compiled else graph_walk)(cell, options, call)
+        return _function(cell, way, options)(call)
+    return way(cell, options, call)
 
 
 def _under_xla() -> bool:
@@ -56,8 +59,10 @@ def _compiles(options: Options, call: Call, jit_compile: JitCompile) -> bool:
     if jit_compile != "auto":
         return jit_compile
     # XLA compiles each length anew: it pays where the graph is called with one length.
+    # Steps written out take it long, and ever longer: docs/execution.md has figures.
     graph = not tf.executing_eagerly()
-    return graph and options.training and call.sequences.shape[1] is not None
+    known = call.sequences.shape[1] is not None
+    return graph and options.training and known and not options.unroll
 
 
 # What the walk asks of a backend.

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerasrnn
 from tests.catalogue import ROWS, VARIANTS, variant_id
 from tests.measure import (
     PRECISION,
@@ -81,9 +82,11 @@ def test_another_length_or_batch_is_traced_once_more_at_most(row, monkeypatch):
     [(r, v) for r, v in VARIANTS if v in ({}, {"reset_after": False})],
     ids=variant_id,
 )
-def test_jit_compile_changes_no_number(row, variant):
+@pytest.mark.parametrize("unroll", [False, True])
+def test_jit_compile_changes_no_number(row, variant, unroll):
     x = sequences(dtype=PRECISION)
     options = {**variant, "return_sequences": True, "return_state": True, "dtype": PRECISION}
+    options["unroll"] = unroll
     layers = [row.layer(5, jit_compile=jit, **options) for jit in (True, False)]
     for layer in layers:
         layer.build(x.shape)
@@ -91,6 +94,38 @@ def test_jit_compile_changes_no_number(row, variant):
     layers[1].set_weights(layers[0].get_weights())
     mask = make_mask("mixed", 4, 6)
     assert_same(*(measure(layer, x, mask=mask) for layer in layers), TIGHT)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("in_a_function", [False, True])
+@pytest.mark.parametrize("unroll", [False, True])
+def test_xla_compiles_the_steps_where_jit_compile_says_so(
+    unroll, in_a_function, training, monkeypatch
+):
+    import tensorflow as tf
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+    by_xla = []
+    step = kerasrnn.GRUCell.recurrent_products
+
+    def watched(self, *args):
+        by_xla.append(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+        return step(self, *args)
+
+    monkeypatch.setattr(kerasrnn.GRUCell, "recurrent_products", watched)
+    for jit_compile, expected in {
+        True: True,
+        False: False,
+        "auto": in_a_function and training and not unroll,
+    }.items():
+        by_xla.clear()
+        layer = kerasrnn.GRU(5, unroll=unroll, jit_compile=jit_compile)
+        layer.build((4, 6, 3))
+        call = tf.function(layer) if in_a_function else layer
+        call(tf.constant(sequences()), training=training)
+        assert by_xla
+        assert set(by_xla) == {expected}
 
 
 @rows
