@@ -9,11 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
-# Keras's RNN and StackedRNNCells draw a sequence's dropout masks, once, for subclasses of this
-# class alone, and do not export it.
-from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
-
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.keras_internals import DropoutRNNCell
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options, Results
 from kerasrnn.recurrence.products import RecurrentProduct, input_part

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.cells.cell import Cell, document
+from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
 
 Tensor = Any

@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.attention.attention import Attention
 from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
+from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.stacked import StackedRNN
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 from keras import ops, tree
-from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.decoding import loop
 from kerasrnn.decoding.beam import Beam, BeamSearch
 from kerasrnn.decoding.decoder import Decoder
 from kerasrnn.decoding.samplers import Greedy, Identity, Strategy, Threshold
+from kerasrnn.keras_internals import get_keras_mask
 
 Tensor = Any
 

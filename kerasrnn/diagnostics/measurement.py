@@ -7,7 +7,6 @@ from typing import Any, Literal
 import keras
 import numpy as np
 from keras import ops, tree
-from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.diagnostics import observation
 from kerasrnn.diagnostics.diagnosis import (
@@ -22,6 +21,7 @@ from kerasrnn.diagnostics.diagnosis import (
     memory_length,
 )
 from kerasrnn.diagnostics.observation import Walked
+from kerasrnn.keras_internals import get_keras_mask
 
 Tensor = Any
 

@@ -13,6 +13,7 @@ import numpy as np
 from kerasrnn.export import keras_layers, parity
 from kerasrnn.export.native import Markers, cancel_reversals
 from kerasrnn.export.parity import Check, Report, Run
+from kerasrnn.keras_internals import patch_tf2onnx
 from kerasrnn.recurrence.loop import replaced_by
 
 OPSET = 18
@@ -83,9 +84,8 @@ def _convert(model: keras.Model) -> Any:
         # Keras's patch of tf2onnx asks for np.object, which NumPy warns about.
         warnings.simplefilter("ignore", FutureWarning)
         import tf2onnx
-        from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
-        patch_tf2onnx()  # tf2onnx 1.17 was written for NumPy 1
+        patch_tf2onnx()
     names, tensors = parity.input_signature(model)
     output_names = parity.output_names(model)
     if keras_layers.has_built_in(model):

@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import get_keras_mask  # not exported
 
 from kerasrnn.cells.layer import RNN
+from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 
 Tensor = Any

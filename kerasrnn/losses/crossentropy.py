@@ -6,8 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from keras.src.losses.loss import scale_loss_for_distribution  # not exported
 
+from kerasrnn.keras_internals import scale_loss_for_distribution
 from kerasrnn.losses.weights import as_ids, check_ignore_class, mask_of, weigh
 
 Tensor = Any

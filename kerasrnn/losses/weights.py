@@ -4,7 +4,8 @@ from numbers import Integral
 from typing import Any
 
 from keras import ops
-from keras.src.backend import get_keras_mask  # not exported
+
+from kerasrnn.keras_internals import get_keras_mask
 
 Tensor = Any
 

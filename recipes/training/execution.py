@@ -125,7 +125,8 @@ class Placement:
         """Whether XLA compiles whole steps: on GPUs, if all layers can. On CPUs the time loops,
         which are compiled anyway, are what gains; for a TPU, TensorFlow compiles everything."""
         import tensorflow as tf
-        from keras.src.trainers.trainer import model_supports_jit  # not exported
+
+        from kerasrnn.keras_internals import model_supports_jit
 
         return (
             self.kind != "tpu"

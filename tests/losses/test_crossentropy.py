@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from keras.src.backend import set_keras_mask
 
+from kerasrnn.keras_internals import set_keras_mask
 from kerasrnn.losses import SequenceCrossentropy, sequence_crossentropy
 from tests import by_hand
 from tests.catalogue import variant_id
