@@ -5,17 +5,15 @@ inputs and on those that it is given, and puts it in its place only then.
 """
 
 import importlib.util
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+
+from kerasrnn.files import replacing
 
 
 class ParityError(RuntimeError):
@@ -281,24 +279,6 @@ def check_difference(difference: float, tolerance: float, what: str) -> None:
             f"{what} differs from the Keras model by up to {difference:.2e}; "
             f"expected at most {tolerance:.2e}."
         )
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A new place beside `path` that takes its name if all goes well, and disappears if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}-"
-    for stray in path.parent.glob(f"{prefix}*"):  # of a process that was killed
-        shutil.rmtree(stray, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-    try:
-        new = scratch / path.name
-        yield new
-        if path.is_dir():
-            shutil.move(path, scratch / "old")
-        os.replace(new, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _size_of(path: Path) -> int:

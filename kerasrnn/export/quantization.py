@@ -9,6 +9,7 @@ import numpy as np
 
 from kerasrnn.export import parity
 from kerasrnn.export.parity import Report
+from kerasrnn.files import replacing
 
 COMPUTED = ("Gather", "Gemm", "LSTM", "MatMul")
 """Operators that onnxruntime computes with integers, or, `Gather`, reads them."""
@@ -69,7 +70,7 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
         raise ValueError(f"source={str(source)!r}: is no ONNX file: {error}") from None
     if opset < 13:
         raise ValueError(f"source={str(source)!r}: opset {opset}; expected 13 or higher.")
-    with parity.replacing(path) as new:
+    with replacing(path) as new:
         _quantized(source, new, reduce_range)
         model = onnx.load(new)
         _store_small(model.graph)

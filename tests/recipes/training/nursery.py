@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-import kerasrnn.export.parity
+import kerasrnn.files
 from kerasrnn.recipes import exporting, pictures, training
 from kerasrnn.recipes.runs import Run
 from kerasrnn.recipes.training import checkpoints
@@ -83,7 +83,7 @@ def live(folder: Path, at: int | None, after: float | None = None) -> int:
         (Loop, "train"),
         (Run, "save_model"),
         (pictures, "learning_curves"),
-        (kerasrnn.export.parity.shutil, "rmtree"),
+        (kerasrnn.files.shutil, "rmtree"),
     ):
         fate.wrap(place, name)
     Trainee.compile_loops = lambda self: None  # seconds a life
