@@ -1,35 +1,68 @@
-"""Checks of constructor and function arguments, shared by every public signature.
+"""Checks of arguments, declared in the signatures of constructors and functions.
 
-Each check returns the value in its canonical Python type, or raises an error that names the
-argument, the value and what was expected:
+`checked` checks every call of a function against its annotations:
 
-    self.use_bias = validation.boolean("use_bias", use_bias)
+    @validation.checked
+    def __init__(self, units: PositiveInteger, dropout: Rate = 0.0, use_bias: bool = True): ...
+
+An argument annotated `bool` takes True and False alone, `int` integers, `float` finite numbers,
+`str` strings, `Literal[...]` its values. `PositiveInteger`, `Rate` and the other names below are
+narrower. Other annotations are not checked. Where no annotation can tell what is right, the
+functions are called:
+
+    self.activation = validation.activation("activation", activation)
+
+Each returns the value to use, in its canonical Python type, or raises a ValueError that names the
+argument, the value and what was expected.
 """
 
+import functools
+import inspect
 import math
-from collections.abc import Collection
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable
 from numbers import Integral, Real
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar, Union
 
+import keras
 import numpy as np
+
+Checked = TypeVar("Checked", bound=Callable[..., Any])
+Check = Callable[[str, Any], Any]
+"""`check(name, value)` returns the value to use or raises `ArgumentError`."""
+
+
+class ArgumentError(ValueError):
+    """An argument has a value that it cannot have."""
+
+    def __init__(self, name: str, value: Any, *expected: str) -> None:
+        super().__init__(f"{name}={_shown(value)}: expected {_listed(expected)}.")
+        self.expected = expected
+        """What the argument can be: alternatives."""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def boolean(name: str, value: Any) -> bool:
-    """Return a bool; strings, numbers and None are not taken for one."""
+    """Return a bool. Strings, numbers and None are refused."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}={value!r}: expected True or False.")
+        raise ArgumentError(name, value, "True", "False")
     return bool(value)
 
 
 def integer(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
-    """Return an int within the bounds, both included; a bool is not taken for one."""
+    """Return an int within the bounds, both included. A bool is refused."""
     if (
         isinstance(value, (bool, np.bool_))
         or not isinstance(value, Integral)
         or (minimum is not None and value < minimum)
         or (maximum is not None and value > maximum)
     ):
-        raise ValueError(f"{name}={value!r}: expected {_an_integer(minimum, maximum)}.")
+        raise ArgumentError(name, value, _an_integer(minimum, maximum))
     return int(value)
 
 
@@ -46,43 +79,174 @@ def number(
     above: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Return a finite float within the bounds: `minimum` and `maximum` included, the others not."""
-    if (
-        isinstance(value, (bool, np.bool_))
-        or not isinstance(value, Real)
-        or not math.isfinite(value)
-        or (minimum is not None and value < minimum)
-        or (maximum is not None and value > maximum)
-        or (above is not None and value <= above)
-        or (below is not None and value >= below)
+    """Return a finite float: at least `minimum`, at most `maximum`, over `above`, under `below`."""
+    if not _is_finite(value) or not (
+        (minimum is None or value >= minimum)
+        and (maximum is None or value <= maximum)
+        and (above is None or value > above)
+        and (below is None or value < below)
     ):
-        bounds = [
-            f"{sign} {bound}"
-            for sign, bound in ((">=", minimum), (">", above), ("<=", maximum), ("<", below))
-            if bound is not None
-        ]
-        expected = " ".join(["a finite number", " and ".join(bounds)]).strip()
-        raise ValueError(f"{name}={value!r}: expected {expected}.")
+        raise ArgumentError(name, value, _a_number(minimum, maximum, above, below))
     return float(value)
+
+
+def positive_number(name: str, value: Any) -> float:
+    """Return a finite float above 0."""
+    return number(name, value, above=0)
 
 
 def rate(name: str, value: Any) -> float:
-    """Return a float in [0, 1), as a dropout rate is."""
-    if (
-        isinstance(value, (bool, np.bool_))
-        or not isinstance(value, Real)
-        or not 0 <= value < 1  # False of NaN
-    ):
-        raise ValueError(f"{name}={value!r}: expected a number in [0, 1).")
-    return float(value)
+    """Return a float in [0, 1), the range of a dropout rate."""
+    return number(name, value, minimum=0, below=1)
+
+
+def string(name: str, value: Any) -> str:
+    """Return a str."""
+    if not isinstance(value, str):
+        raise ArgumentError(name, value, "a string")
+    return str(value)
 
 
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
-    """Return the value if it is one of the choices, of the same type."""
-    if not any(value is c or (type(value) is type(c) and value == c) for c in choices):
-        expected = ", ".join(map(repr, choices))
-        raise ValueError(f"{name}={value!r}: expected one of {expected}.")
-    return value
+    """Return the value if it equals one of the choices and has its type."""
+    for choice in choices:
+        if value is choice or (type(value) is type(choice) and value == choice):
+            return choice
+    raise ArgumentError(name, value, *(repr(choice) for choice in choices))
+
+
+def seed(name: str, value: Any) -> Any:
+    """Return a seed that Keras takes: an integer, a SeedGenerator or its configuration."""
+    if isinstance(value, (dict, keras.random.SeedGenerator)):
+        return value
+    return integer(name, value, minimum=0, maximum=2**32 - 1)
+
+
+def activation(name: str, value: Any) -> Any:
+    """Return the activation that Keras finds for a name, a configuration or a callable."""
+    return _from_keras("an activation", keras.activations, name, value)
+
+
+def initializer(name: str, value: Any) -> Any:
+    """Return the initializer that Keras finds for a name, a configuration or a callable.
+
+    Looked for once, where it is used: an initializer without a seed draws one when it is made.
+    """
+    return _from_keras("an initializer", keras.initializers, name, value)
+
+
+def regularizer(name: str, value: Any) -> Any:
+    """Return the regularizer that Keras finds for a name, a configuration or a callable."""
+    return _from_keras("a regularizer", keras.regularizers, name, value)
+
+
+def constraint(name: str, value: Any) -> Any:
+    """Return the constraint that Keras finds for a name, a configuration or a callable."""
+    return _from_keras("a constraint", keras.constraints, name, value)
+
+
+def _from_keras(kind: str, module: Any, name: str, value: Any) -> Any:
+    try:
+        return module.get(value)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ArgumentError(
+            name, value, f"the name of {kind} of Keras", "its configuration", "a callable", "None"
+        ) from error
+
+
+def _union(members: list[Check]) -> Check:
+    def check(name: str, value: Any) -> Any:
+        expected = []
+        for member in members:
+            try:
+                return member(name, value)
+            except ArgumentError as error:
+                expected.extend(error.expected)
+        raise ArgumentError(name, value, *expected)
+
+    return check
+
+
+def _none(name: str, value: Any) -> None:
+    if value is not None:
+        raise ArgumentError(name, value, "None")
+
+
+PositiveInteger = Annotated[int, positive_integer]
+NonNegativeInteger = Annotated[int, functools.partial(integer, minimum=0)]
+PositiveNumber = Annotated[float, positive_number]
+NonNegativeNumber = Annotated[float, functools.partial(number, minimum=0)]
+Rate = Annotated[float, rate]
+Fraction = Annotated[float, functools.partial(number, minimum=0, maximum=1)]
+Seed = Annotated[int, seed]
+
+_OF_TYPES: dict[Any, Check] = {
+    bool: boolean,
+    int: integer,
+    float: number,
+    str: string,
+    type(None): _none,
+    None: _none,
+}
+
+
+def check_of(annotation: Any) -> Check | None:
+    """The check that an annotation declares; None where it declares none."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        declared = [check for check in annotation.__metadata__ if callable(check)]
+        return declared[0] if declared else check_of(annotation.__origin__)
+    if origin is Literal:
+        return functools.partial(one_of, choices=typing.get_args(annotation))
+    if origin in (Union, types.UnionType):
+        members = [check_of(member) for member in typing.get_args(annotation)]
+        return None if None in members else _union([member for member in members if member])
+    try:
+        return _OF_TYPES.get(annotation)
+    except TypeError:  # an annotation that cannot be hashed
+        return None
+
+
+def checked(function: Checked) -> Checked:
+    """Check the arguments of a function, or of a class's constructor, by their annotations.
+
+    A call with too many, too few or unknown arguments raises Python's own TypeError. Defaults are
+    not checked.
+    """
+    if isinstance(function, type):
+        function.__init__ = checked(function.__init__)
+        return function
+    signature = inspect.signature(function)
+    checks = {
+        name: check
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and (check := check_of(parameter.annotation)) is not None
+    }
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # which raises it with the function's name
+        for name, value in bound.arguments.items():
+            if name in checks:
+                bound.arguments[name] = checks[name](name, value)
+        return function(*bound.args, **bound.kwargs)
+
+    # For `inspect.getfullargspec`, which Keras calls and which does not look through a wrapper.
+    call.__signature__ = signature
+    return call
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer larger than any float
+        return False
 
 
 def _an_integer(minimum: int | None, maximum: int | None) -> str:
@@ -93,3 +257,22 @@ def _an_integer(minimum: int | None, maximum: int | None) -> str:
     if minimum is not None:
         return f"an integer of at least {minimum}"
     return "an integer" if maximum is None else f"an integer of at most {maximum}"
+
+
+def _a_number(
+    minimum: float | None, maximum: float | None, above: float | None, below: float | None
+) -> str:
+    lower, upper = (above if minimum is None else minimum), (below if maximum is None else maximum)
+    if lower is not None and upper is not None:
+        left, right = "(" if minimum is None else "[", ")" if maximum is None else "]"
+        return f"a number in {left}{lower:g}, {upper:g}{right}"
+    if above == 0:
+        return "a positive number"
+    bounds = {"of at least": minimum, "above": above, "of at most": maximum, "below": below}
+    parts = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+    return " ".join(["a finite number", *parts])
+
+
+def _listed(words: Iterable[str]) -> str:
+    words = list(dict.fromkeys(words))
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]

@@ -1,12 +1,12 @@
 """What every attention shares: the source, laid out once; the softmax; the layer's call."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.attention.products import SourceProduct
 from kerasrnn.cells.cell import weights_by_name
 
@@ -59,7 +59,7 @@ class Attention(keras.layers.Layer):
 
     def __init__(self, kernel_initializer: Any = "glorot_uniform", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_initializer = validation.initializer("kernel_initializer", kernel_initializer)
         self.supports_masking = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -264,10 +264,3 @@ def additive_scores(
     for feature in features:
         inner = inner + feature
     return ops.sum(ops.tanh(inner) * v, axis=-1)
-
-
-def check_units(**arguments: Any) -> None:
-    """Raise ValueError for the first argument that is no positive integer."""
-    for name, value in arguments.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r}: expected a positive integer.")

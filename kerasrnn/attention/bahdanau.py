@@ -6,8 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.attention.attention import Attention, additive_scores, check_units
+from kerasrnn import validation
+from kerasrnn.attention.attention import Attention, additive_scores
 from kerasrnn.recurrence.products import RecurrentProduct
+from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
@@ -50,17 +52,17 @@ class BahdanauAttention(Attention):
         ((2, 6), [0.5, 0.5, 0.0])
     """
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
+        units: PositiveInteger,
         normalize: bool = False,
         use_bias: bool = False,
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
-        check_units(units=units)
         super().__init__(kernel_initializer, **kwargs)
-        self.units = int(units)
+        self.units = units
         self.normalize = normalize
         self.use_bias = use_bias
 

@@ -7,12 +7,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.attention.attention import Attention, check_units
+from kerasrnn import validation
+from kerasrnn.attention.attention import Attention
 from kerasrnn.cells.cell import Cell
 from kerasrnn.layers.wrapping import WrappingCell
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results
 from kerasrnn.recurrence.products import RecurrentProduct
+from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
@@ -94,11 +96,12 @@ class AttentionCell(WrappingCell):
     parts = ("cell", "attention")
     reads_memory = True
 
+    @validation.checked
     def __init__(
         self,
         cell: Cell,
         attention: Attention,
-        units: int | None = None,
+        units: PositiveInteger | None = None,
         query: str = "output",
         input_feeding: bool = True,
         activation: str | Callable | None = "tanh",
@@ -112,8 +115,6 @@ class AttentionCell(WrappingCell):
             )
         if attention.built:
             raise ValueError(f"attention: {attention.name} is built; expected a new one.")
-        if units is not None:
-            check_units(units=units)
         if query not in QUERIES:
             raise ValueError(f"query={query!r}: expected one of {', '.join(map(repr, QUERIES))}.")
         if query == "state" and not input_feeding:

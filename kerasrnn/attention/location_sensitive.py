@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.attention.attention import check_units
+from kerasrnn import validation
 from kerasrnn.attention.bahdanau import BahdanauAttention
+from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
@@ -55,23 +56,23 @@ class LocationSensitiveAttention(BahdanauAttention):
 
     has_memory = True
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
-        filters: int = 32,
-        kernel_size: int = 31,
+        units: PositiveInteger,
+        filters: PositiveInteger = 32,
+        kernel_size: PositiveInteger = 31,
         cumulative: bool = False,
         normalize: bool = False,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
-        check_units(filters=filters, kernel_size=kernel_size)
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size!r}: expected an odd number.")
         super().__init__(units, normalize, use_bias, kernel_initializer, **kwargs)
-        self.filters = int(filters)
-        self.kernel_size = int(kernel_size)
+        self.filters = filters
+        self.kernel_size = kernel_size
         self.cumulative = cumulative
         self.state_names = ("cumulated",) if cumulative else ()
 
@@ -146,9 +147,10 @@ class CoverageAttention(BahdanauAttention):
     has_memory = True
     state_names = ("coverage",)
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
+        units: PositiveInteger,
         normalize: bool = False,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",

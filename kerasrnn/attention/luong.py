@@ -6,16 +6,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.attention.attention import (
     Attention,
     additive_scores,
     along,
-    check_units,
     masked_softmax,
     wide_dtype,
 )
 from kerasrnn.attention.products import SourceProduct
 from kerasrnn.recurrence.products import RecurrentProduct
+from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
@@ -64,22 +65,21 @@ class LuongAttention(Attention):
         [[1.0, 0.0]]
     """
 
+    @validation.checked
     def __init__(
         self,
         score: str = "general",
-        units: int | None = None,
-        window: int | None = None,
+        units: PositiveInteger | None = None,
+        window: PositiveInteger | None = None,
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
         if score not in SCORES:
             raise ValueError(f"score={score!r}: expected one of {', '.join(map(repr, SCORES))}.")
         if score == "concat":
-            check_units(units=units)
+            units = validation.positive_integer("units", units)
         elif units is not None:
             raise ValueError(f"units={units!r}: of score='concat' alone; expected None.")
-        if window is not None:
-            check_units(window=window)
         super().__init__(kernel_initializer, **kwargs)
         self.score = score
         self.units = units

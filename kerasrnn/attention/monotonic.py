@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.attention.attention import Attention, wide_dtype
 
 Tensor = Any
@@ -56,6 +57,7 @@ class MonotonicAttention(Attention):
 
     has_memory = True
 
+    @validation.checked
     def __init__(
         self, attention: Attention, hard: bool = False, bias: float = 0.0, **kwargs: Any
     ) -> None:

@@ -3,17 +3,18 @@
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.onnx_operator import OnnxOperator
 from kerasrnn.keras_internals import DropoutRNNCell
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options, Results
 from kerasrnn.recurrence.products import RecurrentProduct, input_part
+from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
@@ -158,9 +159,10 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
             if "onnx_operator" not in said:
                 cls.onnx_operator = property(Cell.onnx_operator.fget)
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
+        units: PositiveInteger,
         activation: str | Callable | None = "tanh",
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
@@ -172,16 +174,11 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        seed: int | None = None,
+        dropout: Rate = 0.0,
+        recurrent_dropout: Rate = 0.0,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(units, Integral) or isinstance(units, bool) or units <= 0:
-            raise ValueError(f"units={units!r}: expected a positive integer.")
-        for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if not isinstance(rate, Real) or not 0 <= rate < 1:
-                raise ValueError(f"{name}={rate!r}: expected a number in [0, 1).")
         # Keras's own option, kept out of its configuration: 1 draws one input mask a gate.
         implementation = kwargs.pop("implementation", 2)
         if implementation not in (1, 2):
@@ -190,20 +187,26 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         # Drawn before the initializers' seeds, as Keras does in SimpleRNN.
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.units = int(units)
-        self.activation = keras.activations.get(activation)
+        self.units = units
+        self.activation = validation.activation("activation", activation)
         self.use_bias = use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.recurrent_constraint = keras.constraints.get(recurrent_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-        self.dropout = float(dropout)
-        self.recurrent_dropout = float(recurrent_dropout)
+        self.kernel_initializer = validation.initializer("kernel_initializer", kernel_initializer)
+        self.recurrent_initializer = validation.initializer(
+            "recurrent_initializer", recurrent_initializer
+        )
+        self.bias_initializer = validation.initializer("bias_initializer", bias_initializer)
+        self.kernel_regularizer = validation.regularizer("kernel_regularizer", kernel_regularizer)
+        self.recurrent_regularizer = validation.regularizer(
+            "recurrent_regularizer", recurrent_regularizer
+        )
+        self.bias_regularizer = validation.regularizer("bias_regularizer", bias_regularizer)
+        self.kernel_constraint = validation.constraint("kernel_constraint", kernel_constraint)
+        self.recurrent_constraint = validation.constraint(
+            "recurrent_constraint", recurrent_constraint
+        )
+        self.bias_constraint = validation.constraint("bias_constraint", bias_constraint)
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
         self.implementation = 1 if recurrent_dropout else implementation
         if self.implementation == 1:
             self.dropout_mask_count = len(self.gates)  # read by DropoutRNNCell
@@ -459,9 +462,10 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
 class GatedCell(Cell):
     """The base of the cells with gates: a `Cell` with a `recurrent_activation`."""
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
+        units: PositiveInteger,
         activation: str | Callable | None = "tanh",
         recurrent_activation: str | Callable | None = "sigmoid",
         use_bias: bool = True,
@@ -474,9 +478,9 @@ class GatedCell(Cell):
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        seed: int | None = None,
+        dropout: Rate = 0.0,
+        recurrent_dropout: Rate = 0.0,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -485,9 +489,11 @@ class GatedCell(Cell):
             use_bias=use_bias,
             # Made here, before the dropout seed is drawn: Keras's order for LSTM and GRU, so that
             # one global seed gives the same weights.
-            kernel_initializer=keras.initializers.get(kernel_initializer),
-            recurrent_initializer=keras.initializers.get(recurrent_initializer),
-            bias_initializer=keras.initializers.get(bias_initializer),
+            kernel_initializer=validation.initializer("kernel_initializer", kernel_initializer),
+            recurrent_initializer=validation.initializer(
+                "recurrent_initializer", recurrent_initializer
+            ),
+            bias_initializer=validation.initializer("bias_initializer", bias_initializer),
             kernel_regularizer=kernel_regularizer,
             recurrent_regularizer=recurrent_regularizer,
             bias_regularizer=bias_regularizer,
@@ -499,7 +505,9 @@ class GatedCell(Cell):
             seed=seed,
             **kwargs,
         )
-        self.recurrent_activation = keras.activations.get(recurrent_activation)
+        self.recurrent_activation = validation.activation(
+            "recurrent_activation", recurrent_activation
+        )
 
 
 def weights_by_name(layer: keras.layers.Layer) -> dict[str, Tensor]:

@@ -1,11 +1,13 @@
 """Biases that make gates remember for as long as they are told to."""
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import keras
 from keras import ops
+
+from kerasrnn import validation
+from kerasrnn.validation import Seed
 
 LSTM = ("i", "f", "c", "o")
 GRU = ("z", "rho", "h")
@@ -43,15 +45,15 @@ class ChronoInitializer(keras.initializers.RandomUniform):
         (True, True)
     """
 
+    @validation.checked
     def __init__(
-        self, longest: float, gates: Sequence[str], seed: int | dict[str, Any] | None = None
+        self, longest: float, gates: Sequence[str], seed: Seed | dict[str, Any] | None = None
     ) -> None:
-        if not isinstance(longest, Real) or isinstance(longest, bool) or not longest > 2:
-            raise ValueError(f"longest={longest!r}: expected a number of steps above 2.")
-        if tuple(gates) not in (LSTM, GRU):
-            raise ValueError(f"gates={tuple(gates)!r}: expected {LSTM} or {GRU}.")
-        super().__init__(1.0, float(longest) - 1, seed)
-        self.longest = float(longest)
+        longest = validation.number("longest", longest, above=2)
+        if not isinstance(gates, (tuple, list)) or tuple(gates) not in (LSTM, GRU):
+            raise ValueError(f"gates={gates!r}: expected {LSTM} or {GRU}.")
+        super().__init__(1.0, longest - 1, seed)
+        self.longest = longest
         self.gates = tuple(gates)
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:

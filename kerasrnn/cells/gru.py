@@ -6,10 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.activations import DERIVATIVES
 from kerasrnn.cells.cell import GatedCell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
@@ -52,9 +54,10 @@ class GRUCell(GatedCell):
 
     gates = ("z", "rho", "h")
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
+        units: PositiveInteger,
         activation: str | Callable | None = "tanh",
         recurrent_activation: str | Callable | None = "sigmoid",
         use_bias: bool = True,
@@ -67,10 +70,10 @@ class GRUCell(GatedCell):
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
+        dropout: Rate = 0.0,
+        recurrent_dropout: Rate = 0.0,
         reset_after: bool = True,
-        seed: int | None = None,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(

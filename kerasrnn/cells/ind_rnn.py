@@ -5,9 +5,11 @@ from typing import Any
 
 import keras
 
+from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.products import ElementwiseProduct
+from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
@@ -44,9 +46,10 @@ class IndRNNCell(Cell):
         ((2, 4), (4,))
     """
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
+        units: PositiveInteger,
         activation: str | Callable | None = "relu",
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
@@ -58,9 +61,9 @@ class IndRNNCell(Cell):
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        seed: int | None = None,
+        dropout: Rate = 0.0,
+        recurrent_dropout: Rate = 0.0,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
         if recurrent_initializer is None:

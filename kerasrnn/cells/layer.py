@@ -3,15 +3,16 @@
 import inspect
 import re
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Literal
 
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.cell import Cell, document
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
+from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
@@ -64,6 +65,7 @@ class RNN(keras.layers.RNN):
         (2, 5, 4)
     """
 
+    @validation.checked
     def __init__(
         self,
         cell: keras.layers.Layer | Sequence[keras.layers.Layer],
@@ -75,21 +77,10 @@ class RNN(keras.layers.RNN):
         zero_output_for_mask: bool = False,
         *,
         jit_compile: JitCompile = "auto",
-        checkpoint_every: int | Literal["sqrt"] | None = None,
-        truncate_every: int | None = None,
+        checkpoint_every: PositiveInteger | Literal["sqrt"] | None = None,
+        truncate_every: PositiveInteger | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, every, words in (
-            ("checkpoint_every", checkpoint_every, ("sqrt", None)),
-            ("truncate_every", truncate_every, (None,)),
-        ):
-            if every in words:
-                continue
-            if not isinstance(every, Integral) or isinstance(every, bool) or every <= 0:
-                or_words = " or ".join(map(repr, words))
-                raise ValueError(f"{name}={every!r}: expected a positive integer or {or_words}.")
-        if jit_compile not in ("auto", True, False):
-            raise ValueError(f"jit_compile={jit_compile!r}: expected 'auto', True or False.")
         super().__init__(
             cell,
             return_sequences=return_sequences,

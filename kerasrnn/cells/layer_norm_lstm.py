@@ -1,15 +1,16 @@
 """LSTM with layer normalization: Ba, Kiros & Hinton (2016)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
 from kerasrnn.recurrence.products import input_part
+from kerasrnn.validation import PositiveInteger, PositiveNumber, Rate, Seed
 
 Tensor = Any
 
@@ -57,9 +58,10 @@ class LayerNormLSTMCell(LSTMCell):
 
     step_weights = ("recurrent_gamma", "state_gamma", "state_beta")
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
+        units: PositiveInteger,
         activation: str | Callable | None = "tanh",
         recurrent_activation: str | Callable | None = "sigmoid",
         use_bias: bool = True,
@@ -73,14 +75,12 @@ class LayerNormLSTMCell(LSTMCell):
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        epsilon: float = 1e-3,
-        seed: int | None = None,
+        dropout: Rate = 0.0,
+        recurrent_dropout: Rate = 0.0,
+        epsilon: PositiveNumber = 1e-3,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(epsilon, Real) or not epsilon > 0:
-            raise ValueError(f"epsilon={epsilon!r}: expected a positive number.")
         super().__init__(
             units,
             activation=activation,
@@ -101,7 +101,7 @@ class LayerNormLSTMCell(LSTMCell):
             seed=seed,
             **kwargs,
         )
-        self.epsilon = float(epsilon)
+        self.epsilon = epsilon
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         super().build(input_shape)

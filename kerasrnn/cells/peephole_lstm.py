@@ -6,9 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
@@ -51,9 +53,10 @@ class PeepholeLSTMCell(LSTMCell):
 
     step_weights = ("peephole_kernel",)
 
+    @validation.checked
     def __init__(
         self,
-        units: int,
+        units: PositiveInteger,
         activation: str | Callable | None = "tanh",
         recurrent_activation: str | Callable | None = "sigmoid",
         use_bias: bool = True,
@@ -67,12 +70,12 @@ class PeepholeLSTMCell(LSTMCell):
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
+        dropout: Rate = 0.0,
+        recurrent_dropout: Rate = 0.0,
         peephole_initializer: Any = "zeros",
         peephole_regularizer: Any = None,
         peephole_constraint: Any = None,
-        seed: int | None = None,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -95,9 +98,13 @@ class PeepholeLSTMCell(LSTMCell):
             seed=seed,
             **kwargs,
         )
-        self.peephole_initializer = keras.initializers.get(peephole_initializer)
-        self.peephole_regularizer = keras.regularizers.get(peephole_regularizer)
-        self.peephole_constraint = keras.constraints.get(peephole_constraint)
+        self.peephole_initializer = validation.initializer(
+            "peephole_initializer", peephole_initializer
+        )
+        self.peephole_regularizer = validation.regularizer(
+            "peephole_regularizer", peephole_regularizer
+        )
+        self.peephole_constraint = validation.constraint("peephole_constraint", peephole_constraint)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         super().build(input_shape)

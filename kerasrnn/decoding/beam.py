@@ -1,13 +1,14 @@
 """Beam search: the most probable sequences, several hypotheses a row."""
 
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops, tree
 
+from kerasrnn import validation
 from kerasrnn.decoding.loop import IMPOSSIBLE, Sequences, possible_classes, written
 from kerasrnn.decoding.samplers import Strategy
+from kerasrnn.validation import NonNegativeNumber, PositiveInteger
 
 Tensor = Any
 
@@ -72,28 +73,19 @@ class Beam(Strategy):
 
     kind = "classes"
 
+    @validation.checked
     def __init__(
         self,
-        width: int = 5,
-        length_penalty: float = 0.0,
-        coverage_penalty: float = 0.0,
+        width: PositiveInteger = 5,
+        length_penalty: NonNegativeNumber = 0.0,
+        coverage_penalty: NonNegativeNumber = 0.0,
         n_best: int | None = None,
     ) -> None:
-        if not isinstance(width, Integral) or isinstance(width, bool) or width < 1:
-            raise ValueError(f"width={width!r}: expected a positive integer.")
-        for name, penalty in (
-            ("length_penalty", length_penalty),
-            ("coverage_penalty", coverage_penalty),
-        ):
-            if not isinstance(penalty, Real) or not 0 <= penalty < float("inf"):
-                raise ValueError(f"{name}={penalty!r}: expected a number, 0 or more.")
-        if n_best is not None and (
-            not isinstance(n_best, Integral) or isinstance(n_best, bool) or not 1 <= n_best <= width
-        ):
-            raise ValueError(f"n_best={n_best!r}: expected an integer from 1 to {width}, or None.")
-        self.width, self.n_best = int(width), None if n_best is None else int(n_best)
-        self.length_penalty = float(length_penalty)
-        self.coverage_penalty = float(coverage_penalty)
+        if n_best is not None:
+            n_best = validation.integer("n_best", n_best, minimum=1, maximum=width)
+        self.width, self.n_best = width, n_best
+        self.length_penalty = length_penalty
+        self.coverage_penalty = coverage_penalty
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -137,6 +129,7 @@ class BeamSearch:
         return_attention: whether the attention is recorded.
     """
 
+    @validation.checked
     def __init__(
         self,
         beam: Beam,

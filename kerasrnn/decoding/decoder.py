@@ -1,12 +1,12 @@
 """The decoder: a recurrent network that foresees the next symbol from those before it."""
 
 from collections.abc import Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.cells.layer import RNN
@@ -14,6 +14,7 @@ from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.stacked import StackedRNN
+from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
@@ -112,44 +113,34 @@ class Decoder(keras.layers.Layer):
         ((2, 3, 7), True)
     """
 
+    @validation.checked
     def __init__(
         self,
-        size: int,
+        size: PositiveInteger,
         layers: Sequence[RNN],
         kind: str = "classes",
-        embedding_units: int | None = None,
+        embedding_units: PositiveInteger | None = None,
         context: str | None = None,
-        dropout: float = 0.0,
+        dropout: Rate = 0.0,
         residual: bool = False,
         skip: bool = False,
         tied: bool = False,
         attention: Attention | None = None,
-        attention_units: int | None = None,
+        attention_units: PositiveInteger | None = None,
         query: str = "output",
         input_feeding: bool = True,
         sampling: ScheduledSampling | None = None,
         padding: float | None = None,
         stateful: bool = False,
-        seed: int | None = None,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, value in (
-            ("size", size),
-            ("embedding_units", embedding_units),
-            ("attention_units", attention_units),
-        ):
-            if value is None and name != "size":
-                continue
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}={value!r}: expected a positive integer.")
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r}: expected one of {', '.join(map(repr, KINDS))}.")
         if context not in CONTEXTS:
             raise ValueError(
                 f"context={context!r}: expected one of {', '.join(map(repr, CONTEXTS))}."
             )
-        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout!r}: expected a number in [0, 1).")
         if kind == "classes" and size < 2:
             raise ValueError(f"size={size!r}: expected 2 classes at least, since 0 is padding.")
         if tied and kind != "classes":
@@ -191,7 +182,7 @@ class Decoder(keras.layers.Layer):
             at = 0 if input_feeding else -1
             layers[at] = _attending(layers[at], attention, attention_units, query, input_feeding)
         super().__init__(**kwargs)
-        self.size = int(size)
+        self.size = size
         self.kind = kind
         self.embedding_units = embedding_units
         self.context = context

@@ -7,11 +7,13 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kerasrnn import validation
 from kerasrnn.decoding import loop
 from kerasrnn.decoding.beam import Beam, BeamSearch
 from kerasrnn.decoding.decoder import Decoder
 from kerasrnn.decoding.samplers import Greedy, Identity, Strategy, Threshold
 from kerasrnn.keras_internals import get_keras_mask
+from kerasrnn.validation import PositiveInteger, Seed
 
 Tensor = Any
 
@@ -94,14 +96,15 @@ class Generator(keras.layers.Layer):
         ((3, 5), True)
     """
 
+    @validation.checked
     def __init__(
         self,
         decoder: Decoder,
         sampler: Strategy | None = None,
-        max_length: int = 100,
+        max_length: PositiveInteger = 100,
         start: int | float | Sequence[float] | None = None,
         end: int | None = None,
-        seed: int | None = None,
+        seed: Seed | None = None,
         return_lengths: bool = False,
         return_log_probabilities: bool = False,
         min_length: int = 0,
@@ -116,8 +119,6 @@ class Generator(keras.layers.Layer):
             raise ValueError(
                 f"sampler={sampler!r}: expected one of {decoder.kind}, which the decoder foresees."
             )
-        if not isinstance(max_length, Integral) or isinstance(max_length, bool) or max_length < 1:
-            raise ValueError(f"max_length={max_length!r}: expected a positive integer.")
         if end is not None and decoder.kind != "classes":
             raise ValueError(f"end={end!r}: {decoder.kind} have no end; expected None.")
         for name, symbol in (("start", start), ("end", end)):
@@ -149,7 +150,7 @@ class Generator(keras.layers.Layer):
             start = int(start)
         self.decoder = decoder
         self.sampler = sampler
-        self.max_length = int(max_length)
+        self.max_length = max_length
         self.start = start
         self.end = None if end is None else int(end)
         self.seed = seed

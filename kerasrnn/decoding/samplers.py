@@ -4,11 +4,13 @@ A sampler has no random state: what is random comes to it as numbers drawn befor
 loop is one graph on every backend, and a test can give a sampler any numbers it likes.
 """
 
-from numbers import Integral, Real
 from typing import Any
 
 import keras
 from keras import ops
+
+from kerasrnn import validation
+from kerasrnn.validation import PositiveInteger, PositiveNumber
 
 Tensor = Any
 
@@ -111,16 +113,15 @@ class Sample(Sampler):
 
     kind = "classes"
 
+    @validation.checked
     def __init__(
-        self, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+        self,
+        temperature: PositiveNumber = 1.0,
+        top_k: PositiveInteger | None = None,
+        top_p: float | None = None,
     ) -> None:
-        check_temperature(temperature)
-        if top_k is not None and (
-            not isinstance(top_k, Integral) or isinstance(top_k, bool) or top_k < 1
-        ):
-            raise ValueError(f"top_k={top_k!r}: expected a positive integer or None.")
-        if top_p is not None and (not isinstance(top_p, Real) or not 0 < top_p <= 1):
-            raise ValueError(f"top_p={top_p!r}: expected a number in (0, 1] or None.")
+        if top_p is not None:
+            top_p = validation.number("top_p", top_p, above=0, maximum=1)
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
 
     def noise_shape(self, size: int) -> tuple[int, ...]:
@@ -170,10 +171,9 @@ class Threshold(Sampler):
 
     kind = "flags"
 
+    @validation.checked
     def __init__(self, threshold: float = 0.5) -> None:
-        if not isinstance(threshold, Real) or not 0 < threshold < 1:
-            raise ValueError(f"threshold={threshold!r}: expected a number in (0, 1).")
-        self.threshold = threshold
+        self.threshold = validation.number("threshold", threshold, above=0, below=1)
 
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
         return ops.cast(ops.sigmoid(logits) >= self.threshold, logits.dtype)
@@ -204,8 +204,8 @@ class Bernoulli(Sampler):
 
     kind = "flags"
 
-    def __init__(self, temperature: float = 1.0) -> None:
-        check_temperature(temperature)
+    @validation.checked
+    def __init__(self, temperature: PositiveNumber = 1.0) -> None:
         self.temperature = temperature
 
     def noise_shape(self, size: int) -> tuple[int, ...]:
@@ -231,9 +231,3 @@ class Identity(Sampler):
 
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
         return logits
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise ValueError unless it is positive and finite."""
-    if not isinstance(temperature, Real) or not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature={temperature!r}: expected a positive number.")

@@ -1,13 +1,14 @@
 """Scheduled sampling: a decoder that reads, in training, more and more of what it says itself."""
 
 import math
-from numbers import Integral, Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.decoding.samplers import Sample
+from kerasrnn.validation import Fraction, PositiveInteger, PositiveNumber
 
 Tensor = Any
 
@@ -51,13 +52,14 @@ class ScheduledSampling:
         [1.0, 0.87, 0.04]
     """
 
+    @validation.checked
     def __init__(
         self,
         kind: str = "inverse_sigmoid",
-        slope: float | None = None,
-        k: float | None = None,
-        floor: float = 0.0,
-        passes: int = 1,
+        slope: PositiveNumber | None = None,
+        k: PositiveNumber | None = None,
+        floor: Fraction = 0.0,
+        passes: PositiveInteger = 1,
     ) -> None:
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r}: expected one of {', '.join(map(repr, KINDS))}.")
@@ -65,18 +67,14 @@ class ScheduledSampling:
         for name, value, asked in (("slope", slope, linear), ("k", k, not linear)):
             if not asked and value is not None:
                 raise ValueError(f"{name}={value!r}: expected None with kind={kind!r}.")
-            if asked and (not isinstance(value, Real) or not 0 < value < math.inf):
-                raise ValueError(f"{name}={value!r}: expected a positive number.")
+            if asked:
+                validation.positive_number(name, value)
         if kind == "exponential" and not k < 1:
             raise ValueError(f"k={k!r}: expected a number below 1 with kind='exponential'.")
         if kind == "inverse_sigmoid" and k < 1:
             raise ValueError(f"k={k!r}: expected 1 or more with kind='inverse_sigmoid'.")
-        if not isinstance(floor, Real) or not 0 <= floor <= 1:
-            raise ValueError(f"floor={floor!r}: expected a number in [0, 1].")
-        if not isinstance(passes, Integral) or isinstance(passes, bool) or passes < 1:
-            raise ValueError(f"passes={passes!r}: expected a positive integer.")
         self.kind, self.slope, self.k = kind, slope, k
-        self.floor, self.passes = float(floor), int(passes)
+        self.floor, self.passes = floor, passes
 
     def epsilon(self, step: Any) -> Tensor:
         """The probability of the true symbol in a training step, counted from 0."""

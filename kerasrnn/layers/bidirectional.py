@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.layer import RNN
 
 Tensor = Any
@@ -67,6 +68,7 @@ class BidirectionalRNN(keras.layers.Layer):
         (2, 5, 8)
     """
 
+    @validation.checked
     def __init__(
         self,
         layer: RNN,

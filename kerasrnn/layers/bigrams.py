@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from kerasrnn import validation
+from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
@@ -62,22 +65,19 @@ class BigramEmbedding(keras.layers.Layer):
         (1, 4, 6)
     """
 
+    @validation.checked
     def __init__(
         self,
         pairs: Sequence[Sequence[int]] | np.ndarray | int,
-        units: int,
-        dropout: float = 0.0,
-        seed: int | None = None,
+        units: PositiveInteger,
+        dropout: Rate = 0.0,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(units, Integral) or isinstance(units, bool) or units < 1:
-            raise ValueError(f"units={units!r}: expected a positive integer.")
-        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout!r}: expected a number in [0, 1).")
         keys = _keys(pairs)
         super().__init__(**kwargs)
         self._known = keys
-        self.units = int(units)
+        self.units = units
         self.dropout = dropout
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed) if dropout else None

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrnn import validation
+
 Tensor = Any
 
 
@@ -44,6 +46,7 @@ class EachStep(keras.layers.Layer):
         (2, 5, 144)
     """
 
+    @validation.checked
     def __init__(
         self, layer: keras.layers.Layer, padding: float | None = 0.0, **kwargs: Any
     ) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.layers.wrapping import WrappingCell
 from kerasrnn.recurrence.products import RecurrentProduct
+from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
@@ -65,10 +67,11 @@ class FeedbackCell(WrappingCell):
         ((2, 5, 3), True)
     """
 
+    @validation.checked
     def __init__(
         self,
         cell: Cell,
-        units: int,
+        units: PositiveInteger,
         activation: str | Callable | None = "softmax",
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",

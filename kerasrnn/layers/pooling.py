@@ -1,10 +1,12 @@
 """One vector for a sequence: the mean, the maximum, or what a learned score looks at."""
 
-from numbers import Integral
 from typing import Any
 
 import keras
 from keras import ops
+
+from kerasrnn import validation
+from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
@@ -52,15 +54,14 @@ class SequencePooling(keras.layers.Layer):
         [[2.0, 3.0]]
     """
 
-    def __init__(self, mode: str = "mean", units: int | None = None, **kwargs: Any) -> None:
+    @validation.checked
+    def __init__(
+        self, mode: str = "mean", units: PositiveInteger | None = None, **kwargs: Any
+    ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
         if units is not None and mode != "attention":
             raise ValueError(f"units={units!r}: expected None with mode={mode!r}.")
-        if units is not None and (
-            not isinstance(units, Integral) or isinstance(units, bool) or units <= 0
-        ):
-            raise ValueError(f"units={units!r}: expected a positive integer or None.")
         super().__init__(**kwargs)
         self.mode = mode
         self.units = units

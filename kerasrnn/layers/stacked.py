@@ -1,15 +1,16 @@
 """Deep recurrent networks: layers on top of each other."""
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.layer import RNN
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.validation import Rate, Seed
 
 Tensor = Any
 
@@ -71,14 +72,15 @@ class StackedRNN(keras.layers.Layer):
         (2, 4)
     """
 
+    @validation.checked
     def __init__(
         self,
         layers: Sequence[RNN | BidirectionalRNN],
         residual: bool = False,
-        dropout: float = 0.0,
+        dropout: Rate = 0.0,
         return_sequences: bool = False,
         return_state: bool = False,
-        seed: int | None = None,
+        seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
         layers = list(layers)
@@ -90,8 +92,6 @@ class StackedRNN(keras.layers.Layer):
             raise ValueError(
                 "return_sequences=False: the last layer says True; give it to the stack instead."
             )
-        if not isinstance(dropout, Real) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout!r}: expected a number in [0, 1).")
         if residual and not return_sequences and isinstance(layers[-1], BidirectionalRNN):
             raise ValueError(
                 "residual=True: the two ends that a bidirectional last layer returns belong to no "

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import keras
 
 Tensor = Any
-JitCompile = bool | Literal["auto"]
+JitCompile = Literal["auto"] | bool
 
 
 class Dropout(NamedTuple):

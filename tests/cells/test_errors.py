@@ -40,7 +40,7 @@ def test_unknown_and_missing_arguments(row):
         row.layer()
     with pytest.raises((TypeError, ValueError), match="retrun_sequences"):
         row.layer(5, retrun_sequences=True)
-    with pytest.raises(ValueError, match="activation function identifier: tahn"):
+    with pytest.raises(ValueError, match="activation='tahn': expected the name of an act"):
         row.layer(5, activation="tahn")
     with pytest.raises(ValueError, match="jit_compile='yes': expected 'auto', True or False"):
         row.layer(5, jit_compile="yes")

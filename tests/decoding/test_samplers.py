@@ -145,7 +145,7 @@ def test_a_sampler_says_its_arguments():
         (lambda: Sample(top_k=2.0), r"top_k=2\.0: expected a positive integer or None"),
         (lambda: Sample(top_p=0.0), r"top_p=0\.0: expected a number in \(0, 1\]"),
         (lambda: Sample(top_p=1.1), r"top_p=1\.1: expected a number in \(0, 1\]"),
-        (lambda: Threshold(1), r"threshold=1: expected a number in \(0, 1\)"),
+        (lambda: Threshold(1), r"threshold=1.0: expected a number in \(0, 1\)"),
         (lambda: Bernoulli(-1), "temperature=-1: expected a positive number"),
     ],
     ids=variant_id,

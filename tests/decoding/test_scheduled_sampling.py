@@ -116,8 +116,8 @@ def test_it_trains_counts_and_is_saved(tmp_path):
     [
         ({"kind": "cosine"}, "kind='cosine': expected one of 'linear'"),
         ({"kind": "linear"}, "slope=None: expected a positive number"),
-        ({"kind": "linear", "slope": 0.1, "k": 2}, "k=2: expected None with kind='linear'"),
-        ({"kind": "exponential", "k": 1}, "k=1: expected a number below 1"),
+        ({"kind": "linear", "slope": 0.1, "k": 2}, "k=2.0: expected None with kind='linear'"),
+        ({"kind": "exponential", "k": 1}, "k=1.0: expected a number below 1"),
         ({"k": 0.5}, "k=0.5: expected 1 or more"),
         ({"k": 5, "floor": 2}, r"floor=2: expected a number in \[0, 1\]"),
         ({"k": 5, "passes": 0}, "passes=0: expected a positive integer"),
