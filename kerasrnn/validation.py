@@ -21,7 +21,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, TypeVar, Union
 
@@ -98,6 +98,16 @@ def positive_number(name: str, value: Any) -> float:
 def rate(name: str, value: Any) -> float:
     """Return a float in [0, 1), the range of a dropout rate."""
     return number(name, value, minimum=0, below=1)
+
+
+def sizes(name: str, value: Any) -> tuple[int, ...]:
+    """Return a tuple of positive integers, from a sequence of them."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        raise ArgumentError(name, value, "a sequence of positive integers")
+    try:
+        return tuple(positive_integer(name, size) for size in value)
+    except ArgumentError:
+        raise ArgumentError(name, value, "a sequence of positive integers") from None
 
 
 def string(name: str, value: Any) -> str:

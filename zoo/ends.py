@@ -9,33 +9,22 @@ Whether an end is one or a sequence of them, the topology says.
 (None, 3)
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 
 import kerasrnn
+from kerasrnn import validation
+from kerasrnn.validation import PositiveInteger, Rate
 
 Tensor = Any
 
 
-def check_positive(**arguments: Any) -> None:
-    """Raise ValueError for the first argument that is no positive integer."""
-    for name, value in arguments.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r}: expected a positive integer.")
-
-
-def check_rates(**arguments: Any) -> None:
-    """Raise ValueError for the first argument that is no fraction in [0, 1)."""
-    for name, value in arguments.items():
-        if not isinstance(value, Real) or not 0 <= value < 1:
-            raise ValueError(f"{name}={value!r}: expected a number in [0, 1).")
-
-
+@validation.checked
 @dataclass(frozen=True)
 class Vectors:
     """Vectors of measurements: a step of speech, a day's weather, an image's row.
@@ -52,28 +41,30 @@ class Vectors:
         ValueError: an argument is out of its range.
     """
 
-    features: int
+    features: PositiveInteger
     mean: float | Sequence[float] | None = None
     deviation: float | Sequence[float] | None = None
     padding: float | None = 0.0
 
     def __post_init__(self) -> None:
-        check_positive(features=self.features)
         for name in ("mean", "deviation"):
             value = getattr(self, name)
             if value is None:
                 continue
-            numbers = [value] * self.features if isinstance(value, Real) else list(value)
+            numbers = [value] * self.features if isinstance(value, Real) else value
+            if not isinstance(numbers, (Sequence, np.ndarray)) or isinstance(numbers, str):
+                raise ValueError(
+                    f"{name}={value!r}: expected a number, or one for each of the {self.features} "
+                    "features."
+                )
             if len(numbers) != self.features:
                 raise ValueError(
                     f"{name} has {len(numbers)} numbers; expected one, or one for each of the "
                     f"{self.features} features."
                 )
-            for number in numbers:
-                if not math.isfinite(number) or (name == "deviation" and number <= 0):
-                    kind = "positive" if name == "deviation" else "finite"
-                    raise ValueError(f"{name}: expected {kind} numbers, received {number!r}.")
-            object.__setattr__(self, name, tuple(float(number) for number in numbers))
+            above = 0 if name == "deviation" else None
+            numbers = tuple(validation.number(name, number, above=above) for number in numbers)
+            object.__setattr__(self, name, numbers)
 
     def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
         """The model's input: `(batch, features)`, or `(batch, time, features)` with `steps`."""
@@ -91,6 +82,7 @@ class Vectors:
         return keras.layers.Rescaling(scale, offset, name="standardize")(x)
 
 
+@validation.checked
 @dataclass(frozen=True)
 class Tokens:
     """Sequences of ids: words, characters, notes.
@@ -108,21 +100,15 @@ class Tokens:
         ValueError: an argument is out of its range.
     """
 
-    vocabulary: int
-    units: int = 64
+    vocabulary: PositiveInteger
+    units: PositiveInteger = 64
     bigrams: Any = field(default=None, repr=False, compare=False)
-    bigram_units: int = 32
-    bigram_dropout: float = 0.0
+    bigram_units: PositiveInteger = 32
+    bigram_dropout: Rate = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.vocabulary, bool) or not isinstance(self.vocabulary, Integral):
-            raise ValueError(f"vocabulary={self.vocabulary!r}: expected an integer.")
         if self.vocabulary < 2:
-            raise ValueError(
-                f"vocabulary={self.vocabulary!r}: expected 2 at least, since 0 is padding."
-            )
-        check_positive(units=self.units, bigram_units=self.bigram_units)
-        check_rates(bigram_dropout=self.bigram_dropout)
+            raise ValueError(f"vocabulary={self.vocabulary!r}: expected at least 2; 0 is padding.")
         if self.bigrams is None:
             # The defaults are what the class holds.
             for name in ("bigram_units", "bigram_dropout"):
@@ -148,6 +134,7 @@ class Tokens:
         return keras.layers.Concatenate(name="with_bigrams")([embedding(x), pairs(x)])
 
 
+@validation.checked
 @dataclass(frozen=True)
 class Images:
     """Pictures, or the frames of a video, with intensities from 0 to 255.
@@ -169,17 +156,14 @@ class Images:
 
     shape: tuple[int, int, int]
     filters: tuple[int, ...] = (32, 64)
-    units: int = 128
+    units: PositiveInteger = 128
     padding: float | None = 0.0
 
     def __post_init__(self) -> None:
         for name in ("shape", "filters"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            for size in getattr(self, name):
-                check_positive(**{name: size})
+            object.__setattr__(self, name, validation.sizes(name, getattr(self, name)))
         if len(self.shape) != 3:
             raise ValueError(f"shape={self.shape}: expected (height, width, channels).")
-        check_positive(units=self.units)
         if min(self.shape[:2]) < 2 ** len(self.filters):
             raise ValueError(
                 f"shape={self.shape}: {len(self.filters)} filters halve a picture as often; "
@@ -211,6 +195,7 @@ class Images:
         return encoder(x)
 
 
+@validation.checked
 @dataclass(frozen=True)
 class Labels:
     """One of several labels a row: a speaker, a genre, a class to draw from.
@@ -223,11 +208,8 @@ class Labels:
         ValueError: an argument is out of its range.
     """
 
-    count: int
-    units: int = 64
-
-    def __post_init__(self) -> None:
-        check_positive(count=self.count, units=self.units)
+    count: PositiveInteger
+    units: PositiveInteger = 64
 
     def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
         """The model's input, `(batch,)`."""
@@ -240,6 +222,7 @@ class Labels:
         return keras.layers.Embedding(self.count, self.units, name="embedding")(x)
 
 
+@validation.checked
 @dataclass(frozen=True)
 class Output:
     """What the three kinds of outputs share.
@@ -251,16 +234,13 @@ class Output:
         ValueError: `count` is no positive integer.
     """
 
-    count: int
+    count: PositiveInteger
 
     kind: ClassVar[str]
     """As a `kerasrnn.Decoder` calls it."""
     activation: ClassVar[str]
     name: ClassVar[str]
     """Of the output, in the model and in its exports, unless another is given."""
-
-    def __post_init__(self) -> None:
-        check_positive(count=self.count)
 
     def layer(self, name: str | None = None) -> keras.layers.Layer:
         """From features to the output."""

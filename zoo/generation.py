@@ -6,17 +6,20 @@ from typing import Any
 import keras
 
 import kerasrnn
+from kerasrnn import validation
 from kerasrnn.decoding.samplers import Strategy
+from kerasrnn.validation import PositiveInteger, Seed
 from kerasrnn.zoo.stepping import decoder_of, source_of
 
 
+@validation.checked
 def generator(
     model: keras.Model,
     sampler: Strategy | None = None,
-    max_length: int = 100,
+    max_length: PositiveInteger = 100,
     start: int | float | Sequence[float] | None = None,
     end: int | None = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
     prompt: bool | None = None,
     prompt_lengths: bool = False,
     max_lengths: bool = False,

@@ -26,31 +26,34 @@ from typing import Any
 import keras
 
 import kerasrnn
+from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
+from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
-from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
+from kerasrnn.zoo.ends import Input, Output, check_ends
 
 MODES = ("state", "every", "both")
 ATTENTIONS = ("bahdanau", "luong")
 
 
+@validation.checked
 def encoder_decoder(
     inputs: Input,
     outputs: Output,
     mode: str = "state",
     cell: CellLike = "lstm",
-    units: int = 128,
-    depth: int = 1,
+    units: PositiveInteger = 128,
+    depth: PositiveInteger = 1,
     bidirectional: bool = False,
-    embedding_units: int | None = None,
-    dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
+    embedding_units: PositiveInteger | None = None,
+    dropout: Rate = 0.0,
+    recurrent_dropout: Rate = 0.0,
     residual: bool = False,
     skip: bool = False,
     tied: bool = False,
     attention: str | Attention | None = None,
-    attention_units: int | None = None,
+    attention_units: PositiveInteger | None = None,
     query: str | None = None,
     input_feeding: bool = True,
     sampling: ScheduledSampling | None = None,
@@ -130,12 +133,8 @@ def encoder_decoder(
         (None, 20)
     """
     check_ends(inputs, outputs)
-    check_positive(units=units, depth=depth)
-    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
-    if attention_units is not None:
-        check_positive(attention_units=attention_units)
     if query is None:
         query = "state" if attention == "bahdanau" else "output"
     attention = _attention(attention, attention_units or units)

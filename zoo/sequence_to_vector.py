@@ -14,21 +14,24 @@ from typing import Any
 import keras
 
 import kerasrnn
+from kerasrnn import validation
 from kerasrnn.layers.pooling import MODES
+from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
-from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
+from kerasrnn.zoo.ends import Input, Output, check_ends
 
 
+@validation.checked
 def many_to_one(
     inputs: Input,
     outputs: Output,
     cell: CellLike = "lstm",
-    units: int = 64,
-    depth: int = 1,
+    units: PositiveInteger = 64,
+    depth: PositiveInteger = 1,
     bidirectional: bool = False,
     pooling: str = "last",
-    dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
+    dropout: Rate = 0.0,
+    recurrent_dropout: Rate = 0.0,
     residual: bool = False,
     input_name: str = "sequence",
     output_name: str | None = None,
@@ -76,8 +79,6 @@ def many_to_one(
         (None, 9)
     """
     check_ends(inputs, outputs)
-    check_positive(units=units, depth=depth)
-    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
     if pooling not in ("last", *MODES):
         raise ValueError(
             f"pooling={pooling!r}: expected one of {', '.join(map(repr, ('last', *MODES)))}."

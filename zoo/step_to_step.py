@@ -21,29 +21,30 @@ from typing import Any
 import keras
 
 import kerasrnn
+from kerasrnn import validation
+from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, cell_class, recurrent, recurrent_layers
 from kerasrnn.zoo.ends import (
     Input,
     Output,
     check_ends,
     check_outputs,
-    check_positive,
-    check_rates,
 )
 
 
+@validation.checked
 def many_to_many(
     inputs: Input,
     outputs: Output,
     cell: CellLike = "lstm",
-    units: int = 64,
-    depth: int = 1,
+    units: PositiveInteger = 64,
+    depth: PositiveInteger = 1,
     bidirectional: bool = False,
     stateful: bool = False,
-    batch_size: int | None = None,
+    batch_size: PositiveInteger | None = None,
     feedback: bool = False,
-    dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
+    dropout: Rate = 0.0,
+    recurrent_dropout: Rate = 0.0,
     residual: bool = False,
     input_name: str = "sequence",
     output_name: str | None = None,
@@ -95,8 +96,6 @@ def many_to_many(
         (None, None, 12)
     """
     check_ends(inputs, outputs)
-    check_positive(units=units, depth=depth)
-    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
     _check_stateful(stateful, batch_size)
     for argument, value in (("feedback", feedback), ("stateful", stateful)):
         if value and bidirectional:
@@ -124,16 +123,17 @@ def many_to_many(
     return keras.Model(source, y, name=name)
 
 
+@validation.checked
 def next_step(
     outputs: Output,
     cell: CellLike = "lstm",
-    units: int = 128,
-    depth: int = 1,
-    embedding_units: int | None = None,
+    units: PositiveInteger = 128,
+    depth: PositiveInteger = 1,
+    embedding_units: PositiveInteger | None = None,
     stateful: bool = False,
-    batch_size: int | None = None,
-    dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
+    batch_size: PositiveInteger | None = None,
+    dropout: Rate = 0.0,
+    recurrent_dropout: Rate = 0.0,
     residual: bool = False,
     skip: bool = False,
     tied: bool = False,
@@ -189,8 +189,6 @@ def next_step(
         (None, None, 66)
     """
     check_outputs(outputs)
-    check_positive(units=units, depth=depth)
-    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
     _check_stateful(stateful, batch_size)
     sequence = outputs.previous(input_name, batch_size)
     layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
@@ -211,7 +209,5 @@ def next_step(
 
 
 def _check_stateful(stateful: bool, batch_size: int | None) -> None:
-    if batch_size is not None:
-        check_positive(batch_size=batch_size)
     if stateful and batch_size is None:
         raise ValueError("batch_size=None: expected the number of rows, with stateful=True.")

@@ -17,22 +17,25 @@ from typing import Any
 import keras
 
 import kerasrnn
+from kerasrnn import validation
+from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent_layers
-from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
+from kerasrnn.zoo.ends import Input, Output, check_ends
 
 MODES = ("first", "every", "state")
 
 
+@validation.checked
 def one_to_many(
     inputs: Input,
     outputs: Output,
     mode: str = "first",
     cell: CellLike = "lstm",
-    units: int = 128,
-    depth: int = 1,
-    embedding_units: int | None = None,
-    dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
+    units: PositiveInteger = 128,
+    depth: PositiveInteger = 1,
+    embedding_units: PositiveInteger | None = None,
+    dropout: Rate = 0.0,
+    recurrent_dropout: Rate = 0.0,
     residual: bool = False,
     skip: bool = False,
     tied: bool = False,
@@ -94,8 +97,6 @@ def one_to_many(
         (None, 12)
     """
     check_ends(inputs, outputs)
-    check_positive(units=units, depth=depth)
-    check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
     source = inputs.input(input_name, steps=False)

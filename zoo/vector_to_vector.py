@@ -14,15 +14,18 @@ from typing import Any
 
 import keras
 
-from kerasrnn.zoo.ends import Input, Output, check_ends, check_positive, check_rates
+from kerasrnn import validation
+from kerasrnn.validation import Rate
+from kerasrnn.zoo.ends import Input, Output, check_ends
 
 
+@validation.checked
 def one_to_one(
     inputs: Input,
     outputs: Output,
     hidden: Sequence[int] = (256, 128),
     activation: Any = "relu",
-    dropout: float = 0.0,
+    dropout: Rate = 0.0,
     input_name: str = "input",
     output_name: str | None = None,
     name: str = "one_to_one",
@@ -58,9 +61,8 @@ def one_to_one(
         ((None, 10), 235146)
     """
     check_ends(inputs, outputs)
-    for units in hidden:
-        check_positive(hidden=units)
-    check_rates(dropout=dropout)
+    hidden = validation.sizes("hidden", hidden)
+    activation = validation.activation("activation", activation)
     source = inputs.input(input_name, steps=False)
     x = inputs.encode(source, steps=False)
     for units in hidden:

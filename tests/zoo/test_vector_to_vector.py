@@ -48,7 +48,7 @@ def test_exports(tmp_path):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="hidden=0: expected a positive integer"):
+    with pytest.raises(ValueError, match=r"hidden=\(4, 0\): expected a sequence of positive"):
         zoo.one_to_one(zoo.Vectors(2), zoo.Classes(2), hidden=(4, 0))
     with pytest.raises(ValueError, match=r"dropout=1: expected a number in \[0, 1\)"):
         zoo.one_to_one(zoo.Vectors(2), zoo.Classes(2), dropout=1)
