@@ -267,12 +267,12 @@ class TextToText(Recipe):
     def loss(self, config: Config) -> "keras.losses.Loss":
         import kerasrnn
 
-        return kerasrnn.losses.SequenceCrossentropy(config.label_smoothing, from_logits=False)
+        return kerasrnn.losses.SequenceCrossentropy(config.label_smoothing, ignore_class=0)
 
     def fit_metrics(self, config: Config) -> tuple[Any, ...]:
         import kerasrnn
 
-        return (kerasrnn.metrics.TokenAccuracy(name="accuracy"),)
+        return (kerasrnn.metrics.TokenAccuracy(ignore_class=0, name="accuracy"),)
 
     def batches(
         self, dataset: "tf.data.Dataset", config: Config, training: bool = False

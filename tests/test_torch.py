@@ -193,6 +193,6 @@ def test_sequence_crossentropy_equals_torchs(torch, smoothing):
         tensor.transpose(1, 2), torch.from_numpy(y), ignore_index=-100, label_smoothing=smoothing
     )
     expected.backward()
-    loss = kerasrnn.losses.SequenceCrossentropy(smoothing, ignore_class=-100)
+    loss = kerasrnn.losses.SequenceCrossentropy(smoothing, from_logits=True, ignore_class=-100)
     np.testing.assert_allclose(loss(y, logits), expected.item(), rtol=1e-6)
     np.testing.assert_allclose(gradient(loss, y, logits), tensor.grad.numpy(), atol=1e-7)

@@ -1,9 +1,9 @@
 """Losses of sequences.
 
 >>> import numpy as np, kerasrnn
->>> loss = kerasrnn.losses.SequenceCrossentropy(label_smoothing=0.1)
->>> logits = np.zeros((1, 3, 9), "float32")
->>> round(float(loss(np.array([[5, 2, 0]]), logits)), 4)      # two tokens; log(9) each
+>>> loss = kerasrnn.losses.SequenceCrossentropy(label_smoothing=0.1, ignore_class=0)
+>>> p = np.full((1, 3, 9), 1 / 9, "float32")
+>>> round(float(loss(np.array([[5, 2, 0]]), p)), 4)      # two tokens; log(9) each
 2.1972
 """
 

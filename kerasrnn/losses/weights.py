@@ -3,6 +3,7 @@
 from numbers import Integral
 from typing import Any
 
+import keras
 from keras import ops
 
 from kerasrnn.keras_internals import get_keras_mask
@@ -10,19 +11,44 @@ from kerasrnn.keras_internals import get_keras_mask
 Tensor = Any
 
 
-def check_ignore_class(ignore_class: Any) -> None:
-    """Raise ValueError unless it is an id or None."""
+def check_ignore_class(ignore_class: Any) -> int | None:
+    """Return an id or None; raise ValueError for anything else."""
     if ignore_class is None:
-        return
+        return None
     if not isinstance(ignore_class, Integral) or isinstance(ignore_class, bool):
         raise ValueError(f"ignore_class={ignore_class!r}: expected an integer or None.")
+    return int(ignore_class)
+
+
+def is_concrete(tensor: Tensor) -> bool:
+    """Whether a tensor has values, which in a graph or under `jit` it has not."""
+    if isinstance(tensor, keras.KerasTensor):
+        return False
+    match keras.config.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            return not tf.is_symbolic_tensor(tensor)
+        case "jax":
+            import jax
+
+            return not isinstance(tensor, jax.core.Tracer)
+        case _:
+            import torch
+
+            return not torch.compiler.is_compiling()
 
 
 def as_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """The targets as ids `(batch, time)`, which fit the predictions `(batch, time, ...)`."""
     # Not by way of the type of the predictions, as Keras's metrics have it: bfloat16 holds no
     # integers beyond 256, one by one.
-    ids = ops.cast(ops.convert_to_tensor(y_true), "int32")
+    y_true = ops.convert_to_tensor(y_true)
+    ids = ops.cast(y_true, "int32")
+    if is_concrete(y_true) and "float" in keras.backend.standardize_dtype(y_true.dtype):
+        values = ops.convert_to_numpy(y_true)
+        if (values != values.astype("int32")).any():
+            raise ValueError("y_true: expected ids, which are integers; found fractions.")
     if len(ids.shape) == 3 and ids.shape[-1] == 1:
         ids = ops.squeeze(ids, -1)
     if len(ids.shape) != 2 or not _fit(ids.shape, y_pred.shape[:2]):

@@ -1,7 +1,7 @@
 """Metrics of sequences: over all tokens, or all rows, that have been seen, whatever the padding.
 
 >>> import numpy as np, kerasrnn
->>> metric = kerasrnn.metrics.SequenceAccuracy()
+>>> metric = kerasrnn.metrics.SequenceAccuracy(ignore_class=0)
 >>> metric.update_state(np.array([[5, 2, 0], [3, 4, 2]]), np.array([[5, 2, 7], [3, 3, 2]]))
 >>> float(metric.result())
 0.5

@@ -16,11 +16,10 @@ class _Accuracy(keras.metrics.Mean):
     _direction = "up"  # what callbacks with mode="auto" ask for
 
     def __init__(
-        self, ignore_class: int | None = 0, name: str | None = None, dtype: Any = None
+        self, ignore_class: int | None = None, name: str | None = None, dtype: Any = None
     ) -> None:
-        check_ignore_class(ignore_class)
         super().__init__(name=name, dtype=dtype)
-        self.ignore_class = ignore_class
+        self.ignore_class = check_ignore_class(ignore_class)
 
     def compare(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None
@@ -60,7 +59,7 @@ class TokenAccuracy(_Accuracy):
     right that are next to right: bfloat16 holds no integers beyond 256, one by one.
 
     Args:
-        ignore_class: the id of padding: such targets are left out; or None.
+        ignore_class: the id of padding: such targets are left out. None: every id is a class.
         name: of the metric.
         dtype: of its sums.
 
@@ -72,19 +71,19 @@ class TokenAccuracy(_Accuracy):
     Masking: where the predictions carry a mask, the steps that it masks are left out.
 
     Raises:
-        ValueError: an argument is out of its range, or the shapes do not fit.
+        ValueError: an argument is out of its range, or the shapes do not match.
 
     Example:
 
         >>> import numpy as np, kerasrnn
-        >>> metric = kerasrnn.metrics.TokenAccuracy()
+        >>> metric = kerasrnn.metrics.TokenAccuracy(ignore_class=0)
         >>> metric.update_state(np.array([[4, 2, 0, 0]]), np.array([[4, 3, 3, 3]]))
         >>> float(metric.result())
         0.5
     """
 
     def __init__(
-        self, ignore_class: int | None = 0, name: str = "token_accuracy", dtype: Any = None
+        self, ignore_class: int | None = None, name: str = "token_accuracy", dtype: Any = None
     ) -> None:
         super().__init__(ignore_class, name, dtype)
 
@@ -106,7 +105,7 @@ class SequenceAccuracy(_Accuracy):
     that they should have an end symbol where the predictions are generated and not taught.
 
     Args:
-        ignore_class: the id of padding: such targets are left out; or None.
+        ignore_class: the id of padding: such targets are left out. None: every id is a class.
         name: of the metric.
         dtype: of its sums.
 
@@ -120,12 +119,12 @@ class SequenceAccuracy(_Accuracy):
     nothing left does not count.
 
     Raises:
-        ValueError: an argument is out of its range, or the shapes do not fit.
+        ValueError: an argument is out of its range, or the shapes do not match.
 
     Example:
 
         >>> import numpy as np, kerasrnn
-        >>> metric = kerasrnn.metrics.SequenceAccuracy()
+        >>> metric = kerasrnn.metrics.SequenceAccuracy(ignore_class=0)
         >>> y_true = np.array([[4, 2, 0], [4, 3, 2], [0, 0, 0]])
         >>> metric.update_state(y_true, np.array([[4, 2, 2], [4, 2, 2], [4, 2, 2]]))
         >>> float(metric.result())
@@ -133,7 +132,7 @@ class SequenceAccuracy(_Accuracy):
     """
 
     def __init__(
-        self, ignore_class: int | None = 0, name: str = "sequence_accuracy", dtype: Any = None
+        self, ignore_class: int | None = None, name: str = "sequence_accuracy", dtype: Any = None
     ) -> None:
         super().__init__(ignore_class, name, dtype)
 

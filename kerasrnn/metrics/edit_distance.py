@@ -22,7 +22,7 @@ def edit_distance(
     references: Tensor,
     hypotheses: Tensor,
     end: int | None = None,
-    ignore_class: int | None = 0,
+    ignore_class: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The Levenshtein distance of each row, and the length of its reference.
 
@@ -42,7 +42,7 @@ def edit_distance(
             all of them are.
         hypotheses: ids `(batch, steps)`; `steps` may differ from `time`.
         end: the id of the end symbol, which is no part of a sequence; None: there is none.
-        ignore_class: the id of padding; or None.
+        ignore_class: the id of padding. None: every id from 0 on is a symbol.
 
     Returns:
         The distances and the lengths, `(batch,)`, int32. Two sequences are the same if their
@@ -162,7 +162,7 @@ class EditDistance(keras.metrics.Mean):
 
     Args:
         end: the id of the end symbol: a sequence ends before its first one; None: there is none.
-        ignore_class: the id of padding, which is no symbol; or None.
+        ignore_class: the id of padding, which is no symbol. None: every id from 0 on is one.
         name: of the metric.
         dtype: of its sums.
 
@@ -174,10 +174,11 @@ class EditDistance(keras.metrics.Mean):
             an error rate under teacher forcing.
         sample_weight: of rows, `(batch,)` or `(batch, 1)`.
 
-    Masking: where the predictions carry a mask, the steps that it masks are left out.
+    Masking: where the predictions carry a mask, the steps that it masks are left out; where the
+    predictions are scores, the targets of these steps too.
 
     Raises:
-        ValueError: an argument is out of its range, or the shapes do not fit.
+        ValueError: an argument is out of its range, or the shapes do not match.
 
     Example:
 
@@ -193,15 +194,14 @@ class EditDistance(keras.metrics.Mean):
     def __init__(
         self,
         end: int | None = None,
-        ignore_class: int | None = 0,
+        ignore_class: int | None = None,
         name: str = "edit_distance",
         dtype: Any = None,
     ) -> None:
         _check_end(end)
-        check_ignore_class(ignore_class)
         super().__init__(name=name, dtype=dtype)
         self.end = end
-        self.ignore_class = ignore_class
+        self.ignore_class = check_ignore_class(ignore_class)
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
@@ -211,8 +211,10 @@ class EditDistance(keras.metrics.Mean):
         if mask is not None:
             said = ops.where(mask, said, NONE)
         if len(y_pred.shape) == 3:
-            targets = _symbols(as_ids(y_true, y_pred), None, self.ignore_class)
-            said = ops.where(targets >= 0, said, NONE)
+            y_true = _symbols(as_ids(y_true, y_pred), None, self.ignore_class)
+            if mask is not None:
+                y_true = ops.where(mask, y_true, NONE)
+            said = ops.where(y_true >= 0, said, NONE)
         edits, lengths = edit_distance(y_true, said, self.end, self.ignore_class)
         edits, lengths = ops.cast(edits, self.dtype), ops.cast(lengths, self.dtype)
         if sample_weight is not None:

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.losses.crossentropy import sequence_crossentropy
+from kerasrnn import validation
+from kerasrnn.losses.crossentropy import losses_of
 from kerasrnn.losses.weights import as_ids, check_ignore_class, mask_of, weigh
 
 Tensor = Any
@@ -23,14 +24,15 @@ class Perplexity(keras.metrics.Mean):
 
     Args:
         from_logits: whether the predictions are logits. If not, they are probabilities; those
-            below `keras.config.epsilon()` are raised to it.
-        ignore_class: the id of padding: such targets are left out; or None.
+            below `keras.config.epsilon()` are raised to it, but for the output of a softmax: see
+            `kerasrnn.losses.SequenceCrossentropy`.
+        ignore_class: the id of padding: such targets are left out. None: every id is a class.
         name: of the metric.
         dtype: of its sums.
 
     Call arguments:
         y_true: ids, `(batch, time)`.
-        y_pred: logits or probabilities, `(batch, time, classes)`.
+        y_pred: probabilities or logits, `(batch, time, classes)`.
         sample_weight: of rows, `(batch,)` or `(batch, 1)`, or of tokens, `(batch, time)`.
 
     Returns:
@@ -39,12 +41,13 @@ class Perplexity(keras.metrics.Mean):
     Masking: where the predictions carry a mask, the steps that it masks are left out.
 
     Raises:
-        ValueError: an argument is out of its range, or the shapes do not fit.
+        ValueError: an argument is out of its range, the shapes do not match, a target is not a
+            class, or the predictions contradict `from_logits`: as `SequenceCrossentropy` raises it.
 
     Example:
 
         >>> import numpy as np, kerasrnn
-        >>> metric = kerasrnn.metrics.Perplexity(from_logits=False)
+        >>> metric = kerasrnn.metrics.Perplexity(ignore_class=0)
         >>> metric.update_state(np.array([[1, 2, 0]]), np.array([[[0.25, 0.25, 0.5]] * 3]))
         >>> round(float(metric.result()), 4)      # 1 / sqrt(0.25 * 0.5)
         2.8284
@@ -54,26 +57,23 @@ class Perplexity(keras.metrics.Mean):
 
     def __init__(
         self,
-        from_logits: bool = True,
-        ignore_class: int | None = 0,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
         name: str = "perplexity",
         dtype: Any = None,
     ) -> None:
-        check_ignore_class(ignore_class)
         super().__init__(name=name, dtype=dtype)
-        self.from_logits = from_logits
-        self.ignore_class = ignore_class
+        self.from_logits = validation.boolean("from_logits", from_logits)
+        self.ignore_class = check_ignore_class(ignore_class)
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
+        y_pred = ops.convert_to_tensor(y_pred)
+        ids = as_ids(y_true, y_pred)
         mask = mask_of(y_pred)
-        losses = sequence_crossentropy(
-            y_true, y_pred, from_logits=self.from_logits, ignore_class=self.ignore_class
-        )
-        ids = as_ids(y_true, losses)
         tokens, _ = weigh(ids, mask, sample_weight, self.ignore_class, self.dtype)
-        losses = ops.where(tokens != 0, losses, 0)
+        losses = losses_of(ids, y_pred, tokens != 0, from_logits=self.from_logits)
         # Of one axis: Keras divides by the length of any other.
         super().update_state(ops.reshape(losses, (-1,)), ops.reshape(tokens, (-1,)))
 

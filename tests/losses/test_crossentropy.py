@@ -7,9 +7,13 @@ from keras import ops
 
 from kerasrnn.keras_internals import set_keras_mask
 from kerasrnn.losses import SequenceCrossentropy, sequence_crossentropy
+from kerasrnn.metrics import Perplexity
 from tests import by_hand
 from tests.catalogue import variant_id
 from tests.losses import oracle
+
+# Most tests are of logits, padded with 0.
+OF_LOGITS = {"from_logits": True, "ignore_class": 0}
 
 ROWS, TIME, CLASSES = 4, 4, 6  # as many rows as steps: weights of rows must not fit the steps
 
@@ -52,7 +56,7 @@ def weights_of(kind):
 def test_equals_its_equations(options):
     padding = options.get("ignore_class", 0)
     y, logits = batch(padding=padding)
-    loss = SequenceCrossentropy(**options)
+    loss = SequenceCrossentropy(**OF_LOGITS | options)
     p = by_hand.softmax(logits.astype("float64"))
     said = {
         "smoothing": options.get("label_smoothing", 0.0),
@@ -74,17 +78,17 @@ def test_equals_its_equations(options):
             divisor = tokens if said["average"] == "token" else of_rows
             np.testing.assert_allclose(counts, divisor, rtol=1e-6, err_msg=kind)
     # Of probabilities too; and of targets with an axis of one, which Keras takes.
-    loss = SequenceCrossentropy(**options, from_logits=False)
+    loss = SequenceCrossentropy(**{"ignore_class": 0} | options)
     np.testing.assert_allclose(loss(y[..., None], p), oracle.loss(y, p, **said), rtol=2e-6)
 
 
 @pytest.mark.tensorflow
-def test_in_a_graph_the_logits_behind_a_softmax_are_found():
+def test_the_logits_behind_a_softmax_are_found():
     """What eager probabilities cannot say, since exp(-200) is 0 in float32: a loss of 200 nats."""
     import tensorflow as tf
 
     logits, y = tf.constant([[[200.0, 0.0, 0.0]]]), np.array([[1]])
-    loss = SequenceCrossentropy(from_logits=False, ignore_class=None)
+    loss = SequenceCrossentropy()
 
     def run(activation):
         with tf.GradientTape() as tape:
@@ -92,12 +96,15 @@ def test_in_a_graph_the_logits_behind_a_softmax_are_found():
             value = loss(y, activation(logits))
         return value, tape.gradient(value, logits)
 
-    value, gradient = tf.function(run)(keras.activations.softmax)
-    np.testing.assert_allclose(value, 200.0)
-    np.testing.assert_allclose(gradient, [[[1.0, -1.0, 0.0]]], atol=1e-6)
-    # Raised to epsilon, where there is no graph, and where what comes last is no softmax.
+    # Keras's softmax says in eager calls too what it was given.
+    for call in (run, tf.function(run)):
+        value, gradient = call(keras.activations.softmax)
+        np.testing.assert_allclose(value, 200.0)
+        np.testing.assert_allclose(gradient, [[[1.0, -1.0, 0.0]]], atol=1e-6)
+    np.testing.assert_allclose(tf.function(run)(tf.nn.softmax)[0], 200.0)
+    # Raised to epsilon where nothing says it, and where what comes last is no softmax.
     raised = -np.log(keras.config.epsilon())
-    np.testing.assert_allclose(run(keras.activations.softmax)[0], raised, rtol=1e-5)
+    np.testing.assert_allclose(run(tf.nn.softmax)[0], raised, rtol=1e-5)
     times_one = tf.function(lambda: run(lambda x: 1.0 * keras.activations.softmax(x)))
     np.testing.assert_allclose(times_one()[0], raised, rtol=1e-5)
 
@@ -105,7 +112,7 @@ def test_in_a_graph_the_logits_behind_a_softmax_are_found():
 def test_the_worked_example():
     """By hand: K = 4, epsilon = 0.3: of q' 0.8 for class 2, 0.1 for 1 and 3, 0 for padding."""
     p = np.array([[[0.1, 0.2, 0.4, 0.3], [0.25, 0.25, 0.25, 0.25]]])
-    loss = SequenceCrossentropy(label_smoothing=0.3, from_logits=False)
+    loss = SequenceCrossentropy(label_smoothing=0.3, ignore_class=0)
     expected = -(0.8 * np.log(0.4) + 0.1 * np.log(0.2) + 0.1 * np.log(0.3))
     np.testing.assert_allclose(loss(np.array([[2, 0]]), p), expected, rtol=1e-6)
 
@@ -117,12 +124,12 @@ def test_equals_keras_where_they_coincide():
     theirs = keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, reduction="mean_with_sample_weight"
     )
-    ours = SequenceCrossentropy(ignore_class=None)
+    ours = SequenceCrossentropy(from_logits=True)
     for weights in (None, weights_of("tokens")):
         a, b = (loss(y, masked(logits, mask), sample_weight=weights) for loss in (ours, theirs))
         np.testing.assert_allclose(a, b, rtol=1e-6)
     smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
-    ours = SequenceCrossentropy(label_smoothing=0.2, ignore_class=None)
+    ours = SequenceCrossentropy(label_smoothing=0.2, from_logits=True)
     np.testing.assert_allclose(
         ours(y, logits), smoothed(np.eye(CLASSES)[y], ops.convert_to_tensor(logits)), rtol=1e-6
     )
@@ -134,9 +141,9 @@ def test_what_is_left_out_leaves_nothing_behind(average):
     y, logits = batch(padding=None)
     y = np.maximum(y, 1)
     used = np.array([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
-    loss = SequenceCrossentropy(label_smoothing=0.1, average=average)
+    loss = SequenceCrossentropy(label_smoothing=0.1, average=average, **OF_LOGITS)
     padded = float(loss(np.where(used, y, 0), logits))
-    elsewhere = np.where(used[..., None], logits, 100.0).astype("float32")
+    elsewhere = np.where(used[..., None], logits, np.nan).astype("float32")
     for again in (
         loss(y, masked(elsewhere, used)),
         loss(y, elsewhere, sample_weight=used.astype("float32")),
@@ -151,7 +158,7 @@ def test_what_is_left_out_leaves_nothing_behind(average):
 def test_each_token():
     y, logits = batch()
     p = by_hand.softmax(logits.astype("float64"))
-    losses = np.asarray(sequence_crossentropy(y, logits, label_smoothing=0.2))
+    losses = np.asarray(sequence_crossentropy(y, logits, 0.2, **OF_LOGITS))
     for b, t in np.ndindex(y.shape):
         expected = oracle.token_loss(y[b, t], p[b, t], 0.2, 0) if y[b, t] else 0.0
         np.testing.assert_allclose(losses[b, t], expected, rtol=2e-6)
@@ -162,19 +169,94 @@ def test_a_class_that_is_ruled_out():
     y, logits = batch()
     logits[..., 0] = -np.inf
     for smoothing in (0.0, 0.2):
-        loss = SequenceCrossentropy(label_smoothing=smoothing)
+        loss = SequenceCrossentropy(label_smoothing=smoothing, **OF_LOGITS)
         p = by_hand.softmax(logits.astype("float64"))
         np.testing.assert_allclose(loss(y, logits), oracle.loss(y, p, smoothing), rtol=2e-6)
         assert np.all(np.isfinite(gradient(loss, y, logits)))
-    assert SequenceCrossentropy(ignore_class=None)(y * 0, logits) == np.inf
+    assert SequenceCrossentropy(from_logits=True)(y * 0, logits) == np.inf
+
+
+def compiled(function):
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True)
+    import jax
+
+    return jax.jit(function)
 
 
 def test_a_target_that_is_no_class_is_not_passed_over():
     y, logits = batch()
     for wrong in (-1, CLASSES):
         y[0, 0] = wrong
-        assert np.isnan(SequenceCrossentropy()(y, logits))
-        assert np.isfinite(SequenceCrossentropy(ignore_class=wrong)(y, logits))
+        loss = SequenceCrossentropy(**OF_LOGITS)
+        with pytest.raises(ValueError, match=f"y_true: expected ids from 0 to 5; found {wrong}"):
+            loss(y, logits)
+        assert np.isnan(compiled(loss)(ops.convert_to_tensor(y), ops.convert_to_tensor(logits)))
+        assert np.isfinite(SequenceCrossentropy(from_logits=True, ignore_class=wrong)(y, logits))
+
+
+def test_zero_is_a_class_unless_it_is_said_to_be_padding():
+    """A tagger's first tag, say. Worked out on paper."""
+    p = np.array([[[0.8, 0.2], [0.1, 0.9]]], "float32")
+    y = np.array([[0, 1]])
+    np.testing.assert_allclose(SequenceCrossentropy()(y, p), -np.log(0.8 * 0.9) / 2, rtol=1e-6)
+    np.testing.assert_allclose(SequenceCrossentropy(ignore_class=0)(y, p), -np.log(0.9), rtol=1e-6)
+    # Keras's mask leaves a step out in either case.
+    first = masked(p, np.array([[True, False]]))
+    np.testing.assert_allclose(SequenceCrossentropy()(y, first), -np.log(0.8), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("from_logits", "predicted", "message"),
+    [
+        (False, lambda z, p: z, "from_logits=False: .* found the value -"),
+        (False, lambda z, p: np.abs(z), "from_logits=False: .* found the sum"),
+        (False, lambda z, p: 1.02 * p, r"from_logits=False: .* found the sum 1\.02"),
+        (True, lambda z, p: p, "from_logits=True: expected logits; y_pred holds probabilities"),
+    ],
+    ids=["logits", "positive", "scaled", "probabilities"],
+)
+def test_predictions_that_contradict_the_setting(from_logits, predicted, message):
+    y, logits = batch()
+    p = by_hand.softmax(logits.astype("float64")).astype("float32")
+    wrong = predicted(logits, p).astype("float32")
+    options = {"from_logits": from_logits, "ignore_class": 0}
+    for call in (
+        SequenceCrossentropy(**options),
+        Perplexity(**options).update_state,
+        lambda y, p: sequence_crossentropy(y, p, **options),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(y, wrong)
+    # Where values are not known, the loss cannot be taken for one.
+    loss = SequenceCrossentropy(**options)
+    if not from_logits:
+        assert np.isnan(compiled(loss)(ops.convert_to_tensor(y), ops.convert_to_tensor(wrong)))
+    # What is left out is not looked at, and half precision is near enough.
+    right = np.where((y != 0)[..., None], logits if from_logits else p, wrong)
+    for dtype in ("float32", "bfloat16"):
+        assert np.isfinite(loss(y, ops.cast(right, dtype)))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_fit_refuses_the_wrong_kind_of_output(jit_compile):
+    """By the operation that made it: no value is known before a step is run."""
+    x, y = np.ones((2, 3, 2), "float32"), np.ones((2, 3), "int32")
+    for activation, from_logits, message in (
+        ("softmax", True, "from_logits=True: expected logits; y_pred is the output of a softmax"),
+        (None, False, "from_logits=False: .* output of a layer without an activation"),
+    ):
+        model = keras.Sequential(
+            [keras.Input((3, 2)), keras.layers.Dense(4, activation=activation)]
+        )
+        model.compile("sgd", SequenceCrossentropy(from_logits=from_logits), jit_compile=jit_compile)
+        with pytest.raises(ValueError, match=message):
+            model.train_on_batch(x, y)
+        model.compile("sgd", SequenceCrossentropy(from_logits=not from_logits))
+        assert np.isfinite(model.train_on_batch(x, y))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -185,7 +267,7 @@ def test_half_precision_is_that_of_the_logits_alone(dtype):
     logits = ops.cast(random.standard_normal((2, 3, 3000)).astype("float32"), dtype)
     rounded = ops.convert_to_numpy(ops.cast(logits, "float32")).astype("float64")
     expected = oracle.loss(y, by_hand.softmax(rounded), 0.1)
-    loss = SequenceCrossentropy(label_smoothing=0.1)(y, logits)
+    loss = SequenceCrossentropy(label_smoothing=0.1, **OF_LOGITS)(y, logits)
     assert keras.backend.standardize_dtype(loss.dtype) == "float32"
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
@@ -225,18 +307,27 @@ def test_gradient_by_finite_differences(options):
         up = at(z)
         z[place] -= 2 * step
         expected[place] = (up - at(z)) / (2 * step)
-    actual = gradient(SequenceCrossentropy(**options), y, logits, weights)
-    np.testing.assert_allclose(actual, expected, atol=1e-6)
+    loss = SequenceCrossentropy(**OF_LOGITS | options)
+    np.testing.assert_allclose(gradient(loss, y, logits, weights), expected, atol=1e-6)
+    # NaN where nothing counts gets into no gradient, neither of logits nor of probabilities.
+    used = (y != 0) & (weights != 0)
+    spoilt = np.where(used[..., None], logits, np.nan).astype("float32")
+    actual = gradient(loss, y, spoilt, weights)
+    np.testing.assert_allclose(actual, np.where(used[..., None], expected, 0), atol=1e-6)
+    loss = SequenceCrossentropy(**{"ignore_class": 0} | options)
+    of_p = gradient(loss, y, by_hand.softmax(spoilt), weights)
+    assert np.isfinite(of_p).all()
+    assert not of_p[~used].any()
+    assert of_p[used].any(axis=-1).all()
 
 
 def test_configuration():
-    loss = SequenceCrossentropy(0.1, "sequence", False, -1, name="mine")
+    loss = SequenceCrossentropy(0.1, "sequence", True, -1, name="mine")
     config = keras.saving.serialize_keras_object(loss)
     assert config["registered_name"] == "kerasrnn>SequenceCrossentropy"
     again = keras.saving.deserialize_keras_object(config)
     assert again.get_config() == loss.get_config()
-    p = by_hand.softmax(batch()[1])
-    np.testing.assert_array_equal(again(batch()[0], p), loss(batch()[0], p))
+    np.testing.assert_array_equal(again(*batch()), loss(*batch()))
 
 
 LOGITS = np.zeros((2, 3, 5), "float32")
@@ -250,6 +341,11 @@ IDS = np.ones((2, 3), "int32")
         (lambda: SequenceCrossentropy("x"), "label_smoothing='x': expected a number"),
         (lambda: SequenceCrossentropy(average="row"), "average='row': expected one of 'token'"),
         (lambda: SequenceCrossentropy(ignore_class=0.5), r"ignore_class=0\.5: expected an integer"),
+        (lambda: SequenceCrossentropy(from_logits=0), "from_logits=0: expected True or False"),
+        (
+            lambda: SequenceCrossentropy(from_logits=True)(IDS / 2, LOGITS),
+            "y_true: expected ids, which are integers; found fractions",
+        ),
         (lambda: SequenceCrossentropy()(IDS, IDS), r"y_pred of the shape \(2, 3\): expected"),
         (lambda: SequenceCrossentropy()(IDS[:, :2], LOGITS), r"y_true of the shape \(2, 2\)"),
         (lambda: SequenceCrossentropy()(LOGITS, LOGITS), r"y_true of the shape \(2, 3, 5\)"),

@@ -62,7 +62,7 @@ def test_equal_the_counts_over_all_batches(kind, padding):
 
 def test_a_token_counts_the_same_in_every_bucket():
     """Eight tokens of sixteen are right; Keras's metric says ten of eleven."""
-    ours = TokenAccuracy()
+    ours = TokenAccuracy(ignore_class=0)
     theirs = keras.metrics.SparseCategoricalAccuracy()
     for width, said in ((4, 1), (40, 2)):
         y = np.zeros((2, width), "int32")
@@ -86,10 +86,31 @@ def test_ids_that_half_precision_cannot_tell_from_each_other():
 
 
 def test_perplexity_of_uniform_probabilities():
-    metric = Perplexity(from_logits=False)
+    metric = Perplexity(ignore_class=0)
     assert float(metric.result()) == 1.0
     metric.update_state(np.array([[3, 1, 0]]), np.full((1, 3, 7), 1 / 7))
     np.testing.assert_allclose(metric.result(), 7, rtol=1e-6)
+
+
+def test_perplexity_of_one_class():
+    """1 / p, to the last digit: of class 0, of which no one said that it is padding."""
+    metric = Perplexity()
+    metric.update_state(np.zeros((1, 2)), np.array([[[0.997, 0.003], [0.997, 0.003]]], "float32"))
+    np.testing.assert_allclose(metric.result(), 1 / 0.997, rtol=1e-6)
+
+
+def test_padding_is_what_is_said_to_be():
+    """By default 0 is a class like any other, and masks say what is left out."""
+    y = np.array([[0, 1, 0], [1, 0, 0]])
+    said = np.array([[0, 1, 1], [0, 0, 1]])  # 3 of 6, and no whole row
+    scores = np.eye(2, dtype="float32")[said]
+    mask = np.array([[1, 1, 0], [0, 1, 0]], bool)  # 3 of 3, 2 of 2
+    for given, token, row, edits in ((scores, 3 / 6, 0, 3 / 6), (masked(scores, mask), 1, 1, 0)):
+        found = []
+        for metric in (TokenAccuracy(), SequenceAccuracy(), EditDistance()):
+            metric.update_state(y, given)
+            found.append(float(metric.result()))
+        np.testing.assert_allclose(found, [token, row, edits], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def words(rows):
 @pytest.mark.parametrize("end", [None, END])
 def test_the_rate_equals_jiwers(end):
     references, hypotheses = some_rows()
-    metric = EditDistance(end)
+    metric = EditDistance(end, ignore_class=0)
     for part in (slice(0, 5), slice(5, 12)):
         metric.update_state(padded(references[part], 10, end), padded(hypotheses[part], 13, end))
     expected = jiwer.wer(words(references), words(hypotheses))
@@ -92,7 +92,7 @@ def test_the_rate_equals_jiwers(end):
 def test_weights_of_rows_are_as_many_rows():
     references, hypotheses = some_rows()
     weights = np.arange(12) % 3
-    metric = EditDistance()
+    metric = EditDistance(ignore_class=0)
     y, said = padded(references, 9), padded(hypotheses, 12)
     metric.update_state(y, said, sample_weight=weights)
     again = [words(np.repeat(np.array(r, object), weights)) for r in (references, hypotheses)]
@@ -109,7 +109,7 @@ def test_the_closest_reference_counts():
     hypotheses = [[3, 6], [4], [6], [5]]
     # Of the second row: [3,3,3] -> [4] is 3; [4]*4 -> 3; [3,4] -> 1.
     y = np.array([padded(row, 5) for row in references])
-    distances, lengths = edit_distance(y, padded(hypotheses, 4))
+    distances, lengths = edit_distance(y, padded(hypotheses, 4), ignore_class=0)
     closest = [
         min(((distance(r, h), n) for n, r in enumerate(row) if r), default=(len(h), 0))
         for row, h in zip(references, hypotheses, strict=True)
@@ -118,11 +118,11 @@ def test_the_closest_reference_counts():
     assert np.asarray(lengths).tolist() == [
         len(row[n]) for row, (_, n) in zip(references, closest, strict=True)
     ]
-    metric = EditDistance()
+    metric = EditDistance(ignore_class=0)
     metric.update_state(y, padded(hypotheses, 4))
     np.testing.assert_allclose(metric.result(), np.sum(distances) / np.sum(lengths), rtol=1e-6)
     # An empty reference is one, if it says that it ends.
-    distances, lengths = edit_distance(np.array([[[END, 0], [3, 4]]]), np.array([[5, END]]), END)
+    distances, lengths = edit_distance(np.array([[[END, 0], [3, 4]]]), np.array([[5, END]]), END, 0)
     assert (int(distances[0]), int(lengths[0])) == (1, 0)
 
 
@@ -130,7 +130,7 @@ def test_nothing_at_all():
     none = np.zeros((2, 0), "int32")
     some = np.array([[3, 4], [5, 0]])
     for r, h, expected in ((none, some, [2, 1]), (some, none, [2, 1]), (none, none, [0, 0])):
-        assert np.asarray(edit_distance(r, h)[0]).tolist() == expected
+        assert np.asarray(edit_distance(r, h, ignore_class=0)[0]).tolist() == expected
     assert float(EditDistance().result()) == 0
 
 
@@ -138,13 +138,13 @@ def test_scores_belong_to_the_targets_step_by_step():
     y = np.array([[3, 4, 5, 0, 0], [3, 3, 4, 4, 0]])
     said = np.array([[3, 3, 5, 6, 7], [3, 4, 4, 5, 6]])  # 1 wrong; one left out, one added
     scores = np.eye(8, dtype="float32")[said]
-    metric = EditDistance()
+    metric = EditDistance(ignore_class=0)
     metric.update_state(y, scores)
     np.testing.assert_allclose(metric.result(), 3 / 7)
     metric.reset_state()
     mask = np.array([[1, 0, 1, 1, 1], [1, 1, 1, 0, 0]], bool)
-    metric.update_state(y, masked(scores, mask))  # [3, 5] for [3, 4, 5]; [3, 4, 4] for [3, 3, 4, 4]
-    np.testing.assert_allclose(metric.result(), 2 / 7)
+    metric.update_state(y, masked(scores, mask))  # [3, 5] for [3, 5]; [3, 4, 4] for [3, 3, 4]
+    np.testing.assert_allclose(metric.result(), 1 / 5)
     metric.reset_state()
     metric.update_state(y, masked(said, mask))  # ids go on: [3, 5, 6, 7]; [3, 4, 4]
     np.testing.assert_allclose(metric.result(), 4 / 7)

@@ -34,8 +34,13 @@ def test_fit_says_what_the_predictions_are(tmp_path):
     )
     model.compile(
         keras.optimizers.Adam(0.02),
-        SequenceCrossentropy(label_smoothing=0.1),
-        weighted_metrics=[TokenAccuracy(), SequenceAccuracy(), Perplexity(), EditDistance()],
+        SequenceCrossentropy(label_smoothing=0.1, from_logits=True, ignore_class=0),
+        weighted_metrics=[
+            TokenAccuracy(ignore_class=0),
+            SequenceAccuracy(ignore_class=0),
+            Perplexity(from_logits=True, ignore_class=0),
+            EditDistance(ignore_class=0),
+        ],
         jit_compile=True,
     )
     best = keras.callbacks.EarlyStopping("val_perplexity", patience=9)  # finds its direction

@@ -56,8 +56,8 @@ def trained(parts, loss, fused=1):
 
 LOSSES = {
     "Keras's, with masks": lambda: "sparse_categorical_crossentropy",
-    "over tokens": lambda: losses.SequenceCrossentropy(0.1, from_logits=False),
-    "over sequences": lambda: losses.SequenceCrossentropy(average="sequence", from_logits=False),
+    "over tokens": lambda: losses.SequenceCrossentropy(0.1, ignore_class=0),
+    "over sequences": lambda: losses.SequenceCrossentropy(average="sequence", ignore_class=0),
 }
 
 
