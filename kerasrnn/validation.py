@@ -6,9 +6,9 @@
     def __init__(self, units: PositiveInteger, dropout: Rate = 0.0, use_bias: bool = True): ...
 
 An argument annotated `bool` takes True and False alone, `int` integers, `float` finite numbers,
-`str` strings, `Literal[...]` its values. `PositiveInteger`, `Rate` and the other names below are
-narrower. Other annotations are not checked. Where no annotation can tell what is right, the
-functions are called:
+`str` strings, `str | Path` paths, `keras.Model` models, `Literal[...]` its values.
+`PositiveInteger`, `Rate` and the other names below are narrower. Other annotations are not checked.
+Where no annotation can tell what is right, the functions are called:
 
     self.activation = validation.activation("activation", activation)
 
@@ -23,6 +23,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 import keras
@@ -117,6 +118,20 @@ def string(name: str, value: Any) -> str:
     return str(value)
 
 
+def path(name: str, value: Any) -> Any:
+    """Return a path: a non-empty string or a `pathlib.Path`."""
+    if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
+        raise ArgumentError(name, value, "a path")
+    return value
+
+
+def model(name: str, value: Any) -> keras.Model:
+    """Return a Keras model."""
+    if not isinstance(value, keras.Model):
+        raise ArgumentError(name, value, "a keras.Model")
+    return value
+
+
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
     """Return the value if it equals one of the choices and has its type."""
     for choice in choices:
@@ -195,6 +210,9 @@ _OF_TYPES: dict[Any, Check] = {
     int: integer,
     float: number,
     str: string,
+    Path: path,
+    str | Path: path,
+    keras.Model: model,
     type(None): _none,
     None: _none,
 }
@@ -208,7 +226,7 @@ def check_of(annotation: Any) -> Check | None:
         return declared[0] if declared else check_of(annotation.__origin__)
     if origin is Literal:
         return functools.partial(one_of, choices=typing.get_args(annotation))
-    if origin in (Union, types.UnionType):
+    if origin in (Union, types.UnionType) and annotation not in _OF_TYPES:
         members = [check_of(member) for member in typing.get_args(annotation)]
         return None if None in members else _union([member for member in members if member])
     try:

@@ -2,16 +2,17 @@
 
 import io
 from collections.abc import Callable
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
+from kerasrnn import validation
 from kerasrnn.diagnostics import pictures
 from kerasrnn.diagnostics.diagnosis import Diagnosis
 from kerasrnn.diagnostics.measurement import diagnose
+from kerasrnn.validation import PositiveInteger
 
 
 class GradientFlow(keras.callbacks.Callback):
@@ -55,19 +56,18 @@ class GradientFlow(keras.callbacks.Callback):
         [0, 1, 2]
     """
 
+    @validation.checked
     def __init__(
         self,
         x: Any,
         y: Any = None,
         loss: str | Callable[..., Any] | None = None,
         *,
-        every: int = 1,
+        every: PositiveInteger = 1,
         steps: Literal["last", "all"] = "last",
         log_dir: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(every, Integral) or isinstance(every, bool) or every < 1:
-            raise ValueError(f"every={every!r}: expected a positive integer.")
         self.x, self.y, self.loss = x, y, loss
         self.every, self.steps = every, steps
         self.history: dict[int, Diagnosis] = {}

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from kerasrnn import validation
 from kerasrnn.diagnostics import observation
 from kerasrnn.diagnostics.diagnosis import (
     HIGH,
@@ -26,6 +27,7 @@ from kerasrnn.keras_internals import get_keras_mask
 Tensor = Any
 
 
+@validation.checked
 def diagnose(
     model: keras.Model,
     x: Any,

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kerasrnn import validation
+from kerasrnn.validation import PositiveNumber
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -20,12 +23,13 @@ LOW, UNSATURATED, HIGH = "#56B4E9", "#E6E6E6", "#D55E00"
 QUIET = "#666666"
 
 
+@validation.checked
 def compare(
     diagnoses: Mapping[str, "Diagnosis"],
     *,
     layer: str | None = None,
     state: str | None = None,
-    clipnorm: float | None = None,
+    clipnorm: PositiveNumber | None = None,
 ) -> "Figure":
     """Draw the gradients of several models against the distance to the loss, a curve a model.
 
@@ -58,10 +62,8 @@ def compare(
         >>> len(figure.axes[0].lines)
         2
     """
-    if not diagnoses:
-        raise ValueError("diagnoses={}: expected at least one.")
-    if clipnorm is not None and not clipnorm > 0:
-        raise ValueError(f"clipnorm={clipnorm!r}: expected a positive number.")
+    if not isinstance(diagnoses, Mapping) or not diagnoses:
+        raise ValueError(f"diagnoses={diagnoses!r}: expected a diagnosis for each of some labels.")
     curves = []
     for label, diagnosis in diagnoses.items():
         if diagnosis.axis != "distance":
@@ -133,6 +135,7 @@ def flow(history: Mapping[int, "Diagnosis"]) -> "Figure":
     return figure
 
 
+@validation.checked
 def save(figure: "Figure", path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

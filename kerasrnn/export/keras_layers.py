@@ -5,17 +5,22 @@ from typing import Any
 
 import keras
 
+from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.export import matrices, parity
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.stacked import StackedRNN
+from kerasrnn.validation import NonNegativeNumber
 
 BUILT_IN = ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell", "RNN")
 """Names that both Keras and kerasrnn have."""
 
 
-def from_keras(source: keras.layers.Layer, tolerance: float = matrices.TOLERANCE) -> Any:
+@validation.checked
+def from_keras(
+    source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices.TOLERANCE
+) -> Any:
     """A copy of a model or a layer, with kerasrnn's layers in the place of Keras's recurrent ones.
 
     Inside others, too: `Bidirectional`, `TimeDistributed`, `StackedRNNCells`, models in models.
@@ -40,7 +45,8 @@ def from_keras(source: keras.layers.Layer, tolerance: float = matrices.TOLERANCE
     return _checked(source, rewritten(source, ours), tolerance)
 
 
-def to_keras(source: keras.layers.Layer, tolerance: float = matrices.TOLERANCE) -> Any:
+@validation.checked
+def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices.TOLERANCE) -> Any:
     """A copy of a model or a layer with Keras's own recurrent layers: it needs no kerasrnn.
 
     `BidirectionalRNN` becomes `keras.layers.Bidirectional`. What concerns the time loop alone

@@ -10,14 +10,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrnn import validation
 from kerasrnn.export import keras_layers, parity
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
 from kerasrnn.recurrence.walk import Walk
+from kerasrnn.validation import NonNegativeNumber
 
 
+@validation.checked
 def to_litert(
-    model: keras.Model, path: str | Path, check: Check = True, tolerance: float = 1e-5
+    model: keras.Model, path: str | Path, check: Check = True, tolerance: NonNegativeNumber = 1e-5
 ) -> Report:
     """Write a LiteRT file, run it with LiteRT's interpreter, and compare it with the model.
 

@@ -10,17 +10,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrnn import validation
 from kerasrnn.export import keras_layers, parity
 from kerasrnn.export.native import Markers, cancel_reversals
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.keras_internals import patch_tf2onnx
 from kerasrnn.recurrence.loop import replaced_by
+from kerasrnn.validation import NonNegativeNumber
 
 OPSET = 18
 
 
+@validation.checked
 def to_onnx(
-    model: keras.Model, path: str | Path, check: Check = True, tolerance: float = 1e-5
+    model: keras.Model, path: str | Path, check: Check = True, tolerance: NonNegativeNumber = 1e-5
 ) -> Report:
     """Write an ONNX file, run it with onnxruntime, and compare it with the model.
 

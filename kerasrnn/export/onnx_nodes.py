@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrnn import validation
 from kerasrnn.cells.gru import GRU
 from kerasrnn.cells.layer import RNN
 from kerasrnn.cells.lstm import LSTM
@@ -17,6 +18,7 @@ from kerasrnn.export import matrices, parity
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 
 
+@validation.checked
 def from_onnx(path: str | Path) -> dict[str, RNN | BidirectionalRNN]:
     """The recurrent layers of an ONNX file, by the names of their nodes, with their weights.
 

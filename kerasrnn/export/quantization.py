@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasrnn import validation
 from kerasrnn.export import parity
 from kerasrnn.export.parity import Report
 from kerasrnn.files import replacing
@@ -18,6 +19,7 @@ FEWEST = 1024
 """Weights of which a tensor is left as it is: biases, scales, constants."""
 
 
+@validation.checked
 def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) -> Report:
     """Write an ONNX file with weights in eight bits: dynamic quantization, with onnxruntime.
 

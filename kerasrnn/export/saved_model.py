@@ -14,13 +14,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kerasrnn import validation
 from kerasrnn.export import parity
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.layers.pieces import without_python
+from kerasrnn.validation import NonNegativeNumber
 
 
+@validation.checked
 def to_saved_model(
-    model: keras.Model, path: str | Path, check: Check = True, tolerance: float = 1e-5
+    model: keras.Model, path: str | Path, check: Check = True, tolerance: NonNegativeNumber = 1e-5
 ) -> Report:
     """Write a SavedModel, run it with TensorFlow alone, and compare it with the model.
 

@@ -7,17 +7,22 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.export import keras_layers, parity
 from kerasrnn.export.parity import ParityError
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.stacked import StackedRNN
+from kerasrnn.validation import NonNegativeNumber
 
 Tensor = Any
 
 
-def to_step(model: keras.Model, check: bool = True, tolerance: float = 1e-5) -> keras.Model:
+@validation.checked
+def to_step(
+    model: keras.Model, check: bool = True, tolerance: NonNegativeNumber = 1e-5
+) -> keras.Model:
     """The model's step, as a model: `(x_t, states) -> (y_t, new_states)`.
 
     Its inputs are those of one step, `(batch, ...)`, then every recurrent layer's states, `(batch,
