@@ -44,7 +44,9 @@ def numbers(texts, entry):
             text = text.translate(ASCII_LOWER)
         if entry["strip_punctuation"]:
             text = text.translate(PUNCTUATION)
-        symbols = list(text) if entry["cut"] == "characters" else text.split()
+        # Of bytes, `split` separates at the white space of ASCII alone, as in training.
+        words = [word.decode() for word in text.encode().split()]
+        symbols = list(text) if entry["cut"] == "characters" else words
         rows.append([known.get(symbol, 1) for symbol in symbols])
     length = max(1, *map(len, rows))
     return np.array([row + [0] * (length - len(row)) for row in rows], "int32")
@@ -99,7 +101,7 @@ def written(folder, ids, entry, longest=100):
     while not ended.all() and len(rows) < longest:
         results = dict(zip(names, step.run(None, {"previous": symbols, **found}), strict=True))
         probabilities = results["probabilities"]
-        probabilities[:, 0] = 0  # padding is never written
+        probabilities[:, [0, 1, entry["start"]]] = 0  # padding, the unknown and the start: never
         symbols = np.where(ended, 0, probabilities.argmax(axis=-1)).astype("int32")
         ended |= symbols == entry["end"]
         rows.append(symbols)

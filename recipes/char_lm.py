@@ -284,12 +284,16 @@ class CharLm(Recipe):
             if asking.greedy
             else decoding.Sample(asking.temperature, asking.top_k or None, asking.top_p)
         )
+        symbols = ["", "�", *facts["vocabulary"]]
         writer = zoo.generator(
-            self.core(model), sampler=sampler, max_length=asking.length, seed=asking.seed
+            self.core(model),
+            sampler=sampler,
+            max_length=asking.length,
+            seed=asking.seed,
+            forbidden=[symbols.index("�")],
         )
         numbers = text.vectorizer(facts["vocabulary"], split="character")
         written = writer.predict(np.array(numbers(list(inputs))), verbose=0)
-        symbols = ["", "�", *facts["vocabulary"]]
         return [
             "\n" + beginning + "".join(symbols[n] for n in row)
             for beginning, row in zip(inputs, written, strict=True)

@@ -241,6 +241,7 @@ class HanziStructure(Recipe):
             max_length=self.lengths[-1],
             start=symbols.index(START),
             end=symbols.index(END),
+            forbidden=[symbols.index("[UNK]"), symbols.index(START)],
         )
 
     def read(self, text: str) -> "np.ndarray":

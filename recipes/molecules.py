@@ -294,6 +294,7 @@ class Molecules(Recipe):
             end=edge,
             seed=seed,
             max_lengths=True,
+            forbidden=[symbols.index("�")],
         )
         prompts = np.zeros((len(beginnings), max(1, *map(len, beginnings))), "int32")
         for row, beginning in zip(prompts, beginnings, strict=True):

@@ -1,12 +1,14 @@
 """From a model that foresees the next symbol to one that writes the whole sequence."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import keras
 
 import kerasrnn
 from kerasrnn import validation
+from kerasrnn.decoding.processors import ForbiddenSymbols, LogitsProcessor
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import PositiveInteger, Seed
 from kerasrnn.zoo.stepping import decoder_of, source_of
@@ -28,6 +30,9 @@ def generator(
     min_length: int = 0,
     return_scores: bool = False,
     return_attention: bool = False,
+    processors: Sequence[LogitsProcessor] = (),
+    forbidden: Sequence[int] | None = None,
+    prefix: bool = False,
     name: str = "generator",
 ) -> keras.Model:
     """A model that generates, sharing the layers of one that was trained with teacher forcing.
@@ -52,12 +57,18 @@ def generator(
         min_length: `end` is impossible before so many symbols have been generated.
         return_scores: whether there is an output of a `Beam`'s scores.
         return_attention: whether there is an output of the attention, of a decoder that has it.
+        processors: what changes the logits before the sampler or the beam chooses: a list of
+            `kerasrnn.decoding.NoRepeatNGrams`, `RepetitionPenalty`, ...
+        forbidden: ids that are never generated, beside padding. Default: `start`, if it is an id
+            other than `end`; give [] where it is a symbol like others.
+        prefix: whether there is an input of what each sequence must begin with, ids `(batch,
+            length)`, 0 behind a row's own. Unlike a prompt, it is part of the outputs.
         name: name of the model.
 
     Returns:
-        A model from those of "source" (as `model` calls it), "prompt", "prompt_lengths" and
-        "max_lengths" that there are, to "sequences", "lengths", "log_probabilities", "scores" and
-        "attention": see `kerasrnn.Generator`.
+        A model from those of "source" (as `model` calls it), "prompt", "prompt_lengths",
+        "max_lengths" and "prefix" that there are, to "sequences", "lengths", "log_probabilities",
+        "scores" and "attention": see `kerasrnn.Generator`.
 
     Raises:
         ValueError: the model holds no decoder; an argument is out of its range; there is neither
@@ -90,6 +101,14 @@ def generator(
         if asked:
             given[argument] = keras.Input((), dtype="int32", name=argument)
             inputs.append(given[argument])
+    if prefix:
+        given["prefix"] = keras.Input((None,), dtype="int32", name="prefix")
+        inputs.append(given["prefix"])
+    if forbidden is None:
+        begins = decoder.kind == "classes" and isinstance(start, Integral) and start != end
+        forbidden = [start] if begins else []
+    if len(forbidden):
+        processors = [ForbiddenSymbols(forbidden), *processors]
     generate = kerasrnn.Generator(
         decoder,
         sampler,
@@ -102,6 +121,7 @@ def generator(
         min_length,
         return_scores,
         return_attention,
+        processors,
         name="generate",
     )
     results = generate(**given)

@@ -2,12 +2,14 @@
 
     s_0 = begin(context)
     logits_t, s_t = step(y_{t-1}, s_{t-1})        the decoder's
-    y_t, s_t = choose(logits_t, s_t)              a policy's: a sampler's choice for each row, or
+    scores_t = process(log_softmax(logits_t))     the processors': what may follow
+    y_t, s_t = choose(scores_t, s_t)              a policy's: a sampler's choice for each row, or
                                                   the best continuations of several hypotheses
 
-`Decoder` says a step, and the whole sequence at once for training; a sampler says which symbol
-follows from logits, `Beam` how the most probable sequence is searched for; `loop.decode` runs them
-until every row has ended; `Generator` is the layer of all three.
+`Decoder` computes a step, and the whole sequence at once for training; a `LogitsProcessor` changes
+the scores of a step; a sampler chooses the next symbol by them, a `Beam` searches for the most
+probable sequence; `loop.decode` runs them until every row has ended; `Generator` is the layer of
+all of these.
 
 >>> import numpy as np, kerasrnn
 >>> decoder = kerasrnn.Decoder(5, [kerasrnn.GRU(8)])
@@ -19,6 +21,13 @@ until every row has ended; `Generator` is the layer of all three.
 >>> generator = kerasrnn.Generator(decoder, beam, max_length=4, start=1, end=2)
 >>> tuple(generator(max_lengths=np.array([4, 2, 3])).shape)
 (3, 2, 4)
+
+Nothing twice, and not symbol 3:
+
+>>> rules = [kerasrnn.decoding.NoRepeatNGrams(1), kerasrnn.decoding.ForbiddenSymbols([3])]
+>>> generator = kerasrnn.Generator(decoder, max_length=4, start=1, processors=rules)
+>>> sorted(np.asarray(generator(max_lengths=np.array([3])))[0].tolist())
+[0, 1, 2, 4]
 """
 
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
@@ -32,6 +41,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "generator": ["Generator"],
         "scheduled_sampling": ["ScheduledSampling"],
         "loop": ["Policy", "Sampling", "Sequences", "decode"],
+        "processors": [
+            "IMPOSSIBLE",
+            "ForbiddenSymbols",
+            "ForcedPrefix",
+            "History",
+            "LogitsProcessor",
+            "MinimumLength",
+            "NoRepeatNGrams",
+            "RepetitionPenalty",
+        ],
         "samplers": [
             "Bernoulli",
             "Greedy",

@@ -1,12 +1,14 @@
 """Beam search: the most probable sequences, several hypotheses a row."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops, tree
 
 from kerasrnn import validation
-from kerasrnn.decoding.loop import IMPOSSIBLE, Sequences, possible_classes, written
+from kerasrnn.decoding.loop import Sequences, written
+from kerasrnn.decoding.processors import IMPOSSIBLE, LogitsProcessor, Processing, possible
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import NonNegativeNumber, PositiveInteger
 
@@ -28,7 +30,9 @@ class Beam(Strategy):
     machine translation", equation 14). `|Y|` is the number of symbols, the one that ends Y
     included; p_ij is the weight of the source's position i at symbol j. Positions that are padding
     do not count; a sum below 1e-9, of a position that was hardly read, counts as 1e-9. With a
-    prompt, Y is what follows it, and P is its probability after the prompt.
+    prompt, Y is what follows it, and P is its probability after the prompt. With processors of the
+    logits, log P is the sum of the scores that they return: of those that only forbid symbols, the
+    model's own log-probabilities, not normalized again over the symbols that are left.
 
     At every step, each open hypothesis of a row is continued by each class. Of all these the
     `width` most probable are taken. Those of them that end are kept aside with their score; the
@@ -40,7 +44,8 @@ class Beam(Strategy):
     kept. From log P so far, which only falls, and the longest length M that the row may have, an
     open hypothesis reaches log P / lp(M) at most, since lp grows with the length and cp <= 0. That
     bound is exact: stopping changes no result. It is loose where `length_penalty` is large and M
-    far away; a `max_lengths` for each row brings M near.
+    far away; a `max_lengths` for each row brings M near. With a processor that `may_reward`, whose
+    scores may be above 0, there is no bound, and every row is searched to its longest length.
 
     Args:
         width: number of hypotheses that are taken at each step, at most.
@@ -105,6 +110,8 @@ class _Memory(NamedTuple):
     # Of the open hypotheses.
     totals: Tensor  # (batch, width): log P; IMPOSSIBLE at the places where none is open
     coverage: Any  # (batch, width, positions): sum_j p_ij; or ()
+    history: Any  # (batch * width, max_length): their symbols, where a processor reads them; or ()
+    processing: Any  # the states of the processors, (batch * width, ...)
     # Of those that are kept, from the best on.
     scores: Tensor  # (batch, n): IMPOSSIBLE where there is none
     lengths: Tensor  # (batch, n)
@@ -114,8 +121,8 @@ class _Memory(NamedTuple):
 class BeamSearch:
     """The policy of `Beam`: several hypotheses a row, `width` rows of the decoder for each.
 
-    No history is moved when hypotheses change places. Each step says what it continues, and at the
-    end the way back is walked once.
+    What is taken is recorded with the place of what it continues, and at the end the way back is
+    walked once. So no history is moved when hypotheses change places, unless a processor reads it.
 
     Args:
         beam: see `Beam`.
@@ -123,10 +130,13 @@ class BeamSearch:
         max_lengths: of each row, `(batch,)`.
         max_length: of all rows.
         end: the id that ends a row, or None.
-        min_length: `end` is impossible before so many symbols.
+        processors: what changes the logits before the beam chooses; see `LogitsProcessor`.
         positions: number of the source's positions, where attention comes with the steps.
         source_mask: boolean `(batch, positions)`: the positions that are no padding. Default: all.
         return_attention: whether the attention is recorded.
+        prompt: ids `(batch * width, time)`, right-padded, which processors read as the beginning
+            of what has been generated.
+        prompt_lengths: `(batch * width,)`.
     """
 
     @validation.checked
@@ -137,12 +147,15 @@ class BeamSearch:
         max_lengths: Tensor,
         max_length: int,
         end: int | None = None,
-        min_length: int = 0,
+        processors: Sequence[LogitsProcessor] = (),
         positions: Any = None,
         source_mask: Tensor | None = None,
         return_attention: bool = False,
+        prompt: Tensor | None = None,
+        prompt_lengths: Tensor | None = None,
     ) -> None:
-        self.beam, self.size, self.end, self.min_length = beam, size, end, min_length
+        self.beam, self.size, self.end = beam, size, end
+        self.processing = Processing(processors, size, end, prompt, prompt_lengths)
         self.max_lengths = ops.maximum(ops.cast(max_lengths, "int32"), 0)
         self.max_length = max_length
         self.positions, self.source_mask = positions, source_mask
@@ -158,6 +171,7 @@ class BeamSearch:
             attention = ops.zeros((*taken, self.positions), dtype="float32")
         if self.beam.coverage_penalty:
             coverage = ops.zeros((batch, width, self.positions), dtype="float32")
+        history = ops.zeros((batch * width, self.max_length), dtype="int32")
         return _Memory(
             symbols=ops.zeros(taken, dtype="int32"),
             parents=ops.zeros(taken, dtype="int32"),
@@ -165,6 +179,8 @@ class BeamSearch:
             attention=attention,
             totals=ops.where(is_open, ops.zeros((batch, width), dtype="float32"), IMPOSSIBLE),
             coverage=coverage,
+            history=history if self.processing.reads_history else (),
+            processing=self.processing.initialize(batch * width, lambda: history),
             scores=ops.full(kept, IMPOSSIBLE, dtype="float32"),
             lengths=ops.zeros(kept, dtype="int32"),
             places=ops.zeros(kept, dtype="int32"),
@@ -174,15 +190,18 @@ class BeamSearch:
         """Whether an open hypothesis can still become better than the worst that is kept."""
         best_end = memory.totals / self._length_penalty(ops.expand_dims(self.max_lengths, 1))
         better = best_end > memory.scores[:, -1:]
-        return ops.any(ops.logical_and(_there(memory.totals), better))
+        if self.processing.may_reward:
+            better = True
+        return ops.any(ops.logical_and(possible(memory.totals), better))
 
     def choose(
         self, t: Tensor, logits: Tensor, attention: Tensor | None, states: Any, memory: _Memory
     ) -> tuple[Tensor, Any, _Memory]:
         width, size = self.beam.width, self.size
-        log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)  # (batch * width, size)
-        possible = possible_classes(t, size, self.end, self.min_length)
-        grown = ops.reshape(memory.totals, (-1, 1)) + ops.where(possible, log_p, IMPOSSIBLE)
+        log_p, scored, processing = self.processing(
+            t, logits, lambda: memory.history, memory.processing
+        )  # (batch * width, size)
+        grown = ops.reshape(memory.totals, (-1, 1)) + scored
         totals, taken = ops.top_k(ops.reshape(grown, (-1, width * size)), width)
         taken = ops.cast(taken, "int32")
         parents, symbols = taken // size, taken % size  # (batch, width)
@@ -197,11 +216,15 @@ class BeamSearch:
         if self.beam.coverage_penalty:
             coverage = _at(coverage + attention, ops.expand_dims(parents, -1))
 
-        length = t + 1
-        ends = ops.expand_dims(length >= self.max_lengths, 1)
+        # Without an end, a hypothesis for which nothing is possible ends with what it continues:
+        # its symbol is 0, and counts for nothing.
+        stopped = symbols == 0
+        log_probabilities = ops.where(stopped, 0, log_probabilities)
+        length = t + 1 - ops.cast(stopped, "int32")
+        ends = ops.logical_or(ops.expand_dims(t + 1 >= self.max_lengths, 1), stopped)
         if self.end is not None:
             ends = ops.logical_or(ends, symbols == self.end)
-        there = _there(totals)
+        there = possible(totals)
         ended = ops.logical_and(there, ends)
         scores = ops.where(ended, self._scores(totals, length, coverage), IMPOSSIBLE)
         # What was kept stands first: where scores are equal, it stays.
@@ -209,13 +232,19 @@ class BeamSearch:
             ops.concatenate([memory.scores, scores], axis=1), memory.scores.shape[1]
         )
         lengths = ops.where(ended, length, 0)
-        places = ops.broadcast_to(ops.arange(width, dtype="int32"), ops.shape(lengths))
+        places = ops.where(stopped, parents, ops.arange(width, dtype="int32"))
 
         rows = ops.expand_dims(ops.arange(ops.shape(parents)[0]) * width, 1) + parents
-        rows = ops.reshape(rows, (-1,))
+        rows, next_symbols = ops.reshape(rows, (-1,)), ops.reshape(symbols, (-1,))
+        states, processing, history = tree.map_structure(
+            lambda state: ops.take(state, rows, axis=0), (states, processing, memory.history)
+        )
+        if self.processing.reads_history:
+            now = ops.expand_dims(ops.arange(self.max_length) == t, 0)
+            history = ops.where(now, ops.expand_dims(next_symbols, 1), history)
         return (
-            ops.reshape(symbols, (-1,)),
-            tree.map_structure(lambda state: ops.take(state, rows, axis=0), states),
+            next_symbols,
+            states,
             _Memory(
                 symbols=written(memory.symbols, t, symbols),
                 parents=written(memory.parents, t, parents),
@@ -223,6 +252,8 @@ class BeamSearch:
                 attention=recorded,
                 totals=ops.where(ops.logical_or(ended, ops.logical_not(there)), IMPOSSIBLE, totals),
                 coverage=coverage,
+                history=history,
+                processing=processing,
                 scores=scores,
                 lengths=_at(ops.concatenate([memory.lengths, lengths], axis=1), best),
                 places=_at(ops.concatenate([memory.places, places], axis=1), best),
@@ -277,11 +308,6 @@ class BeamSearch:
 
     def _length_penalty(self, length: Tensor) -> Tensor:
         return ((5 + ops.cast(length, "float32")) / (5 + 1)) ** self.beam.length_penalty
-
-
-def _there(scores: Tensor) -> Tensor:
-    """Of IMPOSSIBLE and a log-probability the sum is no hypothesis either."""
-    return scores > IMPOSSIBLE / 2
 
 
 def _at(array: Tensor, indices: Tensor, axis: int = 1) -> Tensor:

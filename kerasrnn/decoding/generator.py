@@ -11,6 +11,12 @@ from kerasrnn import validation
 from kerasrnn.decoding import loop
 from kerasrnn.decoding.beam import Beam, BeamSearch
 from kerasrnn.decoding.decoder import Decoder
+from kerasrnn.decoding.processors import (
+    ForcedPrefix,
+    LogitsProcessor,
+    MinimumLength,
+    check_processors,
+)
 from kerasrnn.decoding.samplers import Greedy, Identity, Strategy, Threshold
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.validation import PositiveInteger, Seed
@@ -31,16 +37,18 @@ class Generator(keras.layers.Layer):
 
         s_0 = begin(c)
         logits_t, s_t = step(y_{t-1}, s_{t-1}; c)
-        y_t = sampler(logits_t)
+        y_t = sampler(processors(log_softmax(logits_t)))
 
-    until a row has said `end` or is as long as it may be; or, with a `Beam` in the sampler's place,
-    the sequence of the highest score that it finds. The first step reads `start`; or, with a
+    until a row has generated `end` or is as long as it may be; or, with a `Beam` in the sampler's
+    place, the sequence of the highest score that it finds. The first step reads `start`; or, with a
     prompt, the prompt's last symbol, when `start` and the prompt's others have been read before, in
     the time loop's own compiled way.
 
-    Id 0, which is padding, is never generated. Random numbers are drawn before the loop, which is
-    the same for every sampler. Each call goes on from where the last one left the seed; the same
-    seed draws the same on the same backend, with or without XLA, but XLA has numbers of its own.
+    Id 0, which is padding, is never generated; the processors forbid what else may not be, or make
+    it less probable (see `kerasrnn.decoding.LogitsProcessor`). Random numbers are drawn before the
+    loop, which is the same for every sampler. Each call goes on from where the last one left the
+    seed; the same seed draws the same on the same backend, with or without XLA, but XLA has numbers
+    of its own.
 
     Args:
         decoder: a `kerasrnn.Decoder`; it may belong to another model, which is then shared.
@@ -57,6 +65,8 @@ class Generator(keras.layers.Layer):
         min_length: `end` is impossible before so many symbols have been generated.
         return_scores: whether to return the scores too, which a `Beam` has.
         return_attention: whether to return the attention too, of a decoder that has it.
+        processors: of classes: a list of `kerasrnn.decoding.LogitsProcessor`, such as
+            `ForbiddenSymbols` or `NoRepeatNGrams`, applied in order, before `min_length`.
 
     Call arguments:
         context: c, `(batch, width)`, unless the decoder has none.
@@ -68,6 +78,10 @@ class Generator(keras.layers.Layer):
         memory: `(batch, positions, width)`, of a decoder with attention.
         memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
             came with the memory, if any.
+        prefix: of classes: ids with which each sequence must begin, `(batch, length)`, 0 behind a
+            row's own. Unlike a prompt, it is part of what is returned: it counts in the lengths,
+            and has log-probabilities, a share in the scores, and attention. It may hold symbols
+            that a processor forbids. A row that may not be as long is cut within it.
 
     Returns:
         What follows the prompt: ids `(batch, max_length)`, int32, the one that ends a row included
@@ -77,7 +91,7 @@ class Generator(keras.layers.Layer):
         scores, `(batch,)`; the weights of the source's positions at each symbol, `(batch,
         max_length, positions)`, and 0 behind the end. With a `Beam` of `n_best`, all of them have a
         second axis, from the best sequence on; where fewer are found, their length is 0 and their
-        score is `kerasrnn.decoding.loop.IMPOSSIBLE`, -1e30, as in a row of no symbol at all.
+        score is `kerasrnn.decoding.IMPOSSIBLE`, -1e30, as in a row of no symbol at all.
 
     Masking: of the prompt, by its padding, and of the memory; none is passed on.
 
@@ -110,6 +124,7 @@ class Generator(keras.layers.Layer):
         min_length: int = 0,
         return_scores: bool = False,
         return_attention: bool = False,
+        processors: Sequence[LogitsProcessor] = (),
         **kwargs: Any,
     ) -> None:
         if not isinstance(decoder, Decoder):
@@ -126,7 +141,13 @@ class Generator(keras.layers.Layer):
                 _check_id(name, symbol, decoder.size)
         if return_log_probabilities and decoder.kind == "values":
             raise ValueError("return_log_probabilities=True: values have none; expected False.")
-        _check_min_length(min_length, max_length, end, decoder.size)
+        _check_min_length(min_length, max_length, end)
+        if decoder.kind != "classes" and len(processors):
+            raise ValueError(f"processors={processors!r}: {decoder.kind} have none; expected [].")
+        processors = check_processors(processors, decoder.size, end)
+        minimum = [MinimumLength(min_length)] if min_length else []
+        if minimum:
+            check_processors([*processors, *minimum], decoder.size, end)
         if return_scores and not isinstance(sampler, Beam):
             raise ValueError(f"return_scores=True: {sampler!r} has none; expected a Beam.")
         if getattr(decoder, "attention", None) is None:
@@ -159,6 +180,10 @@ class Generator(keras.layers.Layer):
         self.min_length = int(min_length)
         self.return_scores = return_scores
         self.return_attention = return_attention
+        self.processors = processors
+        self._rules = [*processors, *minimum]
+        # Keras tracks what is an attribute: the weights of what processors hold are saved.
+        self.processor_layers = [layer for each in processors for layer in each.layers]
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
 
@@ -169,6 +194,7 @@ class Generator(keras.layers.Layer):
         prompt_lengths_shape: Any = None,
         max_lengths_shape: Any = None,
         memory_shape: Any = None,
+        prefix_shape: Any = None,
     ) -> None:
         if not self.decoder.built:
             frame = () if self.decoder.kind == "classes" else (self.decoder.size,)
@@ -183,24 +209,31 @@ class Generator(keras.layers.Layer):
         max_lengths: Tensor | None = None,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
+        prefix: Tensor | None = None,
     ) -> Any:
+        self._check_prefix(prefix)
         batch = self._rows(context, prompt, max_lengths, memory)
         if memory is not None and memory_mask is None:
             memory_mask = get_keras_mask(memory)
         source = self.decoder.source(memory, memory_mask)
         states = self.decoder.begin(context, batch, source)
+        if prompt is not None:
+            prompt, prompt_lengths = self._prompt(prompt, prompt_lengths)
         previous, states = self._read_prompt(
             batch, states, prompt, prompt_lengths, (context, memory, memory_mask)
         )
+        if self.decoder.kind != "classes":
+            prompt = prompt_lengths = None  # no processor reads them
         longest = ops.full((batch,), self.max_length, dtype="int32")
         if max_lengths is not None:
             longest = ops.minimum(longest, ops.cast(max_lengths, "int32"))
         # What each step reads of its row, beside the last symbol and the states.
         read = {"context": context, "source": source}
+        given = (prompt, prompt_lengths, prefix)
         if isinstance(self.sampler, Beam):
-            previous, states, read = tree.map_structure(
+            previous, states, read, given = tree.map_structure(
                 lambda x: None if x is None else ops.repeat(x, self.sampler.width, axis=0),
-                (previous, states, read),
+                (previous, states, read, given),
             )
 
         def step(previous: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
@@ -208,7 +241,7 @@ class Generator(keras.layers.Layer):
             return logits, states, self.decoder.weights_of_step(states)
 
         positions = None if memory is None else ops.shape(memory)[1]
-        policy = self._policy(longest, positions, memory_mask)
+        policy = self._policy(longest, positions, memory_mask, *given)
         return self._asked(loop.decode(step, policy, previous, states, self.max_length))
 
     def compute_output_spec(
@@ -219,7 +252,9 @@ class Generator(keras.layers.Layer):
         max_lengths: Any = None,
         memory: Any = None,
         memory_mask: Any = None,
+        prefix: Any = None,
     ) -> Any:
+        self._check_prefix(prefix)
         batch = self._rows(context, prompt, max_lengths, memory, symbolic=True)
         positions = None if memory is None else memory.shape[1]
         classes = self.decoder.kind == "classes"
@@ -257,19 +292,32 @@ class Generator(keras.layers.Layer):
             "min_length": self.min_length,
             "return_scores": self.return_scores,
             "return_attention": self.return_attention,
+            "processors": keras.saving.serialize_keras_object(self.processors),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Generator":
         parts = {
             name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("decoder", "sampler")
+            for name in ("decoder", "sampler", "processors")
+            if name in config  # files of version 0.1 have no processors
         }
         return cls(**{**config, **parts})
 
-    def _policy(self, longest: Tensor, positions: Any, source_mask: Tensor | None) -> loop.Policy:
+    def _policy(
+        self,
+        longest: Tensor,
+        positions: Any,
+        source_mask: Tensor | None,
+        prompt: Tensor | None,
+        prompt_lengths: Tensor | None,
+        prefix: Tensor | None,
+    ) -> loop.Policy:
         """Of rows that are so long at most, and attend to so many positions."""
         size = self.decoder.size
+        processors = list(self._rules)
+        if prefix is not None:
+            processors.append(ForcedPrefix(prefix))
         if isinstance(self.sampler, Beam):
             return BeamSearch(
                 self.sampler,
@@ -277,10 +325,12 @@ class Generator(keras.layers.Layer):
                 longest,
                 self.max_length,
                 self.end,
-                self.min_length,
+                processors,
                 positions,
                 source_mask,
                 self.return_attention,
+                prompt,
+                prompt_lengths,
             )
         noise, shape = None, self.sampler.noise_shape(size)
         if shape is not None:
@@ -297,8 +347,10 @@ class Generator(keras.layers.Layer):
             self.max_length,
             self.end,
             self.compute_dtype,
-            self.min_length,
+            processors,
             positions if self.return_attention else None,
+            prompt,
+            prompt_lengths,
         )
 
     def _asked(self, found: loop.Sequences) -> Any:
@@ -340,21 +392,13 @@ class Generator(keras.layers.Layer):
         `given` are the context, the memory and its mask.
         """
         classes = self.decoder.kind == "classes"
-        dtype = "int32" if classes else self.compute_dtype
         start = None
         if self.start is not None:
-            frame = ops.convert_to_tensor(self.start, dtype=dtype)
+            frame = ops.convert_to_tensor(self.start, dtype=self._symbol_dtype)
             start = ops.broadcast_to(frame, (batch,) if classes else (batch, self.decoder.size))
         if prompt is None:
             return start, states
-        prompt = ops.cast(prompt, dtype)
         lengths = prompt_lengths
-        if lengths is None:
-            mask = self.decoder.compute_mask(prompt)
-            if mask is None:
-                mask = ops.ones_like(prompt[..., 0], dtype="bool")
-            lengths = ops.sum(ops.cast(mask, "int32"), axis=1)
-        lengths = ops.cast(lengths, "int32")
         if start is not None:
             prompt = ops.concatenate([ops.expand_dims(start, 1), prompt], axis=1)
             lengths = lengths + 1
@@ -365,13 +409,40 @@ class Generator(keras.layers.Layer):
         index = ops.reshape(last, (-1, 1) if classes else (-1, 1, 1))
         return ops.squeeze(ops.take_along_axis(prompt, index, axis=1), 1), states
 
+    def _prompt(self, prompt: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A prompt with the lengths of its rows."""
+        prompt = ops.cast(prompt, self._symbol_dtype)
+        if lengths is None:
+            mask = self.decoder.compute_mask(prompt)
+            if mask is None:
+                mask = ops.ones_like(prompt[..., 0], dtype="bool")
+            lengths = ops.sum(ops.cast(mask, "int32"), axis=1)
+        return prompt, ops.cast(lengths, "int32")
+
+    @property
+    def _symbol_dtype(self) -> str:
+        return "int32" if self.decoder.kind == "classes" else self.compute_dtype
+
+    def _check_prefix(self, prefix: Any) -> None:
+        if prefix is None:
+            return
+        if self.decoder.kind != "classes":
+            raise ValueError(
+                f"{self.name}: a prefix was given; {self.decoder.kind} have none; expected None."
+            )
+        if len(prefix.shape) != 2:
+            raise ValueError(
+                f"{self.name}: prefix has the shape {tuple(prefix.shape)}; expected (batch, "
+                "length)."
+            )
+
 
 def _check_id(name: str, symbol: Any, size: int) -> None:
     if not isinstance(symbol, Integral) or isinstance(symbol, bool) or not 0 < symbol < size:
         raise ValueError(f"{name}={symbol!r}: expected an id from 1 to {size - 1}.")
 
 
-def _check_min_length(min_length: Any, max_length: int, end: int | None, size: int) -> None:
+def _check_min_length(min_length: Any, max_length: int, end: int | None) -> None:
     if (
         not isinstance(min_length, Integral)
         or isinstance(min_length, bool)
@@ -382,5 +453,3 @@ def _check_min_length(min_length: Any, max_length: int, end: int | None, size: i
         )
     if min_length and end is None:
         raise ValueError(f"min_length={min_length!r}: without an end, expected 0.")
-    if min_length and size == 2:
-        raise ValueError(f"min_length={min_length!r}: there is no id beside the end; expected 0.")

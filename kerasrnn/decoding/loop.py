@@ -1,18 +1,15 @@
 """The decode loop: initialize, step, finalize; and the policy of one hypothesis a row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import keras
 from keras import ops, tree
 
+from kerasrnn.decoding.processors import LogitsProcessor, Processing
 from kerasrnn.decoding.samplers import Sampler
 
 Tensor = Any
-
-IMPOSSIBLE = -1e30
-"""A logit whose class is never chosen, and the score of a hypothesis that there is not: finite, so
-that nothing becomes NaN."""
 
 
 class Policy(Protocol):
@@ -108,6 +105,7 @@ class _Memory(NamedTuple):
     attention: Any  # (max_length, batch, positions); () where none is recorded
     lengths: Tensor  # (batch,)
     ended: Tensor  # (batch,)
+    processing: Any  # the states of the processors; () where there are none
 
 
 class Sampling:
@@ -121,8 +119,12 @@ class Sampling:
         max_length: of all rows.
         end: the id that ends a row, or None.
         dtype: of symbols that are no ids.
-        min_length: `end` is impossible before so many symbols.
+        processors: what changes the logits of classes before the sampler chooses; see
+            `LogitsProcessor`.
         positions: number of the source's positions whose attention is recorded; None: it is not.
+        prompt: ids `(batch, time)`, right-padded, which processors read as the beginning of what
+            has been generated.
+        prompt_lengths: `(batch,)`.
     """
 
     def __init__(
@@ -134,12 +136,15 @@ class Sampling:
         max_length: int,
         end: int | None = None,
         dtype: str = "float32",
-        min_length: int = 0,
+        processors: Sequence[LogitsProcessor] = (),
         positions: Any = None,
+        prompt: Tensor | None = None,
+        prompt_lengths: Tensor | None = None,
     ) -> None:
-        self.sampler, self.size, self.end, self.min_length = sampler, size, end, min_length
+        self.sampler, self.size, self.end = sampler, size, end
         self.max_lengths, self.max_length = max_lengths, max_length
         self.noise, self.dtype, self.positions = noise, dtype, positions
+        self.processing = Processing(processors, size, end, prompt, prompt_lengths)
 
     def initialize(self) -> _Memory:
         batch = ops.shape(self.max_lengths)[0]
@@ -148,12 +153,17 @@ class Sampling:
         attention = ()
         if self.positions is not None:
             attention = ops.zeros((self.max_length, batch, self.positions), dtype="float32")
+        symbols = ops.zeros(shape, dtype="int32" if classes else self.dtype)
+        processing: Any = ()
+        if classes:
+            processing = self.processing.initialize(batch, lambda: ops.transpose(symbols))
         return _Memory(
-            symbols=ops.zeros(shape, dtype="int32" if classes else self.dtype),
+            symbols=symbols,
             log_probabilities=ops.zeros((self.max_length, batch), dtype="float32"),
             attention=attention,
             lengths=ops.zeros_like(self.max_lengths),
             ended=self.max_lengths <= 0,
+            processing=processing,
         )
 
     def goes_on(self, memory: _Memory) -> Tensor:
@@ -162,23 +172,30 @@ class Sampling:
     def choose(
         self, t: Tensor, logits: Tensor, attention: Tensor | None, states: Any, memory: _Memory
     ) -> tuple[Tensor, Any, _Memory]:
-        logits = ops.cast(logits, "float32")
         noise = None if self.noise is None else ops.take(self.noise, t, axis=0)
-        goes_on = ops.logical_not(memory.ended)
+        goes_on, processing = ops.logical_not(memory.ended), memory.processing
         if self.sampler.kind == "classes":
-            possible = possible_classes(t, self.size, self.end, self.min_length)
-            chosen = self.sampler(ops.where(possible, logits, IMPOSSIBLE), noise)
+            log_p, scores, processing = self.processing(
+                t, logits, lambda: ops.transpose(memory.symbols), processing
+            )
+            chosen = self.sampler(scores, noise)
+            # Without an end, a row for which nothing is possible stops before its next symbol.
+            goes_on = ops.logical_and(goes_on, chosen > 0)
             chosen = ops.where(goes_on, chosen, 0)
+            log_p = ops.take_along_axis(log_p, ops.expand_dims(chosen, -1), axis=-1)
+            log_probability = ops.squeeze(log_p, -1)
         else:
+            logits = ops.cast(logits, "float32")
             chosen = ops.cast(self.sampler(logits, noise), self.dtype)
             chosen = ops.where(ops.expand_dims(goes_on, -1), chosen, 0)
-        log_probability = ops.where(goes_on, self._log_probability(logits, chosen), 0)
+            log_probability = self._log_probability(logits, chosen)
+        log_probability = ops.where(goes_on, log_probability, 0)
         recorded = memory.attention
         if self.positions is not None:
             weights = ops.where(ops.expand_dims(goes_on, -1), attention, 0)
             recorded = written(recorded, t, weights)
         lengths = memory.lengths + ops.cast(goes_on, memory.lengths.dtype)
-        ended = ops.logical_or(memory.ended, lengths >= self.max_lengths)
+        ended = ops.logical_or(ops.logical_not(goes_on), lengths >= self.max_lengths)
         if self.end is not None:
             ended = ops.logical_or(ended, chosen == self.end)
         return (
@@ -190,6 +207,7 @@ class Sampling:
                 recorded,
                 lengths,
                 ended,
+                processing,
             ),
         )
 
@@ -202,22 +220,11 @@ class Sampling:
         )
 
     def _log_probability(self, logits: Tensor, chosen: Tensor) -> Tensor:
-        if self.sampler.kind == "classes":
-            log_p = ops.log_softmax(logits, axis=-1)
-            return ops.squeeze(ops.take_along_axis(log_p, ops.expand_dims(chosen, -1), -1), -1)
+        """Of frames."""
         if self.sampler.kind == "flags":
             signed = ops.where(chosen > 0, logits, -logits)
             return ops.sum(ops.log_sigmoid(signed), axis=-1)
         return ops.zeros_like(logits[:, 0])  # values have no distribution
-
-
-def possible_classes(t: Tensor, size: int, end: int | None, min_length: int) -> Tensor:
-    """`(size,)`: what may follow t symbols. Padding never may, nor the end too early."""
-    ids = ops.arange(size)
-    possible = ids > 0
-    if end is None or not min_length:
-        return possible
-    return ops.logical_and(possible, ops.logical_or(ids != end, t >= min_length))
 
 
 def written(array: Tensor, t: Tensor, row: Tensor) -> Tensor:

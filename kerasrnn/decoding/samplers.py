@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.decoding.processors import possible
 from kerasrnn.validation import PositiveInteger, PositiveNumber
 
 Tensor = Any
@@ -131,8 +132,9 @@ class Sample(Sampler):
         size = logits.shape[-1]
         kept = size if self.top_k is None else min(self.top_k, size)
         head, ids = ops.top_k(logits, kept)  # the largest first
-        # Not divided by their sum, which falls out. The largest is 0, at any temperature.
+        # Not divided by their sum, which cancels. The largest is 0, at any temperature.
         p = ops.exp((head - head[:, :1]) / self.temperature)
+        p = ops.where(possible(head), p, 0)  # at a very high temperature, too
         if self.top_p is not None:
             before = ops.cumsum(p, axis=-1) - p
             share = self.top_p * ops.sum(p, axis=-1, keepdims=True)

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrnn
-from kerasrnn.decoding import Beam, BeamSearch, Greedy, Sampling, decode
+from kerasrnn.decoding import IMPOSSIBLE, Beam, BeamSearch, Greedy, MinimumLength, Sampling, decode
 from kerasrnn.decoding.beam import COVERAGE_FLOOR
-from kerasrnn.decoding.loop import IMPOSSIBLE
 from tests import by_hand
 from tests.catalogue import variant_id
 from tests.decoding.test_generator import (
@@ -74,7 +73,7 @@ class Table:
             self.max_lengths,
             self.max_length,
             END,
-            min_length,
+            [MinimumLength(min_length)],
             self.positions,
             self.mask,
             return_attention=True,
@@ -249,7 +248,7 @@ def test_penalties_by_hand():
         return keras.ops.broadcast_to(np.log(p), (*previous.shape, 4)), states, attention
 
     def scores(alpha, beta, mask=None):
-        search = BeamSearch(Beam(6, alpha, beta, n_best=6), 4, np.array([2]), 2, END, 0, 3, mask)
+        search = BeamSearch(Beam(6, alpha, beta, n_best=6), 4, np.array([2]), 2, END, (), 3, mask)
         found = decode(step, search, np.array([START] * 6), (), 2)
         named = zip(np.asarray(found.symbols)[0].tolist(), np.asarray(found.scores)[0], strict=True)
         return {tuple(symbols): score for symbols, score in named}
@@ -275,8 +274,9 @@ def test_penalties_by_hand():
 
 def test_a_sampler_records_attention_too():
     table = Table(5, 4)
+    minimum = [MinimumLength(1)]
     policy = Sampling(
-        Greedy(), 5, table.max_lengths, None, 4, END, min_length=1, positions=table.positions
+        Greedy(), 5, table.max_lengths, None, 4, END, "int32", minimum, table.positions
     )
     found = table.decode(policy, width=1)
     for row, length in enumerate(found.lengths):
@@ -482,7 +482,7 @@ def test_half_precision():
         ),
         (
             lambda d: kerasrnn.Generator(new_decoder(size=2), end=1, min_length=1),
-            "min_length=1: there is no id beside the end; expected 0",
+            r"MinimumLength\(length=1\): no symbol but the end is possible",
         ),
     ],
     ids=variant_id,

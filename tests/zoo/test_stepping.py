@@ -29,7 +29,7 @@ def decoded(step, found, first, steps):
     previous, symbols, attention = first, [], []
     for _ in range(steps):
         results = step(previous=previous, **found)
-        results["probabilities"][:, 0] = -1  # padding
+        results["probabilities"][:, [0, START]] = -1  # never generated
         previous = results["probabilities"].argmax(axis=-1).astype("int32")
         symbols.append(previous)
         attention.append(results.get("attention"))
