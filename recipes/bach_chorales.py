@@ -8,7 +8,8 @@ empirical evaluation of generic convolutional and recurrent networks for sequenc
 
     kerasrnn train bach_chorales --cell gru
     kerasrnn train bach_chorales --dataset music21_chorales     (without the official file)
-    kerasrnn predict bach_chorales "C3 G3 E4 C5" --length 64    (writes a MIDI file and a picture)
+    kerasrnn predict bach_chorales "C3 G3 E4 C5" --length 64
+    kerasrnn predict bach_chorales "C3 G3 E4 C5" --output music    (a MIDI file and a picture)
 """
 
 import dataclasses
@@ -119,6 +120,7 @@ class BachChorales(Recipe):
     )
     metrics = ("test_nats_per_frame",)
     lower_is_better = True
+    makes = (".mid", ".png")
     asks = 'a chord or more to begin with, such as "C3 G3 E4 C5" or "48 55 64 72, 50 57 65 74"'
     published = tuple(
         Published(model, source, {"test_nats_per_frame": nats})
@@ -221,7 +223,7 @@ class BachChorales(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
         asking: Asking,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         import numpy as np
 
@@ -245,16 +247,19 @@ class BachChorales(Recipe):
             seed=asking.seed,
         )
         answers = []
-        for number, seed in enumerate(inputs, start=1):
+        for number, seed in enumerate(inputs):
             given = piano_rolls.transposed(seed, octave)
             composed = composer.predict(given[None].astype("float32"), verbose=0)[0]
             roll = np.concatenate([given, composed]).astype("uint8")
             # Down again; what would leave the keyboard there, no voice sings.
             roll = np.pad(roll[:, octave:], ((0, 0), (0, octave)))
-            stem = folder / f"chorale-{number}"
-            music.write_midi(roll, stem.with_suffix(".mid"), tempo=asking.tempo)
-            music.draw(roll, stem.with_suffix(".png"), f"Chorale {number}", seed=len(seed))
-            answers.append(f"{stem}.mid, {stem}.png")
+            if places is None:
+                answers.append(music.written(roll[len(seed) :]))
+                continue
+            midi, picture = (places[number].with_name(places[number].name + x) for x in self.makes)
+            music.write_midi(roll, midi, tempo=asking.tempo)
+            music.draw(roll, picture, places[number].name, seed=len(seed))
+            answers.append(f"{midi}, {picture}")
         return answers
 
     def example(self, data: Data, index: int) -> "np.ndarray":

@@ -273,7 +273,7 @@ class CharLm(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence[str],
         asking: Asking,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         import numpy as np
 

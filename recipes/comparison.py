@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kerasrnn import recipes
 from kerasrnn.recipes import pictures
 from kerasrnn.recipes.cards import figure
-from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.runs import Run, RunError, runs_below
 from kerasrnn.recipes.training.history import TIMES
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def found(folder: Path) -> dict[str, list[Summary]]:
     Raises:
         RunError: there is none.
     """
-    places = sorted(path.parent for path in folder.rglob("config.json"))
-    # A configuration may stand elsewhere, too.
-    summaries = [summary for place in places if (summary := _read(place, folder)) is not None]
+    summaries = [_read(run, recipe or "?", folder) for run, recipe in runs_below(folder)]
     if not summaries:
         raise RunError(f"{folder}: expected a folder with runs in it or below; found none.")
     summaries.sort(key=lambda summary: (summary.recipe, summary.started))
@@ -55,15 +53,10 @@ def found(folder: Path) -> dict[str, list[Summary]]:
     }
 
 
-def _read(place: Path, above: Path) -> Summary | None:
-    run = Run(place)
-    name = str(place.relative_to(above)) if place != above else place.name
-    recipe = "?"
+def _read(run: Run, recipe: str, above: Path) -> Summary:
+    name = str(run.folder.relative_to(above)) if run.folder != above else run.folder.name
     try:
         saved = run.read_json("config.json")
-        if not isinstance(saved, dict) or not {"recipe", "config"} <= set(saved):
-            return None
-        recipe = saved["recipe"]
         known = recipes.load(recipe).metrics
         config = saved["config"] | _unusual(saved.get("execution", {}))
         log = _log(run.path("log.csv"))

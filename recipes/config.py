@@ -4,6 +4,7 @@ Nothing here imports Keras, so that the command line can show every option at on
 """
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -113,7 +114,8 @@ def check(field: dataclasses.Field, value: Any) -> None:
     if good and kind in ("int", "float"):
         limits = field.metadata
         good = (
-            math.isfinite(value)
+            # An integer may be too long for the float that isfinite makes of it.
+            (isinstance(value, int) or math.isfinite(value))
             and (limits["low"] is None or value >= limits["low"])
             and (limits["high"] is None or value <= limits["high"])
             and (limits["below"] is None or value < limits["below"])
@@ -121,7 +123,16 @@ def check(field: dataclasses.Field, value: Any) -> None:
     if good and field.metadata["choices"] is not None:
         good = value in field.metadata["choices"]
     if not good:
-        raise ConfigError(f"{field.name}={value!r}: expected {expected}.")
+        raise ConfigError(f"{field.name}={shown(value)}: expected {expected}.")
+
+
+def shown(value: Any) -> str:
+    """A value as it is shown in a message: not all of it, if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def expectation(field: dataclasses.Field) -> str:
@@ -140,6 +151,22 @@ def expectation(field: dataclasses.Field) -> str:
     if limits["below"] is not None:
         bounds.append(f"below {limits['below']}")
     return f"{text}, {' and '.join(bounds)}" if bounds else text
+
+
+def parsed(text: str) -> Any:
+    """What a text of JSON holds.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply, or has too long a number.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python reads no integer of more than some thousand digits
+        raise ValueError("it has a number of thousands of digits") from None
 
 
 def from_dict(config_class: type[T], values: dict[str, Any]) -> T:

@@ -217,7 +217,7 @@ class FashionMnist(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
         asking: options.Options,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         import numpy as np
 

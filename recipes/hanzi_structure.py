@@ -270,7 +270,7 @@ class HanziStructure(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
         asking: options.Options,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         import numpy as np
 

@@ -186,7 +186,7 @@ class JapaneseVowels(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
         asking: options.Options,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         return [
             most_likely(

@@ -209,7 +209,7 @@ class LongMemory(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
         asking: options.Options,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         import keras
         import numpy as np

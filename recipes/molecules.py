@@ -132,6 +132,7 @@ class Molecules(Recipe):
     lengths: ClassVar[Sequence[int]] = (32, 36, 40, 44, 58, 80, 112, 160, 256, 512)
     """What molecules are padded to, up to one more than the longest."""
 
+    makes = (".png",)
     asks = "how the SMILES string of a molecule begins, in quotation marks; nothing: any molecule"
     published = (
         Published(
@@ -317,24 +318,25 @@ class Molecules(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence[str],
         asking: Asking,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         _rdkit()
         beginnings = [beginning for beginning in inputs for _ in range(asking.count)]
         written = self.write(self.core(model), facts, beginnings, asking.temperature, asking.seed)
         molecules = parsed(written)
-        folder.mkdir(parents=True, exist_ok=True)
-        picture = folder / "molecules.png"
-        draw([molecule for molecule in molecules if molecule is not None], picture)
         answers = []
-        for start in range(0, len(written), asking.count):
+        for n, start in enumerate(range(0, len(written), asking.count)):
             part = slice(start, start + asking.count)
             lines = [
                 f"    {smiles}{'' if molecule is not None else '  (no molecule)'}"
                 for smiles, molecule in zip(written[part], molecules[part], strict=True)
             ]
-            valid = sum(molecule is not None for molecule in molecules[part])
-            head = f"{valid} of {asking.count} are molecules, drawn in {picture}"
+            valid = [molecule for molecule in molecules[part] if molecule is not None]
+            head = f"{len(valid)} of {asking.count} are molecules"
+            if places is not None and valid:
+                picture = places[n].with_name(f"{places[n].name}.png")
+                draw(valid, picture)
+                head += f", drawn in {picture}"
             answers.append("\n".join([head, *lines]))
         return answers
 

@@ -228,7 +228,7 @@ class MovieSentiment(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence[str],
         asking: options.Options,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         import tensorflow as tf
 

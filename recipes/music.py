@@ -120,6 +120,19 @@ def read_chord(text: str) -> list[int]:
     return sorted(pitches)
 
 
+def written(roll: np.ndarray) -> str:
+    """The chords of a roll (frames, 88) as `read_chord` reads them, with commas between them.
+
+    Example:
+
+        >>> from kerasrnn.recipes.datasets.piano_rolls import from_pitches
+        >>> written(from_pitches([[48, 55, 64], [], [58]]))
+        'C3 G3 E4, (silence), B♭3'
+    """
+    chords = [[pitch_name(int(key) + LOWEST) for key in np.flatnonzero(frame)] for frame in roll]
+    return ", ".join(" ".join(chord) or "(silence)" for chord in chords)
+
+
 def write_midi(roll: np.ndarray, path: Path, tempo: int = 80) -> None:
     """Write a roll (frames, 88) as a MIDI file for an organ, a quarter note a frame.
 

@@ -91,6 +91,9 @@ class Recipe(ABC):
     asks: ClassVar[str]
     """What the inputs of `predict` are; `read` takes one."""
 
+    makes: ClassVar[tuple[str, ...]] = ()
+    """The suffixes of the files that `predict` can make of an input: `(".png",)`, say."""
+
     @abstractmethod
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         """The data, downloaded and prepared if need be."""
@@ -152,11 +155,17 @@ class Recipe(ABC):
         facts: Mapping[str, Any],
         inputs: Sequence[Any],
         asking: Options,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
-        """What `predict` says of each input; files that it makes go into `folder`.
+        """The answer to each input.
 
-        `facts` are those of the data that the model was trained on, as JSON kept them.
+        Args:
+            model: as it was saved.
+            facts: those of the data that the model was trained on, as JSON kept them.
+            inputs: of `read` and `example`.
+            asking: how to answer.
+            places: where the files of each input go, without the suffixes, which are those that
+                the recipe `makes`; None: none are made.
         """
 
     def example(self, data: Data, index: int) -> Any:

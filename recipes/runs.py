@@ -30,9 +30,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.recipes.config import Config, ConfigError, from_dict
+from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution, Placement
+
+RUNS = "runs"
+"""Where runs go, and where they are looked for, below the current folder."""
 
 
 class RunError(RuntimeError):
@@ -66,7 +69,7 @@ class Run:
         """
         if folder is None:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            folder = Path("runs") / recipe.name / stamp
+            folder = Path(RUNS) / recipe.name / stamp
         run = cls(folder)
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -122,10 +125,12 @@ class Run:
             raise RunError(f"{self.folder / 'config.json'}: {error}") from None
 
     @classmethod
-    def latest(cls, recipe: Recipe) -> "Run | None":
-        """The newest finished run below `runs/`, if there is one."""
-        finished = sorted((Path("runs") / recipe.name).glob("*/metrics.json"), key=_age)
-        return cls(finished[-1].parent) if finished else None
+    def latest(cls, recipe: Recipe, below: str | Path = RUNS) -> "Run | None":
+        """The newest finished run of a recipe in a folder and below it, if there is one."""
+        finished = [
+            run for run, name in runs_below(Path(below)) if name == recipe.name and run.finished
+        ]
+        return max(finished, key=lambda run: _age(run.path("metrics.json")), default=None)
 
     def check_data(self, config: Config) -> None:
         """See that a user's own data file is the one that the run began with.
@@ -172,10 +177,10 @@ class Run:
         """
         path = self.folder / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return parsed(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{path} is missing.") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(f"{path} is damaged: {error}.") from None
 
     @contextlib.contextmanager
@@ -218,6 +223,22 @@ class Run:
             RunError: it is missing or damaged.
         """
         return load_model(self.folder / "model.keras")
+
+
+def runs_below(folder: Path) -> list[tuple[Run, str | None]]:
+    """All runs in a folder and below it, each with its recipe's name; None: it is damaged."""
+    found: list[tuple[Run, str | None]] = []
+    for path in sorted(folder.rglob("config.json")):
+        run = Run(path.parent)
+        try:
+            saved = run.read_json(path.name)
+        except RunError:
+            found.append((run, None))
+            continue
+        # A file of this name may be anybody's.
+        if isinstance(saved, dict) and {"recipe", "config"} <= set(saved):
+            found.append((run, saved["recipe"]))
+    return found
 
 
 def load_model(path: Path) -> Any:

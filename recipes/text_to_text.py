@@ -131,6 +131,7 @@ class TextToText(Recipe):
     """What sources and targets are padded to; training pairs longer than the last are left out."""
 
     asks = "texts, each in quotation marks"
+    makes = (".png",)
 
     @abstractmethod
     def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[Pair]]:
@@ -332,17 +333,19 @@ class TextToText(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence[str],
         asking: Asking,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         penalty = {"length_penalty": asking.length_penalty} if asking.beam > 1 else {}
         said = model.explain(inputs, asking.beam, **penalty)
-        answers = []
-        for n, translation in enumerate(said):
-            answers.append(translation.text)
-            if translation.attention is not None:
-                path = folder / f"attention-{n}.png"
-                self.draw([translation], path)
-                answers[-1] += f"\n    {path}"
+        answers = [translation.text for translation in said]
+        if places is None:
+            return answers
+        if said[0].attention is None:
+            raise options.ConfigError("--output: the model has no attention that could be drawn.")
+        for n, (translation, place) in enumerate(zip(said, places, strict=True)):
+            path = place.with_name(f"{place.name}.png")
+            self.draw([translation], path)
+            answers[n] += f"\n    {path}"
         return answers
 
     def example(self, data: Data, index: int) -> str:

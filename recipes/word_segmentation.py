@@ -315,7 +315,7 @@ class WordSegmentation(Recipe):
         facts: Mapping[str, Any],
         inputs: Sequence[str],
         asking: Asking,
-        folder: Path,
+        places: Sequence[Path] | None = None,
     ) -> list[str]:
         if asking.parts and not facts["parts"]:
             raise options.ConfigError(

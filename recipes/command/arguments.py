@@ -4,15 +4,20 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
-from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation
+from kerasrnn.recipes.command.parser import closest
+from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation, shown
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.progress import MODES, size
 
 Action = Callable[[Recipe, argparse.Namespace], int]
 """What a command does; returns the exit status."""
+
+PATHS = ("--config", "--data", "--data-dir", "--mirror", "--output", "--run")
+"""Options that take a path, which may be called like a recipe."""
 
 
 def add_command(
@@ -24,8 +29,6 @@ def add_command(
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     command.set_defaults(action=action)
     command.add_argument(
@@ -67,13 +70,13 @@ def add_place(command: argparse.ArgumentParser, kind: str, where: str, lines: st
 
 
 def add_run(command: argparse.ArgumentParser) -> None:
-    """Whose model is meant."""
+    """Whose model is used."""
     of = command.add_mutually_exclusive_group()
     of.add_argument(
         "--run",
         metavar="DIR",
-        help="the run's folder (default: the newest finished run below runs/; if there is none, "
-        "the trained model that comes with the library)",
+        help="the run's folder (default: the recipe's newest finished run anywhere below runs/; if "
+        "there is none, the trained model that comes with the library)",
     )
     of.add_argument(
         "--zoo",
@@ -99,18 +102,19 @@ def add_options(command: argparse.ArgumentParser, title: str, options: type[Opti
 
 
 def _checked(field: dataclasses.Field) -> Any:
-    """A converter for argparse that refuses what the field cannot be, saying what it can."""
+    """A converter for argparse that refuses what the field cannot be, with what it can be."""
     kind = type(field.default)
 
     def convert(text: str) -> Any:
         try:
             value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected {expectation(field)}") from None
-        try:
             check(field, value)
-        except ConfigError:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected {expectation(field)}") from None
+        except ValueError:  # a ConfigError is one
+            choices = field.metadata["choices"]
+            hint = "." if choices is None else closest(text, map(str, choices))
+            raise argparse.ArgumentTypeError(
+                f"{shown(text)}: expected {expectation(field)}{hint}"
+            ) from None
         return value
 
     return convert
@@ -125,23 +129,38 @@ def given(options: type[Options], arguments: argparse.Namespace) -> dict[str, An
 
 
 def opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
-    from kerasrnn.recipes.runs import Run
+    """The run that is used, named on the standard error, and its configuration."""
+    from kerasrnn.recipes.runs import RUNS, Run
 
+    run, which = None, ""
     if arguments.run is not None:
-        return Run.open(recipe, arguments.run)
-    newest = None if arguments.zoo else Run.latest(recipe)
-    if newest is None:
+        run = Run(arguments.run)
+    elif not arguments.zoo:
+        run, which = Run.latest(recipe), f" (the newest finished run below {RUNS}/)"
+    if run is None:
         from kerasrnn import zoo
 
         if recipe.name not in zoo.trained():
             raise ConfigError(
-                f"{recipe.name} has no finished run below runs/, and no trained model comes with "
+                f"{recipe.name} has no finished run below {RUNS}/, and no trained model comes with "
                 f"the library: train one with `kerasrnn train {recipe.name}`, or name its folder "
                 "with --run."
             )
-        newest = Run(zoo.folder(recipe.name))
-    print(f"model: {newest.folder}", file=sys.stderr)
-    return Run.open(recipe, newest.folder)
+        run, which = Run(zoo.folder(recipe.name)), " (it comes with the library)"
+    found = Run.open(recipe, run.folder)
+    print(f"model: {run.folder}{which}", file=sys.stderr)
+    return found
+
+
+def empty_folder(option: str, folder: Path) -> None:
+    """Make a folder for what is written, unless it holds something that is not to be overwritten.
+
+    Raises:
+        ConfigError: it is not empty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ConfigError(f"{option} {folder}: expected a new or an empty folder.")
 
 
 def lines_of(metrics: dict[str, Any]) -> list[str]:

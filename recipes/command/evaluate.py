@@ -1,16 +1,28 @@
 """`kerasrnn evaluate`."""
 
 import argparse
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.recipes.command.arguments import add_command, add_run, add_sources, lines_of, opened
+from kerasrnn.recipes.command.arguments import (
+    add_command,
+    add_run,
+    add_sources,
+    empty_folder,
+    lines_of,
+    opened,
+)
 from kerasrnn.recipes.recipe import Recipe
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:
     """Add the command."""
     command = add_command(commands, "evaluate", "judge a run's model on the test data again", act)
+    command.add_argument(
+        "--output", metavar="DIR", help="where pictures go (default: none are written)"
+    )
     add_run(command)
     add_sources(command)
 
@@ -19,14 +31,14 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Judge a model again."""
     run, config = opened(recipe, arguments)
     run.check_data(config)
+    if arguments.output is not None:
+        empty_folder("--output", Path(arguments.output))
     model, data = run.load_model(), recipe.load(config, arguments.data_dir)
-    print(f"run folder: {run.folder}")
-    folder = run.folder
-    if run.is_kept:
-        folder = Path("evaluation") / recipe.name
-        folder.mkdir(parents=True, exist_ok=True)
-    metrics = recipe.judge(model, data, config, folder)
-    print("\n".join(lines_of(metrics | recipe.baselines(data, config))))
-    for picture in sorted(folder.glob("*.png")):
-        print(f"picture: {picture}")
+    with contextlib.ExitStack() as stack:
+        folder = Path(arguments.output or stack.enter_context(tempfile.TemporaryDirectory()))
+        metrics = recipe.judge(model, data, config, folder)
+        print("\n".join(lines_of(metrics | recipe.baselines(data, config))))
+        if arguments.output is not None:
+            for path in sorted(folder.iterdir()):
+                print(f"{'picture' if path.suffix == '.png' else 'file'}: {path}")
     return 0

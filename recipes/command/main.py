@@ -4,6 +4,7 @@ Help and refusals come before TensorFlow is loaded.
 """
 
 import argparse
+import itertools
 import os
 import signal
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 from kerasrnn import recipes
 from kerasrnn.recipes.command import evaluate, export, predict, runs, train, tune
 from kerasrnn.recipes.command import list as list_
-from kerasrnn.recipes.command.arguments import fail
+from kerasrnn.recipes.command.arguments import PATHS, fail
+from kerasrnn.recipes.command.parser import Parser
 from kerasrnn.recipes.command.quiet import quietly_import_tensorflow
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.recipe import Recipe
@@ -26,11 +28,11 @@ DESCRIPTION = """\
 Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
 
   kerasrnn list                                what there is
-  kerasrnn predict g2p tensorflow              what a trained model says, at once
-  kerasrnn train japanese_vowels --cell gru    train; the results stand in runs/
+  kerasrnn predict g2p tensorflow              the answers of a trained model, at once
+  kerasrnn train japanese_vowels --cell gru    train; the results go to runs/
   kerasrnn tune japanese_vowels --minutes 10   look for better options by validation
   kerasrnn evaluate japanese_vowels            judge the newest run again
-  kerasrnn predict japanese_vowels --test 3    what it says of a test example
+  kerasrnn predict japanese_vowels --test 3    its answer to a test example
   kerasrnn export japanese_vowels              SavedModel and ONNX, checked
   kerasrnn runs                                compare what was trained
 """
@@ -74,37 +76,37 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parsed(given: Sequence[str]) -> argparse.Namespace:
     parser = _parser(_recipe_named_in(given))
+    if not given:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
     arguments, rest = parser.parse_known_args(given)
     # argparse takes positionals in one piece; inputs may stand behind options all the same.
-    if rest and not (
-        arguments.command == "predict" and not any(text.startswith("-") for text in rest)
-    ):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    unknown = [text for text in rest if text.startswith("-")]
+    if rest and (unknown or arguments.command != "predict"):
+        # The values of an unknown option are not what is wrong.
+        arguments.parser.refuse(unknown or rest, getattr(arguments, "recipe", None))
     if rest:
         arguments.inputs = [*arguments.inputs, *rest]
     return arguments
 
 
 def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "kerasrnn",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("kerasrnn", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"kerasrnn {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in OF_ALL:
         command.add(commands)
     for command in OF_A_RECIPE:
         command.add(commands, recipe)
+    for name, of_command in commands.choices.items():
+        of_command.set_defaults(command=name, parser=of_command)
     return parser
 
 
 def _recipe_named_in(arguments: Sequence[str]) -> Recipe | None:
     """The recipe whose options `train` must know, wherever its name stands."""
-    for argument in arguments:
-        if argument in recipes.NAMES:
+    for before, argument in itertools.pairwise(["", *arguments]):
+        if argument in recipes.NAMES and before not in PATHS:
             return recipes.load(argument)
     return None
 

@@ -1,6 +1,8 @@
 """`kerasrnn predict`."""
 
 import argparse
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from kerasrnn.recipes.command.arguments import (
 from kerasrnn.recipes.config import from_dict
 from kerasrnn.recipes.recipe import Recipe
 
+LONGEST = 60  # characters of a file's name
+
 
 def add(commands: Any, recipe: Recipe | None) -> None:
     """Add the command."""
     command = add_command(
-        commands, "predict", "what a run's model says of your inputs or of test examples", act
+        commands, "predict", "answer your inputs, or test examples, with a trained model", act
     )
     command.add_argument(
         "inputs",
@@ -34,8 +38,8 @@ def add(commands: Any, recipe: Recipe | None) -> None:
     command.add_argument(
         "--output",
         metavar="DIR",
-        default=".",
-        help="where files go, of recipes that make some (default: here)",
+        help="where files go, named after the inputs, of recipes that make some (default: no files "
+        "are written)",
     )
     if recipe is not None:
         add_options(command, f"options of {recipe.name}", recipe.Asking)
@@ -44,9 +48,11 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 
 
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    """Print what a model says."""
+    """Print the answers of a model."""
     if not arguments.inputs and arguments.test is None:
         return fail(f"nothing to predict: give {recipe.asks}, or test examples with --test.")
+    if arguments.output is not None and not recipe.makes:
+        return fail(f"--output {arguments.output}: predict of {recipe.name} makes no files.")
     asking = from_dict(recipe.Asking, given(recipe.Asking, arguments))
     names = list(arguments.inputs)
     inputs = [recipe.read(text) for text in names]
@@ -59,10 +65,35 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
                 return fail(f"--test {index}: expected 0 to {data.test_size - 1}.")
             names.append(f"test example {index}")
             inputs.append(recipe.example(data, index))
-    folder = Path(arguments.output)
-    folder.mkdir(parents=True, exist_ok=True)
     facts = run.read_json("facts.json")
-    answers = recipe.answer(run.load_model(), facts, inputs, asking, folder)
+    model = run.load_model()
+    places = None
+    if arguments.output is not None:
+        folder = Path(arguments.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        places = places_of(names, folder, recipe.makes)
+    answers = recipe.answer(model, facts, inputs, asking, places)
     for name, answer in zip(names, answers, strict=True):
         print(f"{name}: {answer}")
     return 0
+
+
+def places_of(names: Sequence[str], folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Where the files of each input go, without their suffixes: none is there already.
+
+    A file is named after its input, and numbered where another one has the name.
+    """
+    places: list[Path] = []
+    # Names that differ in capitals alone are one to some file systems.
+    taken: set[str] = set()
+    for name in names:
+        stem = re.sub(r"[^\w-]+", "_", name).strip("_")[:LONGEST] or "input"
+        number, numbered = 1, stem
+        while numbered.lower() in taken or any(
+            (folder / f"{numbered}{suffix}").exists() for suffix in suffixes
+        ):
+            number += 1
+            numbered = f"{stem}-{number}"
+        taken.add(numbered.lower())
+        places.append(folder / numbered)
+    return places

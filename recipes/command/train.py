@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from kerasrnn.recipes.command.arguments import (
     given,
     lines_of,
 )
-from kerasrnn.recipes.config import Config, ConfigError, from_dict
+from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution
 
@@ -118,8 +117,8 @@ def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:
         ConfigError: it is none of them, or another recipe's.
     """
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        saved = parsed(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ConfigError(f"--config {path}: expected JSON; {error}.") from None
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
         raise ConfigError(

@@ -152,7 +152,7 @@ def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
     asking = RECIPE.Asking(length=2, temperature=0.05)
     high = RECIPE.read("C7, C8")
     with pytest.raises(ConfigError, match=r"input 2: expected pitches up to C7 \(96\)"):
-        RECIPE.answer(model, data.facts, [RECIPE.read("C4"), high], asking, tmp_path)
+        RECIPE.answer(model, data.facts, [RECIPE.read("C4"), high], asking, [tmp_path / "a"] * 2)
     assert not list(tmp_path.iterdir())
     written = []
     monkeypatch.setattr(
@@ -160,7 +160,7 @@ def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
     )
     monkeypatch.setattr("kerasrnn.recipes.music.draw", lambda *arguments, **options: None)
     for facts in (data.facts, {"dataset": "music21_chorales"}):
-        RECIPE.answer(model, facts, [RECIPE.read("C3 G3, C7")], asking, tmp_path)
+        RECIPE.answer(model, facts, [RECIPE.read("C3 G3, C7")], asking, [tmp_path / "a"])
         assert to_pitches(written[-1])[:2] == [[48, 55], [96]]
         assert written[-1].shape == (4, 88)
     # The stand-ins' second test piece begins in the second chord.

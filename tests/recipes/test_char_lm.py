@@ -169,7 +169,7 @@ def test_greedy_goes_on_with_the_likeliest(tiny, tmp_path):
     config, data = tiny
     model = RECIPE.finished(RECIPE.model(config, data), config, data)
     asking = RECIPE.Asking(length=4, greedy=True)
-    (answer,) = RECIPE.answer(model, data.facts, ["The"], asking, tmp_path)
+    (answer,) = RECIPE.answer(model, data.facts, ["The"], asking)
     symbols = ["", "�", *data.facts["vocabulary"]]
     ids = [symbols.index(c) for c in "The"]
     for _ in range(4):

@@ -1,6 +1,8 @@
 """The command line, as a user types it."""
 
 import dataclasses
+import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 from kerasrnn import recipes, zoo
 from kerasrnn.__main__ import main
 from kerasrnn.recipes.command.arguments import lines_of
+from kerasrnn.recipes.command.predict import places_of
 from kerasrnn.recipes.datasets.sources import SourceError
 from kerasrnn.recipes.runs import Run
 
@@ -55,8 +58,9 @@ def test_the_main_job(recipe, there, capsys):
     assert main(["predict", "japanese_vowels", "--test", "31"]) == 1
     assert "--test 31: expected 0 to 30" in capsys.readouterr().err
 
-    assert main(["export", "japanese_vowels", "--run", str(folder)]) == 0
-    printed = capsys.readouterr().out
+    assert main(["export", "japanese_vowels"]) == 0
+    printed, said = capsys.readouterr()
+    assert f"model: runs/japanese_vowels/{folder.name} (the newest finished run" in said
     assert printed.count("largest difference from the Keras model over 8 batches") == 2
     assert (folder / "export" / "model.onnx").is_file()
     assert (folder / "export" / "model.saved_model" / "saved_model.pb").is_file()
@@ -87,30 +91,108 @@ def test_resuming(recipe, there, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "COMMAND"),
-        (["traim"], "invalid choice: 'traim' (choose from"),
-        (["train", "vowels"], "invalid choice: 'vowels' (choose from"),
+        (["traim"], "COMMAND 'traim': expected one of list, runs, .*; did you mean train?"),
+        (["train"], "expected RECIPE: see kerasrnn train --help"),
+        (["predict"], "expected RECIPE: see kerasrnn predict --help"),
+        (
+            ["train", "vowels"],
+            "RECIPE 'vowels': expected one of bach_chorales, .*, word_segmentation.",
+        ),
+        (
+            ["evaluate", "japanese_vowel"],
+            "RECIPE 'japanese_vowel': expected one of .*; did you mean japanese_vowels?",
+        ),
         (
             [*TRAIN, "--cell", "lstmm"],
-            "'lstmm': expected one of simple_rnn, lstm, gru, peephole_lstm",
+            "--cell 'lstmm': expected one of simple_rnn, lstm, .*; did you mean lstm?",
         ),
-        ([*TRAIN, "--epochs", "0"], "'0': expected an integer, at least 1"),
-        ([*TRAIN, "--epochs", "many"], "'many': expected an integer, at least 1"),
-        ([*TRAIN, "--dropout", "1"], "'1': expected a number, at least 0.0 and below 1.0"),
-        ([*TRAIN, "--epoch", "3"], "unrecognized arguments: --epoch"),
-        ([*TRAIN, "more"], "unrecognized arguments: more"),
+        ([*TRAIN, "--progress", "jso"], "--progress 'jso': expected one of .*; did you mean json?"),
+        ([*TRAIN, "--epochs", "0"], "--epochs '0': expected an integer, at least 1."),
+        ([*TRAIN, "--epochs", "many"], "--epochs 'many': expected an integer, at least 1."),
         (
-            ["predict", "japanese_vowels", "a.csv", "--frames", "b.csv"],
-            "unrecognized arguments: --frames b.csv",
+            [*TRAIN, "--dropout", "1"],
+            "--dropout '1': expected a number, at least 0.0 and below 1.0.",
         ),
+        (
+            [*TRAIN, "--seed", "9" * 400],
+            "--seed '9{39}... (402 characters): expected an integer, at least 0 and at most .*",
+        ),
+        ([*TRAIN, "--seed", "9" * 5000], "--seed '9{39}... (5002 characters): expected an .*"),
+        (
+            [*TRAIN, "--epoch", "3"],
+            "'--epoch' is not understood; did you mean --epochs? All options: kerasrnn train "
+            "japanese_vowels --help",
+        ),
+        (
+            [*TRAIN, "--zzz=3", "more"],
+            "'--zzz=3' is not understood. All options: kerasrnn train japanese_vowels --help",
+        ),
+        ([*TRAIN, "more"], "'more' is not understood. All options: .*"),
+        (
+            ["predict", "japanese_vowels", "a.csv", "--output", "here"],
+            None,
+        ),
+        (
+            ["predict", "g2p", "a", "--beem", "b"],
+            "'--beem' is not understood; did you mean --beam? All options: kerasrnn predict g2p "
+            "--help",
+        ),
+        (["runs", "--jsn"], "'--jsn' is not understood; did you mean --json? .*"),
+        (["export", "g2p", "--tolerance"], "--tolerance: expected one argument"),
     ],
 )
 def test_what_is_not_understood(arguments, message, there, capsys):
-    with pytest.raises(SystemExit) as exit:
-        main(arguments)
-    assert exit.value.code == 2
-    assert message in capsys.readouterr().err
+    """One line, with what was probably meant."""
+    if message is None:
+        assert main(arguments) == 1
+        message = "--output here: predict of japanese_vowels makes no files."
+    else:
+        with pytest.raises(SystemExit) as exit:
+            main(arguments)
+        assert exit.value.code == 2
+    message = re.escape(message).replace(r"\.\*", ".*").replace(r"9\{39\}", "9{39}")
+    assert re.fullmatch(f"kerasrnn: {message}\n", capsys.readouterr().err)
     assert not list(there.iterdir())
+
+
+def test_nothing_at_all_is_answered_with_the_commands(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([])
+    assert exit.value.code == 2
+    assert "compare what was trained" in capsys.readouterr().err
+
+
+def test_a_folder_may_be_called_like_a_recipe(there, capsys):
+    """The options are those of the recipe all the same."""
+    with pytest.raises(SystemExit):
+        main(["train", "--output", "g2p", "japanese_vowels", "--units", "x"])
+    assert "--units 'x': expected an integer" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "--output", "g2p", "japanese_vowels", "--attention", "none"])
+    assert "'--attention' is not understood" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[" * 200_000 + "]" * 200_000, "its values are nested too deeply"),
+        ('{"seed": ' + "9" * 5000 + "}", "it has a number of thousands of digits"),
+        ('{"seed": ' + "9" * 400 + "}", "seed=9{40}... (400 characters): expected an integer"),
+        ('{"seed": ', "expected JSON; Expecting"),
+    ],
+    ids=["deep", "digits", "large", "cut"],
+)
+def test_files_of_options_that_cannot_be_read(config, message, there, capsys):
+    (there / "best.json").write_text('{"recipe": "g2p", "config": ' + config + "}")
+    (there / "run").mkdir()
+    (there / "run" / "config.json").write_text((there / "best.json").read_text())
+    message = re.escape(message).replace(r"9\{40\}", "9{40}")
+    assert main(["train", "g2p", "--config", "best.json"]) == 1
+    assert re.match(f"kerasrnn: --config best.json: .*{message}", capsys.readouterr().err)
+    assert main(["evaluate", "g2p", "--run", "run"]) == 1
+    said = capsys.readouterr().err
+    assert re.match("kerasrnn: run/config.json.* ", said)
+    assert re.search(message.removeprefix(re.escape("expected JSON; ")), said)
 
 
 def test_help_says_every_option(capsys):
@@ -169,21 +251,106 @@ def test_trained_models_come_with_the_library(there, capsys):
         assert main([*review, *options]) == 0
         printed = capsys.readouterr()
         assert printed.out.startswith("Dull, dull, dull.: negative: ")
-        assert re.fullmatch(r"model: \S+saved_models/movie_sentiment\n", printed.err)
+        model = r"model: \S+saved_models/movie_sentiment \(it comes with the library\)\n"
+        assert re.fullmatch(model, printed.err)
     with pytest.raises(SystemExit):
         main([*review, "--zoo", "--run", "here"])
-    assert "not allowed with argument --zoo" in capsys.readouterr().err
-    (there / "runs" / "movie_sentiment" / "mine").mkdir(parents=True)
-    (there / "runs" / "movie_sentiment" / "mine" / "metrics.json").write_text("{}")
+    assert "--run: not allowed with argument --zoo" in capsys.readouterr().err
+
+
+def finished(folder, recipe, age, config=None):
+    """A run's folder, as a finished run leaves it but for the model."""
+    folder.mkdir(parents=True)
+    saved = {"recipe": recipe.name, "config": config or dataclasses.asdict(recipe.tiny())}
+    (folder / "config.json").write_text(json.dumps(saved))
+    (folder / "metrics.json").write_text("{}")
+    os.utime(folder / "metrics.json", (1e9 - age, 1e9 - age))
+
+
+def test_the_newest_finished_run_is_found_wherever_it_is(there, capsys):
+    recipe, other = recipes.load("movie_sentiment"), recipes.load("japanese_vowels")
+    review = ["predict", "movie_sentiment", "Dull."]
+    runs = there / "runs"
+    finished(runs / "movie_sentiment" / "old", recipe, age=9)
+    finished(runs / "mine", recipe, age=5)
+    finished(runs / "deep" / "er" / "still", recipe, age=7)
+    finished(runs / "other", other, age=1)
+    finished(runs / "unfinished", recipe, age=0)
+    (runs / "unfinished" / "metrics.json").unlink()
+    finished(runs / "elsewhere", recipe, age=0)
+    (runs / "elsewhere" / "config.json").write_text('{"model": "of somebody else"}')
+    finished(runs / "damaged", recipe, age=0)
+    (runs / "damaged" / "config.json").write_text('{"model": ')
+    for command in (review, ["evaluate", "movie_sentiment"], ["export", "movie_sentiment"]):
+        assert main(command) == 1  # these have no model
+        said = capsys.readouterr().err.splitlines()
+        assert said[0] == "model: runs/mine (the newest finished run below runs/)"
+    assert main([*review, "--run", "runs/deep/er/still"]) == 1
+    assert capsys.readouterr().err.startswith("model: runs/deep/er/still\n")
+    # `kerasrnn runs` shows the same ones, and the others.
+    assert main(["runs", "--json"]) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {run["folder"] for run in shown if run["recipe"] == "movie_sentiment"} == {
+        "movie_sentiment/old",
+        "mine",
+        "deep/er/still",
+        "unfinished",
+    }
+    assert [run["folder"] for run in shown if run["state"].startswith("damaged")] == ["damaged"]
+    # One that this version cannot read is no reason to take another.
+    finished(runs / "newer", recipe, age=1, config={"option_of_another_version": 1})
     assert main(review) == 1
-    assert "movie_sentiment/mine is not a run folder" in capsys.readouterr().err
+    assert "option 'option_of_another_version' does not exist" in capsys.readouterr().err
     assert main([*review, "--zoo"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Dull.: negative: ")
+    assert printed.err.endswith("saved_models/movie_sentiment (it comes with the library)\n")
+
+
+def test_files_are_named_after_what_they_are_of(there):
+    """And are never written over others."""
+    (there / "keras.png").touch()
+    (there / "a_b.mid").touch()
+    names = ["keras", "word", "Word", "a/b", "a b", "漢字!", "?!", "", "x" * 300, "test example 3"]
+    stems = [path.name for path in places_of(names, there, (".png", ".mid"))]
+    assert stems == [
+        "keras-2",
+        "word",
+        "Word-2",
+        "a_b-2",
+        "a_b-3",
+        "漢字",
+        "input",
+        "input-2",
+        "x" * 60,
+        "test_example_3",
+    ]
+
+
+def test_predict_writes_nothing_unless_told_where(there, capsys):
+    words = ["predict", "reverse", "abc", "abd", "--zoo", "--beam", "1"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == "abc: cba\nabd: dba\n"
+    assert not list(there.iterdir())
+    assert main([*words, "--output", "here"]) == 0
+    expected = "abc: cba\n    here/abc.png\nabd: dba\n    here/abd.png\n"
+    assert capsys.readouterr().out == expected
+    before = (there / "here" / "abc.png").read_bytes()
+    assert main([*words[:3], *words[4:], "--output", "here"]) == 0
+    assert capsys.readouterr().out == "abc: cba\n    here/abc-2.png\n"
+    assert (there / "here" / "abc.png").read_bytes() == before
+    assert {path.name for path in there.rglob("*")} == {"here", "abc.png", "abd.png", "abc-2.png"}
 
 
 def test_nothing_is_written_beside_a_trained_model(recipe, there, capsys):
     before = sorted(zoo.folder("japanese_vowels").iterdir())
     assert main(["evaluate", "japanese_vowels"]) == 0
-    assert "picture: evaluation/japanese_vowels/confusion_matrix.png" in capsys.readouterr().out
+    assert "test accuracy: " in capsys.readouterr().out
+    assert not list(there.iterdir())
+    assert main(["evaluate", "japanese_vowels", "--output", "here"]) == 0
+    assert "picture: here/confusion_matrix.png" in capsys.readouterr().out
+    assert main(["evaluate", "japanese_vowels", "--output", "here"]) == 1
+    assert "--output here: expected a new or an empty folder" in capsys.readouterr().err
     assert main(["export", "japanese_vowels", "--formats", "onnx"]) == 0
     assert (there / "export" / "japanese_vowels" / "model.onnx").is_file()
     assert sorted(zoo.folder("japanese_vowels").iterdir()) == before

@@ -78,8 +78,8 @@ def test_what_is_judged_and_what_is_answered_are_one(tmp_path):
     model = RECIPE.finished(RECIPE.model(config, data), config, data)
     batches = RECIPE.batches(data.test, config)
     judged = RECIPE.core(model).predict(batches, verbose=0)
-    answers = RECIPE.answer(model, data.facts, data.raw["test_texts"], None, tmp_path)
-    (alone,) = RECIPE.answer(model, data.facts, data.raw["test_texts"][:1], None, tmp_path)
+    answers = RECIPE.answer(model, data.facts, data.raw["test_texts"], None)
+    (alone,) = RECIPE.answer(model, data.facts, data.raw["test_texts"][:1], None)
     assert answers[0] == alone
     for p, answer in zip(judged, answers, strict=True):
         said = {part.split(": ")[0]: part.split(": ")[1] for part in answer.split(", ")}

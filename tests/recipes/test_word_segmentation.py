@@ -168,7 +168,7 @@ def test_words_are_those_of_the_likeliest_tags(own, tmp_path):
     model = RECIPE.finished(RECIPE.model(config, data), config, data)
     long = "我们看电视，" * 40 + "电影。"
     sentences = ["看", "我们看电影。", long, "书"]
-    answers = RECIPE.answer(model, data.facts, sentences, RECIPE.Asking(), tmp_path)
+    answers = RECIPE.answer(model, data.facts, sentences, RECIPE.Asking())
     symbols = ["", "[UNK]", *data.facts["vocabulary"]]
     for sentence, answer in zip(sentences, answers, strict=True):
         expected = []
@@ -179,7 +179,7 @@ def test_words_are_those_of_the_likeliest_tags(own, tmp_path):
         assert answer == " ".join(expected)
         assert answer.replace(" ", "") == sentence
     with pytest.raises(ConfigError, match="parts=True: the model was trained without"):
-        RECIPE.answer(model, data.facts, sentences, RECIPE.Asking(parts=True), tmp_path)
+        RECIPE.answer(model, data.facts, sentences, RECIPE.Asking(parts=True))
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
         weight.assign(np.random.default_rng(1).normal(size=weight.shape))
     sentences = ["看我们看电视。", "我看", "电影电影。我们看"]
     asked = RECIPE.Asking(parts=True)
-    answers = RECIPE.answer(model, data.facts, sentences, asked, tmp_path)
+    answers = RECIPE.answer(model, data.facts, sentences, asked)
     symbols, parts = ["", "[UNK]", *data.facts["vocabulary"]], data.facts["parts"]
     lengths = set()
     for sentence, answer in zip(sentences, answers, strict=True):

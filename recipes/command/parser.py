@@ -1,0 +1,52 @@
+"""The parser of the command line: one line for a mistake, with what was probably meant."""
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+
+def closest(text: str, choices: Iterable[str]) -> str:
+    """What was probably meant, as the end of a message: `; did you mean X?`, or nothing."""
+    found = difflib.get_close_matches(text, list(choices), n=1)
+    return f"; did you mean {found[0]}?" if found else "."
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors are one line, and which knows what was nearly written.
+
+    Its subparsers are of the same class.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        # An abbreviation may stand for one option today and be ambiguous tomorrow.
+        super().__init__(*arguments, **options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        # argparse writes "argument --cell: 'x': expected ...".
+        message = re.sub(r"^argument ([^\s:]+)(/\S+)?: ?(?=')", r"\1 ", message)
+        message = message.removeprefix("argument ")
+        if "arguments are required: " in message:
+            # It counts those that may be left out, too.
+            first = message.split(": ")[1].split(",")[0]
+            message = f"expected {first}: see {self.prog} --help"
+        self.exit(2, f"kerasrnn: {message}\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Called by argparse for arguments with `choices`, commands among them."""
+        if action.choices is not None and value not in action.choices:
+            expected = ", ".join(map(str, action.choices))
+            hint = closest(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"{value!r}: expected one of {expected}{hint}")
+
+    def refuse(self, unknown: Iterable[str], recipe: str | None = None) -> NoReturn:
+        """Refuse what is left over."""
+        said = []
+        for text in unknown:
+            name = text.partition("=")[0]
+            hint = closest(name, self._option_string_actions) if name.startswith("-") else "."
+            said.append(f"{text!r} is not understood{hint}")
+        command = " ".join(filter(None, (self.prog, recipe)))
+        self.error(f"{' '.join(said)} All options: {command} --help")
