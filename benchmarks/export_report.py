@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.exported import CONTENDERS, FILES, MADE, Model, Point
 from benchmarks.report import machine_table, table, targets_table
 from benchmarks.summary import MEAN, WORST, Result, Spread, Target, measured, over, ratio, spread
-from kerasrnn.recipes.runs import atomic
+from kerasrnn.files import replacing
 
 OWN = "onnx"
 OTHERS = ("keras-onnx", "litert", "saved-model", "tf-function", "predict-on-batch", "predict")
@@ -200,7 +200,7 @@ def draw(raw: Mapping[str, Any], folder: Path) -> list[Path]:
     if not any(measured(result, name) for result in found for name in result.records):
         return []
     path = folder / "export.png"
-    with atomic(path) as scratch:
+    with replacing(path) as scratch:
         _picture(found).savefig(scratch, dpi=120)
     return [path]
 

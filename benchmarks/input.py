@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
+from kerasrnn.files import replacing
 from kerasrnn.recipes.command import quietly_import_tensorflow
-from kerasrnn.recipes.runs import atomic
 
 LIMIT = 0.05
 """The share of a step that may be spent waiting."""
@@ -57,9 +57,9 @@ def main() -> None:
         results[name] = json.loads(done.stdout.splitlines()[-1])
         print(f"{name}: waits {results[name]['waiting']:.2%} of the time", flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as scratch:
+    with replacing(path) as scratch:
         scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
-    with atomic(arguments.output / "input.md") as scratch:
+    with replacing(arguments.output / "input.md") as scratch:
         scratch.write_text(report(results), encoding="utf-8")
     draw(results, arguments.output / "input.png")
     print(report(results))

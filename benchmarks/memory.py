@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
+from kerasrnn.files import replacing
 from kerasrnn.recipes.command import quietly_import_tensorflow
-from kerasrnn.recipes.runs import atomic
 
 PARTS = (1, 2, 4)
 """Into how many a batch is cut by `--accumulate`."""
@@ -63,9 +63,9 @@ def main() -> None:
         if found:
             results[name] = found
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as scratch:
+    with replacing(path) as scratch:
         scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
-    with atomic(arguments.output / "memory.md") as scratch:
+    with replacing(arguments.output / "memory.md") as scratch:
         scratch.write_text(report(results), encoding="utf-8")
     print(report(results))
 

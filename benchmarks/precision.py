@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
+from kerasrnn.files import replacing
 from kerasrnn.recipes.cards import figure
-from kerasrnn.recipes.runs import Run, atomic
+from kerasrnn.recipes.runs import Run
 from kerasrnn.recipes.training.execution import PRECISIONS
 
 RESULTS = Path(__file__).parent / "results"
@@ -43,9 +44,9 @@ def main() -> None:
             for precision in PRECISIONS
         }
         arguments.output.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as scratch:
+        with replacing(path) as scratch:
             scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
-        with atomic(arguments.output / "precision.md") as scratch:
+        with replacing(arguments.output / "precision.md") as scratch:
             scratch.write_text(report(results), encoding="utf-8")
     print(report(results))
 

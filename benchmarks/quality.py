@@ -13,11 +13,12 @@ import re
 from pathlib import Path
 
 from kerasrnn import recipes
+from kerasrnn.files import replacing
 from kerasrnn.recipes import cards
 from kerasrnn.recipes.command import quietly_import_tensorflow
 from kerasrnn.recipes.config import Config
 from kerasrnn.recipes.recipe import Recipe
-from kerasrnn.recipes.runs import Run, atomic
+from kerasrnn.recipes.runs import Run
 
 
 def main() -> None:
@@ -62,7 +63,7 @@ def main() -> None:
         old = json.loads((place / "results.json").read_text())
         for part in ("variants", "pictures"):
             results[part] = {**old.get(part, {}), **results[part]}
-    with atomic(place / "results.json") as scratch:
+    with replacing(place / "results.json") as scratch:
         scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
     cards.write(recipe, place)
     print((place / "CARD.md").read_text())

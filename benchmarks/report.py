@@ -17,7 +17,7 @@ from benchmarks.summary import (
     spread,
     targets,
 )
-from kerasrnn.recipes.runs import atomic
+from kerasrnn.files import replacing
 
 COLORS = {
     "kerasrnn": "#000000",
@@ -219,7 +219,7 @@ def draw(raw: Mapping[str, Any], folder: Path) -> list[Path]:
     for name, part, picture in (("speed", grid, _speed), ("growth", growth, _growth)):
         if part and (figure := picture(part)):
             drawn.append(folder / f"{name}.png")
-            with atomic(drawn[-1]) as scratch:
+            with replacing(drawn[-1]) as scratch:
                 figure.savefig(scratch, dpi=120)
     return drawn
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import scale_report, speed
-from kerasrnn.recipes.runs import atomic
+from kerasrnn.files import replacing
 
 PROGRAM = "benchmarks.scaled"
 PAGE = speed.ROOT / "docs" / "scale.md"
@@ -57,17 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen.output.mkdir(parents=True, exist_ok=True)
         results = measure(chosen.quick, chosen.data_dir)
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in results.items())
-        with atomic(path) as scratch:
+        with replacing(path) as scratch:
             scratch.write_text(f"{{\n{lines}\n}}\n")
     results = json.loads(path.read_text())
-    with atomic(chosen.output / "scale.md") as scratch:
+    with replacing(chosen.output / "scale.md") as scratch:
         scratch.write_text(scale_report.report(results), encoding="utf-8")
     scale_report.draw(results, chosen.output / "scale.png")
     if chosen.output == RESULTS:
         written = scale_report.filled(
             PAGE.read_text(encoding="utf-8"), scale_report.tables(results)
         )
-        with atomic(PAGE) as scratch:
+        with replacing(PAGE) as scratch:
             scratch.write_text(written, encoding="utf-8")
     print(scale_report.report(results))
 

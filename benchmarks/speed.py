@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks import report, summary
 from benchmarks.contenders import cores
 from benchmarks.points import CELLS, CONTENDERS, FEW, PARTS, Point, Shape, points, shapes
-from kerasrnn.recipes.runs import atomic
+from kerasrnn.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
@@ -304,7 +304,7 @@ def keep(raw: dict[str, Any], tables: str, folder: Path, name: str) -> list[Path
     text = json.dumps(head, indent=2)[:-2] + f',\n  "points": [\n{lines}\n]\n}}\n'
     files = {f"{name}.json": text, f"{name}.md": tables}
     for file, content in files.items():
-        with atomic(folder / file) as scratch:
+        with replacing(folder / file) as scratch:
             scratch.write_text(content, encoding="utf-8")
     return [folder / file for file in files]
 

@@ -1,26 +1,505 @@
-"""Everything that is written to a disk goes through here: whole, or not at all."""
+"""Everything that is written to a disk goes through this module.
 
+- `replacing` writes a file or a folder whole or not at all, and replaces only what it may;
+- `check_place` raises the same errors before any work is done;
+- `locked` keeps other processes out of a folder;
+- `writing` turns the errors of a full or read-only disk into one line;
+- `remove` and `remove_strays` delete what the library itself has written.
+
+Nothing else in the library renames or deletes.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import errno
+import functools
+import json
 import os
+import platform
+import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there
+    fcntl = None
+
+SCRATCH = ".kerasrnn-unfinished-"
+"""What the names of folders with unfinished files begin with."""
+
+LOCK = ".lock"
+"""The name of a lock file, in the folder that it locks."""
+
+ADVICE = {
+    errno.ENOSPC: "Free some space or some inodes there (df, df -i), or write to another place",
+    errno.EDQUOT: "Free some of your quota, or write to another place",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or write to another place",
+    errno.EROFS: "Write to another place",
+    errno.EACCES: "Change the permissions, or write to another place",
+    errno.EPERM: "Change the permissions, or write to another place",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.ENOTDIR: "Write to another place",
+    errno.EIO: "Look after the disk, or write to another place",
+}
+"""What to do about an error of the disk."""
+
+IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Those that other packages report in errors of their own, which only quote the system."""
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A new place beside `path` that takes its name if all goes well, and disappears if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}-"
-    for stray in path.parent.glob(f"{prefix}*"):  # of a process that was killed
-        shutil.rmtree(stray, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+class OccupiedError(FileExistsError):
+    """A path holds something that would be lost if it were written to."""
+
+
+class LockedError(RuntimeError):
+    """Another process works in a folder."""
+
+
+class WriteError(OSError):
+    """A file or folder cannot be written. The message is one line: the path, why, what to do."""
+
+    def __str__(self) -> str:
+        advice = ADVICE.get(self.errno)
+        return f"{self.filename} cannot be written: {self.strerror}." + f" {advice}." * bool(advice)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What may be replaced by a new file or folder of the same kind.
+
+    Args:
+        name: for error messages, such as "an ONNX file".
+        recognizes: whether an existing file or folder is of this kind, by its content.
+        is_folder: whether it is a folder.
+    """
+
+    name: str
+    recognizes: Callable[[Path], bool] = lambda path: True
+    is_folder: bool = False
+
+
+FILE = Kind("a file")
+"""Any regular file: for names inside folders that are the library's own."""
+
+
+def check_place(path: str | Path, kind: Kind = FILE) -> Path:
+    """Check that something of a kind can be written to a path without loss.
+
+    Returns:
+        The place, with links resolved: a link keeps pointing to it.
+
+    Raises:
+        OccupiedError: there is something else, or it is the working folder or above it.
+        WriteError: permissions or the file system forbid it.
+    """
+    place = Path(os.path.realpath(path))
+    with writing(place):
+        if _exists(place):
+            there = _unlike(place, kind)
+            if there:
+                raise OccupiedError(
+                    f"path={str(path)!r}: there is {there}; expected a new path, or {kind.name}, "
+                    "which would be replaced."
+                )
+            if not kind.is_folder and not os.access(place, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+        above = place.parent
+        while not os.path.lexists(above):
+            above = above.parent
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
+    return place
+
+
+def _exists(place: Path) -> bool:
+    """Whether there is anything, a broken link included; an error if there cannot be."""
     try:
-        new = scratch / path.name
-        yield new
-        if path.is_dir():
-            shutil.move(path, scratch / "old")
-        os.replace(new, path)
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _unlike(place: Path, kind: Kind) -> str:
+    """What is in a place where only a kind may be replaced; nothing if it is of the kind."""
+    if not place.is_dir():
+        if not place.is_file():
+            return "neither a file nor a folder"
+        if kind.is_folder or not kind.recognizes(place):
+            return f"a file of {place.stat().st_size} bytes that is not {kind.name}"
+        return ""
+    if Path(os.path.realpath(os.curdir)).is_relative_to(place):
+        return "the working folder"
+    if os.path.ismount(place):
+        return "a mounted file system"
+    names = sorted(os.listdir(place))
+    if not kind.is_folder:
+        return f"a folder of {len(names)} files and folders"
+    if names and not kind.recognizes(place):
+        some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+        return f"a folder that is not {kind.name} alone ({some})"
+    return ""
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, kind: Kind = FILE) -> Iterator[Path]:
+    """A scratch path, with the name of `path`, that takes its place if all goes well.
+
+    Inside the `with` block the new file or folder is written to the scratch path. After the block
+    it is on the disk, with the permissions of the one that it replaces, and then takes that one's
+    place in one step: a process that is killed, or a machine that loses its power, leaves the old
+    one or the new one, whole. If the block raises, the old one is left as it was.
+
+    Raises:
+        OccupiedError: `path` holds something that is not of the kind: see `check_place`.
+        WriteError: the disk is full or read-only, permissions are missing, and the like.
+    """
+    place = check_place(path, kind)
+    with writing(place):
+        remove_strays(place.parent)
+        with _scratch(place.parent) as scratch:
+            new = scratch / place.name
+            yield new
+            if place.exists():
+                shutil.copymode(place, new)
+            _sync(new)
+            check_place(path, kind)
+            _put_in_place(new, place, scratch)
+            _sync_folder(place.parent)
+
+
+def create_folder(path: str | Path) -> None:
+    """Create a folder, and those above it, unless it exists.
+
+    Raises:
+        WriteError: it cannot be created, or is a file.
+    """
+    with writing(path):
+        try:
+            Path(path).mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but the library's own lock and unfinished files."""
+    return all(name == LOCK or name.startswith(SCRATCH) for name in os.listdir(folder))
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder that the library has written, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with writing(path):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn errors of the disk, whichever package reports them, into `WriteError`.
+
+    Args:
+        path: named by the error where the original one names none.
+    """
+    try:
+        yield
+    except (WriteError, OccupiedError):
+        raise
+    except Exception as error:
+        found = _of_the_disk(error)
+        if found is None:
+            raise
+        number, name = found
+        if number not in IN_WORDS and name is not None and not _related(name, path):
+            raise  # of a file that was to be read, say
+        raise WriteError(number, os.strerror(number), name or str(path)) from error
+
+
+def _of_the_disk(error: BaseException) -> tuple[int, str | None] | None:
+    """Number and file name of the error of the disk behind an error; None if it is another."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and at.errno in ADVICE:
+            return at.errno, _shown(at.filename)
+        for number in IN_WORDS:
+            if os.strerror(number) in str(at):
+                return number, None
+        at = at.__cause__ or at.__context__
+    return None
+
+
+def _related(name: str, path: str | Path) -> bool:
+    """Whether a file lies beside or below a path, or above it."""
+    one, other = Path(os.path.realpath(name)), Path(os.path.realpath(path))
+    return one.is_relative_to(other.parent) or other.is_relative_to(one)
+
+
+def _shown(name: Any) -> str | None:
+    """A file's name as its user knows it, not that of the scratch folder."""
+    if not isinstance(name, (str, os.PathLike)):
+        return None
+    return re.sub(rf"{re.escape(os.sep + SCRATCH)}\w{{8}}(?=$|{re.escape(os.sep)})", "", str(name))
+
+
+# Scratch folders: locked while their process lives, so that others can tell strays.
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
+        lock = _Lock(scratch / LOCK)
+        if lock.take("writing"):
+            break
+    try:
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        lock.close()
+
+
+def remove_strays(folder: Path) -> None:
+    """Remove the unfinished files of processes that were killed, and of no others."""
+    try:
+        names = [
+            name for name in os.listdir(folder) if re.fullmatch(re.escape(SCRATCH) + r"\w{8}", name)
+        ]
+    except OSError:  # writing there fails too, and says so
+        return
+    for name in names:
+        stray = folder / name
+        if stray.is_symlink() or not stray.is_dir():
+            continue
+        if not (stray / LOCK).exists():
+            with contextlib.suppress(OSError):
+                stray.rmdir()  # killed before it was locked: there is nothing in it
+            continue
+        lock = _Lock(stray / LOCK)
+        with contextlib.suppress(OSError):
+            if lock.take(None) and lock.is_real:
+                _put_back(stray, folder)
+                shutil.rmtree(stray, ignore_errors=True)
+        lock.close()
+
+
+# Taking another's place.
+
+
+def _put_in_place(new: Path, place: Path, scratch: Path) -> None:
+    if not place.is_dir():
+        os.replace(new, place)
+    elif not _exchange(new, place):
+        # Between the two steps nothing is in the place: `_put_back` mends that.
+        aside = scratch / "aside"
+        aside.mkdir()
+        shutil.move(place, aside / place.name)
+        _sync_folder(aside)
+        os.replace(new, place)
+
+
+def _put_back(stray: Path, folder: Path) -> None:
+    """What a killed process had moved aside, and put nothing in its place."""
+    aside = stray / "aside"
+    for name in os.listdir(aside) if aside.is_dir() else []:
+        if not os.path.lexists(folder / name):
+            os.replace(aside / name, folder / name)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two paths in one step; False where the system or the file system cannot."""
+    call, arguments = _exchange_call()
+    if call is None:
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    return call(*arguments(*paths)) == 0
+
+
+@functools.cache
+def _exchange_call() -> tuple[Any, Callable[..., tuple[Any, ...]]]:
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE; RENAME_SWAP of macOS is 2 too
+    if sys.platform == "linux":
+        return _of_libc("renameat2"), lambda a, b: (here, a, here, b, exchange)
+    if sys.platform == "darwin":
+        return _of_libc("renamex_np"), lambda a, b: (a, b, exchange)
+    return None, lambda a, b: (a, b)
+
+
+def _of_libc(name: str) -> Any:
+    try:
+        return getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    except OSError:
+        return None
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or all of a folder, on the disk."""
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                _sync_file(os.path.join(folder, name))
+            _sync_folder(Path(folder))
+    else:
+        _sync_file(path)
+
+
+def _sync_file(path: str | Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk; some systems cannot be asked for it."""
+    with contextlib.suppress(OSError):
+        _sync_file(folder)
+
+
+# Locks.
+
+
+@contextlib.contextmanager
+def locked(
+    folder: str | Path,
+    doing: str,
+    name: str = LOCK,
+    wait: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Keep other processes out of a folder while this lasts.
+
+    The lock is the system's (`flock`), on a file that names the holder; it ends with the process,
+    however that ends. Where the file system has no locks, nothing is locked.
+
+    Args:
+        folder: the folder; it exists.
+        doing: what is done there, for the error of others, such as "training".
+        name: of the lock file.
+        wait: called once, with a message that names the holder, if the lock is taken; then the lock
+            is waited for. Without it, a taken lock is an error.
+
+    Raises:
+        LockedError: another process holds the lock.
+        WriteError: the lock file cannot be written.
+    """
+    lock = _Lock(Path(folder) / name)
+    told = False
+    with writing(lock.path):
+        while not lock.take(doing):
+            message = f"{folder} is in use: {lock.holder()}."
+            if wait is None:
+                raise LockedError(message)
+            if not told:
+                wait(message)
+                told = True
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Lock:
+    """A lock file. It is deleted by its holder alone, while the lock is held."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.handle: int | None = None
+        self.is_real = fcntl is not None
+        """Whether the system locks anything here."""
+
+    def take(self, doing: str | None) -> bool:
+        """Take the lock unless another has it, and write down who has it (None: not)."""
+        try:
+            self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            if not self.path.exists():
+                raise
+            self.handle = os.open(self.path, os.O_RDONLY)  # another user's
+        except FileNotFoundError:
+            if self.path.parent.name.startswith(SCRATCH):
+                return False  # taken for a stray before it was locked
+            raise
+        if not self._lock() or not self._is_there():
+            self.close()
+            return False
+        if doing is not None:
+            with contextlib.suppress(OSError):
+                text = json.dumps(
+                    {
+                        "process": os.getpid(),
+                        "host": platform.node(),
+                        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+                        "doing": doing,
+                    }
+                )
+                os.ftruncate(self.handle, 0)
+                os.pwrite(self.handle, text.encode(), 0)
+        return True
+
+    def _lock(self) -> bool:
+        if fcntl is None:
+            return True
+        try:
+            fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK):
+                return False
+            self.is_real = False  # the file system has no locks
+        return True
+
+    def _is_there(self) -> bool:
+        """Whether the file that is locked is still the one of that name."""
+        try:
+            return os.path.samestat(os.fstat(self.handle), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def holder(self) -> str:
+        """Who holds the lock, in words."""
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            return "{doing} by process {process} on {host} since {since}".format(**found)
+        except (OSError, ValueError, KeyError, TypeError):
+            return "by another process"
+
+    def release(self) -> None:
+        """Delete the file, and let go of the lock."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock: also that which forked processes have inherited."""
+        if self.handle is None:
+            return
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.handle, fcntl.LOCK_UN)
+        os.close(self.handle)
+        self.handle = None
+
+
+# Kinds.
+
+
+def starts_with(pattern: bytes) -> Callable[[Path], bool]:
+    """Whether the first bytes of a file match a regular expression."""
+    compiled = re.compile(pattern, re.DOTALL)
+
+    def recognizes(path: Path) -> bool:
+        with path.open("rb") as file:
+            return compiled.match(file.read(256)) is not None
+
+    return recognizes

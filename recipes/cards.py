@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.files import replacing
 from kerasrnn.recipes.recipe import Recipe
-from kerasrnn.recipes.runs import Run, RunError, atomic
+from kerasrnn.recipes.runs import Run, RunError
 
 COMMAND = "python -m benchmarks.quality"
 """What trains the variants that are named to it."""
@@ -117,7 +118,7 @@ def write(recipe: Recipe, place: Path) -> None:
     text = card(recipe, results, COMMAND, results.get("pictures"))
     if (place / "exports.json").is_file():
         text += "\n" + trained(recipe, place)
-    with atomic(place / "CARD.md") as scratch:
+    with replacing(place / "CARD.md") as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kerasrnn.files import replacing
 from kerasrnn.recipes import config as options
 from kerasrnn.recipes import space, splits, text
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe, Runtime, as_keras
-from kerasrnn.recipes.runs import atomic
 
 if TYPE_CHECKING:
     import keras
@@ -456,7 +456,7 @@ def draw(molecules: Sequence[Any], path: Path) -> None:
     canvas.drawOptions().padding = 0.08
     canvas.DrawMolecules(list(molecules), legends=[canonical(molecule) for molecule in molecules])
     canvas.FinishDrawing()
-    with atomic(path) as scratch:
+    with replacing(path) as scratch:
         scratch.write_bytes(canvas.GetDrawingText())
 
 

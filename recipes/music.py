@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kerasrnn.files import replacing
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.datasets.piano_rolls import HIGHEST, LOWEST
 from kerasrnn.recipes.pictures import save
-from kerasrnn.recipes.runs import atomic
 
 NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -167,7 +167,7 @@ def write_midi(roll: np.ndarray, path: Path, tempo: int = 80) -> None:
     part = stream.Part([organ, MetronomeMark(number=tempo)])
     for pitch, begin, end in held:
         part.insert(begin, note.Note(pitch, quarterLength=end - begin))
-    with atomic(path) as scratch:
+    with replacing(path) as scratch:
         scratch.write_bytes(streamToMidiFile(part).writestr())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasrnn.recipes.runs import atomic
+from kerasrnn.files import replacing
 from kerasrnn.recipes.training.history import TIMES
 
 CJK_FAMILIES = ("Noto Sans CJK JP", "Source Han Sans", "Hiragino Sans", "Yu Gothic", "MS Gothic")
@@ -226,5 +226,5 @@ def colors(count: int) -> list[Any]:
 
 
 def save(figure: object, path: Path) -> None:
-    with atomic(path) as scratch:
+    with replacing(path) as scratch:
         figure.savefig(scratch, dpi=120)

@@ -23,13 +23,13 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.files import create_folder, is_empty, locked, replacing
 from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution, Placement
@@ -47,6 +47,7 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._is_locked = False
 
     @classmethod
     def create(
@@ -65,15 +66,17 @@ class Run:
             execution: how it is trained.
 
         Raises:
-            RunError: the folder holds something, or cannot be written.
+            RunError: the folder holds something.
+            LockedError: another process creates a run there.
+            WriteError: it cannot be written.
         """
         if folder is None:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
             folder = Path(RUNS) / recipe.name / stamp
         run = cls(folder)
-        try:
-            run.folder.mkdir(parents=True, exist_ok=True)
-            if any(run.folder.iterdir()):
+        create_folder(run.folder)
+        with run.locked():
+            if not is_empty(run.folder):
                 raise RunError(
                     f"{run.folder} is not empty: choose another --output, or go on with a run "
                     "that was interrupted with --resume."
@@ -87,9 +90,24 @@ class Run:
                     "data_sha256": _own_data(config),
                 },
             )
-        except OSError as error:
-            raise RunError(f"{run.folder} cannot be written: {error}.") from None
         return run
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """While this lasts, no other process trains in the folder. It may be nested.
+
+        Raises:
+            LockedError: another process does.
+        """
+        if self._is_locked:
+            yield
+            return
+        with locked(self.folder, "training"):
+            self._is_locked = True
+            try:
+                yield
+            finally:
+                self._is_locked = False
 
     @classmethod
     def open(cls, recipe: Recipe, folder: str | Path) -> tuple["Run", Config]:
@@ -149,6 +167,19 @@ class Run:
                 f"SHA-256 {expected}, found {found}."
             )
 
+    def changed_versions(self) -> dict[str, tuple[str | None, str | None]]:
+        """The packages that had other versions when the run was last trained: then and now."""
+        try:
+            before = dict(self.read_json("environment.json")["versions"])
+        except (RunError, KeyError, TypeError, ValueError):
+            return {}  # it has not been trained yet
+        now = _versions()
+        return {
+            name: (before.get(name), version)
+            for name, version in now.items()
+            if before.get(name) != version
+        }
+
     @property
     def finished(self) -> bool:
         return (self.folder / "metrics.json").is_file()
@@ -165,7 +196,7 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file whole or not at all."""
-        with atomic(self.folder / name) as scratch:
+        with replacing(self.folder / name) as scratch:
             text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
             scratch.write_text(text + "\n", encoding="utf-8")
 
@@ -208,12 +239,12 @@ class Run:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         if last is not None and lines:
             lines.pop()
-        with atomic(path) as scratch:
+        with replacing(path) as scratch:
             text = "".join(f"{old}\n" for old in [*lines, json.dumps(line)])
             scratch.write_text(text, encoding="utf-8")
 
     def save_model(self, model: Any) -> None:
-        with atomic(self.folder / "model.keras") as scratch:
+        with replacing(self.folder / "model.keras") as scratch:
             model.save(scratch)
 
     def load_model(self) -> Any:
@@ -257,38 +288,6 @@ def load_model(path: Path) -> Any:
         raise RunError(str(error)) from error
 
 
-SCRATCH = ".unfinished-"
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A scratch file beside `path`, with its suffix, that takes its name once it is complete.
-
-    It is on the disk by then, so that also a machine that loses its power has the old file or the
-    new one.
-    """
-    handle, name = tempfile.mkstemp(prefix=SCRATCH, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    scratch = Path(name)
-    # A temporary file is its owner's alone; this one is to be as any other.
-    umask = os.umask(0)
-    os.umask(umask)
-    scratch.chmod(0o666 & ~umask)
-    try:
-        yield scratch
-        with scratch.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def remove_scratch(folder: Path) -> None:
-    """Remove what killed processes had begun to write."""
-    for scratch in folder.glob(f"{SCRATCH}*"):
-        scratch.unlink(missing_ok=True)
-
-
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -302,9 +301,26 @@ def _own_data(config: Config) -> str | None:
 
 def environment() -> dict[str, Any]:
     """Versions, machine, device and commit: what a result depends on besides its configuration."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "host": platform.node(),
+        "process": os.getpid(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": _processors(),
+        "devices": [device.device_type for device in tf.config.list_physical_devices()],
+        "backend": keras.config.backend(),
+        "versions": _versions(),
+        "commit": _commit(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _versions() -> dict[str, str | None]:
     from importlib.metadata import PackageNotFoundError, version
 
-    import keras
     import tensorflow as tf
 
     def installed(name: str) -> str | None:
@@ -314,18 +330,7 @@ def environment() -> dict[str, Any]:
             return None
 
     packages = ("kerasrnn", "keras", "numpy", "tensorflow-datasets")
-    return {
-        "host": platform.node(),
-        "process": os.getpid(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": _processors(),
-        "devices": [device.device_type for device in tf.config.list_physical_devices()],
-        "backend": keras.config.backend(),
-        "versions": {name: installed(name) for name in packages} | {"tensorflow": tf.__version__},
-        "commit": _commit(),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    return {name: installed(name) for name in packages} | {"tensorflow": tf.__version__}
 
 
 def _processors() -> int | None:
@@ -337,18 +342,27 @@ def _processors() -> int | None:
 
 def _commit() -> str | None:
     """The commit of the checkout that this code runs from, if it does."""
-    try:
-        result = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).resolve().parent,
+    file = Path(__file__).resolve()
+    # Those that a hook of another repository sets would name that one.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ["git", *command],
+            cwd=file.parent,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=10,
             check=True,
-        )
+        ).stdout.strip()
+
+    try:
+        # An environment may lie inside of another project's checkout, which does not track it.
+        git("ls-files", "--error-unmatch", "--", file.name)
+        return git("rev-parse", "HEAD")
     except (OSError, subprocess.SubprocessError):
         return None
-    return result.stdout.strip()
 
 
 def _age(path: Path) -> float:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kerasrnn.files import replacing
 from kerasrnn.recipes import config as options
 from kerasrnn.recipes import space, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.pairs import SPLITS, Pair
 from kerasrnn.recipes.recipe import Data, Recipe, Runtime
-from kerasrnn.recipes.runs import atomic
 
 if TYPE_CHECKING:
     import keras
@@ -400,7 +400,7 @@ def _numbered(
 def _keep(
     sources: Sequence[str], references: Sequence[Sequence[str]], said: Sequence[str], path: Path
 ) -> None:
-    with atomic(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
         for source, right, answer in zip(sources, references, said, strict=True):
             line = {"source": source, "references": right, "written": answer}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -13,9 +13,12 @@ import numpy as np
 from kerasrnn import validation
 from kerasrnn.export import keras_layers, parity
 from kerasrnn.export.parity import Check, Report, Run
+from kerasrnn.files import Kind, starts_with
 from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
 from kerasrnn.recurrence.walk import Walk
 from kerasrnn.validation import NonNegativeNumber
+
+LITERT_FILE = Kind("a LiteRT file", starts_with(rb".{4}TFL3"))
 
 
 @validation.checked
@@ -31,8 +34,8 @@ def to_litert(
 
     Args:
         model: a functional or Sequential model.
-        path: the file to write, `.tflite`; an existing one is replaced once the new one has been
-            checked.
+        path: the file to write, `.tflite`; an existing LiteRT file is replaced once the new one
+            has been checked, and nothing else is.
         check: whether to compare: on random inputs of several sizes and lengths, masked and not;
             batches of inputs (an array, or one array for each input) are compared besides.
         tolerance: the largest absolute difference that is accepted.
@@ -44,6 +47,8 @@ def to_litert(
         ParityError: the difference is over the tolerance. Nothing is left behind.
         ValueError: the model has no symbolic inputs, is stateful, or has an operation that LiteRT
             has not; there is nothing to check on; the backend is not TensorFlow.
+        FileExistsError: `path` holds something else.
+        OSError: it cannot be written.
         ModuleNotFoundError: ai-edge-litert, of the extra `litert`, is not installed.
 
     Example:
@@ -74,7 +79,7 @@ def to_litert(
 
         return called
 
-    return parity.write(model, path, "LiteRT", check, tolerance, save, runtime)
+    return parity.write(model, path, "LiteRT", LITERT_FILE, check, tolerance, save, runtime)
 
 
 def _loop(cell: Any, options: Options, call: Call) -> Results | None:

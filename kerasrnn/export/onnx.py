@@ -14,11 +14,18 @@ from kerasrnn import validation
 from kerasrnn.export import keras_layers, parity
 from kerasrnn.export.native import Markers, cancel_reversals
 from kerasrnn.export.parity import Check, Report, Run
+from kerasrnn.files import Kind, starts_with
 from kerasrnn.keras_internals import patch_tf2onnx
 from kerasrnn.recurrence.loop import replaced_by
 from kerasrnn.validation import NonNegativeNumber
 
 OPSET = 18
+
+ONNX_FILE = Kind(
+    "an ONNX file of an exporter",
+    # The version of the format, and the producer: tf2onnx, or onnxruntime's quantization.
+    starts_with(rb"\x08[\x03-\x7f]\x12.(tf2onnx|onnx\.quantize|kerasrnn)"),
+)
 
 
 @validation.checked
@@ -38,7 +45,8 @@ def to_onnx(
 
     Args:
         model: a functional or Sequential model.
-        path: the file to write; an existing one is replaced once the new one has been checked.
+        path: the file to write; an existing ONNX file of an exporter is replaced once the new one
+            has been checked, and nothing else is.
         check: whether to compare: on random inputs of several sizes and lengths, masked and not;
             batches of inputs (an array, or one array for each input) are compared besides.
         tolerance: the largest absolute difference that is accepted.
@@ -50,6 +58,8 @@ def to_onnx(
         ParityError: the difference is over the tolerance. Nothing is left behind.
         ValueError: the model has no symbolic inputs, is stateful, or has an operation that ONNX has
             not; there is nothing to check on; the backend is not TensorFlow.
+        FileExistsError: `path` holds something else: see `kerasrnn.files`.
+        OSError: it cannot be written.
         ModuleNotFoundError: a package of the extra `onnx` is not installed.
 
     Example:
@@ -75,7 +85,7 @@ def to_onnx(
         names, _ = parity.input_signature(model)
         return lambda inputs: session.run(None, dict(zip(names, inputs, strict=True)))
 
-    return parity.write(model, path, "ONNX", check, tolerance, save, runtime)
+    return parity.write(model, path, "ONNX", ONNX_FILE, check, tolerance, save, runtime)
 
 
 def _convert(model: keras.Model) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasrnn.files import replacing
+from kerasrnn.files import Kind, check_place, create_folder, replacing
 
 
 class ParityError(RuntimeError):
@@ -49,6 +49,7 @@ def write(
     model: keras.Model,
     path: str | Path,
     format: str,
+    kind: Kind,
     check: Check,
     tolerance: float,
     save: Callable[[Path], None],
@@ -58,9 +59,10 @@ def write(
 
     Args:
         model: what is exported.
-        path: the file or folder to write; an existing one is replaced once the new one has been
-            checked.
+        path: the file or folder to write; an existing export of the same format is replaced once
+            the new one has been checked.
         format: its name for people.
+        kind: what is replaced.
         check: whether to compare; batches of inputs are compared besides random ones.
         tolerance: the largest absolute difference that is accepted.
         save: writes the export.
@@ -70,13 +72,17 @@ def write(
         ParityError: the difference is over the tolerance. Nothing is left behind.
         ValueError: the model cannot be exported; the backend is not TensorFlow; there is nothing to
             compare on.
+        OccupiedError: `path` holds something else.
+        WriteError: it cannot be written.
     """
     path = Path(path)
     _check_possible(model)
+    check_place(path, kind)
     model_itself = reference(model)
     batches = _batches(model, check, model_itself)
     difference = None
-    with replacing(path) as new:
+    create_folder(path.parent)
+    with replacing(path, kind) as new:
         save(new)
         if batches:
             difference = largest_difference(runtime(new), model_itself, batches)

@@ -9,8 +9,9 @@ import numpy as np
 
 from kerasrnn import validation
 from kerasrnn.export import parity
+from kerasrnn.export.onnx import ONNX_FILE
 from kerasrnn.export.parity import Report
-from kerasrnn.files import replacing
+from kerasrnn.files import check_place, create_folder, replacing
 
 COMPUTED = ("Gather", "Gemm", "LSTM", "MatMul")
 """Operators that onnxruntime computes with integers, or, `Gather`, reads them."""
@@ -34,7 +35,8 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
 
     Args:
         source: an ONNX file, as `to_onnx` writes it: opset 13 or higher.
-        path: the file to write; an existing one is replaced once the new one is complete.
+        path: the file to write; an existing ONNX file of an exporter is replaced once the new one
+            is complete, and nothing else is.
         reduce_range: whether matrix products have weights of seven bits: on x86 processors without
             VNNI, sums of products of eight bits saturate.
 
@@ -44,6 +46,8 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
     Raises:
         FileNotFoundError: there is no `source`.
         ValueError: it is no ONNX file, or of an older opset.
+        FileExistsError: `path` holds something else.
+        OSError: it cannot be written.
         ModuleNotFoundError: a package of the extra `onnx` is not installed.
 
     Example:
@@ -61,6 +65,7 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
     import onnx
 
     source, path = Path(source), Path(path)
+    check_place(path, ONNX_FILE)
     if not source.is_file():
         raise FileNotFoundError(2, "No such file", str(source))
     try:
@@ -72,7 +77,8 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
         raise ValueError(f"source={str(source)!r}: is no ONNX file: {error}") from None
     if opset < 13:
         raise ValueError(f"source={str(source)!r}: opset {opset}; expected 13 or higher.")
-    with replacing(path) as new:
+    create_folder(path.parent)
+    with replacing(path, ONNX_FILE) as new:
         _quantized(source, new, reduce_range)
         model = onnx.load(new)
         _store_small(model.graph)

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,27 @@ import numpy as np
 from kerasrnn import validation
 from kerasrnn.export import parity
 from kerasrnn.export.parity import Check, Report, Run
+from kerasrnn.files import Kind
 from kerasrnn.layers.pieces import without_python
 from kerasrnn.validation import NonNegativeNumber
+
+
+def _is_saved_model(folder: Path) -> bool:
+    """Whether a folder holds a SavedModel and nothing else."""
+    names = {path.name for path in folder.iterdir()}
+    variables = folder / "variables"
+    return (
+        "saved_model.pb" in names
+        and names <= {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
+        and (not variables.exists() or all(_is_of_variables(p) for p in variables.iterdir()))
+    )
+
+
+def _is_of_variables(path: Path) -> bool:
+    return re.fullmatch(r"variables\.(index|data-\d{5}-of-\d{5})", path.name) is not None
+
+
+SAVED_MODEL = Kind("a SavedModel", _is_saved_model, is_folder=True)
 
 
 @validation.checked
@@ -32,7 +52,8 @@ def to_saved_model(
 
     Args:
         model: a functional or Sequential model, or one of the zoo's that take texts.
-        path: the folder to write; an existing one is replaced once the new one has been checked.
+        path: the folder to write; an existing SavedModel, with nothing else in its folder, is
+            replaced once the new one has been checked; any other folder is refused.
         check: whether to compare: on random inputs of several sizes and lengths, masked and not;
             batches of inputs (an array, or one array for each input) are compared besides.
         tolerance: the largest absolute difference that is accepted.
@@ -44,6 +65,8 @@ def to_saved_model(
         ParityError: the difference is over the tolerance. Nothing is left behind.
         ValueError: the model has no symbolic inputs, or is stateful; there is nothing to check on;
             the backend is not TensorFlow.
+        FileExistsError: `path` holds something else, or is the working folder or above it.
+        OSError: it cannot be written.
 
     Example:
 
@@ -62,7 +85,7 @@ def to_saved_model(
     def runtime(new: Path) -> Run:
         return functools.partial(_served, new)
 
-    return parity.write(model, path, "SavedModel", check, tolerance, save, runtime)
+    return parity.write(model, path, "SavedModel", SAVED_MODEL, check, tolerance, save, runtime)
 
 
 def _served(model: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

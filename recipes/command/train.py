@@ -1,10 +1,11 @@
 """`kerasrnn train`."""
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerasrnn.recipes.command.arguments import (
     add_command,
@@ -19,6 +20,11 @@ from kerasrnn.recipes.command.arguments import (
 from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution
+
+if TYPE_CHECKING:
+    from kerasrnn.recipes.runs import Run
+    from kerasrnn.recipes.training.execution import Placement
+    from kerasrnn.recipes.training.progress import Progress
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:
@@ -46,7 +52,6 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Train, or go on training, and judge the model."""
     from kerasrnn.recipes.runs import Run
-    from kerasrnn.recipes.training import Batches, train
     from kerasrnn.recipes.training.execution import Placement
     from kerasrnn.recipes.training.progress import Progress
 
@@ -60,7 +65,6 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         if arguments.output is None:
             return fail("--resume: name the run's folder with --output.")
         run, config = Run.open(recipe, arguments.output)
-        run.check_data(config)
         execution = dataclasses.replace(run.execution(), **asked)
         begun = {**dataclasses.asdict(config), **dataclasses.asdict(run.execution())}
         for name, value in {**options, **asked}.items():
@@ -69,12 +73,33 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
                     f"--{dashed(name)} {value}: the run in {run.folder} has "
                     f"{begun[name]}, and a run is resumed as it was started."
                 )
+        if run.finished:  # whoever starts a run until it succeeds has succeeded
+            _tell_end(run, run.read_json("metrics.json"), Progress(arguments.progress), True)
+            return 0
+        run.check_data(config)
     else:
         config, execution = from_dict(recipe.Config, options), from_dict(Execution, asked)
     # First of all: TensorFlow must know the workers before it computes anything.
     placement = Placement(execution)
     placement.check(config.batch_size)
     progress = Progress(arguments.progress if placement.is_chief else "none")
+    with run.locked() if run and placement.is_chief else contextlib.nullcontext():
+        return _train(recipe, config, execution, run, placement, progress, arguments)
+
+
+def _train(
+    recipe: Recipe,
+    config: Config,
+    execution: Execution,
+    run: "Run | None",
+    placement: "Placement",
+    progress: "Progress",
+    arguments: argparse.Namespace,
+) -> int:
+    """Load the data, make the folder of a new run, and train."""
+    from kerasrnn.recipes.runs import Run
+    from kerasrnn.recipes.training import Batches, train
+
     progress.say(
         "begin",
         f"{recipe.title}\n{_described(config)}",
@@ -96,9 +121,16 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         test=data.test_size,
         folder=str(run.folder),
     )
-    metrics = train(recipe, config, run, data, placement, progress)
+    _tell_end(run, train(recipe, config, run, data, placement, progress), progress)
+    return 0
+
+
+def _tell_end(
+    run: "Run", metrics: dict[str, Any], progress: "Progress", already: bool = False
+) -> None:
     pictures = [str(path) for path in sorted(run.folder.glob("*.png"))] if metrics else []
-    text = [*lines_of(metrics), *(f"picture: {path}" for path in pictures)]
+    text = [f"{run.folder} is finished already: nothing is left to do."] if already else []
+    text += [*lines_of(metrics), *(f"picture: {path}" for path in pictures)]
     text.append(f"model:   {run.path('model.keras')}")
     progress.say(
         "end",
@@ -107,7 +139,6 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         pictures=pictures,
         model=str(run.path("model.keras")),
     )
-    return 0
 
 
 def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:

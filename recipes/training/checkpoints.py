@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasrnn.recipes.runs import Run, RunError, atomic, remove_scratch, sha256
+from kerasrnn.files import remove, remove_strays, replacing
+from kerasrnn.recipes.runs import Run, RunError, sha256
 from kerasrnn.recipes.training.history import Row
 
 if TYPE_CHECKING:
@@ -65,12 +67,12 @@ class Checkpoints:
             "file": name,
             "sha256": _write(self.folder / name, arrays),
         }
-        with atomic(self.folder / INDEX) as scratch:
+        with replacing(self.folder / INDEX) as scratch:
             scratch.write_text(json.dumps(index) + "\n", encoding="utf-8")
         named = {name, (progress.best or {}).get("file")}
         for old in self.folder.glob("*.npz"):
             if old.name not in named:
-                old.unlink()
+                remove(old)
 
     def save_best(self, arrays: Arrays, epoch: int, loss: float) -> dict[str, Any]:
         """Write the weights of the best epoch (from 1); what `Progress.best` is to be.
@@ -115,9 +117,9 @@ class Checkpoints:
 
     def clean(self) -> None:
         """Remove what a process that was killed had not finished writing."""
-        remove_scratch(self.run.folder)
+        remove_strays(self.run.folder)
         if self.folder.is_dir():
-            remove_scratch(self.folder)
+            remove_strays(self.folder)
 
     def _read(self, name: str, digest: str) -> Arrays:
         path = self.folder / name
@@ -133,7 +135,7 @@ class Checkpoints:
 
 
 def _write(path: Path, arrays: Arrays) -> str:
-    with atomic(path) as scratch:
+    with replacing(path) as scratch:
         with scratch.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         return sha256(scratch)
@@ -150,25 +152,35 @@ def states(model: "keras.Model") -> Arrays:
     return {key: values for part in _parts(model) for key, values in _values(*part).items()}
 
 
-def assign(model: "keras.Model", arrays: Mapping[str, np.ndarray]) -> None:
-    """Give a model what `states` or `weights` returned.
+def assign(
+    model: "keras.Model", arrays: Mapping[str, np.ndarray], weights_alone: bool = False
+) -> None:
+    """Give a model what `states` or, of its weights alone, `weights` returned.
 
     Raises:
-        RunError: they are another model's.
+        RunError: they are another model's: the names or shapes differ.
     """
-    known = {}
-    for part, variables in _parts(model):
-        known |= _named(part, variables)
-    for key, values in arrays.items():
-        variable = known.get(key)
-        if variable is None or tuple(variable.shape) != values.shape:
-            expected = "none" if variable is None else f"{tuple(variable.shape)}"
-            raise RunError(
-                f"the checkpoint is of another model: it has {key} of the shape {values.shape}; "
-                f"expected {expected}."
-            )
+    parts = [("model", model.weights)] if weights_alone else _parts(model)
+    known = {key: variable for part in parts for key, variable in _named(*part).items()}
+    here = {key: tuple(variable.shape) for key, variable in known.items()}
+    there = {key: values.shape for key, values in arrays.items()}
+    if here != there:
+        differing = [key for key in {**there, **here} if here.get(key) != there.get(key)]
+        some = "; ".join(
+            f"{key}: {_shape(there, key)} in the checkpoint, {_shape(here, key)} in the model"
+            for key in differing[:3]
+        )
+        raise RunError(
+            f"the checkpoint is of another model: {len(differing)} of its {len(there)} variables "
+            f"differ from the {len(here)} of this one ({some}). The recipe, or Keras, has changed "
+            "since: go on with the versions in environment.json, or train anew."
+        )
     for key, values in arrays.items():
         known[key].assign(values)
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], key: str) -> str:
+    return f"shape {shapes[key]}" if key in shapes else "none"
 
 
 def _parts(model: "keras.Model") -> list[tuple[str, list[Any]]]:
@@ -183,8 +195,12 @@ def _parts(model: "keras.Model") -> list[tuple[str, list[Any]]]:
 
 
 def _named(part: str, variables: Sequence[Any]) -> dict[str, Any]:
-    # By their place: Keras numbers names over all models of a process.
-    return {f"{part}-{n}": variable for n, variable in enumerate(variables)}
+    return {f"{part}-{n}-{_path(variable)}": variable for n, variable in enumerate(variables)}
+
+
+def _path(variable: Any) -> str:
+    """The path of a variable, without the numbers that Keras counts over a whole process."""
+    return re.sub(r"_\d+(?=[/_]|$)", "", variable.path)
 
 
 def _values(part: str, variables: Sequence[Any]) -> Arrays:

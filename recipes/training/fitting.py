@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrnn.files import writing
 from kerasrnn.recipes import pictures
 from kerasrnn.recipes.config import Config, ConfigError
 from kerasrnn.recipes.recipe import Data, Recipe
@@ -59,8 +60,10 @@ def train(
         several workers, the chief's; the others return nothing, and write nothing.
 
     Raises:
-        RunError: the run is finished, its checkpoint is damaged, it cannot be written, or a user's
-            own data file is another than it was begun with.
+        RunError: the run is finished, its checkpoint is damaged or another model's, or a user's own
+            data file is another than it was begun with.
+        LockedError: another process trains in the run's folder.
+        WriteError: the folder cannot be written.
         ConfigError: see `Batches`; or a batch cannot be split as asked.
         DivergenceError: the loss or the gradients became infinite, or no numbers at all.
         ExecutionError: a worker was lost.
@@ -98,19 +101,35 @@ def _begun(
     placement: Placement | None,
     progress: Progress | None,
 ) -> "Iterator[_Training]":
-    if run.finished:
-        raise RunError(f"{run.folder} is finished: train into another --output.")
     placement = placement or Placement(Execution(strategy="one"))
     placement.check(config.batch_size)
-    if placement.is_chief:  # the others may be here before the folder is
-        run.check_data(config)
-    try:
-        with lost_workers(placement):
-            training = _Training(recipe, config, run, data, placement, progress or Progress())
-            with run.session(placement) if placement.is_chief else contextlib.nullcontext():
-                yield training
-    except OSError as error:
-        raise RunError(f"{run.folder} cannot be written: {error}.") from error
+    progress = progress or Progress()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(writing(run.folder))
+        if placement.is_chief:  # the others may be here before the folder is
+            stack.enter_context(run.locked())
+            run.check_data(config)
+        if run.finished:
+            raise RunError(f"{run.folder} is finished: train into another --output.")
+        stack.enter_context(lost_workers(placement))
+        training = _Training(recipe, config, run, data, placement, progress)
+        if placement.is_chief:
+            _tell_versions(run, progress)
+            stack.enter_context(run.session(placement))
+        yield training
+
+
+def _tell_versions(run: Run, progress: Progress) -> None:
+    """Say with which other versions a run is resumed."""
+    changed = run.changed_versions()
+    if changed:
+        text = ", ".join(f"{name} {old} (now {new})" for name, (old, new) in changed.items())
+        progress.say(
+            "versions",
+            f"resumed with other versions than it was begun with: {text}; it may end with other "
+            "numbers than without the interruption",
+            versions=changed,
+        )
 
 
 class _Training:
@@ -343,7 +362,8 @@ class _Training:
         if self.arrays is not None:  # all epochs were behind already
             checkpoints.assign(self.model, self.arrays)
         if config.keep == "best":
-            checkpoints.assign(self.model, self.checkpoints.load_best(self.at.best))
+            best = self.checkpoints.load_best(self.at.best)
+            checkpoints.assign(self.model, best, weights_alone=True)
         model = recipe.model(config, data)
         for weight, trained in zip(model.weights, self.model.weights, strict=True):
             weight.assign(np.array(trained))

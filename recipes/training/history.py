@@ -8,7 +8,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kerasrnn.recipes.runs import Run, atomic
+from kerasrnn.files import remove, replacing
+from kerasrnn.recipes.runs import Run
 
 Row = Mapping[str, float]
 
@@ -19,7 +20,7 @@ TIMES = ("learning_rate", "seconds")
 def write(run: Run, rows: Sequence[Row]) -> None:
     """`log.csv`: an epoch a row, from 0, as Keras counts."""
     names = ["epoch", *sorted({name for row in rows for name in row} - {"epoch"})]
-    with atomic(run.path("log.csv")) as scratch, scratch.open("w", newline="") as file:
+    with replacing(run.path("log.csv")) as scratch, scratch.open("w", newline="") as file:
         table = csv.DictWriter(file, names, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
@@ -41,7 +42,7 @@ class Board:
         self._writers: dict[str, Any] = {}
         for part in ("train", "validation"):
             for old in (folder / part).glob("events.*"):
-                old.unlink()
+                remove(old)
         self._folder = folder
         for row in rows:
             self.add(row)

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras_tuner
 
+from kerasrnn.files import remove_strays, replacing
 from kerasrnn.recipes import space
-from kerasrnn.recipes.runs import atomic, remove_scratch
 from kerasrnn.recipes.tuning.options import Searching
 from kerasrnn.recipes.tuning.search import Search
 
@@ -72,7 +72,7 @@ class _Budgeted:
     def take_up(self) -> None:
         """Go on from what is on the disk; trials that were cut off come first."""
         folder = Path(self._project_dir)
-        remove_scratch(folder)
+        remove_strays(folder)
         if not Path(self._get_oracle_fname()).is_file():
             self.save()
             return
@@ -85,11 +85,11 @@ class _Budgeted:
                 self._retry_queue.append(name)
 
     def save(self) -> None:
-        with atomic(Path(self._get_oracle_fname())) as scratch:
+        with replacing(Path(self._get_oracle_fname())) as scratch:
             scratch.write_text(json.dumps(self.get_state()), encoding="utf-8")
 
     def _save_trial(self, trial: Any) -> None:
-        with atomic(Path(self._get_trial_dir(trial.trial_id)) / "trial.json") as scratch:
+        with replacing(Path(self._get_trial_dir(trial.trial_id)) / "trial.json") as scratch:
             scratch.write_text(json.dumps(trial.get_state()), encoding="utf-8")
 
 

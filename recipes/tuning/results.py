@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.recipes.runs import Run, RunError, atomic
+from kerasrnn.files import create_folder, replacing
+from kerasrnn.recipes.runs import Run
 from kerasrnn.recipes.training.progress import duration
 from kerasrnn.recipes.tuning.search import Search
 
@@ -46,44 +47,38 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Write down what came of a trial."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        Run(folder).write_json("result.json", dataclasses.asdict(outcome))
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error}.") from None
+    create_folder(folder)
+    Run(folder).write_json("result.json", dataclasses.asdict(outcome))
 
 
 def write_tables(search: Search, outcomes: Sequence[Outcome], objective: str) -> None:
     """`results.csv`, `results.json`, and, once a trial has succeeded, `best.json`."""
     run = Run(search.folder)
-    try:
+    run.write_json(
+        "results.json",
+        {
+            "objective": objective,
+            "trials": [dataclasses.asdict(outcome) for outcome in outcomes],
+        },
+    )
+    with replacing(run.path("results.csv")) as scratch, scratch.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        facts = ("trial", "status", objective, "epoch", "epochs", "seconds", "reason")
+        writer.writerow([*facts, *search.space])
+        for o in outcomes:
+            known = (o.trial, o.status, o.value, o.epoch, o.epochs, o.seconds, o.reason)
+            writer.writerow([*known, *(o.values.get(name) for name in search.space)])
+    best = outcomes[0] if outcomes else None
+    if best is not None and best.status == "completed":
+        trained = dataclasses.replace(search.config_of(best.values), epochs=best.epochs)
         run.write_json(
-            "results.json",
+            "best.json",
             {
-                "objective": objective,
-                "trials": [dataclasses.asdict(outcome) for outcome in outcomes],
+                "recipe": search.recipe.name,
+                "config": dataclasses.asdict(search.final(trained)),
+                "found": {"trial": best.trial, objective: best.value},
             },
         )
-        with atomic(run.path("results.csv")) as scratch, scratch.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            facts = ("trial", "status", objective, "epoch", "epochs", "seconds", "reason")
-            writer.writerow([*facts, *search.space])
-            for o in outcomes:
-                known = (o.trial, o.status, o.value, o.epoch, o.epochs, o.seconds, o.reason)
-                writer.writerow([*known, *(o.values.get(name) for name in search.space)])
-        best = outcomes[0] if outcomes else None
-        if best is not None and best.status == "completed":
-            trained = dataclasses.replace(search.config_of(best.values), epochs=best.epochs)
-            run.write_json(
-                "best.json",
-                {
-                    "recipe": search.recipe.name,
-                    "config": dataclasses.asdict(search.final(trained)),
-                    "found": {"trial": best.trial, objective: best.value},
-                },
-            )
-    except OSError as error:
-        raise RunError(f"{search.folder} cannot be written: {error}.") from None
 
 
 def table(outcomes: Sequence[Outcome], names: Sequence[str], objective: str) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.files import create_folder, is_empty, locked
 from kerasrnn.recipes import space
 from kerasrnn.recipes.config import Config, ConfigError, from_dict
 from kerasrnn.recipes.recipe import Recipe
@@ -60,7 +61,8 @@ class Search:
         The data is loaded once, so that it is there, and prepared, before any worker needs it.
 
         Raises:
-            RunError: the folder holds something, or cannot be written.
+            RunError: the folder holds something.
+            WriteError: it cannot be written.
             ConfigError: a fixed option has a value that it cannot have, nothing is left to search,
                 or the measure is none that the recipe has.
         """
@@ -92,16 +94,14 @@ class Search:
         if not search.space:
             raise ConfigError("every option that is searched has been fixed: nothing is left.")
         plan["space"] = {name: str(kind) for name, kind in search.space.items()}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
+        create_folder(folder)
+        with locked(folder, "searching"):
+            if not is_empty(folder):
                 raise RunError(
                     f"{folder} is not empty: choose another --output, or go on with a search that "
                     "was interrupted with --resume."
                 )
             Run(folder).write_json("search.json", plan)
-        except OSError as error:
-            raise RunError(f"{folder} cannot be written: {error}.") from None
         return search
 
     @classmethod

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import shutil
 import time
 import traceback
 from collections.abc import Sequence
@@ -12,10 +11,18 @@ from typing import Any
 import keras
 from keras_tuner.engine import base_tuner
 
+from kerasrnn.files import (
+    LockedError,
+    WriteError,
+    create_folder,
+    remove,
+    remove_strays,
+    replacing,
+)
 from kerasrnn.recipes import pictures, training
 from kerasrnn.recipes.config import Config
 from kerasrnn.recipes.errors import SourceError
-from kerasrnn.recipes.runs import Run, RunError, atomic, remove_scratch
+from kerasrnn.recipes.runs import Run, RunError
 from kerasrnn.recipes.training.execution import Placement
 from kerasrnn.recipes.training.history import Row
 from kerasrnn.recipes.training.progress import Progress, duration
@@ -108,17 +115,17 @@ class Tuner(base_tuner.BaseTuner):
                 epoch=epoch,
                 seconds=float(rows[-1]["seconds"]),
             )
-        except (RunError, SourceError):
+        except (RunError, SourceError, LockedError, WriteError):
             raise
         except Exception as error:
             seconds = round(time.perf_counter() - began, 1)
             reason = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0]
             outcome = dataclasses.replace(outcome, status="failed", seconds=seconds, reason=reason)
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic(folder / "error.txt") as scratch:
+            create_folder(folder)
+            with replacing(folder / "error.txt") as scratch:
                 scratch.write_text(traceback.format_exc(), encoding="utf-8")
         write_outcome(folder, outcome)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        remove(folder / "checkpoint")
         # The next one begins with empty memory: Keras keeps every layer's graph until then.
         keras.utils.clear_session()
         return outcome
@@ -129,7 +136,7 @@ class Tuner(base_tuner.BaseTuner):
             run, config = Run.open(recipe, folder)
         else:
             if folder.is_dir():
-                remove_scratch(folder)
+                remove_strays(folder)
             run = Run.create(recipe, config, folder, execution)
         placement = Placement(execution)
         data = recipe.load(config, self.data_dir)

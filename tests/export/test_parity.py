@@ -1,15 +1,28 @@
 """What an export is compared on, and what is left behind when it differs."""
 
 import importlib.util
+from pathlib import Path
 
 import keras
 import numpy as np
+import onnx as onnx_package
 import pytest
 
 import kerasrnn
-from kerasrnn.export import ParityError, parity, to_litert, to_onnx, to_saved_model
+from kerasrnn.export import (
+    ParityError,
+    litert,
+    onnx,
+    parity,
+    saved_model,
+    to_litert,
+    to_onnx,
+    to_saved_model,
+)
 from tests.catalogue import BY_NAME
 from tests.export.models import batches, masked_model, sequential
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.tensorflow
 exporters = pytest.mark.parametrize(
@@ -142,3 +155,47 @@ def test_a_missing_runtime_is_said_before_the_work(export, package, extra, tmp_p
     ):
         export(sequential(kerasrnn.GRU(2)), tmp_path / "m")
     assert not list(tmp_path.iterdir())
+
+
+@exporters
+def test_nothing_that_is_no_export_is_replaced(export, name, tmp_path, monkeypatch):
+    """Folders, files and links of a user's are refused before anything is computed."""
+    (tmp_path / "project" / "src").mkdir(parents=True)
+    (tmp_path / "project" / "setup.py").write_text("setup()")
+    (tmp_path / "notes").write_text("remember")
+    (tmp_path / "link").symlink_to("project")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(parity, "reference", lambda model: pytest.fail("it was computed"))
+    monkeypatch.chdir(tmp_path / "project" / "src")
+    model = sequential(kerasrnn.GRU(2))
+    for path in ("project", "notes", "link"):
+        with pytest.raises(FileExistsError, match=rf"path='.*{path}': there is .*; expected a new"):
+            export(model, tmp_path / path)
+    for path in (".", "..", "/"):
+        with pytest.raises(FileExistsError, match=r"there is (the working|a) folder"):
+            export(model, path)
+    with pytest.raises(OSError, match="notes cannot be written: Not a directory"):
+        export(model, tmp_path / "notes" / name)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "notes").read_text() == "remember"
+
+
+def test_what_counts_as_an_export(tmp_path):
+    """A SavedModel with something beside it, or an ONNX file of another program, is a user's."""
+    for file in sorted((ROOT / "saved_models").glob("*/*.onnx")):
+        assert onnx.ONNX_FILE.recognizes(file), file
+    other = onnx_package.helper.make_model(
+        onnx_package.helper.make_graph([], "g", [], []), producer_name="pytorch"
+    )
+    (tmp_path / "m.onnx").write_bytes(other.SerializeToString())
+    assert not onnx.ONNX_FILE.recognizes(tmp_path / "m.onnx")
+    assert not litert.LITERT_FILE.recognizes(tmp_path / "m.onnx")
+    model = sequential(keras.layers.Dense(2))
+    to_saved_model(model, tmp_path / "m", check=False)
+    assert saved_model.SAVED_MODEL.recognizes(tmp_path / "m")
+    for mine in ("README.md", "variables/notes", "assets.extra"):
+        (tmp_path / "m" / mine).write_text("mine")
+        with pytest.raises(FileExistsError, match=r"there is a folder that is not a SavedModel al"):
+            to_saved_model(model, tmp_path / "m", check=False)
+        (tmp_path / "m" / mine).unlink()
+    to_saved_model(model, tmp_path / "m", check=False)

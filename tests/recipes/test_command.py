@@ -77,8 +77,13 @@ def test_resuming(recipe, there, capsys):
     assert main([*TRAIN, "--output", "here"]) == 0
     assert main([*TRAIN, "--output", "here"]) == 1
     assert "here is not empty: choose another --output" in capsys.readouterr().err
-    assert main(["train", "japanese_vowels", "--output", "here", "--resume"]) == 1
-    assert "here is finished" in capsys.readouterr().err
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in (there / "here").rglob("*")}
+    assert main(["train", "japanese_vowels", "--output", "here", "--resume"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("here is finished already: nothing is left to do.\n")
+    assert "test accuracy: " in printed
+    assert {path: path.stat().st_mtime_ns for path in (there / "here").rglob("*")} == before
     (there / "here" / "metrics.json").unlink()
     assert main([*TRAIN, "--output", "here", "--resume", "--units", "9"]) == 1
     assert "--units 9: the run in here has 8" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Files come from the mirror, the kept copy or their publisher, in this order, always verified."""
 
 import dataclasses
+import errno
+import hashlib
 import io
 import os
 import shutil
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kerasrnn.files import WriteError
 from kerasrnn.recipes.datasets import sources
 from kerasrnn.recipes.datasets.sources import SourceError
 from tests.recipes.datasets.archives import deb, pinned, pinned_deb, pinned_file, tar, wheel
@@ -123,16 +126,22 @@ class TestMirror:
             SOURCE.fetch(folder, tmp_path / "typo")
 
     def test_wrong_hash_is_an_error_and_the_file_stays(self, folder, mirror):
-        (mirror / SOURCE.archive).write_bytes(b"other")
+        other = CONTENT[:-1] + b"?"
+        (mirror / SOURCE.archive).write_bytes(other)
         with pytest.raises(SourceError) as caught:
             SOURCE.fetch(folder, mirror)
         assert str(mirror / SOURCE.archive) in str(caught.value)
-        assert f"expected sha256 {SOURCE.sha256}" in str(caught.value)
-        assert "found d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa" in str(
-            caught.value
-        )
+        found = hashlib.sha256(other).hexdigest()
+        assert f"expected sha256 {SOURCE.sha256}, found {found}." in str(caught.value)
         assert "Put the right file there" in str(caught.value)
-        assert (mirror / SOURCE.archive).read_bytes() == b"other"
+        assert (mirror / SOURCE.archive).read_bytes() == other
+
+    @pytest.mark.parametrize("size", [0, len(CONTENT) - 1, 200 * 10**9])
+    def test_the_size_is_compared_before_anything_is_read(self, folder, mirror, monkeypatch, size):
+        os.truncate(mirror / SOURCE.archive, size)  # sparse: nothing is written
+        monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
+        with pytest.raises(SourceError, match=f"expected {len(CONTENT)} bytes, found {size}. Put"):
+            SOURCE.fetch(folder, mirror)
 
 
 class TestDownload:
@@ -206,8 +215,8 @@ class TestDownload:
         assert list(folder.iterdir()) == []
 
     def test_wrong_hash_leaves_nothing(self, folder, use_pip):
-        use_pip(content=b"other")
-        with pytest.raises(SourceError, match=f"expected sha256 {SOURCE.sha256}, found d9298a10"):
+        use_pip(content=bytes(len(CONTENT)))
+        with pytest.raises(SourceError, match=f"expected sha256 {SOURCE.sha256}, found "):
             SOURCE.fetch(folder)
         assert list(folder.iterdir()) == []
 
@@ -397,9 +406,9 @@ class TestPublishedFile:
         shutil.rmtree(folder)
 
         answer(TEXT * 1000)
-        with pytest.raises(SourceError, match=r"\(7 bytes of 6\)"):
+        with pytest.raises(SourceError, match="expected 6 bytes, found 7"):
             FILE.fetch(folder)
-        assert list(folder.iterdir()) == []
+        assert [path.name for path in folder.rglob("*")] == ["vowels"]
 
     @pytest.mark.parametrize(
         "error",
@@ -416,7 +425,12 @@ class TestPublishedFile:
         message = str(caught.value)
         assert f"https://vowels.example/all/vowels.txt could not be fetched: {error}" in message
         assert "put it into a folder as vowels/all.txt and name that folder" in message
-        assert list(folder.iterdir()) == []
+        assert [path.name for path in folder.rglob("*")] == ["vowels"]
+
+    def test_a_full_disk_is_said(self, folder, answer):
+        answer(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        with pytest.raises(WriteError, match=r"vowels/all.txt cannot be written: No space left"):
+            FILE.fetch(folder)
 
     def test_read_checks_the_hash(self, tmp_path):
         (tmp_path / "all.txt").write_bytes(b"ae\n")

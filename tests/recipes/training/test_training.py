@@ -2,17 +2,24 @@
 
 import csv
 import dataclasses
+import io
 import json
+import os
+import re
+import subprocess
 
 import keras
 import numpy as np
 import pytest
 
+from kerasrnn.files import LockedError, WriteError, locked
+from kerasrnn.recipes import runs
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.runs import Run, RunError
 from kerasrnn.recipes.training import checkpoints, train
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.loop import Loop
+from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.training.step import Trainee
 
 pytestmark = pytest.mark.tensorflow
@@ -103,7 +110,13 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(recipe, tmp_path, monkeypatc
     _, run = interrupted(recipe, tmp_path / "cut", monkeypatch, after_epochs)
     assert not run.finished
     run, config = Run.open(recipe, run.folder)
-    metrics = train(recipe, config, run, recipe.load(None))
+    environment = run.read_json("environment.json")
+    environment["versions"]["keras"] = "3.0.0"
+    run.write_json("environment.json", environment)
+    told = io.StringIO()
+    metrics = train(recipe, config, run, recipe.load(None), progress=Progress("lines", told))
+    now = f"keras 3.0.0 (now {keras.__version__}); it may end with other numbers"
+    assert f"resumed with other versions than it was begun with: {now}" in told.getvalue()
     assert metrics["resumed_at_epoch"] == after_epochs
     assert metrics["test_loss"] == expected["test_loss"]
     assert log_of(run) == log_of(whole)
@@ -163,7 +176,7 @@ def test_folders_that_cannot_be_used(recipe, tmp_path):
     with pytest.raises(RunError, match=r"full is not empty"):
         start(recipe, tmp_path / "full")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="file cannot be written"):
+    with pytest.raises(WriteError, match="file cannot be written: Not a directory"):
         start(recipe, tmp_path / "file")
     config, run = start(recipe, tmp_path / "run")
     train(recipe, dataclasses.replace(config, epochs=1), run, recipe.load(None))
@@ -171,12 +184,91 @@ def test_folders_that_cannot_be_used(recipe, tmp_path):
         train(recipe, config, run, recipe.load(None))
 
 
+def test_a_run_that_is_being_trained(recipe, tmp_path):
+    """Neither trained by a second process, nor overwritten by a new run."""
+    config, run = start(recipe, tmp_path / "run")
+    before = sorted(run.folder.rglob("*"))
+    with locked(run.folder, "training"):
+        here = f"run is in use: training by process {os.getpid()} on "
+        with pytest.raises(LockedError, match=here):
+            train(recipe, config, run, recipe.load(None))
+        with pytest.raises(LockedError, match=here):
+            start(recipe, tmp_path / "run")
+        with pytest.raises(LockedError, match=here), run.locked():
+            pass
+    assert sorted(run.folder.rglob("*")) == before
+    with run.locked(), run.locked(), pytest.raises(LockedError), Run(run.folder).locked():
+        pass
+
+
+def small_model(*units):
+    hidden = [keras.layers.Dense(n) for n in units]
+    model = keras.Sequential([keras.Input((3,)), *hidden])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def test_a_checkpoint_of_another_model():
+    """Other names, other shapes, too many and too few variables, each of which is named."""
+    keras.utils.clear_session()
+    model = small_model(2)
+    arrays = checkpoints.states(model)
+    first, second = "model-0-sequential/dense/kernel", "model-1-sequential/dense/bias"
+    assert list(arrays)[:2] == [first, second]
+    iteration = next(name for name in arrays if name.startswith("optimizer-0"))
+    new, renamed = "model-9-new", first.replace("dense", "other")
+    for other, said in (
+        (
+            {**arrays, first: arrays[first][:1]},
+            f"{first}: shape (1, 2) in the checkpoint, sha",
+        ),
+        ({**arrays, new: np.zeros(2)}, f"{new}: shape (2,) in the checkpoint, none in the model"),
+        ({k: v for k, v in arrays.items() if k != second}, f"{second}: none in the checkpoint, sh"),
+        ({renamed if k == first else k: v for k, v in arrays.items()}, f"{renamed}: shape (3, 2)"),
+        ({k: v for k, v in arrays.items() if "optimizer" not in k}, f"{iteration}: none in the ch"),
+    ):
+        with pytest.raises(
+            RunError, match=f"^the checkpoint is of another model.*{re.escape(said)}"
+        ):
+            checkpoints.assign(model, other)
+    with pytest.raises(RunError, match=f"{second}: none in the checkpoint"):
+        checkpoints.assign(model, {first: arrays[first]}, weights_alone=True)
+    # Keras numbers names over all models of a process: that is no difference.
+    again = small_model(2)
+    assert [v.path for v in again.variables] != [v.path for v in model.variables]
+    arrays[second] = np.array([3.0, 4.0], "float32")
+    checkpoints.assign(again, arrays)
+    assert again.get_weights()[1].tolist() == [3.0, 4.0]
+
+
+def test_the_commit_is_this_packages_own(tmp_path, monkeypatch):
+    """And not that of a project whose folder the environment with the package lies in."""
+
+    def git(*command):
+        options = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *options, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    package = tmp_path / ".venv" / "kerasrnn" / "recipes"
+    package.mkdir(parents=True)
+    (package / "runs.py").write_text("")
+    (tmp_path / "thesis.tex").write_text("mine")
+    git("init", "-q")
+    git("add", "thesis.tex")
+    git("commit", "-q", "-m", "mine")
+    assert runs._commit() is None or len(runs._commit()) == 40
+    monkeypatch.setattr(runs, "__file__", str(package / "runs.py"))
+    assert runs._commit() is None
+    git("add", ".venv/kerasrnn/recipes/runs.py")
+    assert len(runs._commit()) == 40
+
+
 @pytest.mark.usefixtures("_quickly")
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint(recipe, tmp_path, monkeypatch):
     original = np.savez
 
     def save(file, **arrays):
-        if arrays["optimizer-0"] > 8:
+        if next(v for k, v in arrays.items() if k.startswith("optimizer-0-")) > 8:
             file.write(b"half of")
             raise OSError(28, "No space left on device")
         return original(file, **arrays)
@@ -184,7 +276,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(recipe, tmp_path, monke
     config, run = start(recipe, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", save)
-        with pytest.raises(RunError, match=r"cannot be written: .*No space left on device"):
+        with pytest.raises(WriteError, match=r"npz cannot be written: No space left on device"):
             train(recipe, config, run, recipe.load(None))
     left = sorted(path.name for path in run.path("checkpoint").iterdir())
     assert left == ["epoch-2-step-0.npz", "index.json"]

@@ -1,0 +1,443 @@
+"""What is written is written whole or not at all, and nothing of a user's is replaced."""
+
+import ast
+import errno
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kerasrnn import files
+from kerasrnn.files import (
+    Kind,
+    LockedError,
+    OccupiedError,
+    WriteError,
+    check_place,
+    create_folder,
+    locked,
+    remove_strays,
+    replacing,
+    starts_with,
+    writing,
+)
+
+ROOT = Path(__file__).parents[1]
+
+MARKED = Kind("a marked file", starts_with(b"mark"))
+BOX = Kind("a box", lambda path: (path / "lid").is_file(), is_folder=True)
+
+
+def write(path, text="mark 2", kind=MARKED):
+    with replacing(path, kind) as new:
+        new.write_text(text)
+
+
+def write_box(path, text="new"):
+    with replacing(path, BOX) as new:
+        new.mkdir()
+        (new / "lid").write_text(text)
+        (new / "inner").mkdir()
+        (new / "inner" / "thing").write_text(text)
+
+
+def tree(folder):
+    """All that is in a folder: the text of files by their relative paths; None: a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_text() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+# What may be replaced.
+
+
+@pytest.mark.parametrize("name", ["m", "a b.x", "Übung-数.x", "n" * 255])
+def test_a_file_of_the_kind_is_replaced(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(name), tmp_path / name):
+        for text in ("mark 1", "mark 2"):
+            write(path, text)
+            assert tree(tmp_path) == {name: text}
+
+
+def test_what_is_of_no_kind_stays(tmp_path, monkeypatch):
+    (tmp_path / "project" / "src").mkdir(parents=True)
+    (tmp_path / "project" / "setup.py").write_text("setup()")
+    (tmp_path / "notes.x").write_text("remember")
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("project")
+    write_box(tmp_path / "box")
+    (tmp_path / "box" / "lid").unlink()
+    before = sorted(str(p) for p in tmp_path.rglob("*"))
+    calls = []
+
+    def refused(path, kind, there):
+        with pytest.raises(OccupiedError) as error, replacing(path, kind):
+            calls.append(path)
+        said = f"path={str(path)!r}: there is {there}; expected a new path, or {kind.name}"
+        assert str(error.value).startswith(said)
+
+    refused(tmp_path / "project", MARKED, "a folder of 2 files and folders")
+    refused(tmp_path / "link", MARKED, "a folder of 2 files and folders")
+    refused(tmp_path / "empty", MARKED, "a folder of 0 files and folders")
+    refused(tmp_path / "notes.x", MARKED, "a file of 8 bytes that is not a marked file")
+    refused(tmp_path / "notes.x", BOX, "a file of 8 bytes that is not a box")
+    refused(tmp_path / "pipe", MARKED, "neither a file nor a folder")
+    refused("/dev/null", MARKED, "neither a file nor a folder")
+    refused(tmp_path / "box", BOX, "a folder that is not a box alone (inner)")
+    monkeypatch.chdir(tmp_path / "project" / "src")
+    for path in (".", "..", "/", tmp_path / "project", tmp_path / "link"):
+        refused(path, BOX, "the working folder")
+    monkeypatch.chdir("/")
+    refused("/proc", BOX, "a mounted file system")
+    refused(tmp_path / "link", BOX, "a folder that is not a box alone (setup.py, src)")
+    assert not calls
+    assert sorted(str(p) for p in tmp_path.rglob("*")) == before
+
+
+def test_a_link_keeps_pointing(tmp_path):
+    """And what it points to is replaced, as when a file is opened for writing."""
+    (tmp_path / "far").mkdir()
+    write(tmp_path / "far" / "v1", "mark 1")
+    write_box(tmp_path / "far" / "box", "old")
+    for name in ("v1", "box"):
+        (tmp_path / name).symlink_to(tmp_path / "far" / name)
+    write(tmp_path / "v1", "mark 2")
+    write_box(tmp_path / "box", "new")
+    assert (tmp_path / "v1").is_symlink()
+    assert (tmp_path / "box").is_symlink()
+    assert (tmp_path / "far" / "v1").read_text() == "mark 2"
+    assert tree(tmp_path / "far" / "box") == {"lid": "new", "inner": None, "inner/thing": "new"}
+
+
+@pytest.mark.parametrize("swap", [True, False], ids=["in one step", "in two"])
+def test_a_folder_is_replaced(tmp_path, monkeypatch, swap):
+    if not swap:
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    for text in ("old", "new"):
+        write_box(tmp_path / "box", text)
+    (tmp_path / "empty").mkdir()
+    write_box(tmp_path / "empty", "new")
+    box = {"lid": "new", "inner": None, "inner/thing": "new"}
+    assert tree(tmp_path / "box") == tree(tmp_path / "empty") == box
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_permissions(tmp_path):
+    """Those of what is replaced; of new files, what the umask leaves."""
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "new", "mark")
+        write_box(tmp_path / "box")
+        write(tmp_path / "old", "mark")
+        (tmp_path / "old").chmod(0o664)
+        write(tmp_path / "old", "mark again")
+    finally:
+        os.umask(before)
+
+    def mode(name):
+        return stat.S_IMODE((tmp_path / name).stat().st_mode)
+
+    assert [mode(name) for name in ("new", "box", "old")] == [0o640, 0o750, 0o664]
+
+
+def test_an_error_leaves_the_old_one(tmp_path):
+    write(tmp_path / "m", "mark 1")
+    with pytest.raises(TypeError), replacing(tmp_path / "m", MARKED) as new, new.open("w") as file:
+        file.writelines(["half", None])
+    assert tree(tmp_path) == {"m": "mark 1"}
+
+
+# Processes that are killed, or live.
+
+LIVES = """
+import os, signal, sys
+from pathlib import Path
+from kerasrnn import files
+from tests.test_files import write, write_box
+
+above, name, two_steps = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "True"
+if two_steps:
+    files._exchange = lambda one, other: False
+at = count = 0
+
+def watched(original):
+    def call(*arguments, **options):
+        event()
+        result = original(*arguments, **options)
+        event()
+        return result
+    return call
+
+def event():
+    global count
+    count += 1
+    if count == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+for place, function in (
+    (files.os, "replace"), (files.shutil, "move"), (files.shutil, "rmtree"),
+    (files.tempfile, "mkdtemp"), (files, "_sync"), (files, "_exchange"), (files._Lock, "take"),
+):
+    setattr(place, function, watched(getattr(place, function)))
+for at in range(1, 60):
+    folder = above / f"{at:02}"
+    folder.mkdir()
+    count = -1000
+    write_box(folder / name, "old") if name == "box" else write(folder / name, "mark 1")
+    child = os.fork()
+    if child == 0:
+        count = 0
+        write_box(folder / name) if name == "box" else write(folder / name)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        sys.exit(status)
+sys.exit("never done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "two_steps"), [("m", False), ("box", False), ("box", True)], ids=str
+)
+def test_killed_at_any_moment(tmp_path, name, two_steps):
+    """The old one or the new one is there, whole; the next one finds no strays."""
+    command = [sys.executable, "-c", LIVES, str(tmp_path), name, str(two_steps)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    old = {"box": {"lid": "old", "inner": None, "inner/thing": "old"}, "m": "mark 1"}[name]
+    new = {"box": {"lid": "new", "inner": None, "inner/thing": "new"}, "m": "mark 2"}[name]
+    lives = []
+    for folder in sorted(tmp_path.iterdir()):
+        there = (folder / name).exists()
+        assert there or two_steps
+        remove_strays(folder)
+        found = tree(folder / name) if name == "box" else (folder / name).read_text()
+        assert found in (old, new)
+        assert [path.name for path in folder.iterdir()] == [name]
+        lives.append((there, found == new))
+    assert len(lives) > 8
+    assert lives == sorted(lives, key=lambda life: life[1])
+    assert {changed for _, changed in lives} == {False, True}
+    assert all(there for there, _ in lives) != two_steps
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from kerasrnn import files
+with files.{context} as held:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    {last}
+"""
+
+
+def holder(context, last="pass"):
+    """A process that holds something until it is told to go on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS.format(context=context, last=last)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill(process):
+    process.kill()
+    process.communicate(timeout=30)
+
+
+def go_on(process):
+    process.communicate("\n", timeout=30)
+    return process.returncode
+
+
+def test_two_writers_of_one_path(tmp_path):
+    """Neither takes the other's unfinished files for strays; a killed one's are."""
+    path = tmp_path / "m"
+    other = holder(f"replacing(Path({str(path)!r}))", "held.write_text('mark other')")
+    write(path, "mark 1")
+    assert len(list(tmp_path.iterdir())) == 2
+    assert go_on(other) == 0
+    assert tree(tmp_path) == {"m": "mark other"}
+    killed = holder(f"replacing(Path({str(path)!r}))")
+    kill(killed)
+    assert len(list(tmp_path.iterdir())) == 2
+    write(path, "mark 3")
+    assert tree(tmp_path) == {"m": "mark 3"}
+
+
+def test_a_users_hidden_folder_is_no_stray(tmp_path):
+    mine = tmp_path / ".kerasrnn-unfinished-abcdefgh"
+    mine.mkdir()
+    (mine / "mine").write_text("mine")
+    write(tmp_path / "m", "mark")
+    assert tree(tmp_path) == {mine.name: None, f"{mine.name}/mine": "mine", "m": "mark"}
+
+
+def test_a_lock(tmp_path):
+    """The error names the holder; a lock that a killed process leaves behind is none."""
+    other = holder(f"locked({str(tmp_path)!r}, 'training')")
+    with pytest.raises(LockedError) as error, locked(tmp_path, "training"):
+        pass
+    host = os.uname().nodename
+    said = f"{tmp_path} is in use: training by process {other.pid} on {host} since 2"
+    assert str(error.value).startswith(said)
+    kill(other)
+    assert (tmp_path / files.LOCK).exists()
+    here = pytest.raises(LockedError, match=f"by process {os.getpid()} on")
+    with locked(tmp_path, "training"), here, locked(tmp_path, "training"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    other = holder(f"locked({str(tmp_path)!r}, 'preparing')")
+    told = []
+
+    def wait(message):
+        told.append(message)
+        assert go_on(other) == 0
+
+    with locked(tmp_path, "preparing", wait=wait):
+        assert json.loads((tmp_path / files.LOCK).read_text())["process"] == os.getpid()
+    assert len(told) == 1
+    assert f"preparing by process {other.pid}" in told[0]
+
+
+def test_without_locks_nothing_is_locked(tmp_path, monkeypatch):
+    """On a file system that has none, and strays, of which nobody knows, are left alone."""
+    killed = holder(f"replacing(Path({str(tmp_path / 'm')!r}))")
+    kill(killed)
+
+    def flock(handle, what):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with locked(tmp_path, "training"), locked(tmp_path, "training"):
+        write(tmp_path / "m", "mark")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+# Disks that take nothing.
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    write(tmp_path / "m", "mark 1")
+
+    def fsync(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", fsync)
+        with pytest.raises(WriteError) as error:
+            write(tmp_path / "m")
+    assert str(error.value) == (
+        f"{tmp_path / 'm'} cannot be written: No space left on device. Free some space or some "
+        "inodes there (df, df -i), or write to another place."
+    )
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(tmp_path / "m"))
+    assert tree(tmp_path) == {"m": "mark 1"}
+
+
+def test_a_limit_on_files(tmp_path):
+    """Of the system's own."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"m cannot be written: File too large. Raise the"):
+            write(tmp_path / "m", "mark" + 200_000 * " ")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/a/b; No space left on device [Op:SaveV2]", "Unable to write (errno = 28, 'No space left "
+     "on device')"],
+)  # fmt: skip
+def test_what_others_say_of_a_full_disk(text):
+    full = pytest.raises(WriteError, match="here cannot be written: No space left on device")
+    with full, writing("here"):
+        raise RuntimeError(text)
+
+
+def test_other_errors_are_left_as_they_are(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"^no$"), writing(tmp_path / "m"):
+        raise ValueError("no")
+    with pytest.raises(BrokenPipeError), writing(tmp_path / "m"):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    with pytest.raises(PermissionError), writing(tmp_path / "m"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/etc/shadow")
+    with pytest.raises(WriteError, match=r"below cannot be written: Not a directory"):
+        create_folder(tmp_path / "file" / "below")
+    with pytest.raises(WriteError, match=r"file cannot be written: Not a directory"):
+        check_place(tmp_path / "file" / "m", MARKED)
+    with pytest.raises(WriteError, match=r"nnn cannot be written: File name too long"):
+        check_place(tmp_path / ("n" * 256), MARKED)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_without_permission(tmp_path):
+    write(tmp_path / "m", "mark")
+    (tmp_path / "m").chmod(0o444)
+    with pytest.raises(WriteError, match=r"m cannot be written: Permission denied. Change"):
+        check_place(tmp_path / "m", MARKED)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(WriteError, match=r"cannot be written: Permission denied. Change"):
+            check_place(tmp_path / "below" / "new", MARKED)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_permissions_are_asked_for_before_the_work(tmp_path, monkeypatch):
+    """As above, for root too."""
+    write(tmp_path / "m", "mark")
+    monkeypatch.setattr(files.os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(WriteError) as error:
+        check_place(tmp_path / "below" / "new", MARKED)
+    assert (error.value.errno, error.value.filename) == (errno.EACCES, str(tmp_path))
+    monkeypatch.setattr(files.os, "access", lambda path, mode: Path(path) != tmp_path / "m")
+    with pytest.raises(WriteError) as error:
+        check_place(tmp_path / "m", MARKED)
+    assert (error.value.errno, error.value.filename) == (errno.EACCES, str(tmp_path / "m"))
+
+
+# The house's rule.
+
+DELETING = {"rmtree", "unlink", "rmdir", "removedirs", "renames", "copytree"}
+OF_MODULES = {"remove", "replace", "rename", "move", "truncate"}
+
+
+def test_nobody_else_renames_or_deletes():
+    """All of it goes through `kerasrnn.files`, which knows what may be lost."""
+    found = []
+    for top in ("kerasrnn", "zoo", "recipes"):
+        for file in sorted((ROOT / top).rglob("*.py")):
+            if file == ROOT / "kerasrnn" / "files.py":
+                continue
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                    continue
+                name, of = node.func.attr, node.func.value
+                of_module = isinstance(of, ast.Name) and of.id in ("os", "shutil")
+                # `Path.replace` and `Path.rename` have one argument, `str.replace` two.
+                of_path = name in ("replace", "rename") and len(node.args) == 1
+                of_path &= not node.keywords
+                if name in DELETING or (of_module and name in OF_MODULES) or of_path:
+                    found.append(f"{file.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []
