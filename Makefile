@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 # Two processes: TensorFlow takes a gigabyte in each.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help demo test test-jax test-torch test-models lint format docs bench clean
+.PHONY: help demo test test-jax test-torch test-models test-runtimes lint format docs bench clean
 
 help:
 	@echo "make demo        trained models at work; then train on real speech, judge, export, check"
@@ -16,6 +16,8 @@ help:
 	@echo "make test-jax    the tests of layers, decoding and the zoo, on JAX"
 	@echo "make test-torch  the comparisons with PyTorch (fetches PyTorch)"
 	@echo "make test-models the trained models, on their real test data (fetches it): some minutes"
+	@echo "make test-runtimes  ONNX files in onnxruntime (five versions, node, web) and OpenVINO"
+	@echo "                 (fetches them; needs node and npm)"
 	@echo "make lint        style, and the direction of imports"
 	@echo "make format      put the style right"
 	@echo "make docs        the documentation as a site, in build/docs"
@@ -32,7 +34,7 @@ demo: $(VENV)/installed
 	$(BIN)/kerasrnn predict japanese_vowels --test 0 1 2
 
 test: $(VENV)/installed
-	$(PYTEST) -m "not torch and not models and not site"
+	$(PYTEST) -m "not torch and not models and not site and not runtimes"
 
 test-jax: $(VENV)/installed-jax
 	KERAS_BACKEND=jax $(PYTEST) -m "not tensorflow and not torch" $(addprefix tests/, \
@@ -43,6 +45,31 @@ test-torch: $(VENV)/installed-torch
 
 test-models: $(VENV)/installed
 	$(BIN)/python -m pytest -m models tests/models
+
+# Each in a folder of its own. 1.15.1 is of before NumPy 2; onnxruntime-node's script would fetch CUDA.
+RUNTIMES := $(addprefix build/runtimes/, \
+	onnxruntime-1.15.1 onnxruntime-1.19.2 onnxruntime-1.23.2 onnxruntime-1.25.1 onnxruntime-1.32.0 \
+	onnxruntime-node-1.30.0 onnxruntime-web-1.30.0 openvino-2026.4.1)
+
+test-runtimes: $(VENV)/installed $(RUNTIMES)
+	$(BIN)/python -m pytest -m runtimes tests/export/test_runtimes.py
+
+define FROM_NPM
+	name=$(@F); npm install --silent --no-save --no-package-lock --ignore-scripts \
+		--prefix $@.new $${name%-*}@$${name##*-}
+	mv $@.new $@
+endef
+
+build/runtimes/onnxruntime-node-%:
+	$(FROM_NPM)
+
+build/runtimes/onnxruntime-web-%:
+	$(FROM_NPM)
+
+build/runtimes/%: | $(VENV)/installed
+	name=$(@F); $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--target $@.new $${name%-*}==$${name##*-} 'numpy$(if $(findstring -1.15,$@),<2,>=2)'
+	mv $@.new $@
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

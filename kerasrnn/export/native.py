@@ -4,9 +4,12 @@ While a model is traced, each cell that is an ONNX operator leaves a marker, a `
 of its loop: see `Markers.run`. `Markers.rewrite` then puts the operator in the marker's place. Two
 markers that read the same sequences in opposite directions become one bidirectional operator.
 
-An operator's `sequence_lens` knows padding at the end alone. Where there is a mask, the steps that
-are used are moved to the front before the operator, and its outputs back to their places after it,
-so that the mask may have gaps anywhere.
+Where there is a mask, the used steps are moved to the front before the operator, in the order in
+which the layer reads them, and the outputs are looked up at their places after it. The mask may
+have gaps anywhere. What the operator computes on the padding behind the used steps is never read,
+so that the file does not depend on `sequence_lens`, which OpenVINO ignores with dynamic shapes and
+onnxruntime's `RNN`, before 1.26, gets wrong for a row without steps. Only an `LSTM` whose final
+cell state is read needs it: see `NO_CLIP`.
 """
 
 from dataclasses import dataclass, field
@@ -27,6 +30,10 @@ Node = Any
 NAME = "RecurrentOperator"
 """In the name of a marker, which the layer's scope stands before."""
 
+NO_CLIP = 3e38
+"""A bound that no pre-activation reaches, for operators with `sequence_lens`: one that clips is a
+loop in OpenVINO, and loops heed the lengths."""
+
 
 @dataclass(frozen=True)
 class Marker:
@@ -34,8 +41,8 @@ class Marker:
 
     operator: OnnxOperator
     units: int
-    reverse: bool
-    has_lengths: bool
+    options: Options
+    has_mask: bool
     has_states: bool
     weights: dict[str, np.ndarray]
     """W, R, B and, with peepholes, P, each without the axis of directions."""
@@ -46,72 +53,44 @@ class Markers:
     """The markers of one conversion."""
 
     known: list[Marker] = field(default_factory=list)
-    _fronts: dict[tuple[int, int], tuple[Tensor, ...]] = field(default_factory=dict)
+    _fronts: dict[tuple[int, str, bool], tuple[Graph, "_Front"]] = field(default_factory=dict)
 
     def run(self, cell: Any, options: Options, call: Call) -> Results | None:
         """What `recurrence.loop.replaced_by` asks for."""
         operator = cell.onnx_operator if isinstance(cell, Cell) else None
         if operator is None or not operator.exists or options.training:
             return None
-        x, counts, lengths = self._to_the_front(call)
         states = [] if all(map(_is_zero, call.states)) else call.states
-        y, *finals = self._mark(cell, operator, options.go_backwards, x, lengths, states)
-        output = finals[0]
-        if lengths is not None and states:
-            # Of a row without steps, the operator says zeros.
-            any_used = ops.expand_dims(lengths > 0, -1)
-            pairs = zip(finals, states, strict=True)
-            finals = [ops.where(any_used, final, state) for final, state in pairs]
+        output, *finals = self._mark(cell, operator, options, call, states)
         if not options.return_sequences:
-            if lengths is not None and options.zero_output_for_mask:
-                last = call.mask[:, 0] if options.go_backwards else call.mask[:, -1]
-                output = output * ops.expand_dims(ops.cast(last, output.dtype), -1)
             return Results(output, None, finals)
-        if lengths is not None:
-            y = _back(y, call.mask, counts, options)
-        return Results(None, ops.flip(y, axis=1) if options.go_backwards else y, finals)
-
-    def _to_the_front(self, call: Call) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The sequences, their used steps first; for each step, how many are used up to it; all."""
-        key = (id(call.sequences), id(call.mask))
-        if key not in self._fronts:
-            # The tensors are kept, so that no other one has their id.
-            self._fronts[key] = (call.sequences, call.mask, *self._fronted(call))
-        return self._fronts[key][2:]
-
-    def _fronted(self, call: Call) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        x = ops.cast(call.sequences, "float32")
-        if call.mask is None:
-            return x, None, None
-        import tensorflow as tf
-
-        used = ops.cast(call.mask, "int32")
-        # Of equal values, the one of the lower index comes first: in TensorFlow and in ONNX.
-        order = tf.math.top_k(ops.cast(call.mask, "float32"), ops.shape(used)[1]).indices
-        return _steps(x, order), ops.cumsum(used, axis=1), ops.sum(used, axis=1)
+        # The marker's are in the order of time.
+        return Results(None, ops.flip(output, axis=1) if options.go_backwards else output, finals)
 
     def _mark(
         self,
         cell: Cell,
         operator: OnnxOperator,
-        reverse: bool,
-        x: Tensor,
-        lengths: Tensor | None,
+        options: Options,
+        call: Call,
         states: list[Tensor],
     ) -> list[Tensor]:
-        """The operator's outputs: of all steps, in the order of time, and the final states."""
+        """A marker's outputs: the last one or, in the order of time, all; and the final states."""
         import tensorflow as tf
 
         marker = Marker(
-            operator, cell.units, reverse, lengths is not None, bool(states), _laid_out(cell)
+            operator, cell.units, options, call.mask is not None, bool(states), _laid_out(cell)
         )
         self.known.append(marker)
-        inputs = [tf.constant(len(self.known) - 1), x, *([] if lengths is None else [lengths])]
+        inputs = [tf.constant(len(self.known) - 1), ops.cast(call.sequences, "float32")]
+        inputs += [] if call.mask is None else [call.mask]
         inputs += [ops.cast(state, "float32") for state in states]
         finals = len(cell.state_names)
         results = tf.numpy_function(_never_run, inputs, [tf.float32] * (1 + finals), name=NAME)
-        batch, steps = x.shape[:2]
-        shapes = [(batch, steps, cell.units), *[(batch, cell.units)] * finals]
+        batch, steps = call.sequences.shape[:2]
+        shapes = [(batch, cell.units)] * (1 + finals)
+        if options.return_sequences:
+            shapes[0] = (batch, steps, cell.units)
         # Part of the graph, unlike `set_shape`, so that it is there when the graph is read again.
         results = [tf.ensure_shape(y, shape) for y, shape in zip(results, shapes, strict=True)]
         return [ops.cast(result, cell.compute_dtype) for result in results]
@@ -123,7 +102,9 @@ class Markers:
             node = waiting.pop(0)
             twins = [node, *[other for other in waiting if self._is_twin(node, other)][:1]]
             waiting = [other for other in waiting if other not in twins]
-            self._emit(graph, sorted(twins, key=lambda twin: self._marker(twin).reverse))
+            self._emit(
+                graph, sorted(twins, key=lambda twin: self._marker(twin).options.go_backwards)
+            )
         return graph.get_nodes()
 
     def _marker(self, node: Node) -> Marker:
@@ -134,9 +115,10 @@ class Markers:
         one, two = self._marker(node), self._marker(other)
         return (
             node.input[1] == other.input[1]
-            and one.reverse != two.reverse
-            and one.has_lengths == two.has_lengths
-            and (not one.has_lengths or node.input[2] == other.input[2])
+            and one.options.go_backwards != two.options.go_backwards
+            # With a mask, each reads steps that were moved, in an order of its own.
+            and not one.has_mask
+            and not two.has_mask
             and one.has_states == two.has_states
             and one.units == two.units
             and one.operator.name == two.operator.name
@@ -145,64 +127,168 @@ class Markers:
         )
 
     def _emit(self, graph: Graph, twins: list[Node]) -> None:
+        """The operator, with what goes before and after it, in the place of one or two markers."""
         markers = [self._marker(twin) for twin in twins]
         first, node = markers[0], twins[0]
-        name = node.name
-        rest = list(node.input[2:])
-        x = graph.make_node("Transpose", [node.input[1]], attr={"perm": [1, 0, 2]}).output[0]
-        inputs = [x]
-        for key in ("W", "R", "B"):
-            value = np.stack([marker.weights[key] for marker in markers])
-            inputs.append(graph.make_const(f"{name}_{key}", value).output[0])
-        inputs.append(rest[0] if first.has_lengths else "")
+        make = _Maker(graph, node.name)
         count = 2 if first.operator.name == "LSTM" else 1
+        x, front = node.input[1], None
+        if first.has_mask:
+            front = self._front(graph, node.input[2], first.options.go_backwards)
+            x = make("GatherND", x, front.order, batch_dims=1)
+        given = 2 + first.has_mask  # where the states are
+        states: list[list[str]] = [list(twin.input[given:]) for twin in twins]
+        reads_c = front is not None and count == 2 and graph.find_output_consumers(node.output[2])
+        inputs = [make("Transpose", x, perm=[1, 0, 2])]
+        inputs += [
+            make.constant(key, np.stack([marker.weights[key] for marker in markers]))
+            for key in ("W", "R", "B")
+        ]
+        inputs.append(front.lengths if reads_c else "")
         for k in range(count if first.has_states else 0):
-            of_twins = [twin.input[2 + first.has_lengths + k] for twin in twins]
-            axis = graph.make_const(f"{name}_axis_{k}", np.array([0], "int64")).output[0]
-            of_twins = [graph.make_node("Unsqueeze", [s, axis]).output[0] for s in of_twins]
-            if len(of_twins) > 1:
-                of_twins = [graph.make_node("Concat", of_twins, attr={"axis": 0}).output[0]]
-            inputs += of_twins
+            of_twins = [make("Unsqueeze", of_twin[k], make.axis(0)) for of_twin in states]
+            inputs.append(make("Concat", *of_twins, axis=0) if len(twins) > 1 else of_twins[0])
         if first.operator.peepholes:
             inputs += [""] * (7 - len(inputs))
-            value = np.stack([marker.weights["P"] for marker in markers])
-            inputs.append(graph.make_const(f"{name}_P", value).output[0])
+            inputs.append(make.constant("P", np.stack([marker.weights["P"] for marker in markers])))
         while not inputs[-1]:
             inputs.pop()
-        made = graph.make_node(
+        operator = graph.make_node(
             first.operator.name,
             inputs,
-            attr=_attributes(markers),
+            attr=_attributes(markers) | ({"clip": NO_CLIP} if reads_c else {}),
             output_count=1 + count,
-            name=name.replace(NAME, first.operator.name),
+            name=node.name.replace(NAME, first.operator.name),
         )
-        self._take_place(graph, twins, made)
-
-    def _take_place(self, graph: Graph, twins: list[Node], made: Node) -> None:
-        """Give the operator's outputs the axes, and the names, that the markers' had."""
-        y, *finals = made.output  # (time, directions, batch, units), (directions, batch, units)
-        y = graph.make_node("Transpose", [y], attr={"perm": [1, 2, 0, 3]}).output[0]
-        results = []
-        for tensor in (y, *finals):
-            if len(twins) == 1:
-                results.append([tensor])
+        # (time, directions, batch, units) to (directions, batch, time, units).
+        y = make("Transpose", operator.output[0], perm=[1, 2, 0, 3])
+        for n, (twin, marker) in enumerate(zip(twins, markers, strict=True)):
+            parts = [y, *operator.output[1:]]
+            if len(twins) > 1:
+                at = make.constant("direction", np.array(n, "int64"))
+                parts = [make("Gather", part, at, axis=0) for part in parts]
             else:
-                split = graph.make_node(
-                    "Split", [tensor], attr={"axis": 0, "num_outputs": 2}, output_count=2
-                )
-                results.append(split.output)
-        for k, twin in enumerate(twins):
-            dtypes = twin.output_dtypes
-            outputs = list(twin.output)
+                parts = [make("Squeeze", part, make.axis(0)) for part in parts]
+            if front is not None:
+                given_states = states[n] or [make.constant("zero", np.float32(0))] * count
+                results = _at_their_places(make, marker, front, parts, given_states)
+            elif marker.options.return_sequences:
+                results = parts
+            else:
+                results = [parts[1], *parts[1:]]
+            dtypes, outputs = twin.output_dtypes, list(twin.output)
             graph.remove_node(twin.name)
-            for n, old in enumerate(outputs):
-                axis = graph.make_const(f"{old}_axis".replace(":", "_"), np.array([0], "int64"))
-                graph.make_node(
-                    "Squeeze",
-                    [results[n][k], axis.output[0]],
-                    outputs=[old],
-                    dtypes=[dtypes[n]],
-                )
+            for old, result, dtype in zip(outputs, results, dtypes, strict=True):
+                graph.make_node("Identity", [result], outputs=[old], dtypes=[dtype])
+
+    def _front(self, graph: Graph, mask: str, backwards: bool) -> "_Front":
+        """What becomes of a mask, once for all layers that it reaches."""
+        key = (id(graph), mask, backwards)
+        if key not in self._fronts:
+            self._fronts[key] = (graph, _Front.of(_Maker(graph, NAME), mask, backwards))
+        return self._fronts[key][1]
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes nodes of a graph; tensors go by their names."""
+
+    graph: Graph
+    name: str
+
+    def __call__(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        return self.graph.make_node(kind, list(inputs), attr=attributes).output[0]
+
+    def constant(self, name: str, value: Any) -> str:
+        from tf2onnx.utils import make_name
+
+        return self.graph.make_const(make_name(f"{self.name}_{name}"), np.asarray(value)).output[0]
+
+    def axis(self, *axes: int) -> str:
+        return self.constant("axes", np.array(axes, "int64"))
+
+
+@dataclass(frozen=True)
+class _Front:
+    """Where the steps of masked sequences go. Tensors by name; indices are int64."""
+
+    mask: str
+    """`(batch, time)`"""
+
+    any_used: str
+    """`(batch, 1)`: whether any step is."""
+
+    last: str
+    """`(batch, 1)`: the place of the step that is read last; 0 if there is none."""
+
+    lengths: str
+    """`(batch,)`, int32: how many steps are used, at least 1."""
+
+    order: str
+    """`(batch, time, 1)`: which step comes first, second, ... when the used ones come first, in the
+    order of reading."""
+
+    read: str
+    """`(batch, time)`: how many used steps have been read once this one has."""
+
+    @classmethod
+    def of(cls, make: _Maker, mask: str, backwards: bool) -> "_Front":
+        from onnx import TensorProto, helper
+
+        one, axis = make.constant("one", np.int64(1)), make.constant("time", np.int64(1))
+        used = make("Cast", mask, to=TensorProto.INT64)
+        before = make("CumSum", used, axis, exclusive=1)  # used steps at earlier times
+        number = make("ReduceSum", used, make.axis(1), keepdims=1)
+        filled = helper.make_tensor("value", TensorProto.INT64, [1], [1])
+        ones = make("ConstantOfShape", make("Shape", mask), value=filled)
+        time = make("CumSum", ones, axis, exclusive=1)
+        read = make("Sub", number, before) if backwards else make("Add", before, used)
+        # A permutation, masked steps last. Sorting the mask would hang on the order of equals.
+        of_used = make("Sub", read, one)
+        of_masked = make("Sub", make("Add", number, time), before)
+        place = make("Where", mask, of_used, of_masked)
+        order = make("ScatterElements", time, place, time, axis=1)
+        length = make("Max", number, one)
+        return cls(
+            mask=mask,
+            any_used=make("Greater", number, make.constant("none", np.int64(0))),
+            last=make("Sub", length, one),
+            lengths=make("Cast", make("Squeeze", length, make.axis(1)), to=TensorProto.INT32),
+            order=make("Unsqueeze", order, make.axis(2)),
+            read=read,
+        )
+
+
+def _at_their_places(
+    make: _Maker, marker: Marker, front: _Front, parts: list[str], states: list[str]
+) -> list[str]:
+    """A marker's outputs, of the operator's on steps that were moved to the front.
+
+    At a masked step the output is the one before it, in the order of reading, or zeros; a row
+    without steps has the states that it was given. Chosen, and not multiplied by the mask, since
+    masked steps may be NaN.
+    """
+    y, _, *others = parts
+    zero = make.constant("zero", np.float32(0))
+    h = make("GatherND", y, front.last, batch_dims=1)
+    finals = [
+        make("Where", front.any_used, final, state)
+        for final, state in zip([h, *others], states, strict=True)
+    ]
+    options = marker.options
+    if not options.return_sequences:
+        shown = front.any_used
+        if options.zero_output_for_mask:
+            at = make.constant("last", np.array([0 if options.go_backwards else -1], "int64"))
+            shown = make("Gather", front.mask, at, axis=1)
+        return [make("Where", shown, h, zero), *finals]
+    nothing, one = make.constant("none", np.int64(0)), make.constant("one", np.int64(1))
+    at = make("Max", make("Sub", front.read, one), nothing)
+    shown = front.mask
+    if not options.zero_output_for_mask:
+        shown = make("Greater", front.read, nothing)
+    rows = make("GatherND", y, make("Unsqueeze", at, make.axis(2)), batch_dims=1)
+    return [make("Where", make("Unsqueeze", shown, make.axis(2)), rows, zero), *finals]
 
 
 def _laid_out(cell: Cell) -> dict[str, np.ndarray]:
@@ -240,7 +326,11 @@ def _laid_out(cell: Cell) -> dict[str, np.ndarray]:
 
 def _attributes(markers: list[Marker]) -> dict[str, Any]:
     first = markers[0]
-    direction = "bidirectional" if len(markers) == 2 else "reverse" if first.reverse else "forward"
+    direction = "forward"
+    if len(markers) == 2:
+        direction = "bidirectional"
+    elif first.options.go_backwards and not first.has_mask:
+        direction = "reverse"
     named = [ACTIVATIONS[a] for marker in markers for a in marker.operator.activations]
     attributes: dict[str, Any] = {
         "direction": direction,
@@ -257,29 +347,6 @@ def _attributes(markers: list[Marker]) -> dict[str, Any]:
     if first.operator.linear_before_reset:
         attributes["linear_before_reset"] = 1
     return attributes
-
-
-def _back(y: Tensor, mask: Tensor, counts: Tensor, options: Options) -> Tensor:
-    """The operator's outputs at the places of their steps, in the order of time.
-
-    At a masked step stands the output before it, in the order of reading, or zeros.
-    """
-    if options.go_backwards:
-        at = counts - ops.cast(mask, "int32")
-        begun = at < counts[:, -1:]
-        at = ops.minimum(at, ops.shape(mask)[1] - 1)
-    else:
-        begun = counts > 0
-        at = ops.maximum(counts - 1, 0)
-    shown = mask if options.zero_output_for_mask else begun
-    return _steps(y, at) * ops.expand_dims(ops.cast(shown, y.dtype), -1)
-
-
-def _steps(x: Tensor, at: Tensor) -> Tensor:
-    """`x[row, at[row, step]]`."""
-    import tensorflow as tf
-
-    return tf.gather(x, at, batch_dims=1)
 
 
 def _is_zero(state: Tensor) -> bool:
@@ -312,4 +379,16 @@ def cancel_reversals(graph: Graph, operations: list[Node]) -> list[Node]:
         axes = [n.inputs[1].get_tensor_value(as_list=True) for n in (node, inner)]
         if axes[0] == axes[1]:
             graph.replace_all_inputs(node.output[0], inner.input[0])
+    return graph.get_nodes()
+
+
+def choose_exactly(graph: Graph, operations: list[Node]) -> list[Node]:
+    """tf2onnx's rewriter: choices become `Where`.
+
+    Left to itself, tf2onnx multiplies both sides by 1 and 0 and adds them up, so that NaN or an
+    infinity on the side that is not chosen reaches the result.
+    """
+    for node in operations:
+        if node.type in ("Select", "SelectV2"):
+            node.set_attr("handles_nan", True)
     return graph.get_nodes()

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasrnn import validation
 from kerasrnn.export import keras_layers, parity
-from kerasrnn.export.native import Markers, cancel_reversals
+from kerasrnn.export.native import Markers, cancel_reversals, choose_exactly
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.files import Kind, starts_with
 from kerasrnn.keras_internals import patch_tf2onnx
@@ -38,9 +38,8 @@ def to_onnx(
     are. Opset 18.
 
     `SimpleRNN`, `LSTM`, `PeepholeLSTM`, `GRU` (`reset_after` or not) and `MGU` become ONNX's own
-    `RNN`, `LSTM` and `GRU`, and both directions of a bidirectional layer one of them: see
-    `kerasrnn.export.native`. Where there is a mask, whatever its gaps, `sequence_lens` is its
-    number of steps. Keras's own layers are exported as kerasrnn's.
+    `RNN`, `LSTM` and `GRU`: see `kerasrnn.export.native`. Both directions of a bidirectional layer
+    become one of them, or, with a mask, two. Keras's own layers are exported as kerasrnn's.
     Other cells become a `Loop`, as does one with an activation that ONNX does not know.
 
     Args:
@@ -118,7 +117,7 @@ def _convert(model: keras.Model) -> Any:
             serve,
             input_signature=signature,
             opset=OPSET,
-            custom_rewriter=[markers.rewrite, cancel_reversals],
+            custom_rewriter=[markers.rewrite, cancel_reversals, choose_exactly],
         )
     if missing:
         raise ValueError(

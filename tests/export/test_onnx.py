@@ -49,7 +49,8 @@ def assert_computes(path, model):
 def test_cells(row, bidirectional, tmp_path):
     """onnxruntime computes what the model computes, by the model's names, whatever is masked.
 
-    Each layer is one operator of ONNX's own, in both directions, where there is one.
+    Each layer is one operator of ONNX's own where there is one; in both directions, with a mask,
+    two.
     """
     import onnxruntime
 
@@ -60,7 +61,7 @@ def test_cells(row, bidirectional, tmp_path):
     assert [x.name for x in session.get_inputs()] == ["steps"]
     assert [y.name for y in session.get_outputs()] == ["scores"]
     assert_computes(path, model)
-    assert recurrent_nodes(path) == {OPERATORS.get(row.name, "Loop"): 2}
+    assert recurrent_nodes(path) == {OPERATORS.get(row.name, "Loop"): 3 if bidirectional else 2}
 
 
 @pytest.mark.parametrize(
@@ -119,9 +120,9 @@ def test_masks_and_directions(options, tmp_path):
     assert recurrent_nodes(path) == {"LSTM": 1}
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
 def test_states_that_are_given(name, tmp_path):
-    """A row that is masked as a whole gives back the states that it was given, and zeros."""
+    """A fully masked row returns the states that it was given; its outputs are zeros."""
     import onnxruntime
 
     path = tmp_path / "model.onnx"
@@ -133,13 +134,73 @@ def test_states_that_are_given(name, tmp_path):
     model = keras.Model([steps, *starts], list(outputs))
     randomize(model)
     to_onnx(model, path, check=False)
-    assert recurrent_nodes(path) == {name: 1}
+    assert recurrent_nodes(path) == {OPERATORS[name]: 2}
     session, expected = onnxruntime.InferenceSession(path), parity.reference(model)
     for x in batches():
         given = [np.full((len(x), 4), 0.1 * (n + 1), "float32") for n in range(2 * count)]
         fed = {"steps": x, **{s.name: v for s, v in zip(starts, given, strict=True)}}
-        for a, b in zip(session.run(None, fed), expected([x, *given]), strict=True):
+        found = session.run(None, fed)
+        for a, b in zip(found, expected([x, *given]), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
+        for row in np.flatnonzero((x == 0).all(axis=(1, 2))):
+            assert not found[0][row].any()
+            for a, b in zip(found[1:], given, strict=True):
+                np.testing.assert_array_equal(a[row], b[row])
+
+
+def masked_by_hand(layer, name):
+    """A model with its mask as an input, so that masked steps may hold anything."""
+    steps = keras.Input((None, 3), name="steps")
+    mask = keras.Input((None,), dtype="bool", name="mask")
+    model = keras.Model([steps, mask], layer(steps, mask=mask), name=name)
+    randomize(model)
+    return model
+
+
+@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU", "UGRNN"])
+def test_masked_steps_are_never_read(name, tmp_path):
+    """NaN and infinities there reach no output, of an operator or of a loop.
+
+    The used steps alone, without a mask, give the same.
+    """
+    import onnxruntime
+
+    layer = BY_NAME[name].layer(4, return_sequences=True, return_state=True)
+    model = masked_by_hand(layer, name)
+    to_onnx(model, tmp_path / "model.onnx", check=False)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    x = np.random.default_rng(0).standard_normal((3, 6, 3)).astype("float32")
+    mask = np.array([[0, 1, 1, 0, 1, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]], bool)
+    x[~mask] = np.nan
+    x[1, 4] = np.inf
+    y, *states = session.run(None, {"steps": x, "mask": mask})
+    for row in range(2):
+        used, *finals = model([x[row : row + 1, mask[row]], mask[row : row + 1, mask[row]]])
+        np.testing.assert_allclose(y[row, mask[row]], used[0], atol=1e-6)
+        for a, b in zip(states, finals, strict=True):
+            np.testing.assert_allclose(a[row], b[0], atol=1e-6)
+    assert not y[2].any()
+    assert not any(state[2].any() for state in states)
+
+
+def test_files_do_not_depend_on_ties_or_lengths(tmp_path):
+    """No `TopK`, and no `sequence_lens` but for the final cell state of an LSTM that is read."""
+    import onnx
+
+    def kinds(model):
+        to_onnx(model, tmp_path / "model.onnx", check=False)
+        nodes = onnx.load(tmp_path / "model.onnx").graph.node
+        assert "TopK" not in {node.op_type for node in nodes}
+        return [
+            (node.op_type, len(node.input) > 4 and node.input[4] != "")
+            for node in nodes
+            if node.op_type in RECURRENT
+        ]
+
+    both = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(4, return_sequences=True))
+    model = sequential(keras.layers.Masking(), both, kerasrnn.GRU(4))
+    assert kinds(model) == [("LSTM", False), ("LSTM", False), ("GRU", False)]
+    assert kinds(masked_by_hand(kerasrnn.LSTM(4, return_state=True), "m")) == [("LSTM", True)]
 
 
 def test_layers_of_keras_are_exported_as_ours(tmp_path):
