@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from kerasrnn.recurrence.loop import Call, Options, Results, Steppable
 
@@ -182,16 +182,18 @@ class Walk:
                 self.x, self.keeps, self._borders(self.x), self.start, keeping=True
             )
             return self._results(end, outputs), kept
-        whole, rest = self._segments((self.x, self.keeps, self._borders(self.x)))
+        segments = _Segments(self.options.checkpoint_every, self.x)
+        whole, rest = segments.cut((self.x, self.keeps, self._borders(self.x)))
 
         def body(carry: Carry, xs: Any) -> tuple[Carry, Any]:
             end, outputs, _ = self._segment(*xs, carry)
             return end, (carry, outputs)
 
         middle, (starts, outputs) = self.backend.scan(body, self.start, whole)
+        middle = segments.if_any(middle, self.start)
         end, last_outputs, _ = self._segment(*rest, middle)
         if outputs is not None:
-            outputs = ops.concatenate([_joined(outputs), last_outputs])
+            outputs = segments.joined(outputs, last_outputs)
         return self._results(end, outputs), (starts, middle)
 
     def backward(self, kept: Any, d_results: Results) -> tuple[Tensor, list[Tensor], dict, dict]:
@@ -220,7 +222,8 @@ class Walk:
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
         """Each segment is walked again from its start, and then back."""
         starts, middle = kept
-        whole, rest = self._segments(xs)
+        segments = _Segments(self.options.checkpoint_every, self.x)
+        whole, rest = segments.cut(xs)
 
         def segment(xs: tuple[Any, ...], start: Carry, d_carry: Carry) -> Any:
             x, keeps, borders, d_outputs = xs
@@ -228,16 +231,16 @@ class Walk:
             return self._segment_adjoint(x, keeps, borders, d_outputs, kept, d_carry)
 
         d_carry, d_rest, d_weights = segment(rest, middle, d_carry)
+        of_rest = d_carry, d_weights
 
         def body(carry: Any, xs: Any) -> Any:
             d_carry, d_weights = carry
             d_carry, d_x, more = segment(*xs, d_carry)
             return (d_carry, {name: d + more[name] for name, d in d_weights.items()}), d_x
 
-        (d_carry, d_weights), d_whole = self.backend.scan(
-            body, (d_carry, d_weights), (whole, starts), reverse=True
-        )
-        return d_carry, ops.concatenate([_joined(d_whole), d_rest]), d_weights
+        of_all, d_whole = self.backend.scan(body, of_rest, (whole, starts), reverse=True)
+        d_carry, d_weights = segments.if_any(of_all, of_rest)
+        return d_carry, segments.joined(d_whole, d_rest), d_weights
 
     def _prepare(self, weights: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Tensor]]:
         products = self.cell.recurrent_products(weights, self.dropout.recurrent)
@@ -378,25 +381,6 @@ class Walk:
         length, steps = self.options.checkpoint_every, self.x.shape[0]
         return length is not None and (steps is None or steps > _length(length, steps))
 
-    def _segments(self, xs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """All whole segments, `(segments, steps, ...)`, and the steps that are left, one at least.
-
-        The last segment is not stacked with the others, since it may be shorter.
-        """
-        steps = ops.shape(xs[0])[0]
-        length = _length(self.options.checkpoint_every, steps)
-        whole = (steps - 1) // length
-
-        def stack(x: Tensor | None) -> Tensor | None:
-            if x is None:
-                return None
-            return ops.reshape(x[: whole * length], (whole, length, *ops.shape(x)[1:]))
-
-        def rest(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x[whole * length :]
-
-        return tuple(map(stack, xs)), tuple(map(rest, xs))
-
     def _results(self, end: Carry, outputs: Tensor | None) -> Results:
         return Results(
             None if self.options.return_sequences else ops.cast(end.output, self.compute_dtype),
@@ -405,10 +389,52 @@ class Walk:
         )
 
 
-def _joined(x: Tensor) -> Tensor:
-    """`(segments, steps, ...)` to `(segments * steps, ...)`."""
-    shape = ops.shape(x)
-    return ops.reshape(x, (shape[0] * shape[1], *shape[2:]))
+class _Segments:
+    """A sequence cut into segments of one length, and the steps that are left, at least one.
+
+    The last segment is not stacked with the others, since it may be shorter. Where the number of
+    steps is not known when the graph is made, there may be no whole segment. A loop needs at least
+    one (TensorFlow cannot stack an empty list of tensors of unknown shape, and XLA cannot read from
+    an empty array), so the first step is then walked as a segment, and its results are dropped.
+    """
+
+    def __init__(self, checkpoint_every: int | str, x: Tensor) -> None:
+        steps = ops.shape(x)[0]
+        length = _length(checkpoint_every, steps)
+        whole = (steps - 1) // length  # 0 only if the number of steps is unknown
+        self.stacked = whole * length
+        self.known = isinstance(whole, int)
+        if not self.known:
+            self.any = whole > 0
+            length, whole = ops.where(self.any, length, 1), ops.maximum(whole, 1)
+        self.length, self.count = length, whole
+
+    def cut(self, xs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """All whole segments, `(segments, steps, ...)`, and the steps that are left."""
+
+        def stack(x: Tensor | None) -> Tensor | None:
+            if x is None:
+                return None
+            shape = (self.count, self.length, *ops.shape(x)[1:])
+            return ops.reshape(x[: self.count * self.length], shape)
+
+        def rest(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[self.stacked :]
+
+        return tuple(map(stack, xs)), tuple(map(rest, xs))
+
+    def joined(self, whole: Tensor, rest: Tensor) -> Tensor:
+        """The steps of both in one, `(steps, ...)`."""
+        whole = ops.reshape(whole, (self.count * self.length, *ops.shape(whole)[2:]))
+        return ops.concatenate([whole if self.known else whole[: self.stacked], rest])
+
+    def if_any(self, after: Any, before: Any) -> Any:
+        """What the whole segments led to; what there was before if there are none."""
+        if self.known:
+            return after
+        return tree.map_structure(
+            lambda a, b: None if a is None else ops.where(self.any, a, b), after, before
+        )
 
 
 def _length(checkpoint_every: int | str, steps: Any) -> Any:

@@ -1,0 +1,93 @@
+"""Checkpoints on batches of any length: those shorter than a segment included."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import kerasrnn
+from tests.measure import PRECISION, TIGHT, assert_same, measure, op_by_op, randomize
+
+
+@functools.cache
+def layer_of(truncate_every=None, **options):
+    layer = kerasrnn.SimpleRNN(
+        2,
+        return_sequences=True,
+        return_state=True,
+        truncate_every=truncate_every,
+        dtype=PRECISION,
+        **options,
+    )
+    layer.build((None, None, 3))
+    randomize(layer)
+    return layer
+
+
+def arrays(steps):
+    random = np.random.default_rng(steps)
+    x = random.standard_normal((2, steps, 3)).astype(PRECISION)
+    return x, [np.ones((2, 2), PRECISION)], random.random((2, steps)) < 0.7
+
+
+@functools.cache
+def without_checkpoints(steps):
+    with op_by_op():
+        return measure(layer_of(unroll=True), *arrays(steps), True)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint_every", "jit_compile", "lengths"),
+    [
+        (1, False, (4, 1, 2)),
+        (3, False, (5, 1, 2, 3, 4)),
+        (100, "auto", (3, 1)),
+        ("sqrt", False, (4, 1, 2, 3)),
+        pytest.param("sqrt", True, (3, 1), marks=pytest.mark.tensorflow),
+    ],
+)
+def test_lengths_that_change_between_eager_calls(checkpoint_every, jit_compile, lengths):
+    """On TensorFlow the second call makes a function of unknown length."""
+    layer = layer_of(checkpoint_every=checkpoint_every, jit_compile=jit_compile)
+    for steps in lengths:
+        actual = measure(layer, *arrays(steps), True)
+        assert_same(actual, without_checkpoints(steps), TIGHT)
+
+
+def test_truncated_beyond_the_end():
+    """No step is a border."""
+    layer = layer_of(truncate_every=100, checkpoint_every=2)
+    for steps in (3, 1, 2):
+        assert_same(measure(layer, *arrays(steps), True), without_checkpoints(steps), TIGHT)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("checkpoint_every", "jit_compile"), [(2, False), (100, False), ("sqrt", True)]
+)
+def test_an_unknown_length_in_a_graph(checkpoint_every, jit_compile):
+    """In a function that XLA compiles as a whole, or does not compile; borders inside segments."""
+    import tensorflow as tf
+
+    layer = layer_of(truncate_every=2, checkpoint_every=checkpoint_every)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None, 3), PRECISION)], jit_compile=jit_compile
+    )
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs, state = layer(x, training=True)
+            loss = tf.reduce_sum(outputs**2) + tf.reduce_sum(state)
+        return outputs, state, tape.gradient(loss, x)
+
+    plain = layer_of(truncate_every=2)
+    for steps in (1, 2, 5):
+        x = tf.constant(arrays(steps)[0])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs, state = plain(x, training=True)
+            loss = tf.reduce_sum(outputs**2) + tf.reduce_sum(state)
+        expected = outputs, state, tape.gradient(loss, x)
+        for a, b in zip(gradients(x), expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=TIGHT)
