@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasrnn import validation
-from kerasrnn.export import parity
+from kerasrnn.export import onnx_files, parity
 from kerasrnn.export.onnx import ONNX_FILE
 from kerasrnn.export.parity import Report
 from kerasrnn.files import check_place, create_folder, replacing
@@ -66,15 +66,8 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
 
     source, path = Path(source), Path(path)
     check_place(path, ONNX_FILE)
-    if not source.is_file():
-        raise FileNotFoundError(2, "No such file", str(source))
-    try:
-        model = onnx.load(source)
-        opset = next(
-            entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")
-        )
-    except Exception as error:  # protobuf's, or no opset
-        raise ValueError(f"source={str(source)!r}: is no ONNX file: {error}") from None
+    model = onnx_files.opened("source", source)
+    opset = next(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
     if opset < 13:
         raise ValueError(f"source={str(source)!r}: opset {opset}; expected 13 or higher.")
     create_folder(path.parent)

@@ -38,70 +38,341 @@ def test_there_and_back(layer, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def one_node(path, kind, gates, inputs=3, computed=False, **attributes):
-    """A file of one node with random weights, as the specification has it."""
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+
+def weights(kind, directions=1, seed=0):
+    """Random W, R, B of four units that read three features, as the specification has them."""
+    random, rows = np.random.default_rng(seed), GATES[kind] * 4
+    shapes = {"W": (rows, 3), "R": (rows, 4), "B": (2 * rows,)}
+    return {
+        key: random.standard_normal((directions, *shape)).astype("float32")
+        for key, shape in shapes.items()
+    }
+
+
+def node(kind, inputs=("x", "W", "R", "B"), outputs=("y",), name="n", **attributes):
+    from onnx import helper
+
+    return helper.make_node(
+        kind, list(inputs), list(outputs), name=name, **{"hidden_size": 4} | attributes
+    )
+
+
+def saved(path, nodes, constants, outputs=("y",), inputs=(), domain="", functions=(), others=()):
+    """A file whose input `x` is `(time, batch, 3)`; further ones with their types and shapes."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    random = np.random.default_rng(0)
-    weights = {
-        "W": random.standard_normal((1, gates * 4, inputs)),
-        "R": random.standard_normal((1, gates * 4, 4)),
-        "B": random.standard_normal((1, 2 * gates * 4)),
-    }
-    constants = [numpy_helper.from_array(v.astype("float32"), k) for k, v in weights.items()]
-    named = ["V" if computed else "W", "R", "B"]
-    nodes = [helper.make_node(kind, ["x", *named], ["y"], name="n", hidden_size=4, **attributes)]
-    if computed:
-        nodes.insert(0, helper.make_node("Neg", ["W"], ["V"]))
+    known = [("x", TensorProto.FLOAT, [None, None, 3]), *inputs]
     graph = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, None, inputs])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        constants,
+        [helper.make_tensor_value_info(*one) for one in known],
+        [helper.make_tensor_value_info(y, TensorProto.FLOAT, None) for y in outputs],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)]), path)
-    return weights
+    opsets = [helper.make_opsetid(domain, 17), *(helper.make_opsetid(d, 1) for d in others)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=list(functions), ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+def computed(path, **inputs):
+    """What onnxruntime computes, batch first, of random sequences; and these."""
+    import onnxruntime
+
+    x = np.random.default_rng(1).standard_normal((2, 5, 3)).astype("float32")
+    session = onnxruntime.InferenceSession(path)
+    found = session.run(None, {"x": x.swapaxes(0, 1), **inputs})
+    # (time, directions, batch, units)
+    return x, [np.concatenate(list(y.transpose(1, 2, 0, 3)), axis=-1) for y in found]
+
+
+def one_node(path, kind, computed=False, **attributes):
+    """A file of one node with random weights."""
+    from onnx import helper
+
+    values = weights(kind)
+    nodes = [node(kind, ("x", "V" if computed else "W", "R", "B"), **attributes)]
+    if computed:
+        nodes.insert(0, helper.make_node("Add", ["W", "offset"], ["V"]))
+        scalar = ("offset", helper.TensorProto.FLOAT, [])
+        saved(path, nodes, values, inputs=[scalar])
+    else:
+        saved(path, nodes, values)
+    return values
 
 
 def test_two_biases_become_one_where_one_is_enough(tmp_path):
     path = tmp_path / "m.onnx"
-    weights = one_node(path, "LSTM", 4)
+    values = one_node(path, "LSTM")
     layer = from_onnx(path)["n"]
-    i, o, f, c = np.split(weights["B"][0, :16] + weights["B"][0, 16:], 4)
+    i, o, f, c = np.split(values["B"][0, :16] + values["B"][0, 16:], 4)
     np.testing.assert_allclose(layer.cell.bias, np.concatenate([i, f, c, o]), rtol=1e-6)
 
 
+def states(zeros, shape=(1, 2, 4)):
+    return np.full(shape, 0.0 if zeros else 0.5, "float32")
+
+
 @pytest.mark.parametrize(
-    ("kind", "gates", "options", "message"),
+    ("kind", "options", "message"),
     [
-        ("LSTM", 4, {"clip": 1.0}, r"n: clip=1.0: no layer has it"),
-        ("LSTM", 4, {"input_forget": 1}, r"n: input_forget=1: no layer has it"),
-        ("RNN", 1, {"computed": True}, r"n: V is computed; expected constant weights"),
-        ("RNN", 1, {"activations": ["ThresholdedRelu"]}, r"activation ThresholdedRelu: expected"),
+        ("LSTM", {"clip": 1.0}, r"n: clip=1.0: no layer has it"),
+        ("LSTM", {"input_forget": 1}, r"n: input_forget=1: no layer has it"),
+        ("RNN", {"computed": True}, r"n: V is no constant; expected constant weights"),
+        ("RNN", {"activations": ["ThresholdedRelu"]}, r"n: activation ThresholdedRelu: expected"),
         (
             "RNN",
-            1,
             {"activations": ["LeakyRelu"], "activation_alpha": [0.5]},
-            r"activation LeakyRelu: alpha=0.5: expected 0.2",
+            r"n: activation LeakyRelu: alpha=0.5: expected 0.2",
         ),
+        ("RNN", {"activations": ["LeakyRelu"]}, r"LeakyRelu: alpha=0.01: expected 0.2"),
         (
-            "LSTM",
-            4,
-            {"activations": ["Sigmoid", "Tanh", "Relu"]},
-            "LSTM: two activations for candidate and output",
+            "GRU",
+            {"activations": ["HardSigmoid", "Tanh"]},
+            r"HardSigmoid: alpha=0.2: expected 0.166667",
         ),
+        ("GRU", {"activations": ["Sigmoid"]}, r"n: activations=\['Sigmoid'\]: expected 2"),
+        ("LSTM", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "n: two activations for candidate"),
+        ("GRU", {"hidden_size": 5}, r"n: W has the shape \(1, 12, 3\); expected \(1, 15, 3\)"),
+        ("GRU", {"direction": "bidirectional"}, r"n: W has the shape .*; expected \(2, 12, 3\)"),
     ],
 )
-def test_what_no_layer_has(kind, gates, options, message, tmp_path):
-    one_node(tmp_path / "m.onnx", kind, gates, **options)
+def test_what_no_layer_has(kind, options, message, tmp_path):
+    one_node(tmp_path / "m.onnx", kind, **options)
     with pytest.raises(ValueError, match=message):
         from_onnx(tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"initial_h": states(False)}, "n: initial_h is a constant and not zeros"),
+        ({"initial_c": states(False)}, "n: initial_c is a constant and not zeros"),
+        ({"sequence_lens": np.array([5, 2], "int32")}, r"n: sequence_lens=\[5, 2\]: no layer"),
+    ],
+    ids=["initial_h", "initial_c", "sequence_lens"],
+)
+def test_constants_that_no_layer_keeps(extra, message, tmp_path):
+    """They would be left out, and the layer's answers be others than the node's."""
+    named = [key if key in extra else "" for key in ("sequence_lens", "initial_h", "initial_c")]
+    nodes = [node("LSTM", ("x", "W", "R", "B", *named))]
+    path = saved(tmp_path / "m.onnx", nodes, weights("LSTM") | extra)
+    with pytest.raises(ValueError, match=message):
+        from_onnx(path)
+
+
+def test_states_of_zeros_are_those_of_a_layer(tmp_path):
+    """A constant; and one that is made for the batch, as PyTorch's exports do."""
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"], start=1, end=2),
+        helper.make_node("Concat", ["one", "size", "units"], ["shape"], axis=0),
+        helper.make_node("Expand", ["zero", "shape"], ["h"]),
+        node("LSTM", ("x", "W", "R", "B", "", "h", "c")),
+    ]
+    one, units = np.array([1]), np.array([4])
+    constants = {"zero": np.float32(0), "one": one, "units": units, "c": states(True)}
+    path = saved(tmp_path / "m.onnx", nodes, weights("LSTM") | constants)
+    x, (y,) = computed(path)
+    np.testing.assert_allclose(from_onnx(path)["n"](x), y, atol=1e-6)
+
+
+def test_what_is_given_at_run_time_is_the_callers(tmp_path):
+    """Lengths as a mask and a state as `initial_state` give what the node gives."""
+    from onnx import TensorProto
+
+    inputs = [("lens", TensorProto.INT32, [2]), ("h", TensorProto.FLOAT, [1, 2, 4])]
+    nodes = [node("GRU", ("x", "W", "R", "B", "lens", "h"), linear_before_reset=1)]
+    path = saved(tmp_path / "m.onnx", nodes, weights("GRU"), inputs=inputs)
+    lens, h = np.array([5, 3], "int32"), states(False)
+    x, (y,) = computed(path, lens=lens, h=h)
+    layer, mask = from_onnx(path)["n"], np.arange(5) < lens[:, None]
+    np.testing.assert_allclose(
+        np.asarray(layer(x, initial_state=[h[0]], mask=mask))[mask], y[mask], atol=1e-6
+    )
+
+
+def test_the_domain_written_out(tmp_path):
+    kept = node("GRU")
+    kept.domain = "ai.onnx"
+    path = saved(tmp_path / "m.onnx", [kept], weights("GRU"), domain="ai.onnx")
+    x, (y,) = computed(path)
+    np.testing.assert_allclose(from_onnx(path)["n"](x), y, atol=1e-6)
+
+
+def test_recurrent_operators_of_other_domains_are_refused(tmp_path):
+    other = node("DynamicQuantizeLSTM", name="small")
+    other.domain = "com.microsoft"
+    path = saved(tmp_path / "m.onnx", [other], weights("LSTM"), others=["com.microsoft"])
+    with pytest.raises(ValueError, match="small: DynamicQuantizeLSTM of the domain"):
+        from_onnx(path)
+
+
+@pytest.mark.parametrize("names", [("n", "n"), ("", ""), ("b", "")], ids=str)
+def test_every_node_has_a_key(names, tmp_path):
+    """Nodes of one name, of none, and one whose first output is the name of another."""
+    one, two = weights("GRU"), weights("GRU", seed=2)
+    nodes = [
+        node("GRU", ("x", "W", "R", "B"), ("a",), names[0]),
+        node("GRU", ("x", "W2", "R2", "B2"), ("b",), names[1]),
+    ]
+    constants = one | {f"{key}2": value for key, value in two.items()}
+    layers = from_onnx(saved(tmp_path / "m.onnx", nodes, constants, ("a", "b")))
+    expected = {("n", "n"): ["n", "n_1"], ("", ""): ["a", "b"], ("b", ""): ["b", "b_1"]}
+    assert list(layers) == expected[names]
+    nodes[1].name = "other"  # onnxruntime runs no two nodes of one name
+    x, found = computed(saved(tmp_path / "m.onnx", nodes, constants, ("a", "b")))
+    for layer, y in zip(layers.values(), found, strict=True):
+        np.testing.assert_allclose(layer(x), y, atol=1e-6)
+
+
+def test_nodes_inside_of_nodes(tmp_path):
+    """Both branches of an `If`, whose weights are inside, outside and hidden by inner ones."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    inner = weights("GRU", seed=2)
+
+    def branch(name, constants):
+        return helper.make_graph(
+            [node("GRU", name=name)],
+            name,
+            [],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(v, k) for k, v in constants.items()],
+        )
+
+    choice = helper.make_node(
+        "If",
+        ["which"],
+        ["result"],
+        then_branch=branch("then", {}),
+        else_branch=branch("else", {"W": inner["W"], "R": inner["R"]}),
+    )
+    path = saved(
+        tmp_path / "m.onnx",
+        [choice],
+        weights("GRU"),
+        outputs=("result",),
+        inputs=[("which", TensorProto.BOOL, [])],
+    )
+    layers = from_onnx(path)
+    assert sorted(layers) == ["else", "then"]
+    # On its own: onnxruntime does not run a GRU whose weights are outside.
+    for name, values in (("then", weights("GRU")), ("else", weights("GRU") | _two(inner))):
+        x, (y,) = computed(saved(tmp_path / "alone.onnx", [node("GRU")], values))
+        np.testing.assert_allclose(layers[name](x), y, atol=1e-6)
+
+
+def _two(values):
+    return {key: values[key] for key in ("W", "R")}
+
+
+def test_nodes_inside_of_functions(tmp_path):
+    from onnx import helper
+
+    function = helper.make_function(
+        "mine",
+        "Block",
+        ["x", "W", "R", "B"],
+        ["y"],
+        [node("RNN", name="inside")],
+        [helper.make_opsetid("", 17)],
+    )
+    call = helper.make_node("Block", ["x", "W", "R", "B"], ["y"], name="call", domain="mine")
+    path = saved(tmp_path / "m.onnx", [call], weights("RNN"), functions=[function], others=["mine"])
+    (layer,) = from_onnx(path).values()
+    x, (y,) = computed(path)
+    np.testing.assert_allclose(layer(x), y, atol=1e-6)
+
+
+def test_weights_that_are_made_of_constants(tmp_path):
+    """A node's value, a copy, the other way round, in eight bits and in half precision."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    values = weights("LSTM", directions=2)
+    scale = np.float32(np.abs(values["R"]).max() / 127)
+    small = np.rint(values["R"] / scale).astype("int8")
+    nodes = [
+        helper.make_node("Constant", [], ["W0"], value=numpy_helper.from_array(values["W"])),
+        helper.make_node("Identity", ["W0"], ["W"]),
+        helper.make_node("DequantizeLinear", ["small", "scale"], ["R"]),
+        helper.make_node("Transpose", ["turned"], ["half"], perm=[1, 0]),
+        helper.make_node("Cast", ["half"], ["B"], to=TensorProto.FLOAT),
+        node("LSTM", direction="bidirectional"),
+    ]
+    constants = {"small": small, "scale": scale, "turned": values["B"].T.astype("float16")}
+    path = saved(tmp_path / "m.onnx", nodes, constants)
+    layer = from_onnx(path)["n"]
+    assert type(layer) is kerasrnn.BidirectionalRNN
+    x, (y,) = computed(path)
+    np.testing.assert_allclose(layer(x), y, atol=1e-6)
+
+
+def test_a_node_that_does_not_say_its_size(tmp_path):
+    silent = node("LSTM")
+    del silent.attribute[:]
+    assert from_onnx(saved(tmp_path / "m.onnx", [silent], weights("LSTM")))["n"].units == 4
+
+
+@pytest.mark.parametrize(
+    ("inputs", "changed", "message"),
+    [
+        (("x", "W"), {}, r"n: R has the shape \(\); expected three axes"),
+        (("x", "W", "R"), {"W": np.ones((12, 3))}, r"n: W has the shape \(12, 3\); expected three"),
+        (("x", "W", "R", "B"), {"B": np.ones((1, 12))}, r"n: B .* \(1, 12\); expected \(1, 24\)"),
+    ],
+)
+def test_weights_of_other_shapes(inputs, changed, message, tmp_path):
+    path = saved(tmp_path / "m.onnx", [node("GRU", inputs)], weights("GRU") | changed)
+    with pytest.raises(ValueError, match=message):
+        from_onnx(path)
+
+
+def test_axes_that_begin_with_the_batch(tmp_path):
+    """`layout=1`, which onnxruntime does not run, has the same weights."""
+    for n, layout in enumerate((0, 1)):
+        saved(tmp_path / f"{n}.onnx", [node("GRU", layout=layout)], weights("GRU"))
+    one, two = (from_onnx(tmp_path / f"{n}.onnx")["n"] for n in range(2))
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_in_a_file_of_their_own(tmp_path):
+    import onnx
+
+    values = one_node(tmp_path / "m.onnx", "GRU")
+    proto = onnx.load(tmp_path / "m.onnx")
+    onnx.save(
+        proto, tmp_path / "big.onnx", save_as_external_data=True, location="big", size_threshold=0
+    )
+    layer = from_onnx(tmp_path / "big.onnx")["n"]
+    np.testing.assert_array_equal(layer.cell.kernel, values["W"][0].T)
+    (tmp_path / "big").unlink()
+    with pytest.raises(ValueError, match=r"big\.onnx'?: cannot be read as an ONNX file"):
+        from_onnx(tmp_path / "big.onnx")
+
+
+def test_damaged_files(tmp_path):
+    """Empty, cut anywhere, a text, a folder, none at all."""
+    one_node(tmp_path / "m.onnx", "GRU")
+    whole = (tmp_path / "m.onnx").read_bytes()
+    pieces = [whole[: len(whole) * n // 16] for n in range(16)]
+    for content in (*pieces, b"no model", bytes(100)):
+        (tmp_path / "bad.onnx").write_bytes(content)
+        with pytest.raises(ValueError, match=r"path='.*bad\.onnx': "):
+            from_onnx(tmp_path / "bad.onnx")
+    with pytest.raises(ValueError, match="is no file"):
+        from_onnx(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        from_onnx(tmp_path / "none.onnx")
+
+
 def test_a_difference_is_an_error(tmp_path, monkeypatch):
-    one_node(tmp_path / "m.onnx", "GRU", 3)
+    one_node(tmp_path / "m.onnx", "GRU")
     monkeypatch.setattr(onnx_nodes.matrices, "fill", lambda *_: None)
     with pytest.raises(ParityError, match="the node n differs"):
         from_onnx(tmp_path / "m.onnx")

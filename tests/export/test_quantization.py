@@ -56,7 +56,7 @@ def test_a_quarter_of_the_size_and_nearly_the_same(cell, tmp_path):
     small = to_int8(whole.path, tmp_path / "small.onnx")
     assert small.bytes < 0.3 * whole.bytes
     operator = "DynamicQuantizeLSTM" if cell == "lstm" else "GRU"
-    assert recurrent_nodes(small.path).get(operator, 0) == 1
+    assert recurrent_nodes(small.path).get(operator, 0) == 2
     ids = np.array([[5, 900, 3, 0], [7, 7, 0, 0]], "int32")
     (one,), (other,) = run(whole.path, ids), run(small.path, ids)
     error = np.abs(one - other)[ids > 0]
@@ -95,6 +95,6 @@ def test_bad_files(tmp_path):
     with pytest.raises(FileNotFoundError):
         to_int8(tmp_path / "none.onnx", tmp_path / "small.onnx")
     (tmp_path / "text.onnx").write_text("no model")
-    with pytest.raises(ValueError, match="is no ONNX file"):
+    with pytest.raises(ValueError, match=r"source='.*text.onnx': cannot be read as an ONNX file"):
         to_int8(tmp_path / "text.onnx", tmp_path / "small.onnx")
     assert not (tmp_path / "small.onnx").exists()
