@@ -10,10 +10,18 @@ a worker; on one machine the chief starts its workers itself.
 keras-tuner's chief waits for ever for a worker that is gone, and its workers an hour for a chief.
 Here workers say every few seconds that they are there, and the chief hands the trial of one that is
 gone to another.
+
+Whoever can reach the port can send messages. The chief answers those alone that carry the token in
+the search's folder, which only the folder's owner can read, and it checks what they say: a message
+that is refused changes nothing.
 """
 
 import contextlib
+import hmac
+import math
 import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -31,10 +39,12 @@ from keras_tuner.engine import trial as trials
 from keras_tuner.src import protos  # keras-tuner exports no part of its protocol
 from keras_tuner.src.distribute import oracle_chief
 
+from kerasrnn.files import remove, replacing
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.interruption import Interrupted, Requests
-from kerasrnn.recipes.tuning.results import Outcome, write_outcome
+from kerasrnn.recipes.tuning.oracles import direction
+from kerasrnn.recipes.tuning.results import Outcome, read_outcome, write_outcome
 from kerasrnn.recipes.tuning.search import Search, TuningError
 
 if TYPE_CHECKING:
@@ -54,6 +64,15 @@ TWICE = 2
 
 COMMAND = (sys.executable, "-P", "-m", "kerasrnn")
 """What starts a worker on this machine."""
+
+TOKEN = "chief.token"
+"""The file in the search's folder without whose content no message is answered."""
+
+HEADER = "kerasrnn-token"
+"""The metadata of a message that carry it."""
+
+LARGEST = 1 << 20
+"""Bytes of a message."""
 
 PARENT = "KERASRNN_TUNE_CHIEF"
 """The environment variable that tells a worker on this machine the chief's process."""
@@ -94,13 +113,103 @@ def work(tuner: "Tuner") -> None:
     """Run the trials that the chief hands out, until there are no more.
 
     Raises:
-        TuningError: the chief cannot be reached.
+        TuningError: the chief cannot be reached, or refuses this worker.
     """
+    address = f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
+    tuner.oracle.stub = stub(address, tuner.task.folder)
     try:
         with _heartbeat(tuner):
             tuner.search()
     except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT):
+            raise TuningError(f"the chief refuses: {error.details()}") from error
         raise TuningError(f"the chief is gone, or has failed: {error.details()}.") from error
+
+
+def stub(address: str, folder: Path) -> Any:
+    """What a worker calls the chief by, with the token in the search's folder."""
+    channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", LARGEST)])
+    return protos.get_service_grpc().OracleStub(grpc.intercept_channel(channel, _Bearer(folder)))
+
+
+class _Bearer(grpc.UnaryUnaryClientInterceptor):
+    """Puts the token on each message: read each time, since a chief that begins again has another.
+
+    Raises:
+        TuningError: it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / TOKEN
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        token = self._token()
+        call = self._called(continuation, details, request, token)
+        # A chief that had not begun yet, when it was waited for, has a new one.
+        if call.code() == grpc.StatusCode.UNAUTHENTICATED and self._token() != token:
+            return self._called(continuation, details, request, self._token())
+        return call
+
+    def _called(self, continuation: Any, details: Any, request: Any, token: str) -> Any:
+        metadata = [*(details.metadata or ()), (HEADER, token)]
+        return continuation(details._replace(metadata=metadata), request)
+
+    def _token(self) -> str:
+        try:
+            return self.path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise TuningError(
+                f"{self.path} cannot be read: {error.strerror}; workers run as the chief's user."
+            ) from None
+
+
+class _Doorkeeper(grpc.ServerInterceptor):
+    """Lets those messages through that carry the token."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token.encode()
+        self.refusal = grpc.unary_unary_rpc_method_handler(self._refuse)
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        given = dict(details.invocation_metadata).get(HEADER, "")
+        given = given if isinstance(given, bytes) else given.encode()
+        return continuation(details) if hmac.compare_digest(given, self.token) else self.refusal
+
+    def _refuse(self, request: Any, context: Any) -> None:
+        context.abort(
+            grpc.StatusCode.UNAUTHENTICATED,
+            f"expected the token of {TOKEN} in the search's folder.",
+        )
+
+
+def server(desk: "_Desk", address: str) -> tuple[Any, int]:
+    """A server that has a desk's messages answered, and its port; not started.
+
+    It writes the token that workers need, readable by its user alone.
+
+    Raises:
+        TuningError: the address is taken.
+    """
+    token = secrets.token_hex(32)
+    made = grpc.server(
+        futures.ThreadPoolExecutor(max_workers=1),
+        interceptors=[_Doorkeeper(token)],
+        # Not shared with other processes, which could answer in the chief's place.
+        options=[("grpc.max_receive_message_length", LARGEST), ("grpc.so_reuseport", 0)],
+    )
+    protos.get_service_grpc().add_OracleServicer_to_server(desk, made)
+    try:
+        port = made.add_insecure_port(address)
+    except RuntimeError as error:
+        raise TuningError(f"the chief cannot listen at {address}: {error}") from None
+    path = desk.tuner.task.folder / TOKEN
+    remove(path)  # of a chief that was killed
+    with replacing(path) as scratch:
+        scratch.touch(mode=0o600)
+        scratch.write_text(token, encoding="ascii")
+    return made, port
 
 
 @contextlib.contextmanager
@@ -157,13 +266,8 @@ def serve(tuner: "Tuner", workers: int, data_dir: str | None) -> None:
     address = "127.0.0.1:0"
     if not workers:
         address = f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
-    protos.get_service_grpc().add_OracleServicer_to_server(desk, server)
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise TuningError(f"the chief cannot listen at {address}: {error}") from None
-    server.start()
+    listening, port = server(desk, address)
+    listening.start()
     crew = _Crew(tuner, workers, port, data_dir)
     requests = Requests()
     try:
@@ -182,12 +286,21 @@ def serve(tuner: "Tuner", workers: int, data_dir: str | None) -> None:
                     desk.look_for_the_lost()
     finally:
         crew.end()
-        server.stop(None)
+        listening.stop(None)
+        remove(tuner.task.folder / TOKEN)
     desk.tell()
 
 
+class RefusedError(ValueError):
+    """A message that no worker sends."""
+
+
 class _Desk(oracle_chief.OracleServicer):
-    """What the workers ask. All of it happens in one thread, what the chief does in another."""
+    """What the workers ask. All of it happens in one thread, what the chief does in another.
+
+    All that a message says is checked before keras-tuner's oracle, which an error would leave
+    locked for ever, is given it.
+    """
 
     def __init__(self, tuner: "Tuner") -> None:
         super().__init__(tuner.kept)
@@ -204,41 +317,94 @@ class _Desk(oracle_chief.OracleServicer):
         self.told = len(tuner.kept.end_order)
 
     @contextlib.contextmanager
-    def _asked(self, trial_id: str = "") -> Iterator[None]:
-        self.last = self.heard[trial_id] = time.monotonic()
+    def _asked(self, context: Any) -> Iterator[None]:
+        self.last = time.monotonic()
         with self.lock:
             try:
                 yield
+            except RefusedError as error:
+                if context is None:
+                    raise
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             except Exception as error:
                 self.error = error
                 raise
 
+    def _trial(self, name: str) -> Any:
+        """The trial of a message.
+
+        Raises:
+            RefusedError: there is none of that name.
+        """
+        if name not in self.oracle.trials:
+            raise RefusedError(f"trial_id={name[:40]!r}: expected that of a trial.")
+        self.heard[name] = time.monotonic()
+        return self.oracle.trials[name]
+
+    def GetSpace(self, request: Any, context: Any) -> Any:
+        with self._asked(context):
+            raise RefusedError("workers of this chief are told values, and nothing of the space.")
+
+    UpdateSpace = GetBestTrials = GetSpace
+
     def CreateTrial(self, request: Any, context: Any) -> Any:
-        with self._asked():
+        with self._asked(context):
+            if not re.fullmatch(r"[\w.-]{1,100}", request.tuner_id):
+                raise RefusedError(f"tuner_id={request.tuner_id[:40]!r}: expected a worker's name.")
             trial = self.oracle.create_trial(request.tuner_id)
             self.stop_triggered |= trial.status == "STOPPED"
             self.heard[trial.trial_id] = time.monotonic()
             return protos.get_service().CreateTrialResponse(trial=_plain(trial))
 
     def UpdateTrial(self, request: Any, context: Any) -> Any:
-        with self._asked(request.trial_id):
+        with self._asked(context):
+            trial = self._trial(request.trial_id)
             metrics = dict(request.metrics)
-            trial = self.oracle.update_trial(request.trial_id, metrics, step=request.step)
+            self._check_report(trial, metrics, request.step)
+            if trial.status == "RUNNING":  # and not that of a worker that was taken for lost
+                trial = self.oracle.update_trial(request.trial_id, metrics, step=request.step)
             return protos.get_service().UpdateTrialResponse(trial=_plain(trial))
 
+    def _check_report(self, trial: Any, metrics: dict[str, float], step: int) -> None:
+        """Raise RefusedError if a trial cannot have come to such a measure.
+
+        Its worker has written the measure down before it is reported.
+        """
+        search = self.tuner.task
+        objective = self.tuner.asked.objective
+        if set(metrics) != {objective}:
+            raise RefusedError(f"metrics={sorted(metrics)[:5]}: expected [{objective!r}].")
+        value = metrics[objective]
+        at_most = 1.0 if direction(objective) == "max" else math.inf
+        if not math.isfinite(value) or (at_most == 1.0 and not 0.0 <= value <= at_most):
+            raise RefusedError(f"{objective}={value}: expected a number that can be.")
+        epochs = search.config_of(trial.hyperparameters.values).epochs
+        if not 1 <= step <= epochs:
+            raise RefusedError(f"step={step}: expected an epoch from 1 to {epochs}.")
+        known = read_outcome(search.trial_folder(trial.trial_id))
+        if known is not None and known.value != value:
+            raise RefusedError(f"{objective}={value}: the trial's result.json has {known.value}.")
+
     def GetTrial(self, request: Any, context: Any) -> Any:
-        self.last = self.heard[request.trial_id] = time.monotonic()
-        with self.lock:
-            if request.trial_id not in self.oracle.trials:  # a worker that has none
+        with self._asked(context):
+            if not request.trial_id:  # a worker that has none
                 return protos.get_service().GetTrialResponse()
-            trial = self.oracle.trials[request.trial_id]
+            trial = self._trial(request.trial_id)
             return protos.get_service().GetTrialResponse(trial=_plain(trial))
 
     def EndTrial(self, request: Any, context: Any) -> Any:
-        with self._asked(request.trial.trial_id):
-            known = self.oracle.trials[request.trial.trial_id]
+        with self._asked(context):
+            known = self._trial(request.trial.trial_id)
+            proto = protos.get_proto()
+            if request.trial.status not in (proto.COMPLETED, proto.FAILED):
+                raise RefusedError(f"status={request.trial.status}: expected COMPLETED or FAILED.")
             if known.status == "RUNNING":  # and not that of a worker that was taken for lost
                 status = trials.TrialStatus.from_proto(request.trial.status)
+                objective = self.tuner.asked.objective
+                if status == "COMPLETED" and not known.metrics.exists(objective):
+                    raise RefusedError(
+                        f"status=COMPLETED: expected {objective} to be reported first."
+                    )
                 ended = trials.Trial(known.hyperparameters, known.trial_id, status)
                 self.oracle.end_trial(ended)
                 self.oracle.save()  # keras-tuner's is of the moment before the trial ended

@@ -1,6 +1,7 @@
 """A search's folder, and what it is a search for."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -122,6 +123,13 @@ class Search:
             raise RunError(f"{folder / 'search.json'} is damaged: {error}.") from None
 
     def trial_folder(self, trial_id: str) -> Path:
+        """The folder of a trial.
+
+        Raises:
+            TuningError: the id is no name that a trial has, but a path, say.
+        """
+        if not re.fullmatch(r"\w{1,100}", trial_id, re.ASCII):
+            raise TuningError(f"trial_id={trial_id[:40]!r}: expected letters and digits.")
         return self.folder / "trials" / trial_id
 
     def config_of(self, values: Mapping[str, Any]) -> Config:

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.files import locked
 from kerasrnn.recipes import space
 from kerasrnn.recipes.config import ConfigError, from_dict
 from kerasrnn.recipes.recipe import Recipe
@@ -64,6 +65,7 @@ def tune(
 
     Raises:
         RunError: the folder cannot be used.
+        LockedError: another process searches in it.
         ConfigError: what is asked for cannot be.
         TuningError: all trials fail, or a worker cannot begin.
         Interrupted: a signal has stopped it; it can be resumed.
@@ -108,6 +110,14 @@ def tune(
         space=search.plan["space"],
         folder=str(search.folder),
     )
+    with locked(search.folder, "searching"):
+        return _searched(search, now, role, data_dir, progress), search
+
+
+def _searched(
+    search: Search, now: Searching, role: str, data_dir: str | None, progress: Progress
+) -> Sequence[Outcome]:
+    """Run a search to its end; returns the trials, best first."""
     tuner = Tuner(search, now, data_dir, progress)
     try:
         if role == "chief" or now.workers > 1:
@@ -116,11 +126,11 @@ def tune(
             tuner.search()
     except KeyboardInterrupt as stop:
         outcomes = tuner.report()
-        number = getattr(stop, "number", signal.SIGINT)
+        number, name = getattr(stop, "number", signal.SIGINT), search.recipe.name
         done = sum(outcome.status != "running" for outcome in outcomes)
         raise Interrupted(
             number,
-            f"stopped with {done} trials done; go on with: kerasrnn tune {recipe.name} --resume "
+            f"stopped with {done} trials done; go on with: kerasrnn tune {name} --resume "
             f"--output {search.folder}",
         ) from None
     outcomes = tuner.report()
@@ -129,7 +139,7 @@ def tune(
             f"no trial succeeded, of {len(outcomes)}; the last one's reason: "
             f"{outcomes[-1].reason if outcomes else 'there was none'} (see {search.folder})"
         )
-    return outcomes, search
+    return outcomes
 
 
 def _refuse_others(

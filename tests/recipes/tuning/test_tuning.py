@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from keras_tuner.src import protos
 
 from kerasrnn import recipes, zoo
 from kerasrnn.__main__ import main
+from kerasrnn.files import LockedError, locked
 from kerasrnn.recipes import space, training, tuning
 from kerasrnn.recipes.command.train import _read_config
 from kerasrnn.recipes.config import ConfigError
@@ -31,7 +33,8 @@ from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.training.step import Trainee
 from kerasrnn.recipes.tuning import chief, hypermodels, oracles, search
-from kerasrnn.recipes.tuning.results import read_outcome
+from kerasrnn.recipes.tuning.results import Outcome, read_outcome, write_outcome
+from kerasrnn.recipes.tuning.search import TuningError
 
 pytestmark = pytest.mark.tensorflow
 
@@ -424,6 +427,129 @@ def test_what_a_chief_knew_is_on_the_disk(desk):
     assert tuner.kept.trials["0000"].score == 0.5
     assert [tuner.kept.create_trial("c").trial_id for _ in range(2)] == ["0001", "0001"]
     assert tuner.kept.create_trial("d").status == "STOPPED"
+
+
+@contextlib.contextmanager
+def listening(desk):
+    """A chief that listens; its address."""
+    server, port = chief.server(desk, "127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None)
+
+
+def refusal(method, request, **options):
+    """The status and the words with which a message is refused."""
+    with pytest.raises(grpc.RpcError) as error:
+        method(request, timeout=20, **options)
+    return error.value.code().name, error.value.details()
+
+
+def test_who_has_no_token_is_not_answered(desk):
+    """Another user of the machine, who finds the port: the token is the owner's to read."""
+    service, folder = protos.get_service(), desk.tuner.task.folder
+    ask = service.CreateTrialRequest(tuner_id="a")
+    with listening(desk) as address, grpc.insecure_channel(address) as channel:
+        path = folder / chief.TOKEN
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        token = path.read_text()
+        stranger = protos.get_service_grpc().OracleStub(channel)
+        for metadata in ((), ((chief.HEADER, token[:-1]),), ((chief.HEADER, ""),)):
+            for method, request in (
+                (stranger.CreateTrial, ask),
+                (stranger.UpdateTrial, service.UpdateTrialRequest(trial_id="0000")),
+                (stranger.EndTrial, service.EndTrialRequest()),
+                (stranger.UpdateSpace, service.UpdateSpaceRequest()),
+            ):
+                status, _ = refusal(method, request, metadata=metadata)
+                assert status == "UNAUTHENTICATED"
+        assert desk.oracle.trials == {}
+        # A worker that has read the token of a chief before, or none, reads the new one.
+        read, seen = chief._Bearer._token, []
+
+        def late(self):
+            seen.append(read(self) if seen else "of another")
+            return seen[-1]
+
+        worker = chief.stub(address, folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(chief._Bearer, "_token", late)
+            assert worker.CreateTrial(ask, timeout=20).trial.trial_id == "0000"
+        assert seen == ["of another", token, token]
+
+
+def test_a_bad_message_is_refused_and_changes_nothing(desk):
+    service, proto = protos.get_service(), protos.get_proto()
+    folder = desk.tuner.task.folder
+    ask = service.CreateTrialRequest(tuner_id="a")
+
+    def report(value, trial="0000", step=1, name="val_loss"):
+        return service.UpdateTrialRequest(trial_id=trial, metrics={name: value}, step=step)
+
+    def end(trial, status):
+        return service.EndTrialRequest(trial=proto.Trial(trial_id=trial, status=status))
+
+    def files():
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    with listening(desk) as address:
+        worker = chief.stub(address, folder)
+        create, update = worker.CreateTrial, worker.UpdateTrial
+        assert create(ask, timeout=20).trial.trial_id == "0000"
+        write_outcome(desk.tuner.task.trial_folder("0000"), Outcome("0000", "completed", {}, 0.5))
+        before, state = files(), desk.oracle.get_state()
+        for method, request, words in (
+            (create, service.CreateTrialRequest(tuner_id="../a"), "tuner_id='../a': expected"),
+            (create, service.CreateTrialRequest(), "tuner_id='': expected a worker's"),
+            (worker.GetTrial, service.GetTrialRequest(trial_id="../x"), "trial_id='../x': expec"),
+            (update, report(0.5, "0001"), "trial_id='0001': expected that of a trial"),
+            (update, report(0.5, name="loss"), "metrics=['loss']: expected ['val_loss']"),
+            (update, service.UpdateTrialRequest(trial_id="0000"), "metrics=[]: expected"),
+            (update, report(float("nan")), "val_loss=nan: expected a number"),
+            (update, report(float("-inf")), "val_loss=-inf: expected a number"),
+            (update, report(-1e9), "val_loss=-1000000000.0: the trial's result.json has 0.5"),
+            (update, report(0.5, step=0), "step=0: expected an epoch from 1 to"),
+            (update, report(0.5, step=10**9), "step=1000000000: expected an epoch"),
+            (worker.EndTrial, end("/etc/passwd", "FAILED"), "trial_id='/etc/passwd': expected"),
+            (worker.EndTrial, end("0000", "STOPPED"), "status="),
+            (worker.EndTrial, end("0000", "COMPLETED"), "status=COMPLETED: expected val_loss"),
+            (worker.UpdateSpace, service.UpdateSpaceRequest(), "workers of this chief are told"),
+        ):
+            status, said = refusal(method, request)
+            assert (status, said[: len(words)]) == ("INVALID_ARGUMENT", words)
+        # What is no message at all, and what is larger than any.
+        token = ((chief.HEADER, (folder / chief.TOKEN).read_text()),)
+        with grpc.insecure_channel(address) as channel:
+            raw = channel.unary_unary("/keras_tuner.Oracle/UpdateTrial", None, None)
+            assert refusal(raw, b"\xff\xff\xff", metadata=token)[0] == "INTERNAL"
+            large = service.CreateTrialRequest(tuner_id="a" * (1 << 21)).SerializeToString()
+            assert refusal(raw, large, metadata=token)[0] == "RESOURCE_EXHAUSTED"
+        assert desk.error is None
+        assert desk.oracle.get_state() == state
+        assert files() == before
+        # And the search goes on.
+        update(report(0.5), timeout=20)
+        worker.EndTrial(end("0000", "COMPLETED"), timeout=20)
+        assert desk.oracle.trials["0000"].score == 0.5
+        assert create(ask, timeout=20).trial.trial_id == "0001"
+
+
+def test_a_trials_name_is_no_path(desk):
+    for name in ("", "..", "a/b", "/etc", "a\\b", "a" * 101, "é", "0000\n"):
+        with pytest.raises(TuningError, match=r"^trial_id=.*: expected letters and digits\.$"):
+            desk.tuner.task.trial_folder(name)
+    assert desk.tuner.task.trial_folder("0000") == desk.tuner.task.folder / "trials" / "0000"
+
+
+def test_a_search_that_goes_on_elsewhere(recipe, there):
+    tuning.Search.create(recipe, there / "found", {}, tuning.Searching(trials=2), Execution(), None)
+    before = sorted((there / "found").rglob("*"))
+    with locked(there / "found", "searching"), pytest.raises(LockedError) as error:
+        tuning.tune(recipe, there / "found", resume=True)
+    assert str(error.value).startswith(f"{there / 'found'} is in use: searching by process ")
+    assert sorted((there / "found").rglob("*")) == before
 
 
 @pytest.mark.parametrize("lost", ["parent", "chief"])
