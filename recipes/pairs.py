@@ -90,7 +90,7 @@ def load_translations(
 
     if limit is not None and limit < 1:
         raise ConfigError(f"limit={limit}: expected 1 or more.")
-    features = tfds.builder(name, data_dir=data_dir).info.features
+    features = datasets.builder(name, data_dir).info.features
     languages = sorted(
         key for key, feature in features.items() if isinstance(feature, tfds.features.Text)
     )

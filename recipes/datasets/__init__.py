@@ -8,9 +8,15 @@ train, test = tfds.load("japanese_vowels", split=["train", "test"], as_supervise
 ```
 """
 
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from kerasrnn.files import create_folder, locked, writing
 from kerasrnn.recipes.datasets import (
     cmu_pronouncing,
     ideographs,
@@ -25,11 +31,16 @@ from kerasrnn.recipes.datasets import (
     tatoeba,
     zalando_fashion,
 )
+from kerasrnn.recipes.errors import SourceError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+READ = 1 << 30
+"""Bytes of a split up to which its records are read before the training, for their checksums."""
+
 __all__ = [
+    "builder",
     "cmu_pronouncing",
     "ideographs",
     "japanese_vowels",
@@ -56,14 +67,100 @@ def load(
         splits: their names.
         data_dir: where TFDS keeps datasets; default: its own place.
         as_supervised: whether an example is a pair.
+
+    Raises:
+        SourceError: it cannot be had, or what was prepared before is damaged.
+        WriteError: it cannot be written.
+    """
+    made = builder(name, data_dir)
+    _prepare(made)
+    _check(made, splits)
+    datasets = made.as_dataset(split=list(splits), as_supervised=as_supervised)
+    return dict(zip(splits, datasets, strict=True)), made.info
+
+
+def builder(name: str, data_dir: str | None = None) -> Any:
+    """TFDS's builder of a dataset; what it has prepared before is read.
+
+    Raises:
+        SourceError: what is in the dataset's folder is damaged.
     """
     import tensorflow_datasets as tfds
 
-    datasets, info = tfds.load(
-        name,
-        split=list(splits),
-        data_dir=data_dir,
-        as_supervised=as_supervised,
-        with_info=True,
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except Exception as error:  # whatever TFDS may raise, of JSON say
+        folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
+        if not folder.is_dir():
+            raise
+        raise _damaged(folder, error) from error
+
+
+def _prepare(made: Any) -> None:
+    """Download and prepare a dataset, unless it has been; of several processes one does.
+
+    Raises:
+        SourceError: it cannot be had.
+        WriteError: it cannot be written.
+    """
+    root = made.data_dir_root
+    if made.data_path.exists() or "://" in str(root):
+        made.download_and_prepare()
+        return
+
+    def wait(message: str) -> None:
+        sys.stderr.write(f"{message} Waiting for it.\n")
+
+    create_folder(root)
+    name = made.info.full_name
+    lock = f".{name.replace('/', '-')}.lock"
+    with writing(root), locked(root, f"preparing {name}", lock, wait), writing(root):
+        try:
+            made.download_and_prepare()
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise SourceError(f"{name} cannot be prepared in {root}: {error}") from error
+
+
+def _check(made: Any, splits: Sequence[str]) -> None:
+    """See that all that was prepared is there, before anything is trained on it.
+
+    Raises:
+        SourceError: files are missing, damaged or empty.
+    """
+    import tensorflow as tf
+
+    folder = made.data_path
+    if not folder.exists():  # datasets that only tests have
+        return
+    try:
+        for split in splits:
+            info = made.info.splits[split]
+            sizes = [os.path.getsize(path) for path in info.filepaths]
+            if info.num_examples < 1 or not all(sizes):
+                raise ValueError(f"the split {split!r} is empty")
+            # A record has 16 bytes besides its content; 0: TFDS has not counted.
+            expected = info.num_bytes + 16 * info.num_examples
+            if made.info.file_format.value != "tfrecord" or not info.num_bytes:
+                continue
+            if sum(sizes) != expected:
+                raise ValueError(f"the split {split!r} has {sum(sizes)} bytes; expected {expected}")
+            if expected <= READ:
+                records = tf.data.TFRecordDataset(info.filepaths)
+                count = int(records.reduce(np.int64(0), lambda n, _: n + 1))
+                if count != info.num_examples:
+                    raise ValueError(
+                        f"the split {split!r} has {count} examples; expected {info.num_examples}"
+                    )
+        made.as_dataset(split=list(splits))
+    except Exception as error:  # whatever TFDS and TensorFlow may raise
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Any, error: Exception) -> SourceError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return SourceError(
+        f"the prepared dataset in {folder} is damaged ({reason.rstrip('.')}): delete that folder, "
+        "and the dataset is prepared anew."
     )
-    return dict(zip(splits, datasets, strict=True)), info

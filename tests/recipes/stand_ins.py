@@ -7,11 +7,13 @@ something in them can be learned.
 import contextlib
 import itertools
 from collections.abc import Iterator
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes import datasets
 from kerasrnn.recipes.datasets import piano_rolls
 from kerasrnn.recipes.datasets.ideographs import ideographs_dataset_builder as ideographs
 from tests.recipes.datasets.fonts import collection
@@ -214,7 +216,10 @@ def served() -> Iterator[None]:
             lambda: iter(found), output_signature=signature
         ).apply(tf.data.experimental.assert_cardinality(len(found)))
 
-    with tfds.testing.mock_data(as_dataset_fn=as_dataset):
+    with (
+        tfds.testing.mock_data(as_dataset_fn=as_dataset),
+        mock.patch.object(datasets, "_prepare"),
+    ):
         yield
 
 

@@ -1,0 +1,134 @@
+"""Prepared once, whoever asks; looked through before anything is trained on it."""
+
+import errno
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kerasrnn.files import WriteError
+from kerasrnn.recipes import datasets
+from kerasrnn.recipes.datasets.japanese_vowels import japanese_vowels_dataset_builder as module
+from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE
+from kerasrnn.recipes.errors import SourceError
+from tests.recipes.datasets.archives import pinned, wheel
+from tests.recipes.datasets.test_japanese_vowels import COUNTS, DUMMY_DATA
+
+pytestmark = pytest.mark.tensorflow
+
+SPLITS = ("train", "test")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with a dataset of three and two utterances, prepared by TFDS itself."""
+    mirror = tmp_path_factory.mktemp("mirror")
+    content = wheel({n: (DUMMY_DATA / Path(n).name).read_bytes() for n in module.MEMBERS.values()})
+    source = pinned(content)
+    (mirror / source.archive).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "UTTERANCES", COUNTS)
+        patch.setattr(module, "SOURCE", source)
+        patch.setenv(MIRROR_VARIABLE, str(mirror))
+        folder = tmp_path_factory.mktemp("data")
+        splits, _ = datasets.load("japanese_vowels", SPLITS, str(folder))
+    assert {name: len(list(split)) for name, split in splits.items()} == COUNTS
+    assert sorted(path.name for path in folder.iterdir()) == ["downloads", "japanese_vowels"]
+    return folder
+
+
+def flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+TRAIN = "japanese_vowels-train.tfrecord-00000-of-00001"
+TEST = "japanese_vowels-test.tfrecord-00000-of-00001"
+DAMAGES = {
+    "a cut record": lambda f: os.truncate(f / TRAIN, 449),
+    "records cut off": lambda f: os.truncate(f / TEST, 100),
+    "an empty file": lambda f: os.truncate(f / TEST, 0),
+    "a missing shard": lambda f: (f / TRAIN).unlink(),
+    "another byte": lambda f: flip(f / TEST, 200),
+    "another length": lambda f: flip(f / TRAIN, 0),
+    "the other split": lambda f: shutil.copy(f / TRAIN, f / TEST),
+    "no info": lambda f: (f / "dataset_info.json").unlink(),
+    "half an info": lambda f: os.truncate(f / "dataset_info.json", 500),
+    "an empty info": lambda f: (f / "dataset_info.json").write_text("{}"),
+    "nothing at all": lambda f: [path.unlink() for path in f.iterdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_dataset_is_named_before_training(prepared, tmp_path, damage):
+    shutil.copytree(prepared, tmp_path / "data")
+    folder = tmp_path / "data" / "japanese_vowels" / "1.0.0"
+    damage(folder)
+    with pytest.raises(SourceError) as error:
+        datasets.load("japanese_vowels", SPLITS, str(tmp_path / "data"), as_supervised=True)
+    said = str(error.value)
+    assert said.startswith(f"the prepared dataset in {tmp_path / 'data' / 'japanese_vowels'}")
+    assert said.endswith("): delete that folder, and the dataset is prepared anew.")
+    assert "\n" not in said
+
+
+class Made:
+    """A builder that takes a while, and fails as TFDS does where two are at it."""
+
+    def __init__(self, root, error=None):
+        self.data_dir_root, self.data_path = root, root / "vowels" / "1.0.0"
+        self.info, self.error = self, error
+        self.full_name = "vowels/1.0.0"
+
+    def download_and_prepare(self):
+        if self.data_path.exists():
+            return
+        if self.error is not None:
+            raise self.error
+        (self.data_path.parent / "incomplete").mkdir(parents=True)
+        time.sleep(0.3)
+        (self.data_path.parent / "incomplete").rename(self.data_path)
+        prepared_by.append(threading.current_thread())
+
+
+prepared_by = []
+
+
+def test_one_prepares_and_the_others_wait(tmp_path, capsys):
+    prepared_by.clear()
+    failed = []
+
+    def prepare():
+        try:
+            datasets._prepare(Made(tmp_path / "data"))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=prepare) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failed == []
+    assert len(prepared_by) == 1
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["vowels"]
+    told = capsys.readouterr().err
+    assert told.count("is in use: preparing vowels/1.0.0 by process") == 2
+    assert told.count("Waiting for it.\n") == 2
+
+
+def test_a_disk_that_takes_no_dataset(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(WriteError, match=rf"^{tmp_path} cannot be written: No space left on dev"):
+        datasets._prepare(Made(tmp_path, full))
+    little = OSError("Not enough disk space. Needed: 3.0 GiB (download: 1.0 GiB, ...)")
+    with pytest.raises(SourceError, match=rf"^vowels/1.0.0 cannot be prepared in {tmp_path}: Not"):
+        datasets._prepare(Made(tmp_path, little))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="data cannot be written: Not a directory"):
+        datasets._prepare(Made(tmp_path / "file" / "data"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
