@@ -6,9 +6,9 @@
     def __init__(self, units: PositiveInteger, dropout: Rate = 0.0, use_bias: bool = True): ...
 
 An argument annotated `bool` takes True and False alone, `int` integers, `float` finite numbers,
-`str` strings, `str | Path` paths, `keras.Model` models, `Literal[...]` its values.
-`PositiveInteger`, `Rate` and the other names below are narrower. Other annotations are not checked.
-Where no annotation can tell what is right, the functions are called:
+`str` strings, `str | Path` paths, `keras.Model` models, `keras.layers.Layer` layers, `Literal[...]`
+its values. `PositiveInteger`, `Rate` and the other names below are narrower. Other annotations are
+not checked. Where no annotation can tell what is right, the functions are called:
 
     self.activation = validation.activation("activation", activation)
 
@@ -111,6 +111,13 @@ def sizes(name: str, value: Any) -> tuple[int, ...]:
         raise ArgumentError(name, value, "a sequence of positive integers") from None
 
 
+def sequence(name: str, value: Any) -> list[Any]:
+    """Return a list, from a list, a tuple or an array."""
+    if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) == 0:
+        raise ArgumentError(name, value, "a list")
+    return list(value)
+
+
 def string(name: str, value: Any) -> str:
     """Return a str."""
     if not isinstance(value, str):
@@ -132,6 +139,25 @@ def model(name: str, value: Any) -> keras.Model:
     return value
 
 
+def layer(name: str, value: Any) -> keras.layers.Layer:
+    """Return a Keras layer, of which a model is one."""
+    if not isinstance(value, keras.layers.Layer):
+        raise ArgumentError(name, value, "a Keras layer")
+    return value
+
+
+def tensor(name: str, value: Any) -> Any:
+    """Return a tensor of the backend, of an array, a tensor or numbers in lists."""
+    expected = "an array or a tensor of numbers"
+    try:
+        converted = keras.ops.convert_to_tensor(value)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ArgumentError(name, value, expected) from error
+    if keras.backend.standardize_dtype(converted.dtype) == "string":
+        raise ArgumentError(name, value, expected)
+    return converted
+
+
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
     """Return the value if it equals one of the choices and has its type."""
     for choice in choices:
@@ -141,8 +167,8 @@ def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def seed(name: str, value: Any) -> Any:
-    """Return a seed that Keras takes: an integer, a SeedGenerator or its configuration."""
-    if isinstance(value, (dict, keras.random.SeedGenerator)):
+    """Return a seed that Keras takes: a non-negative integer or a SeedGenerator."""
+    if isinstance(value, keras.random.SeedGenerator):
         return value
     return integer(name, value, minimum=0, maximum=2**32 - 1)
 
@@ -213,6 +239,7 @@ _OF_TYPES: dict[Any, Check] = {
     Path: path,
     str | Path: path,
     keras.Model: model,
+    keras.layers.Layer: layer,
     type(None): _none,
     None: _none,
 }

@@ -107,7 +107,7 @@ def generator(
     if forbidden is None:
         begins = decoder.kind == "classes" and isinstance(start, Integral) and start != end
         forbidden = [start] if begins else []
-    if len(forbidden):
+    if len(validation.sequence("forbidden", forbidden)):
         processors = [ForbiddenSymbols(forbidden), *processors]
     generate = kerasrnn.Generator(
         decoder,

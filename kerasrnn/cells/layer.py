@@ -354,6 +354,9 @@ class Recurrent(RNN):
                 f"use_cudnn={use_cudnn!r}: {type(self).__name__} runs in kerasrnn's own loop and "
                 "never in cuDNN; expected 'auto' or False."
             )
+        given["activity_regularizer"] = validation.regularizer(
+            "activity_regularizer", given["activity_regularizer"]
+        )
         cell_arguments = {name: given.pop(name) for name in self.cell_class.arguments()}
         if "implementation" in rest:
             cell_arguments["implementation"] = rest.pop("implementation")

@@ -165,7 +165,7 @@ class Decoder(keras.layers.Layer):
             raise ValueError(
                 "stateful=True: a memory belongs to one batch; expected attention=None."
             )
-        layers = list(layers)
+        layers = validation.sequence("layers", layers)
         for layer in layers:
             if isinstance(layer, BidirectionalRNN):
                 raise ValueError(

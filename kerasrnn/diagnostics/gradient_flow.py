@@ -11,7 +11,7 @@ import numpy as np
 from kerasrnn import validation
 from kerasrnn.diagnostics import pictures
 from kerasrnn.diagnostics.diagnosis import Diagnosis
-from kerasrnn.diagnostics.measurement import diagnose
+from kerasrnn.diagnostics.measurement import check_inputs, diagnose
 from kerasrnn.validation import PositiveInteger
 
 
@@ -68,6 +68,7 @@ class GradientFlow(keras.callbacks.Callback):
         log_dir: str | Path | None = None,
     ) -> None:
         super().__init__()
+        check_inputs(x)
         self.x, self.y, self.loss = x, y, loss
         self.every, self.steps = every, steps
         self.history: dict[int, Diagnosis] = {}

@@ -93,6 +93,7 @@ def diagnose(
         ((20,), ['rho', 'z'])
     """
     _check(model, y, loss, steps)
+    check_inputs(x)
     import tensorflow as tf
 
     y = tree.map_structure(_tensor, y)
@@ -153,6 +154,13 @@ def _check(model: Any, y: Any, loss: Any, steps: str) -> None:
             f"y=None: loss={loss!r} compares with targets; expected them, or as the loss a "
             "function of the outputs alone."
         )
+
+
+def check_inputs(x: Any) -> None:
+    """Raise ValueError unless x is a batch of inputs: an array, or a structure of arrays."""
+    for array in tree.flatten(x):
+        if len(validation.tensor("x", array).shape) == 0:
+            raise validation.ArgumentError("x", x, "a batch of the model's inputs")
 
 
 def _tensor(array: Any) -> Tensor:

@@ -62,7 +62,13 @@ def compare(
         >>> len(figure.axes[0].lines)
         2
     """
-    if not isinstance(diagnoses, Mapping) or not diagnoses:
+    from kerasrnn.diagnostics.diagnosis import Diagnosis  # which draws with this module
+
+    if (
+        not isinstance(diagnoses, Mapping)
+        or not diagnoses
+        or not all(isinstance(diagnosis, Diagnosis) for diagnosis in diagnoses.values())
+    ):
         raise ValueError(f"diagnoses={diagnoses!r}: expected a diagnosis for each of some labels.")
     curves = []
     for label, diagnosis in diagnoses.items():

@@ -8,11 +8,12 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 
+from kerasrnn import validation
 from kerasrnn.files import Kind, check_place, create_folder, replacing
 
 
@@ -39,7 +40,21 @@ Batch = Any
 Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 """A runtime's outputs for one batch of inputs."""
 
-Check = bool | Sequence[Batch]
+
+def _checked(name: str, value: Any) -> bool | Sequence[Batch]:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, (list, tuple)) or any(
+        np.asarray(array).dtype == object and not isinstance(array, str)
+        for batch in value
+        for array in (batch if isinstance(batch, (list, tuple)) else [batch])
+    ):
+        raise validation.ArgumentError(name, value, "True", "False", "a list of batches of arrays")
+    return value
+
+
+Check = Annotated[Any, _checked]
+"""Whether an export is compared with its model, or batches to compare it on besides random ones."""
 
 # Rows, steps, and how the steps of the random inputs are masked, where the model masks any.
 SIZES = ((1, 1, "none"), (3, 7, "end"), (5, 12, "none"), (4, 9, "gaps"))

@@ -50,8 +50,6 @@ class EachStep(keras.layers.Layer):
     def __init__(
         self, layer: keras.layers.Layer, padding: float | None = 0.0, **kwargs: Any
     ) -> None:
-        if not isinstance(layer, keras.layers.Layer):
-            raise ValueError(f"layer={layer!r}: expected a Keras layer.")
         super().__init__(**kwargs)
         self.layer = layer
         self.padding = padding

@@ -83,7 +83,7 @@ class StackedRNN(keras.layers.Layer):
         seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
-        layers = list(layers)
+        layers = validation.sequence("layers", layers)
         if not layers:
             raise ValueError("layers=[]: expected at least one layer.")
         for layer in layers:

@@ -1,6 +1,6 @@
 """The cross-entropy of sequences of ids, with label smoothing, of the tokens that count."""
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -8,20 +8,20 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.keras_internals import scale_loss_for_distribution
-from kerasrnn.losses.weights import as_ids, check_ignore_class, is_concrete, mask_of, weigh
+from kerasrnn.losses.weights import as_ids, is_concrete, mask_of, weigh
+from kerasrnn.validation import Rate
 
 Tensor = Any
-
-AVERAGES = ("token", "sequence")
 
 TOLERANCE = 0.01
 """How far the sum of probabilities may be from 1; half precision needs most of it."""
 
 
+@validation.checked
 def sequence_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
-    label_smoothing: float = 0.0,
+    label_smoothing: Rate = 0.0,
     from_logits: bool = False,
     ignore_class: int | None = None,
 ) -> Tensor:
@@ -51,7 +51,7 @@ def sequence_crossentropy(
         >>> [round(nats, 4) for nats in np.asarray(loss)[0].tolist()]      # -log(0.8), and padding
         [0.2231, 0.0]
     """
-    y_pred = ops.convert_to_tensor(y_pred)
+    y_pred = validation.tensor("y_pred", y_pred)
     ids = as_ids(y_true, y_pred)
     used = None if ignore_class is None else ids != ignore_class
     return losses_of(ids, y_pred, used, label_smoothing, from_logits, ignore_class)
@@ -284,19 +284,20 @@ class SequenceCrossentropy(keras.losses.Loss):
         0.7136
     """
 
+    @validation.checked
     def __init__(
         self,
-        label_smoothing: float = 0.0,
-        average: str = "token",
+        label_smoothing: Rate = 0.0,
+        average: Literal["token", "sequence"] = "token",
         from_logits: bool = False,
         ignore_class: int | None = None,
         name: str = "sequence_crossentropy",
     ) -> None:
         super().__init__(name=name, reduction=None)  # `average` is the reduction
-        self.label_smoothing = validation.rate("label_smoothing", label_smoothing)
-        self.average = validation.one_of("average", average, AVERAGES)
-        self.from_logits = validation.boolean("from_logits", from_logits)
-        self.ignore_class = check_ignore_class(ignore_class)
+        self.label_smoothing = label_smoothing
+        self.average = average
+        self.from_logits = from_logits
+        self.ignore_class = ignore_class
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return sequence_crossentropy(

@@ -1,23 +1,14 @@
 """What counts of a padded batch: its padding, the mask, and the weights that came with it."""
 
-from numbers import Integral
 from typing import Any
 
 import keras
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.keras_internals import get_keras_mask
 
 Tensor = Any
-
-
-def check_ignore_class(ignore_class: Any) -> int | None:
-    """Return an id or None; raise ValueError for anything else."""
-    if ignore_class is None:
-        return None
-    if not isinstance(ignore_class, Integral) or isinstance(ignore_class, bool):
-        raise ValueError(f"ignore_class={ignore_class!r}: expected an integer or None.")
-    return int(ignore_class)
 
 
 def is_concrete(tensor: Tensor) -> bool:
@@ -43,7 +34,7 @@ def as_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """The targets as ids `(batch, time)`, which fit the predictions `(batch, time, ...)`."""
     # Not by way of the type of the predictions, as Keras's metrics have it: bfloat16 holds no
     # integers beyond 256, one by one.
-    y_true = ops.convert_to_tensor(y_true)
+    y_true = validation.tensor("y_true", y_true)
     ids = ops.cast(y_true, "int32")
     if is_concrete(y_true) and "float" in keras.backend.standardize_dtype(y_true.dtype):
         values = ops.convert_to_numpy(y_true)

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.losses.weights import as_ids, check_ignore_class, mask_of, weigh
+from kerasrnn import validation
+from kerasrnn.losses.weights import as_ids, mask_of, weigh
 
 Tensor = Any
 
@@ -15,11 +16,12 @@ class _Accuracy(keras.metrics.Mean):
 
     _direction = "up"  # what callbacks with mode="auto" ask for
 
+    @validation.checked
     def __init__(
         self, ignore_class: int | None = None, name: str | None = None, dtype: Any = None
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.ignore_class = check_ignore_class(ignore_class)
+        self.ignore_class = ignore_class
 
     def compare(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None
@@ -82,6 +84,7 @@ class TokenAccuracy(_Accuracy):
         0.5
     """
 
+    @validation.checked
     def __init__(
         self, ignore_class: int | None = None, name: str = "token_accuracy", dtype: Any = None
     ) -> None:
@@ -131,6 +134,7 @@ class SequenceAccuracy(_Accuracy):
         0.5
     """
 
+    @validation.checked
     def __init__(
         self, ignore_class: int | None = None, name: str = "sequence_accuracy", dtype: Any = None
     ) -> None:

@@ -1,12 +1,12 @@
 """How many edits make a sequence of ids another one, in whole batches at once."""
 
-from numbers import Integral
 from typing import Any
 
 import keras
 from keras import ops
 
-from kerasrnn.losses.weights import as_ids, check_ignore_class, mask_of
+from kerasrnn import validation
+from kerasrnn.losses.weights import as_ids, mask_of
 from kerasrnn.metrics.accuracy import said_ids
 
 Tensor = Any
@@ -18,6 +18,7 @@ FAR = 2**29
 """More than any distance; twice it is still an int32."""
 
 
+@validation.checked
 def edit_distance(
     references: Tensor,
     hypotheses: Tensor,
@@ -60,10 +61,8 @@ def edit_distance(
         >>> np.asarray(distances).tolist(), np.asarray(lengths).tolist()
         ([2, 0], [4, 2])
     """
-    _check_end(end)
-    check_ignore_class(ignore_class)
-    references = ops.cast(ops.convert_to_tensor(references), "int32")
-    hypotheses = ops.cast(ops.convert_to_tensor(hypotheses), "int32")
+    references = ops.cast(validation.tensor("references", references), "int32")
+    hypotheses = ops.cast(validation.tensor("hypotheses", hypotheses), "int32")
     if len(references.shape) not in (2, 3):
         raise ValueError(
             f"references of the shape {tuple(references.shape)}: expected ids (batch, time) or "
@@ -95,11 +94,6 @@ def edit_distance(
         ops.squeeze(ops.take_along_axis(of_all, closest, axis=-1), -1)
         for of_all in (distances, lengths)
     )
-
-
-def _check_end(end: Any) -> None:
-    if end is not None and (not isinstance(end, Integral) or isinstance(end, bool)):
-        raise ValueError(f"end={end!r}: expected an integer or None.")
 
 
 def _symbols(ids: Tensor, end: int | None, ignore_class: int | None) -> Tensor:
@@ -191,6 +185,7 @@ class EditDistance(keras.metrics.Mean):
 
     _direction = "down"  # what callbacks with mode="auto" ask for
 
+    @validation.checked
     def __init__(
         self,
         end: int | None = None,
@@ -198,10 +193,9 @@ class EditDistance(keras.metrics.Mean):
         name: str = "edit_distance",
         dtype: Any = None,
     ) -> None:
-        _check_end(end)
         super().__init__(name=name, dtype=dtype)
         self.end = end
-        self.ignore_class = check_ignore_class(ignore_class)
+        self.ignore_class = ignore_class
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None

@@ -7,7 +7,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.losses.crossentropy import losses_of
-from kerasrnn.losses.weights import as_ids, check_ignore_class, mask_of, weigh
+from kerasrnn.losses.weights import as_ids, mask_of, weigh
 
 Tensor = Any
 
@@ -55,6 +55,7 @@ class Perplexity(keras.metrics.Mean):
 
     _direction = "down"  # what callbacks with mode="auto" ask for
 
+    @validation.checked
     def __init__(
         self,
         from_logits: bool = False,
@@ -63,8 +64,8 @@ class Perplexity(keras.metrics.Mean):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.from_logits = validation.boolean("from_logits", from_logits)
-        self.ignore_class = check_ignore_class(ignore_class)
+        self.from_logits = from_logits
+        self.ignore_class = ignore_class
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None

@@ -339,7 +339,10 @@ IDS = np.ones((2, 3), "int32")
     [
         (lambda: SequenceCrossentropy(1.0), r"label_smoothing=1\.0: expected a number in \[0, 1\)"),
         (lambda: SequenceCrossentropy("x"), "label_smoothing='x': expected a number"),
-        (lambda: SequenceCrossentropy(average="row"), "average='row': expected one of 'token'"),
+        (
+            lambda: SequenceCrossentropy(average="row"),
+            "average='row': expected 'token' or 'sequence'",
+        ),
         (lambda: SequenceCrossentropy(ignore_class=0.5), r"ignore_class=0\.5: expected an integer"),
         (lambda: SequenceCrossentropy(from_logits=0), "from_logits=0: expected True or False"),
         (

@@ -1,0 +1,256 @@
+"""Every public signature refuses bad values with an error that names the argument.
+
+The signatures are found, not listed: a new public name fails here until it has a valid call.
+"""
+
+import contextlib
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import kerasrnn
+from kerasrnn import decoding, diagnostics, export, losses, metrics, zoo
+
+X = np.ones((2, 3, 2), "float32")
+IDS = np.ones((2, 3), "int32")
+
+# What a call needs besides the argument under test.
+OF_CELLS = {name: lambda: {"units": 3} for name in kerasrnn.__all__ if name.endswith("Cell")}
+OF_LAYERS = {
+    name: lambda: {"units": 3}
+    for name in kerasrnn.__all__
+    if hasattr(getattr(kerasrnn, name), "cell_class")
+}
+VALID: dict[str, Callable[[], dict[str, Any]]] = {
+    **OF_CELLS,
+    **OF_LAYERS,
+    "Cell": lambda: {"units": 3},
+    "RNN": lambda: {"cell": kerasrnn.GRUCell(3)},
+    "AttentionCell": lambda: {
+        "cell": kerasrnn.GRUCell(3),
+        "attention": kerasrnn.BahdanauAttention(3),
+    },
+    "FeedbackCell": lambda: {"cell": kerasrnn.GRUCell(3), "units": 3},
+    "BahdanauAttention": lambda: {"units": 3},
+    "CoverageAttention": lambda: {"units": 3},
+    "LocationSensitiveAttention": lambda: {"units": 3},
+    "LuongAttention": dict,
+    "MonotonicAttention": lambda: {"attention": kerasrnn.BahdanauAttention(3)},
+    "BidirectionalRNN": lambda: {"layer": kerasrnn.GRU(2)},
+    "StackedRNN": lambda: {"layers": [kerasrnn.GRU(2)]},
+    "BigramEmbedding": lambda: {"pairs": 4, "units": 3},
+    "ChronoInitializer": lambda: {"longest": 10, "gates": kerasrnn.LSTMCell.gates},
+    "EachStep": lambda: {"layer": keras.layers.Dense(2)},
+    "SequencePooling": dict,
+    "Decoder": lambda: {"size": 5, "layers": [kerasrnn.GRU(3)]},
+    "Generator": lambda: {"decoder": kerasrnn.Decoder(5, [kerasrnn.GRU(3)])},
+    "Beam": dict,
+    "ForbiddenSymbols": lambda: {"ids": [1]},
+    "ForcedPrefix": lambda: {"ids": [[1]]},
+    "MinimumLength": lambda: {"length": 1},
+    "NoRepeatNGrams": lambda: {"n": 2},
+    "RepetitionPenalty": lambda: {"penalty": 1.5},
+    "Bernoulli": dict,
+    "Sample": dict,
+    "Threshold": dict,
+    "ScheduledSampling": lambda: {"k": 5.0},
+    "SequenceCrossentropy": dict,
+    "sequence_crossentropy": lambda: {"y_true": IDS, "y_pred": np.full((2, 3, 2), 0.5)},
+    "EditDistance": dict,
+    "edit_distance": lambda: {"references": IDS, "hypotheses": IDS},
+    "Perplexity": dict,
+    "SequenceAccuracy": dict,
+    "TokenAccuracy": dict,
+    "GradientFlow": lambda: {"x": X, "loss": _total},
+    "diagnose": lambda: {"model": _model(), "x": X, "loss": _total},
+    "compare": lambda: {"diagnoses": {"nothing": None}},
+    "from_keras": lambda: {"source": keras.layers.GRU(2)},
+    "to_keras": lambda: {"source": kerasrnn.GRU(2)},
+    "from_onnx": lambda: {"path": "no.onnx"},
+    "to_int8": lambda: {"source": "no.onnx", "path": "no.onnx"},
+    "to_litert": lambda: {"model": _model(), "path": "no.tflite"},
+    "to_onnx": lambda: {"model": _model(), "path": "no.onnx"},
+    "to_saved_model": lambda: {"model": _model(), "path": "no"},
+    "to_step": lambda: {"model": _model()},
+    "Classes": lambda: {"count": 3},
+    "Flags": lambda: {"count": 3},
+    "Values": lambda: {"count": 3},
+    "Labels": lambda: {"count": 3},
+    "Tokens": lambda: {"vocabulary": 5},
+    "Vectors": lambda: {"features": 2},
+    "Images": lambda: {"shape": (8, 8, 1)},
+    "many_to_one": lambda: {"inputs": zoo.Vectors(2), "outputs": zoo.Classes(2), "units": 2},
+    "many_to_many": lambda: {"inputs": zoo.Vectors(2), "outputs": zoo.Classes(2), "units": 2},
+    "one_to_many": lambda: {"inputs": zoo.Vectors(2), "outputs": zoo.Classes(3), "units": 2},
+    "one_to_one": lambda: {"inputs": zoo.Vectors(2), "outputs": zoo.Classes(2), "hidden": (2,)},
+    "next_step": lambda: {"outputs": zoo.Classes(3), "units": 2},
+    "encoder_decoder": lambda: {"inputs": zoo.Tokens(5, 3), "outputs": zoo.Classes(4), "units": 2},
+    "generator": lambda: {"model": _language_model()},
+}
+# Results that users read and do not make, protocols, and what checks its arguments elsewhere.
+ELSEWHERE = {
+    "BeamSearch": "made by Generator",
+    "Diagnosis": "a result",
+    "History": "made by Generator",
+    "encoder_and_step": "tests/zoo/test_stepping.py",
+    "GateDiagnosis": "a result",
+    "KernelDiagnosis": "a result",
+    "LayerDiagnosis": "a result",
+    "Parts": "a result",
+    "Policy": "a protocol",
+    "Report": "a result",
+    "Sampling": "made by Generator",
+    "SentencePieceVectorization": "tests/layers/test_pieces.py",
+    "Sequences": "a result",
+    "StateDiagnosis": "a result",
+    "Translation": "a result",
+    "Translator": "tests/zoo/test_translation.py",
+    "decode": "called by Generator",
+    "folder": "tests/zoo/test_saved.py",
+    "from_torch": "tests/export/test_torch_modules.py",
+    "layer_class": "tests/zoo/test_names.py",
+    "load": "tests/zoo/test_saved.py",
+    "target_ids": "tests/zoo/test_translation.py",
+    "to_torch": "tests/export/test_torch_modules.py",
+}
+
+POOL = [
+    *("no", "", b"last", None, True, 0, 1, -1, 0.5, 1e300, 10**400, 1j),
+    *(float("nan"), float("inf"), [], {}, object(), np.array([True, False])),
+]
+
+
+def _is(kind: type, value: Any) -> bool:
+    """Whether a value is of a scalar type, as a reader of the signature would say."""
+    if kind is type(None):
+        return value is None
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, (int, float)) and abs(value) < 1e308
+    return isinstance(value, kind)
+
+
+def _total(*arguments: Any) -> Any:
+    """A loss, with targets or without."""
+    return keras.ops.sum(arguments[-1])
+
+
+@functools.cache
+def _model() -> keras.Model:
+    return keras.Sequential([keras.Input((None, 2)), kerasrnn.GRU(2)])
+
+
+@functools.cache
+def _language_model() -> keras.Model:
+    return zoo.next_step(zoo.Classes(3), units=2)
+
+
+def _public() -> dict[str, Callable[..., Any]]:
+    found: dict[str, Callable[..., Any]] = {}
+    for module in (kerasrnn, decoding, losses, metrics, diagnostics, export, zoo):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if not callable(value) or (inspect.isclass(value) and issubclass(value, BaseException)):
+                continue
+            if inspect.signature(value).parameters:
+                found[name] = value
+    return found
+
+
+PUBLIC = _public()
+
+
+def _scalars(parameter: inspect.Parameter) -> set[Any]:
+    """The scalar types that a parameter takes by its annotation or default; empty: any object."""
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return {bool} if isinstance(parameter.default, bool) else set()
+    members = [annotation]
+    if get_origin(annotation) in (typing.Union, types.UnionType):
+        members = list(get_args(annotation))
+    scalars: set[Any] = set()
+    for member in members:
+        if get_origin(member) is typing.Annotated:
+            member = member.__origin__
+        if get_origin(member) is Literal:
+            scalars |= {type(choice) for choice in get_args(member)}
+        elif member in (bool, int, float, str, type(None)):
+            scalars.add(member)
+        else:
+            return set()
+    return scalars
+
+
+SCALARS = [
+    (name, parameter.name, frozenset(scalars))
+    for name, function in PUBLIC.items()
+    if name in VALID
+    for parameter in inspect.signature(function).parameters.values()
+    if (scalars := _scalars(parameter))
+]
+OTHERS = [
+    (name, parameter.name)
+    for name, function in PUBLIC.items()
+    if name in VALID
+    for parameter in inspect.signature(function).parameters.values()
+    # A metric's `dtype` is checked by Keras.
+    if parameter.kind is not parameter.VAR_KEYWORD
+    and parameter.name != "dtype"
+    and not _scalars(parameter)
+]
+
+
+def test_every_public_signature_is_walked():
+    assert set(PUBLIC) == set(VALID) | set(ELSEWHERE)
+    assert not set(VALID) & set(ELSEWHERE)
+    assert len(SCALARS) > 300
+
+
+@pytest.mark.parametrize("name", sorted({name for name, *_ in SCALARS}))
+def test_scalars_of_the_wrong_type(name):
+    for other, argument, scalars in SCALARS:
+        if other != name:
+            continue
+        wrong = [value for value in POOL if not any(_is(kind, value) for kind in scalars)]
+        assert wrong
+        for value in wrong:
+            with pytest.raises((ValueError, TypeError), match=rf"\b{argument}\b"):
+                PUBLIC[name](**{**VALID[name](), argument: value})
+
+
+bad = st.one_of(
+    st.sampled_from([object(), b"bytes", 1j, "no such thing", "", -1, 2.5, np.ones((2, 2, 2, 2))]),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.text(max_size=5),
+    st.lists(st.none(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.none(), max_size=2),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _somewhere_else(tmp_path_factory):
+    """Some arguments are paths."""
+    with contextlib.chdir(tmp_path_factory.mktemp("arguments")):
+        yield
+
+
+@pytest.mark.filterwarnings("ignore")
+@hypothesis.settings(max_examples=400)
+@hypothesis.given(st.sampled_from(OTHERS), bad)
+def test_other_arguments(case, value):
+    """A value is either taken, or refused by an error that names its argument."""
+    name, argument = case
+    try:
+        PUBLIC[name](**{**VALID[name](), argument: value})
+    except (ValueError, TypeError) as error:
+        assert argument in str(error), error  # noqa: PT017
