@@ -110,14 +110,14 @@ def check_place(path: str | Path, kind: Kind = FILE) -> Path:
                     "which would be replaced."
                 )
             if not kind.is_folder and not os.access(place, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+                raise _refusal(errno.EACCES, place)
         above = place.parent
         while not os.path.lexists(above):
             above = above.parent
         if not above.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+            raise _refusal(errno.ENOTDIR, above)
         if not os.access(above, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
+            raise _refusal(errno.EACCES, above)
     return place
 
 
@@ -179,16 +179,22 @@ def replacing(path: str | Path, kind: Kind = FILE) -> Iterator[Path]:
 
 
 def create_folder(path: str | Path) -> None:
-    """Create a folder, and those above it, unless it exists.
+    """Create a folder to write to, and those above it, unless it exists.
 
     Raises:
-        WriteError: it cannot be created, or is a file.
+        WriteError: it cannot be created or written to, or is a file.
     """
     with writing(path):
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+            raise _refusal(errno.ENOTDIR, path) from None
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise _refusal(errno.EACCES, path)
+
+
+def _refusal(number: int, path: str | Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
 
 
 def is_empty(folder: Path) -> bool:
@@ -217,13 +223,26 @@ def writing(path: str | Path) -> Iterator[None]:
     except (WriteError, OccupiedError):
         raise
     except Exception as error:
-        found = _of_the_disk(error)
+        found = of_the_disk(error, path)
         if found is None:
             raise
-        number, name = found
-        if number not in IN_WORDS and name is not None and not _related(name, path):
-            raise  # of a file that was to be read, say
-        raise WriteError(number, os.strerror(number), name or str(path)) from error
+        raise found from error
+
+
+def of_the_disk(error: BaseException, path: str | Path) -> "WriteError | None":
+    """The error of the disk behind an error, if there is one that writing to a path can have.
+
+    Args:
+        error: of any package.
+        path: named where the error names no file.
+    """
+    found = _of_the_disk(error)
+    if found is None:
+        return None
+    number, name = found
+    if number not in IN_WORDS and name is not None and not _related(name, path):
+        return None  # of a file that was to be read, say
+    return WriteError(number, os.strerror(number), name or str(path))
 
 
 def _of_the_disk(error: BaseException) -> tuple[int, str | None] | None:

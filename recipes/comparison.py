@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasrnn import recipes
+from kerasrnn.files import create_folder
 from kerasrnn.recipes import pictures
 from kerasrnn.recipes.cards import figure
 from kerasrnn.recipes.runs import Run, RunError, runs_below
@@ -169,7 +170,8 @@ def draw(summaries: Sequence[Summary], path: Path) -> bool:
     labels = [_label(summary, differences(drawn)) for summary in drawn]
     handles = [panels[0].plot([], [], color=color)[0] for color in colors]
     picture.legend(handles, labels, loc="outside lower left", frameon=False, fontsize="small")
-    pictures.save(picture, path)
+    create_folder(path.parent)
+    pictures.save(picture, path, pictures.OURS)
     return True
 
 

@@ -1,5 +1,6 @@
 """What `kerasrnn export` writes: a recipe's models in several formats, each checked and told."""
 
+import json
 import statistics
 import tempfile
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasrnn.files import Kind, check_place, create_folder
 from kerasrnn.recipes.config import Config, ConfigError
 from kerasrnn.recipes.recipe import Data, Recipe, Runtime
 from kerasrnn.recipes.runs import Run
@@ -17,11 +19,22 @@ if TYPE_CHECKING:
     from kerasrnn.export import Report
 
 VOCABULARY = "vocabulary.json"
+ENTRIES = {"symbols", "cut", "lower", "strip_punctuation", "scores", "separator", "start", "end"}
+"""What `VOCABULARY` says of an input or output, besides `classes`: see docs/export.md."""
+
 PACKAGES = {
     "saved_model": (),
     "onnx": ("onnx", "tf2onnx", "onnxruntime"),
     "onnx_int8": ("onnx", "tf2onnx", "onnxruntime"),
     "litert": ("ai_edge_litert",),
+}
+
+
+SUFFIXES = {
+    "saved_model": "saved_model",
+    "onnx": "onnx",
+    "onnx_int8": "int8.onnx",
+    "litert": "tflite",
 }
 
 
@@ -61,6 +74,8 @@ def export(
 
     Raises:
         ConfigError: `step` is asked for a model that has none.
+        OccupiedError: `folder` holds something else under one of the names.
+        WriteError: it cannot be written.
         ParityError: a file does not compute what the model computes; it is not left behind.
     """
     from kerasrnn.export import to_int8, to_litert, to_onnx, to_saved_model
@@ -69,9 +84,13 @@ def export(
     if step and "step" not in exports:
         exports["step"] = (_step(recipe.core(model)), True)
     vocabulary = recipe.vocabulary(model, data.facts)
-    folder.mkdir(parents=True, exist_ok=True)
+    for name in exports:
+        for format in formats:
+            check_place(folder / f"{name}.{SUFFIXES[format]}", _kind(format))
     if vocabulary:
-        Run(folder).write_json(VOCABULARY, vocabulary)
+        check_place(folder / VOCABULARY, WRITTEN)
+        create_folder(folder)
+        Run(folder).write_json(VOCABULARY, vocabulary, WRITTEN)
         yield f"what its numbers mean: {folder / VOCABULARY}"
     first = next(iter(exports))
     for name, (exported, batches) in exports.items():
@@ -98,6 +117,28 @@ def export(
                     yield line
         if "litert" in wanted:
             yield _told(to_litert(exported, folder / f"{name}.tflite", **options))
+
+
+def _kind(format: str) -> Kind:
+    from kerasrnn.export.litert import LITERT_FILE
+    from kerasrnn.export.onnx import ONNX_FILE
+    from kerasrnn.export.saved_model import SAVED_MODEL
+
+    return {"saved_model": SAVED_MODEL, "litert": LITERT_FILE}.get(format, ONNX_FILE)
+
+
+def _is_vocabulary(path: Path) -> bool:
+    """Whether a file is what an earlier export wrote."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(found, dict) and all(
+        isinstance(entry, dict) and set(entry) <= ENTRIES | {"classes"} for entry in found.values()
+    )
+
+
+WRITTEN = Kind("a vocabulary of an export", _is_vocabulary)
 
 
 def compared(

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from kerasrnn.files import replacing
+from kerasrnn.files import FILE, Kind, replacing, starts_with
 from kerasrnn.recipes.training.history import TIMES
 
 CJK_FAMILIES = ("Noto Sans CJK JP", "Source Han Sans", "Hiragino Sans", "Yu Gothic", "MS Gothic")
+
+MARK = "kerasrnn"
+OURS = Kind("a picture of kerasrnn", starts_with(rb"\x89PNG.*Software\0kerasrnn"))
+"""What `save` has written: for folders in which there may be a user's pictures."""
 
 
 def learning_curves(log: Path, path: Path) -> None:
@@ -225,6 +229,7 @@ def colors(count: int) -> list[Any]:
     return [colormaps["turbo"](0.05 + 0.9 * n / (count - 1)) for n in range(count)]
 
 
-def save(figure: object, path: Path) -> None:
-    with replacing(path) as scratch:
-        figure.savefig(scratch, dpi=120)
+def save(figure: object, path: Path, kind: Kind = FILE) -> None:
+    """Write a PNG file, with the mark of `OURS`, in the place of one of a kind."""
+    with replacing(path, kind) as scratch:
+        figure.savefig(scratch, dpi=120, metadata={"Software": MARK})

@@ -29,7 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.files import create_folder, is_empty, locked, replacing
+from kerasrnn.files import FILE, Kind, create_folder, is_empty, locked, replacing
 from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution, Placement
@@ -194,9 +194,9 @@ class Run:
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file whole or not at all."""
-        with replacing(self.folder / name) as scratch:
+    def write_json(self, name: str, value: Any, kind: Kind = FILE) -> None:
+        """Write a JSON file whole or not at all, in the place of one of a kind."""
+        with replacing(self.folder / name, kind) as scratch:
             text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
             scratch.write_text(text + "\n", encoding="utf-8")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasrnn import validation
+from kerasrnn.files import Kind, check_place, create_folder, replacing, starts_with
 from kerasrnn.validation import PositiveNumber
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ Axes = Any
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LOW, UNSATURATED, HIGH = "#56B4E9", "#E6E6E6", "#D55E00"
 QUIET = "#666666"
+
+PICTURE = Kind(
+    "a picture",
+    starts_with(rb"\x89PNG|%PDF|%!PS|<\?xml|<svg|\xff\xd8\xff|RIFF.{4}WEBP|II\*\0|MM\0\*|GIF8"),
+)
 
 
 @validation.checked
@@ -143,9 +149,16 @@ def flow(history: Mapping[int, "Diagnosis"]) -> "Figure":
 
 @validation.checked
 def save(figure: "Figure", path: str | Path) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    """Write a picture, in the place of another one if there is one.
+
+    Raises:
+        FileExistsError: `path` holds something else.
+        OSError: it cannot be written.
+    """
+    check_place(path, PICTURE)
+    create_folder(Path(path).parent)
+    with replacing(path, PICTURE) as new:
+        figure.savefig(new, dpi=150)
 
 
 def check_installed() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
+from kerasrnn.files import create_folder
 from kerasrnn.recipes.command.parser import closest
 from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation, shown
 from kerasrnn.recipes.recipe import Recipe
@@ -158,7 +159,7 @@ def empty_folder(option: str, folder: Path) -> None:
     Raises:
         ConfigError: it is not empty.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     if any(folder.iterdir()):
         raise ConfigError(f"{option} {folder}: expected a new or an empty folder.")
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.files import check_place
 from kerasrnn.recipes import exporting
 from kerasrnn.recipes.command.arguments import add_command, add_run, add_sources, opened
 from kerasrnn.recipes.recipe import Recipe
@@ -46,12 +47,13 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     run, config = opened(recipe, arguments)
     run.check_data(config)
     exporting.check_packages(arguments.formats)
-    model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     folder = run.path("export")
     if arguments.output:
         folder = Path(arguments.output)
     elif run.is_kept:
         folder = Path("export") / recipe.name
+    check_place(folder / exporting.VOCABULARY)  # whether anything can be written there
+    model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     for line in exporting.export(
         recipe, model, data, config, folder, arguments.formats, arguments.step, arguments.tolerance
     ):

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kerasrnn import recipes
+from kerasrnn.files import of_the_disk
 from kerasrnn.recipes.command import evaluate, export, predict, runs, train, tune
 from kerasrnn.recipes.command import list as list_
 from kerasrnn.recipes.command.arguments import PATHS, fail
@@ -42,7 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command.
 
     Returns:
-        0 if it did its work, 1 if it could not, 2 if it was not understood; 128 and the signal's
+        0 if it did its work, 1 if it could not, be it that the disk is full or that nobody reads
+        what it prints, 2 if it was not understood; 128 and the signal's
         number if one has stopped it: 130 after Ctrl-C, 143 after SIGTERM. A training that was
         stopped can be resumed.
     """
@@ -71,6 +73,11 @@ def run(arguments: Sequence[str]) -> int:
             )
         if isinstance(error, OSError) and error.filename is not None:
             return fail(f"{error.strerror}: {error.filename}.")
+        if isinstance(error, BrokenPipeError):
+            return fail(f"{arguments.command}: the output was closed before the end.")
+        disk = of_the_disk(error, "a temporary file or the output")
+        if disk is not None:
+            return fail(str(disk))
         raise
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.files import check_place, create_folder
 from kerasrnn.recipes.command.arguments import (
     add_command,
     add_options,
@@ -57,6 +58,9 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     names = list(arguments.inputs)
     inputs = [recipe.read(text) for text in names]
     run, config = opened(recipe, arguments)
+    folder = None if arguments.output is None else Path(arguments.output)
+    if folder is not None:
+        check_place(folder / "file")  # whether anything can be written there
     if arguments.test is not None:
         run.check_data(config)
         data = recipe.load(config, arguments.data_dir)
@@ -68,9 +72,8 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     facts = run.read_json("facts.json")
     model = run.load_model()
     places = None
-    if arguments.output is not None:
-        folder = Path(arguments.output)
-        folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
+        create_folder(folder)
         places = places_of(names, folder, recipe.makes)
     answers = recipe.answer(model, facts, inputs, asking, places)
     for name, answer in zip(names, answers, strict=True):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.files import OccupiedError, WriteError
 from kerasrnn.recipes.command.arguments import fail
 
 
@@ -53,6 +54,6 @@ def act(arguments: argparse.Namespace) -> int:
         try:
             if comparison.draw(summaries, picture):
                 print(f"picture: {picture}\n")
-        except OSError as error:
-            return fail(f"{picture} cannot be written: {error}; choose another --output.")
+        except (OccupiedError, WriteError) as error:
+            return fail(f"{error} Choose another --output.")
     return 0

@@ -1,17 +1,23 @@
 """The command line, as a user types it."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
-from kerasrnn import recipes, zoo
+from kerasrnn import files, recipes, zoo
 from kerasrnn.__main__ import main
+from kerasrnn.files import LockedError, OccupiedError, WriteError
+from kerasrnn.recipes import exporting
+from kerasrnn.recipes.command import predict
 from kerasrnn.recipes.command.arguments import lines_of
 from kerasrnn.recipes.command.predict import places_of
 from kerasrnn.recipes.datasets.sources import SourceError
@@ -414,3 +420,94 @@ def test_small_metrics_are_not_rounded_away():
         "parameters: 70367",
         "seconds: 12.3",
     ]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (">/dev/full", "kerasrnn: the output cannot be written: No space left on device.\n"),
+        (">&-", "kerasrnn: the standard output is closed; expected it to be open.\n"),
+        ("| exec true", ""),
+    ],
+    ids=["full", "closed", "not read"],
+)
+def test_an_output_that_takes_nothing(output, said):
+    command = f"{shlex.quote(sys.executable)} -m kerasrnn list {output}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "a temporary file or the output cannot"),
+        (
+            RuntimeError("x; Disk quota exceeded"),
+            "a temporary file or the output cannot be written",
+        ),
+        (
+            WriteError(errno.EROFS, "Read-only file system", "here"),
+            "here cannot be written: Read-o",
+        ),
+        (OccupiedError("path='here': there is"), "path='here': there is"),
+        (LockedError("here is in use"), "here is in use"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "predict: the output was closed before the"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_of_the_disk_are_one_line(monkeypatch, capsys, error, said):
+    def act(recipe, arguments):
+        raise error
+
+    monkeypatch.setattr(predict, "act", act)
+    assert main(["predict", "g2p", "keras"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"kerasrnn: {said}")
+
+
+def test_folders_are_looked_at_before_the_work(there, monkeypatch, capsys):
+    """Of read-only ones, as root too."""
+    monkeypatch.setattr(Run, "load_model", lambda self: pytest.fail("the model was loaded"))
+    (there / "file").write_text("mine")
+    for command in (["predict", "g2p", "keras", "--zoo"], ["export", "g2p", "--zoo"]):
+        assert main([*command, "--output", "file"]) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"kerasrnn: {there / 'file'} cannot be written: Not a directory.")
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    for command in (["predict", "g2p", "keras", "--zoo"], ["export", "g2p", "--zoo"]):
+        assert main([*command, "--output", "below"]) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"kerasrnn: {there} cannot be written: Permission denied.")
+    assert [path.name for path in there.iterdir()] == ["file"]
+
+
+def test_an_export_replaces_what_exports_have_written(recipe, tmp_path, monkeypatch):
+    """And refuses other files by these names before it writes the first one."""
+    model = keras.Sequential([keras.Input((None, 12)), keras.layers.Dense(2, name="y")])
+    monkeypatch.setattr(type(recipe), "exports", lambda *arguments: {"model": (model, True)})
+    words = {"y": {"classes": ["a", "b"]}}
+    monkeypatch.setattr(type(recipe), "vocabulary", lambda *arguments: words)
+
+    def export(formats):
+        data = recipe.load(None)
+        return list(exporting.export(recipe, model, data, recipe.Config(), tmp_path, formats))
+
+    for _ in range(2):
+        export(["onnx"])
+    vocabulary = tmp_path / "vocabulary.json"
+    assert json.loads(vocabulary.read_text()) == words
+    before = (tmp_path / "model.onnx").stat().st_mtime_ns
+    for mine in ('{"name": "package"}', '{"y": {"classes": [], "notes": 1}}', "[1]", "text"):
+        vocabulary.write_text(mine)
+        with pytest.raises(OccupiedError, match=r"vocabulary.json': there is a file of \d+ bytes"):
+            export(["onnx"])
+        assert vocabulary.read_text() == mine
+    vocabulary.unlink()
+    (tmp_path / "model.tflite").write_text("mine")
+    with pytest.raises(
+        OccupiedError, match=r"model.tflite': there is a file of 4 bytes that is no"
+    ):
+        export(["onnx", "litert"])
+    assert (tmp_path / "model.tflite").read_text() == "mine"
+    assert not vocabulary.exists()
+    assert (tmp_path / "model.onnx").stat().st_mtime_ns == before

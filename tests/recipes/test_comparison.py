@@ -101,3 +101,18 @@ def test_runs_without_a_log_have_no_picture(tmp_path):
     (summaries,) = comparison.found(tmp_path).values()
     assert not comparison.draw(summaries, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_users_picture_stays(several, tmp_path, capsys):
+    """One that an earlier comparison has drawn is drawn anew."""
+    place = tmp_path / "pictures" / "japanese_vowels.png"
+    for _ in range(2):
+        assert main(["runs", str(several), "--output", str(place.parent)]) == 0
+    picture = place.read_bytes()
+    place.write_bytes(picture.replace(b"Software\0kerasrnn", b"Software\0mine.app"))
+    before = place.read_bytes()
+    capsys.readouterr()
+    assert main(["runs", str(several), "--output", str(place.parent)]) == 1
+    said = f"kerasrnn: path='{place}': there is a file of {len(before)} bytes that is not a picture"
+    assert capsys.readouterr().err.startswith(said)
+    assert place.read_bytes() == before
