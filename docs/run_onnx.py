@@ -2,10 +2,17 @@
 
     pip install numpy onnxruntime
     python run_onnx.py FOLDER "a text" "another"
+    python run_onnx.py FOLDER frames.npy
 
 FOLDER holds what `kerasrnn export` wrote, or what `kerasrnn.zoo.folder` names: ONNX files, and
-`vocabulary.json`, which says what their numbers mean (see docs/export.md). Of texts, `greedy.onnx`
-makes texts; where it is not there, `encoder.onnx` and `step.onnx` do, symbol by symbol.
+`vocabulary.json`, which says what their numbers mean (see docs/export.md). A model of texts takes
+texts; one of measurements or pictures takes arrays, each a file of NumPy's without the axis of the
+batch. What it prints depends on the model:
+
+    sequences   what `greedy.onnx` writes, or `encoder.onnx` and `step.onnx`, symbol by symbol
+    a class     the likeliest one and its probability, of the whole or of each symbol
+    flags       those at least as likely as not, after the last step
+    symbols     the text, continued with the likeliest symbols
 """
 
 import json
@@ -29,7 +36,9 @@ def session(folder, name):
 
 
 def vocabulary(folder):
-    return json.loads((Path(folder) / "vocabulary.json").read_text(encoding="utf-8"))
+    """What the numbers mean; nothing where they are measurements."""
+    file = Path(folder) / "vocabulary.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def numbers(texts, entry):
@@ -84,20 +93,22 @@ def text_of(ids, entry):
     return entry["separator"].join(symbols).replace("\u2581", " ").strip()
 
 
-def written(folder, ids, entry, longest=100):
+def written(folder, source, entry, longest=100):
     """What the model writes of sources, as arrays of numbers."""
     whole = session(folder, "greedy")
     if whole is not None:
-        return whole.run(None, {"source": ids})[0]
+        return whole.run(None, {"source": source})[0]
     encoder, step = session(folder, "encoder"), session(folder, "step")
     names = [output.name for output in step.get_outputs()]
     found = dict(
         zip(
-            [x.name for x in encoder.get_outputs()], encoder.run(None, {"source": ids}), strict=True
+            [x.name for x in encoder.get_outputs()],
+            encoder.run(None, {"source": source}),
+            strict=True,
         )
     )
-    symbols = np.full(len(ids), entry["start"], "int32")
-    rows, ended = [], np.zeros(len(ids), bool)
+    symbols = np.full(len(source), entry["start"], "int32")
+    rows, ended = [], np.zeros(len(source), bool)
     while not ended.all() and len(rows) < longest:
         results = dict(zip(names, step.run(None, {"previous": symbols, **found}), strict=True))
         probabilities = results["probabilities"]
@@ -111,27 +122,63 @@ def written(folder, ids, entry, longest=100):
     return np.stack(rows, axis=1)
 
 
-def answers(folder, texts):
-    """What a model says of texts: texts, or the likeliest class with its probability."""
+def continued(model, ids, entry, longest=100):
+    """What a language model writes after some numbers: each time the likeliest one."""
+    (source,) = model.get_inputs()
+    ids, found = [*([entry["start"]] if "start" in entry else []), *ids], []
+    if not ids:
+        sys.exit("nothing to continue: expected a text of one symbol or more")
+    while len(found) < longest:
+        (probabilities,) = model.run(None, {source.name: np.array([ids + found], "int32")})
+        number = int(probabilities[0, -1, 2:].argmax()) + 2  # neither padding nor what is unknown
+        if number == entry.get("end"):
+            break
+        found.append(number)
+    return found
+
+
+def read(given, source, entry):
+    """A batch of one, of a text or of a file of NumPy's."""
+    if entry is not None:
+        return numbers([given], entry)
+    rank = len(source.shape) - 1
+    if not given.endswith(".npy"):
+        sys.exit(f"{given}: this model reads arrays; expected a file .npy with {rank} axes")
+    array = np.load(given).astype("float32")
+    if array.ndim != rank:
+        sys.exit(f"{given}: has {array.ndim} axes; expected {rank}: {source.shape[1:]}")
+    return array[None]
+
+
+def answer(folder, given):
+    """What a model says of a text, or of an array in a file."""
     entries = vocabulary(folder)
     if "sequences" in entries:
-        ids = numbers(texts, entries["source"])
-        rows = written(folder, ids, entries["sequences"])
-        return [text_of(row, entries["sequences"]) for row in rows]
+        first = session(folder, "greedy") or session(folder, "encoder")
+        source = read(given, first.get_inputs()[0], entries.get("source"))
+        (row,) = written(folder, source, entries["sequences"])
+        return text_of(row, entries["sequences"])
     model = session(folder, "model")
     (source,), (output,) = model.get_inputs(), model.get_outputs()
-    said = model.run(None, {source.name: numbers(texts, entries[source.name])})[0]
-    classes = entries[output.name]["classes"]
-    if said.ndim == 3:  # a class for each symbol
-        return [
-            " ".join(classes[n] for n in row[: len(text)].argmax(axis=-1))
-            for text, row in zip(texts, said, strict=True)
-        ]
-    return [f"{classes[row.argmax()]}: {row.max():.1%}" for row in said]
+    batch, entry = read(given, source, entries.get(source.name)), entries.get(output.name, {})
+    if "symbols" in entry:
+        ids = [n for n in batch[0].tolist() if n]
+        return given + "".join(
+            entry["separator"] + entry["symbols"][n] for n in continued(model, ids, entry)
+        )
+    said = model.run(None, {source.name: batch})[0][0]
+    if "flags" in entry:
+        return " ".join(n for n, p in zip(entry["flags"], said[-1], strict=True) if p >= 0.5)
+    if "classes" not in entry:
+        return " ".join(f"{value:.4g}" for value in (said[-1] if said.ndim > 1 else said))
+    if said.ndim > 1:  # a class for each symbol
+        used = int((batch[0] != 0).sum()) if source.name in entries else len(said)
+        return " ".join(entry["classes"][n] for n in said[:used].argmax(axis=-1))
+    return f"{entry['classes'][said.argmax()]}: {said.max():.1%}"
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    for given, said in zip(sys.argv[2:], answers(sys.argv[1], sys.argv[2:]), strict=True):
-        print(f"{given}: {said}")
+    for given in sys.argv[2:]:
+        print(f"{given}: {answer(sys.argv[1], given)}")

@@ -279,6 +279,13 @@ class BachChorales(Recipe):
             "step": (zoo.encoder_and_step(model).step, True),
         }
 
+    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+        from kerasrnn.recipes import music
+        from kerasrnn.recipes.datasets.piano_rolls import LOWEST
+
+        (name,) = self.core(model).output_names
+        return {name: {"flags": [music.pitch_name(LOWEST + key) for key in range(KEYS)]}}
+
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), units=8, batch_size=2)
 

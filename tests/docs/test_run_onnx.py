@@ -1,5 +1,6 @@
 """docs/run_onnx.py, in a process that can import neither TensorFlow nor Keras nor kerasrnn."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -97,3 +98,95 @@ def test_classes_from_texts(tmp_path):
         strict=True,
     ):
         assert line == f"{given}: {['bad', 'good'][p.argmax()]}: {p.max():.1%}"
+
+
+# What each trained model is given, and what is right: a pronunciation, a text turned round; of the
+# others the test works the answer out of the file's own probabilities. None: an array.
+TRAINED = {
+    "bach_chorales": None,
+    "char_lm": "ROMEO:",
+    "fashion_mnist": None,
+    "g2p": ("seven", "S EH V AH N"),
+    "hanzi_structure": None,
+    "japanese_vowels": None,
+    "molecules": "C1=CC",
+    "movie_sentiment": ("a wonderful film", "positive"),
+    "reverse": ("keras", "sarek"),
+    "translate": ("Ein Mann läuft.", "A man is walking."),
+    "word_segmentation": "我爱北京。",
+}
+PROGRAM = """
+import json, runpy, sys
+for name in ("tensorflow", "keras", "kerasrnn", "sentencepiece"):
+    sys.modules[name] = None
+answer = runpy.run_path(sys.argv[1])["answer"]
+print(json.dumps([answer(*asked) for asked in json.loads(sys.argv[2])]))
+"""
+
+
+def test_every_trained_model(tmp_path):
+    """Each runs; in one process, since starting one takes as long as an answer."""
+    import onnxruntime
+
+    assert set(TRAINED) == set(zoo.trained())
+    asked, files = {}, {}
+    for name, given in TRAINED.items():
+        (path,) = zoo.folder(name).glob("*.onnx")
+        files[name] = onnxruntime.InferenceSession(path)
+        if given is None:  # an array
+            seed = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
+            shape = [size if isinstance(size, int) else 9 for size in _input(files[name]).shape[1:]]
+            array = np.random.default_rng(seed).random(shape).astype("float32")
+            np.save(tmp_path / f"{name}.npy", array)
+            asked[name] = str(tmp_path / f"{name}.npy")
+        else:
+            asked[name] = given if isinstance(given, str) else given[0]
+    questions = json.dumps([(str(zoo.folder(name)), given) for name, given in asked.items()])
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(SCRIPT), questions],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    answers = dict(zip(TRAINED, json.loads(result.stdout), strict=True))
+    for name, given in TRAINED.items():
+        if isinstance(given, tuple):
+            assert answers[name].startswith(given[1]), name
+        else:
+            assert answers[name] == _expected(name, files[name], asked[name]), name
+
+
+def _input(session):
+    (source,) = session.get_inputs()
+    return source
+
+
+def _expected(name, session, given):
+    """The answer by way of the file's own numbers."""
+    entries = json.loads((zoo.folder(name) / "vocabulary.json").read_text("utf-8"))
+    (output,) = session.get_outputs()
+    entry = entries[output.name]
+
+    def run(x):
+        return session.run(None, {_input(session).name: x})[0][0]
+
+    if given.endswith(".npy"):
+        found = run(np.load(given)[None])
+        if "symbols" in entry:
+            symbols = [entry["symbols"][n] for n in found]
+            return " ".join(symbols[: symbols.index("[END]")])
+        if "flags" in entry:
+            return " ".join(np.array(entry["flags"])[found[-1] >= 0.5])
+        return f"{entry['classes'][found.argmax()]}: {found.max():.1%}"
+    symbols = entries["sequence"]["symbols"]
+    ids = [symbols.index(symbol) for symbol in given]
+    if "classes" in entry:
+        return " ".join(entry["classes"][n] for n in run(np.array([ids], "int32")).argmax(axis=-1))
+    edge = [symbols.index("\n")] if name == "molecules" else []
+    for _ in range(100):
+        likeliest = run(np.array([edge + ids], "int32"))[-1].argmax()
+        if [likeliest] == edge:
+            break
+        ids.append(int(likeliest))
+    return "".join(symbols[n] for n in ids)
