@@ -35,6 +35,8 @@ LONGEST = 50_000  # unless they had more characters than that
 class Config(options.Config):
     """What varies."""
 
+    OF_CATALOGUE: ClassVar[tuple[str, ...]] = ("dataset",)
+
     dataset: str = options.option(
         "karpathy_shakespeare",
         "the text: of its author's repository; or of TFDS's catalogue, with another split",
@@ -55,11 +57,6 @@ class Config(options.Config):
     units: int = options.option(512, "width of a state", low=1)
     depth: int = options.option(2, "layers on top of each other", low=1)
     dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.data:
-            self.refuse_ignored("data", "dataset")
 
 
 @dataclass(frozen=True)

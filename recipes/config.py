@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 T = TypeVar("T")
 
@@ -69,6 +69,9 @@ class Options:
 class Config(Options):
     """The options of training that every recipe has."""
 
+    OF_CATALOGUE: ClassVar[tuple[str, ...]] = ()
+    """Options that choose among the recipe's own data: none of them goes with `data`, a user's."""
+
     epochs: int = option(1, "passes over the training data", low=1)
     batch_size: int = option(32, "examples a step", low=1)
     learning_rate: float = option(1e-3, "highest learning rate", low=1e-6)
@@ -103,6 +106,8 @@ class Config(Options):
         super().__post_init__()
         if self.clipping == "none":
             self.refuse_ignored("clipping='none'", "clip_at")
+        if getattr(self, "data", ""):
+            self.refuse_ignored("data", *self.OF_CATALOGUE)
 
 
 def check(field: dataclasses.Field, value: Any) -> None:

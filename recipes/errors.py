@@ -7,3 +7,7 @@ class SourceError(RuntimeError):
 
 class DatasetError(ValueError):
     """A data file breaks its format. The message names the file, the line and what it expected."""
+
+
+class DatasetWarning(UserWarning):
+    """A part of a data file is not read. The message names the file and the part."""

@@ -28,8 +28,8 @@ class Config(text_to_text.Config):
 
     data: str = options.option(
         "",
-        "a file of your own instead, lines of word, tab, sounds apart by blanks; a tenth of the "
-        "words is held out to choose by, a tenth to judge by",
+        "a file of your own instead, lines of word, tab, sounds separated by blanks, or a CSV "
+        "file; a tenth of the words is held out to choose by, a tenth to judge by",
     )
     epochs: int = options.option(10, "passes over the training data", low=1)
     dropout: float = options.option(0.2, "fraction dropped in training", low=0.0, below=1.0)

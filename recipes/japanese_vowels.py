@@ -171,12 +171,18 @@ class JapaneseVowels(Recipe):
                     f"{path}, line {number}: expected {COEFFICIENTS} coefficients; found "
                     f"{len(values)}."
                 )
-            try:
-                row = [float(value) for value in values]
-            except ValueError as error:
-                raise DatasetError(f"{path}, line {number}: {error}.") from None
-            if not np.all(np.isfinite(row)):
-                raise DatasetError(f"{path}, line {number}: expected finite numbers; found {line}.")
+            row = []
+            for column, value in enumerate(values, start=1):
+                try:
+                    row.append(float(value))
+                except ValueError:
+                    row.append(np.nan)
+                # The model reads single precision, which holds no more than that.
+                if not abs(row[-1]) <= np.finfo("float32").max:
+                    raise DatasetError(
+                        f"{path}, line {number}, column {column}: expected a finite number; found "
+                        f"{value!r}."
+                    )
             rows.append(row)
         return np.array(rows, "float32")
 

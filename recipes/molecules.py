@@ -38,6 +38,9 @@ EDGE = "\n"
 """What stands before a molecule's first character and after its last."""
 
 HELD_OUT = 0.1  # of a user's own molecules
+CHECKED = 100
+"""So many of a user's own molecules are read by RDKit before the training."""
+
 TESTED = 20_000
 """Test molecules that the nats are of: the first ones, which are a sample."""
 
@@ -510,6 +513,12 @@ def _own(path: str, limit: int) -> tuple[list[str], list[str]]:
             raise DatasetError(
                 f"{path}, line {number}: expected a SMILES string; found {smiles!r}, which has "
                 "spaces."
+            )
+        # Whoever gives another file is told at once; to read all of them would take minutes.
+        if len(train) + len(test) < CHECKED and parsed([smiles]) == [None]:
+            raise DatasetError(
+                f"{path}, line {number}: expected a SMILES string; found {smiles!r}, which RDKit "
+                "cannot read."
             )
         (test if splits.place(smiles) < HELD_OUT else train).append(smiles)
     for name, part in (("train on", train), ("be judged by", test)):

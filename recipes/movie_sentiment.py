@@ -5,7 +5,7 @@ social media text", ICWSM. Its protocol: half of the snippets to train on, half 
 
     kerasrnn train movie_sentiment
     kerasrnn train movie_sentiment --dataset imdb_reviews --longest 256
-    kerasrnn train movie_sentiment --data mine.tsv      (lines of label, tab, text)
+    kerasrnn train movie_sentiment --data mine.tsv      (lines of label, tab, text; or a CSV file)
     kerasrnn predict movie_sentiment "A film to fall asleep over."
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space, splits, text
+from kerasrnn.recipes import space, splits, tables, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 class Config(options.Config):
     """What varies."""
 
+    OF_CATALOGUE: ClassVar[tuple[str, ...]] = ("dataset",)
+
     dataset: str = options.option(
         "movie_snippets",
         "the reviews: snippets of a package; or whole ones of TFDS's catalogue, which needs a "
@@ -40,7 +42,8 @@ class Config(options.Config):
     )
     data: str = options.option(
         "",
-        "a file of your own instead, lines of label, tab, text; a fifth of the texts is test data",
+        "a file of your own instead, lines of label, tab, text, or a CSV file; a fifth of the "
+        "texts is test data",
     )
     symbols: str = options.option(
         "words",
@@ -48,7 +51,7 @@ class Config(options.Config):
         choices=text.KINDS,
     )
     vocabulary: int = options.option(
-        5_000, "symbols that have a vector of their own; the others share one", low=1
+        5_000, "symbols that have a vector of their own, at most; the others share one", low=1
     )
     longest: int = options.option(48, "symbols that are read; what follows is cut off", low=1)
     epochs: int = options.option(4, "passes over the training data", low=1)
@@ -68,11 +71,6 @@ class Config(options.Config):
         choices=("last", "mean", "max", "attention"),
     )
     dropout: float = options.option(0.7, "fraction dropped in training", low=0.0, below=1.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.data:
-            self.refuse_ignored("data", "dataset")
 
 
 class MovieSentiment(Recipe):
@@ -270,13 +268,22 @@ def _tfds(
 
 def _own(path: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[str]]:
     """A user's own texts; which are test data is decided by each text alone."""
-    rows = [fields for _, fields in text.read_rows(path, ("label", "text"))]
-    classes = sorted({label for label, _ in rows})
+    rows = tables.read_rows(path, ("label", "text"))
+    lines: dict[str, list[int]] = {}
+    for line, (label, _) in rows:
+        lines.setdefault(label, []).append(line)
+    for label, (line, *more) in lines.items():
+        if not more:
+            raise DatasetError(
+                f"{path}, line {line}: expected several texts of each label; found no other line "
+                f"with {label!r}. Is it a header, or are the columns exchanged?"
+            )
+    classes = sorted(lines)
     if len(classes) < 2:
         raise DatasetError(f"{path}: expected two labels at least; found {', '.join(classes)}.")
     train: list[tuple[str, int]] = []
     test: list[tuple[str, int]] = []
-    for label, line in rows:
+    for _, (label, line) in rows:
         (test if splits.place(line) < 0.2 else train).append((line, classes.index(label)))
     if not any(re.search(r"[^\W_]{2}", line) for line, _ in train or test):
         raise DatasetError(f"{path}: expected texts with words; found none of two letters.")

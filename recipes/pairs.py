@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from kerasrnn.recipes import splits, text
+from kerasrnn.recipes import splits, tables
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.errors import DatasetError
 
@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 def read_pairs(
     path: str | Path, validation: float = 0.1, test: float = 0.1
 ) -> dict[str, list[Pair]]:
-    """The pairs of a file of lines of source, tab, target, by split.
+    """The pairs of a file of sources and targets, by split: see `tables.read_rows` for its form.
 
     Which split a pair is in follows from its source alone, through the hash of
     `kerasrnn.recipes.splits`. So pairs of one source, which may differ in capitals, spaces and
@@ -31,8 +31,8 @@ def read_pairs(
         Pairs, in the order of the file, of `train`, `validation` and `test`.
 
     Raises:
-        DatasetError: the file cannot be read; a line, which is named, is not a source and a target
-            apart by a tab; or a split would have no pair.
+        DatasetError: the file cannot be read; a line, which is named, is not a source and a target;
+            or a split would have no pair.
         ValueError: a fraction is not above 0, or nothing is left to train on.
     """
     for name, fraction in (("validation", validation), ("test", test)):
@@ -44,7 +44,7 @@ def read_pairs(
             "so that some pairs are left to train on"
         )
     pairs: dict[str, list[Pair]] = {split: [] for split in SPLITS}
-    for _, (source, target) in text.read_rows(path, ("source", "target")):
+    for _, (source, target) in tables.read_rows(path, ("source", "target")):
         place = splits.place(source)
         split = "test" if place < test else "validation" if place < test + validation else "train"
         pairs[split].append((source, target))

@@ -6,7 +6,8 @@ they occur in the training data. A model is trained on numbers; what is saved ta
 `attach` puts its vectorizers before it, and `core` takes them off again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,8 @@ from kerasrnn.recipes.errors import DatasetError
 
 if TYPE_CHECKING:
     import keras
+
+    import kerasrnn
 
 Split = Literal["whitespace", "character"]
 
@@ -84,24 +87,41 @@ def fitted(kind: str, texts: Sequence[str], size: int | None = None) -> dict[str
         kind: "words", "characters", "symbols" apart by blanks, as they are, or "pieces"; these are
             SentencePiece's.
         texts: of the training data.
-        size: how many symbols to keep at most, None: all; of pieces, exactly.
+        size: how many symbols to keep at most; None: all words, characters or symbols, and 8,000
+            pieces at most. Of few texts there are fewer.
 
     Raises:
-        ConfigError: the texts have not as many pieces, or sentencepiece is not installed.
+        ConfigError: the texts have more characters than that, each of which is a piece, or
+            sentencepiece is not installed.
     """
     if kind != "pieces":
         return {"kind": kind, "symbols": adapted(texts, size, **_CUTS[kind])}
+    layer = _pieces(texts, size or 8_000)
+    return {"kind": kind, "symbols": layer.get_vocabulary()[2:], "model": layer.model}
+
+
+def _pieces(texts: Sequence[str], size: int) -> "kerasrnn.SentencePieceVectorization":
+    """A layer of so many pieces, or of as many as there are."""
     import kerasrnn
 
     try:
-        layer = kerasrnn.SentencePieceVectorization.train(texts, size + 2)
+        return kerasrnn.SentencePieceVectorization.train(texts, size + 2)
     except ModuleNotFoundError:
         raise ConfigError(
             "symbols='pieces': needs sentencepiece: pip install kerasrnn[pieces]."
         ) from None
     except ValueError as error:
+        # SentencePiece trains exactly as many as it is told to; how many there are, it says.
+        there_are = re.search(r"Please set it to a value <= (\d+)", str(error))
+        if there_are and int(there_are[1]) - 2 < size:
+            return _pieces(texts, int(there_are[1]) - 2)
+        fewest = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        if fewest:
+            raise ConfigError(
+                f"vocabulary={size}: expected {int(fewest[1]) - 2} at least, since each character "
+                "of the texts is a piece."
+            ) from None
         raise ConfigError(f"vocabulary={size}: {error}") from None
-    return {"kind": kind, "symbols": layer.get_vocabulary()[2:], "model": layer.model}
 
 
 def numbering(fit: Mapping[str, Any], name: str = "vectorizer") -> "keras.layers.Layer":
@@ -111,6 +131,29 @@ def numbering(fit: Mapping[str, Any], name: str = "vectorizer") -> "keras.layers
     import kerasrnn
 
     return kerasrnn.SentencePieceVectorization(fit["model"], name=name)
+
+
+def rewritten(kind: str, texts: Sequence[str]) -> list[str]:
+    """Texts as a model that knows all of their symbols writes them: without capitals, say.
+
+    Args:
+        kind: of `fitted`; pieces hold texts as they are.
+        texts: any.
+    """
+    if kind == "pieces":
+        return list(texts)
+    import numpy as np
+
+    fit = fitted(kind, texts)
+    if not fit["symbols"]:
+        return [""] * len(texts)
+    layer = numbering(fit)
+    symbols, separator = ["", "", *fit["symbols"]], described(layer)["separator"]
+    return [
+        separator.join(symbols[n] for n in row if n)
+        for start in range(0, len(texts), 4096)
+        for row in np.asarray(layer(list(texts[start : start + 4096])))
+    ]
 
 
 def described(layer: "keras.layers.Layer") -> dict[str, Any]:
@@ -199,27 +242,3 @@ def read_text(path: str | Path) -> str:
     if not text.strip():
         raise DatasetError(f"{path}: expected text; found none.")
     return text.replace("\r\n", "\n")
-
-
-def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a file with columns apart by tabs, each with the number of its line.
-
-    Lines without anything are passed over.
-
-    Raises:
-        DatasetError: the file cannot be read; or a line, which is named, has other columns than
-            expected or an empty one.
-    """
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        fields = [field.strip() for field in line.split("\t")]
-        if len(fields) != len(columns):
-            raise DatasetError(
-                f"{path}, line {number}: expected {len(columns)} columns apart by tabs "
-                f"({', '.join(columns)}); found {len(fields)}."
-            )
-        for name, field in zip(columns, fields, strict=True):
-            if not field:
-                raise DatasetError(f"{path}, line {number}: the column {name} is empty.")
-        yield number, fields

@@ -6,6 +6,7 @@ the source at each step where there is attention.
 """
 
 import dataclasses
+import itertools
 import json
 import shutil
 from abc import abstractmethod
@@ -145,7 +146,22 @@ class TextToText(Recipe):
     def scores(
         self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
     ) -> dict[str, float]:
-        """The test metrics of what was said of each source, beside all that is right."""
+        """The test metrics of what was written of each source, beside all that is right.
+
+        Both are as the model writes: see `text.rewritten`.
+        """
+
+    def scored(
+        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+    ) -> dict[str, float]:
+        """`scores` of texts as they are in the data.
+
+        A model of words writes no capitals: it is compared with texts that have none either.
+        """
+        kind = self.kinds(config)[1]
+        texts = iter(text.rewritten(kind, [x for right in references for x in right]))
+        references = [list(itertools.islice(texts, len(right))) for right in references]
+        return self.scores(references, text.rewritten(kind, said), config)
 
     def sizes(self, config: Config) -> tuple[int | None, int | None]:
         """How many symbols of source and target have a vector of their own; None: all."""
@@ -256,7 +272,7 @@ class TextToText(Recipe):
             ids = np.asarray(model.source(tf.constant([sources[n] for n in rows])), "int32")
             for n, written in zip(rows, run([ids])[0], strict=True):
                 said[n] = model.text(written)
-        return self.scores(references, said, config)
+        return self.scored(references, said, config)
 
     def vocabulary(self, model: "Translator", facts: Mapping[str, Any]) -> dict[str, Any]:
         symbols = [*model.symbols, "[END]", "[START]"]
@@ -296,14 +312,14 @@ class TextToText(Recipe):
         said = model.explain(sources, config.beam, **penalty)
         texts = [translation.text for translation in said]
         _keep(sources, references, texts, folder / WRITTEN)
-        metrics = self.scores(references, texts, config)
+        metrics = self.scored(references, texts, config)
         if config.attention != "none":
             self.draw([said[n * len(said) // 6] for n in range(6)], folder / "attention.png")
         return metrics
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
         sources, references = map(list, zip(*data.raw["test"].items(), strict=True))
-        scores = self.scores(references, _nearest(data.raw["train"], sources), config)
+        scores = self.scored(references, _nearest(data.raw["train"], sources), config)
         return {f"baseline_nearest_source_{name}": value for name, value in scores.items()}
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:

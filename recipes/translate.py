@@ -9,7 +9,7 @@ Specia (2016), "Multi30K: multilingual English-German image descriptions".
     kerasrnn train translate --attention none
     kerasrnn train translate --source en --target de
     kerasrnn train translate --dataset tatoeba/fr --source en --target fr
-    kerasrnn train translate --data pairs.tsv       (lines of source, tab, target)
+    kerasrnn train translate --data pairs.tsv       (lines of source, tab, target; or a CSV file)
     kerasrnn predict translate "Zwei Hunde spielen im Schnee."
 
 It draws where each word looked.
@@ -56,6 +56,9 @@ QUANTILES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 1.0)
 class Config(text_to_text.Config):
     """What varies."""
 
+    # Not the target: it says how BLEU splits the sentences of a user's own file, too.
+    OF_CATALOGUE: ClassVar[tuple[str, ...]] = ("dataset", "source", "limit")
+
     dataset: str = options.option(
         "multi30k",
         "sentences with their translations: descriptions of pictures; phrases of a package; or of "
@@ -64,13 +67,15 @@ class Config(text_to_text.Config):
     )
     source: str = options.option("de", "the language that is read, as the dataset calls it")
     target: str = options.option(
-        "en", "the language that is written; it says how BLEU cuts its sentences"
+        "en",
+        "the language that is written, which decides how BLEU splits its sentences, those of your "
+        "own file too",
     )
     limit: int = options.option(200_000, "training pairs at most", low=1)
     data: str = options.option(
         "",
-        "a file of your own instead, lines of source, tab, target; a tenth of the sources is held "
-        "out to choose by, a tenth to judge by",
+        "a file of your own instead, lines of source, tab, target, or a CSV file; a tenth of the "
+        "sources is held out to choose by, a tenth to judge by",
     )
     symbols: str = options.option(
         "pieces",
@@ -78,17 +83,12 @@ class Config(text_to_text.Config):
         choices=text.KINDS,
     )
     vocabulary: int = options.option(
-        4_000, "symbols of each side that have a vector of their own", low=1
+        4_000, "symbols of each side that have a vector of their own, at most", low=1
     )
     epochs: int = options.option(15, "passes over the training data", low=1)
     batch_size: int = options.option(64, "pairs a step", low=1)
     dropout: float = options.option(0.4, "fraction dropped in training", low=0.0, below=1.0)
     embedding: int = options.option(256, "width of a symbol's vector", low=1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.data:
-            self.refuse_ignored("data", "dataset", "source", "limit")
 
 
 class Translate(TextToText):
@@ -220,7 +220,7 @@ class Translate(TextToText):
         curves = {
             variant: [
                 [
-                    self.scores(
+                    self.scored(
                         [said[n]["references"] for n in part],
                         [said[n]["written"] for n in part],
                         config,

@@ -35,6 +35,7 @@ ENDS = "。！？；"
 SHORTEST = 8  # characters before a piece may end, so that few are tiny
 # The corpus is written in full width throughout, letters and numbers as well.
 TAGGED = re.compile(r"(.+)/([A-Za-z]+)")
+TAG = re.compile(r"O|[BIESLUM]-\S+|[BMES]")
 WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)} | {0x20: 0x3000}
 
 
@@ -493,7 +494,9 @@ def _own(path: str) -> dict[str, list[Line]]:
     """A user's own sentences, in the order of the file: train, validation, test."""
     lines: list[Line] = []
     with_parts = False
-    for number, row in enumerate(text.read_text(path).split("\n"), start=1):
+    rows = text.read_text(path).split("\n")
+    _check_words(path, rows)
+    for number, row in enumerate(rows, start=1):
         words = row.split()
         tagged = [TAGGED.fullmatch(word) for word in words]
         if not words:
@@ -520,6 +523,28 @@ def _own(path: str) -> dict[str, list[Line]]:
     if not all(splits.values()):
         raise DatasetError(f"{path}: expected 20 sentences at least; found {len(lines)}.")
     return splits
+
+
+def _check_words(path: str, rows: Sequence[str]) -> None:
+    """See that lines are sentences, their words separated by spaces.
+
+    Raises:
+        DatasetError: they are columns, as of CoNLL's files, or no words are separated.
+    """
+    expected = "expected sentences, a line each, with spaces between the words"
+    for number, row in enumerate(rows, start=1):
+        if "\t" in row.strip():
+            raise DatasetError(f"{path}, line {number}: {expected}; found a tab, as in a table.")
+    filled = [(number, row.split()) for number, row in enumerate(rows, start=1) if row.strip()]
+    # In such files a line is a token, and its last column a tag.
+    tagged = [number for number, words in filled if len(words) > 1 and TAG.fullmatch(words[-1])]
+    if len(tagged) > len(filled) / 2:
+        raise DatasetError(
+            f"{path}, line {tagged[0]}: {expected}; found a token and its tag, as in the files of "
+            "CoNLL."
+        )
+    if all(len(words) == 1 for _, words in filled):
+        raise DatasetError(f"{path}: {expected}; no line has a space.")
 
 
 RECIPE: Any = WordSegmentation()

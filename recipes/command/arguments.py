@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -179,6 +180,27 @@ def lines_of(metrics: dict[str, Any]) -> list[str]:
             text = figure(value) if isinstance(value, float) else str(value)
         lines.append(f"{name.replace('_', ' ')}: {text}")
     return lines
+
+
+def below_baselines(recipe: Recipe, metrics: dict[str, Any]) -> list[str]:
+    """A warning for each baseline that the first of the recipe's metrics does not reach."""
+    from kerasrnn.recipes.cards import figure
+
+    metric = recipe.metrics[0]
+    if metric not in metrics:
+        return []
+    reached, warnings = metrics[metric], []
+    for name, value in metrics.items():
+        if not (name.startswith("baseline_") and name.endswith(f"_{metric}")):
+            continue
+        worse = reached > value if recipe.lower_is_better else reached < value
+        if worse or math.isnan(reached):
+            baseline = name.removeprefix("baseline_").removesuffix(f"_{metric}").replace("_", " ")
+            warnings.append(
+                f"warning: {metric.replace('_', ' ')} {figure(reached)} is worse than that of the "
+                f"baseline {baseline}, {figure(value)}."
+            )
+    return warnings
 
 
 def dashed(name: str) -> str:

@@ -10,6 +10,7 @@ from kerasrnn.recipes.command.arguments import (
     add_command,
     add_run,
     add_sources,
+    below_baselines,
     empty_folder,
     lines_of,
     opened,
@@ -37,7 +38,8 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         folder = Path(arguments.output or stack.enter_context(tempfile.TemporaryDirectory()))
         metrics = recipe.judge(model, data, config, folder)
-        print("\n".join(lines_of(metrics | recipe.baselines(data, config))))
+        metrics |= recipe.baselines(data, config)
+        print("\n".join([*lines_of(metrics), *below_baselines(recipe, metrics)]))
         if arguments.output is not None:
             for path in sorted(folder.iterdir()):
                 print(f"{'picture' if path.suffix == '.png' else 'file'}: {path}")

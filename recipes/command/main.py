@@ -4,13 +4,16 @@ Help and refusals come before TensorFlow is loaded.
 """
 
 import argparse
+import contextlib
 import itertools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.files import of_the_disk
@@ -20,6 +23,7 @@ from kerasrnn.recipes.command.arguments import PATHS, fail
 from kerasrnn.recipes.command.parser import Parser
 from kerasrnn.recipes.command.quiet import quietly_import_tensorflow
 from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.errors import DatasetWarning
 from kerasrnn.recipes.recipe import Recipe
 
 OF_ALL = (list_, runs)
@@ -59,7 +63,8 @@ def run(arguments: Sequence[str]) -> int:
         os.environ["KERASRNN_MIRROR"] = arguments.mirror
     try:
         quietly_import_tensorflow()
-        return arguments.action(recipes.load(arguments.recipe), arguments)
+        with remarks_on_data():
+            return arguments.action(recipes.load(arguments.recipe), arguments)
     except KeyboardInterrupt as stop:
         print(f"\nkerasrnn: {stop}" if stop.args else "\ninterrupted", file=sys.stderr)
         return 128 + getattr(stop, "number", signal.SIGINT)
@@ -79,6 +84,23 @@ def run(arguments: Sequence[str]) -> int:
         if disk is not None:
             return fail(str(disk))
         raise
+
+
+@contextlib.contextmanager
+def remarks_on_data() -> Iterator[None]:
+    """What warnings say of a user's data, as lines of their own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DatasetWarning)
+        show = warnings.showwarning
+
+        def told(message: Any, category: Any, *place: Any, **more: Any) -> None:
+            if issubclass(category, DatasetWarning):
+                print(f"kerasrnn: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = told
+        yield
 
 
 def _parsed(given: Sequence[str]) -> argparse.Namespace:

@@ -12,6 +12,7 @@ from kerasrnn.recipes.command.arguments import (
     add_options,
     add_place,
     add_sources,
+    below_baselines,
     dashed,
     fail,
     given,
@@ -20,6 +21,7 @@ from kerasrnn.recipes.command.arguments import (
 from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution
+from kerasrnn.recipes.training.progress import size
 
 if TYPE_CHECKING:
     from kerasrnn.recipes.runs import Run
@@ -74,7 +76,9 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
                     f"{begun[name]}, and a run is resumed as it was started."
                 )
         if run.finished:  # whoever starts a run until it succeeds has succeeded
-            _tell_end(run, run.read_json("metrics.json"), Progress(arguments.progress), True)
+            _tell_end(
+                recipe, run, run.read_json("metrics.json"), Progress(arguments.progress), True
+            )
             return 0
         run.check_data(config)
     else:
@@ -108,7 +112,7 @@ def _train(
         execution=dataclasses.asdict(execution),
     )
     data = recipe.load(config, arguments.data_dir)
-    size = Batches(recipe, config, data).size
+    count = Batches(recipe, config, data).size
     # Made last, so that nothing is left behind by what was refused above.
     if run is None and placement.is_chief:
         run = Run.create(recipe, config, arguments.output, execution)
@@ -116,26 +120,28 @@ def _train(
         run = Run(arguments.output or "")
     progress.say(
         "data",
-        f"{size} examples to train on, {data.test_size} to be judged on\nrun folder: {run.folder}",
-        training=size,
+        f"{count} examples to train on, {data.test_size} to be judged on\nrun folder: {run.folder}",
+        training=count,
         test=data.test_size,
         folder=str(run.folder),
     )
-    _tell_end(run, train(recipe, config, run, data, placement, progress), progress)
+    _tell_end(recipe, run, train(recipe, config, run, data, placement, progress), progress)
     return 0
 
 
 def _tell_end(
-    run: "Run", metrics: dict[str, Any], progress: "Progress", already: bool = False
+    recipe: Recipe, run: "Run", metrics: dict[str, Any], progress: "Progress", already: bool = False
 ) -> None:
     pictures = [str(path) for path in sorted(run.folder.glob("*.png"))] if metrics else []
+    warnings = below_baselines(recipe, metrics)
     text = [f"{run.folder} is finished already: nothing is left to do."] if already else []
-    text += [*lines_of(metrics), *(f"picture: {path}" for path in pictures)]
+    text += [*lines_of(metrics), *warnings, *(f"picture: {path}" for path in pictures)]
     text.append(f"model:   {run.path('model.keras')}")
     progress.say(
         "end",
         "\n".join(text),
         metrics=metrics,
+        warnings=warnings,
         pictures=pictures,
         model=str(run.path("model.keras")),
     )
@@ -168,7 +174,14 @@ def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:
 
 
 def _described(config: Config) -> str:
-    return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(config).items())
+    """The options, without those that a user's own data replaces."""
+    values = dataclasses.asdict(config)
+    own = values.get("data")
+    if own:
+        values = {k: v for k, v in values.items() if k not in config.OF_CATALOGUE}
+        with contextlib.suppress(OSError):  # reading it says what is wrong
+            values["data"] = f"{own} ({size(Path(own).stat().st_size)})"
+    return ", ".join(f"{name}={value}" for name, value in values.items() if value != "")
 
 
 def _epilog(recipe: Recipe | None) -> str:

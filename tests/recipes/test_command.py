@@ -18,10 +18,11 @@ from kerasrnn.__main__ import main
 from kerasrnn.files import LockedError, OccupiedError, WriteError
 from kerasrnn.recipes import exporting
 from kerasrnn.recipes.command import predict
-from kerasrnn.recipes.command.arguments import lines_of
+from kerasrnn.recipes.command.arguments import below_baselines, lines_of
 from kerasrnn.recipes.command.predict import places_of
 from kerasrnn.recipes.datasets.sources import SourceError
 from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.training.progress import size
 
 pytestmark = pytest.mark.tensorflow
 TRAIN = ["train", "japanese_vowels", "--units", "8", "--epochs", "2", "--batch-size", "15"]
@@ -372,8 +373,14 @@ def test_nothing_is_written_beside_a_trained_model(recipe, there, capsys):
     [
         ("", "u.txt: expected text; found none"),
         ("1 2 3\n", "line 1: expected 12 coefficients; found 3"),
-        ("1 " * 12 + "\n\n" + "nan " * 12, "line 3: expected finite numbers"),
-        ("1 " * 11 + "x", "line 1: could not convert string to float: 'x'"),
+        (
+            "1 " * 12 + "\n\n" + "1, " * 4 + "nan " * 8,
+            "line 3, column 5: expected a finite number; found 'nan'",
+        ),
+        ("1 " * 11 + "-inf", "line 1, column 12: expected a finite number; found '-inf'"),
+        # Single precision cannot hold it.
+        ("1 1e39 " + "1 " * 10, "line 1, column 2: expected a finite number; found '1e39'"),
+        ("1 " * 11 + "x", "line 1, column 12: expected a finite number; found 'x'"),
         (None, "cannot be read"),
     ],
 )
@@ -408,6 +415,52 @@ def test_a_file_of_ones_own_that_changed_is_noticed(arguments, there, capsys):
     assert main(arguments) == 1
     assert "mine.tsv" in capsys.readouterr().err
     assert sorted(path.name for path in (there / "here").iterdir()) == ["config.json"]
+
+
+def test_a_users_own_data_is_what_the_summary_shows(there, capsys):
+    """Not the dataset that it takes the place of; what is not read of it; and a warning."""
+    lines = [
+        f"{'good' if n % 2 else 'bad'}\ta {'fine' if n % 2 else 'dull'} film" for n in range(60)
+    ]
+    lines = [f"{line} {n}" for n, line in enumerate(lines)]
+    content = "\n".join(["Label\tText", *lines])
+    (there / "mine.tsv").write_text(content, encoding="utf-8")
+    options = ["--data", "mine.tsv", "--units", "1", "--embedding", "1", "--epochs", "1"]
+    options += ["--batch-size", "8", "--learning-rate", "1e-5", "--output", "here"]
+    assert main(["train", "movie_sentiment", *options]) == 0
+    printed, said = capsys.readouterr()
+    assert "kerasrnn: mine.tsv, line 1 is a header: of its columns, label, text are read." in said
+    assert f"data=mine.tsv ({size(len(content))})" in printed
+    assert "dataset" not in printed
+    found = dict(re.findall(r"^(.*): ([\d.]+)$", printed, re.MULTILINE))
+    baseline = found["baseline naive Bayes test f1 weighted"]
+    assert float(baseline) > float(found["test f1 weighted"])
+    warning = (
+        f"warning: test f1 weighted {found['test f1 weighted']} is worse than that of the baseline "
+        f"naive Bayes, {baseline}."
+    )
+    assert warning in printed
+    assert main(["evaluate", "movie_sentiment", "--run", "here"]) == 0
+    assert warning in capsys.readouterr().out
+
+
+def test_baselines_that_were_not_reached():
+    """By the first metric, in its direction; what is as good is reached."""
+    reverse, chorales = recipes.load("reverse"), recipes.load("bach_chorales")
+    metrics = {
+        "test_sequence_accuracy": 0.5,
+        "baseline_a_b_test_sequence_accuracy": 0.6,
+        "baseline_c_test_sequence_accuracy": 0.5,
+        "baseline_a_b_test_letter_error_rate": 0.0,
+    }
+    assert below_baselines(reverse, metrics) == [
+        "warning: test sequence accuracy 0.5000 is worse than that of the baseline a b, 0.6000."
+    ]
+    nats = {"baseline_a_test_nats_per_frame": 9.0, "baseline_b_test_nats_per_frame": 8.0}
+    for reached, count in ((7.0, 0), (8.5, 1), (9.5, 2), (float("nan"), 2)):
+        assert len(below_baselines(chorales, {"test_nats_per_frame": reached, **nats})) == count
+    for name in recipes.NAMES:
+        assert below_baselines(recipes.load(name), {}) == []
 
 
 def test_small_metrics_are_not_rounded_away():

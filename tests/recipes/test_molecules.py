@@ -221,6 +221,10 @@ def test_ones_own_molecules(tmp_path):
     ("content", "message"),
     [
         ("CC\nCC O\n", r"mine.smi, line 2: expected a SMILES string; found 'CC O', which has"),
+        (
+            "SMILES\nCC\n",
+            r"mine.smi, line 1: expected a SMILES string; found 'SMILES', which RDKit",
+        ),
         ("CCO\n", r"its 1 molecules leave none to be judged by; expected more of them"),
     ],
 )

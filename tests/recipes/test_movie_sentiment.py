@@ -52,7 +52,7 @@ def test_texts_of_ones_own(tmp_path):
         (["sad\tdull", "glad\t "], "line 2: the column text is empty"),
         (["sad\tdull", "\tfine"], "line 2: the column label is empty"),
         (["sad\tdull", "sad\tbad"], "expected two labels at least; found sad"),
-        (["sad\tdull", "glad\tfine"], "its 2 texts leave none to"),
+        (["sad\tdull", "glad\tfine"] * 2, "its 4 texts leave none to"),
         ([f"{n % 2}\t{'?' * n}!" for n in range(40)], "expected texts with words; found none"),
         ([f"{n % 2}\t{n % 10} a _" for n in range(40)], "expected texts with words; found none"),
     ],
@@ -108,3 +108,15 @@ def test_the_baselines_count_words(tmp_path):
 def test_nothing_is_no_text():
     with pytest.raises(DatasetError, match="expected a text; found none"):
         RECIPE.read(" \n")
+
+
+@pytest.mark.parametrize(
+    ("first", "line"),
+    [("stars\tcomment", 1), ("a film of another kind\tgood", 1)],
+    ids=["header", "exchanged"],
+)
+def test_a_label_that_occurs_once_is_none(tmp_path, first, line):
+    rows = [first, *("\t".join(row) for row in ROWS)]
+    message = f"mine.tsv, line {line}: expected several texts of each label; found no other line"
+    with pytest.raises(DatasetError, match=message):
+        RECIPE.load(own(tmp_path, rows))

@@ -130,8 +130,32 @@ def test_pieces_are_those_of_sentencepiece():
     numbers = text.numbering(fit)(["a dog", "and the cat"])
     for row, line in zip(np.array(numbers), ("a dog", "and the cat"), strict=True):
         assert processor.decode([int(n) for n in row if n]) == line
-    with pytest.raises(ConfigError, match="vocabulary=100000: "):
-        text.fitted("pieces", TEXTS, 100_000)
+
+
+def test_there_are_as_many_pieces_as_the_texts_have():
+    """At most as many as are asked for, as of words; and at least the characters."""
+    pytest.importorskip("sentencepiece")
+    words = {
+        kind: len(text.fitted(kind, TEXTS, 100_000)["symbols"]) for kind in ("words", "pieces")
+    }
+    assert words["words"] == 6
+    characters = set("".join(TEXTS)) | {"▁"}  # which stands for the space
+    least = len(characters - {" "})
+    assert least < words["pieces"] < 30
+    assert len(text.fitted("pieces", TEXTS, least)["symbols"]) == least
+    with pytest.raises(ConfigError, match=f"vocabulary={least - 1}: expected {least} at least"):
+        text.fitted("pieces", TEXTS, least - 1)
+
+
+def test_texts_as_a_model_writes_them():
+    """By hand: what a model of such symbols, all of which it knows, can write at best."""
+    texts = ["The DOG,  a cow!", "", "Ä  b"]
+    assert text.rewritten("pieces", texts) == texts
+    assert text.rewritten("symbols", texts) == ["The DOG, a cow!", "", "Ä b"]
+    assert text.rewritten("words", texts)[:2] == ["the dog a cow", ""]
+    assert text.rewritten("characters", texts)[0] == "the dog,  a cow!"
+    assert text.rewritten("words", ["?!"]) == [""]
+    assert text.rewritten("words", []) == []
 
 
 @pytest.mark.parametrize(
@@ -160,24 +184,3 @@ def test_folders_are_no_text(tmp_path):
 def test_marks_and_ends_of_lines_of_other_systems_are_read(tmp_path):
     (tmp_path / "mine.txt").write_bytes("\ufeffhé\r\nthere\n".encode())
     assert text.read_text(tmp_path / "mine.txt") == "hé\nthere\n"
-
-
-def test_rows_come_with_the_numbers_of_their_lines(tmp_path):
-    (tmp_path / "mine.tsv").write_bytes(b"good\ta film \r\n\r\n  \n bad\tanother: one\n")
-    rows = list(text.read_rows(tmp_path / "mine.tsv", ("label", "text")))
-    assert rows == [(1, ["good", "a film"]), (4, ["bad", "another: one"])]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a\tb\n\na\n", r"line 3: expected 2 columns apart by tabs \(label, text\); found 1"),
-        ("a\tb\nc\td\te\n", r"line 2: expected 2 columns apart by tabs .*; found 3"),
-        ("a\tb\nc\t \n", "line 2: the column text is empty"),
-        ("\tb\n", "line 1: the column label is empty"),
-    ],
-)
-def test_rows_that_are_none(tmp_path, content, message):
-    (tmp_path / "mine.tsv").write_text(content)
-    with pytest.raises(DatasetError, match=f"mine.tsv, {message}"):
-        list(text.read_rows(tmp_path / "mine.tsv", ("label", "text")))

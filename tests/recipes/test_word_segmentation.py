@@ -257,7 +257,7 @@ def test_a_word_without_its_part_of_speech_is_refused(tmp_path):
     [
         ("我们 看\n" * 19, "expected 20 sentences at least; found 19"),
         (
-            "".join(f"{chr(0x4E00 + n)}\n" for n in range(40)),
+            "".join(f"{chr(0x4E00 + n)} {chr(0x5E00 + n)}\n" for n in range(40)),
             "characters that occur more than once",
         ),
         ("", "expected text; found none"),
@@ -272,11 +272,30 @@ def test_files_that_are_none(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("length", [LONGEST, 301])
-def test_lines_without_spaces_are_one_long_word(tmp_path, length):
+def test_a_line_without_spaces_is_one_long_word(tmp_path, length):
+    """Where others have some."""
     path = tmp_path / "mine.txt"
-    path.write_text("\n".join(["天" * length] * 40), encoding="utf-8")
+    path.write_text("\n".join(["天 天", *["天" * length] * 40]), encoding="utf-8")
     data = RECIPE.load(dataclasses.replace(RECIPE.tiny(), data=str(path)))
     lengths = [len(ids) for ids, _ in data.test.take(3).as_numpy_iterator()]
     assert lengths == (
         [LONGEST] * 3 if length == LONGEST else [LONGEST, LONGEST, 301 - 2 * LONGEST]
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("EU NNP B-NP B-ORG\nrejects VBZ B-VP O\n", "line 1: .*; found a token and its tag, as in"),
+        ("迈 B-NT\n向 E-NT\n\n充 B\n满 E\n", "line 1: .*; found a token and its tag, as in"),
+        ("我\tB\n", "line 1: .*; found a tab"),
+        ("1 我 我\n2\t看\t看\n", "line 2: .*; found a tab"),
+        ("我喜欢看电视。\n", ": expected sentences, .*; no line has a space"),
+    ],
+    ids=["conll", "bmes", "columns", "treebank", "unsegmented"],
+)
+def test_files_of_other_kinds_are_refused(tmp_path, line, message):
+    path = tmp_path / "mine.txt"
+    path.write_text(line * 40, encoding="utf-8")
+    with pytest.raises(DatasetError, match=f"mine.txt.*{message}"):
+        RECIPE.load(dataclasses.replace(RECIPE.tiny(), data=str(path)))

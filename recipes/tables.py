@@ -1,0 +1,151 @@
+"""Tables of a user's own: columns with tabs between them, or a CSV file.
+
+What is read is what programs write: rows without quotes, as of Tatoeba and Anki, and rows with the
+quotes of pandas and Excel.
+"""
+
+import csv
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from kerasrnn.recipes.errors import DatasetError, DatasetWarning
+from kerasrnn.recipes.text import read_text
+
+Row = tuple[int, list[str]]
+"""The number of the line that a row begins in, and its fields."""
+
+NAMES = """class category input label output phonemes pronunciation review sentence sentiment sounds
+source src target text tgt translation trg word"""
+LANGUAGES = """arabic chinese czech danish dutch english finnish french german greek hebrew hindi
+hungarian italian japanese korean norwegian polish portuguese romanian russian spanish swedish
+turkish ukrainian vietnamese"""
+HEADERS = (frozenset(NAMES.split()), frozenset(LANGUAGES.split()))
+"""What columns are called: the fields of a header are all in one of them."""
+
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def read_rows(path: str | Path, columns: Sequence[str]) -> list[Row]:
+    """The rows of a file.
+
+    In a file called `*.csv` fields have commas between them, or semicolons if its first line has no
+    comma, and quotes as RFC 4180 has them. In any other file fields have tabs between them;
+    quotes are taken off where a program has put them: where a quote within the field is doubled,
+    or where every field of the file has them.
+
+    Blank lines are passed over. A first line that names the columns is not a row; where it has all
+    the names asked for, these columns are read, in whatever order they are. Where two columns
+    are asked for, those that Anki's and Tatoeba's files have beside the two texts are not read: a
+    third one with the attribution, and the numbers of the sentences. A `DatasetWarning` names what
+    is not read.
+
+    Args:
+        path: of the file.
+        columns: their names, in order.
+
+    Raises:
+        DatasetError: the file cannot be read; or a line, which is named, has other columns than
+            expected or an empty one.
+    """
+    path = Path(path)
+    text = read_text(path)
+    rows = _of_commas(path, text) if path.suffix.lower() == ".csv" else _of_tabs(text)
+    rows = [(line, [field.strip() for field in fields]) for line, fields in rows]
+    rows = _of_header(path, rows, columns)
+    if len(columns) == 2:
+        rows = _without_attributions(path, rows)
+    for line, fields in rows:
+        if len(fields) != len(columns):
+            apart = "commas" if path.suffix.lower() == ".csv" else "tabs"
+            hint = ""
+            if len(fields) == 1 and apart == "tabs" and "," in fields[0]:
+                hint = " A file with commas between its columns is to be called .csv."
+            raise DatasetError(
+                f"{path}, line {line}: expected {len(columns)} columns separated by {apart} "
+                f"({', '.join(columns)}); found {len(fields)}.{hint}"
+            )
+    for line, fields in rows:
+        for name, field in zip(columns, fields, strict=True):
+            if not field:
+                raise DatasetError(f"{path}, line {line}: the column {name} is empty.")
+    return rows
+
+
+def _remark(message: str) -> None:
+    warnings.warn(message, DatasetWarning, stacklevel=4)
+
+
+def _of_header(path: Path, rows: list[Row], columns: Sequence[str]) -> list[Row]:
+    """The rows behind a header, and of these the columns that are asked for."""
+    if len(rows) < 2:
+        return rows
+    line, fields = rows[0]
+    names = [field.lower() for field in fields]
+    if len(set(names)) < len(names):
+        return rows
+    place = f"{path}, line {line}"
+    if set(columns) <= set(names):
+        wanted = [names.index(name) for name in columns]
+        others = [field for n, field in enumerate(fields) if n not in wanted]
+        for number, row in rows[1:]:
+            if len(row) != len(names):
+                raise DatasetError(
+                    f"{path}, line {number}: expected {len(names)} columns, as the header has; "
+                    f"found {len(row)}."
+                )
+        _remark(
+            f"{place} is a header: of its columns, {', '.join(columns)} are read"
+            f"{', not ' + ', '.join(others) if others else ''}."
+        )
+        return [(number, [row[n] for n in wanted]) for number, row in rows[1:]]
+    if any(set(names) <= known for known in HEADERS):
+        _remark(f"{place}: {', '.join(fields)} is a header; it is not read.")
+        return rows[1:]
+    return rows
+
+
+def _of_tabs(text: str) -> list[Row]:
+    rows = [
+        (number, [field.strip() for field in line.split("\t")])
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    ]
+    every = all(QUOTED.fullmatch(field) for _, fields in rows for field in fields)
+
+    def plain(field: str) -> str:
+        if QUOTED.fullmatch(field) and (every or '""' in field[1:-1]):
+            return field[1:-1].replace('""', '"')
+        return field
+
+    return [(number, [plain(field) for field in fields]) for number, fields in rows]
+
+
+def _of_commas(path: Path, text: str) -> list[Row]:
+    first = QUOTED.sub("", text[:10_000]).strip().split("\n", 1)[0]
+    delimiter = ";" if ";" in first and "," not in first else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows, begin = [], 1
+    try:
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                rows.append((begin, fields))
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise DatasetError(f"{path}, line {begin}: expected a row of CSV; {error}.") from None
+    return rows
+
+
+def _without_attributions(path: Path, rows: list[Row]) -> list[Row]:
+    """Two columns of those that Anki's and Tatoeba's files have, if these are theirs."""
+    if rows and all(len(fields) == 3 and "tatoeba" in fields[2].lower() for _, fields in rows):
+        _remark(f"{path}: the third column, the attribution, is not read.")
+        return [(line, fields[:2]) for line, fields in rows]
+    if rows and all(
+        len(fields) == 4 and fields[0].isdecimal() and fields[2].isdecimal() for _, fields in rows
+    ):
+        _remark(f"{path}: the first and the third column, numbers of sentences, are not read.")
+        return [(line, fields[1::2]) for line, fields in rows]
+    return rows
