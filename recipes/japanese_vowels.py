@@ -178,7 +178,7 @@ class JapaneseVowels(Recipe):
                 except ValueError:
                     row.append(np.nan)
                 # The model reads single precision, which holds no more than that.
-                if not abs(row[-1]) <= np.finfo("float32").max:
+                if not abs(row[-1]) <= float(np.finfo("float32").max):
                     raise DatasetError(
                         f"{path}, line {number}, column {column}: expected a finite number; found "
                         f"{value!r}."

@@ -122,6 +122,21 @@ def _checked(field: dataclasses.Field) -> Any:
     return convert
 
 
+def converted(kind: type, expected: str, allowed: Callable[[Any], bool]) -> Any:
+    """A converter for argparse of values that are of no `Options`."""
+
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not allowed(value):
+            raise argparse.ArgumentTypeError(f"{shown(text)}: expected {expected}.")
+        return value
+
+    return convert
+
+
 def given(options: type[Options], arguments: argparse.Namespace) -> dict[str, Any]:
     values = {
         field.name: getattr(arguments, f"option_{field.name}")

@@ -1,12 +1,19 @@
 """`kerasrnn export`."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
 from kerasrnn.files import check_place
 from kerasrnn.recipes import exporting
-from kerasrnn.recipes.command.arguments import add_command, add_run, add_sources, opened
+from kerasrnn.recipes.command.arguments import (
+    add_command,
+    add_run,
+    add_sources,
+    converted,
+    opened,
+)
 from kerasrnn.recipes.recipe import Recipe
 
 
@@ -35,7 +42,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
     )
     command.add_argument(
         "--tolerance",
-        type=float,
+        type=converted(float, "a number, at least 0", lambda value: 0 <= value < math.inf),
         default=1e-5,
         help="largest difference that is accepted (default: %(default)s)",
     )

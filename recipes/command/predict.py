@@ -12,6 +12,7 @@ from kerasrnn.recipes.command.arguments import (
     add_options,
     add_run,
     add_sources,
+    converted,
     fail,
     given,
     opened,
@@ -34,7 +35,11 @@ def add(commands: Any, recipe: Recipe | None) -> None:
         help=recipe.asks if recipe else "what the recipe reads: see RECIPE --help",
     )
     command.add_argument(
-        "--test", type=int, nargs="+", metavar="N", help="numbers of test examples, from 0"
+        "--test",
+        type=converted(int, "the number of a test example, at least 0", lambda value: value >= 0),
+        nargs="+",
+        metavar="N",
+        help="numbers of test examples, from 0",
     )
     command.add_argument(
         "--output",

@@ -71,7 +71,7 @@ def test_the_main_job(recipe, there, capsys):
     assert printed.count("largest difference from the Keras model over 8 batches") == 2
     assert (folder / "export" / "model.onnx").is_file()
     assert (folder / "export" / "model.saved_model" / "saved_model.pb").is_file()
-    assert main(["export", "japanese_vowels", "--tolerance", "-1"]) == 1
+    assert main(["export", "japanese_vowels", "--tolerance", "1e-12"]) == 1
     assert "differs from the Keras model by up to" in capsys.readouterr().err
 
     formats = ["--formats", "litert", "--step", "--output", "phone"]
@@ -151,6 +151,8 @@ def test_resuming(recipe, there, capsys):
         ),
         (["runs", "--jsn"], "'--jsn' is not understood; did you mean --json? .*"),
         (["export", "g2p", "--tolerance"], "--tolerance: expected one argument"),
+        (["export", "g2p", "--tolerance", "nan"], "--tolerance 'nan': expected a number, at .*"),
+        (["predict", "g2p", "--test", "one"], "--test 'one': expected the number of a test .*"),
     ],
 )
 def test_what_is_not_understood(arguments, message, there, capsys):
