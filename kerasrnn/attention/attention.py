@@ -8,6 +8,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.attention.products import SourceProduct
+from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.cell import weights_by_name
 
 Tensor = Any
@@ -35,7 +36,7 @@ Raises:
 """
 
 
-class Attention(keras.layers.Layer):
+class Attention(SequenceLayer):
     """The base of every attention: a subclass says `scores`, and what its scores are made of.
 
         e_j = score(s, h_j),   alpha = softmax(e),   c = sum_j alpha_j v_j
@@ -164,7 +165,9 @@ class Attention(keras.layers.Layer):
         values: Tensor | None = None,
         keys_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        self._check(query, keys, values, keys_mask)
+        self._check(query, keys, values)
+        if keys_mask is not None:
+            keys_mask = self._as_mask("keys_mask", keys_mask, keys)
         weights = weights_by_name(self)
         source = self.source(keys, values, keys_mask, weights)
         weights = {**weights, **source}
@@ -208,7 +211,16 @@ class Attention(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
-    def _check(self, query: Any, keys: Any, values: Any, mask: Any) -> None:
+    def _as_mask(self, name: str, mask: Any, keys: Tensor) -> Tensor:
+        return boolean_mask(
+            f"{self.name}: {name}",
+            mask,
+            keys.shape[:2],
+            axes="(batch, positions)",
+            used="it may be attended to",
+        )
+
+    def _check(self, query: Any, keys: Any, values: Any) -> None:
         if len(query.shape) not in (2, 3):
             raise ValueError(
                 f"{self.name}: query has the shape {tuple(query.shape)}; expected (batch, width) "
@@ -222,11 +234,6 @@ class Attention(keras.layers.Layer):
                 )
         if keys.shape[1] == 0:
             raise ValueError(f"{self.name}: keys of shape {tuple(keys.shape)} have no positions.")
-        if mask is not None and len(mask.shape) != 2:
-            raise ValueError(
-                f"{self.name}: keys_mask has the shape {tuple(mask.shape)}; expected (batch, "
-                "positions)."
-            )
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
-from kerasrnn.cells.cell import Cell
+from kerasrnn.base_layer import boolean_mask
+from kerasrnn.cells.cell import Cell, is_step
 from kerasrnn.layers.wrapping import WrappingCell
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results
@@ -171,6 +172,7 @@ class AttentionCell(WrappingCell):
                 "positions, width), of a known width."
             )
         self.context_size = memory_shape[-1]
+        self._features(input_shape)
         self.cell.build(input_shape)
         self.attention.build((None, self.cell.units), memory_shape)
         if self.input_feeding:
@@ -202,6 +204,14 @@ class AttentionCell(WrappingCell):
             raise ValueError(
                 f"{self.name}: memory has the shape {shape}; expected (batch, positions, "
                 f"{self.context_size}), with one position at least."
+            )
+        if mask is not None:
+            mask = boolean_mask(
+                f"{self.name}: mask",
+                mask,
+                shape[:2],
+                axes="(batch, positions)",
+                used="it may be attended to",
             )
         return self.attention.source(memory, None, mask)
 
@@ -277,6 +287,7 @@ class AttentionCell(WrappingCell):
         fed = [output if self.projected else context] if self.hands_on else []
         return output, [*of_cell, *fed, *states]
 
+    @is_step
     def call(
         self,
         inputs: Tensor,

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.base_layer import SequenceLayer
 from kerasrnn.cells.onnx_operator import OnnxOperator
 from kerasrnn.keras_internals import DropoutRNNCell
 from kerasrnn.recurrence import loop
@@ -76,6 +77,21 @@ SERIALIZERS = {
 }
 
 
+EQUATIONS = ("update", "step")
+"""Methods that hold a cell's equations."""
+
+FORWARD = (
+    "update_keeping",
+    "step_keeping",
+    "input_part",
+    "recurrent_products",
+    "product_groups",
+    "weights_by_name",
+    "run",
+)
+"""Other methods on which a cell's outputs depend."""
+
+
 def document(cls: type, names: Sequence[str]) -> None:
     """Append the arguments in `names` to a class's docstring, in their order, if it has none."""
     if "\nArgs:\n" in inspect.cleandoc(cls.__doc__ or ""):
@@ -90,7 +106,13 @@ def document(cls: type, names: Sequence[str]) -> None:
     cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Args:", *lines, ""])
 
 
-class Cell(DropoutRNNCell, keras.layers.Layer):
+def is_step(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a `call` that computes what `step` does, so that the time loop may run `step`."""
+    call.is_step = True
+    return call
+
+
+class Cell(DropoutRNNCell, SequenceLayer):
     """The base of every cell: a subclass says `gates`, `state_names` and `update`.
 
     With W, U, b the kernel, the recurrent kernel and the bias, whose columns are the gates' blocks:
@@ -147,17 +169,38 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
     cell lays it out with `source`, and its states begin with `get_initial_state(source=...)` or
     `completed`."""
 
+    overrides_call: bool = False
+    """Whether a subclass overrides `call`, the single step. Layers then call the cell at each step,
+    in Keras's own loop; a cell that overrides `update` or `step` runs in kerasrnn's."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         document(cls, list(cls.arguments()))
-        said = vars(cls)
-        if "update" in said or "step" in said:
-            # What is inherited is said of other mathematics.
-            if "has_adjoint" not in said:
-                cls.has_adjoint = property(Cell.has_adjoint.fget)
-                cls.reads_once = said.get("reads_once", False)
-            if "onnx_operator" not in said:
-                cls.onnx_operator = property(Cell.onnx_operator.fget)
+        # What a class derives from its equations does not hold for a subclass that changes them.
+        if cls._is_overridden(EQUATIONS, below="has_adjoint"):
+            cls.has_adjoint = property(Cell.has_adjoint.fget)
+        if cls._is_overridden(EQUATIONS, below="reads_once"):
+            cls.reads_once = False
+        if cls._is_overridden((*EQUATIONS, *FORWARD), below="onnx_operator"):
+            cls.onnx_operator = property(Cell.onnx_operator.fget)
+        steps = next(owner for owner in cls.__mro__ if "step" in vars(owner))
+        if steps is not Cell and _is_ours(steps) and cls._is_overridden(["update"], below="step"):
+            raise TypeError(
+                f"{cls.__name__} overrides `update`, which {steps.__name__} does not use; expected "
+                "an override of `step`."
+            )
+        cls.overrides_call = not (
+            getattr(cls.call, "is_step", False) and cls.call_with is Cell.call_with
+        )
+
+    @classmethod
+    def _is_overridden(cls, names: Sequence[str], below: str) -> bool:
+        """Whether a subclass of the class that defines `below` defines one of these."""
+
+        def depth(name: str) -> int:
+            return next(n for n, owner in enumerate(cls.__mro__) if name in vars(owner))
+
+        return any(depth(name) < depth(below) for name in names)
 
     @validation.checked
     def __init__(
@@ -184,6 +227,7 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         if implementation not in (1, 2):
             raise ValueError(f"implementation={implementation!r}: expected 1 or 2.")
         super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=2)
         # Drawn before the initializers' seeds, as Keras does in SimpleRNN.
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -329,9 +373,7 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         return self.units
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        features = input_shape[-1]
-        if features is None:
-            raise ValueError(f"input_shape={tuple(input_shape)}: the features must be known.")
+        features = self._features(input_shape)
         self.kernel = self.add_weight(
             shape=(features, len(self.gates) * self.units),
             name="kernel",
@@ -356,6 +398,14 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
                 constraint=self.bias_constraint,
             )
         self.built = True
+
+    def _features(self, input_shape: Sequence[int | None]) -> int:
+        """The width of the inputs, to which they are held from now on."""
+        features = input_shape[-1]
+        if features is None:
+            raise ValueError(f"input_shape={tuple(input_shape)}: the features must be known.")
+        self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: features})
+        return features
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
         """Zeros, `(batch, units)` each, in the compute dtype."""
@@ -406,6 +456,7 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         """The cell over time: in the time loop."""
         return loop.run(self, options, call, jit_compile)
 
+    @is_step
     def call(
         self, inputs: Tensor, states: Tensor | Sequence[Tensor], training: bool | None = False
     ) -> tuple[Tensor, Any]:
@@ -420,7 +471,8 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
     ) -> tuple[Tensor, Any]:
         """`call`, with what a step reads of a memory."""
         nested = isinstance(states, (list, tuple))
-        previous = list(states) if nested else [states]
+        inputs = self.in_compute_dtype(inputs)
+        previous = [self.in_compute_dtype(s) for s in (states if nested else [states])]
         if len(previous) != len(self.state_names):
             raise ValueError(
                 f"states: expected {len(self.state_names)} ({', '.join(self.state_names)}), "
@@ -516,6 +568,11 @@ def weights_by_name(layer: keras.layers.Layer) -> dict[str, Tensor]:
         weight.name: ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
         for weight in layer.weights
     }
+
+
+def _is_ours(cls: type) -> bool:
+    """Whether a class is defined in this library."""
+    return cls.__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def _as_list(masks: Tensor | list[Tensor] | None) -> list[Tensor] | None:

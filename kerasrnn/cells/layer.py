@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.base_layer import SequenceLayer, boolean_mask, fits
 from kerasrnn.cells.cell import Cell, document
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
@@ -21,11 +22,12 @@ EXTRAS = {"jit_compile": "auto", "checkpoint_every": None, "truncate_every": Non
 
 CALL = """
 Call arguments:
-    sequences: `(batch, time, features)`.
+    sequences: `(batch, time, features)`, numbers of any dtype: they are cast to the layer's compute
+        dtype. A Keras cell is given them as they are, and may read more axes.
     initial_state: the states to start from, each `(batch, units)`: a list, or one tensor where
         there is one state. Default: zeros, or where the last batch ended if `stateful`.
-    mask: boolean `(batch, time)`, True = use the step. Default: the mask that came with the
-        sequences, if any.
+    mask: boolean `(batch, time)`, or numbers that are 0 or 1; True = use the step. Default: the
+        mask that came with the sequences, if any.
     training: whether dropout is applied. The random state advances in training alone.
     memory: `(batch, positions, width)`: what a cell attends to; of cells that read one alone, such
         as `AttentionCell`. Their `initial_state` may be that of the cell inside alone.
@@ -38,23 +40,25 @@ Returns:
 
 Masking: at a masked step the states are carried over, and the output repeats the previous one
 (zeros before the first valid step), or is zeros with `zero_output_for_mask`. Any pattern of masked
-steps is allowed, whole rows included: such a row keeps its initial state and puts out zeros. The
-mask is passed on to the next layer if `return_sequences`.
+steps is allowed, whole rows included: such a row keeps its initial state and outputs zeros. The
+mask is passed on to the next layer if `return_sequences`, in the order of the outputs: reversed
+with `go_backwards`.
 
 Raises:
-    ValueError: an argument is out of its range; `sequences` is not three-dimensional, has no steps,
-        or has an unknown number of them with `unroll`; `mask` or `initial_state` does not fit; a
-        memory is missing or not expected.
+    ValueError: an argument is out of its range; `sequences` is no dense tensor of numbers, is not
+        three-dimensional, has no steps, or has an unknown number of them with `unroll`; `mask` or
+        `initial_state` does not fit; a memory is missing or not expected.
     TypeError: an unknown or missing constructor argument.
 """
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class RNN(keras.layers.RNN):
+class RNN(SequenceLayer, keras.layers.RNN):
     """Runs a cell over time: `keras.layers.RNN` with kerasrnn's time loop.
 
     A `kerasrnn.Cell` runs in `kerasrnn.recurrence`: one product for the inputs of all steps, one
-    product a step for the states. Any other Keras cell runs in Keras's own loop.
+    product a step for the states. Any other Keras cell runs in Keras's own loop, and so does a
+    `kerasrnn.Cell` whose `call` is overridden.
 
     Example:
 
@@ -91,20 +95,29 @@ class RNN(keras.layers.RNN):
             zero_output_for_mask=zero_output_for_mask,
             **kwargs,
         )
-        if jit_compile is True and not isinstance(self.cell, Cell):
+        in_keras = None if self.in_own_loop else "Keras's own loop"
+        if in_keras and isinstance(self.cell, Cell):
+            in_keras += ", since it overrides `call`"
+        if jit_compile is True and in_keras:
             raise ValueError(
-                f"jit_compile=True: {type(self.cell).__name__} runs in Keras's own loop, which "
-                "only a model around it compiles; expected a kerasrnn.Cell, or 'auto' or False."
+                f"jit_compile=True: {type(self.cell).__name__} runs in {in_keras}, which only a "
+                "model around it compiles; expected 'auto' or False."
             )
         for name, every in (
             ("checkpoint_every", checkpoint_every),
             ("truncate_every", truncate_every),
         ):
-            if every is not None and (unroll or not isinstance(self.cell, Cell)):
+            if every is not None and (unroll or in_keras):
+                where = in_keras or "steps that are written out"
                 raise ValueError(
-                    f"{name}={every!r}: a property of kerasrnn's own loop; expected None with "
-                    f"unroll={unroll} and {type(self.cell).__name__}."
+                    f"{name}={every!r}: an option of kerasrnn's time loop; expected None with "
+                    f"unroll={unroll} and {type(self.cell).__name__}, which runs in {where}."
                 )
+        if in_keras and getattr(self.cell, "reads_memory", False):
+            raise ValueError(
+                f"cell: {type(self.cell).__name__} overrides `call` and reads a memory, of which "
+                "Keras's own loop knows nothing; expected an override of `step`."
+            )
         if stateful and getattr(self.cell, "reads_memory", False):
             raise ValueError(
                 f"stateful=True: the states of {type(self.cell).__name__} belong to one memory; "
@@ -116,7 +129,22 @@ class RNN(keras.layers.RNN):
         self.supports_jit = jit_compile is not False
         # Keras stops passing masks through RNN layers in 3.16; here they pass.
         self.supports_masking = True
-        self.input_spec = keras.layers.InputSpec(ndim=3)
+        if isinstance(self.cell, Cell):  # others may read more axes
+            self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    @property
+    def in_own_loop(self) -> bool:
+        """Whether the cell runs in kerasrnn's time loop, and not in Keras's."""
+        return isinstance(self.cell, Cell) and not self.cell.overrides_call
+
+    @property
+    def runs_its_cell(self) -> bool:
+        """Whether the layer computes what its cell does at each step, and nothing else.
+
+        A subclass that overrides `call` or `inner_loop` may compute more.
+        """
+        cls = type(self)
+        return cls.call is RNN.call and cls.inner_loop is RNN.inner_loop
 
     def build(
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
@@ -125,28 +153,52 @@ class RNN(keras.layers.RNN):
             self.cell.build((None, sequences_shape[-1]), memory_shape)
             self.state_size = self.cell.state_size
         super().build(sequences_shape)
-        # Another width is refused by name, and not by the matrix product.
-        self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
+        if isinstance(self.cell, Cell):
+            # Another width is refused by name, and not by the matrix product.
+            self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
-        """The mask itself if `return_sequences`, else None; None for each state."""
+        """The mask if `return_sequences`, in the order of the outputs, else None; None for each
+        state.
+        """
         if isinstance(mask, (list, tuple)):
             mask = mask[0]  # one mask for each of (sequences, *initial_state)
         output_mask = mask if self.return_sequences else None
+        if output_mask is not None and self.go_backwards:
+            output_mask = ops.flip(output_mask, axis=1)
         if self.return_state:
-            return [output_mask, *(None for _ in self.state_size)]
+            return [output_mask, *keras.tree.map_structure(lambda _: None, self.state_size)]
         return output_mask
 
     def compute_output_shape(
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
     ) -> Any:
+        if self.built and len(sequences_shape) > 3:
+            # The sizes of such a cell's states do not say their shapes.
+            sequences = keras.KerasTensor(sequences_shape, self.compute_dtype)
+            spec = keras.Operation.compute_output_spec(self, sequences)
+            return keras.tree.map_structure(lambda tensor: tensor.shape, spec)
         batch, time = sequences_shape[:2]
         size = getattr(self.cell, "output_size", None) or self.state_size[0]
         output = (batch, time, size) if self.return_sequences else (batch, size)
         if not self.return_state:
             return output
         positions = None if memory_shape is None else memory_shape[1]
-        return output, *((batch, size or positions) for size in self.state_size)
+        if isinstance(self.cell, keras.layers.StackedRNNCells):  # a list for each cell
+            sizes = [[n] if isinstance(n, int) else n for n in self.state_size]
+            return output, *([(batch, n) for n in of_cell] for of_cell in sizes)
+        return output, *((batch, n or positions) for n in self.state_size)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.cell, Cell):
+            return super().compute_output_spec(*args, **kwargs)
+        # The sizes of another cell's states do not say their shapes: of a convolutional one, say.
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)
+
+    def reset_state(self) -> None:
+        """Set the states that a stateful layer has kept to zeros."""
+        for state in keras.tree.flatten(self.states or []):
+            state.assign(ops.zeros_like(state.value))
 
     def call(
         self,
@@ -157,17 +209,15 @@ class RNN(keras.layers.RNN):
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> Any:
-        if isinstance(mask, (list, tuple)):
-            mask = mask[0]
         if mask is None:
             # Keras looks for it only where the sequences are the one tensor argument, and so
             # forgets it where initial states are given.
             mask = get_keras_mask(sequences)
         if mask is not None:
-            mask = ops.cast(ops.convert_to_tensor(mask), "bool")
-            if len(mask.shape) == 3 and mask.shape[-1] == 1:
-                mask = ops.squeeze(mask, axis=-1)
-        self._check(sequences, initial_state, mask)
+            mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2])
+        if isinstance(self.cell, Cell):
+            sequences = self.in_compute_dtype(sequences)
+        self._check(sequences, initial_state)
         if self._reads_memory() or not (memory is None and memory_mask is None):
             initial_state = self._with_source(sequences, initial_state, memory, memory_mask)
         return super().call(
@@ -178,7 +228,10 @@ class RNN(keras.layers.RNN):
         self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Called by `keras.layers.RNN.call`, which keeps the states and shapes the results."""
-        if not isinstance(self.cell, Cell):
+        if not self.in_own_loop:
+            if training and isinstance(self.cell, Cell):
+                # Before the loop, as its masks are the same at every step.
+                self.cell.draw_dropout(sequences[:, 0], initial_state[0])
             return super().inner_loop(sequences, initial_state, mask, training=training)
         states = (
             list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
@@ -217,19 +270,17 @@ class RNN(keras.layers.RNN):
         if cell is not self.cell or not isinstance(cell, Cell):
             super()._maybe_config_dropout_masks(cell, inputs, state)
 
-    def _check(self, sequences: Tensor, initial_state: Any, mask: Tensor | None) -> None:
+    def _check(self, sequences: Tensor, initial_state: Any) -> None:
         batch, time = sequences.shape[:2]
         if time == 0:
             raise ValueError(
                 f"{self.name}: sequences of shape {tuple(sequences.shape)} have no steps; expected "
                 "(batch, time, features) with time >= 1."
             )
-        if mask is not None and not _fits(mask.shape, (batch, time)):
-            raise ValueError(
-                f"{self.name}: mask has the shape {tuple(mask.shape)}; expected (batch, time) = "
-                f"{(batch, time)}, True where a step is used."
-            )
-        if initial_state is None or not isinstance(self.cell, Cell):
+        if initial_state is None:
+            return
+        if not isinstance(self.cell, Cell):
+            self._check_structure(initial_state)
             return
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
         names, sizes = self.cell.state_names, self.state_size
@@ -242,11 +293,22 @@ class RNN(keras.layers.RNN):
             )
         for name, state, size in zip(names, states, sizes, strict=True):
             shape = tuple(ops.shape(state))
-            if not _fits(state.shape, (batch, size)):
+            if not fits(state.shape, (batch, size)):
                 raise ValueError(
                     f"{self.name}: initial_state {name} has the shape {shape}; expected "
                     f"(batch, units) = {(batch, size)}."
                 )
+
+    def _check_structure(self, initial_state: Any) -> None:
+        """Of another cell, whose states' shapes are not known, or of cells in a stack."""
+        states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        counts = [len(s) if isinstance(s, (list, tuple)) else 1 for s in states]
+        expected = [len(s) if isinstance(s, (list, tuple)) else 1 for s in self.state_size]
+        if counts != expected:
+            raise ValueError(
+                f"{self.name}: initial_state has the structure {counts}, in numbers of tensors; "
+                f"expected {expected}, as the cell's state_size, {self.state_size}."
+            )
 
     # A memory travels through Keras's call as the last of the initial states: what is laid out of
     # it is cast to the compute dtype there, as they are.
@@ -267,7 +329,7 @@ class RNN(keras.layers.RNN):
             )
         if memory is None:
             raise ValueError(f"{self.name}: memory=None: expected (batch, positions, width).")
-        if not _fits(memory.shape[:1], sequences.shape[:1]):
+        if not fits(memory.shape[:1], sequences.shape[:1]):
             raise ValueError(
                 f"{self.name}: memory has {memory.shape[0]} rows; expected {sequences.shape[0]}, "
                 "those of the sequences."
@@ -275,12 +337,13 @@ class RNN(keras.layers.RNN):
         if mask is None:
             mask = get_keras_mask(memory)
         if mask is not None:
-            mask = ops.convert_to_tensor(mask)
-            if not _fits(mask.shape, memory.shape[:2]):
-                raise ValueError(
-                    f"{self.name}: memory_mask has the shape {tuple(mask.shape)}; expected (batch, "
-                    f"positions) = {tuple(memory.shape[:2])}, True where it may be attended to."
-                )
+            mask = boolean_mask(
+                f"{self.name}: memory_mask",
+                mask,
+                memory.shape[:2],
+                axes="(batch, positions)",
+                used="it may be attended to",
+            )
         source = self.cell.source(memory, mask)
         if initial_state is None:
             return [*self.cell.get_initial_state(source=source), source]
@@ -297,14 +360,6 @@ RNN.__doc__ += CALL
 def snake_case(name: str) -> str:
     """A class's name as Keras writes it in the names of layers: `SimpleRNN` is `simple_rnn`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def _fits(shape: Sequence[int | None], expected: tuple[int | None, ...]) -> bool:
-    """Whether a shape may be the expected one, None being any size."""
-    return len(shape) == len(expected) and all(
-        size is None or wanted is None or size == wanted
-        for size, wanted in zip(shape, expected, strict=True)
-    )
 
 
 class Recurrent(RNN):

@@ -9,10 +9,12 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.attention.cell import AttentionCell
+from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.layer import RNN
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.parts import as_layers, check_recurrent, copied
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import PositiveInteger, Rate, Seed
 
@@ -23,7 +25,7 @@ CONTEXTS = (None, "first", "every", "state", "both")
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class Decoder(keras.layers.Layer):
+class Decoder(SequenceLayer):
     """Foresees each symbol of a sequence from those before it, and from a context.
 
         h_1 ... h_T = RNN(x_1 ... x_T; s_0),   logits_t = D(h_t) V + b
@@ -165,14 +167,24 @@ class Decoder(keras.layers.Layer):
             raise ValueError(
                 "stateful=True: a memory belongs to one batch; expected attention=None."
             )
-        layers = validation.sequence("layers", layers)
+        layers = as_layers(layers)
         for layer in layers:
             if isinstance(layer, BidirectionalRNN):
                 raise ValueError(
                     f"layers: {layer.name} reads what is yet to come; expected layers that read "
                     "forwards."
                 )
-            if getattr(layer, "stateful", False):
+            check_recurrent("layers", layer)
+            if not layer.runs_its_cell:
+                raise ValueError(
+                    f"layers: {type(layer).__name__} overrides `call` or `inner_loop`, of which "
+                    "there is no single step; expected layers that run their cell."
+                )
+            if any(isinstance(size, (list, tuple)) for size in layer.state_size):
+                raise ValueError(
+                    f"layers: {layer.name} runs a list of cells; expected a layer for each of them."
+                )
+            if layer.stateful:
                 raise ValueError(
                     f"layers: {layer.name} is stateful; give it to the decoder instead."
                 )
@@ -290,6 +302,10 @@ class Decoder(keras.layers.Layer):
         self._check_memory(None if memory is None else memory.shape)
         if mask is None:
             mask = self.compute_mask(previous, get_keras_mask(previous))
+        if mask is not None:
+            mask = boolean_mask(f"{self.name}: mask", mask, previous.shape[:2])
+        if context is not None:
+            context = self.in_compute_dtype(context)
         given = (context, mask, training, memory, memory_mask)
         if training and self.sampling is not None:
             previous = self.sampling.mixed(
@@ -594,12 +610,14 @@ def _attending(
     layer: RNN, attention: Attention, units: int | None, query: str, input_feeding: bool
 ) -> RNN:
     """A new layer of the same cell and loop, with an attention around the cell."""
-    config = keras.saving.serialize_keras_object(layer.cell)
-    config.pop("build_config", None)
-    cell = keras.saving.deserialize_keras_object(config)
     return RNN(
         AttentionCell(
-            cell, attention, units or cell.units, query, input_feeding, dtype=layer.dtype_policy
+            copied(layer.cell),
+            attention,
+            units or layer.cell.units,
+            query,
+            input_feeding,
+            dtype=layer.dtype_policy,
         ),
         unroll=layer.unroll,
         zero_output_for_mask=layer.zero_output_for_mask,

@@ -8,6 +8,7 @@ import keras
 from keras import ops, tree
 
 from kerasrnn import validation
+from kerasrnn.base_layer import BaseLayer
 from kerasrnn.decoding import loop
 from kerasrnn.decoding.beam import Beam, BeamSearch
 from kerasrnn.decoding.decoder import Decoder
@@ -32,7 +33,7 @@ DEFAULTS: dict[str, type[Strategy]] = {
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class Generator(keras.layers.Layer):
+class Generator(BaseLayer):
     """Generates sequences with a decoder, symbol by symbol: the whole of it is one graph.
 
         s_0 = begin(c)

@@ -7,7 +7,9 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.base_layer import SequenceLayer
 from kerasrnn.cells.layer import RNN
+from kerasrnn.layers.parts import check_recurrent, copied, unbuilt_config
 
 Tensor = Any
 
@@ -20,7 +22,7 @@ MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class BidirectionalRNN(keras.layers.Layer):
+class BidirectionalRNN(SequenceLayer):
     """Reads a sequence in both directions.
 
     Schuster & Paliwal (1997), "Bidirectional recurrent neural networks". With f and g two layers
@@ -76,9 +78,11 @@ class BidirectionalRNN(keras.layers.Layer):
         residual: bool = False,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(layer, RNN) or layer.go_backwards:
+        check_recurrent("layer", layer)
+        if layer.go_backwards:
             raise ValueError(
-                f"layer={layer!r}: expected a kerasrnn recurrent layer with go_backwards=False."
+                f"layer={layer!r} has go_backwards=True; expected one that reads forwards: the "
+                "backward layer is made of it."
             )
         if merge_mode not in MERGES:
             raise ValueError(f"merge_mode={merge_mode!r}: expected one of {sorted(MERGES)}.")
@@ -96,10 +100,10 @@ class BidirectionalRNN(keras.layers.Layer):
 
     @staticmethod
     def _backward_twin(layer: RNN) -> RNN:
-        config = _config(layer)
+        config = unbuilt_config(layer)
         config["config"]["go_backwards"] = True
         config["config"]["name"] = f"backward_{layer.name}"
-        return keras.saving.deserialize_keras_object(config)
+        return copied(layer, config)
 
     @property
     def return_sequences(self) -> bool:
@@ -162,8 +166,8 @@ class BidirectionalRNN(keras.layers.Layer):
         output = MERGES[self.merge_mode](forward, backward)
         if self.residual:
             output = output + ops.cast(sequences, output.dtype)
-        results = [ops.cast(tensor, self.compute_dtype) for tensor in (output, *finals)]
-        return tuple(results) if self.return_state else results[0]
+        results = keras.tree.map_structure(self.in_compute_dtype, (output, *finals))
+        return results if self.return_state else results[0]
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         shape = self.forward_layer.compute_output_shape(sequences_shape)
@@ -184,7 +188,7 @@ class BidirectionalRNN(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "layer": _config(self.forward_layer),
+            "layer": unbuilt_config(self.forward_layer),
             "merge_mode": self.merge_mode,
             "residual": self.residual,
         }
@@ -196,10 +200,3 @@ class BidirectionalRNN(keras.layers.Layer):
 
     def _merged(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*shape[:-1], shape[-1] * (2 if self.merge_mode == "concat" else 1))
-
-
-def _config(layer: RNN) -> dict[str, Any]:
-    """The serialized layer, as one that is not built: the layer around it builds it."""
-    config = keras.saving.serialize_keras_object(layer)
-    config.pop("build_config", None)
-    return config

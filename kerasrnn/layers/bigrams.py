@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.base_layer import BaseLayer
 from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
@@ -18,7 +19,7 @@ IDS = 1 << 15  # so that two ids side by side fit into 32 bits
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class BigramEmbedding(keras.layers.Layer):
+class BigramEmbedding(BaseLayer):
     """Embeds each step's pairs: with the step before it and with the one after it.
 
         y_t = [E_{n(x_{t-1}, x_t)}; E_{n(x_t, x_{t+1})}]

@@ -6,12 +6,13 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.base_layer import BaseLayer
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class EachStep(keras.layers.Layer):
+class EachStep(BaseLayer):
     """Applies a layer to every step of a sequence, to all of them at once.
 
         y_t = layer(x_t)

@@ -97,6 +97,7 @@ class FeedbackCell(WrappingCell):
         return [*(self.cell.units for _ in self.cell.state_names), self.units]
 
     def build(self, input_shape: Sequence[int | None]) -> None:
+        self._features(input_shape)
         self.cell.build(input_shape)
         self.feedback_kernel = self.add_weight(
             shape=(self.units, len(self.cell.gates) * self.cell.units),

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from kerasrnn.base_layer import BaseLayer
 from kerasrnn.layers.unigram import Unigram
 
 Tensor = Any
@@ -27,7 +28,7 @@ def without_python() -> Iterator[None]:
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class SentencePieceVectorization(keras.layers.Layer):
+class SentencePieceVectorization(BaseLayer):
     """Numbers the pieces of texts by a SentencePiece model, which it carries along.
 
     Kudo & Richardson (2018), "SentencePiece: a simple and language independent subword tokenizer

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
@@ -14,7 +15,7 @@ MODES = ("mean", "max", "attention")
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class SequencePooling(keras.layers.Layer):
+class SequencePooling(SequenceLayer):
     """Pools the steps of a sequence that are used into one vector.
 
         y = 1/T sum_t h_t                          mean, over the T steps that are used
@@ -84,7 +85,9 @@ class SequencePooling(keras.layers.Layer):
     def call(self, sequences: Tensor, mask: Tensor | None = None) -> Tensor:
         use = None
         if mask is not None:
-            use = ops.expand_dims(ops.cast(mask, "bool"), -1)  # (batch, time, 1)
+            mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2])
+            use = ops.expand_dims(mask, -1)  # (batch, time, 1)
+        sequences = self.in_compute_dtype(sequences)
         if self.mode == "max":
             return self._max(sequences, use)
         weights = self._attention(sequences, use) if self.mode == "attention" else use

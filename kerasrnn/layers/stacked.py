@@ -7,16 +7,18 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.layer import RNN
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.parts import as_layers, check_recurrent, copied, unbuilt_config
 from kerasrnn.validation import Rate, Seed
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class StackedRNN(keras.layers.Layer):
+class StackedRNN(SequenceLayer):
     """A deep recurrent network: each layer reads the sequence that the one below puts out.
 
     El Hihi & Bengio (1995), "Hierarchical recurrent neural networks for long-term dependencies".
@@ -83,9 +85,7 @@ class StackedRNN(keras.layers.Layer):
         seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
-        layers = validation.sequence("layers", layers)
-        if not layers:
-            raise ValueError("layers=[]: expected at least one layer.")
+        layers = as_layers(layers)
         for layer in layers:
             _check_layer(layer)
         if layers[-1].return_sequences and not return_sequences:
@@ -110,7 +110,7 @@ class StackedRNN(keras.layers.Layer):
         ]
         self.dropout_layer = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
         self.supports_masking = True
-        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self.input_spec = self.layers[0].input_spec
 
     @property
     def state_size(self) -> list[int]:
@@ -164,6 +164,8 @@ class StackedRNN(keras.layers.Layer):
         if mask is None:
             # Keras looks for it only where the sequences are the one tensor argument.
             mask = get_keras_mask(sequences)
+        if mask is not None:
+            mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2])
         x, finals, start = sequences, [], 0
         for n, (layer, count) in enumerate(zip(self.layers, counts, strict=True)):
             states = None
@@ -185,9 +187,9 @@ class StackedRNN(keras.layers.Layer):
                 finals += states
             if self.residual and n > 0:
                 y = y + (x if layer.return_sequences else _last_used(x, mask))
-            x = y
-        results = [ops.cast(tensor, self.compute_dtype) for tensor in (x, *finals)]
-        return tuple(results) if self.return_state else results[0]
+            mask, x = _output_mask(layer, x, mask), y
+        results = keras.tree.map_structure(self.in_compute_dtype, (x, *finals))
+        return results if self.return_state else results[0]
 
     def source(self, memory: Tensor, mask: Tensor | None = None) -> list[Any]:
         """What `step` reads of a memory, laid out once: for each layer, None where it reads none.
@@ -291,8 +293,9 @@ class StackedRNN(keras.layers.Layer):
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
-        output_mask = mask if self.return_sequences else None
-        return [output_mask, *(None for _ in self.state_size)] if self.return_state else output_mask
+        for layer in self.layers:
+            mask = _output_mask(layer, None, mask)
+        return [mask, *(None for _ in self.state_size)] if self.return_state else mask
 
     def reset_state(self) -> None:
         """Clear the states of every layer that is stateful."""
@@ -327,6 +330,11 @@ class StackedRNN(keras.layers.Layer):
                     f"{self.name}: {layer.name} reads the whole sequence; expected layers that "
                     "read forwards, of which there is a single step."
                 )
+            if not layer.runs_its_cell:
+                raise ValueError(
+                    f"{self.name}: {type(layer).__name__} overrides `call` or `inner_loop`, of "
+                    "which there is no single step; expected layers that run their cell."
+                )
 
     def _output_of(self, layer: RNN | BidirectionalRNN, shape: Any) -> tuple[int | None, ...]:
         whole = layer.compute_output_shape(shape)
@@ -345,8 +353,7 @@ def _begun(layer: RNN | BidirectionalRNN) -> list[int]:
 
 
 def _check_layer(layer: Any) -> None:
-    if not isinstance(layer, (RNN, BidirectionalRNN)):
-        raise ValueError(f"layers: expected kerasrnn recurrent layers, received {layer!r}.")
+    check_recurrent("layers", layer, (RNN, BidirectionalRNN))
     if layer.built:
         raise ValueError(f"layers: {layer.name} is built; expected new layers.")
     if layer.return_state:
@@ -359,19 +366,23 @@ def _configured(
     layer: RNN | BidirectionalRNN, return_sequences: bool, return_state: bool
 ) -> RNN | BidirectionalRNN:
     """A new layer of the same configuration that returns what the stack needs."""
-    return keras.saving.deserialize_keras_object(_config(layer, return_sequences, return_state))
+    return copied(layer, _config(layer, return_sequences, return_state))
 
 
 def _config(
     layer: RNN | BidirectionalRNN, return_sequences: bool, return_state: bool
 ) -> dict[str, Any]:
-    """The serialized layer, as one that is not built: the stack builds it."""
-    config = keras.saving.serialize_keras_object(layer)
-    config.pop("build_config", None)
+    config = unbuilt_config(layer)
     inner = config["config"]["layer"] if isinstance(layer, BidirectionalRNN) else config
     inner["config"]["return_sequences"] = return_sequences
     inner["config"]["return_state"] = return_state
     return config
+
+
+def _output_mask(layer: RNN | BidirectionalRNN, x: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask of a layer's output."""
+    mask = layer.compute_mask(x, mask)
+    return mask[0] if isinstance(mask, (list, tuple)) else mask
 
 
 def _last_used(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -381,8 +392,8 @@ def _last_used(x: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return x[:, -1]
-    mask = ops.cast(ops.convert_to_tensor(mask), "int32")
-    mask = ops.reshape(mask, ops.shape(mask)[:2])
+    mask = ops.cast(mask, "int32")
     from_the_end = ops.argmax(ops.flip(mask, axis=1), axis=1)
     last = ops.shape(mask)[1] - 1 - ops.cast(from_the_end, "int32")
-    return ops.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
+    last = ops.reshape(last, (-1, *(1 for _ in x.shape[1:])))
+    return ops.take_along_axis(x, last, axis=1)[:, 0]

@@ -23,8 +23,8 @@ class WrappingCell(Cell):
         **kwargs: of `Cell`.
 
     Raises:
-        ValueError: `cell` is no kerasrnn cell, is built, or wraps a cell itself; an argument is out
-            of its range.
+        ValueError: `cell` is no kerasrnn cell, is built, overrides `call`, or wraps a cell itself;
+            an argument is out of its range.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("cell",)
@@ -33,6 +33,11 @@ class WrappingCell(Cell):
     def __init__(self, cell: Cell, units: int, **kwargs: Any) -> None:
         if not isinstance(cell, Cell) or isinstance(cell, WrappingCell):
             raise ValueError(f"cell={cell!r}: expected a kerasrnn cell with no other cell inside.")
+        if cell.overrides_call:
+            raise ValueError(
+                f"cell={cell!r} overrides `call`, which a cell around it does not use; expected "
+                "a cell that overrides `update` or `step`."
+            )
         if cell.built:
             raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
         super().__init__(units, **kwargs)

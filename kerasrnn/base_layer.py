@@ -1,0 +1,219 @@
+"""What all layers share: weights created once, checked inputs in the compute dtype, boolean masks.
+
+Keras builds a layer in its first call, without a lock, and converts only floating-point inputs to
+the layer's dtype. The bases here do both for every layer of the library.
+"""
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasrnn.keras_internals import get_keras_mask
+
+Tensor = Any
+
+# One for all layers: a layer builds the layers inside it, so locks of their own could be taken in
+# different orders. It is held while weights are created, never while a layer computes.
+_BUILDING = threading.RLock()
+
+_NOT_NUMBERS = ("str", "bytes", "object", "void", "datetime", "timedelta", "variant", "resource")
+
+
+class BaseLayer(keras.layers.Layer):
+    """The base of every layer: it is built once, whatever threads call it first.
+
+    A subclass may override `call` with fewer arguments than the class that it extends, as Python
+    code often does (`call(self, x)`, `call(self, *args, **kwargs)`). Keras matches the arguments of
+    `build` with those of `call` by name; it is shown the arguments of the class extended.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        layer = super().__new__(cls, *args, **kwargs)
+        build = layer.build  # as Keras wraps it: it marks the layer as built at its end
+
+        @functools.wraps(build)
+        def build_once(*args: Any, **kwargs: Any) -> None:
+            before = layer.built
+            with _BUILDING:
+                if layer.built == before:  # else another thread has built it meanwhile
+                    build(*args, **kwargs)
+
+        layer.build = build_once
+        return layer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        call = vars(cls).get("call")
+        extended = next((k for k in cls.__mro__[1:] if "call" in vars(k)), None)
+        if inspect.isfunction(call) and issubclass(extended, BaseLayer):
+            cls.call = _with_arguments_of(call, inspect.signature(extended.call))
+
+
+class SequenceLayer(BaseLayer):
+    """The base of layers that read numbers: what is no dense tensor of numbers is refused.
+
+    Before anything is built or computed, and by the name of the argument.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        names = self.call_signature_parameters
+        for n, (name, value) in enumerate((*zip(names, args, strict=False), *kwargs.items())):
+            if n == 0 and isinstance(value, (list, tuple, dict)):
+                raise ValueError(
+                    f"{self.name}: {name} is a {type(value).__name__} of length {len(value)}; "
+                    "expected one array or tensor. Stack arrays of one shape with np.stack; pad "
+                    "sequences of different lengths with keras.utils.pad_sequences, and mark the "
+                    "padding with `mask`."
+                )
+            for tensor in keras.tree.flatten(value):
+                _check_numbers(f"{self.name}: {name}", tensor)
+        return super().__call__(*args, **kwargs)
+
+    def in_compute_dtype(self, x: Tensor) -> Tensor:
+        """The tensor in the layer's compute dtype; True is 1."""
+        x = ops.convert_to_tensor(x)
+        if keras.backend.standardize_dtype(x.dtype) == self.compute_dtype:
+            return x
+        return ops.cast(x, self.compute_dtype)
+
+
+def boolean_mask(
+    name: str,
+    mask: Any,
+    shape: Sequence[int | None] | None = None,
+    axes: str = "(batch, time)",
+    used: str = "a step is used",
+) -> Tensor:
+    """A mask as a boolean tensor.
+
+    Args:
+        name: of the layer and the argument, for errors.
+        mask: boolean, or numbers that are 0 or 1. Inside a compiled function, where values are
+            not known, other numbers than 0 count as 1.
+        shape: the shape expected, None for an unknown size. Default: any with as many axes as
+            `axes` has.
+        axes: names of the axes.
+        used: what True means.
+
+    Raises:
+        ValueError: another shape, or other values.
+    """
+    if isinstance(mask, (list, tuple)):
+        raise ValueError(
+            f"{name} is a {type(mask).__name__}; expected a boolean array or tensor {axes}."
+        )
+    _check_numbers(name, mask)
+    mask = ops.convert_to_tensor(mask)
+    shape = (None,) * (axes.count(",") + 1) if shape is None else tuple(shape)
+    if not fits(mask.shape, shape):
+        raise ValueError(
+            f"{name} has the shape {tuple(mask.shape)}; expected {axes} = {shape}, True where "
+            f"{used}."
+        )
+    if keras.backend.standardize_dtype(mask.dtype) == "bool":
+        return mask
+    values = _concrete(mask)
+    if values is not None:
+        wrong = values[(values != 0) & (values != 1)]  # NaN among them
+        if wrong.size:
+            raise ValueError(
+                f"{name} holds the value {wrong[0]!s}; expected booleans, or numbers that are 0 "
+                "or 1."
+            )
+    return ops.cast(mask, "bool")
+
+
+def fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
+    """Whether a shape may be the expected one; None is any size."""
+    return len(shape) == len(expected) and all(
+        size is None or wanted is None or size == wanted
+        for size, wanted in zip(shape, expected, strict=True)
+    )
+
+
+def _concrete(x: Tensor) -> np.ndarray | None:
+    """A tensor's values; None while a function is traced, when there are none."""
+    try:
+        return np.asarray(ops.convert_to_numpy(x))
+    except Exception:  # every backend raises another
+        return None
+
+
+def _check_numbers(name: str, x: Any) -> None:
+    """Raise ValueError if an argument is a tensor or an array, but not a dense one of numbers."""
+    kind = type(x).__name__
+    if "Ragged" in kind:
+        raise ValueError(
+            f"{name} is a {kind}; expected a dense tensor. Pad it with `x.to_tensor()` and give "
+            "`mask=tf.sequence_mask(x.row_lengths())`."
+        )
+    if "Sparse" in kind or kind == "BCOO":
+        raise ValueError(f"{name} is a {kind}; expected a dense tensor.")
+    dtype = getattr(x, "dtype", None)
+    if dtype is None:
+        return
+    dtype = str(getattr(dtype, "name", dtype)).removeprefix("torch.")
+    if dtype.startswith(_NOT_NUMBERS):
+        raise ValueError(
+            f"{name} has the dtype {dtype}; expected numbers. Texts become ids with "
+            "keras.layers.TextVectorization, labels with keras.layers.StringLookup."
+        )
+    if dtype.startswith("complex"):
+        raise ValueError(
+            f"{name} has the dtype {dtype}; expected real numbers: give the real and the imaginary "
+            "part as features of their own."
+        )
+
+
+def _with_arguments_of(call: Callable[..., Any], extended: inspect.Signature) -> Callable[..., Any]:
+    """An override of `call` with the arguments of the method that it overrides.
+
+    Arguments that the override does not have are left out where nothing was given for them, and
+    refused otherwise. `training` is left out always, as Keras does; a mask, too, if it came with
+    the first argument, with which it still is.
+    """
+    own = list(inspect.signature(call).parameters.values())[1:]
+    kinds = {p.kind for p in own}
+    named = [p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    first, *expected = list(extended.parameters.values())[1:]
+    rest = {p.name: p for p in named[1:]}
+    missing = [p for p in expected if p.name not in rest]
+    if named and named[0].name == first.name and not missing:
+        return call
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        others = [p for name, p in rest.items() if name not in extended.parameters]
+        shown = [first, *expected, *others]
+    else:
+        by_name = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in missing]
+        shown = [first, *rest.values(), *by_name]
+    signature = inspect.Signature(sorted(shown, key=lambda p: p.kind))
+    takes_any = inspect.Parameter.VAR_KEYWORD in kinds
+
+    @functools.wraps(call)
+    def call_with_fewer(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        given = dict(signature.bind(*args, **kwargs).arguments)
+        x = given.pop(first.name)
+        passed = {}
+        for name, value in given.items():
+            if name in rest or takes_any:
+                passed[name] = value
+            elif not (
+                value is None
+                or name == "training"
+                or (name == "mask" and value is get_keras_mask(x))
+            ):
+                raise ValueError(
+                    f"{self.name}: {name} was given; {type(self).__name__}.call has no such "
+                    "argument."
+                )
+        return call(self, x, **passed)
+
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    call_with_fewer.__signature__ = inspect.Signature([itself, *signature.parameters.values()])
+    return call_with_fewer

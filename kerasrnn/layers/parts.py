@@ -1,0 +1,60 @@
+"""Recurrent layers and cells inside other layers: checks, and copies of their configuration."""
+
+from typing import Any
+
+import keras
+
+from kerasrnn import validation
+from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.layer import RNN
+
+
+def check_recurrent(name: str, layer: Any, kinds: tuple[type, ...] = (RNN,)) -> None:
+    """Raise ValueError unless an argument is a layer of one of these kinds; say what would be."""
+    if isinstance(layer, kinds):
+        return
+    expected = "a kerasrnn recurrent layer"
+    kind = type(layer).__name__
+    if isinstance(layer, Cell) or (isinstance(layer, keras.layers.Layer) and kind.endswith("Cell")):
+        expected = f"a layer; kerasrnn.RNN({kind}(...)) makes one of a cell"
+    elif isinstance(layer, keras.layers.RNN) and not isinstance(layer, RNN):
+        expected = f"kerasrnn.{kind} in the place of keras.layers.{kind}"
+        if kind not in ("RNN", "SimpleRNN", "LSTM", "GRU"):
+            expected = "a kerasrnn recurrent layer; kerasrnn.RNN runs any Keras cell"
+    elif isinstance(layer, keras.layers.Bidirectional):
+        expected = "kerasrnn.BidirectionalRNN in the place of keras.layers.Bidirectional"
+    raise ValueError(f"{name}={layer!r}: expected {expected}.")
+
+
+def as_layers(layers: Any) -> list[Any]:
+    """A list of layers.
+
+    Raises:
+        ValueError: one layer without a list, something else than layers, or none.
+    """
+    if isinstance(layers, keras.layers.Layer):
+        raise ValueError(f"layers={layers!r}: expected a list of layers, [layer].")
+    layers = validation.sequence("layers", layers)
+    if not layers:
+        raise ValueError("layers=[]: expected at least one layer.")
+    return layers
+
+
+def unbuilt_config(layer: keras.layers.Layer) -> dict[str, Any]:
+    """The serialized layer, as one that is not built: the layer around it builds it."""
+    config = keras.saving.serialize_keras_object(layer)
+    config.pop("build_config", None)
+    return config
+
+
+def copied(layer: keras.layers.Layer, config: dict[str, Any] | None = None) -> Any:
+    """A new layer of the same classes, registered with Keras or not.
+
+    Args:
+        layer: the layer.
+        config: of `unbuilt_config`, with other values; default: the layer's.
+    """
+    classes = {type(part) for part in layer._flatten_layers()}  # not exported
+    known = {keras.saving.get_registered_name(cls): cls for cls in classes}
+    config = unbuilt_config(layer) if config is None else config
+    return keras.saving.deserialize_keras_object(config, custom_objects=known)
