@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from kerasrnn.keras_internals import get_keras_mask
 from tests.catalogue import BUILT_IN, ROWS, SLOW, VARIANTS, variant_id
 from tests.measure import (
     PRECISION,
@@ -543,6 +544,25 @@ def test_compute_mask(row):
     assert row.layer(5, return_sequences=True).compute_mask(None, mask) is mask
     layer = row.layer(5, return_sequences=True, return_state=True)
     assert layer.compute_mask(None, [mask, None]) == [mask] + [None] * n
+
+
+@pytest.mark.parametrize("return_state", [False, True])
+def test_the_mask_of_outputs_in_reverse_is_in_reverse(return_state):
+    """On ids [1, 2, 0, 0] the outputs are [0, 0, y_1, y_0]."""
+    embedding = keras.layers.Embedding(11, 3, mask_zero=True)
+    options = {"go_backwards": True, "return_sequences": True}
+    layer = kerasrnn.GRU(5, **options, return_state=return_state)
+    y = keras.tree.flatten(layer(embedding(TOKENS)))[0]
+    mask = np.asarray(get_keras_mask(y))
+    np.testing.assert_array_equal(mask, (TOKENS != 0)[:, ::-1])
+    # The layer above reads the steps that were used, and they alone.
+    above = kerasrnn.LSTM(4)
+    actual = np.asarray(above(y))
+    for row, ids in enumerate(TOKENS[:3]):
+        used = layer(embedding(ids[None, ids != 0]))
+        expected = above(keras.tree.flatten(used)[0])
+        np.testing.assert_allclose(actual[row : row + 1], expected, atol=1e-6)
+    assert kerasrnn.GRU(5, go_backwards=True).compute_mask(None, TOKENS != 0) is None
 
 
 # Regularizers, constraints, dropout.

@@ -474,15 +474,17 @@ def test_masked_steps_do_not_reach_the_result():
 
 
 def test_layers_that_are_none():
-    for layer in (
-        keras.layers.LSTM(5),
-        kerasrnn.LSTMCell(5),
-        kerasrnn.LSTM,
-        None,
-        kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5)),
-        kerasrnn.LSTM(5, go_backwards=True),
+    for layer, expected in (
+        (keras.layers.LSTM(5), "expected kerasrnn.LSTM in the place of keras.layers.LSTM"),
+        (keras.layers.RNN(keras.layers.LSTMCell(5)), "expected kerasrnn.RNN in the place of"),
+        (keras.layers.Bidirectional(keras.layers.LSTM(5)), "expected kerasrnn.BidirectionalRNN in"),
+        (kerasrnn.LSTMCell(5), r"expected a layer; kerasrnn.RNN\(LSTMCell\(...\)\) makes one"),
+        (kerasrnn.LSTM, "expected a kerasrnn recurrent layer"),
+        (None, "expected a kerasrnn recurrent layer"),
+        (kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5)), "expected a kerasrnn recurrent layer"),
+        (kerasrnn.LSTM(5, go_backwards=True), "has go_backwards=True; expected one that reads"),
     ):
-        with pytest.raises(ValueError, match=r"layer=.*: expected a kerasrnn recurrent layer with"):
+        with pytest.raises(ValueError, match=f"layer=.*{expected}"):
             kerasrnn.BidirectionalRNN(layer)
 
 

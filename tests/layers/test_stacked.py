@@ -697,9 +697,17 @@ def built():
     ("layers", "message"),
     [
         (list, r"layers=\[\]: expected at least one layer"),
-        (lambda: [keras.layers.LSTM(5)], "expected kerasrnn recurrent layers, received <LSTM"),
-        (lambda: [kerasrnn.LSTM(5), kerasrnn.LSTMCell(5)], "received <LSTMCell"),
-        (lambda: [kerasrnn.StackedRNN([kerasrnn.LSTM(5)])], "received <StackedRNN"),
+        (lambda: kerasrnn.LSTM(5), r"layers=<LSTM.*: expected a list of layers, \[layer\]"),
+        (lambda: 5, "layers=5: expected a list of layers"),
+        (lambda: [keras.layers.LSTM(5)], "layers=<LSTM.*: expected kerasrnn.LSTM in the place of"),
+        (
+            lambda: [kerasrnn.LSTM(5), kerasrnn.LSTMCell(5)],
+            r"layers=<LSTMCell.*: expected a layer; kerasrnn.RNN\(LSTMCell",
+        ),
+        (
+            lambda: [kerasrnn.StackedRNN([kerasrnn.LSTM(5)])],
+            "layers=<StackedRNN.*: expected a kerasrnn recurrent layer",
+        ),
         (lambda: [kerasrnn.LSTM(5), built()], "is built; expected new layers"),
         (lambda: [kerasrnn.LSTM(5, return_state=True)], "says return_state; give it to the stack"),
         (

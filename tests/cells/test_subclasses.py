@@ -1,0 +1,162 @@
+"""A user's subclasses of cells: what they override is what runs, or they are refused."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from tests.measure import make_mask
+
+X = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
+MASK = make_mask("gapped", 3, 4)
+
+
+def doubled(cls):
+    """A subclass in the way of Keras's tutorials: the output is twice the state."""
+
+    class Doubled(cls):
+        def call(self, inputs, states, training=False):
+            output, states = super().call(inputs, states, training=training)
+            return 2 * output, states
+
+    return Doubled
+
+
+CELLS = (kerasrnn.SimpleRNNCell, kerasrnn.LSTMCell, kerasrnn.GRUCell)
+cells = pytest.mark.parametrize("cls", CELLS, ids=lambda cls: cls.__name__)
+
+
+@cells
+def test_an_overridden_call_is_what_a_layer_runs(cls):
+    cell = doubled(cls)(5)
+    options = {"return_sequences": True, "return_state": True}
+    layer = kerasrnn.RNN(cell, **options)
+    plain = kerasrnn.RNN(cls(5), **options)
+    plain.build(X.shape)
+    y, *states = layer(X, mask=MASK)
+    plain.set_weights(layer.get_weights())
+    right, *right_states = plain(X, mask=MASK)
+    np.testing.assert_allclose(y, 2 * np.asarray(right), atol=1e-6)
+    for actual, expected in zip(states, right_states, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
+    twin = keras.layers.RNN(cell, **options)
+    for go_backwards in (False, True):
+        layer.go_backwards = twin.go_backwards = go_backwards
+        for ours, theirs in zip(layer(X, mask=MASK), twin(X, mask=MASK), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_an_overridden_call_in_training_under_dropout():
+    """Dropped inputs are the same at every step, and drawn in training alone."""
+
+    class Copying(kerasrnn.SimpleRNNCell):
+        def call(self, inputs, states, training=False):
+            return super().call(inputs, states, training=training)
+
+    options = {
+        "activation": None,
+        "kernel_initializer": "identity",
+        "recurrent_initializer": "zeros",
+        "dropout": 0.5,
+        "seed": 3,
+    }
+    x = np.ones((3, 4, 8), "float32")
+    layer = kerasrnn.RNN(Copying(8, **options), return_sequences=True)
+    y = np.asarray(layer(x, training=True))
+    assert set(np.unique(y)) == {0, 2}
+    np.testing.assert_array_equal(y, np.repeat(y[:, :1], 4, axis=1))
+    assert not np.array_equal(np.asarray(layer(x, training=True)), y)
+    np.testing.assert_array_equal(np.asarray(layer(x)), x)
+
+
+def test_an_overridden_call_trains():
+    cell = doubled(kerasrnn.SimpleRNNCell)(
+        1, activation=None, kernel_initializer="ones", recurrent_initializer="ones"
+    )
+    model = keras.Sequential([keras.Input((2, 1)), kerasrnn.RNN(cell)])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    model.fit(np.ones((1, 2, 1)), np.zeros((1, 1)), verbose=0)
+    # y = 2 (u (w + b) + w + b) = 4; d(y^2)/dw = 2 y * 2 (u + 1) = 32, by u 2 y * 2 (w + b) = 16.
+    np.testing.assert_allclose(cell.kernel, [[1 - 0.32]], atol=1e-6)
+    np.testing.assert_allclose(cell.recurrent_kernel, [[1 - 0.16]], atol=1e-6)
+    np.testing.assert_allclose(cell.bias, [-0.32], atol=1e-6)
+
+
+def test_what_an_overridden_call_cannot_have():
+    cls = doubled(kerasrnn.LSTMCell)
+    for options in ({"checkpoint_every": 2}, {"truncate_every": 2}, {"jit_compile": True}):
+        with pytest.raises(ValueError, match=r"Keras's own loop, since it overrides `call`"):
+            kerasrnn.RNN(cls(5), **options)
+    for wrap in (
+        lambda cell: kerasrnn.FeedbackCell(cell, 3),
+        lambda cell: kerasrnn.AttentionCell(cell, kerasrnn.LuongAttention()),
+        lambda cell: kerasrnn.Decoder(
+            7, [kerasrnn.RNN(cell)], attention=kerasrnn.LuongAttention("general")
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"cell=<Doubled.* overrides `call`, which a cell aro"):
+            wrap(cls(5))
+
+    class Attending(kerasrnn.AttentionCell):
+        def call(self, inputs, states, training=False, source=None):
+            return super().call(inputs, states, training, source)
+
+    with pytest.raises(ValueError, match="Attending overrides `call` and reads a memory"):
+        kerasrnn.RNN(Attending(kerasrnn.GRUCell(3), kerasrnn.LuongAttention("general")))
+
+
+class Tripled:
+    """Inherited beside LSTMCell."""
+
+    def update(self, a, r, states, weights):
+        h, (_, c) = kerasrnn.LSTMCell.update(self, a, r, states, weights)
+        return 3 * h, [3 * h, c]
+
+
+class BesideLSTM(Tripled, kerasrnn.LSTMCell):
+    pass
+
+
+class BelowLSTM(kerasrnn.LSTMCell):
+    update = Tripled.update
+
+
+def test_overridden_equations_have_their_own_gradient():
+    """Nothing that LSTMCell derives from its equations is left of them."""
+    for cls in (BesideLSTM, BelowLSTM):
+        cell = cls(4)
+        assert not cell.has_adjoint
+        assert cell.onnx_operator is None
+        assert not cell.overrides_call
+    cell = BesideLSTM(4)
+    layer, twin = kerasrnn.RNN(cell), keras.layers.RNN(cell)
+    weights = []
+    for each in (layer, twin):
+        model = keras.Sequential([keras.Input((4, 2)), each])
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        if not weights:
+            start = model.get_weights()
+        model.set_weights(start)
+        model.fit(X, np.ones((3, 4)), verbose=0)
+        weights.append(model.get_weights())
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(start, weights[0], strict=True))
+
+
+def test_an_update_that_no_step_uses():
+    with pytest.raises(TypeError, match=r"Cell overrides `update`, which GRUCell does not use; .*"):
+
+        class Cell(kerasrnn.GRUCell):
+            def update(self, a, r, states, weights):
+                return states[0], states
+
+
+def test_other_inputs_drop_the_operator_of_an_export():
+    class Cell(kerasrnn.GRUCell):
+        def input_part(self, x, weights, masks):
+            return 2 * super().input_part(x, weights, masks)
+
+    assert kerasrnn.GRUCell(3).onnx_operator is not None
+    assert Cell(3).onnx_operator is None
+    assert Cell(3).has_adjoint
