@@ -189,11 +189,10 @@ class RNN(SequenceLayer, keras.layers.RNN):
             return output, *([(batch, n) for n in of_cell] for of_cell in sizes)
         return output, *((batch, n or positions) for n in self.state_size)
 
-    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(self.cell, Cell):
-            return super().compute_output_spec(*args, **kwargs)
-        # The sizes of another cell's states do not say their shapes: of a convolutional one, say.
-        return keras.Operation.compute_output_spec(self, *args, **kwargs)
+    def compute_output_spec(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(sequences.shape) > 3:
+            return keras.Operation.compute_output_spec(self, sequences, *args, **kwargs)
+        return super().compute_output_spec(sequences, *args, **kwargs)
 
     def reset_state(self) -> None:
         """Set the states that a stateful layer has kept to zeros."""

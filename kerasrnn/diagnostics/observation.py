@@ -119,6 +119,12 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[Walked]]:
                     f"{layer.state_size}; expected a layer with states of (batch, units), and "
                     "kerasrnn.StackedRNN for cells on top of each other."
                 )
+            owner = next(cls for cls in type(layer).__mro__ if "inner_loop" in vars(cls))
+            if owner.__module__.split(".")[0] not in ("keras", "kerasrnn"):
+                raise ValueError(
+                    f"{layer.name}: {type(layer).__name__} overrides `inner_loop`, in whose place "
+                    "the steps are noted; expected a layer that does not."
+                )
             loop = functools.partial(_written_out, layer, tape, calls)
             stack.enter_context(_replaced(layer, {"inner_loop": loop}))
         yield calls
@@ -259,7 +265,7 @@ def _written_out(
     call = Walked(layer, used)
     calls.append(call)
     cell, weights, states, memory = layer.cell, {}, list(initial_state), {}
-    if isinstance(cell, Cell):
+    if isinstance(cell, Cell) and not cell.overrides_call:
         memory = states.pop() if cell.reads_memory else {}
         weights = cell.weights_by_name()
     else:

@@ -16,6 +16,9 @@ from kerasrnn.validation import NonNegativeNumber
 BUILT_IN = ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell", "RNN")
 """Names that both Keras and kerasrnn have."""
 
+LAYERS = (RNN, Cell, BidirectionalRNN, StackedRNN)
+"""What has to have a twin in Keras to go there."""
+
 
 @validation.checked
 def from_keras(
@@ -60,7 +63,7 @@ def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices
     Raises:
         ParityError: the two do not compute the same.
         ValueError: Keras has no such layer: a cell that it lacks, `StackedRNN`, a residual
-            connection; the source is not built.
+            connection, a subclass of a kerasrnn class; the source is not built.
 
     Example:
 
@@ -70,6 +73,11 @@ def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices
         >>> type(kerasrnn.export.to_keras(layer)).__module__.startswith("keras.")
         True
     """
+    for layer in parity.layers_of(source):
+        cls = type(layer)
+        ours = cls.__module__.split(".")[0] in ("keras", "kerasrnn")
+        if isinstance(layer, LAYERS) and not ours:
+            raise ValueError(f"{layer.name}: Keras has no {cls.__name__}, which extends kerasrnn.")
     return _checked(source, rewritten(source, keras_own), tolerance)
 
 
@@ -137,7 +145,7 @@ def keras_own(part: dict[str, Any]) -> None:
         name = "Bidirectional"
     else:
         cls = keras.saving.get_registered_object(registered)
-        if isinstance(cls, type) and issubclass(cls, (RNN, Cell, BidirectionalRNN, StackedRNN)):
+        if isinstance(cls, type) and issubclass(cls, LAYERS):
             residual = " with residual=True" if config.get("residual") else ""
             raise ValueError(f"{config['name']}: Keras has no {name}{residual}.")
         return

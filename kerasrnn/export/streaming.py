@@ -13,6 +13,7 @@ from kerasrnn.cells.layer import RNN
 from kerasrnn.export import keras_layers, parity
 from kerasrnn.export.parity import ParityError
 from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.parts import copied, unbuilt_config
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import NonNegativeNumber
 
@@ -149,21 +150,23 @@ class _Walk:
                 f"{layer.name}: given its initial state, or a memory to attend to, by other "
                 "layers; expected a layer that begins with zeros."
             )
-        config = layer.get_config()
-        returned = config["return_state"]
-        config["return_state"] = True
-        config["name"] = self._free(f"{layer.name}_step")
-        copy = type(layer).from_config(config)
+        config = unbuilt_config(layer)
+        returned = config["config"]["return_state"]
+        config["config"]["return_state"] = True
+        config["config"]["name"] = self._free(f"{layer.name}_step")
+        copy = copied(layer, config)
         states = []
-        for name, size in zip(_state_names(layer), layer.state_size, strict=True):
+        sizes = keras.tree.flatten(layer.state_size)  # nested for a list of cells
+        for name, size in zip(_state_names(layer), sizes, strict=True):
             name = self._free(f"{layer.name}_{name}")
             states.append(keras.Input((size,), dtype=layer.compute_dtype, name=name))
-        y, *new = copy(x, initial_state=states)
+        given = keras.tree.pack_sequence_as(layer.state_size, states)
+        y, *new = copy(x, initial_state=given)
         self.copied.append((copy, layer.get_weights()))
         self.states += states
         self.new_states += [
             keras.layers.Identity(name=f"{state.name}_next")(after)
-            for state, after in zip(states, new, strict=True)
+            for state, after in zip(states, keras.tree.flatten(new), strict=True)
         ]
         return (y, *new) if returned else y
 
@@ -190,7 +193,7 @@ def _state_names(layer: RNN | StackedRNN) -> Iterator[str]:
             yield from (f"{n}_{name}" for name in _state_names(each))
         return
     names = getattr(layer.cell, "state_names", None)
-    sizes = layer.state_size
+    sizes = keras.tree.flatten(layer.state_size)
     if names is None or len(names) != len(sizes):  # another library's cell, or cells in a stack
         names = [f"state_{n}" for n in range(len(sizes))]
     yield from names

@@ -180,3 +180,14 @@ def test_our_own_cells_read_vectors():
     cell(X[:, 0], [np.zeros((3, 5))])
     with pytest.raises(ValueError, match=r"expected axis -1 .* to have value 2"):
         cell(FRAMES[:, 0, 0, 0, :1], [np.zeros((3, 5))])
+
+
+@pytest.mark.tensorflow
+def test_steps_of_a_list_of_cells():
+    layer, _ = pair(return_sequences=True)
+    model = keras.Sequential([keras.Input((None, 2)), layer])
+    step = kerasrnn.export.to_step(model)
+    states = [np.zeros((3, units)) for units in (5, 5, 7)]
+    for t in range(4):
+        y, *states = step([X[:, t], *states])
+        np.testing.assert_allclose(y, np.asarray(model(X))[:, t], atol=1e-6)

@@ -160,3 +160,14 @@ def test_other_inputs_drop_the_operator_of_an_export():
     assert kerasrnn.GRUCell(3).onnx_operator is not None
     assert Cell(3).onnx_operator is None
     assert Cell(3).has_adjoint
+
+
+@pytest.mark.tensorflow
+def test_exports_of_an_overridden_call():
+    layer = kerasrnn.RNN(doubled(kerasrnn.LSTMCell)(3), return_sequences=True, name="rnn")
+    model = keras.Sequential([keras.Input((None, 2)), layer])
+    with pytest.raises(ValueError, match="Keras has no Doubled, which extends kerasrnn"):
+        kerasrnn.export.to_keras(model)
+    step = kerasrnn.export.to_step(model)  # which compares the two
+    y, *_ = step([X[:, 0], np.zeros((3, 3)), np.zeros((3, 3))])
+    np.testing.assert_allclose(y, np.asarray(model(X))[:, 0], atol=1e-6)
