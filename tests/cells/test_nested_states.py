@@ -189,5 +189,5 @@ def test_steps_of_a_list_of_cells():
     step = kerasrnn.export.to_step(model)
     states = [np.zeros((3, units)) for units in (5, 5, 7)]
     for t in range(4):
-        y, *states = step([X[:, t], *states])
+        y, *states = step([X[:, t], *map(np.asarray, states)])
         np.testing.assert_allclose(y, np.asarray(model(X))[:, t], atol=1e-6)

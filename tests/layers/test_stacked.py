@@ -698,7 +698,7 @@ def built():
     [
         (list, r"layers=\[\]: expected at least one layer"),
         (lambda: kerasrnn.LSTM(5), r"layers=<LSTM.*: expected a list of layers, \[layer\]"),
-        (lambda: 5, "layers=5: expected a list of layers"),
+        (lambda: 5, "layers=5: expected a list"),
         (lambda: [keras.layers.LSTM(5)], "layers=<LSTM.*: expected kerasrnn.LSTM in the place of"),
         (
             lambda: [kerasrnn.LSTM(5), kerasrnn.LSTMCell(5)],
