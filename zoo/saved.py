@@ -1,9 +1,11 @@
 """Trained models that come with the library."""
 
+import difflib
 import hashlib
 import textwrap
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -28,14 +30,14 @@ def trained() -> list[str]:
 def load(name: str) -> keras.Model:
     """A trained model.
 
-    What it takes, gives and reaches stands in its card, `CARD.md` in its `folder`. It is loaded in
-    Keras's safe mode, its file having been compared with its hash.
+    Its card, `CARD.md` in its `folder`, describes its inputs, its outputs and its quality. The file
+    is compared with its hash, and loaded in Keras's safe mode.
 
     Args:
         name: one of `trained()`: a recipe's name.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: `name` is not the name of a trained model.
         SavedModelError: its file is missing or damaged, or needs a package that is not installed,
             as sentencepiece for "translate".
 
@@ -81,7 +83,7 @@ def folder(name: str) -> Path:
         name: one of `trained()`.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: `name` is not the name of a trained model.
         SavedModelError: a file is missing or damaged.
 
     Example:
@@ -90,12 +92,7 @@ def folder(name: str) -> Path:
         >>> (zoo.folder("g2p") / "CARD.md").is_file()
         True
     """
-    place = _all() / name
-    if name not in trained():
-        raise ValueError(
-            f"name={name!r}: there is no trained model of this name; there are: "
-            f"{', '.join(trained()) or 'none'}."
-        )
+    place = _all() / _known(name)
     for line in (place / SUMS).read_text("utf-8").splitlines():
         expected, _, file = line.partition("  ")
         try:
@@ -109,6 +106,21 @@ def folder(name: str) -> Path:
                 "install kerasrnn again, or restore the file from the repository."
             )
     return place
+
+
+def _known(name: Any) -> str:
+    names = trained()
+    if isinstance(name, str) and name in names:
+        return name
+    hint = ""
+    if isinstance(name, (str, Path)) and name and (Path(name).suffix or Path(name).exists()):
+        hint = " A file of your own is loaded by keras.saving.load_model, after `import kerasrnn`."
+    elif isinstance(name, str):
+        close = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(
+        f"name={name!r}: expected the name of a trained model: {', '.join(names) or 'none'}.{hint}"
+    )
 
 
 def _all() -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,11 +49,26 @@ def test_loading(own):
     np.testing.assert_array_equal(zoo.load("toy")(x), model(x))
 
 
-def test_unknown_names(own):
-    with pytest.raises(ValueError, match=r"name='toys': there is no trained model .*: toy\."):
-        zoo.load("toys")
-    with pytest.raises(ValueError, match=r"name='../toy'"):
-        zoo.load("../toy")
+def test_unknown_names(own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected = r": expected the name of a trained model: toy\."
+    for function in (zoo.load, zoo.folder):
+        for name, hint in (
+            ("toys", " Did you mean 'toy'\\?"),
+            ("TOY", " Did you mean 'toy'\\?"),
+            ("speech", ""),
+            ("", ""),
+            (None, ""),
+            (b"toy", ""),
+            (3, ""),
+            (["toy"], ""),
+            ("mine.keras", " A file of your own is loaded by keras.saving.load_model, after .*"),
+            ("./toy", " A file of your own .*"),
+            (tmp_path / "toy" / "model.keras", " A file of your own .*"),
+        ):
+            said = f"^name={re.escape(repr(name))}{expected}{hint}$"
+            with pytest.raises(ValueError, match=said):
+                function(name)
 
 
 def test_damaged_files(own):
