@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 import kerasrnn
-from tests.measure import FIRST_BACKEND
+from tests.measure import FIRST_BACKEND, passing_masks
 from tests.oracles import gru, ind_rnn, layer_norm_lstm, lstm, mgu, peephole_lstm, simple_rnn, ugrnn
 
 
@@ -41,12 +41,12 @@ class Row:
         holds that.
         """
         if self.keras_layer is not None:
-            return self.keras_layer(units, **options)
+            return passing_masks(self.keras_layer(units, **options))
         of_cell = {*self.cell.arguments(), "implementation"} & set(options)
         cell = self.cell(
             units, dtype=options.get("dtype"), **{name: options.pop(name) for name in of_cell}
         )
-        return keras.layers.RNN(cell, **options)
+        return passing_masks(keras.layers.RNN(cell, **options))
 
 
 COMMON = (

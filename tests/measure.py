@@ -34,6 +34,16 @@ def randomize(layer: keras.layers.Layer, seed: int = 1) -> None:
     layer.set_weights([0.5 * random.standard_normal(w.shape) for w in layer.get_weights()])
 
 
+def passing_masks(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A layer of Keras's that passes masks on, as it did until Keras 3.16, which warns instead."""
+    for part in (
+        layer,
+        *(getattr(layer, f"{way}_layer", layer) for way in ("forward", "backward")),
+    ):
+        part.supports_masking = True
+    return layer
+
+
 @contextlib.contextmanager
 def op_by_op() -> Iterator[None]:
     """On TensorFlow nothing is traced, optimized or compiled: what is written out is computed as it

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.measure import passing_masks
 from tests.oracles import (
     gru,
     ind_rnn,
@@ -184,6 +185,7 @@ def test_oracle_reads_the_weights_as_keras_does(
         **call_options,
         **options,
     )
+    passing_masks(layer)
     layer.build(x.shape)
     layer.set_weights(list(weights.values()))
     expected = layer(x, initial_state=initial_states, mask=mask)

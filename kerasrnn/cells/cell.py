@@ -222,10 +222,10 @@ class Cell(DropoutRNNCell, SequenceLayer):
         seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
-        # Keras's own option, kept out of its configuration: 1 draws one input mask a gate.
+        # Keras's own option, which it does not save: 1 draws one input mask a gate, and so did 0,
+        # the default of Keras 1 and of the first versions of Keras 2.
         implementation = kwargs.pop("implementation", 2)
-        if implementation not in (1, 2):
-            raise ValueError(f"implementation={implementation!r}: expected 1 or 2.")
+        implementation = validation.one_of("implementation", implementation, (0, 1, 2)) or 1
         super().__init__(**kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=2)
         # Drawn before the initializers' seeds, as Keras does in SimpleRNN.

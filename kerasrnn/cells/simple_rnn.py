@@ -87,11 +87,3 @@ class SimpleRNN(Recurrent, cell_class=SimpleRNNCell, after_loop=("seed",)):
         >>> tuple(y.shape), tuple(h.shape)
         ((2, 5, 4), (2, 4))
     """
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        if config["seed"] is None:
-            # Keras's SimpleRNN leaves the seed out of its configuration, and so loses it on
-            # reloading. Here it is kept where there is one.
-            del config["seed"]
-        return config

@@ -140,9 +140,8 @@ def keras_own(part: dict[str, Any]) -> None:
     if name in BUILT_IN:
         for key in ("jit_compile", "checkpoint_every", "truncate_every"):
             config.pop(key, None)
-    elif name == "BidirectionalRNN" and not config["residual"]:
+    elif name == "Bidirectional" and not config["residual"]:
         del config["residual"]
-        name = "Bidirectional"
     else:
         cls = keras.saving.get_registered_object(registered)
         if isinstance(cls, type) and issubclass(cls, LAYERS):

@@ -21,7 +21,7 @@ MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-@keras.saving.register_keras_serializable(package="kerasrnn")
+@keras.saving.register_keras_serializable(package="kerasrnn", name="Bidirectional")
 class BidirectionalRNN(SequenceLayer):
     """Reads a sequence in both directions.
 
@@ -200,3 +200,8 @@ class BidirectionalRNN(SequenceLayer):
 
     def _merged(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*shape[:-1], shape[-1] * (2 if self.merge_mode == "concat" else 1))
+
+
+# Keras writes the weights of a model's layers under the names of their classes. With this name, a
+# weights file fits a model with `keras.layers.Bidirectional` and one with this layer, either way.
+BidirectionalRNN.__name__ = "Bidirectional"

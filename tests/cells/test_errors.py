@@ -44,7 +44,7 @@ def test_unknown_and_missing_arguments(row):
         row.layer(5, activation="tahn")
     with pytest.raises(ValueError, match="jit_compile='yes': expected 'auto', True or False"):
         row.layer(5, jit_compile="yes")
-    with pytest.raises(ValueError, match="implementation=3: expected 1 or 2"):
+    with pytest.raises(ValueError, match="implementation=3: expected 0, 1 or 2"):
         row.layer(5, implementation=3)
 
 

@@ -11,7 +11,7 @@ import kerasrnn
 from kerasrnn.diagnostics import diagnose
 from kerasrnn.diagnostics.diagnosis import memory_length
 from tests.catalogue import BUILT_IN, BY_NAME, ROWS, variant_id
-from tests.measure import make_mask, randomize
+from tests.measure import make_mask, passing_masks, randomize
 from tests.oracles import loop
 
 pytestmark = pytest.mark.tensorflow
@@ -212,7 +212,7 @@ def test_kerass_own_layers_give_the_same(row):
     """Also read from the end, in Keras's bidirectional layer."""
     x = sequences(mask=make_mask("gapped", 4, 7, seed=2) | (np.arange(7) == 0))
     ours = kerasrnn.BidirectionalRNN(row.layer(3))
-    twin = keras.layers.Bidirectional(row.keras_layer(3))
+    twin = passing_masks(keras.layers.Bidirectional(row.keras_layer(3)))
     ours.build(x.shape)
     randomize(ours)
     weights = ours.get_weights()

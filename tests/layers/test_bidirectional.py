@@ -21,6 +21,7 @@ from tests.measure import (
     assert_same_outputs,
     make_mask,
     measure,
+    passing_masks,
     randomize,
     to_list,
 )
@@ -47,6 +48,7 @@ def twins(row, merge_mode="concat", **options):
     dtype = options["dtype"]
     ours = kerasrnn.BidirectionalRNN(row.layer(5, **options), merge_mode=merge_mode, dtype=dtype)
     twin = keras.layers.Bidirectional(row.twin(5, **options), merge_mode=merge_mode, dtype=dtype)
+    passing_masks(twin)
     for layer in (ours, twin):
         layer.build((4, None, 3) if options.get("stateful") else (None, None, 3))
     randomize(ours)
@@ -523,3 +525,33 @@ def test_sequences_and_masks_that_do_not_fit():
         layer(sequences()[0])
     with pytest.raises(ValueError, match="mask has the shape"):
         layer(sequences(), mask=np.ones((4, 5), bool))
+
+
+def of_both(bidirectional, other):
+    """Layers of one kind and of the other, in turn: their numbers in a file must not mix."""
+    return keras.Sequential(
+        [
+            keras.Input((None, 3)),
+            bidirectional(kerasrnn.LSTM(2, return_sequences=True)),
+            other(kerasrnn.GRU(2, return_sequences=True)),
+            bidirectional(kerasrnn.RNN(kerasrnn.GRUCell(2))),
+        ]
+    )
+
+
+@pytest.mark.parametrize("suffix", ["weights.h5", "keras"])
+def test_weight_files_cross_over(suffix, tmp_path):
+    """A model's file fits the model with Keras's `Bidirectional`, and the other way round."""
+    pair = (kerasrnn.BidirectionalRNN, keras.layers.Bidirectional)
+    theirs = of_both(pair[1], pair[1])
+    x = sequences()
+    for seed, others in enumerate([(pair[0], pair[0]), pair, pair[::-1]]):
+        model = of_both(*others)
+        for n, (source, target) in enumerate([(theirs, model), (model, theirs)]):
+            randomize(source, seed=2 * seed + n)
+            file = tmp_path / f"{seed}{n}.{suffix}"
+            (source.save_weights if suffix == "weights.h5" else source.save)(file)
+            target.load_weights(file)
+            np.testing.assert_allclose(target(x), source(x), rtol=0, atol=1e-6)
+            for a, b in zip(source.get_weights(), target.get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)

@@ -19,6 +19,7 @@ from tests.measure import (
     assert_same_outputs,
     make_mask,
     measure,
+    passing_masks,
     to_list,
 )
 from tests.oracles import loop as oracle_loop
@@ -92,7 +93,8 @@ class Chain(keras.layers.Layer):
                 "dtype": PRECISION,
             }
             layer = BY_NAME[name].keras_layer(units, **options)
-            self.chain.append(keras.layers.Bidirectional(layer, dtype=PRECISION) if both else layer)
+            layer = keras.layers.Bidirectional(layer, dtype=PRECISION) if both else layer
+            self.chain.append(passing_masks(layer))
         self.sizes = [len(state_sizes([layer])) for layer in spec]
 
     def build(self, shape, initial_state_shape=None):
