@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 import kerasrnn
+from kerasrnn.keras_internals import flatten_layers
 
 WIDE = 4
 """Bytes of a number in float32: weights, states, gradients of weights."""
@@ -131,7 +132,7 @@ def products(model: keras.Model, shape: Shape) -> list[Product]:
 
 
 def _recurrent(layer: Any) -> Iterator[Any]:
-    for inner in layer._flatten_layers():  # has no public name
+    for inner in flatten_layers(layer):
         if isinstance(inner, kerasrnn.RNN):
             yield inner
 

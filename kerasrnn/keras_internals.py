@@ -1,10 +1,15 @@
-"""The only door to names that Keras does not export, each with the reason it is needed.
+"""The only door to what Keras does not export: private modules, names and attributes.
 
-A test fails where another file imports from `keras.src`.
+Each stands here with the reason it is needed. All were there in Keras 3.15.1 and in
+3.16.0.dev2026102704, at the same place unless said. A test fails where another file imports from
+`keras.src` or uses a private attribute of Keras.
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any
+
+import keras
 
 
 def _first(*places: str) -> Any:
@@ -15,11 +20,14 @@ def _first(*places: str) -> Any:
             return getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError):
             continue
-    raise ImportError(f"this version of Keras has none of: {', '.join(places)}.")
+    raise ImportError(
+        f"Keras {keras.__version__} has none of: {', '.join(places)}. Versions that kerasrnn was "
+        "tested with are in its metadata: pip show kerasrnn."
+    )
 
 
-# The mask that Keras attached to a tensor: it looks for it only where the sequences are the one
-# tensor argument. In Keras 3.16 it moved.
+# The mask that Keras attached to a tensor. Keras passes it to `call` only where the sequences are
+# the one tensor argument. In `keras.src.backend` until 3.15.
 get_keras_mask = _first(
     "keras.src.backend.common.masking:get_keras_mask", "keras.src.backend:get_keras_mask"
 )
@@ -37,7 +45,51 @@ scale_loss_for_distribution = _first("keras.src.losses.loss:scale_loss_for_distr
 # Whether XLA may compile a model, as `jit_compile="auto"` decides it.
 model_supports_jit = _first("keras.src.trainers.trainer:model_supports_jit")
 
+# Values that Keras keeps for the whole process, such as the generator of unseeded random numbers.
+get_global_attribute = _first("keras.src.backend.common.global_state:get_global_attribute")
+
 
 def patch_tf2onnx() -> None:
     """Let tf2onnx 1.17, which was written for NumPy 1, run with NumPy 2, as Keras's export does."""
     _first("keras.src.export.tf2onnx_lib:patch_tf2onnx")()
+
+
+def flatten_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer and all layers inside it, at any depth, each once.
+
+    Public are only the layers of a model, not those inside a layer.
+    """
+    found = {id(each): each for each in layer._flatten_layers()}
+    return list(found.values())
+
+
+def operation_of(tensor: Any) -> Any:
+    """The operation that a symbolic tensor is an output of."""
+    return tensor._keras_history.operation
+
+
+def run_through_graph(model: keras.Model, inputs: Any, call: Callable[..., Any]) -> Any:
+    """The outputs of a functional or Sequential model; `call(operation, *args, **kwargs)` runs each
+    operation."""
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    return graph._run_through_graph(inputs, call_fn=call)
+
+
+def takes_training(layer: keras.layers.Layer) -> bool:
+    """Whether `call` has an argument `training`."""
+    return layer._call_has_training_arg
+
+
+def reset_dropout_masks(layer: keras.layers.RNN) -> None:
+    """Let the cells of a recurrent layer draw new dropout masks in the next call."""
+    layer._maybe_reset_dropout_masks(layer.cell)
+
+
+def make_variables(model: keras.Model, batch: Any) -> None:
+    """Make all variables of a compiled model, those of its optimizer and metrics too.
+
+    Args:
+        model: a compiled model.
+        batch: what one batch of its data consists of: `tf.data.Dataset.element_spec`.
+    """
+    model._symbolic_build(data_batch=batch)

@@ -180,10 +180,12 @@ def onnx_runtime(path: Path, exported: "keras.Model") -> Runtime:
     """onnxruntime, on the inputs of a model that was exported, in their order."""
     import onnxruntime
 
+    from kerasrnn.keras_internals import operation_of
+
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     kinds = {tensor.name: tensor.type for tensor in session.get_inputs()}
     types = {"tensor(int32)": "int32", "tensor(float)": "float32"}
-    names = [tensor._keras_history.operation.name for tensor in exported.inputs]
+    names = [operation_of(tensor).name for tensor in exported.inputs]
 
     def run(inputs: Sequence[Any]) -> Any:
         given = zip(names, inputs, strict=True)

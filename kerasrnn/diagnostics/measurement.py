@@ -22,7 +22,7 @@ from kerasrnn.diagnostics.diagnosis import (
     memory_length,
 )
 from kerasrnn.diagnostics.observation import Walked
-from kerasrnn.keras_internals import get_keras_mask
+from kerasrnn.keras_internals import get_keras_mask, reset_dropout_masks
 
 Tensor = Any
 
@@ -349,7 +349,7 @@ def _left_as_it_was(model: keras.Model) -> Iterator[None]:
         for variable, value in zip(kept, values, strict=True):
             variable.assign(value)
         for layer in recurrent:
-            layer._maybe_reset_dropout_masks(layer.cell)  # Keras's cells keep what they drew
+            reset_dropout_masks(layer)  # Keras's cells keep what they drew
         known = {id(variable) for variable in kept}
         for metric in model.metrics:  # one of them may have been made by the loss just now
             if metric.variables and not known & {id(v) for v in metric.variables}:

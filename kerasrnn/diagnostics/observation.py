@@ -17,6 +17,7 @@ from keras import ops
 
 from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.cells.cell import Cell
+from kerasrnn.keras_internals import flatten_layers
 from kerasrnn.layers.wrapping import WrappingCell
 from kerasrnn.recurrence import unrolled
 from kerasrnn.recurrence.loop import Call, Dropout, Options
@@ -67,11 +68,7 @@ class Activations:
 
 def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
     """Every recurrent layer of a model, those inside of other layers included."""
-    return [
-        layer
-        for layer in model._flatten_layers()  # not exported
-        if isinstance(layer, keras.layers.RNN)
-    ]
+    return [layer for layer in flatten_layers(model) if isinstance(layer, keras.layers.RNN)]
 
 
 def inner_cell(cell: Any) -> Any:

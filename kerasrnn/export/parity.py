@@ -15,6 +15,7 @@ import numpy as np
 
 from kerasrnn import validation
 from kerasrnn.files import Kind, check_place, create_folder, replacing
+from kerasrnn.keras_internals import flatten_layers, operation_of
 
 
 class ParityError(RuntimeError):
@@ -135,8 +136,7 @@ def stateful_layer(model: keras.Model) -> keras.layers.Layer | None:
 
 def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
     """All layers, those inside of others too, each once."""
-    found = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
-    return list(found.values())
+    return [layer for layer in flatten_layers(model) if layer is not model]
 
 
 def reference(model: keras.Model) -> Run:
@@ -243,7 +243,7 @@ def input_signature(model: keras.Model) -> tuple[list[str], list[keras.KerasTens
             "model that starts with keras.Input."
         )
     # The layers' names: a Sequential model's tensor may have another one.
-    return [tensor._keras_history.operation.name for tensor in inputs], list(inputs)
+    return [operation_of(tensor).name for tensor in inputs], list(inputs)
 
 
 def output_names(model: keras.Model) -> list[str]:

@@ -12,6 +12,7 @@ from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.export import keras_layers, parity
 from kerasrnn.export.parity import ParityError
+from kerasrnn.keras_internals import run_through_graph
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.parts import copied, unbuilt_config
 from kerasrnn.layers.stacked import StackedRNN
@@ -124,8 +125,7 @@ class _Walk:
         self.copied: list[tuple[Any, list[np.ndarray]]] = []
 
     def through(self, model: keras.Model, inputs: Any) -> Any:
-        graph = model._functional if isinstance(model, keras.Sequential) else model
-        return graph._run_through_graph(inputs, call_fn=self._call)
+        return run_through_graph(model, inputs, self._call)
 
     def _call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(operation, keras.Model) and any(

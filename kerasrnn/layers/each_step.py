@@ -7,6 +7,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import BaseLayer
+from kerasrnn.keras_internals import takes_training
 
 Tensor = Any
 
@@ -65,7 +66,7 @@ class EachStep(BaseLayer):
     def call(self, sequences: Tensor, training: bool | None = None) -> Tensor:
         batch, time, *step = ops.shape(sequences)
         steps = ops.reshape(sequences, (-1, *step))
-        options = {"training": training} if self.layer._call_has_training_arg else {}
+        options = {"training": training} if takes_training(self.layer) else {}
         y = self.layer(steps, **options)
         return ops.reshape(y, (batch, time, *y.shape[1:]))
 

@@ -39,14 +39,17 @@ def walk(cell: Steppable, options: Options, call: Call) -> Results:
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. Nothing is compiled here."""
+    backend = keras.config.backend()
     if jit_compile is True:
         raise ValueError(
-            f"jit_compile=True: the {keras.config.backend()} backend has no compiled time loop; "
-            "expected 'auto' or False."
+            f"jit_compile=True: the {backend} backend has no compiled time loop; expected 'auto' or "
+            "False, which the attribute `jit_compile` of a loaded layer can be set to."
         )
-    if options.checkpoint_every is not None:
+    if options.training and options.checkpoint_every is not None:
         raise ValueError(
-            f"checkpoint_every={options.checkpoint_every!r}: the {keras.config.backend()} backend "
-            "has no gradient of its own for the time loop; expected None."
+            f"checkpoint_every={options.checkpoint_every!r}: the {backend} backend has no gradient "
+            "of its own for the time loop; expected None in training, which the attribute "
+            "`checkpoint_every` of a loaded layer can be set to."
         )
-    return walk(cell, options, call)
+    # Keras assigns a stateful layer's new states in place, and the gradient reads the old ones.
+    return walk(cell, options, call._replace(states=[ops.copy(s) for s in call.states]))

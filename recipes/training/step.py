@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 import kerasrnn
+from kerasrnn.keras_internals import flatten_layers, get_keras_mask, make_variables
 
 Tensor = Any
 
@@ -69,7 +70,7 @@ class Trainee(keras.Model):
     def prepare(self, batches: tf.data.Dataset) -> None:
         """Make all variables, those of the optimizer and the metrics too, for such batches."""
         with self.distribute_strategy.scope():
-            self._symbolic_build(data_batch=batches.element_spec)
+            make_variables(self, batches.element_spec)
 
     def compile_loops(self) -> None:
         """Have XLA compile the time loops for each length that comes.
@@ -78,7 +79,7 @@ class Trainee(keras.Model):
         batch to its own longest would wait for the compiler more than for the training; recipes pad
         to a few.
         """
-        for layer in self._flatten_layers():  # has no public name
+        for layer in flatten_layers(self):
             if isinstance(layer, kerasrnn.RNN) and isinstance(layer.cell, kerasrnn.Cell):
                 layer.jit_compile = True
 
@@ -183,7 +184,7 @@ class Trainee(keras.Model):
             return tf.constant(1.0)  # nothing asks
         if hasattr(self.loss, "denominator"):
             return tf.cast(self.loss.denominator(y, predicted, weights), "float32")
-        mask = getattr(predicted, "_keras_mask", None)  # as Keras's losses find it
+        mask = get_keras_mask(predicted)  # as Keras's losses find it
         if mask is not None:
             return tf.reduce_sum(tf.cast(mask, "float32"))
         return tf.cast(tf.reduce_prod(tf.shape(predicted)[:-1]), "float32")

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kerasrnn.keras_internals import flatten_layers
 from kerasrnn.recipes.training.batches import Batches
 from kerasrnn.recipes.training.execution import Placement
 from kerasrnn.recipes.training.progress import size
@@ -88,7 +89,7 @@ def _kept(layer: keras.layers.Layer, rows: int, steps: int) -> int:
         return sum(_kept(inner, rows, steps) for inner in layer.layers)
     total = sum(_size(tensor, rows, steps) for tensor in keras.tree.flatten(layer.output))
     kernels = {}
-    for part in layer._flatten_layers():  # has no public name
+    for part in flatten_layers(layer):
         kernel = getattr(part, "recurrent_kernel", None)
         if kernel is not None:
             kernels[id(kernel)] = kernel  # a layer has that of its cell

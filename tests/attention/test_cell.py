@@ -9,6 +9,7 @@ from keras import ops
 
 import kerasrnn
 from kerasrnn import zoo
+from kerasrnn.keras_internals import get_keras_mask
 from tests import by_hand
 from tests.attention.attentions import ATTENTIONS
 from tests.catalogue import BY_NAME, ROWS, variant_id
@@ -387,7 +388,7 @@ def test_saved_and_loaded(way, tmp_path):
     outputs, _ = expected(layer, *embedded, *(n != 0 for n in given))
     found = model(given)
     np.testing.assert_allclose(found, outputs, atol=1e-5)
-    np.testing.assert_array_equal(found._keras_mask, given[0] != 0)
+    np.testing.assert_array_equal(get_keras_mask(found), given[0] != 0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(given), found)

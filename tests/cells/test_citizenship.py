@@ -154,30 +154,20 @@ def test_configurations_cross_over(row):
     assert {**again.get_config(), **FORGOTTEN_BY_KERAS} == config
 
 
-@pytest.mark.parametrize("part", ["layer", "cell"])
 @rows
-def test_the_implementation_of_old_configurations(row, part):
+def test_the_implementation_of_old_configurations(row):
     """0, of Keras 1 and 2, is 1: one mask of the inputs a gate, and the same outputs."""
-    cls = getattr(row, part)
-    old, new = (
-        cls.from_config({**cls(5, dropout=0.5, seed=1).get_config(), "implementation": n})
-        for n in (0, 1)
-    )
-    assert old.get_config() == new.get_config()
-    assert old.get_config()["implementation"] == 1
-    x = sequences()
-    for one in (old, new):
-        one.build((None, None, 3) if part == "layer" else (None, 3))
+    config = row.layer(5, dropout=0.5, seed=1, name="n").get_config()
+    old, new = (row.layer.from_config({**config, "implementation": n}) for n in (0, 1))
+    assert old.get_config() == new.get_config() == {**config, "implementation": 1}
+    old.build((None, None, 3))
+    new.build((None, None, 3))
     new.set_weights(old.get_weights())
-    if part == "layer":
-        np.testing.assert_array_equal(old(x), new(x))
-        np.testing.assert_array_equal(old(x, training=True), new(x, training=True))
-        cell = old.cell
-    else:
-        cell = old
-    cell.reset_dropout_mask()
-    masks = cell.get_dropout_mask(keras.ops.ones((2, 3)))
-    assert len(masks) == len(row.cell.gates)
+    x = sequences()
+    np.testing.assert_array_equal(old(x), new(x))
+    np.testing.assert_array_equal(old(x, training=True), new(x, training=True))
+    cell = row.cell.from_config({**old.cell.get_config(), "implementation": 0})
+    assert len(cell.get_dropout_mask(keras.ops.ones((2, 3)))) == len(row.cell.gates)
 
 
 @rows

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from kerasrnn.keras_internals import get_keras_mask
 from tests import by_hand
 from tests.catalogue import BY_NAME, ROWS, variant_id
 from tests.measure import randomize
@@ -98,7 +99,7 @@ def test_padding_changes_nothing(context):
     decoder, _, c = new_decoder(BY_NAME["LSTM"], context)
     whole = np.array([[1, 4, 2, 0, 0], [1, 5, 3, 3, 2], [2, 0, 0, 0, 0]])
     logits = decoder(whole, context=c)
-    np.testing.assert_array_equal(logits._keras_mask, whole != 0)
+    np.testing.assert_array_equal(get_keras_mask(logits), whole != 0)
     for n, length in enumerate((3, 5, 1)):
         of_row = None if c is None else c[n : n + 1]
         alone = by_hand.decode(decoder, whole[n : n + 1, :length], of_row)
@@ -118,7 +119,7 @@ def test_padding_of_frames():
     x[1, 3] = -1
     for padding, used in ((None, None), (0.0, [2, 4, 4]), (-1.0, [4, 3, 4])):
         decoder, _, _ = new_decoder(BY_NAME["GRU"], kind="flags", padding=padding)
-        mask = getattr(decoder(x), "_keras_mask", None)
+        mask = get_keras_mask(decoder(x))
         assert used == (None if mask is None else np.asarray(mask).sum(axis=1).tolist())
 
 

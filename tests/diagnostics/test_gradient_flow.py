@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from keras.src.backend.common import global_state  # not exported
 
 import kerasrnn
 from kerasrnn.diagnostics import GradientFlow, diagnose
+from kerasrnn.keras_internals import get_global_attribute
 
 pytestmark = pytest.mark.tensorflow
 
@@ -65,7 +65,7 @@ def test_a_measurement_leaves_everything_as_it_was():
     model.train_on_batch(X[:4], [Y[:4], Y[:4]])
     before = states_of(model)
     keras.random.uniform((1,))  # makes the generator of what has no seed of its own
-    generator = global_state.get_global_attribute("global_seed_generator")
+    generator = get_global_attribute("global_seed_generator")
     seed = np.array(generator.state)
 
     diagnose(model, X[4:], [Y[:4], Y[:4]])

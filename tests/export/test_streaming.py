@@ -131,12 +131,12 @@ def test_the_step_has_weights_of_its_own():
         (
             lambda: [kerasrnn.BidirectionalRNN(kerasrnn.GRU(3), name="b")],
             ValueError,
-            "b: BidirectionalRNN reads the sequence from its end",
+            "b: Bidirectional reads the sequence from its end",
         ),
         (
             lambda: [kerasrnn.StackedRNN([kerasrnn.BidirectionalRNN(kerasrnn.GRU(3))], name="s")],
             ValueError,
-            "s: bidirectional_rnn.* reads the sequence from its end",
+            "s: bidirectional.* reads the sequence from its end",
         ),
         (
             lambda: [kerasrnn.GRU(3, go_backwards=True, name="g")],

@@ -260,7 +260,7 @@ def test_configurations_go_round(row):
         )
         for _ in ("new", "built"):
             serialized = keras.saving.serialize_keras_object(layer)
-            assert serialized["registered_name"] == "kerasrnn>BidirectionalRNN"
+            assert serialized["registered_name"] == "kerasrnn>Bidirectional"
             again = keras.saving.deserialize_keras_object(serialized)
             assert again.get_config() == layer.get_config()
             assert (again.merge_mode, again.residual) == (merge_mode, residual)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from kerasrnn.keras_internals import get_keras_mask
 
 
 def test_every_step_by_itself(tmp_path):
@@ -18,7 +19,7 @@ def test_every_step_by_itself(tmp_path):
     y = model(x)
     kernel, bias = layer.get_weights()
     np.testing.assert_allclose(y, np.tanh(x.reshape(2, 5, 6) @ kernel + bias), atol=1e-6)
-    np.testing.assert_array_equal(y._keras_mask, x.any(axis=(2, 3)))
+    np.testing.assert_array_equal(get_keras_mask(y), x.any(axis=(2, 3)))
     assert model.output_shape == (None, None, 4)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

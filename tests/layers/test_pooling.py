@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from kerasrnn.keras_internals import get_keras_mask
 from tests.catalogue import variant_id
 from tests.measure import PRECISION, TIGHT, make_mask, randomize
 
@@ -49,7 +50,7 @@ def test_the_mask_of_the_sequences_is_used_and_ends_here():
     x, y = model(np.array([[1, 2, 0], [3, 0, 0]]))
     np.testing.assert_allclose(y[0], np.asarray(x)[0, :2].mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(y[1], x[1, 0], atol=1e-6)
-    assert getattr(y, "_keras_mask", None) is None
+    assert get_keras_mask(y) is None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrnn import zoo
+from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.recipes import text
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.errors import DatasetError
@@ -58,7 +59,7 @@ def test_an_attached_vectorizer_comes_first_and_core_takes_it_off():
     expected = model(numbers(["a cow", "the pig and a dog"]))
     np.testing.assert_array_equal(found, expected)
     # The mask went along: padding carries the state of the step before.
-    np.testing.assert_array_equal(found._keras_mask, [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(get_keras_mask(found), [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
     assert text.core(whole) is model
     assert [tensor.name for tensor in whole.inputs] == ["sequence"]
     assert whole.name == "tagger_of_text"

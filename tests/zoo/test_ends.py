@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerasrnn import zoo
+from kerasrnn.keras_internals import get_keras_mask
 from tests import by_hand
 from tests.catalogue import variant_id
 
@@ -28,9 +29,9 @@ def test_padding_of_vectors_is_what_it_is_said_to_be():
     x = np.array([[[0, 0], [0, 1], [-1, -1], [-1, 2]]], "float32")
     for padding, expected in ((0.0, [0, 1, 1, 1]), (-1.0, [1, 1, 0, 1])):
         y = zoo.Vectors(2, padding=padding).encode(keras.ops.convert_to_tensor(x), steps=True)
-        assert np.asarray(y._keras_mask).tolist() == [[bool(n) for n in expected]]
+        assert np.asarray(get_keras_mask(y)).tolist() == [[bool(n) for n in expected]]
     y = zoo.Vectors(2, padding=None).encode(keras.ops.convert_to_tensor(x), steps=True)
-    assert getattr(y, "_keras_mask", None) is None
+    assert get_keras_mask(y) is None
 
 
 @pytest.mark.parametrize("steps", [False, True])
@@ -50,7 +51,7 @@ def test_a_frame_of_padding_is_masked():
     x = np.zeros((1, 3, 2, 2, 1), "float32")
     x[0, 1, 0, 1] = 7
     y = zoo.Images((2, 2, 1), filters=(2,)).encode(keras.ops.convert_to_tensor(x), steps=True)
-    assert np.asarray(y._keras_mask).tolist() == [[False, True, False]]
+    assert np.asarray(get_keras_mask(y)).tolist() == [[False, True, False]]
 
 
 @pytest.mark.parametrize(

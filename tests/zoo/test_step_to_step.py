@@ -7,6 +7,7 @@ import pytest
 import kerasrnn
 from kerasrnn import zoo
 from kerasrnn.decoding import Bernoulli
+from kerasrnn.keras_internals import get_keras_mask
 from tests import by_hand
 from tests.catalogue import variant_id
 from tests.zoo.models import assert_exports, assert_saves, learn
@@ -35,7 +36,7 @@ def test_tags_flags_and_forecasts(options, outputs, tmp_path):
     used = IDS != 0
     expected = expected_of(model, outputs, table[IDS], used)
     np.testing.assert_allclose(np.asarray(y)[used], expected[used], atol=1e-6)
-    np.testing.assert_array_equal(y._keras_mask, used)
+    np.testing.assert_array_equal(get_keras_mask(y), used)
     assert_saves(model, IDS, tmp_path)
 
 

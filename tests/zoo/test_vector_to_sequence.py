@@ -5,6 +5,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import zoo
+from kerasrnn.keras_internals import get_keras_mask
 from tests import by_hand
 from tests.catalogue import variant_id
 from tests.measure import randomize
@@ -25,7 +26,7 @@ def test_labels_become_symbols(mode, tmp_path):
     logits = by_hand.decode(model.get_layer("decoder"), PREVIOUS, table[labels])
     y = model([labels, PREVIOUS])
     np.testing.assert_allclose(y, by_hand.softmax(logits), atol=1e-6)
-    np.testing.assert_array_equal(y._keras_mask, PREVIOUS != 0)
+    np.testing.assert_array_equal(get_keras_mask(y), PREVIOUS != 0)
     assert_saves(model, [labels, PREVIOUS], tmp_path)
     writer = zoo.generator(model, max_length=3, start=1, end=2, return_log_probabilities=True)
     assert_saves(writer, labels, tmp_path)

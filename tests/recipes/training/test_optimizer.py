@@ -17,8 +17,8 @@ ARGUMENTS = {"global_norm": "global_clipnorm", "norm": "clipnorm", "value": "cli
 
 def rate(built, step):
     """The learning rate of a step, counted from 0."""
-    found = built._learning_rate
-    return float(found(step)) if callable(found) else float(found.numpy())
+    built.iterations.assign(step)
+    return float(built.learning_rate)
 
 
 @given(
