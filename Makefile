@@ -3,18 +3,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--constraint constraints.txt --editable
+# Keras's development build has an environment of its own, in the place of Keras.
+NEXT := .venv-next
+PIP := python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --constraint constraints.txt --editable
+EXTRAS := cpu,recipes,japanese,music,chemistry,pieces,onnx,litert,test,lint,docs
 # Two processes: TensorFlow takes a gigabyte in each.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST := python -m pytest --numprocesses 2 --dist loadgroup
+SUITE := $(PYTEST) -m "not torch and not models and not site and not runtimes"
 
-.PHONY: help demo test test-jax test-torch test-models test-runtimes lint format docs bench clean
+.PHONY: help demo test test-jax test-next test-torch test-models test-runtimes lint format docs bench clean
 
 help:
 	@echo "make demo        trained models at work; then train on real speech, judge, export, check"
 	@echo "make test        the tests, on TensorFlow"
 	@echo "make test-jax    the tests of layers, decoding and the zoo, on JAX"
-	@echo "make test-torch  the comparisons with PyTorch (fetches PyTorch)"
+	@echo "make test-torch  the comparisons with PyTorch, and layers and decoders on PyTorch (fetches it)"
+	@echo "make test-next   the tests, on Keras's newest development build (fetches it)"
 	@echo "make test-models the trained models, on their real test data (fetches it): some minutes"
 	@echo "make test-runtimes  ONNX files in onnxruntime (five versions, node, web) and OpenVINO"
 	@echo "                 (fetches them; needs node and npm)"
@@ -34,14 +39,20 @@ demo: $(VENV)/installed
 	$(BIN)/kerasrnn predict japanese_vowels --test 0 1 2
 
 test: $(VENV)/installed
-	$(PYTEST) -m "not torch and not models and not site and not runtimes"
+	$(BIN)/$(SUITE)
 
 test-jax: $(VENV)/installed-jax
-	KERAS_BACKEND=jax $(PYTEST) -m "not tensorflow and not torch" $(addprefix tests/, \
+	KERAS_BACKEND=jax $(BIN)/$(PYTEST) -m "not tensorflow and not torch" $(addprefix tests/, \
 		attention cells decoding layers losses metrics recurrence zoo)
 
 test-torch: $(VENV)/installed-torch
 	$(BIN)/python -m pytest -m torch tests/test_torch.py tests/export tests/test_house.py
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m torch_backend $(addprefix tests/, \
+		cells decoding recurrence)
+
+test-next: $(NEXT)/installed
+	$(NEXT)/bin/$(PIP) install --no-deps --upgrade --pre keras-nightly
+	$(NEXT)/bin/$(SUITE)
 
 test-models: $(VENV)/installed
 	$(BIN)/python -m pytest -m models tests/models
@@ -67,7 +78,7 @@ build/runtimes/onnxruntime-web-%:
 	$(FROM_NPM)
 
 build/runtimes/%: | $(VENV)/installed
-	name=$(@F); $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	name=$(@F); $(BIN)/$(PIP) install \
 		--target $@.new $${name%-*}==$${name##*-} 'numpy$(if $(findstring -1.15,$@),<2,>=2)'
 	mv $@.new $@
 
@@ -96,16 +107,24 @@ bench: $(VENV)/installed-torch
 	$(BIN)/python -m benchmarks.export
 
 clean:
-	rm -rf $(VENV) build docs/generated dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEXT) build docs/generated dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"kerasrnn needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) '.[cpu,recipes,japanese,music,chemistry,pieces,onnx,litert,test,lint,docs]'
+	$(BIN)/$(INSTALL) '.[$(EXTRAS)]'
+	touch $@
+
+# Both distributions of Keras write the package `keras`: there may be one of them alone.
+$(NEXT)/installed: setup.cfg pyproject.toml constraints.txt
+	rm -rf $(NEXT)
+	$(PYTHON) -m venv $(NEXT)
+	$(NEXT)/bin/$(INSTALL) '.[$(EXTRAS)]'
+	$(NEXT)/bin/$(PIP) uninstall --yes keras
 	touch $@
 
 $(VENV)/installed-%: $(VENV)/installed
-	$(INSTALL) '.[$*]'
+	$(BIN)/$(INSTALL) '.[$*]'
 	touch $@

@@ -28,6 +28,18 @@ def _fresh_keras():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.fixture(autouse=True)
+def _values_alone(request):
+    """PyTorch hands to NumPy no tensor of which a gradient can be asked."""
+    if keras.config.backend() != "torch" or request.node.get_closest_marker("gradients"):
+        yield
+        return
+    import torch
+
+    with torch.no_grad():
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _room_for_programs():
     """JAX keeps what it compiled, in memory maps of which a process may have 65,530 on Linux."""

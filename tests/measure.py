@@ -9,7 +9,7 @@ import numpy as np
 
 # The whole grid is walked on TensorFlow; other backends run the same cells in a loop of their own.
 FIRST_BACKEND = keras.config.backend() == "tensorflow"
-# Keras computes float64 partly in float32 on JAX, where 1e-5 is all that can be asked.
+# Keras computes float64 partly in float32 on JAX and PyTorch, where 1e-5 is all that can be asked.
 PRECISION, TIGHT = ("float64", 1e-10) if FIRST_BACKEND else ("float32", 1e-5)
 MASKS = ("none", "mixed")
 # In training the loop has a gradient of its own; tests that do not walk this run without it.
@@ -79,7 +79,9 @@ def measure(
         shapes = [tuple(y.shape) for y in outputs]
         factors = [random.standard_normal(shape) for shape in shapes]
         terms = [
-            keras.ops.sum(keras.ops.cast(y, PRECISION) * factor.astype(PRECISION))
+            keras.ops.sum(
+                keras.ops.cast(y, PRECISION) * keras.ops.convert_to_tensor(factor, PRECISION)
+            )
             for y, factor in zip(outputs, factors, strict=True)
         ]
         return sum(terms[1:], terms[0])
@@ -98,6 +100,20 @@ def measure(
         d_x, d_states, d_weights = tape.gradient(
             loss, [x_tensor, state_tensors, weights], unconnected_gradients="zero"
         )
+    elif keras.config.backend() == "torch":
+        import torch
+
+        with torch.enable_grad():
+            x_tensor, *state_tensors = (torch.tensor(v, requires_grad=True) for v in (x, *states))
+            weights = [w.value for w in layer.trainable_weights]
+            outputs = to_list(
+                layer(x_tensor, initial_state=state_tensors or None, mask=mask, training=training)
+            )
+            arguments = [x_tensor, *state_tensors, *weights]
+            d_x, *d_others = torch.autograd.grad(
+                loss_of(outputs), arguments, materialize_grads=True
+            )
+        d_states, d_weights = d_others[: len(states)], d_others[len(states) :]
     else:
         import jax
 

@@ -42,7 +42,7 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
     backend = keras.config.backend()
     if jit_compile is True:
         raise ValueError(
-            f"jit_compile=True: the {backend} backend has no compiled time loop; expected 'auto' or "
+            f"jit_compile=True: the {backend} backend has no compiled loop; expected 'auto' or "
             "False, which the attribute `jit_compile` of a loaded layer can be set to."
         )
     if options.training and options.checkpoint_every is not None:

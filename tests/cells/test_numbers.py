@@ -116,6 +116,7 @@ def test_options_equal_the_twins(row, options):
     assert_same_outputs(ours, expected, TIGHT, x, mask=mask)
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize("mask_kind", ["none", "right"])
 @rows
 def test_initial_states_equal_the_twins(row, mask_kind):
@@ -128,6 +129,7 @@ def test_initial_states_equal_the_twins(row, mask_kind):
     assert_same_outputs(ours, expected, TIGHT, x, states, mask)
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize("dropout", [(0.4, 0.0), (0.0, 0.4), (0.3, 0.3)], ids=str)
 @rows
 def test_dropout_equals_the_twins(row, dropout):

@@ -55,6 +55,7 @@ def step_by_step(decoder, previous, context, source):
     return np.stack(logits, axis=1), np.stack(weights, axis=1), states
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize(("attention", "options"), ATTENDING, ids=variant_id)
 def test_all_at_once_by_hand_and_one_after_the_other(attention, options):
     """Logits and weights; rows of the memory that are padding, as a whole too."""

@@ -46,6 +46,7 @@ def step_by_step(decoder, previous, context):
     return np.stack(logits, axis=1), states
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize(
     ("row", "context"),
     [(row, CONTEXTS[n % len(CONTEXTS)]) for n, row in enumerate(ROWS)]
