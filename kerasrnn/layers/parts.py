@@ -7,6 +7,7 @@ import keras
 from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
+from kerasrnn.keras_internals import flatten_layers
 
 
 def check_recurrent(name: str, layer: Any, kinds: tuple[type, ...] = (RNN,)) -> None:
@@ -54,7 +55,7 @@ def copied(layer: keras.layers.Layer, config: dict[str, Any] | None = None) -> A
         layer: the layer.
         config: of `unbuilt_config`, with other values; default: the layer's.
     """
-    classes = {type(part) for part in layer._flatten_layers()}  # not exported
+    classes = {type(part) for part in flatten_layers(layer)}
     known = {keras.saving.get_registered_name(cls): cls for cls in classes}
     config = unbuilt_config(layer) if config is None else config
     return keras.saving.deserialize_keras_object(config, custom_objects=known)
