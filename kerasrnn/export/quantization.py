@@ -1,6 +1,5 @@
 """Smaller ONNX files: weights in eight bits."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,24 @@ from kerasrnn.export.onnx import ONNX_FILE
 from kerasrnn.export.parity import Report
 from kerasrnn.files import check_place, create_folder, replacing
 
-COMPUTED = ("Gather", "Gemm", "LSTM", "MatMul")
-"""Operators that onnxruntime computes with integers, or, `Gather`, reads them."""
-
 FEWEST = 1024
-"""Weights of which a tensor is left as it is: biases, scales, constants."""
+"""Weights of which a tensor is left as it is: biases, constants."""
+
+# Along which axis of its weights an operator's outputs lie: each has a scale of its own.
+OUTPUTS = {"Conv": 0, "ConvTranspose": 1, "RNN": 1, "GRU": 1, "LSTM": 1, "MatMul": -1, "Gather": -1}
 
 
 @validation.checked
-def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) -> Report:
-    """Write an ONNX file with weights in eight bits: dynamic quantization, with onnxruntime.
+def to_int8(source: str | Path, path: str | Path) -> Report:
+    """Write an ONNX file whose weights are stored in eight bits.
 
         q = round(w / s),   s = max |w| / 127
 
-    `LSTM` and matrix products are computed with integers, their inputs being quantized as they
-    come; tables of embeddings are read from integers. onnxruntime has no such `GRU`, `RNN` and
-    convolution: their weights are kept in eight bits, a scale for each row, and are what they were,
-    rounded, when they are used. Files become about a quarter as large. Loops are quantized too.
+    Each output of an operator, and each dimension of an embedding, has its own scale `s`. The file
+    is about a quarter as large. It holds a `Cast` and a `Mul` for each tensor of weights, which
+    runtimes compute once, when they load it. What is computed afterwards is in floats: as fast as
+    the source and in the same operators, and a row's results do not depend on the other rows of its
+    batch, as they do where activations are quantized, too. Loops are included.
 
     What it does to the results depends on the model: judge the file by the metric that matters.
 
@@ -37,8 +37,6 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
         source: an ONNX file, as `to_onnx` writes it: opset 13 or higher.
         path: the file to write; an existing ONNX file of an exporter is replaced once the new one
             is complete, and nothing else is.
-        reduce_range: whether matrix products have weights of seven bits: on x86 processors without
-            VNNI, sums of products of eight bits saturate.
 
     Returns:
         A `Report`, of no difference: what differs is the point.
@@ -60,8 +58,7 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
         >>> small.bytes < 0.3 * whole.bytes
         True
     """
-    for package in ("onnx", "onnxruntime"):
-        parity.require(package, "onnx")
+    parity.require("onnx", "onnx")
     import onnx
 
     source, path = Path(source), Path(path)
@@ -71,69 +68,65 @@ def to_int8(source: str | Path, path: str | Path, reduce_range: bool = False) ->
     if opset < 13:
         raise ValueError(f"source={str(source)!r}: opset {opset}; expected 13 or higher.")
     create_folder(path.parent)
+    _store_small(model.graph, _axes(model.graph))
+    onnx.checker.check_model(model)
     with replacing(path, ONNX_FILE) as new:
-        _quantized(source, new, reduce_range)
-        model = onnx.load(new)
-        _store_small(model.graph)
-        onnx.checker.check_model(model)
         onnx.save(model, new)
         size = new.stat().st_size
     return Report(path, "ONNX, int8", size, 0, None)
 
 
-def _quantized(source: Path, path: Path, reduce_range: bool) -> None:
-    """onnxruntime's own part."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it recommends, there, what is done here
-    try:
-        quantize_dynamic(
-            source,
-            path,
-            op_types_to_quantize=list(COMPUTED),
-            per_channel=True,
-            reduce_range=reduce_range,
-            weight_type=QuantType.QInt8,
-            extra_options={"EnableSubgraph": True, "MatMulConstBOnly": True},
-        )
-    finally:
-        root.setLevel(level)
+def _axes(graph: Any) -> dict[str, int]:
+    """Of each tensor that an operator reads as its weights: the axis of the operator's outputs."""
+    found: dict[str, int] = {}
+    for node in _nodes(graph):
+        transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        axis = (0 if transposed else -1) if node.op_type == "Gemm" else OUTPUTS.get(node.op_type)
+        if axis is not None:
+            for name in node.input[0 if node.op_type == "Gather" else 1 :]:
+                found.setdefault(name, axis)
+    return found
 
 
-def _store_small(graph: Any) -> None:
-    """Keep the float weights that are left in eight bits, each behind a `DequantizeLinear`."""
-    from onnx import helper, numpy_helper
+def _store_small(graph: Any, axes: dict[str, int]) -> None:
+    """Keep a graph's large float weights, and those of graphs inside, in eight bits."""
+    from onnx import TensorProto, helper, numpy_helper
 
-    read = {name for node in _nodes(graph) for name in node.input}
     made = []
     for tensor in list(graph.initializer):
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < FEWEST or tensor.name not in read:
+        if (
+            values.dtype != np.float32
+            or values.size < FEWEST
+            or values.ndim < 2
+            or not np.isfinite(values).all()
+        ):
             continue
-        axis = max(values.ndim - 2, 0) if values.ndim < 4 else 0
-        small, scales = _rounded(values, axis)
-        names = [f"{tensor.name}_{part}" for part in ("int8", "scale", "zero")]
-        arrays = (small, scales, np.zeros_like(scales, "int8"))
+        small, scales = _rounded(values, axes.get(tensor.name, -1))
+        if scales.size > values.size // 8:  # biases
+            continue
+        name = tensor.name
         graph.initializer.remove(tensor)
-        graph.initializer.extend(map(numpy_helper.from_array, arrays, names))
-        made.append(helper.make_node("DequantizeLinear", names, [tensor.name], axis=axis))
+        graph.initializer.append(numpy_helper.from_array(small, f"{name}_int8"))
+        graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scale"))
+        made += [
+            helper.make_node("Cast", [f"{name}_int8"], [f"{name}_cast"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}_cast", f"{name}_scale"], [name]),
+        ]
     for node in reversed(made):
         graph.node.insert(0, node)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                _store_small(attribute.g)
+                _store_small(attribute.g, axes)
 
 
 def _rounded(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """In eight bits, and the scale of each slice along the axis."""
-    others = tuple(n for n in range(values.ndim) if n != axis)
-    scales = np.abs(values).max(axis=others) / 127
+    """In eight bits; and the scales, which broadcast against them."""
+    others = tuple(n for n in range(values.ndim) if n != axis % values.ndim)
+    scales = np.abs(values).max(axis=others, keepdims=True) / 127
     scales = np.where(scales > 0, scales, 1).astype("float32")
-    shape = [-1 if n == axis else 1 for n in range(values.ndim)]
-    return np.rint(values / scales.reshape(shape)).astype("int8"), scales
+    return np.rint(values / scales).astype("int8"), scales
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

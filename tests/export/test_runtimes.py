@@ -19,7 +19,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import zoo
-from kerasrnn.export import parity, to_onnx
+from kerasrnn.export import parity, to_int8, to_onnx
 from tests.catalogue import BY_NAME
 from tests.export.models import batches
 from tests.measure import randomize
@@ -123,7 +123,24 @@ def cases(tmp_path_factory):
         [{"source": source[:2]}],
         *_expected(writer, [{"source": source[:2]}]),
     )
+    found["in eight bits"] = _in_eight_bits(folder)
     return found
+
+
+def _in_eight_bits(folder):
+    """Each column of the matrices in 255 levels: the model that has such weights is the measure."""
+    model = sequential(kerasrnn.LSTM(40), keras.layers.Dense(30))
+    randomize(model)
+    to_int8(to_onnx(model, folder / "whole.onnx").path, folder / "small.onnx")
+    kernel, recurrent, bias, dense, offset = model.get_weights()
+    recurrent, dense = (np.rint(w / s) * s for w in (recurrent, dense) for s in [_scale(w)])
+    model.set_weights([kernel, recurrent, bias, dense, offset])
+    given = [{"steps": x} for x in batches()]
+    return folder / "small.onnx", given, *_expected(model, given)
+
+
+def _scale(matrix):
+    return np.abs(matrix).max(axis=0) / 127
 
 
 def _expected(model, given):
