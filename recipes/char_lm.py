@@ -22,6 +22,7 @@ from kerasrnn.recipes import config as options
 from kerasrnn.recipes import space, text
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.recipe import Data, Published, Recipe
+from kerasrnn.recipes.text import checked
 
 if TYPE_CHECKING:
     import keras
@@ -260,9 +261,9 @@ class CharLm(Recipe):
         return metrics
 
     def read(self, text: str) -> str:
-        if not text:
-            raise ConfigError("'': expected how the text begins; found nothing.")
-        return text
+        if text.isspace():  # a text may begin with the end of a line
+            return text
+        return checked(text, "how the text begins")
 
     def answer(
         self,

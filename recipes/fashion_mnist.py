@@ -193,17 +193,11 @@ class FashionMnist(Recipe):
 
     def read(self, text: str) -> "np.ndarray":
         import numpy as np
-        from PIL import Image, UnidentifiedImageError
 
         from kerasrnn.recipes.errors import DatasetError
+        from kerasrnn.recipes.images import read_image
 
-        try:
-            with Image.open(text) as image:
-                pixels = np.array(image.convert("L"))
-        except UnidentifiedImageError:
-            raise DatasetError(f"{text} is no picture that can be read.") from None
-        except OSError as error:
-            raise DatasetError(f"{text} cannot be read: {error}.") from None
+        pixels = np.array(read_image(text).convert("L"))
         if pixels.shape != (SIDE, SIDE):
             raise DatasetError(
                 f"{text}: expected {SIDE} by {SIDE} pixels; found {pixels.shape[1]} by "

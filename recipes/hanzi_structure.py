@@ -246,22 +246,17 @@ class HanziStructure(Recipe):
 
     def read(self, text: str) -> "np.ndarray":
         import numpy as np
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
 
         from kerasrnn.recipes.datasets.ideographs.ideographs_dataset_builder import SIZE
-        from kerasrnn.recipes.errors import DatasetError
+        from kerasrnn.recipes.images import read_image
 
-        try:
-            with Image.open(text) as image:
-                if image.has_transparency_data:
-                    ink = image.convert("RGBA")
-                    # What is transparent is paper.
-                    image = Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)
-                paper = ImageOps.invert(ImageOps.pad(image.convert("L"), (SIZE, SIZE), color=255))
-        except UnidentifiedImageError:
-            raise DatasetError(f"{text} is no picture that can be read.") from None
-        except OSError as error:
-            raise DatasetError(f"{text} cannot be read: {error}.") from None
+        image = read_image(text)
+        if image.has_transparency_data:
+            ink = image.convert("RGBA")
+            # What is transparent is paper.
+            image = Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)
+        paper = ImageOps.invert(ImageOps.pad(image.convert("L"), (SIZE, SIZE), color=255))
         return np.asarray(paper)[..., None]
 
     def answer(

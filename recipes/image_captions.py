@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes import config as options
 from kerasrnn.recipes import hanzi_structure, space, text
-from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.hanzi_structure import END, START, HanziStructure, teacher_forced
 from kerasrnn.recipes.recipe import Data
 
@@ -130,15 +129,10 @@ class ImageCaptions(HanziStructure):
 
     def read(self, text: str) -> "np.ndarray":
         import numpy as np
-        from PIL import Image, UnidentifiedImageError
 
-        try:
-            with Image.open(text) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except UnidentifiedImageError:
-            raise DatasetError(f"{text} is no picture that can be read.") from None
-        except OSError as error:
-            raise DatasetError(f"{text} cannot be read: {error}.") from None
+        from kerasrnn.recipes.images import read_image
+
+        pixels = np.asarray(read_image(text).convert("RGB"))
         return _small(pixels).numpy()
 
     def example(self, data: Data, index: int) -> "np.ndarray":

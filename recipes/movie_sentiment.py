@@ -21,6 +21,7 @@ from kerasrnn.recipes import space, splits, tables, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
+from kerasrnn.recipes.text import checked
 
 if TYPE_CHECKING:
     import keras
@@ -216,9 +217,7 @@ class MovieSentiment(Recipe):
         }
 
     def read(self, text: str) -> str:
-        if not text.strip():
-            raise DatasetError(f"{text!r}: expected a text; found none.")
-        return text
+        return checked(text)
 
     def answer(
         self,

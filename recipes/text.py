@@ -222,6 +222,21 @@ def symbols_of(model: "keras.Model", name: str = "vectorizer") -> list[str]:
     return model.get_layer(name).get_vocabulary()
 
 
+def checked(text: str, what: str = "a text") -> str:
+    """A text that the user has given, as it is.
+
+    Raises:
+        DatasetError: it has nothing but white space, or is not UTF-8.
+    """
+    if not text.strip():
+        raise DatasetError(f"{text!r}: expected {what}; found none.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Python keeps the bytes of an argument that it cannot decode
+        raise DatasetError(f"{text!r}: expected {what} in UTF-8.") from None
+    return text
+
+
 def read_text(path: str | Path) -> str:
     """A file in UTF-8.
 

@@ -22,6 +22,7 @@ from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.pairs import SPLITS, Pair
 from kerasrnn.recipes.recipe import Data, Recipe, Runtime
+from kerasrnn.recipes.text import checked
 
 if TYPE_CHECKING:
     import keras
@@ -339,9 +340,7 @@ class TextToText(Recipe):
         pictures.alignments(translations, path)
 
     def read(self, text: str) -> str:
-        if not text.strip():
-            raise DatasetError(f"{text!r}: expected a text; found none.")
-        return text
+        return checked(text)
 
     def answer(
         self,

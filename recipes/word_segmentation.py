@@ -24,6 +24,7 @@ from kerasrnn.recipes import space, text
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe
+from kerasrnn.recipes.text import checked
 
 if TYPE_CHECKING:
     import keras
@@ -305,10 +306,7 @@ class WordSegmentation(Recipe):
         return lines
 
     def read(self, text: str) -> str:
-        wide = text.strip().translate(WIDE)
-        if not wide:
-            raise DatasetError(f"{text!r}: expected a sentence; found none.")
-        return wide
+        return checked(text, "a sentence").strip().translate(WIDE)
 
     def answer(
         self,

@@ -1,6 +1,7 @@
 """`kerasrnn predict`."""
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,7 +83,8 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         places = places_of(names, folder, recipe.makes)
     answers = recipe.answer(model, facts, inputs, asking, places)
     for name, answer in zip(names, answers, strict=True):
-        print(f"{name}: {answer}")
+        # The name of a file may be of bytes that are no text.
+        print(f"{os.fsencode(name).decode('utf-8', 'replace')}: {answer}")
     return 0
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kerasrnn import recipes
 from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.ngrams import NGrams
 from tests import by_hand
 from tests.recipes import stand_ins
@@ -161,7 +162,7 @@ def test_lines_that_are_not_there_and_prompts_of_nothing(tiny):
     lines = data.raw["validation"].count("\n") + 1
     with pytest.raises(ConfigError, match=rf"--test {lines}: .* expected 0 to {lines - 1}"):
         RECIPE.example(data, lines)
-    with pytest.raises(ConfigError, match="expected how the text begins; found nothing"):
+    with pytest.raises(DatasetError, match="expected how the text begins; found none"):
         RECIPE.read("")
 
 

@@ -419,6 +419,22 @@ def test_a_file_of_ones_own_that_changed_is_noticed(arguments, there, capsys):
     assert sorted(path.name for path in (there / "here").iterdir()) == ["config.json"]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "text"),
+    [
+        (name, text)
+        for name in ("char_lm", "g2p", "movie_sentiment", "translate", "word_segmentation")
+        for text in ("", "caf\udce9")
+    ],
+)
+def test_inputs_that_are_no_text(recipe, text, there, capsys):
+    """Nothing, and an argument in Latin-1, as Python hands it on."""
+    assert main(["predict", recipe, "one", text, "--zoo"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"kerasrnn: {text!r}: expected ")
+    assert said.endswith("in UTF-8.\n" if text else "; found none.\n")
+
+
 def test_a_users_own_data_is_what_the_summary_shows(there, capsys):
     """Not the dataset that it takes the place of; what is not read of it; and a warning."""
     lines = [

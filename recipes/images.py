@@ -1,0 +1,41 @@
+"""Pictures of a user's own."""
+
+from typing import TYPE_CHECKING
+
+from kerasrnn.recipes.errors import DatasetError
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+
+def read_image(path: str) -> "PIL.Image.Image":
+    """A picture of eight bits a channel, in memory; one of sixteen bits loses the lower eight.
+
+    Raises:
+        DatasetError: the file cannot be read or is not a picture; or its pixels are 32-bit numbers,
+            of which no one knows what is white; of those that are not finite the place is named.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except UnidentifiedImageError:
+        raise DatasetError(f"{path} is not a picture that can be read.") from None
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}.") from None
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    if image.mode in ("I", "F"):
+        pixels = np.asarray(image)
+        if not np.isfinite(pixels).all():
+            row, column = np.argwhere(~np.isfinite(pixels))[0]
+            raise DatasetError(
+                f"{path}, row {row + 1}, column {column + 1}: expected pixels of 8 or 16 bits; "
+                f"found {pixels[row, column]}."
+            )
+        raise DatasetError(f"{path}: expected pixels of 8 or 16 bits; found numbers of 32 bits.")
+    return image
