@@ -35,6 +35,10 @@ set_keras_mask = _first(
     "keras.src.backend.common.masking:set_keras_mask", "keras.src.backend:set_keras_mask"
 )
 
+# Keras's own time loop, for cells that are not kerasrnn's: under a mask, `keras.layers.RNN` takes
+# the first state for the previous output on JAX, and knows only states of two axes there.
+rnn = _first("keras.src.backend:rnn")
+
 # Keras's RNN and StackedRNNCells draw a sequence's dropout masks, once, for subclasses of this
 # class alone.
 DropoutRNNCell = _first("keras.src.layers.rnn.dropout_rnn_cell:DropoutRNNCell")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from kerasrnn.base_layer import BaseLayer
 from tests.measure import make_mask
 
 X = np.random.default_rng(0).integers(-2, 3, (2, 4, 3))
@@ -313,6 +314,16 @@ def test_there_is_no_single_step_of_a_layer_that_computes_more():
 
 
 # Building.
+
+
+def test_every_layer_has_the_base():
+    layers = [
+        cls
+        for cls in (getattr(kerasrnn, name) for name in kerasrnn.__all__)
+        if isinstance(cls, type) and issubclass(cls, keras.layers.Layer)
+    ]
+    assert len(layers) > 20
+    assert [cls for cls in layers if not issubclass(cls, BaseLayer)] == []
 
 
 @keras.saving.register_keras_serializable(package="tests")

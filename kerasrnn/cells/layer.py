@@ -11,7 +11,7 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask, fits
 from kerasrnn.cells.cell import Cell, document
-from kerasrnn.keras_internals import get_keras_mask
+from kerasrnn.keras_internals import get_keras_mask, rnn
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
 from kerasrnn.validation import PositiveInteger
 
@@ -231,7 +231,9 @@ class RNN(SequenceLayer, keras.layers.RNN):
             if training and isinstance(self.cell, Cell):
                 # Before the loop, as its masks are the same at every step.
                 self.cell.draw_dropout(sequences[:, 0], initial_state[0])
-            return super().inner_loop(sequences, initial_state, mask, training=training)
+            if mask is not None:
+                return self._masked_loop(sequences, initial_state, mask, training)
+            return super().inner_loop(sequences, initial_state, None, training=training)
         states = (
             list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         )
@@ -254,6 +256,38 @@ class RNN(SequenceLayer, keras.layers.RNN):
         )
         # Keras asks for both and takes one.
         return (outputs, outputs, finals) if output is None else (output, output, finals)
+
+    def _masked_loop(
+        self, sequences: Tensor, initial_state: list[Any], mask: Tensor, training: bool
+    ) -> tuple[Tensor, Tensor, list[Any]]:
+        """Keras's own loop; the mask is applied inside the step, where the last output is known."""
+        options = {"training": training} if self.cell._call_has_training_arg else {}
+        first, _ = self.cell(sequences[:, 0], initial_state, **options)
+        nothing = ops.zeros_like(first)
+
+        def step(inputs: Any, carried: Any) -> tuple[Tensor, Any]:
+            (x, use), (states, previous) = inputs, carried
+
+            def held(new: Tensor, old: Tensor) -> Tensor:
+                of_row = ops.reshape(use, (-1, *(1 for _ in new.shape[1:])))
+                return ops.where(of_row, new, old)
+
+            output, new = self.cell(x, states, **options)
+            new = keras.tree.pack_sequence_as(states, keras.tree.flatten(new))
+            new = keras.tree.map_structure(held, new, states)
+            shown = held(output, nothing if self.zero_output_for_mask else previous)
+            return shown, [new, held(output, previous)]
+
+        last, outputs, (states, _) = rnn(
+            step,
+            (sequences, ops.expand_dims(mask, -1)),
+            [initial_state, nothing],
+            go_backwards=self.go_backwards,
+            unroll=self.unroll,
+            input_length=sequences.shape[1],
+            return_all_outputs=self.return_sequences,
+        )
+        return last, outputs, states
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
