@@ -93,9 +93,10 @@ def losses_of(
     scores = ops.cast(tensor, "float64" if dtype == "float64" else "float32")
     if not from_logits:
         valid = (ops.abs(ops.sum(scores, axis=-1) - 1) <= TOLERANCE) & ops.all(scores >= 0, axis=-1)
-    # Before anything is computed of them: the gradient of an unused NaN would be NaN.
     if used is not None:
-        scores = ops.where(ops.expand_dims(used, -1), scores, 1 / classes)
+        # No gradient comes to what is left out, where that of NaN would be NaN. XLA sees that the
+        # values are the same, and passes over them.
+        scores = ops.where(ops.expand_dims(used, -1), scores, ops.stop_gradient(scores))
     if not from_logits:
         scores = ops.log(ops.maximum(scores, keras.config.epsilon()))
     # q', class by class. It is compared and not looked up: XLA fuses that with the sums over the
