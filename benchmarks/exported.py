@@ -235,7 +235,7 @@ def make(of: Sequence[Point], folder: Path) -> dict[str, Any]:
     place.mkdir(parents=True)
     model = built(of[0].model)
     itself = parity.reference(model)
-    batches = parity.random_inputs(model, itself)
+    cases = parity.random_cases(model)
     for point in of:
         np.save(place / f"{point.time}.npy", itself([sequence(point)])[0])
     records: dict[str, Any] = {}
@@ -254,7 +254,7 @@ def make(of: Sequence[Point], folder: Path) -> dict[str, Any]:
                 def run(inputs: Sequence[np.ndarray], session: Any = session) -> Any:
                     return session.run(None, {session.get_inputs()[0].name: inputs[0]})
 
-                difference = parity.largest_difference(run, itself, batches)
+                difference = parity.largest_difference(run, cases)
             records[name] = {"bytes": size, "difference": difference}
         except Exception as error:  # whatever an exporter raises
             records[name] = {"error": worker.in_a_line(error)}

@@ -79,6 +79,22 @@ def run_through_graph(model: keras.Model, inputs: Any, call: Callable[..., Any])
     return graph._run_through_graph(inputs, call_fn=call)
 
 
+def nodes_of(operation: Any) -> list[Any]:
+    """A node for each call of an operation on symbolic tensors: `input_tensors`, `outputs`, and
+    `arguments`, with `args` and `kwargs`."""
+    return operation._inbound_nodes
+
+
+def attach(archive: keras.export.ExportArchive, name: str, function: Any) -> None:
+    """Give a SavedModel a function without a signature."""
+    setattr(archive._tf_trackable, name, function)
+
+
+def takes_mask(layer: keras.layers.Layer) -> bool:
+    """Whether `call` has an argument `mask`."""
+    return layer._call_has_mask_arg
+
+
 def takes_training(layer: keras.layers.Layer) -> bool:
     """Whether `call` has an argument `training`."""
     return layer._call_has_training_arg

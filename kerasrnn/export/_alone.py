@@ -1,8 +1,9 @@
 """Runs SavedModels with TensorFlow alone; a program for a process of its own.
 
 It imports no kerasrnn and no Keras, and could not. For each line of JSON that it reads, `{"model":
-folder, "inputs": file, "outputs": file}`, it calls the model on the arrays of the one npz file and
-writes what comes out to the other; it answers with `{}`, or with `{"error": ...}`.
+folder, "names": {"inputs": [...], "outputs": [...]}, "files": [npz, npz]}`, it calls the model's
+signature on the arrays of the first file and writes its outputs to the second, both in the order of
+their names; it answers with `{}`, or with `{"error": ...}`.
 """
 
 import json
@@ -18,21 +19,31 @@ def main() -> None:
     import numpy as np
     import tensorflow as tf
 
+    def stored(y: tf.Tensor) -> np.ndarray:
+        """As an array that can be read without unpickling."""
+        if y.dtype == tf.string:
+            return y.numpy().astype("S")
+        return tf.cast(y, tf.float32).numpy() if y.dtype == tf.bfloat16 else y.numpy()
+
     loaded = {}
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if request["model"] not in loaded:
                 loaded = {request["model"]: tf.saved_model.load(request["model"])}
-            with np.load(request["inputs"]) as file:
-                inputs = [tf.constant(file[name]) for name in file]
-            outputs = loaded[request["model"]].serve(inputs if len(inputs) > 1 else inputs[0])
-            arrays = [np.asarray(y) for y in tf.nest.flatten(outputs)]
-            # Texts, as bytes: an array of objects could not be read without unpickling.
-            np.savez(
-                request["outputs"],
-                *[y.astype("S") if y.dtype == object else y for y in arrays],
-            )
+            function = loaded[request["model"]].signatures["serving_default"]
+            specs = {s.name: s for s in function.structured_input_signature[1].values()}
+            names, (given, found) = request["names"], request["files"]
+            with np.load(given) as file:
+                arrays = zip(names["inputs"], [file[name] for name in file], strict=True)
+                inputs = {
+                    name: tf.cast(x, specs[name].dtype) if x.dtype.kind == "f" else tf.constant(x)
+                    for name, x in arrays
+                }
+            outputs = function(**inputs)
+            if set(outputs) != set(names["outputs"]):
+                raise ValueError(f"outputs named {sorted(outputs)}; expected {names['outputs']}")
+            np.savez(found, *[stored(outputs[name]) for name in names["outputs"]])
             answer = {}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}

@@ -1,6 +1,8 @@
 """Models between Keras's own recurrent layers and kerasrnn's."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -8,7 +10,7 @@ import keras
 from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
-from kerasrnn.export import matrices, parity
+from kerasrnn.export import matrices, parity, tracing
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import NonNegativeNumber
@@ -18,6 +20,9 @@ BUILT_IN = ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell", 
 
 LAYERS = (RNN, Cell, BidirectionalRNN, StackedRNN)
 """What has to have a twin in Keras to go there."""
+
+RECURRENT = tuple(getattr(keras.layers, name) for name in ("SimpleRNN", "LSTM", "GRU", "RNN"))
+"""Keras's own layers of these."""
 
 
 @validation.checked
@@ -73,7 +78,7 @@ def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices
         >>> type(kerasrnn.export.to_keras(layer)).__module__.startswith("keras.")
         True
     """
-    for layer in parity.layers_of(source):
+    for layer in tracing.layers_of(source):
         cls = type(layer)
         ours = cls.__module__.split(".")[0] in ("keras", "kerasrnn")
         if isinstance(layer, LAYERS) and not ours:
@@ -81,30 +86,31 @@ def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices
     return _checked(source, rewritten(source, keras_own), tolerance)
 
 
-def has_built_in(model: keras.Model) -> bool:
-    """Whether a model holds recurrent layers of Keras's that `from_keras` would replace."""
-    own = tuple(getattr(keras.layers, name) for name in BUILT_IN)
-    return any(type(layer) in own for layer in parity.layers_of(model))
+def rewritten(
+    source: Any,
+    rewrite: Callable[[dict[str, Any]], None],
+    changes: Mapping[str, Any] | None = None,
+    objects: Mapping[str, Any] | None = None,
+) -> Any:
+    """A copy, each of whose serialized parts went through `rewrite`, with the same weights.
 
-
-def rewritten(source: Any, rewrite: Callable[[dict[str, Any]], None]) -> Any:
-    """A copy, each of whose serialized parts went through `rewrite`, with the same weights."""
+    Args:
+        source: a built layer or model.
+        rewrite: changes a part of the configuration in place.
+        changes: of the source's own configuration, afterwards.
+        objects: what a configuration may name besides what is registered. Default: the classes and
+            functions that the source holds.
+    """
     if not source.built:
         raise ValueError(f"{source.name}: not built; expected a layer or a model with weights.")
-    config = keras.saving.serialize_keras_object(source)
+    objects = own_objects(source) if objects is None else objects
+    with _named(objects):
+        config = keras.saving.serialize_keras_object(source)
     config.pop("compile_config", None)
     for part in matrices.parts(config):
         rewrite(part)
-    known = {}
-    if isinstance(source, keras.Model):
-        # The model's own classes, which nobody may have registered.
-        classes = {type(layer) for layer in parity.layers_of(source)}
-        known = {
-            cls.__name__: cls
-            for cls in classes
-            if cls.__module__.split(".")[0] not in ("keras", "kerasrnn")
-        }
-    result = keras.saving.deserialize_keras_object(config, custom_objects=known)
+    config["config"].update(changes or {})
+    result = keras.saving.deserialize_keras_object(config, custom_objects=dict(objects))
     if len(result.weights) != len(source.weights):
         raise ValueError(
             f"{source.name}: a layer stands in several of the models inside, of which a copy would "
@@ -114,14 +120,43 @@ def rewritten(source: Any, rewrite: Callable[[dict[str, Any]], None]) -> Any:
     return result
 
 
+def own_objects(source: Any) -> dict[str, Any]:
+    """A user's classes and functions that a model holds and that nobody registered, by name.
+
+    Functions have names of their own here: there may be several lambdas, or two of one name.
+    """
+    layers = [source, *tracing.layers_of(source)]
+    functions = {v: None for layer in layers for v in vars(layer).values() if inspect.isfunction(v)}
+    found: dict[str, Any] = {}
+    for each in (*map(type, layers), *functions):
+        registered = keras.saving.get_registered_name(each)
+        if registered != each.__name__ or each.__module__.split(".")[0] in ("keras", "kerasrnn"):
+            continue
+        found[each.__name__ if isinstance(each, type) else f"function_{len(found)}"] = each
+    return found
+
+
+@contextmanager
+def _named(objects: Mapping[str, Any]) -> Iterator[None]:
+    """Within it, functions have the names under which they will be looked up."""
+    functions = {name: each for name, each in objects.items() if inspect.isfunction(each)}
+    before = {name: each.__name__ for name, each in functions.items()}
+    try:
+        for name, each in functions.items():
+            each.__name__ = name
+        yield
+    finally:
+        for name, each in functions.items():
+            each.__name__ = before[name]
+
+
 def _checked(source: Any, result: Any, tolerance: float) -> Any:
     what = f"the copy of {source.name}"
     if not getattr(source, "inputs", None):
         matrices.compare(source, result, matrices.features(source), what, tolerance)
         return result
-    model_itself = parity.reference(source)
-    batches = parity.random_inputs(source, model_itself)
-    difference = parity.largest_difference(parity.reference(result), model_itself, batches)
+    cases = parity.random_cases(source)
+    difference = parity.largest_difference(parity.reference(result), cases)
     parity.check_difference(difference, tolerance, what)
     return result
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kerasrnn import validation
-from kerasrnn.export import keras_layers, parity
+from kerasrnn.export import parity, signature, tracing
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.files import Kind, starts_with
 from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
@@ -23,22 +23,31 @@ LITERT_FILE = Kind("a LiteRT file", starts_with(rb".{4}TFL3"))
 
 @validation.checked
 def to_litert(
-    model: keras.Model, path: str | Path, check: Check = True, tolerance: NonNegativeNumber = 1e-5
+    model: keras.Model,
+    path: str | Path,
+    check: Check = True,
+    tolerance: NonNegativeNumber | None = None,
 ) -> Report:
     """Write a LiteRT file, run it with LiteRT's interpreter, and compare it with the model.
 
     It holds LiteRT's own operators alone, and runs where TensorFlow is not. Its one signature has
     the names of the model's inputs and outputs; batch and time stay dynamic where the model's are.
-    Time loops become a `WHILE`, Keras's own layers are exported as kerasrnn's, whose loops say the
+    Time loops become a `WHILE`, Keras's own recurrent layers as kerasrnn's, whose loops have the
     shapes that LiteRT asks for; the step of a model (`kerasrnn.export.to_step`) has no loop.
+
+    The file computes in single precision, a model of half precision too; its inputs and outputs
+    are single then.
 
     Args:
         model: a functional or Sequential model.
         path: the file to write, `.tflite`; an existing LiteRT file is replaced once the new one
             has been checked, and nothing else is.
         check: whether to compare: on random inputs of several sizes and lengths, masked and not;
-            batches of inputs (an array, or one array for each input) are compared besides.
-        tolerance: the largest absolute difference that is accepted.
+            batches of inputs, as the model is called with them, are compared besides.
+        tolerance: the largest difference that is accepted, relative to the output's largest
+            absolute value where that is above 1. Default: 1e-5; for a model with layers of half
+            precision 8 units in the last place of the coarsest, 0.0078 for float16 and 0.0625 for
+            bfloat16.
 
     Returns:
         A `Report`.
@@ -62,19 +71,19 @@ def to_litert(
     """
     if check is not False:
         parity.require("ai_edge_litert", "litert")
-    names, _ = parity.input_signature(model)
+    names, _ = signature.inputs(model)
 
     def save(new: Path) -> None:
-        new.write_bytes(_convert(model, names))
+        new.write_bytes(_convert(model))
 
     def runtime(new: Path) -> Run:
         from ai_edge_litert.interpreter import Interpreter
 
         run = Interpreter(model_path=str(new)).get_signature_runner()
-        outputs = parity.output_names(model)
+        outputs = signature.output_names(model)
 
         def called(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-            results = run(**dict(zip(names, inputs, strict=True)))
+            results = run(**dict(zip(names, map(parity.single, inputs), strict=True)))
             return [results[name] for name in outputs]
 
         return called
@@ -130,26 +139,21 @@ def _scan(
     return filled(carry, end), filled(y, [a.stack() for a in y_arrays])
 
 
-def _convert(model: keras.Model, names: Sequence[str]) -> bytes:
+def _convert(model: keras.Model) -> bytes:
     import tensorflow as tf
 
-    outputs = parity.output_names(model)
-    if keras_layers.has_built_in(model):
-        model = keras_layers.rewritten(model, keras_layers.ours)
-    _, tensors = parity.input_signature(model)
-    signature = [
-        tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
-        for name, tensor in zip(names, tensors, strict=True)
-    ]
+    specs, outputs = tracing.specs(model, single=True), signature.output_names(model)
 
-    @tf.function(input_signature=signature, autograph=False)
+    @tf.function(input_signature=specs, autograph=False)
     def serve(*inputs: Any) -> dict[str, Any]:
-        results = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
-        return dict(zip(outputs, tf.nest.flatten(results), strict=True))
+        return dict(zip(outputs, tracing.single_call(model, inputs), strict=True))
 
     module = tf.Module()
-    module.variables_of_the_model = [variable.value for variable in model.variables]
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tracing.for_export(model, own_loops=True, single=True) as others,
+    ):
+        module.variables_of_the_model = [v.value for v in [*model.variables, *others]]
         with replaced_by(_loop):
             tf.saved_model.save(module, folder, signatures=serve)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)

@@ -4,6 +4,7 @@ Every exporter writes through `write`, which has the new file run by its own run
 inputs and on those that it is given, and puts it in its place only then.
 """
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ import keras
 import numpy as np
 
 from kerasrnn import validation
+from kerasrnn.export import signature, tracing
+from kerasrnn.export.tracing import HALF, half_precision, layers_of
 from kerasrnn.files import Kind, check_place, create_folder, replacing
-from kerasrnn.keras_internals import flatten_layers, operation_of
+from kerasrnn.keras_internals import run_through_graph
+from kerasrnn.recurrence import unrolled
+from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
 
 
 class ParityError(RuntimeError):
@@ -31,12 +36,12 @@ class Report:
     bytes: int
     batches: int
     difference: float | None
-    """The largest absolute difference between an output of the export and of the model; None: it
-    was not checked."""
+    """The largest difference between an output of the export and of the model called eagerly,
+    relative to the output's largest absolute value where that is above 1; None: not checked."""
 
 
 Batch = Any
-"""An array, or one array for each input."""
+"""An array, or one array for each input, in a list or in the structure of the model's inputs."""
 
 Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 """A runtime's outputs for one batch of inputs."""
@@ -45,20 +50,29 @@ Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 def _checked(name: str, value: Any) -> bool | Sequence[Batch]:
     if isinstance(value, bool):
         return value
-    if not isinstance(value, (list, tuple)) or any(
-        np.asarray(array).dtype == object and not isinstance(array, str)
-        for batch in value
-        for array in (batch if isinstance(batch, (list, tuple)) else [batch])
+    if not isinstance(value, (list, tuple)) or not all(
+        map(_is_an_array, keras.tree.flatten(value))
     ):
         raise validation.ArgumentError(name, value, "True", "False", "a list of batches of arrays")
     return value
 
 
+def _is_an_array(value: Any) -> bool:
+    array = np.asarray(value)
+    return array.dtype != object or all(isinstance(x, (str, bytes)) for x in array.reshape(-1))
+
+
 Check = Annotated[Any, _checked]
 """Whether an export is compared with its model, or batches to compare it on besides random ones."""
 
+Case = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
+"""Flat inputs, and the model's flat outputs for them."""
+
 # Rows, steps, and how the steps of the random inputs are masked, where the model masks any.
 SIZES = ((1, 1, "none"), (3, 7, "end"), (5, 12, "none"), (4, 9, "gaps"))
+
+LONGEST_WRITTEN_OUT = 50
+"""Steps: beyond these a time loop is compiled, and no longer run operation by operation."""
 
 
 def write(
@@ -67,7 +81,7 @@ def write(
     format: str,
     kind: Kind,
     check: Check,
-    tolerance: float,
+    tolerance: float | None,
     save: Callable[[Path], None],
     runtime: Callable[[Path], Run],
 ) -> Report:
@@ -80,7 +94,8 @@ def write(
         format: its name for people.
         kind: what is replaced.
         check: whether to compare; batches of inputs are compared besides random ones.
-        tolerance: the largest absolute difference that is accepted.
+        tolerance: the largest difference that is accepted, see `largest_difference`; None: that of
+            `default_tolerance`.
         save: writes the export.
         runtime: loads it.
 
@@ -94,17 +109,27 @@ def write(
     path = Path(path)
     _check_possible(model)
     check_place(path, kind)
-    model_itself = reference(model)
-    batches = _batches(model, check, model_itself)
+    if tolerance is None:
+        tolerance = default_tolerance(model)
+    cases = _cases(model, check)
     difference = None
     create_folder(path.parent)
     with replacing(path, kind) as new:
         save(new)
-        if batches:
-            difference = largest_difference(runtime(new), model_itself, batches)
-            check_difference(difference, tolerance, f"the {format} export")
+        if cases:
+            try:
+                difference = largest_difference(runtime(new), cases)
+                check_difference(difference, tolerance, f"the {format} export")
+            except ParityError as error:
+                layer = different_in_a_graph(model, cases, tolerance)
+                if layer is None:
+                    raise
+                raise ParityError(
+                    f"{error} The layer {layer.name} ({type(layer).__name__}) computes something "
+                    "else in a graph, where sizes are unknown, than it does when it is called."
+                ) from error
         size = _size_of(new)
-    return Report(path, format, size, len(batches), difference)
+    return Report(path, format, size, len(cases), difference)
 
 
 def require(package: str, extra: str) -> None:
@@ -120,7 +145,7 @@ def _check_possible(model: keras.Model) -> None:
             f"the {keras.config.backend()} backend cannot export; expected tensorflow: save the "
             "model, and load and export it with KERAS_BACKEND=tensorflow."
         )
-    input_signature(model)
+    signature.inputs(model)
     layer = stateful_layer(model)
     if layer is not None:
         raise ValueError(
@@ -134,53 +159,120 @@ def stateful_layer(model: keras.Model) -> keras.layers.Layer | None:
     return next((layer for layer in layers_of(model) if getattr(layer, "stateful", False)), None)
 
 
-def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
-    """All layers, those inside of others too, each once."""
-    return [layer for layer in flatten_layers(model) if layer is not model]
+def default_tolerance(model: keras.Model) -> float:
+    """1e-5; for a model with layers of half precision eight units of the last place.
+
+    That is 0.0078 for float16 and 0.0625 for bfloat16: an export that computes in single precision,
+    or that rounds in another order, cannot be closer to a model that rounds every intermediate
+    result.
+    """
+    import ml_dtypes
+
+    coarsest = [ml_dtypes.finfo(layer.compute_dtype).eps for layer in half_precision(model)]
+    return 8 * float(max(coarsest)) if coarsest else 1e-5
 
 
 def reference(model: keras.Model) -> Run:
-    """What the model computes: on the CPU, since an accelerator's products may be less exact."""
-    import tensorflow as tf
+    """What the model computes: called eagerly on arrays, so that no graph takes part.
 
-    _, tensors = input_signature(model)
-    signature = [tf.TensorSpec(x.shape, x.dtype) for x in tensors]
+    An exporter traces a graph, in which sizes are unknown and a layer may do something else. Time
+    loops are written out step by step where they are short enough. On the CPU, since an
+    accelerator's products may be less exact.
+    """
 
-    @tf.function(input_signature=signature, autograph=False)  # traced once for all sizes
-    def call(*inputs: Any) -> Any:
-        return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+    def written_out(cell: Any, options: Options, call: Call) -> Results | None:
+        if call.sequences.shape[1] > LONGEST_WRITTEN_OUT:
+            return None
+        return unrolled.walk(cell, dataclasses.replace(options, checkpoint_every=None), call)
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with tf.device("CPU"):
-            outputs = call(*[tf.convert_to_tensor(x) for x in inputs])
-        return [np.asarray(y) for y in tf.nest.flatten(outputs)]
+        with keras.device("cpu:0"), replaced_by(written_out):
+            tensors = [
+                keras.ops.convert_to_tensor(x, dtype=tensor.dtype)
+                for x, tensor in zip(inputs, model.inputs, strict=True)
+            ]
+            return [_array(y) for y in signature.call(model, tensors)]
 
     return run
 
 
-def _batches(model: keras.Model, check: Check, model_itself: Run) -> list[list[np.ndarray]]:
+def _array(tensor: Any) -> np.ndarray:
+    if keras.backend.standardize_dtype(tensor.dtype) == "string":
+        return np.asarray(tensor)
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def different_in_a_graph(
+    model: keras.Model, cases: Sequence[Case], tolerance: float
+) -> keras.Operation | None:
+    """The first layer whose outputs depend on whether it is traced or called; None: there is none.
+
+    To be traced, the layers are prepared as for an export.
+    """
+    import tensorflow as tf
+
+    operations: list[keras.Operation] = []
+
+    def every_output(*inputs: Any) -> list[list[Any]]:
+        operations.clear()
+        found = []
+
+        def called(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+            outputs = operation(*args, **kwargs)
+            operations.append(operation)
+            found.append(keras.tree.flatten(outputs))
+            return outputs
+
+        run_through_graph(model, list(inputs), called)
+        return found
+
+    traced = tf.function(every_output, input_signature=tracing.specs(model), autograph=False)
+    for inputs, _ in cases:
+        with tf.device("CPU"):
+            tensors = list(map(tf.convert_to_tensor, inputs))
+            eagerly = every_output(*tensors)
+            with tracing.for_export(model):
+                in_a_graph = traced(*tensors)
+        for operation, *both in zip(operations, in_a_graph, eagerly, strict=True):
+            arrays = [[_array(y) for y in outputs] for outputs in both]
+            try:
+                difference = largest_difference(lambda _, a=arrays: a[0], [((), arrays[1])])
+            except ParityError:
+                return operation
+            if not difference <= tolerance:
+                return operation
+    return None
+
+
+def single(x: np.ndarray) -> np.ndarray:
+    """An input of a file that computes in single precision."""
+    return x.astype("float32") if x.dtype.name in HALF else x
+
+
+def _cases(model: keras.Model, check: Check) -> list[Case]:
     """What to compare on: random inputs, and those that are given."""
     if check is False:
         return []
     given = [] if check is True else list(check)
     if check is not True and not given:
         raise ValueError("check=[]: expected at least one batch of inputs to compare on, or True.")
-    given = [list(b) if isinstance(b, (list, tuple)) else [b] for b in given]
-    if any(tensor.dtype == "string" for tensor in model.inputs):
-        if check is True:
-            raise ValueError(
-                "check=True: no strings can be made up for this model; expected batches of them."
-            )
-        return given
-    return random_inputs(model, model_itself) + given
+    given = [signature.flattened(model, batch) for batch in given]
+    model_itself = reference(model)
+    cases = []
+    if not any(tensor.dtype == "string" for tensor in model.inputs):
+        cases = random_cases(model)
+    elif check is True:
+        raise ValueError(
+            "check=True: no strings can be made up for this model; expected batches of them."
+        )
+    return cases + [(inputs, model_itself(inputs)) for inputs in given]
 
 
-def random_inputs(
-    model: keras.Model, model_itself: Run, masked: bool = True
-) -> list[list[np.ndarray]]:
-    """Batches of several sizes and lengths, masked and not, that the model can compute.
+def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
+    """Batches of several sizes and lengths, masked and not, with what the model computes of them.
 
-    A size that the model cannot (one step for a convolution, say) is left out.
+    Rows, steps and other unknown sizes all differ, the lengths of several inputs, too, if the model
+    can compute such a batch. A size that it cannot (one step for a convolution, say) is left out.
 
     Raises:
         ValueError: it can compute none of them.
@@ -195,33 +287,35 @@ def random_inputs(
     values = [layer.mask_value for layer in layers if isinstance(layer, keras.layers.Masking)]
     random = np.random.default_rng(0)
 
-    def one(tensor: keras.KerasTensor, rows: int, steps: int, masking: str) -> np.ndarray:
-        rest = [steps if size is None else size for size in tensor.shape[1:]]
-        shape = (tensor.shape[0] or rows, *rest)
+    def one(tensor: keras.KerasTensor, shape: tuple[int, ...], masking: str) -> np.ndarray:
         if tensor.dtype == "bool":
             return random.random(shape) < 0.5
         if "int" in tensor.dtype:
             x = random.integers(1, max(min(bounds, default=2), 2), shape).astype(tensor.dtype)
             masked_by: float | None = 0
         else:
-            x = random.standard_normal(shape).astype(tensor.dtype)
+            x = random.standard_normal(shape).astype(numpy_dtype(tensor.dtype))
             masked_by = values[0] if values else None
         if masked and masked_by is not None and len(shape) > 1 and tensor.shape[1] is None:
             if masking == "end":
                 x[-1, -3:] = masked_by
             elif masking == "gaps":
-                x[0, 2:4] = x[1, 0] = x[-1, :-1] = masked_by
+                x[0, 2:4] = x[1 % len(x), 0] = x[-1, :-1] = masked_by
         return x
 
+    model_itself = reference(model)
     found, failure = [], None
-    for size in SIZES:
-        inputs = [one(tensor, *size) for tensor in model.inputs]
-        try:
-            model_itself(inputs)
-        except Exception as error:  # whatever a layer may raise
-            failure = error
-        else:
-            found.append(inputs)
+    for rows, steps, masking in SIZES:
+        for apart in (True, False):
+            shapes = _shapes(model, rows, steps, apart)
+            if not apart and shapes == _shapes(model, rows, steps, True):
+                break
+            inputs = [one(x, shape, masking) for x, shape in zip(model.inputs, shapes, strict=True)]
+            try:
+                found.append((inputs, model_itself(inputs)))
+                break
+            except Exception as error:  # whatever a layer may raise
+                failure = error
     if not found:
         raise ValueError(
             f"check: the model cannot compute random inputs ({failure}); expected batches that it "
@@ -230,45 +324,37 @@ def random_inputs(
     return found
 
 
-def input_signature(model: keras.Model) -> tuple[list[str], list[keras.KerasTensor]]:
-    """Names and symbolic tensors of a model's inputs.
-
-    Raises:
-        ValueError: the model is not built of symbolic inputs.
-    """
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
-        raise ValueError(
-            f"model {model.name!r} has no symbolic inputs: expected a functional or a Sequential "
-            "model that starts with keras.Input."
-        )
-    # The layers' names: a Sequential model's tensor may have another one.
-    return [operation_of(tensor).name for tensor in inputs], list(inputs)
+def _shapes(model: keras.Model, rows: int, steps: int, apart: bool) -> list[tuple[int, ...]]:
+    """Shapes of one batch; unknown sizes behind the rows are `steps`, or differ if `apart`."""
+    shapes = []
+    for n, tensor in enumerate(model.inputs):
+        sizes = [
+            (rows if axis == 0 else steps + apart * (2 * n + axis - 1)) if size is None else size
+            for axis, size in enumerate(tensor.shape)
+        ]
+        shapes.append(tuple(sizes))
+    return shapes
 
 
-def output_names(model: keras.Model) -> list[str]:
-    """Names of a model's outputs: those of the layers that put them out, numbered if repeated."""
-    if getattr(model, "output_names", None):
-        names = list(model.output_names)
-    else:
-        names = [model.layers[-1].name] * len(model.outputs)
-    return [
-        name if names.count(name) == 1 else f"{name}_{names[:n].count(name)}"
-        for n, name in enumerate(names)
-    ]
+def numpy_dtype(name: str) -> np.dtype:
+    """NumPy's type of Keras's name, bfloat16 included."""
+    import ml_dtypes  # noqa: F401  (bfloat16 is one of NumPy's types once it is imported)
+
+    return np.dtype(name)
 
 
-def largest_difference(
-    run: Run, model_itself: Run, batches: Sequence[Sequence[np.ndarray]]
-) -> float:
-    """The largest absolute difference over batches of inputs.
+def largest_difference(run: Run, cases: Sequence[Case]) -> float:
+    """The largest difference between a runtime's outputs and the model's, over some cases.
+
+    It is relative to the largest absolute value of the output that it is in, or absolute if that is
+    below 1.
 
     Raises:
         ParityError: the export does not run; the shapes or the texts differ, or only one of the two
             is not a number.
     """
     largest = 0.0
-    for inputs in batches:
+    for inputs, expected in cases:
         try:
             outputs = run(inputs)
         except ParityError:
@@ -276,20 +362,23 @@ def largest_difference(
         except Exception as error:  # whatever a runtime may raise
             shapes = ", ".join(str(x.shape) for x in inputs)
             raise ParityError(f"the export does not run on inputs {shapes}: {error}") from error
-        for a, b in zip(outputs, model_itself(inputs), strict=True):
+        for a, b in zip(outputs, expected, strict=True):
             if a.shape != b.shape:
-                raise ParityError(f"the export puts out the shape {a.shape}, the model {b.shape}.")
+                raise ParityError(f"the export outputs the shape {a.shape}, the model {b.shape}.")
             if b.dtype.kind in "OSU":
                 a, b = (np.array(y.tolist(), object) for y in (a, b))
                 if (a != b).any():
                     raise ParityError(
-                        f"the export puts out {a[a != b][0]}, the model {b[a != b][0]}."
+                        f"the export outputs {a[a != b][0]}, the model {b[a != b][0]}."
                     )
                 continue
             a, b = a.astype("float64"), b.astype("float64")
             if not np.array_equal(np.isnan(a), np.isnan(b)):
-                raise ParityError("the export and the model put out NaN in different places.")
-            largest = max(largest, float(np.nanmax(np.abs(a - b), initial=0.0)))
+                raise ParityError("the export and the model output NaN in different places.")
+            differs = a != b  # infinities are equal, their difference is not zero
+            scale = np.max(np.abs(b), where=np.isfinite(b), initial=1.0)
+            gap = np.abs(a[differs] - b[differs]) / scale
+            largest = max(largest, float(np.nanmax(gap, initial=0.0)))
     return largest
 
 

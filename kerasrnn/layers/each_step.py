@@ -1,5 +1,6 @@
 """A layer on every step of a sequence: an image encoder on every frame of a video."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,6 +11,13 @@ from kerasrnn.base_layer import BaseLayer
 from kerasrnn.keras_internals import takes_training
 
 Tensor = Any
+
+
+def at_each_step(function: Callable[[Tensor], Tensor], sequences: Tensor) -> Tensor:
+    """A function of one step, `(batch, ...)`, of all steps of `(batch, time, ...)` in one call."""
+    batch, time, *step = ops.shape(sequences)
+    y = function(ops.reshape(sequences, (-1, *step)))
+    return ops.reshape(y, (batch, time, *ops.shape(y)[1:]))
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -64,11 +72,8 @@ class EachStep(BaseLayer):
         self.built = True
 
     def call(self, sequences: Tensor, training: bool | None = None) -> Tensor:
-        batch, time, *step = ops.shape(sequences)
-        steps = ops.reshape(sequences, (-1, *step))
         options = {"training": training} if takes_training(self.layer) else {}
-        y = self.layer(steps, **options)
-        return ops.reshape(y, (batch, time, *y.shape[1:]))
+        return at_each_step(lambda steps: self.layer(steps, **options), sequences)
 
     def compute_output_shape(self, sequences_shape: Any) -> tuple[int | None, ...]:
         batch, time, *step = sequences_shape

@@ -39,8 +39,8 @@ def test_a_difference_is_an_error_and_leaves_the_old_export(export, name, tmp_pa
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
     original = parity.largest_difference
 
-    def other_numbers(run, model_itself, batches):
-        return original(lambda x: [y + 0.01 for y in run(x)], model_itself, batches)
+    def other_numbers(run, cases):
+        return original(lambda x: [y + 0.01 for y in run(x)], cases)
 
     monkeypatch.setattr(parity, "largest_difference", other_numbers)
     with pytest.raises(
@@ -51,13 +51,13 @@ def test_a_difference_is_an_error_and_leaves_the_old_export(export, name, tmp_pa
 
 
 def test_largest_difference_sees_what_differs():
-    x, y = [np.ones((1, 2), "float32")], np.full((1, 2), 2.0)
+    x, y = [np.ones((1, 2), "float32")], np.full((1, 2), 0.5)
 
-    def differs(other):
-        return parity.largest_difference(lambda _: [other], lambda _: [y], [x])
+    def differs(other, y=y):
+        return parity.largest_difference(lambda _: [other], [(x, [y])])
 
-    assert differs(np.full((1, 2), 2.25)) == 0.25
-    with pytest.raises(ParityError, match=r"puts out the shape \(1, 3\), the model \(1, 2\)"):
+    assert differs(np.full((1, 2), 0.75)) == 0.25
+    with pytest.raises(ParityError, match=r"outputs the shape \(1, 3\), the model \(1, 2\)"):
         differs(np.zeros((1, 3)))
     with pytest.raises(ParityError, match="NaN in different places"):
         differs(np.full((1, 2), np.nan))
@@ -68,11 +68,35 @@ def test_largest_difference_sees_what_differs():
         raise RuntimeError("no such thing")
 
     with pytest.raises(ParityError, match=r"does not run on inputs \(1, 2\): no such thing"):
-        parity.largest_difference(fails, lambda _: [y], [x])
+        parity.largest_difference(fails, [(x, [y])])
     said, texts = np.array([b"one", b"two"]), np.array([b"one", b"too"], object)
-    assert parity.largest_difference(lambda _: [said], lambda _: [said.astype(object)], [x]) == 0
-    with pytest.raises(ParityError, match="puts out b'two', the model b'too'"):
-        parity.largest_difference(lambda _: [said], lambda _: [texts], [x])
+    assert differs(said, said.astype(object)) == 0
+    with pytest.raises(ParityError, match="outputs b'two', the model b'too'"):
+        differs(said, texts)
+
+
+def test_differences_are_relative_to_the_scale_of_the_output():
+    """Of 200 a difference of 1 is 0.005; of one half it is 1; infinities have no scale."""
+    x = [np.ones(1)]
+
+    def differs(one, other):
+        one, other = np.array(one), np.array(other)
+        return parity.largest_difference(lambda _: [one], [(x, [other])])
+
+    assert differs([1.0, 199.0], [1.0, 200.0]) == 0.005
+    assert differs([1.5], [0.5]) == 1.0
+    assert differs([np.inf, 3.0], [np.inf, 4.0]) == 0.25
+    assert differs([np.inf], [-np.inf]) == np.inf
+    assert differs([5.0], [np.inf]) == np.inf
+
+
+def test_default_tolerance_follows_the_coarsest_precision():
+    """Eight times the gap between 1 and the next number: 2 ** -10, and 2 ** -7."""
+    layers = [keras.layers.Dense(2), keras.layers.Dense(2, dtype="mixed_float16")]
+    assert parity.default_tolerance(sequential(layers[0])) == 1e-5
+    assert parity.default_tolerance(sequential(*layers)) == 8 * 2**-10
+    layers.append(kerasrnn.GRU(2, dtype="mixed_bfloat16"))
+    assert parity.default_tolerance(sequential(*layers)) == 8 * 2**-7
 
 
 def test_random_inputs_are_what_the_model_takes():
@@ -84,7 +108,7 @@ def test_random_inputs_are_what_the_model_takes():
     masked = keras.layers.Masking(mask_value=-1.0)(frames)
     y = keras.layers.Concatenate()([x, masked, keras.ops.cast(flags, "float32")[..., None]])
     model = keras.Model([ids, frames, images, flags], [kerasrnn.GRU(2)(y), images])
-    found = parity.random_inputs(model, parity.reference(model))
+    found = [inputs for inputs, _ in parity.random_cases(model)]
     shapes = [batch[1].shape for batch in found]
     assert shapes == [(1, 1, 3), (3, 7, 3), (5, 12, 3), (4, 9, 3)]
     for numbers, steps, pictures, truths in found:
@@ -95,17 +119,17 @@ def test_random_inputs_are_what_the_model_takes():
         # Masked together, so that what is compared has masks.
         np.testing.assert_array_equal((steps == -1).all(-1), numbers == 0)
     assert [bool((steps == -1).any()) for _, steps, _, _ in found] == [False, True, False, True]
-    unmasked = parity.random_inputs(model, parity.reference(model), masked=False)
-    assert all(batch[0].min() > 0 for batch in unmasked)
+    unmasked = parity.random_cases(model, masked=False)
+    assert all(inputs[0].min() > 0 for inputs, _ in unmasked)
 
 
 def test_sizes_that_the_model_cannot_compute_are_left_out():
     model = sequential(keras.layers.Conv1D(2, 5), kerasrnn.GRU(2))
-    shapes = [x.shape[1] for (x,) in parity.random_inputs(model, parity.reference(model))]
+    shapes = [x.shape[1] for (x,), _ in parity.random_cases(model)]
     assert shapes == [7, 12, 9]
     model = sequential(keras.layers.Conv1D(2, 50), kerasrnn.GRU(2))
     with pytest.raises(ValueError, match=r"check: the model cannot compute random inputs \("):
-        parity.random_inputs(model, parity.reference(model))
+        parity.random_cases(model)
 
 
 def test_not_checked(tmp_path):

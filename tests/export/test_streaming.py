@@ -15,8 +15,11 @@ pytestmark = pytest.mark.tensorflow
 
 
 def streamed(run, x, widths):
-    """Outputs of all steps, `(batch, time, ...)`, fed one by one from zeros."""
-    states = [np.zeros((len(x), width), "float32") for width in widths]
+    """Outputs of all steps, `(batch, time, ...)`, fed one by one from zeros.
+
+    `widths`: of the states, or their shapes behind the batch.
+    """
+    states = [np.zeros((len(x), *np.atleast_1d(width)), "float32") for width in widths]
     outputs = []
     for t in range(x.shape[1]):
         y, *states = run([x[:, t], *states])
@@ -100,15 +103,139 @@ def test_models_in_models_and_inputs_of_all_steps():
 
 
 def test_stateful_models_are_steps_of_themselves():
+    """Of a fixed batch; their own states stay as they are."""
     model = keras.Sequential(
         [keras.Input(batch_shape=(2, None, 3)), keras.layers.GRU(4, stateful=True, name="it")]
     )
-    step = to_step(model)
     x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
+    model(x)
+    before = np.asarray(model.layers[0].states[0])
+    step = to_step(model)
+    np.testing.assert_array_equal(model.layers[0].states[0], before)
+    assert [s.shape for s in step.inputs] == [(2, 3), (2, 4)]
     model.layers[0].reset_state()
     y = streamed(step.predict_on_batch, x, [4])
     for t in range(5):
         np.testing.assert_allclose(y[:, t], model(x[:, t : t + 1]), atol=1e-5)
+
+
+def test_a_known_number_of_steps():
+    """Ids and frames of one length; another input, of as many features, is no sequence."""
+    layers = keras.layers
+    ids, frames = keras.Input((6,), dtype="int32", name="ids"), keras.Input((6, 3), name="frames")
+    speaker = keras.Input((6,), name="speaker")
+    same = layers.RepeatVector(6)(layers.Dense(2)(speaker))
+    x = layers.Concatenate()([layers.Embedding(9, 4, mask_zero=True)(ids), frames, same])
+    model = keras.Model([ids, frames, speaker], layers.LSTM(3, return_sequences=True)(x))
+    randomize(model)
+    step = to_step(model, check=False)
+    assert [s.shape for s in step.inputs] == [(None,), (None, 3), (None, 6), (None, 3), (None, 3)]
+    random = np.random.default_rng(0)
+    a = random.integers(1, 9, (2, 6)).astype("int32")
+    b, c = (random.standard_normal(shape).astype("float32") for shape in ((2, 6, 3), (2, 6)))
+    states = [np.zeros((2, 3), "float32")] * 2
+    whole = np.asarray(model([a, b, c]))
+    for t in range(6):
+        y, *states = step.predict_on_batch([a[:, t], b[:, t], c, *states])
+        np.testing.assert_allclose(y, whole[:, t], atol=1e-5)
+
+
+def windows(x, size, dilation=1):
+    """`(batch, time, size, features)`: each step and those before it, zeros before the first."""
+    before = (size - 1) * dilation
+    padded = np.pad(x, ((0, 0), (before, 0), (0, 0)))
+    taps = [padded[:, k * dilation : k * dilation + x.shape[1]] for k in range(size)]
+    return np.stack(taps, axis=2)
+
+
+def test_windows(tmp_path):
+    """Of a causal, dilated convolution and of a pool, worked out by NumPy, in onnxruntime."""
+    import onnxruntime
+
+    model = sequential(
+        keras.layers.Conv1D(4, 3, padding="causal", dilation_rate=2, name="conv"),
+        keras.layers.ReLU(),
+        keras.layers.ZeroPadding1D((1, 0)),
+        keras.layers.MaxPooling1D(2, strides=1, name="pool"),
+        keras.layers.GRU(5, return_sequences=True, name="gru"),
+    )
+    kernel, bias = model.get_layer("conv").get_weights()
+    step = to_step(model)
+    assert [s.name for s in step.inputs] == ["steps_t", "conv_window", "pool_window", "gru_h"]
+    shapes = [s.shape[1:] for s in step.inputs[1:]]
+    assert shapes == [(4, 3), (1, 4), (5,)]
+    to_onnx(step, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    names = [tensor.name for tensor in session.get_inputs()]
+    x = np.random.default_rng(0).standard_normal((2, 9, 3)).astype("float32")
+    y = streamed(lambda fed: session.run(None, dict(zip(names, fed, strict=True))), x, shapes)
+    conv = np.einsum("btki,kio->bto", windows(x, 3, 2), kernel) + bias
+    pooled = windows(np.maximum(conv, 0), 2).max(axis=2)
+    np.testing.assert_allclose(y, model.get_layer("gru")(pooled), atol=1e-5)
+
+
+def test_a_network_of_convolutions_has_a_step():
+    """With residual connections, depthwise and separable ones behind padding."""
+    layers = keras.layers
+    frames = x = keras.Input((None, 4), name="x")
+    for dilation in (1, 2):
+        conv = layers.Conv1D(4, 3, padding="causal", dilation_rate=dilation, activation="relu")
+        x = layers.BatchNormalization()(x + 2.0 * conv(x))
+    x = layers.DepthwiseConv1D(2)(layers.ZeroPadding1D((1, 0))(x))
+    x = layers.SeparableConv1D(3, 2, dilation_rate=3)(layers.ZeroPadding1D((3, 0))(x))
+    x = layers.AveragePooling1D(2, strides=1)(layers.ZeroPadding1D((1, 0))(x))
+    model = keras.Model(frames, layers.Conv1D(2, 1)(x))
+    randomize(model)
+    step = to_step(model, check=False)
+    shapes = [s.shape[1:] for s in step.inputs[1:]]
+    assert shapes == [(2, 4), (4, 4), (1, 4), (3, 4), (1, 3)]
+    x = np.random.default_rng(0).standard_normal((2, 12, 4)).astype("float32")
+    y = streamed(parity.reference(step), x, shapes)
+    np.testing.assert_allclose(y, model(x), atol=1e-5)
+
+
+def test_layers_that_act_on_each_step():
+    """Images by frames, cells in a stack, a function of the last output that nobody registered."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((None, 6, 3)),
+            layers.TimeDistributed(layers.Conv1D(2, 2)),
+            layers.Reshape((-1, 10)),
+            layers.LayerNormalization(),
+            layers.Softmax(),
+            layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], return_sequences=True, name="deep"),
+            layers.GRU(2, activation=lambda x: keras.ops.tanh(x) / 2),
+            layers.Lambda(lambda h: 2 * h),
+        ]
+    )
+    randomize(model)
+    step = to_step(model, check=False)
+    widths = [s.shape[1] for s in step.inputs[1:]]
+    assert widths == [2, 3, 3, 2]
+    x = np.random.default_rng(0).standard_normal((2, 5, 6, 3)).astype("float32")
+    y = streamed(parity.reference(step), x, widths)
+    for t in (0, 4):
+        np.testing.assert_allclose(y[:, t], model(x[:, : t + 1]), atol=1e-5)
+
+
+def test_layers_of_ones_own_are_taken_at_their_word_and_compared():
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    class Shifted(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+
+    model = sequential(Doubled(name="own"), kerasrnn.GRU(2))
+    with pytest.raises(ValueError, match=r"own: Doubled is not known .*; .* per_step=\['own'\]"):
+        to_step(model)
+    to_step(model, per_step=["own"])
+    with pytest.raises(ParityError, match=r"the steps differ from model .* inside TimeDistributed"):
+        to_step(sequential(Shifted(name="own"), kerasrnn.GRU(2)), per_step=["own"])
+    with pytest.raises(ValueError, match=r"per_step=\['owm'\]: model .* has no layer 'owm'"):
+        to_step(model, per_step=["owm"])
 
 
 def test_the_step_has_weights_of_its_own():
@@ -120,6 +247,7 @@ def test_the_step_has_weights_of_its_own():
         np.testing.assert_array_equal(a, b)
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("layers", "error", "message"),
     [
@@ -149,14 +277,109 @@ def test_the_step_has_weights_of_its_own():
 )
 def test_what_has_no_step(layers, error, message):
     with pytest.raises(error, match=message):
+=======
+def shifted(x):
+    return keras.ops.roll(x, 1, axis=1)
+
+
+LAYERS = keras.layers
+KNOWN = "is not known to act on each step alone, or to read a window of past steps"
+REFUSED = {
+    "same": (lambda: [LAYERS.Conv1D(3, 2, padding="same", name="it")], "it: Conv1D with padding="),
+    "strides": (
+        lambda: [LAYERS.Conv1D(3, 2, 2, padding="causal", name="it")],
+        "it: Conv1D with padding='causal' and strides=2 does not have one output for each step",
+    ),
+    "valid": (
+        lambda: [LAYERS.Conv1D(3, 2, name="it")],
+        r"it: .* expected strides=1 and padding='causal' or padding='valid' behind ZeroPadding1D\(",
+    ),
+    "padding behind": (
+        lambda: [LAYERS.ZeroPadding1D((1, 1), name="it")],
+        "it: .* stream has no end",
+    ),
+    "padding unused": (
+        lambda: [LAYERS.ZeroPadding1D((1, 0)), kerasrnn.GRU(3, name="it")],
+        "it: GRU reads a sequence with 1 more steps in front",
+    ),
+    "pooling": (
+        lambda: [LAYERS.AveragePooling1D(2, name="it")],
+        "it: AveragePooling1D with padding=",
+    ),
+    "global pooling": (lambda: [LAYERS.GlobalMaxPooling1D(name="it")], rf"it: \w+ {KNOWN}\.$"),
+    "masked pooling": (
+        lambda: [LAYERS.Masking(), LAYERS.GlobalAveragePooling1D(name="it")],
+        rf"it: \w+ {KNOWN}\.$",
+    ),
+    "groups": (lambda: [LAYERS.GroupNormalization(1, name="it")], f"it: .* {KNOWN}"),
+    "activation": (lambda: [LAYERS.Activation(shifted, name="it")], r"it: .* per_step=\['it'\]"),
+    "dense": (lambda: [LAYERS.Dense(3, shifted, name="it")], f"it: Dense {KNOWN}"),
+    "lambda": (lambda: [LAYERS.Lambda(shifted, name="it")], r"it: .* per_step=\['it'\]"),
+    "steps of the features": (lambda: [LAYERS.Permute((2, 1), name="it")], f"it: Permute {KNOWN}"),
+    "reshape": (lambda: [LAYERS.Reshape((2, 6), name="it")], "it: Reshape from .* not keep the st"),
+    "repeated": (
+        lambda: [kerasrnn.GRU(3), LAYERS.RepeatVector(4, name="it")],
+        "it: RepeatVector gives every step what is computed from the whole sequence",
+    ),
+    "bidirectional": (
+        lambda: [kerasrnn.BidirectionalRNN(kerasrnn.GRU(3), name="it")],
+        "it: BidirectionalRNN reads the sequence from its end",
+    ),
+    "in a stack": (
+        lambda: [kerasrnn.StackedRNN([kerasrnn.BidirectionalRNN(kerasrnn.GRU(3))], name="it")],
+        "it.*: bidirectional_rnn.* reads the sequence from its end",
+    ),
+    "backwards": (
+        lambda: [kerasrnn.GRU(3, go_backwards=True, name="it")],
+        "it: GRU reads the sequence from its end",
+    ),
+    "none": (lambda: [LAYERS.Dense(3)], "has no layer with a state"),
+}
+
+
+@pytest.mark.parametrize(("layers", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_has_no_step(layers, message):
+    with pytest.raises(ValueError, match=message):
+>>>>>>> 553cee8 (Exports are compared with the model called eagerly, and written from it as it is)
         to_step(sequential(*layers()))
 
 
+def functional(build):
+    x = keras.Input((4, 3), name="x")
+    return keras.Model(x, kerasrnn.GRU(2, name="gru")(build(x)))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda x: LAYERS.Attention(name="it")([x, x]), f"it: Attention {KNOWN}"),
+        (lambda x: LAYERS.BatchNormalization(axis=1, name="it")(x), f"it: .* {KNOWN}"),
+        (lambda x: x + np.ones((4, 3), "float32"), f"Add {KNOWN}"),
+        (lambda x: keras.ops.cumsum(x, axis=1), f"Cumsum {KNOWN}"),
+        (lambda x: LAYERS.Concatenate(axis=1, name="it")([x, x]), f"it: Concatenate {KNOWN}"),
+        (
+            lambda x: x + keras.ops.expand_dims(kerasrnn.GRU(3)(x), 1),
+            "Add combines each step with what is computed from the whole sequence",
+        ),
+    ],
+    ids=["attention", "normalization", "positions", "sums", "in time", "the last output"],
+)
+def test_what_has_no_step_in_a_graph(build, message):
+    with pytest.raises(ValueError, match=message):
+        to_step(functional(build))
+
+
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"has inputs of \(None, 5, 3\); expected one of \(batch,"):
-        to_step(sequential(kerasrnn.GRU(2), shape=(5, 3)))
+    with pytest.raises(
+        ValueError, match=r"has inputs of \(None, 5\); expected one of \(batch, tim"
+    ):
+        to_step(sequential(keras.layers.Dense(2), shape=(5,)))
     steps, start = keras.Input((None, 3)), keras.Input((2,))
     model = keras.Model([steps, start], kerasrnn.GRU(2, name="g")(steps, initial_state=start))
     with pytest.raises(ValueError, match="g: given its initial state"):
+        to_step(model)
+    used = keras.Input((None,), dtype="bool")
+    model = keras.Model([steps, used], kerasrnn.GRU(2, name="g")(steps, mask=used))
+    with pytest.raises(ValueError, match="g: given a mask; expected none"):
         to_step(model)
     assert streaming.to_step is to_step
