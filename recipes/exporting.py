@@ -55,7 +55,7 @@ def export(
     folder: Path,
     formats: Sequence[str],
     step: bool = False,
-    tolerance: float = 1e-5,
+    tolerance: float | None = None,
 ) -> Iterator[str]:
     """Write a run's models in some formats, and beside them what their numbers mean.
 
@@ -67,7 +67,7 @@ def export(
         folder: where the files go.
         formats: of `PACKAGES`.
         step: whether the model's step is exported too.
-        tolerance: the largest difference that is accepted.
+        tolerance: the largest difference that is accepted; None: the exporters' default.
 
     Yields:
         A line on each file once it has been written and checked.

@@ -43,8 +43,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
     command.add_argument(
         "--tolerance",
         type=converted(float, "a number, at least 0", lambda value: 0 <= value < math.inf),
-        default=1e-5,
-        help="largest difference that is accepted (default: %(default)s)",
+        help="largest difference that is accepted (default: 1e-5, more for half precision)",
     )
     add_sources(command)
 
