@@ -7,7 +7,7 @@ inputs and on those that it is given, and puts it in its place only then.
 import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,6 +72,9 @@ Case = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
 # Rows, steps, and how the steps of the random inputs are masked, where the model masks any.
 SIZES = ((1, 1, "none"), (3, 7, "end"), (5, 12, "none"), (4, 9, "gaps"))
 
+SEED_STATE = "seed_generator_state"
+"""The name of the variable in which a layer that draws keeps Keras's random state."""
+
 LONGEST_WRITTEN_OUT = 50
 """Steps: beyond these a time loop is compiled, and no longer run operation by operation."""
 
@@ -112,7 +115,9 @@ def write(
     check_place(path, kind)
     if tolerance is None:
         tolerance = default_tolerance(model)
-    cases = _cases(model, check)
+    with _random_state_kept(model):
+        # The file begins from the same state, and computes the same cases in the same order.
+        cases = _cases(model, check)
     difference = None
     create_folder(path.parent)
     with replacing(path, kind) as new:
@@ -197,6 +202,26 @@ def reference(model: keras.Model) -> Run:
             return [_array(y) for y in signature.call(model, tensors)]
 
     return run
+
+
+def _random_state(model: keras.Model) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(v) for v in model.variables if v.name == SEED_STATE]
+
+
+def _set_random_state(model: keras.Model, values: Sequence[np.ndarray]) -> None:
+    states = [v for v in model.variables if v.name == SEED_STATE]
+    for state, value in zip(states, values, strict=True):
+        state.assign(value)
+
+
+@contextlib.contextmanager
+def _random_state_kept(model: keras.Model) -> Iterator[None]:
+    """Afterwards, what the model draws next is what it would have drawn before."""
+    state = _random_state(model)
+    try:
+        yield
+    finally:
+        _set_random_state(model, state)
 
 
 def _array(tensor: Any) -> np.ndarray:
@@ -314,11 +339,13 @@ def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
             if not apart and shapes == _shapes(model, rows, steps, True):
                 break
             inputs = [one(x, shape, masking) for x, shape in zip(model.inputs, shapes, strict=True)]
+            state = _random_state(model)
             try:
                 found.append((inputs, model_itself(inputs)))
                 break
             except Exception as error:  # whatever a layer may raise
                 failure = error
+                _set_random_state(model, state)
     if not found:
         raise ValueError(
             f"check: the model cannot compute random inputs ({failure}); expected batches that it "

@@ -264,7 +264,10 @@ def test_saved_model(tmp_path):
     model = model_of(new_decoder(), Sample(), prompt=True, max_length=5)
     prompts = (np.array([[3, 4, 5], [4, 0, 0]], "int32"), np.array([[0]], "int32"))
     check = [[contexts(len(prompt)), prompt] for prompt in prompts]
+    states = [v for v in model.variables if "seed" in v.name]
+    before = [np.asarray(state) for state in states]
     assert to_saved_model(model, tmp_path / "model", check=check).difference == 0
+    np.testing.assert_array_equal(states, before)
 
 
 def test_half_precision():

@@ -218,7 +218,7 @@ def test_layers_of_keras_are_exported_as_ours(tmp_path):
     randomize(model)
     before = model.get_weights()
     assert to_onnx(model, path).difference < 1e-5
-    assert recurrent_nodes(path) == {"GRU": 1, "LSTM": 1, "RNN": 1}
+    assert recurrent_nodes(path) == {"GRU": 2, "LSTM": 1, "RNN": 1}
     assert type(model.layers[2]) is layers.LSTM
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
