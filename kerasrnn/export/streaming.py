@@ -445,6 +445,9 @@ class _Walk:
                 f"{layer.name}: given its initial state, or a memory to attend to, by other "
                 "layers; expected a layer that begins with zeros."
             )
+        for each in layer.layers if isinstance(layer, StackedRNN) else ():
+            if isinstance(each, (BidirectionalRNN, keras.layers.Bidirectional)):
+                raise ValueError(f"{layer.name}: {each.name} reads the sequence from its end.")
         returned, sequences = layer.return_state, layer.return_sequences
         cell = getattr(layer, "cell", None)
         if cell is None or isinstance(cell, Cell) or type(cell) in tracing.CELLS:
@@ -543,8 +546,6 @@ def _named_sizes(layer: RNN | StackedRNN) -> Iterator[tuple[str, int]]:
     """The names and widths of a layer's states."""
     if isinstance(layer, StackedRNN):
         for n, each in enumerate(layer.layers):
-            if isinstance(each, BidirectionalRNN):
-                raise ValueError(f"{layer.name}: {each.name} reads the sequence from its end.")
             yield from ((f"{n}_{name}", size) for name, size in _named_sizes(each))
         return
     yield from zip(layer.cell.state_names, layer.state_size, strict=True)
