@@ -29,7 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.files import FILE, Kind, create_folder, is_empty, locked, replacing
+from kerasrnn.files import FILE, SCRATCH, Kind, create_folder, is_empty, locked, replacing
 from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution, Placement
@@ -260,6 +260,8 @@ def runs_below(folder: Path) -> list[tuple[Run, str | None]]:
     """All runs in a folder and below it, each with its recipe's name; None: it is damaged."""
     found: list[tuple[Run, str | None]] = []
     for path in sorted(folder.rglob("config.json")):
+        if path.parent.name.startswith(SCRATCH):  # it is being written
+            continue
         run = Run(path.parent)
         try:
             saved = run.read_json(path.name)

@@ -328,7 +328,8 @@ class TextToText(Recipe):
         for variant, folders in runs.items():
             picture = folders[0] / "attention.png"
             if picture.is_file():
-                shutil.copyfile(picture, place / "attention.png")
+                with replacing(place / "attention.png") as new:
+                    shutil.copyfile(picture, new)
                 shown = "Where each symbol that was written (from top to bottom) looked"
                 return {"attention.png": f"{shown}: {variant}"}
         return {}

@@ -4,6 +4,7 @@ import ast
 import errno
 import json
 import os
+import re
 import resource
 import stat
 import subprocess
@@ -441,3 +442,44 @@ def test_nobody_else_renames_or_deletes():
                 if name in DELETING or (of_module and name in OF_MODULES) or of_path:
                     found.append(f"{file.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
     assert found == []
+
+
+WRITING = {"write_text", "write_bytes", "savefig", "copy", "copy2", "copyfile"}
+ALONE = {
+    "kerasrnn/diagnostics/gradient_flow.py": "into memory",
+    "kerasrnn/export/litert.py": "to the scratch path of `parity.write`",
+    "kerasrnn/export/onnx.py": "to the scratch path of `parity.write`",
+    "recipes/datasets/sources.py": "into the scratch folder of `fetch`",
+    "recipes/tuning/chief.py": "logs, to which lines are added",
+}
+"""Files that write outside of a `with replacing(...)`, and why they may."""
+
+
+def test_all_that_is_written_takes_its_place_when_it_is_whole():
+    found = set()
+    for top in ("kerasrnn", "zoo", "recipes"):
+        for file in sorted((ROOT / top).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            whole = {
+                node
+                for block in ast.walk(tree)
+                if isinstance(block, ast.With)
+                and any(ast.unparse(item).startswith("replacing(") for item in block.items)
+                for node in ast.walk(block)
+            }
+            for node in ast.walk(tree):
+                if not isinstance(node, ast.Call) or node in whole:
+                    continue
+                if not isinstance(node.func, ast.Attribute):
+                    name, of = getattr(node.func, "id", ""), ""
+                else:
+                    name, of = node.func.attr, ast.unparse(node.func.value)
+                modes = [a.value for a in node.args if isinstance(a, ast.Constant)]
+                opens = name == "open" and any(
+                    isinstance(mode, str) and re.fullmatch(r"[rwaxbt+]*[wax+][rwaxbt+]*", mode)
+                    for mode in modes
+                )
+                copies = name.startswith("copy") and of != "shutil"
+                if opens or (name in WRITING and not copies):
+                    found.add(str(file.relative_to(ROOT)))
+    assert found == set(ALONE)

@@ -78,6 +78,13 @@ def run(arguments: Sequence[str]) -> int:
             )
         if isinstance(error, OSError) and error.filename is not None:
             return fail(f"{error.strerror}: {error.filename}.")
+        if type(error).__name__ == "DataLossError":  # TensorFlow's, which names no file
+            place = arguments.data_dir or "~/tensorflow_datasets"
+            reason = str(error).splitlines()[0]
+            return fail(
+                f"a prepared dataset of {arguments.recipe} is damaged ({reason}): delete its folder "
+                f"in {place}, and it is prepared anew."
+            )
         if isinstance(error, BrokenPipeError):
             return fail(f"{arguments.command}: the output was closed before the end.")
         disk = of_the_disk(error, "a temporary file or the output")

@@ -12,6 +12,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasrnn import files, recipes, zoo
 from kerasrnn.__main__ import main
@@ -522,6 +523,10 @@ def test_an_output_that_takes_nothing(output, said):
         ),
         (OccupiedError("path='here': there is"), "path='here': there is"),
         (LockedError("here is in use"), "here is in use"),
+        (
+            tf.errors.DataLossError(None, None, "corrupted record at 12"),
+            "a prepared dataset of g2p is damaged (corrupted record at 12): delete its folder",
+        ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "predict: the output was closed before the"),
     ],
     ids=lambda value: type(value).__name__,

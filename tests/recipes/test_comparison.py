@@ -7,8 +7,9 @@ import pytest
 
 from kerasrnn import recipes
 from kerasrnn.__main__ import main
+from kerasrnn.files import replacing
 from kerasrnn.recipes import comparison
-from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.runs import Run, RunError, runs_below
 from kerasrnn.recipes.training import history
 from kerasrnn.recipes.training.execution import Execution
 
@@ -116,3 +117,11 @@ def test_a_users_picture_stays(several, tmp_path, capsys):
     said = f"kerasrnn: path='{place}': there is a file of {len(before)} bytes that is not a picture"
     assert capsys.readouterr().err.startswith(said)
     assert place.read_bytes() == before
+
+
+def test_a_run_that_is_being_written_is_none_yet(several):
+    """The file in the scratch folder is not another run."""
+    before = len(runs_below(several))
+    with replacing(several / "a" / "config.json") as new:
+        new.write_text((several / "b" / "config.json").read_text())
+        assert len(runs_below(several)) == before
