@@ -82,8 +82,8 @@ def run(arguments: Sequence[str]) -> int:
             place = arguments.data_dir or "~/tensorflow_datasets"
             reason = str(error).splitlines()[0]
             return fail(
-                f"a prepared dataset of {arguments.recipe} is damaged ({reason}): delete its folder "
-                f"in {place}, and it is prepared anew."
+                f"a prepared dataset of {arguments.recipe} is damaged ({reason}): delete its "
+                f"folder in {place}, and it is prepared anew."
             )
         if isinstance(error, BrokenPipeError):
             return fail(f"{arguments.command}: the output was closed before the end.")
