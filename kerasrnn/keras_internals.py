@@ -113,3 +113,11 @@ def make_variables(model: keras.Model, batch: Any) -> None:
         batch: what one batch of its data consists of: `tf.data.Dataset.element_spec`.
     """
     model._symbolic_build(data_batch=batch)
+
+
+def preprocessed(vectorizer: Any, texts: Any) -> Any:
+    """The symbols that a `keras.layers.TextVectorization` looks up: a ragged tensor of strings.
+
+    Keras has no public way from a text to them, but for the vocabulary that `adapt` counts.
+    """
+    return vectorizer._preprocess(texts)

@@ -109,9 +109,6 @@ class G2P(TextToText):
             "test_phone_error_rate": edits / sounds,
         }
 
-    def read(self, text: str) -> Any:
-        return super().read(text).lower()
-
 
 def _edits(reference: str, said: str) -> tuple[int, int]:
     """Sounds that were added, left out or said otherwise; and how many there are."""

@@ -142,18 +142,9 @@ def rewritten(kind: str, texts: Sequence[str]) -> list[str]:
     """
     if kind == "pieces":
         return list(texts)
-    import numpy as np
+    from kerasrnn.zoo import reading
 
-    fit = fitted(kind, texts)
-    if not fit["symbols"]:
-        return [""] * len(texts)
-    layer = numbering(fit)
-    symbols, separator = ["", "", *fit["symbols"]], described(layer)["separator"]
-    return [
-        separator.join(symbols[n] for n in row if n)
-        for start in range(0, len(texts), 4096)
-        for row in np.asarray(layer(list(texts[start : start + 4096])))
-    ]
+    return reading.readable(numbering({"kind": kind, "symbols": [" "]}), texts)
 
 
 def described(layer: "keras.layers.Layer") -> dict[str, Any]:

@@ -178,9 +178,11 @@ class TextToText(Recipe):
         ]
         facts: dict[str, Any] = dict(zip(("source", "target"), fits, strict=True))
         numbers = [text.numbering(fit) for fit in fits]
-        datasets, counts = {}, {}
+        datasets, counts, excess = {}, {}, {}
         for split in SPLITS:
-            datasets[split], counts[split] = _numbered(pairs[split], numbers, self.lengths[-1])
+            datasets[split], counts[split], excess[split] = _numbered(
+                pairs[split], numbers, self.lengths[-1]
+            )
         if not counts["train"]:
             raise DatasetError(
                 f"{self.name}: expected training pairs of {self.lengths[-1] - 1} symbols at most; "
@@ -198,7 +200,7 @@ class TextToText(Recipe):
             validation=datasets["validation"],
             validation_size=counts["validation"],
             facts=facts,
-            raw={"train": pairs["train"], "test": references},
+            raw={"train": pairs["train"], "test": references, "excess": excess["train"]},
         )
 
     def model(self, config: Config, data: Data) -> "keras.Model":
@@ -232,7 +234,14 @@ class TextToText(Recipe):
         from kerasrnn import zoo
 
         sides = [text.numbering(data.facts[side], side) for side in ("source", "target")]
-        return zoo.Translator(model, *sides, max_length=2 * self.lengths[-1], name=self.name)
+        return zoo.Translator(
+            model,
+            *sides,
+            max_length=2 * self.lengths[-1],
+            # So that a beam stops early, and yet nothing as long as in training is cut.
+            length_limit=(2, max(10, data.raw["excess"])),
+            name=self.name,
+        )
 
     def core(self, model: "keras.Model") -> "keras.Model":
         from kerasrnn import zoo
@@ -314,6 +323,7 @@ class TextToText(Recipe):
         texts = [translation.text for translation in said]
         _keep(sources, references, texts, folder / WRITTEN)
         metrics = self.scored(references, texts, config)
+        metrics["test_cut"] = sum(translation.truncated for translation in said) / len(said)
         if config.attention != "none":
             self.draw([said[n * len(said) // 6] for n in range(6)], folder / "attention.png")
         return metrics
@@ -351,9 +361,20 @@ class TextToText(Recipe):
         asking: Asking,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
-        penalty = {"length_penalty": asking.length_penalty} if asking.beam > 1 else {}
-        said = model.explain(inputs, asking.beam, **penalty)
+        how: dict[str, Any] = {}
+        if asking.beam > 1:
+            how["length_penalty"] = asking.length_penalty
+        if getattr(asking, "copy_unknown", False):
+            try:
+                model.check_copying()
+            except ValueError as error:
+                raise options.ConfigError(str(error)) from None
+            how["copy_unknown"] = True
+        said = model.explain(inputs, asking.beam, **how)
         answers = [translation.text for translation in said]
+        for n, translation in enumerate(said):
+            if translation.truncated:
+                answers[n] += f"\n    cut after {len(translation.symbols)} symbols, without an end"
         if places is None:
             return answers
         if said[0].attention is None:
@@ -382,35 +403,39 @@ class TextToText(Recipe):
 
 def _numbered(
     pairs: Sequence[Pair], numbers: Sequence["keras.layers.Layer"], longest: int
-) -> tuple["tf.data.Dataset", int]:
+) -> tuple["tf.data.Dataset", int, int]:
     """`((source, previous), target)` of ids, of the pairs that are short enough, and their number.
 
-    A source without a symbol that is known to be one is a step of padding.
+    The last number is the largest by which a target, its end included, is longer than twice its
+    source. A source without a symbol that is known to be one is a step of padding.
     """
     import numpy as np
     import tensorflow as tf
 
-    from kerasrnn.zoo.translation import target_ids
+    from kerasrnn.zoo import reading
 
+    excess = 0
     rows: list[list[np.ndarray]] = [[], [], []]
     for start in range(0, len(pairs), 4096):
         sources, targets = zip(*pairs[start : start + 4096], strict=True)
-        ids = np.pad(np.asarray(numbers[0](tf.constant(sources)), "int32"), ((0, 0), (0, 1)))
-        previous, target = target_ids(numbers[1], targets)
+        ids = np.pad(reading.numbered(numbers[0], sources), ((0, 0), (0, 1)))
+        previous, target = reading.target_ids(numbers[1], targets)
         read, written = np.maximum((ids > 0).sum(axis=1), 1), (target > 0).sum(axis=1)
-        for n in np.flatnonzero(np.maximum(read, written) <= longest):
+        short = np.flatnonzero(np.maximum(read, written) <= longest)
+        excess = max([excess, *(written - 2 * read)[short]])
+        for n in short:
             rows[0].append(ids[n, : read[n]])
             rows[1].append(previous[n, : written[n]])
             rows[2].append(target[n, : written[n]])
     if not rows[0]:
-        return tf.data.Dataset.from_tensors(0).take(0), 0
+        return tf.data.Dataset.from_tensors(0).take(0), 0, 0
     source, previous, target = (
         tf.RaggedTensor.from_row_lengths(np.concatenate(row), [len(x) for x in row]) for row in rows
     )
     dataset = tf.data.Dataset.from_tensor_slices(((source, previous), target))
     # A row of what is ragged is none any more, which batching must be told.
     dataset = dataset.map(lambda x, y: ((tf.identity(x[0]), tf.identity(x[1])), tf.identity(y)))
-    return dataset, len(rows[0])
+    return dataset, len(rows[0]), int(excess)
 
 
 def _keep(

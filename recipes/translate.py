@@ -91,6 +91,17 @@ class Config(text_to_text.Config):
     embedding: int = options.option(256, "width of a symbol's vector", low=1)
 
 
+@dataclass(frozen=True)
+class Asking(text_to_text.Asking):
+    """How texts are translated."""
+
+    copy_unknown: bool = options.option(
+        False,
+        "where the model would write an unknown word, write the word of the source that it "
+        "attended to most, as it stands there; with attention, of words or characters",
+    )
+
+
 class Translate(TextToText):
     """An encoder reads a sentence, a decoder says it in another language."""
 
@@ -113,6 +124,7 @@ class Translate(TextToText):
         "an English sentence that was trained on; BLEU cuts Japanese with tok:ja-mecab."
     )
     Config = Config
+    Asking = Asking
     variants: ClassVar = {
         "German to English, Bahdanau": {},
         # With the mode "state" and the others' dropout it stays a language model: 4.8 BLEU.

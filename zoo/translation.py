@@ -1,8 +1,7 @@
 """Text in, text out: an encoder-decoder with the vectorizers of both sides."""
 
-import string
+import warnings
 from collections.abc import Sequence
-from numbers import Integral
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -11,21 +10,26 @@ import numpy as np
 from keras import ops
 
 import kerasrnn
+from kerasrnn import validation
 from kerasrnn.decoding.beam import Beam
+from kerasrnn.decoding.processors import LogitsProcessor, check_processors
 from kerasrnn.decoding.samplers import Strategy
+from kerasrnn.validation import ArgumentError, PositiveInteger
+from kerasrnn.zoo import reading
 from kerasrnn.zoo.generation import generator
+from kerasrnn.zoo.reading import BLANK, UNKNOWN
 
 Tensor = Any
 
-BLANK = "\u2581"
-"""What SentencePiece writes for a blank."""
+LEGACY_LIMIT = (2.0, 10)
+"""The limit of what version 0.1 saved, which had no argument for it."""
 
-UNKNOWN = 1
-"""The id of every symbol that a vectorizer does not know."""
+MOST_GENERATORS = 16
+"""How many generators a translator keeps, one for each way of decoding."""
 
 
 class Translation(NamedTuple):
-    """A text, and how it came about."""
+    """A text, and how it was generated."""
 
     text: str
     symbols: list[str]
@@ -38,8 +42,11 @@ class Translation(NamedTuple):
     """The sum of the symbols' log-probabilities, the end's included; of a beam, its score."""
 
     attention: Any
-    """How much each symbol, the end included, looked at each of `source`: an array `(symbols + 1,
-    len(source))`; a text that was cut off has no end. None without attention."""
+    """How much each symbol, the end included, attended to each of `source`: an array `(symbols + 1,
+    len(source))`; a text that was cut has no end. None without attention."""
+
+    truncated: bool = False
+    """Whether the text was cut at the longest length it may have."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -59,14 +66,20 @@ class Translator(keras.Model):
         source: a built `keras.layers.TextVectorization` whose `split` is "whitespace" or
             "character", or a `kerasrnn.SentencePieceVectorization`.
         target: another one.
-        max_length: the largest number of symbols of a text. None has more than twice as many as
-            its source and ten, either, so that a search does not go on for nothing.
+        max_length: the largest number of symbols of a text, the end included.
+        length_limit: `(a, b)`: a text has at most `a * n + b` symbols, n those of its source, but
+            one at least, and never more than `max_length`; so beams, and texts that do not end,
+            stop early. Choose it by the training data. Default: `max_length` alone.
+
+    The start, padding and the unknown are never generated. A text without a symbol has the empty
+    translation. These rules, like the limits, are those of a call, of `translate`, `serving` and
+    `writer` alike.
 
     Raises:
-        ValueError: `model` has not as many classes; a vectorizer is none of these; `max_length` is
-            no positive integer.
+        ValueError: `model` has not as many classes; a vectorizer is none of these; a limit is out
+            of its range.
 
-    Example: what an untrained model says of two words.
+    Example: what an untrained model makes of a word.
 
         >>> import keras, kerasrnn
         >>> from kerasrnn import zoo
@@ -80,24 +93,26 @@ class Translator(keras.Model):
         (['c', 'a', 'b'], 3, True)
     """
 
+    @validation.checked
     def __init__(
         self,
         model: keras.Model,
         source: keras.layers.Layer,
         target: keras.layers.Layer,
-        max_length: int = 100,
+        max_length: PositiveInteger = 100,
+        length_limit: tuple[float, int] | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(max_length, Integral) or isinstance(max_length, bool) or max_length < 1:
-            raise ValueError(f"max_length={max_length!r}: expected a positive integer.")
         for name, layer in (("source", source), ("target", target)):
-            _check_vectorizer(name, layer)
+            reading.check_vectorizer(name, layer)
+        limit = _checked_limit(length_limit)
         super().__init__(**kwargs)
         self.model = model
         self.source = source
         self.target = target
-        self.max_length = int(max_length)
-        self.symbols = target.get_vocabulary()
+        self.max_length = max_length
+        self.length_limit = limit
+        self.symbols = [str(symbol) for symbol in target.get_vocabulary()]
         self.end = len(self.symbols)
         self.start = self.end + 1
         classes = model.output_shape[-1]
@@ -123,45 +138,62 @@ class Translator(keras.Model):
         import tensorflow as tf
 
         read = self.source(inputs)
+        # One step of padding where no text has a symbol: an encoder reads one at least.
+        read = tf.pad(read, [[0, 0], [0, tf.cast(tf.equal(tf.shape(read)[1], 0), "int32")]])
         ids, *_ = write([read, self._longest(read)])
-        said = tf.gather([*self.symbols, "", ""], ids)
-        # Neither padding nor an end, nor a start in the middle, has a separator of its own.
-        said = tf.where((ids > 0) & (ids < self.end), said + _separator(self.target), "")
-        text = tf.strings.reduce_join(said, axis=-1)
+        written = (ids > 0) & (ids < self.end)
+        separator = reading.separator(self.target)
+        texts = tf.where(written, tf.gather([*self.symbols, "", ""], ids) + separator, "")
+        text = tf.strings.reduce_join(texts, axis=-1)
         if isinstance(self.target, kerasrnn.SentencePieceVectorization):
             text = tf.strings.regex_replace(text, BLANK, " ")
-        return tf.strings.strip(text)
+            return tf.strings.regex_replace(text, "^ +| +$", "")
+        return tf.strings.regex_replace(text, f"{separator}$", "") if separator else text
 
     def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0],), "string")
 
-    def serving(self, beam: int = 1, length_penalty: float = 1.0) -> keras.Model:
+    def serving(
+        self,
+        beam: int = 1,
+        length_penalty: float = 1.0,
+        processors: Sequence[LogitsProcessor] = (),
+    ) -> keras.Model:
         """A model from texts to texts, strings `(batch,)` both: what `kerasrnn.export` exports.
 
-        It shares its layers with this one, and is not to be saved as a Keras model itself.
+        It shares its layers with this one, and is not to be saved as a Keras model itself. It
+        cannot report that a text was cut.
 
         Args:
             beam: number of hypotheses; 1: greedy.
             length_penalty: of a beam.
+            processors: see `translate`.
         """
         texts = keras.Input((), dtype="string", name="texts")
-        return keras.Model(texts, _Serving(self, beam, length_penalty, name="translations")(texts))
+        write = self._generator(None if beam == 1 else Beam(beam, length_penalty), processors)
+        return keras.Model(texts, _Serving(self, write, name="translations")(texts))
 
-    def writer(self, beam: int = 1, length_penalty: float = 1.0) -> keras.Model:
+    def writer(
+        self,
+        beam: int = 1,
+        length_penalty: float = 1.0,
+        processors: Sequence[LogitsProcessor] = (),
+    ) -> keras.Model:
         """`serving` without texts: from the source's ids to those of what is written.
 
         Returns:
             A model from "source", int32 `(batch, time)`, to "sequences", int32 `(batch,
-            max_length)`: the id that ends a text included, and 0 behind it; `text` reads a row.
+            max_length)`: the id that ends a text included, and 0 behind it; `text` reads a row. A
+            row without an end was cut.
         """
         ids = keras.Input((None,), dtype="int32", name="source")
-        write = self._generator(None if beam == 1 else Beam(beam, length_penalty))
+        write = self._generator(None if beam == 1 else Beam(beam, length_penalty), processors)
         sequences, *_ = write([ids, _Longest(self, name="longest")(ids)])
         return keras.Model(ids, keras.layers.Identity(name="sequences")(sequences))
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of a row of ids, as `writer` gives it."""
-        return joined(self.target, [self.symbols[n] for n in ids if 0 < n < self.end])
+        """The text of a row of ids, as `writer` returns it."""
+        return reading.joined(self.target, [self.symbols[n] for n in ids if 0 < n < self.end])
 
     def translate(
         self,
@@ -171,71 +203,125 @@ class Translator(keras.Model):
         sampler: Strategy | None = None,
         copy_unknown: bool = False,
         batch_size: int = 64,
-    ) -> list[str]:
-        """What the texts become.
+        n_best: int | None = None,
+        prefix: Sequence[str] | None = None,
+        processors: Sequence[LogitsProcessor] = (),
+    ) -> list[str] | list[list[str]]:
+        """The translations of texts.
+
+        A warning names the texts whose translation was cut at the longest length it may have.
 
         Args:
-            texts: of the source.
+            texts: of the source: a list, or another collection or iterator of one dimension, read
+                in its order.
             beam: number of hypotheses; 1: greedy, each symbol the most probable one.
             length_penalty: of a beam; see `kerasrnn.decoding.Beam`.
             sampler: in place of a beam: `kerasrnn.decoding.Sample`, ...
-            copy_unknown: whether an unknown word of the result becomes the source's word that was
-                most attended to, as in Luong et al. (2015), "Addressing the rare word problem in
-                neural machine translation"; with attention and words alone.
+            copy_unknown: whether unknown words are generated, and each then replaced by the word of
+                the source that it attended to most, as it was written there (Luong et al. 2015,
+                "Addressing the rare word problem in neural machine translation"). The model needs
+                attention, and words or characters on both sides.
             batch_size: texts that are translated at once.
+            n_best: how many translations each text has, at most, from the best on: lists of lists.
+                Of a beam at least as wide.
+            prefix: what each translation begins with, one text for each of `texts`: empty where
+                nothing is asked for. Its symbols are part of the result and of its score.
+            processors: what changes the logits before symbols are chosen: a list of
+                `kerasrnn.decoding.NoRepeatNGrams`, `RepetitionPenalty`, ...
 
         Raises:
-            ValueError: no texts, or an empty one; an argument is out of its range; `copy_unknown`
-                without attention.
+            ValueError: no texts, or something else; an argument is out of its range; `copy_unknown`
+                cannot be done; a prefix has an unknown symbol, or is as long as a text may be.
         """
-        given = self.explain(texts, beam, length_penalty, sampler, copy_unknown, batch_size)
-        return [translation.text for translation in given]
+        found = self.explain(
+            texts,
+            beam,
+            length_penalty,
+            sampler,
+            copy_unknown,
+            batch_size,
+            n_best,
+            prefix,
+            processors,
+        )
+        rows = [row if isinstance(row, list) else [row] for row in found]
+        cut = [n for n, row in enumerate(rows) if any(each.truncated for each in row)]
+        if cut:
+            shown = ", ".join(map(str, cut[:10])) + (", ..." if len(cut) > 10 else "")
+            warnings.warn(
+                f"{len(cut)} of {len(rows)} translations were cut at the longest length they may "
+                f"have (max_length={self.max_length}, length_limit={self.length_limit}): those of "
+                f"texts {shown}.",
+                stacklevel=2,
+            )
+        lists = [[translation.text for translation in row] for row in rows]
+        return lists if isinstance(found[0], list) else [row[0] for row in lists]
 
+    @validation.checked
     def explain(
         self,
         texts: Sequence[str],
-        beam: int = 1,
+        beam: PositiveInteger = 1,
         length_penalty: float = 1.0,
         sampler: Strategy | None = None,
         copy_unknown: bool = False,
-        batch_size: int = 64,
-    ) -> list[Translation]:
-        """`translate`, with what was read, the scores and the attention."""
-        if isinstance(texts, str) or not len(texts):
-            raise ValueError(f"texts={texts!r}: expected a list of texts.")
-        attends = self._decoder().attention is not None
-        if copy_unknown and not attends:
-            raise ValueError("copy_unknown=True: the model has no attention to tell what to copy.")
+        batch_size: PositiveInteger = 64,
+        n_best: PositiveInteger | None = None,
+        prefix: Sequence[str] | None = None,
+        processors: Sequence[LogitsProcessor] = (),
+    ) -> list[Translation] | list[list[Translation]]:
+        """`translate`, with what was read, the scores, the attention, and what was cut."""
+        texts = reading.as_texts("texts", texts)
+        if copy_unknown:
+            self.check_copying()
         if sampler is not None and beam != 1:
             raise ValueError(f"beam={beam!r}: expected 1 with sampler={sampler!r}.")
-        if beam != 1:
-            sampler = Beam(beam, length_penalty)
-        words = [tokens(self.source, text) for text in texts]
-        for text, symbols in zip(texts, words, strict=True):
-            if not symbols:
-                raise ValueError(f"texts: {text!r} has nothing to translate; expected a symbol.")
-        write = self._generator(sampler)
-        found: list[Translation | None] = [None] * len(texts)
+        if sampler is not None and n_best is not None:
+            raise ValueError(f"n_best={n_best!r}: expected None with sampler={sampler!r}.")
+        if sampler is None and (beam != 1 or n_best is not None):
+            sampler = Beam(beam, length_penalty, n_best=n_best)
+        words = reading.tokenized(self.source, texts)
+        copied = reading.surfaces(self.source, texts) if copy_unknown else words
+        begun = self._prefixes(prefix, words)
+        write = self._generator(sampler, processors, copy_unknown, prefix is not None)
+        found: list[Any] = [None] * len(texts)
         # Texts of similar length together; their lengths rounded up, since each is compiled anew.
         order = sorted(range(len(texts)), key=lambda n: len(words[n]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            ids = self.source(ops.convert_to_tensor([texts[n] for n in rows]))
-            ids = ops.pad(
-                ids, ((0, batch_size - len(rows) if start else 0), (0, -ids.shape[1] % 8))
-            )
-            results = write.predict_on_batch([ids, self._longest(ids)])
+            more = batch_size - len(rows) if start else 0
+            ids = reading.numbered(self.source, [texts[n] for n in rows])
+            ids = np.pad(ids, ((0, more), (0, -ids.shape[1] % 8 if ids.shape[1] else 8)))
+            given = [ids, self._longest(ids)]
+            if begun is not None:
+                given.append(_padded([*(begun[n] for n in rows), *[[]] * more]))
+            results = write.predict_on_batch(given)
             results = [ops.convert_to_numpy(x) for x in results]
             for k, n in enumerate(rows):
-                of_row = [x[k] for x in results]
-                found[n] = self._translation(words[n], copy_unknown, *of_row)
+                found[n] = self._translations(words[n], copied[n], *(x[k] for x in results))
         return found
+
+    def check_copying(self) -> None:
+        """Raise ValueError unless unknown words can be copied from the source."""
+        if self._decoder().attention is None:
+            raise ValueError("copy_unknown=True: the model has no attention to tell what to copy.")
+        for name, layer in (("source", self.source), ("target", self.target)):
+            if isinstance(layer, kerasrnn.SentencePieceVectorization):
+                raise ValueError(
+                    f"copy_unknown=True: {name} cuts texts into pieces, which are no words to "
+                    "copy; expected words or characters."
+                )
+        if reading.separator(self.source) != reading.separator(self.target):
+            raise ValueError(
+                "copy_unknown=True: expected words on both sides, or characters on both."
+            )
 
     def get_config(self) -> dict[str, Any]:
         parts = {}
         for name in ("model", "source", "target"):
             parts[name] = keras.saving.serialize_keras_object(getattr(self, name))
-        return {"name": self.name, **parts, "max_length": self.max_length}
+        limits = {"max_length": self.max_length, "length_limit": self.length_limit}
+        return {"name": self.name, **parts, **limits}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Translator":
@@ -243,22 +329,71 @@ class Translator(keras.Model):
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("model", "source", "target")
         }
-        return cls(**{**config, **parts})
+        return cls(**{"length_limit": LEGACY_LIMIT, **config, **parts})
 
     def _longest(self, ids: Tensor) -> Tensor:
-        """How many symbols each text may have."""
+        """How many symbols each text may have: none, where nothing was read."""
         read = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1)
-        return ops.minimum(2 * read + 10, self.max_length)
+        longest = ops.full_like(read, self.max_length)
+        if self.length_limit is not None:
+            factor, more = self.length_limit
+            limit = ops.cast(ops.floor(factor * ops.cast(read, "float32")), "int32") + more
+            longest = ops.minimum(longest, ops.maximum(limit, 1))
+        return ops.where(read > 0, longest, 0)
+
+    def _prefixes(
+        self, prefix: Sequence[str] | None, words: Sequence[list[str]]
+    ) -> list[list[int]] | None:
+        """The ids that each translation begins with."""
+        if prefix is None:
+            return None
+        begun = reading.as_texts("prefix", prefix)
+        if len(begun) != len(words):
+            raise ValueError(
+                f"prefix has {len(begun)} texts; expected one for each of texts, {len(words)}."
+            )
+        longest = ops.convert_to_numpy(self._longest(_padded([[1] * len(row) for row in words])))
+        known = {symbol: n for n, symbol in enumerate(self.symbols)}
+        rows = reading.tokenized(self.target, begun)
+        for n, symbols in enumerate(rows):
+            for symbol in symbols:
+                if known.get(symbol, UNKNOWN) == UNKNOWN:
+                    raise ValueError(
+                        f"prefix[{n}]={begun[n]!r}: {symbol!r} is no symbol of the target."
+                    )
+            if symbols and len(symbols) >= longest[n]:
+                raise ValueError(
+                    f"prefix[{n}]={begun[n]!r}: has {len(symbols)} symbols; expected fewer than "
+                    f"the translation may have, {longest[n]}."
+                )
+        return [[known[symbol] for symbol in symbols] for symbols in rows]
 
     def _decoder(self) -> kerasrnn.Decoder:
         return self.model.get_layer("decoder")
 
-    def _generator(self, sampler: Strategy | None = None) -> keras.Model:
-        """It shares its layers with the model: what the model learns later, it learns at once."""
+    def _generator(
+        self,
+        sampler: Strategy | None = None,
+        processors: Sequence[LogitsProcessor] = (),
+        unknown: bool = False,
+        prefix: bool = False,
+    ) -> keras.Model:
+        """It shares its layers with the model: what the model learns later, it learns at once.
+
+        Args:
+            sampler: None: greedy.
+            processors: beside those that forbid what is never generated.
+            unknown: whether the unknown may be generated.
+            prefix: whether there is an input of what each row begins with.
+        """
+        processors = check_processors(processors, self.end + 2, self.end)
         beam = isinstance(sampler, Beam)
-        known, key = self._writers.known, repr(sampler)
+        known = self._writers.known
+        key = (_key(sampler), *map(_key, processors), unknown, prefix)
         if key not in known:
             attends = self._decoder().attention is not None
+            while len(known) >= MOST_GENERATORS:
+                del known[next(iter(known))]
             known[key] = generator(
                 self.model,
                 sampler,
@@ -270,35 +405,57 @@ class Translator(keras.Model):
                 return_log_probabilities=True,
                 return_scores=beam,
                 return_attention=attends,
+                processors=processors,
+                forbidden=[self.start] if unknown else [UNKNOWN, self.start],
+                prefix=prefix,
             )
             known[key].jit_compile = False  # each length would be compiled, for a few texts
         return known[key]
 
+    def _translations(
+        self, source: list[str], copied: list[str], ids: Any, lengths: Any, *rest: Any
+    ) -> Any:
+        """Of one text: a translation, or a list of those that were found."""
+        if ids.ndim == 1:
+            return self._translation(source, copied, ids, lengths, *rest)
+        count = max(int((lengths > 0).sum()), 1)
+        return [
+            self._translation(source, copied, ids[n], lengths[n], *(x[n] for x in rest))
+            for n in range(count)
+        ]
+
     def _translation(
-        self, source: list[str], copy_unknown: bool, ids: Any, length: Any, *rest: Any
+        self, source: list[str], copied: list[str], ids: Any, length: Any, *rest: Any
     ) -> Translation:
         attention = None
         if self._decoder().attention is not None:
             *rest, attention = rest
             attention = attention[:length, : len(source)]
-        ids = [int(n) for n in ids[:length] if n < self.end]
-        symbols = [self.symbols[n] for n in ids]
-        if copy_unknown:
-            for k, n in enumerate(ids):
-                if n == UNKNOWN:
-                    symbols[k] = source[attention[k].argmax()]
+        truncated = length > 0 and ids[length - 1] != self.end
+        ids = [int(n) for n in ids[:length] if n != self.end]
+        symbols = [
+            copied[attention[k].argmax()] if n == UNKNOWN else self.symbols[n]
+            for k, n in enumerate(ids)
+        ]
         score = rest[1] if len(rest) > 1 else rest[0].sum()  # of a beam, or log-probabilities
-        return Translation(joined(self.target, symbols), symbols, source, float(score), attention)
+        return Translation(
+            reading.joined(self.target, symbols),
+            symbols,
+            source,
+            float(score) if length else 0.0,
+            attention,
+            bool(truncated),
+        )
 
 
 class _Serving(keras.layers.Layer):
     """A translator's generator as a layer."""
 
-    def __init__(self, translator: Translator, beam: int, penalty: float, **kwargs: Any) -> None:
+    def __init__(self, translator: Translator, write: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._convert_input_args = False
         self.translator = translator
-        self.generator = translator._generator(None if beam == 1 else Beam(beam, penalty))
+        self.generator = write
 
     def call(self, inputs: Tensor) -> Tensor:
         return self.translator._texts(self.generator, inputs)
@@ -318,75 +475,24 @@ class _Longest(keras.layers.Layer):
         return self.of(inputs)
 
 
-def target_ids(target: keras.layers.Layer, texts: Sequence[str]) -> tuple[Any, Any]:
-    """What a decoder reads and foresees of target texts: `fit` takes it.
-
-    Args:
-        target: the vectorizer, as a `Translator` takes it.
-        texts: of the target.
-
-    Returns:
-        `(previous, target)`: ids `(batch, time)` each, the first behind a start, the second before
-        an end.
-
-    Example:
-
-        >>> import keras
-        >>> from kerasrnn import zoo
-        >>> sounds = keras.layers.TextVectorization(vocabulary=["AE", "B"], standardize=None)
-        >>> previous, target = zoo.target_ids(sounds, ["B AE B", "B"])
-        >>> previous.tolist(), target.tolist()
-        ([[5, 3, 2, 3], [5, 3, 0, 0]], [[3, 2, 3, 4], [3, 4, 0, 0]])
-    """
-    ids = ops.convert_to_numpy(target(ops.convert_to_tensor(list(texts)))).astype("int32")
-    ids = np.pad(ids, ((0, 0), (0, 1)))
-    end = len(target.get_vocabulary())
-    previous = np.insert(ids[:, :-1], 0, end + 1, axis=1)
-    ids[np.arange(len(ids)), (ids > 0).sum(axis=1)] = end
-    return previous, ids
+def _key(strategy: Any) -> Any:
+    """What a sampler or a processor is known by: this library's by what they are made of."""
+    own = type(strategy).__module__.startswith("kerasrnn.") or strategy is None
+    return repr(strategy) if own else id(strategy)
 
 
-def tokens(vectorizer: keras.layers.Layer, text: str) -> list[str]:
-    """The symbols of a text, as a vectorizer cuts it."""
-    if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
-        return vectorizer.processor.encode(text, out_type=str)
-    split, standardize = _rules(vectorizer)
-    if standardize in ("lower", "lower_and_strip_punctuation"):
-        text = text.lower()
-    if standardize in ("strip_punctuation", "lower_and_strip_punctuation"):
-        text = text.translate(str.maketrans("", "", string.punctuation))
-    return list(text) if split == "character" else text.split()
+def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """int32 `(rows, longest)`, at least one wide."""
+    padded = np.zeros((len(rows), max(1, *map(len, rows))), "int32")
+    for ids, row in zip(padded, rows, strict=True):
+        ids[: len(row)] = row
+    return padded
 
 
-def joined(vectorizer: keras.layers.Layer, symbols: Sequence[str]) -> str:
-    """The text of symbols: what `tokens` has cut."""
-    if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
-        return "".join(symbols).replace(BLANK, " ").strip()
-    return _separator(vectorizer).join(symbols)
-
-
-def _separator(vectorizer: keras.layers.Layer) -> str:
-    if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
-        return ""
-    return " " if _rules(vectorizer)[0] == "whitespace" else ""
-
-
-def _rules(vectorizer: keras.layers.TextVectorization) -> tuple[Any, Any]:
-    """How it cuts texts, and what it does to them before."""
-    config = vectorizer.get_config()
-    return config["split"], config["standardize"]
-
-
-def _check_vectorizer(name: str, layer: Any) -> None:
-    if isinstance(layer, kerasrnn.SentencePieceVectorization):
-        return
-    rules = _rules(layer) if isinstance(layer, keras.layers.TextVectorization) else (None, None)
-    if rules[0] not in ("whitespace", "character"):
-        raise ValueError(
-            f"{name}={layer!r}: expected a TextVectorization whose split is 'whitespace' or "
-            "'character', or a kerasrnn.SentencePieceVectorization."
-        )
-    if callable(rules[1]):
-        raise ValueError(
-            f"{name}: standardize={rules[1]!r}: expected one of Keras's names, or None."
-        )
+def _checked_limit(limit: Any) -> tuple[float, int] | None:
+    if limit is None:
+        return None
+    if not isinstance(limit, (tuple, list)) or len(limit) != 2:
+        raise ArgumentError("length_limit", limit, "(factor, number of symbols)", "None")
+    factor = validation.number("length_limit[0]", limit[0], minimum=0)
+    return factor, validation.integer("length_limit[1]", limit[1], minimum=0)

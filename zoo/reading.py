@@ -1,0 +1,170 @@
+"""From texts to symbols and back: one way for training, evaluation, use, attention and exports.
+
+What a vectorizer does to a text inside a graph decides. What its symbols are as strings is asked of
+the vectorizer itself, and never computed a second time in Python: its lower case is ASCII's, and so
+is its white space.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+import kerasrnn
+from kerasrnn.keras_internals import preprocessed
+from kerasrnn.validation import ArgumentError
+
+BLANK = "\u2581"
+"""What SentencePiece writes for a blank."""
+
+UNKNOWN = 1
+"""The id of every symbol that a vectorizer does not know."""
+
+
+def tokenized(vectorizer: keras.layers.Layer, texts: Sequence[str]) -> list[list[str]]:
+    """The symbols of each text: as many as the vectorizer has ids for it, in the same order."""
+    if not len(texts):
+        return []
+    if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
+        return vectorizer.processor.encode(list(texts), out_type=str)
+    longest = vectorizer.get_config()["output_sequence_length"]
+    rows = preprocessed(vectorizer, list(texts)).to_list()
+    return [[symbol.decode() for symbol in row[:longest]] for row in rows]
+
+
+def tokens(vectorizer: keras.layers.Layer, text: str) -> list[str]:
+    """The symbols of one text: see `tokenized`."""
+    return tokenized(vectorizer, [text])[0]
+
+
+def surfaces(vectorizer: keras.layers.TextVectorization, texts: Sequence[str]) -> list[list[str]]:
+    """For each symbol of `tokenized`, what stands for it in the text as it was written.
+
+    A vectorizer changes letters and punctuation, but neither puts a separator into a word nor takes
+    one out. So the words of the text as it is, each standardized alone, have the text's symbols: a
+    word of punctuation may have none, and a character several.
+    """
+    config = vectorizer.get_config()
+    plain = keras.layers.TextVectorization(split=config["split"], standardize=None)
+    written = tokenized(plain, texts)
+    parts = iter(tokenized(vectorizer, [*itertools.chain.from_iterable(written)]))
+    rows = [[word for word in words for _ in next(parts)] for words in written]
+    longest = config["output_sequence_length"]
+    return [row[:longest] for row in rows]
+
+
+def joined(vectorizer: keras.layers.Layer, symbols: Sequence[str]) -> str:
+    """The text of symbols."""
+    if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
+        return "".join(symbols).replace(BLANK, " ").strip(" ")
+    return separator(vectorizer).join(symbols)
+
+
+def readable(vectorizer: keras.layers.Layer, texts: Sequence[str]) -> list[str]:
+    """The texts as their symbols alone say them: what a model that is always right would write.
+
+    Of pieces that is a text as it is: SentencePiece keeps capitals and punctuation.
+    """
+    if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
+        return list(texts)
+    return [joined(vectorizer, symbols) for symbols in tokenized(vectorizer, texts)]
+
+
+def separator(vectorizer: keras.layers.Layer) -> str:
+    """What stands between two symbols in a text."""
+    if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
+        return ""
+    return " " if vectorizer.get_config()["split"] == "whitespace" else ""
+
+
+def check_vectorizer(name: str, layer: Any) -> None:
+    """Raise ValueError unless the layer numbers words, characters or pieces one by one."""
+    if isinstance(layer, kerasrnn.SentencePieceVectorization):
+        return
+    config = layer.get_config() if isinstance(layer, keras.layers.TextVectorization) else {}
+    if config.get("split") not in ("whitespace", "character"):
+        raise ValueError(
+            f"{name}={layer!r}: expected a TextVectorization whose split is 'whitespace' or "
+            "'character', or a kerasrnn.SentencePieceVectorization."
+        )
+    if callable(config["standardize"]) or isinstance(config["standardize"], dict):
+        raise ValueError(
+            f"{name}: standardize={config['standardize']!r}: expected one of Keras's names, or "
+            "None."
+        )
+    for option, expected in (("output_mode", "int"), ("ngrams", None), ("ragged", False)):
+        if config[option] != expected:
+            raise ValueError(f"{name}: {option}={config[option]!r}: expected {expected!r}.")
+
+
+def as_texts(name: str, values: Any) -> list[str]:
+    """A list of strings, from any one-dimensional collection of them; bytes are UTF-8.
+
+    Raises:
+        ValueError: it is none, or empty; or an entry, which is named, is no text.
+    """
+    if values is None or isinstance(values, (str, bytes, dict, set, frozenset)):
+        raise ArgumentError(name, values, "a list of texts")
+    if getattr(values, "ndim", 1) != 1:
+        raise ValueError(
+            f"{name} has the shape {tuple(values.shape)}; expected a list of texts, of one "
+            "dimension."
+        )
+    if ops.is_tensor(values):
+        values = ops.convert_to_numpy(values)
+    try:
+        rows = list(values)
+    except TypeError:
+        raise ArgumentError(name, values, "a list of texts") from None
+    if not rows:
+        raise ArgumentError(name, rows, "a list of texts")
+    texts = []
+    for n, text in enumerate(rows):
+        try:
+            text = text.decode() if isinstance(text, bytes) else text
+            if not isinstance(text, str):
+                raise ArgumentError(f"{name}[{n}]", text, "a text")
+            text.encode()
+        except UnicodeError:
+            raise ArgumentError(f"{name}[{n}]", text, "text that UTF-8 can hold") from None
+        texts.append(str(text))
+    return texts
+
+
+def target_ids(target: keras.layers.Layer, texts: Sequence[str]) -> tuple[Any, Any]:
+    """What a decoder reads and predicts of target texts: what `fit` takes.
+
+    Args:
+        target: the vectorizer, as a `Translator` takes it.
+        texts: of the target.
+
+    Returns:
+        `(previous, target)`: ids `(batch, time)` each, the first behind a start, the second before
+        an end.
+
+    Raises:
+        ValueError: `texts` holds no text, or something else.
+
+    Example:
+
+        >>> import keras
+        >>> from kerasrnn import zoo
+        >>> sounds = keras.layers.TextVectorization(vocabulary=["AE", "B"], standardize=None)
+        >>> previous, target = zoo.target_ids(sounds, ["B AE B", "B"])
+        >>> previous.tolist(), target.tolist()
+        ([[5, 3, 2, 3], [5, 3, 0, 0]], [[3, 2, 3, 4], [3, 4, 0, 0]])
+    """
+    check_vectorizer("target", target)
+    ids = np.pad(numbered(target, as_texts("texts", texts)), ((0, 0), (0, 1)))
+    end = len(target.get_vocabulary())
+    previous = np.insert(ids[:, :-1], 0, end + 1, axis=1)
+    ids[np.arange(len(ids)), (ids > 0).sum(axis=1)] = end
+    return previous, ids
+
+
+def numbered(vectorizer: keras.layers.Layer, texts: Sequence[str]) -> np.ndarray:
+    """The ids of texts, int32 `(batch, time)`, padded with zeros."""
+    return ops.convert_to_numpy(vectorizer(ops.convert_to_tensor(list(texts)))).astype("int32")
