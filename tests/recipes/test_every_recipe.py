@@ -20,7 +20,8 @@ from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
 
-ATTENTION = r"\n    (?P<made>\S+\.png)"
+# What has learned nothing seldom ends.
+ATTENTION = r"(\n    cut after \d+ symbols, without an end)?\n    (?P<made>\S+\.png)"
 PERCENTAGES = r"[\w /-]+: [\d.]+%, [\w /-]+: [\d.]+%(, [\w /-]+: [\d.]+%)?"
 
 
@@ -42,19 +43,19 @@ def inputs_of(name, folder):
     if name == "fashion_mnist":
         return [picture(folder, "shirt.png", (28, 28))], [], PERCENTAGES
     if name == "g2p":
-        return ["Bad", "kiss me"], ["--beam", "1"], rf"[A-Z \[\]]*{ATTENTION}"
+        return ["Bad", "kiss me"], ["--beam", "1"], rf"[A-Z ]*{ATTENTION}"
     if name == "hanzi_structure":
         pictures = [picture(folder, "wide.png", (50, 90)), picture(folder, "rgba.png", (9, 9, 4))]
-        return pictures, [], r"([⿰⿱女子木口]|\[\w+\]| )*"
+        return pictures, [], r"[⿰⿱女子木口 ]*"
     if name == "image_captions":
-        return [picture(folder, "photograph.jpg", (70, 50, 3))], [], r"[a-z\[\]A-Z ]*"
+        return [picture(folder, "photograph.jpg", (70, 50, 3))], [], r"[a-z ]*"
     if name == "japanese_vowels":
         np.savetxt(folder / "one.csv", np.ones((9, 12)), delimiter=",")
         return [str(folder / "one.csv")], [], PERCENTAGES
     if name == "long_memory":
         return [], [], r"-?\d\.\d+, and \d\.\d+ is right"
     if name == "molecules":
-        lines = r"(\n    [()CO�]+(  \(no molecule\))?){3}"
+        lines = r"(\n    [()CO]+(  \(no molecule\))?){3}"
         pattern = rf"\d of 3 are molecules(, drawn in (?P<made>\S+\.png))?{lines}"
         return ["CC(", "C"], ["--count", "3"], pattern
     if name == "movie_sentiment":
@@ -62,7 +63,8 @@ def inputs_of(name, folder):
     if name == "reverse":
         return ["stressed"], ["--beam", "3"], rf"[a-z]*{ATTENTION}"
     if name == "translate":
-        return ["Die Kuh sieht die Maus."], ["--beam", "1"], rf"[\w\[\] ]*{ATTENTION}"
+        options = ["--beam", "1", "--copy-unknown"]
+        return ["Die Kuh sieht die Maus."], options, rf"[\w. ]*{ATTENTION}"
     assert name == "word_segmentation"
     return ["我喜欢看电视。", "abc我"], [], r"[\w。，]+( [\w。，]+)*"
 

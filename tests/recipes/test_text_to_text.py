@@ -246,3 +246,40 @@ def test_symbols_stay_as_they_are():
     fit = text.fitted("symbols", ["AA b", "b ' AA", "AA"])
     assert fit["symbols"] == ["AA", "b", "'"]
     assert np.asarray(text.numbering(fit)(["b x AA"])).tolist() == [[3, 1, 2]]
+
+
+def test_words_are_read_as_in_training(tmp_path):
+    """Capitals and white space beyond ASCII, too; and so are the sounds when they are judged."""
+    file = tmp_path / "pairs.tsv"
+    words = [f"{begin}{n}" for n in range(12) for begin in ("Ä", "É\u00a0", "A", "İ")]
+    file.write_text("\n".join(f"{word}\tK  AE" for word in words), encoding="utf-8")
+    data = G2P.load(dataclasses.replace(G2P.tiny(), data=str(file)))
+    trained_on = {tuple(source) for (source, _), _ in data.train.as_numpy_iterator()}
+    source, target = (text.numbering(data.facts[side]) for side in ("source", "target"))
+    for word, _ in data.raw["train"]:
+        assert tuple(np.asarray(source([G2P.read(word)]))[0]) in trained_on
+    references = text_to_text._readable(target, [["K  AE", "AE"], ["K"]])
+    assert references == [["K AE", "AE"], ["K"]]
+    assert G2P.scores(references, ["K AE", "K"], G2P.Config())["test_word_error_rate"] == 0
+
+
+def test_the_longest_text_follows_the_training_data(tmp_path):
+    """The longest target has 20 sounds and an end, of 3 letters: 15 more than twice as many."""
+    file = tmp_path / "pairs.tsv"
+    lines = [f"a{n}\t{'B ' * (20 if n == 33 else 2)}" for n in range(10, 60)]
+    file.write_text("\n".join(lines))
+    config = dataclasses.replace(G2P.tiny(), data=str(file))
+    data = G2P.load(config)
+    assert ("a33", ("B " * 20).strip()) in data.raw["train"]
+    translator = G2P.finished(G2P.model(config, data), config, data)
+    assert (translator.max_length, translator.length_limit) == (60, (2.0, 15))
+
+
+def test_copying_is_refused_in_one_line():
+    class Model:
+        def check_copying(self):
+            raise ValueError("copy_unknown=True: source cuts texts into pieces")
+
+    asking = TRANSLATE.Asking(copy_unknown=True)
+    with pytest.raises(ConfigError, match="copy_unknown=True: source cuts texts into pieces"):
+        TRANSLATE.answer(Model(), {}, ["Ein Hund"], asking, None)
