@@ -249,18 +249,17 @@ def test_symbols_stay_as_they_are():
 
 
 def test_words_are_read_as_in_training(tmp_path):
-    """Capitals and white space beyond ASCII, too; and so are the sounds when they are judged."""
+    """Capitals and white space beyond ASCII, too."""
     file = tmp_path / "pairs.tsv"
     words = [f"{begin}{n}" for n in range(12) for begin in ("Ä", "É\u00a0", "A", "İ")]
     file.write_text("\n".join(f"{word}\tK  AE" for word in words), encoding="utf-8")
     data = G2P.load(dataclasses.replace(G2P.tiny(), data=str(file)))
     trained_on = {tuple(source) for (source, _), _ in data.train.as_numpy_iterator()}
-    source, target = (text.numbering(data.facts[side]) for side in ("source", "target"))
+    source = text.numbering(data.facts["source"])
     for word, _ in data.raw["train"]:
         assert tuple(np.asarray(source([G2P.read(word)]))[0]) in trained_on
-    references = text_to_text._readable(target, [["K  AE", "AE"], ["K"]])
-    assert references == [["K AE", "AE"], ["K"]]
-    assert G2P.scores(references, ["K AE", "K"], G2P.Config())["test_word_error_rate"] == 0
+    sounds = [symbol for _, y in data.train.as_numpy_iterator() for symbol in y.tolist()]
+    assert set(sounds) == {2, 3, 4}  # two sounds and the end, in spite of two blanks
 
 
 def test_the_longest_text_follows_the_training_data(tmp_path):
