@@ -49,6 +49,9 @@ scale_loss_for_distribution = _first("keras.src.losses.loss:scale_loss_for_distr
 # Whether XLA may compile a model, as `jit_compile="auto"` decides it.
 model_supports_jit = _first("keras.src.trainers.trainer:model_supports_jit")
 
+# Whether Keras is looking for shapes alone: on PyTorch the tensors have values then, of ones.
+in_symbolic_scope = _first("keras.src.backend.common.symbolic_scope:in_symbolic_scope")
+
 # Values that Keras keeps for the whole process, such as the generator of unseeded random numbers.
 get_global_attribute = _first("keras.src.backend.common.global_state:get_global_attribute")
 

@@ -6,14 +6,14 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.keras_internals import get_keras_mask
+from kerasrnn.keras_internals import get_keras_mask, in_symbolic_scope
 
 Tensor = Any
 
 
 def is_concrete(tensor: Tensor) -> bool:
-    """Whether a tensor has values, which in a graph or under `jit` it has not."""
-    if isinstance(tensor, keras.KerasTensor):
+    """Whether a tensor has values, which it does not in a graph or under `jit`."""
+    if isinstance(tensor, keras.KerasTensor) or in_symbolic_scope():
         return False
     match keras.config.backend():
         case "tensorflow":

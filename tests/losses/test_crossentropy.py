@@ -117,6 +117,7 @@ def test_the_worked_example():
     np.testing.assert_allclose(loss(np.array([[2, 0]]), p), expected, rtol=1e-6)
 
 
+@pytest.mark.torch_backend
 def test_equals_keras_where_they_coincide():
     """Keras divides by the sum of the weights if it is told to."""
     y, logits = batch(padding=None)
@@ -197,6 +198,7 @@ def test_a_target_that_is_no_class_is_not_passed_over():
         assert np.isfinite(SequenceCrossentropy(from_logits=True, ignore_class=wrong)(y, logits))
 
 
+@pytest.mark.torch_backend
 def test_zero_is_a_class_unless_it_is_said_to_be_padding():
     """A tagger's first tag, say. Worked out on paper."""
     p = np.array([[[0.8, 0.2], [0.1, 0.9]]], "float32")
@@ -238,6 +240,21 @@ def test_predictions_that_contradict_the_setting(from_logits, predicted, message
     right = np.where((y != 0)[..., None], logits if from_logits else p, wrong)
     for dtype in ("float32", "bfloat16"):
         assert np.isfinite(loss(y, ops.cast(right, dtype)))
+
+
+@pytest.mark.torch_backend
+@pytest.mark.gradients
+def test_fit_shows_what_a_call_returns():
+    """Where Keras first looks for shapes, with ones in the place of all values."""
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((4, 3, 2)).astype("float32"), random.integers(0, 4, (4, 3))
+    model = keras.Sequential([keras.Input((3, 2)), keras.layers.Dense(4, activation="softmax")])
+    p = by_hand.softmax((x @ ops.convert_to_numpy(model.weights[0])).astype("float64"))
+    expected = oracle.loss(y, p)
+    model.compile("sgd", SequenceCrossentropy(ignore_class=0), metrics=[Perplexity(ignore_class=0)])
+    history = model.fit(x, y, epochs=1, verbose=0).history
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(history["perplexity"], np.exp(expected), rtol=1e-5)
 
 
 @pytest.mark.tensorflow
