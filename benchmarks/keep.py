@@ -6,7 +6,8 @@
 The run is of the variant that the recipe names as `kept`. Weights are rounded to nine significant
 bits, with which a compressed file is less than half as large, and what is kept is judged anew: the
 Keras model, and its ONNX file with weights in eight bits beside the one with floats. With
-`--run saved_models/g2p` what is kept is judged and exported again, as after a change of exports.
+`--run saved_models/g2p` what is kept is judged and exported again; with `--exports` in its place the
+Keras model and its metrics stay, as after a change of the exports alone.
 """
 
 import argparse
@@ -34,6 +35,9 @@ LARGEST_CHANGE = 0.005
 LARGEST_PART = 0.3
 """Of the file of floats, that a file in eight bits may have."""
 
+COPIED = ("config.json", "environment.json", "facts.json")
+"""Of the run's files, those that are kept as they are."""
+
 FEWEST = 1024
 """Weights of a tensor that is left as it is."""
 
@@ -42,38 +46,26 @@ def main() -> None:
     """Round, judge, export, hash; then write the card again."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", choices=recipes.NAMES)
-    parser.add_argument("--run", type=Path, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=Path, help="the run's folder")
+    what.add_argument("--exports", action="store_true", help="write what is kept's exports anew")
     parser.add_argument("--output", type=Path, default=Path("saved_models"))
     parser.add_argument("--data-dir")
     arguments = parser.parse_args()
     quietly_import_tensorflow()
 
     recipe = recipes.load(arguments.recipe)
-    run, config = Run.open(recipe, arguments.run)
+    place = Run(arguments.output / recipe.name)
+    run, config = Run.open(recipe, arguments.run or place.folder)
     kept = recipe.variants.get(recipe.kept)
     if kept is None:
         raise SystemExit(f"{recipe.name} names no variant to be kept")
     if config != dataclasses.replace(recipe.Config(), seed=config.seed, **kept):
         raise SystemExit(f"{run.folder} is no run of the variant {recipe.kept!r}")
     data = recipe.load(config, arguments.data_dir)
-    place = Run(arguments.output / recipe.name)
-    place.folder.mkdir(parents=True, exist_ok=True)
-    model = run.load_model()
-    for weight in model.weights:
-        if weight.dtype == "float32":
-            weight.assign(rounded(np.asarray(weight)))
-    save(model, place.path("model.keras"))
-    files = ["model.keras"]
-    for name in ("config.json", "environment.json", "facts.json"):
-        if run.path(name) != place.path(name):
-            shutil.copyfile(run.path(name), place.path(name))
-        files.append(name)
-    with tempfile.TemporaryDirectory() as scratch:
-        metrics = recipe.judge(place.load_model(), data, config, Path(scratch))
-    of_run = run.read_json("metrics.json")
-    metrics |= {name: of_run[name] for name in ("parameters", "seconds", "epochs")}
-    place.write_json("metrics.json", metrics)
-    files.append("metrics.json")
+    if arguments.run:
+        _keep(recipe, run, data, config, place)
+    files = [*COPIED, "model.keras", "metrics.json"]
     files += _export(recipe, place.load_model(), data, config, place)
     for old in place.folder.glob("*.onnx"):
         if old.name not in files:
@@ -87,6 +79,24 @@ def main() -> None:
     place.path("SHA256SUMS").write_text(sums, encoding="utf-8")
     cards.write(recipe, place.folder)
     print(place.path("CARD.md").read_text(encoding="utf-8"))
+
+
+def _keep(recipe: Recipe, run: Run, data: Data, config: Any, place: Run) -> None:
+    """The Keras model, rounded, and its metrics."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    model = run.load_model()
+    for weight in model.weights:
+        if weight.dtype == "float32":
+            weight.assign(rounded(np.asarray(weight)))
+    save(model, place.path("model.keras"))
+    for name in COPIED:
+        if run.path(name) != place.path(name):
+            shutil.copyfile(run.path(name), place.path(name))
+    with tempfile.TemporaryDirectory() as scratch:
+        metrics = recipe.judge(place.load_model(), data, config, Path(scratch))
+    of_run = run.read_json("metrics.json")
+    metrics |= {name: of_run[name] for name in ("parameters", "seconds", "epochs")}
+    place.write_json("metrics.json", metrics)
 
 
 def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> list[str]:
