@@ -6,7 +6,7 @@
 The run is of the variant that the recipe names as `kept`. Weights are rounded to nine significant
 bits, with which a compressed file is less than half as large, and what is kept is judged anew: the
 Keras model, and its ONNX file with weights in eight bits beside the one with floats. With
-`--run saved_models/g2p` what is kept is judged and exported again; with `--exports` in its place the
+`--run saved_models/g2p` what is kept is judged and exported again; with `--exports` instead the
 Keras model and its metrics stay, as after a change of the exports alone.
 """
 
