@@ -1,0 +1,60 @@
+"""Keras's own tests of its recurrent layers, with these layers in the place of its own.
+
+Where the wheel holds them: that of Keras 3.15 does.
+"""
+
+import importlib
+import sys
+import unittest
+from pathlib import Path
+
+import keras
+import pytest
+
+import kerasrnn
+
+pytestmark = pytest.mark.tensorflow
+
+LAYERS = sys.modules[keras.layers.RNN.__module__.rpartition(".rnn.")[0]]
+FILES = "bidirectional dropout_rnn_cell gru lstm rnn simple_rnn stacked_rnn_cells time_distributed"
+OURS = "RNN LSTM LSTMCell GRU GRUCell SimpleRNN SimpleRNNCell"
+
+# They ask for cuDNN, in which these layers never run.
+OF_CUDNN = {"test_keeps_use_cudnn", "test_fused_lstm_eligibility", "test_fused_gru_eligibility"}
+
+# Each fits and saves through all of Keras's options: 220 s of processor time, for what the tests
+# of the layers ask of them too.
+SLOW = "test_basics"
+
+
+def cases(file):
+    module = importlib.import_module(f"{LAYERS.__name__}.rnn.{file}_test")
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, unittest.TestCase):
+            yield from unittest.defaultTestLoader.loadTestsFromTestCase(value)
+
+
+def is_skipped(case):
+    """`unittest` does not know pytest's marks."""
+    marks = getattr(getattr(case, case._testMethodName), "pytestmark", [])
+    return any(mark.name == "skipif" and mark.args[0] for mark in marks)
+
+
+@pytest.mark.skipif(
+    not (Path(LAYERS.__file__).parent / "rnn" / "rnn_test.py").exists(),
+    reason="this Keras comes without its tests",
+)
+@pytest.mark.parametrize("file", FILES.split())
+@pytest.mark.filterwarnings("ignore")
+def test_kerass_own_tests(file, monkeypatch):
+    for name in OURS.split():
+        monkeypatch.setattr(LAYERS, name, getattr(kerasrnn, name))
+    suite = unittest.TestSuite(
+        case for case in cases(file) if case._testMethodName != SLOW and not is_skipped(case)
+    )
+    assert suite.countTestCases() > 0
+    result = unittest.TestResult()
+    suite.run(result)
+    failed = {case._testMethodName: text for case, text in result.failures + result.errors}
+    expected = OF_CUDNN if file == "bidirectional" else set()
+    assert failed.keys() == expected, "\n".join(text for name, text in failed.items())
