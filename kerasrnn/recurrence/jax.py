@@ -20,7 +20,17 @@ _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. A `jax.jit`, whatever `jit_compile` says."""
     # JAX compiles a loop wherever it stands: one that no `jax.jit` keeps, again in every call.
-    return _function(cell, options)(call)
+    try:
+        return _function(cell, options)(call)
+    except TypeError as error:
+        if "forward-mode" not in str(error) or "custom_vjp" not in str(error):
+            raise
+        raise ValueError(
+            f"{type(cell).__name__}: forward-mode differentiation (jax.jvp, jax.linearize, "
+            "jax.jacfwd) of a time loop with training=True or checkpoint_every, which "
+            "has a gradient of its own for reverse mode alone; expected reverse mode (jax.grad, "
+            "jax.vjp, jax.jacrev), training=False, or a layer with unroll=True."
+        ) from error
 
 
 def walk(cell: Steppable, options: Options, call: Call) -> Results:

@@ -10,6 +10,7 @@ In training both have the walk's own gradient; otherwise the graph's is automati
 unless a gradient is asked for, and the compiled walk goes forward a second time for a gradient.
 """
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -20,7 +21,8 @@ from typing import Any
 
 import tensorflow as tf
 from keras import tree
-from tensorflow.python.ops import control_flow_util  # not exported
+from tensorflow.python.eager import forwardprop_util  # not exported
+from tensorflow.python.ops import control_flow_util, gradients_util  # not exported
 
 from kerasrnn.recurrence import unrolled
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
@@ -39,7 +41,10 @@ KERNEL_BYTES = 1 << 20
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. An eager call runs a compiled graph, not a loop driven by Python."""
+    if _in_forward_mode(call):
+        return _forward_mode_walk(cell, options, call)
     compiled = not _under_xla() and _compiles(options, call, jit_compile)
+    compiled = compiled and not _in_nested_tapes(call)
     if compiled and options.unroll:  # no loop to be walked part by part: XLA takes it as it stands
         return _function(cell, graph_walk, options, True)(call)
     way = compiled_walk if compiled else graph_walk
@@ -53,6 +58,39 @@ def _under_xla() -> bool:
     if tf.executing_eagerly():
         return False
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def _in_forward_mode(call: Call) -> bool:
+    """Whether a `tf.autodiff.ForwardAccumulator` follows what this call depends on."""
+    return bool(forwardprop_util.pack_tangents(leaves(_differentiated(call))).tangents)
+
+
+def _forward_mode_walk(cell: Steppable, options: Options, call: Call) -> Results:
+    """The steps written out, which a `ForwardAccumulator` follows rightly.
+
+    Inside a graph it takes a custom gradient for zero, and it fails on loops there and on what XLA
+    compiles (TensorFlow 2.21).
+    """
+    if call.sequences.shape[1] is None:
+        raise ValueError(
+            "tf.autodiff.ForwardAccumulator: inside a tf.function, a recurrent layer needs a known "
+            "number of steps for forward-mode differentiation; received sequences of shape "
+            f"{tuple(call.sequences.shape)}. Use tf.GradientTape and its jacobian, give the "
+            "sequences a static length, or call the layer outside of a tf.function."
+        )
+    options = dataclasses.replace(options, unroll=True, checkpoint_every=None)
+    if tf.executing_eagerly():
+        return _function(cell, graph_walk, options)(call)
+    return graph_walk(cell, options, call)
+
+
+def _in_nested_tapes(call: Call) -> bool:
+    """Whether an eager call may be differentiated again, through what XLA has compiled."""
+    return (
+        tf.executing_eagerly()
+        and gradients_util.PossibleTapeGradientTypes(leaves(_differentiated(call)))
+        == gradients_util.POSSIBLE_GRADIENT_TYPES_HIGHER_ORDER
+    )
 
 
 def _compiles(options: Options, call: Call, jit_compile: JitCompile) -> bool:
@@ -108,7 +146,8 @@ def scan(
         y_arrays = [array.write(t, value) for array, value in zip(y_arrays, leaves(y), strict=True)]
         if ahead:
             read = x_at(tf.maximum(t - 1, 0) if reverse else tf.minimum(t + 1, steps - 1))
-        return n + 1, leaves(after), read, y_arrays
+        after = [_tied(new, old) for new, old in zip(leaves(after), values, strict=True)]
+        return n + 1, after, read, y_arrays
 
     _, flat_carry, _, y_arrays = tf.while_loop(
         cond=lambda *_: True,
@@ -119,6 +158,31 @@ def scan(
         maximum_iterations=steps,
     )
     return filled(carry, flat_carry), filled(y, [array.stack() for array in y_arrays])
+
+
+def _tied(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+    """What a step makes of a carried value, with a dependence on that value if it has none.
+
+    `tape.jacobian` vectorizes loops, and fails on one that replaces a carried value by something
+    that does not depend on it, as a step does with the output before it (TensorFlow 2.21). XLA
+    removes the selection.
+    """
+    if tf.executing_eagerly() or _depends(new, old):
+        return new
+    return tf.where(tf.constant(False), old, new)
+
+
+def _depends(result: tf.Tensor, source: tf.Tensor) -> bool:
+    """Whether a tensor of a graph is computed from another one."""
+    waiting, seen = [result], set()
+    while waiting:
+        tensor = waiting.pop()
+        if tensor is source:
+            return True
+        if tensor.op not in seen:
+            seen.add(tensor.op)
+            waiting += tensor.op.inputs
+    return False
 
 
 def _targets(

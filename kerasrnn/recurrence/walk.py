@@ -50,7 +50,7 @@ class Kept(NamedTuple):
 class Carry(NamedTuple):
     """What a step hands to the next; on the way back, its gradients."""
 
-    output: Tensor
+    output: Tensor | None  # None where no step and no result needs it
     states: list[Tensor]
 
 
@@ -168,7 +168,12 @@ class Walk:
         self.zeros = ops.zeros(
             (ops.shape(call.sequences)[0], cell.output_size), dtype=self.state_dtype
         )
-        self.start = Carry(self.zeros, [ops.cast(s, self.state_dtype) for s in call.states])
+        # Only a last output, or one that masked steps repeat, goes from step to step.
+        self.carries_output = self._holds() or not options.return_sequences
+        self.start = Carry(
+            self.zeros if self.carries_output else None,
+            [ops.cast(s, self.state_dtype) for s in call.states],
+        )
 
     def forward(self) -> Results:
         """Nothing is kept; a gradient is the framework's own, by automatic differentiation."""
@@ -282,7 +287,7 @@ class Walk:
             outputs = None
             if self.options.return_sequences:
                 outputs = ops.cast(new_output, self.compute_dtype)
-            return Carry(new_output, new), (outputs, kept)
+            return Carry(new_output if self.carries_output else None, new), (outputs, kept)
 
         end, (outputs, kept) = self.backend.scan(
             body, start, (a, keeps, borders), ahead=not self.cell.reads_once

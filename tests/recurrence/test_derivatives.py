@@ -1,0 +1,196 @@
+"""Jacobians, second derivatives and forward mode, against finite differences."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from tests.measure import PRECISION, make_mask, randomize
+
+STEPS, STEP_SIZE = 3, 1e-5
+
+
+def build(**options):
+    layer = kerasrnn.LSTM(2, dtype=PRECISION, **options)
+    layer.build((None, None, 2))
+    randomize(layer)
+    return layer
+
+
+def inputs():
+    return np.random.default_rng(0).standard_normal((2, STEPS, 2)).astype(PRECISION)
+
+
+def directions():
+    return np.random.default_rng(1).standard_normal((2, STEPS, 2)).astype(PRECISION)
+
+
+@functools.cache
+def expected_jacobian(masked=False, zero_output_for_mask=False):
+    """By central differences, every moved input in a row of its own."""
+    layer = build(zero_output_for_mask=zero_output_for_mask)
+    x, mask = inputs(), make_mask("mixed", 4, STEPS)[2:] if masked else None
+    moves = STEP_SIZE * np.eye(x[0].size).reshape(-1, *x[0].shape)
+    jacobian = np.zeros((2, 2, *x.shape))
+    for row in range(2):
+        rows = np.concatenate([x[row] + moves, x[row] - moves])
+        row_mask = None if mask is None else np.repeat(mask[row : row + 1], len(rows), axis=0)
+        after, before = np.split(np.asarray(layer(rows, mask=row_mask)), 2)
+        jacobian[row, :, row] = ((after - before) / (2 * STEP_SIZE)).T.reshape(2, *x[0].shape)
+    return jacobian
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("options", "training", "masked", "in_a_function"),
+    [
+        ({}, False, False, False),
+        ({}, True, False, False),
+        ({}, True, False, True),
+        ({"jit_compile": True}, True, False, False),
+        ({"jit_compile": True}, False, False, True),
+        ({}, True, True, True),
+        ({"zero_output_for_mask": True}, True, True, True),
+    ],
+    ids=str,
+)
+def test_jacobians_of_the_last_output(options, training, masked, in_a_function):
+    import tensorflow as tf
+
+    layer, x = build(**options), tf.constant(inputs())
+    mask = tf.constant(make_mask("mixed", 4, STEPS)[2:]) if masked else None
+    expected = expected_jacobian(masked, options.get("zero_output_for_mask", False))
+
+    def jacobian(name):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, mask=mask, training=training)
+        return getattr(tape, name)(y, x)
+
+    call = tf.function(jacobian, autograph=False) if in_a_function else jacobian
+    np.testing.assert_allclose(call("jacobian"), expected, atol=1e-8)
+    of_rows = np.stack([expected[0, :, 0], expected[1, :, 1]])
+    np.testing.assert_allclose(call("batch_jacobian"), of_rows, atol=1e-8)
+
+
+@pytest.mark.tensorflow
+def test_a_state_that_a_step_does_not_read():
+    """The jacobian is found with values that a step replaces and does not read."""
+    import tensorflow as tf
+
+    class Noting(kerasrnn.Cell):
+        """The second state is the last input part."""
+
+        state_names = ("h", "noted")
+
+        def update(self, a, r, states, weights):
+            h = keras.ops.tanh(a + r)
+            return h, [h, a]
+
+    layer = kerasrnn.RNN(Noting(2), return_state=True, dtype="float64")
+    layer.build((None, None, 2))
+    randomize(layer)
+    x = tf.constant(inputs())
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        _, _, noted = layer(x)
+    expected = np.zeros((2, 2, *x.shape))
+    for row in range(2):
+        expected[row, :, row, -1] = layer.cell.kernel.numpy().T
+    np.testing.assert_allclose(tape.jacobian(noted, x), expected, atol=1e-12)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("options", "training", "in_a_function"),
+    [
+        ({}, True, False),
+        ({}, True, True),
+        ({"jit_compile": True}, False, True),
+        ({"jit_compile": True, "checkpoint_every": 2}, True, False),
+    ],
+    ids=str,
+)
+def test_forward_mode(options, training, in_a_function):
+    """Of the output, and over reverse mode."""
+    import tensorflow as tf
+
+    layer, x = build(**options), tf.constant(inputs())
+    layer.set_weights(build().get_weights())
+
+    def derivatives():
+        with tf.autodiff.ForwardAccumulator(x, tf.constant(directions())) as accumulator:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=training)
+                loss = tf.reduce_sum(y**2)
+            gradient = tape.gradient(loss, x)
+        return accumulator.jvp(y), accumulator.jvp(gradient)
+
+    call = tf.function(derivatives, autograph=False) if in_a_function else derivatives
+    d_y, d_gradient = call()
+    expected = np.tensordot(expected_jacobian(), directions(), 3)
+    np.testing.assert_allclose(d_y, expected, atol=1e-8)
+    np.testing.assert_allclose(d_gradient, gradient_moved(), atol=1e-7)
+
+
+@functools.cache
+def gradient_moved():
+    """How the gradient of sum(y**2) changes in a direction."""
+    import tensorflow as tf
+
+    layer, gradients = build(), []
+    for sign in (1, -1):
+        moved = tf.constant(inputs() + sign * STEP_SIZE * directions())
+        with tf.GradientTape() as tape:
+            tape.watch(moved)
+            loss = tf.reduce_sum(layer(moved) ** 2)
+        gradients.append(tape.gradient(loss, moved))
+    return (gradients[0] - gradients[1]) / (2 * STEP_SIZE)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("training", [False, True])
+def test_eager_second_derivatives_of_a_compiled_layer(training):
+    import tensorflow as tf
+
+    layer, x = build(jit_compile=True), tf.constant(inputs())
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            loss = tf.reduce_sum(layer(x, training=training) ** 2)
+        gradient = tf.reduce_sum(inner.gradient(loss, x) * directions())
+    np.testing.assert_allclose(outer.gradient(gradient, x), gradient_moved(), atol=1e-7)
+
+
+@pytest.mark.tensorflow
+def test_forward_mode_over_an_unknown_length_is_refused():
+    import tensorflow as tf
+
+    layer = build()
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 2), PRECISION)], autograph=False)
+    def forward(x):
+        with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+            y = layer(x, training=True)
+        return accumulator.jvp(y)
+
+    with pytest.raises(ValueError, match=r"needs a known number of steps .*jacobian"):
+        forward(inputs())
+
+
+@pytest.mark.skipif(keras.config.backend() != "jax", reason="JAX's forward mode")
+def test_forward_mode_on_jax():
+    import jax
+
+    layer, x = build(), inputs()
+    for twin, training in ((layer, False), (build(unroll=True), True)):
+        _, d_y = jax.jvp(lambda x, t=twin, on=training: t(x, training=on), (x,), (directions(),))
+        expected = np.tensordot(jax.jacrev(lambda x: layer(x, training=True))(x), directions(), 3)
+        np.testing.assert_allclose(d_y, expected, atol=1e-5)
+    np.testing.assert_allclose(expected_jacobian(), jax.jacrev(layer)(x), atol=1e-2)
+    with pytest.raises(ValueError, match=r"forward-mode .* expected reverse mode .* unroll=True"):
+        jax.jvp(lambda x: layer(x, training=True), (x,), (directions(),))
