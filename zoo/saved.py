@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from kerasrnn.zoo.texts import of_texts
+
 SUMS = "SHA256SUMS"
 MODEL = "model.keras"
 
@@ -52,7 +54,7 @@ def load(name: str) -> keras.Model:
 
 
 def read(path: Path) -> keras.Model:
-    """A Keras file, in safe mode.
+    """A Keras file, in safe mode; a functional model of texts as a `TextModel`.
 
     Raises:
         SavedModelError: it is damaged, or needs a package that is not installed.
@@ -60,7 +62,7 @@ def read(path: Path) -> keras.Model:
     import kerasrnn  # noqa: F401  (registers the layers)
 
     try:
-        return keras.saving.load_model(path, safe_mode=True)
+        return of_texts(keras.saving.load_model(path, safe_mode=True))
     except Exception as error:  # zip, HDF5, JSON and Keras each raise errors of their own
         cause: BaseException | None = error
         while cause is not None:
