@@ -48,7 +48,7 @@ test-jax: $(VENV)/installed-jax
 test-torch: $(VENV)/installed-torch
 	$(BIN)/python -m pytest -m torch tests/test_torch.py tests/export tests/test_house.py
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m torch_backend $(addprefix tests/, \
-		cells decoding losses recurrence)
+		cells decoding export/test_keras_layers.py losses recurrence)
 
 test-next: $(NEXT)/installed
 	$(NEXT)/bin/$(PIP) install --no-deps --upgrade --pre keras-nightly

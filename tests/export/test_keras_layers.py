@@ -14,6 +14,7 @@ from tests.measure import randomize
 pytestmark = pytest.mark.tensorflow
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
 def test_there_and_back(row):
     """A layer of every option: the same numbers, the same configuration, Keras's own class."""
@@ -32,6 +33,7 @@ def test_there_and_back(row):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.torch_backend
 def test_models():
     """Layers inside of others, models in models, several inputs."""
 
