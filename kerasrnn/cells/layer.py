@@ -11,7 +11,7 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask, fits
 from kerasrnn.cells.cell import Cell, document
-from kerasrnn.keras_internals import get_keras_mask, rnn
+from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
 from kerasrnn.validation import PositiveInteger
 
@@ -261,7 +261,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self, sequences: Tensor, initial_state: list[Any], mask: Tensor, training: bool
     ) -> tuple[Tensor, Tensor, list[Any]]:
         """Keras's own loop; the mask is applied inside the step, where the last output is known."""
-        options = {"training": training} if self.cell._call_has_training_arg else {}
+        options = {"training": training} if takes_training(self.cell) else {}
         first, _ = self.cell(sequences[:, 0], initial_state, **options)
         nothing = ops.zeros_like(first)
 
