@@ -281,7 +281,30 @@ class Cell(DropoutRNNCell, SequenceLayer):
         weights: Mapping[str, Tensor],
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        """One step; `products` are those of `product_groups`, in order."""
+        """One step.
+
+        A step may apply each product any number of times, in any order, to states, to results of
+        other products or to anything else of shape `(batch, width)`; dropout masks are the same in
+        each application. In training the loop records the applications and differentiates them,
+        with each product's weight gradient summed over all of them. What the record cannot follow
+        is refused with an error that names the cell and the product:
+
+        - a product applied inside of a loop, branch or function of the backend (`ops.while_loop`,
+          `ops.cond`, `tf.function`, ...): use Python's `for` and `if`;
+        - an attribute of a product, such as its kernel: a weight that the step reads by itself is
+          named in `step_weights`;
+        - a step that applies its products differently each time that it is traced.
+
+        Args:
+            a: input part, `(batch, gates * units)`, bias included.
+            states: previous states.
+            weights: those of `step_weights`, by name.
+            products: a function for each of `product_groups`, in their order, from `(batch, units)`
+                to the group's `(batch, gates * units)`.
+
+        Returns:
+            `(output, new_states)`.
+        """
         (product,) = products
         return self.update(a, product(states[0]), states, weights)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 
 from kerasrnn.recurrence import unrolled
@@ -76,6 +77,11 @@ def derivative(
         return pull(jax.tree.unflatten(structure, d_flat))
 
     return results, pull_all
+
+
+def scope() -> Any:
+    """See `walk.Backend`."""
+    return jax.extend.core.get_opaque_trace_state(convention="nnx")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -99,7 +99,8 @@ class Steppable(Protocol):
         weights: Mapping[str, Tensor],
         products: tuple[Any, ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        """One step: `(output, new_states)`. It applies each product once, in order."""
+        """One step: `(output, new_states)`. It applies the products as often as it likes, in any
+        order."""
 
     def step_keeping(
         self,

@@ -226,6 +226,11 @@ def derivative(
     return results, pull
 
 
+def scope() -> Any:
+    """See `walk.Backend`."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
 def _length(x: tf.Tensor) -> tf.Tensor | int:
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 

@@ -39,6 +39,10 @@ class Backend(Protocol):
     ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
         """The function's results, and what takes their gradients (None: zero) to the arguments'."""
 
+    def scope(self) -> Any:
+        """What is equal between two places of a step unless one is inside of the backend's own
+        loop, branch or function, from which no tensor can be taken out."""
+
 
 class Kept(NamedTuple):
     """What the way forward keeps for the way back, each `(time, batch, ...)`."""
@@ -58,24 +62,105 @@ class _StepAdjoint(NamedTuple):
     d_a: Tensor
     d_states: list[Tensor]
     d_weights: dict[str, Tensor]
-    d_results: list[Tensor]  # of the products
+    d_results: list[list[Tensor]]  # of each product's applications
 
 
-class _Tap:
-    """A recurrent product in a step: notes its argument; may be given its result."""
+class _Step:
+    """The products of one step, and a record of how it applies them.
 
-    def __init__(self, product: Any, result: Tensor | None = None) -> None:
-        self.product, self.result = product, result
+    A step may apply a product any number of times, and the products in any order: what it does is
+    what Python does while the step is traced. The record is differentiated from its end to its
+    beginning.
+    """
+
+    def __init__(self, walk: "Walk", results: list[list[Tensor]] | None = None) -> None:
+        """With `results`, of each product's applications, they are given, and not computed."""
+        self.products = tuple(_Applied(self, k) for k in range(len(walk.products)))
+        self.cell, self.walk, self.given = walk.cell, walk, results
+        self.arguments: list[list[Tensor]] = [[] for _ in walk.products]
+        self.results: list[list[Tensor]] = [[] for _ in walk.products]
+        self.order: list[tuple[int, int]] = []  # (product, which of its applications)
+
+    def __call__(
+        self, a: Tensor, states: list[Tensor], weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        self.scope, self.batch = self.walk.backend.scope(), states[0].shape[0]
+        output, new = self.cell.step(a, states, weights, self.products)
+        self._check_repeated()
+        return output, list(new)
+
+    def apply(self, k: int, argument: Tensor) -> Tensor:
+        if self.walk.backend.scope() != self.scope:
+            raise self._error(
+                k,
+                "is applied inside of a loop, a branch or a function of the backend "
+                "(ops.while_loop, ops.cond, tf.function, jax.jit); expected Python's for or if",
+            )
+        shape = tuple(argument.shape)
+        unknown = None in (*shape[:1], self.batch)
+        if len(shape) < 2 or not (unknown or shape[0] == self.batch):
+            raise self._error(
+                k, f"is applied to an argument of shape {shape}; expected (batch, width)"
+            )
+        nth = len(self.results[k])
+        if self.given is None:
+            result = self.walk.products[k](argument)
+        elif nth < len(self.given[k]):
+            result = self.given[k][nth]
+        else:
+            raise self._changed(k, len(self.given[k]), "more")
+        self.arguments[k].append(argument)
+        self.results[k].append(result)
+        self.order.append((k, nth))
+        return result
+
+    def _check_repeated(self) -> None:
+        """A step is traced several times, and does the same each time."""
+        counts = [len(results) for results in self.results]
+        before = self.walk.applications if self.given is None else list(map(len, self.given))
+        if self.given is None:
+            self.walk.applications = counts
+        for k, (now, then) in enumerate(zip(counts, before or counts, strict=True)):
+            if now != then:
+                raise self._changed(k, then, now)
+
+    def _changed(self, k: int, then: int, now: int | str) -> ValueError:
+        return self._error(
+            k,
+            f"was applied {then} times when the step was traced first, and {now} times when it was "
+            "traced again; expected a step that depends on its arguments and the cell's "
+            "configuration alone",
+        )
+
+    def _error(self, k: int, what: str) -> ValueError:
+        count = len(self.products)
+        return ValueError(f"{type(self.cell).__name__}.step: products[{k}] (of {count}) {what}.")
+
+
+class _Applied:
+    """One of the products that a step is given in training."""
+
+    def __init__(self, step: _Step, k: int) -> None:
+        self._step, self._k = step, k
 
     def __call__(self, argument: Tensor) -> Tensor:
-        self.argument = argument
-        if self.result is None:
-            self.result = self.product(argument)
-        return self.result
+        return self._step.apply(self._k, ops.convert_to_tensor(argument))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise self._step._error(
+            self._k,
+            f"is asked for its {name!r}; expected that it is called alone (a weight that a step "
+            "reads by itself is named in `step_weights`)",
+        )
 
 
 class _ByHand:
-    """One step and its adjoint as the cell derives it: `step_keeping` and `step_adjoint`."""
+    """One step and its adjoint as the cell derives it: `step_keeping` and `step_adjoint`.
+
+    Each product is applied once.
+    """
 
     def __init__(self, walk: "Walk") -> None:
         self.walk = walk
@@ -89,30 +174,30 @@ class _ByHand:
     def backward(
         self, a: None, states: list[Tensor], kept: Any, d_output: Tensor, d_states: list[Tensor]
     ) -> _StepAdjoint:
-        return _StepAdjoint(
-            *self.walk.cell.step_adjoint(
-                kept, states, self.walk.step_weights, self.walk.products, d_output, d_states
-            )
+        d_a, d_states, d_weights, d_results = self.walk.cell.step_adjoint(
+            kept, states, self.walk.step_weights, self.walk.products, d_output, d_states
         )
+        return _StepAdjoint(d_a, d_states, d_weights, [[d] for d in d_results])
 
-    def arguments(self, states: list[Tensor], kept: Any) -> list[Tensor]:
-        return self.walk.cell.product_arguments(kept, states)
+    def arguments(self, states: list[Tensor], kept: Any) -> list[list[Tensor]]:
+        return [[v] for v in self.walk.cell.product_arguments(kept, states)]
 
 
 class _Automatic:
     """One step, differentiated automatically with its products taken out.
 
-    It keeps each product's result, and its argument unless that is the first state.
+    It keeps the result of each application of a product, and its argument unless that is the first
+    state.
     """
 
     def __init__(self, walk: "Walk") -> None:
         self.walk = walk
 
     def forward(self, a: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
-        taps = [_Tap(product) for product in self.walk.products]
-        output, new = self.walk.cell.step(a, states, self.walk.step_weights, tuple(taps))
-        arguments = [None if tap.argument is states[0] else tap.argument for tap in taps]
-        return output, list(new), ([tap.result for tap in taps], arguments)
+        step = _Step(self.walk)
+        output, new = step(a, states, self.walk.step_weights)
+        arguments = [[None if v is states[0] else v for v in of] for of in step.arguments]
+        return output, new, (step.results, arguments)
 
     def needs_input_part(self) -> bool:
         return True
@@ -121,28 +206,29 @@ class _Automatic:
         self, a: Tensor, states: list[Tensor], kept: Any, d_output: Tensor, d_states: list[Tensor]
     ) -> _StepAdjoint:
         results, _ = kept
-        products = self.walk.products
+        order: list[tuple[int, int]] = []
 
         def step(
-            a: Tensor, states: list[Tensor], weights: dict[str, Tensor], results: list[Tensor]
-        ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-            taps = [_Tap(p, r) for p, r in zip(products, results, strict=True)]
-            output, new = self.walk.cell.step(a, states, weights, tuple(taps))
-            return output, list(new), [tap.argument for tap in taps]
+            a: Tensor, states: list[Tensor], weights: dict[str, Tensor], results: list[list[Tensor]]
+        ) -> tuple[Tensor, list[Tensor], list[list[Tensor]]]:
+            step = _Step(self.walk, results)
+            output, new = step(a, states, weights)
+            order[:] = step.order
+            return output, new, step.arguments
 
         _, pull = self.walk.backend.derivative(
             step, (a, states, dict(self.walk.step_weights), results)
         )
-        d_arguments: list[Tensor | None] = [None] * len(products)
-        # From the last product to the first: what one receives depends on those after it, whose
+        d_arguments: list[list[Tensor | None]] = [[None for _ in of] for of in results]
+        # From the last application to the first: what one receives depends on those after it, whose
         # arguments may hold its result.
-        for k in reversed(range(len(products))):
-            d_result = pull((d_output, d_states, d_arguments))[3][k]
-            d_arguments[k] = products[k].adjoint(d_result)
+        for k, nth in reversed(order):
+            d_result = pull((d_output, d_states, d_arguments))[3][k][nth]
+            d_arguments[k][nth] = self.walk.products[k].adjoint(d_result)
         return _StepAdjoint(*pull((d_output, d_states, d_arguments)))
 
-    def arguments(self, states: list[Tensor], kept: Any) -> list[Tensor]:
-        return [states[0] if argument is None else argument for argument in kept[1]]
+    def arguments(self, states: list[Tensor], kept: Any) -> list[list[Tensor]]:
+        return [[states[0] if v is None else v for v in of] for of in kept[1]]
 
 
 class Walk:
@@ -162,6 +248,7 @@ class Walk:
         self.state_dtype = "float32" if half else self.compute_dtype
         self.products, self.step_weights = self._prepare(self.weights)
         self.step = (_ByHand if cell.has_adjoint else _Automatic)(self)
+        self.applications: list[int] | None = None  # of each product in a step; see `_Step`
         self.x, self.keeps = self._in_order(call.sequences), None
         if call.mask is not None:
             self.keeps = ops.expand_dims(self._in_order(call.mask), -1)  # (time, batch, 1)
@@ -343,7 +430,7 @@ class Walk:
                 d_states = [ops.where(border, ops.zeros_like(d), d) for d in d_states]
             d_weights = {name: d + step.d_weights[name] for name, d in d_weights.items()}
             # Where a gate adds its two parts, as most do, their gradients are one tensor.
-            d_results = [None if d is step.d_a else d for d in step.d_results]
+            d_results = [[None if d is step.d_a else d for d in of] for of in step.d_results]
             return (Carry(d_held, d_states), d_weights), (step.d_a, d_results)
 
         no_weights = {name: ops.zeros_like(w) for name, w in self.step_weights.items()}
@@ -353,14 +440,10 @@ class Walk:
             (a if self.step.needs_input_part() else None, keeps, borders, d_outputs, kept),
             reverse=True,
         )
+        arguments = self.step.arguments(kept.states, kept.steps)
         d_products = [
-            product.weight_gradients(v, d_a if d is None else d)
-            for product, v, d in zip(
-                self.products,
-                self.step.arguments(kept.states, kept.steps),
-                d_results,
-                strict=True,
-            )
+            _weight_gradients(product, vs, [d_a if d is None else d for d in ds])
+            for product, vs, ds in zip(self.products, arguments, d_results, strict=True)
         ]
         d_x, d_weights = pull((ops.cast(d_a, a.dtype), d_products, d_weights))
         return d_start, d_x, d_weights
@@ -392,6 +475,20 @@ class Walk:
             ops.swapaxes(outputs, 0, 1) if self.options.return_sequences else None,
             [ops.cast(state, self.compute_dtype) for state in end.states],
         )
+
+
+def _weight_gradients(
+    product: Any, arguments: list[Tensor], d_results: list[Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """dL/dU and dL/db of one product: the sum over its applications."""
+    gradients = [product.weight_gradients(v, d) for v, d in zip(arguments, d_results, strict=True)]
+    if not gradients:
+        bias = product.bias
+        return ops.zeros_like(product.kernel), None if bias is None else ops.zeros_like(bias)
+    (d_kernel, d_bias), *more = gradients
+    for d_u, d_b in more:
+        d_kernel, d_bias = d_kernel + d_u, None if d_bias is None else d_bias + d_b
+    return d_kernel, d_bias
 
 
 class _Segments:

@@ -21,6 +21,7 @@ from tests.measure import (
     op_by_op,
     randomize,
 )
+from tests.recurrence.test_applications import MidpointCell, TangledCell
 
 
 class LeakyGatedCell(kerasrnn.Cell):
@@ -51,7 +52,7 @@ class LeakyGatedCell(kerasrnn.Cell):
 
 
 CELLS = [(row.cell, variant) for row, variant in VARIANTS if row in BUILT_IN or variant == {}]
-CELLS.append((LeakyGatedCell, {}))
+CELLS += [(LeakyGatedCell, {}), (MidpointCell, {}), (TangledCell, {})]
 
 
 @st.composite
@@ -118,7 +119,7 @@ def arrays(cell_class, batch=19, time=6):
 DEFAULTS = [(row.cell, {}) for row in ROWS] + [(kerasrnn.GRUCell, {"reset_after": False})]
 defaults = pytest.mark.parametrize(
     ("cell_class", "variant"),
-    [*DEFAULTS, (LeakyGatedCell, {})],
+    [*DEFAULTS, (LeakyGatedCell, {}), (TangledCell, {})],
     ids=lambda value: value.__name__ if isinstance(value, type) else variant_id(value),
 )
 
