@@ -108,6 +108,7 @@ ELSEWHERE = {
     "Parts": "a result",
     "Policy": "a protocol",
     "Report": "a result",
+    "TextModel": "tests/zoo/test_texts.py",
     "Sampling": "made by Generator",
     "SentencePieceVectorization": "tests/layers/test_pieces.py",
     "Sequences": "a result",
