@@ -84,7 +84,7 @@ class _Step:
     def __call__(
         self, a: Tensor, states: list[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        self.scope, self.batch = self.walk.backend.scope(), states[0].shape[0]
+        self.scope, self.like = self.walk.backend.scope(), states[0].shape
         output, new = self.cell.step(a, states, weights, self.products)
         self._check_repeated()
         return output, list(new)
@@ -97,8 +97,8 @@ class _Step:
                 "(ops.while_loop, ops.cond, tf.function, jax.jit); expected Python's for or if",
             )
         shape = tuple(argument.shape)
-        unknown = None in (*shape[:1], self.batch)
-        if len(shape) < 2 or not (unknown or shape[0] == self.batch):
+        unknown = None in (*shape[:1], self.like[0])
+        if len(shape) != len(self.like) or not (unknown or shape[0] == self.like[0]):
             raise self._error(
                 k, f"is applied to an argument of shape {shape}; expected (batch, width)"
             )
@@ -143,8 +143,8 @@ class _Applied:
     def __init__(self, step: _Step, k: int) -> None:
         self._step, self._k = step, k
 
-    def __call__(self, argument: Tensor) -> Tensor:
-        return self._step.apply(self._k, ops.convert_to_tensor(argument))
+    def __call__(self, v: Tensor) -> Tensor:
+        return self._step.apply(self._k, ops.convert_to_tensor(v))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -356,12 +356,12 @@ def test_cores_are_counted_on_every_system(monkeypatch):
 
 
 def test_a_backend_without_a_gradient_of_its_own_refuses_checkpoints():
-    """As on PyTorch: the option would be ignored."""
+    """In training, as on PyTorch: the option would be ignored."""
     from kerasrnn.recurrence import unrolled
     from kerasrnn.recurrence.loop import Options
 
     with pytest.raises(ValueError, match=r"checkpoint_every=3: .* expected None"):
-        unrolled.run(kerasrnn.LSTMCell(2), Options(checkpoint_every=3), None, "auto")
+        unrolled.run(kerasrnn.LSTMCell(2), Options(checkpoint_every=3, training=True), None, "auto")
 
 
 @pytest.mark.parametrize(
