@@ -235,6 +235,15 @@ def test_weight_files_cross_over(row, tmp_path):
     np.testing.assert_allclose(again.predict(TOKENS, verbose=0), expected, atol=1e-6)
 
 
+def test_loading_without_kerasrnn_names_it(tmp_path, monkeypatch):
+    """As if it were not imported. Keras imports no other package by itself; README says so."""
+    tagger(kerasrnn.LSTM).save(tmp_path / "model.keras")
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "kerasrnn>LSTM")
+    message = r"Could not locate class 'LSTM'\..*: \{'module': 'kerasrnn\."
+    with pytest.raises(TypeError, match=message):
+        keras.saving.load_model(tmp_path / "model.keras")
+
+
 @rows
 def test_clone_model(row):
     model = tagger(row.layer, dropout=0.1)
