@@ -1,7 +1,7 @@
 """Both directions of a sequence: Schuster & Paliwal (1997)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -74,7 +74,7 @@ class BidirectionalRNN(SequenceLayer):
     def __init__(
         self,
         layer: RNN,
-        merge_mode: str = "concat",
+        merge_mode: Literal["concat", "sum", "ave", "mul"] = "concat",
         residual: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -84,8 +84,6 @@ class BidirectionalRNN(SequenceLayer):
                 f"layer={layer!r} has go_backwards=True; expected one that reads forwards: the "
                 "backward layer is made of it."
             )
-        if merge_mode not in MERGES:
-            raise ValueError(f"merge_mode={merge_mode!r}: expected one of {sorted(MERGES)}.")
         if residual and not layer.return_sequences:
             raise ValueError("residual=True: expected a layer with return_sequences=True.")
         super().__init__(**kwargs)
