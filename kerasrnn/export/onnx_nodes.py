@@ -148,22 +148,23 @@ class _Scope:
             return None
         return _computed(node, values, name, self.opset)
 
-    def is_zeros(self, name: str) -> bool:
-        """Whether a value is known to be zeros, whatever its shape: an initial state, say."""
+    def is_zeros(self, name: str) -> bool | None:
+        """Whether a value is zeros, its shape known or not; None if it depends on the inputs."""
         value = self.constant(name)
         if value is not None:
             return not np.any(value)
         made = self.producer(name)
         if made is None:
-            return False
+            return None
         node, scope = made
         if node.op_type == "ConstantOfShape":
             from onnx import numpy_helper
 
             return not any(np.any(numpy_helper.to_array(a.t)) for a in node.attribute)
         if node.op_type == "Concat":
-            return all(map(scope.is_zeros, node.input))
-        return node.op_type in MOVES and scope.is_zeros(node.input[0])
+            parts = {scope.is_zeros(x) for x in node.input}
+            return None if None in parts else parts == {True}
+        return scope.is_zeros(node.input[0]) if node.op_type in MOVES else None
 
 
 def _computed(node: Any, values: Mapping[str, np.ndarray], name: str, opset: Any) -> np.ndarray:
@@ -303,8 +304,7 @@ def _check_states(name: str, inputs: Mapping[str, str], scope: _Scope) -> None:
             "expected none, or lengths that are computed, for the caller to pass as a mask."
         )
     for key in ("initial_h", "initial_c"):
-        state = inputs[key]
-        if state and scope.constant(state) is not None and not scope.is_zeros(state):
+        if inputs[key] and scope.is_zeros(inputs[key]) is False:
             raise ValueError(
                 f"{name}: {key} is a constant and not zeros: no layer keeps an initial state; "
                 "expected none, zeros, or a state that is computed, for the caller to pass as "

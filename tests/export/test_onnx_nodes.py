@@ -164,19 +164,30 @@ def test_constants_that_no_layer_keeps(extra, message, tmp_path):
         from_onnx(path)
 
 
-def test_states_of_zeros_are_those_of_a_layer(tmp_path):
-    """A constant; and one that is made for the batch, as PyTorch's exports do."""
+def states_for_the_batch(path, value):
+    """An LSTM: h is a number, expanded to the batch as in PyTorch's exports, and c is zeros."""
     from onnx import helper
 
     nodes = [
         helper.make_node("Shape", ["x"], ["size"], start=1, end=2),
         helper.make_node("Concat", ["one", "size", "units"], ["shape"], axis=0),
-        helper.make_node("Expand", ["zero", "shape"], ["h"]),
+        helper.make_node("Expand", ["value", "shape"], ["h"]),
         node("LSTM", ("x", "W", "R", "B", "", "h", "c")),
     ]
     one, units = np.array([1]), np.array([4])
-    constants = {"zero": np.float32(0), "one": one, "units": units, "c": states(True)}
-    path = saved(tmp_path / "m.onnx", nodes, weights("LSTM") | constants)
+    constants = {"value": np.float32(value), "one": one, "units": units, "c": states(True)}
+    return saved(path, nodes, weights("LSTM") | constants)
+
+
+def test_a_learned_state_that_is_made_for_the_batch_is_refused(tmp_path):
+    path = states_for_the_batch(tmp_path / "m.onnx", 0.5)
+    with pytest.raises(ValueError, match="n: initial_h is a constant and not zeros"):
+        from_onnx(path)
+
+
+def test_states_of_zeros_are_those_of_a_layer(tmp_path):
+    """A constant; and one that is made for the batch."""
+    path = states_for_the_batch(tmp_path / "m.onnx", 0)
     x, (y,) = computed(path)
     np.testing.assert_allclose(from_onnx(path)["n"](x), y, atol=1e-6)
 
