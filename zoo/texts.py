@@ -37,16 +37,38 @@ class TextModel(keras.Model):
     """
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
-        if not isinstance(inputs, keras.KerasTensor) and not ops.is_tensor(inputs):
-            inputs = ops.convert_to_tensor(reading.as_texts("inputs", inputs))
-        return super().__call__(inputs, *args, **kwargs)
+        return super().__call__(to_call(inputs), *args, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
-        if batch_size is not None:
-            validation.positive_integer("batch_size", batch_size)
-        if not hasattr(x, "element_spec"):  # as a tf.data.Dataset has
-            x = ops.convert_to_tensor(reading.as_texts("x", x))
+        x, batch_size = to_predict(x, batch_size)
         return super().predict(x, batch_size=batch_size, **kwargs)
+
+
+# Functions, and not a base of both models: Keras changes the bases of functional ones.
+
+
+def to_call(inputs: Any) -> Tensor:
+    """What a model of texts is called with, as a tensor.
+
+    Raises:
+        ValueError: it is no collection of texts, or empty.
+    """
+    if isinstance(inputs, keras.KerasTensor) or ops.is_tensor(inputs):
+        return inputs
+    return ops.convert_to_tensor(reading.as_texts("inputs", inputs))
+
+
+def to_predict(x: Any, batch_size: int | None) -> tuple[Any, int | None]:
+    """The arguments of `predict` of a model of texts; a `tf.data.Dataset` stays one.
+
+    Raises:
+        ValueError: `x` is no collection of texts, or empty; `batch_size` is not positive.
+    """
+    if batch_size is not None:
+        validation.positive_integer("batch_size", batch_size)
+    if not hasattr(x, "element_spec"):  # as a tf.data.Dataset has
+        x = ops.convert_to_tensor(reading.as_texts("x", x))
+    return x, batch_size
 
 
 def of_texts(model: keras.Model) -> keras.Model:

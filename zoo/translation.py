@@ -18,6 +18,7 @@ from kerasrnn.validation import ArgumentError, PositiveInteger
 from kerasrnn.zoo import reading
 from kerasrnn.zoo.generation import generator
 from kerasrnn.zoo.reading import BLANK, UNKNOWN
+from kerasrnn.zoo.texts import to_call, to_predict
 
 Tensor = Any
 
@@ -57,8 +58,8 @@ class Translator(keras.Model):
     the symbols of either side. Of a target vocabulary of n symbols, padding and unknown included,
     n is the end and n + 1 the start of a text: see `zoo.target_ids`, which makes what `fit` takes.
 
-    It is saved, loaded and called like any Keras model: a call takes strings `(batch,)` and gives
-    the greedy texts, strings `(batch,)`, on TensorFlow; `translate` does more.
+    It is saved, loaded and called like any Keras model: a call and `predict` take texts, as
+    `translate` does, and return the greedy translations, strings `(batch,)`, on TensorFlow.
 
     Args:
         model: of `zoo.encoder_decoder`, from Tokens to Classes of two more than the target's
@@ -129,9 +130,16 @@ class Translator(keras.Model):
     def build(self, input_shape: Any = None) -> None:
         self.built = True  # all that has weights was built before
 
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
+        return super().__call__(to_call(inputs), *args, **kwargs)
+
     def call(self, inputs: Tensor) -> Tensor:
         """The greedy texts, strings `(batch,)`."""
         return self._texts(self._greedy.model, inputs)
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        x, batch_size = to_predict(x, batch_size)
+        return super().predict(x, batch_size=batch_size, **kwargs)
 
     def _texts(self, write: keras.Model, inputs: Tensor) -> Tensor:
         """What a generator writes, as strings, in a graph."""

@@ -418,10 +418,21 @@ def test_collections_of_texts(translator):
         assert translator.translate(texts) == expected
 
 
+@pytest.mark.parametrize("make", [list, iter, np.array, tf.constant])
+def test_a_call_and_predict_take_the_same_collections(translator, make):
+    expected = [text.encode() for text in translator.translate(TEXTS)]
+    assert translator(make(TEXTS)).numpy().tolist() == expected
+    assert translator.predict(make(TEXTS), verbose=0).tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
         (lambda t: t.translate("cab"), "texts='cab': expected a list of texts"),
+        (lambda t: t("cab"), "inputs='cab': expected a list of texts"),
+        (lambda t: t(np.array([1])), r"inputs\[0\]=.*1.*: expected a text"),
+        (lambda t: t.predict([]), r"x=\[\]: expected a list of texts"),
+        (lambda t: t.predict(["a"], batch_size=0), "batch_size=0: expected a positive integer"),
         (lambda t: t.translate([]), r"texts=\[\]: expected a list of texts"),
         (lambda t: t.translate(None), "texts=None: expected a list of texts"),
         (lambda t: t.translate(3), "texts=3: expected a list of texts"),
