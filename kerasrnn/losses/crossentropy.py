@@ -147,7 +147,7 @@ def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -
             "from_logits=False: expected probabilities; y_pred is the output of a layer without an "
             "activation. Set from_logits=True, or add a softmax."
         )
-    if not is_concrete(y_pred):
+    if not is_concrete(y_pred) or 0 in y_pred.shape:
         return
     scores = ops.cast(y_pred, "float32")
     known = _values(used, ops.sum(scores, axis=-1), ops.min(scores, axis=-1))

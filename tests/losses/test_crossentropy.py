@@ -154,6 +154,7 @@ def test_what_is_left_out_leaves_nothing_behind(average):
     ):
         np.testing.assert_allclose(again, padded, rtol=1e-6)
     assert float(loss(np.zeros_like(y), logits)) == 0
+    assert float(loss(y[:0], logits[:0])) == 0  # nor is there anything in an empty batch
 
 
 def test_each_token():
