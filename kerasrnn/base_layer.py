@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasrnn.keras_internals import get_keras_mask
+from kerasrnn.keras_internals import get_keras_mask, set_keras_mask
 
 Tensor = Any
 
@@ -175,8 +175,8 @@ def _with_arguments_of(call: Callable[..., Any], extended: inspect.Signature) ->
     """An override of `call` with the arguments of the method that it overrides.
 
     Arguments that the override does not have are left out where nothing was given for them, and
-    refused otherwise. `training` is left out always, as Keras does; a mask, too, if it came with
-    the first argument, with which it still is.
+    refused otherwise. `training` is left out always, as Keras does; a mask, too, if one came with
+    the first argument, with which it goes on.
     """
     own = list(inspect.signature(call).parameters.values())[1:]
     kinds = {p.kind for p in own}
@@ -203,11 +203,12 @@ def _with_arguments_of(call: Callable[..., Any], extended: inspect.Signature) ->
         for name, value in given.items():
             if name in rest or takes_any:
                 passed[name] = value
-            elif not (
-                value is None
-                or name == "training"
-                or (name == "mask" and value is get_keras_mask(x))
-            ):
+            elif name == "mask" and value is not None and get_keras_mask(x) is not None:
+                # A functional model computes it anew, from the tensors that it was made of.
+                if value is not get_keras_mask(x):
+                    x = ops.copy(x)  # the caller's keeps its own
+                    set_keras_mask(x, value)
+            elif not (value is None or name == "training"):
                 raise ValueError(
                     f"{self.name}: {name} was given; {type(self).__name__}.call has no such "
                     "argument."

@@ -293,6 +293,29 @@ def test_subclasses_of_layers(cls, tmp_path):
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
 
 
+def test_a_mask_reaches_subclasses_without_an_argument_for_it_in_a_functional_model():
+    """There, Keras computes the mask anew: it is not the tensor that came with the sequences."""
+    mask = make_mask("gapped", 2, 4)
+    x = np.where(mask[..., None], X, 0).astype("float32")
+    layer, both = TwiceOfOne(3), kerasrnn.BidirectionalRNN(TwiceOfOne(3))
+    inputs = keras.Input((None, 3))
+    masked = keras.layers.Masking()(inputs)
+    model = keras.Model(inputs, [layer(masked), both(masked)])
+    right = 2 * np.asarray(plain_twin(layer)(x, mask=mask))
+    ways = [
+        2 * np.asarray(plain_twin(each, go_backwards=each.go_backwards)(x, mask=mask))
+        for each in (both.forward_layer, both.backward_layer)
+    ]
+    for y, y_both in (model(x), model.predict(x, verbose=0)):
+        np.testing.assert_allclose(y, right, atol=1e-6)
+        np.testing.assert_allclose(y_both, np.concatenate(ways, axis=-1), atol=1e-6)
+    # A mask that is given goes before the one that came with the sequences, which keep theirs.
+    below, other = keras.layers.Masking()(x), make_mask("gapped", 2, 4)[:, ::-1].copy()
+    right = 2 * np.asarray(plain_twin(layer)(x, mask=other))
+    np.testing.assert_allclose(layer(below, mask=other), right, atol=1e-6)
+    np.testing.assert_array_equal(below._keras_mask, mask)
+
+
 def test_arguments_that_a_subclass_does_not_have():
     x, h = X.astype("float32"), [np.zeros((2, 3), "float32")] * 2
     with pytest.raises(ValueError, match=r"initial_state was given; TwiceOfOne.call has no such"):
