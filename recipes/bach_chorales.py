@@ -13,6 +13,7 @@ empirical evaluation of generic convolutional and recurrent networks for sequenc
 """
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,7 +259,8 @@ class BachChorales(Recipe):
                 continue
             midi, picture = (places[number].with_name(places[number].name + x) for x in self.makes)
             music.write_midi(roll, midi, tempo=asking.tempo)
-            music.draw(roll, picture, places[number].name, seed=len(seed))
+            title = textwrap.shorten(music.written(seed), 60, placeholder=" ...")
+            music.draw(roll, picture, title, seed=len(seed))
             answers.append(f"{midi}, {picture}")
         return answers
 

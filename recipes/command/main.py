@@ -85,6 +85,9 @@ def run(arguments: Sequence[str]) -> int:
                 f"a prepared dataset of {arguments.recipe} is damaged ({reason}): delete its "
                 f"folder in {place}, and it is prepared anew."
             )
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            remedy = "; a smaller --batch-size takes less" if arguments.command == "train" else ""
+            return fail(f"{arguments.command}: the memory of the machine is too small{remedy}.")
         if isinstance(error, BrokenPipeError):
             return fail(f"{arguments.command}: the output was closed before the end.")
         disk = of_the_disk(error, "a temporary file or the output")
@@ -123,7 +126,19 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace:
         arguments.parser.refuse(unknown or rest, getattr(arguments, "recipe", None))
     if rest:
         arguments.inputs = [*arguments.inputs, *rest]
+    _check_paths(arguments)
     return arguments
+
+
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """Refuse paths that are empty, as unset variables of a shell are, or that are no text."""
+    for option in PATHS:
+        path = getattr(arguments, option.removeprefix("--").replace("-", "_"), None)
+        if path == "":
+            arguments.parser.error(f"{option} '': expected a path.")
+        # TensorFlow takes no other names of files.
+        if path is not None and os.fsencode(path).decode("utf-8", "replace") != path:
+            arguments.parser.error(f"{option} {path!r}: expected a path in UTF-8.")
 
 
 def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:

@@ -9,8 +9,10 @@ from typing import Any, NoReturn
 
 def closest(text: str, choices: Iterable[str]) -> str:
     """What was probably meant, as the end of a message: `; did you mean X?`, or nothing."""
-    found = difflib.get_close_matches(text, list(choices), n=1)
-    return f"; did you mean {found[0]}?" if found else "."
+    # Capitals are a common mistake, and make every letter a different one.
+    names = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(text.lower(), list(names), n=1)
+    return f"; did you mean {names[found[0]]}?" if found else "."
 
 
 class Parser(argparse.ArgumentParser):

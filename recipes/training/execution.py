@@ -144,8 +144,8 @@ class Placement:
         parts = self.replicas * self.execution.accumulate
         if batch_size % parts:
             raise ConfigError(
-                f"batch_size={batch_size}: expected a multiple of {parts}, for {self.replicas} "
-                f"devices and accumulate={self.execution.accumulate}."
+                f"batch_size={batch_size}: expected a multiple of {parts}: devices="
+                f"{self.replicas} times accumulate={self.execution.accumulate}."
             )
 
     def described(self) -> dict[str, Any]:

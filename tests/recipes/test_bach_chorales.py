@@ -154,15 +154,18 @@ def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
     with pytest.raises(ConfigError, match=r"input 2: expected pitches up to C7 \(96\)"):
         RECIPE.answer(model, data.facts, [RECIPE.read("C4"), high], asking, [tmp_path / "a"] * 2)
     assert not list(tmp_path.iterdir())
-    written = []
+    written, titles = [], []
     monkeypatch.setattr(
         "kerasrnn.recipes.music.write_midi", lambda roll, path, tempo: written.append(roll)
     )
-    monkeypatch.setattr("kerasrnn.recipes.music.draw", lambda *arguments, **options: None)
+    monkeypatch.setattr(
+        "kerasrnn.recipes.music.draw", lambda roll, path, title, seed: titles.append(title)
+    )
     for facts in (data.facts, {"dataset": "music21_chorales"}):
         RECIPE.answer(model, facts, [RECIPE.read("C3 G3, C7")], asking, [tmp_path / "a"])
         assert to_pitches(written[-1])[:2] == [[48, 55], [96]]
         assert written[-1].shape == (4, 88)
+        assert titles[-1] == "C3 G3, C7"
     # The stand-ins' second test piece begins in the second chord.
     example = to_pitches(RECIPE.example(data, 1))
     chords = [*stand_ins.PROGRESSION[1:], stand_ins.PROGRESSION[0]]

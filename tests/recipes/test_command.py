@@ -119,6 +119,7 @@ def test_resuming(recipe, there, capsys):
             [*TRAIN, "--cell", "lstmm"],
             "--cell 'lstmm': expected one of simple_rnn, lstm, .*; did you mean lstm?",
         ),
+        ([*TRAIN, "--cell", "GRU"], "--cell 'GRU': expected one of .*; did you mean gru?"),
         ([*TRAIN, "--progress", "jso"], "--progress 'jso': expected one of .*; did you mean json?"),
         ([*TRAIN, "--epochs", "0"], "--epochs '0': expected an integer, at least 1."),
         ([*TRAIN, "--epochs", "many"], "--epochs 'many': expected an integer, at least 1."),
@@ -151,6 +152,13 @@ def test_resuming(recipe, there, capsys):
             "--help",
         ),
         (["runs", "--jsn"], "'--jsn' is not understood; did you mean --json? .*"),
+        ([*TRAIN, "--output", ""], "--output '': expected a path."),
+        (["predict", "g2p", "a", "--output="], "--output '': expected a path."),
+        (
+            [*TRAIN, "--output", "caf\udce9"],
+            "--output 'caf\\udce9': expected a path in UTF-8.",
+        ),
+        (["evaluate", "g2p", "--data-dir", ""], "--data-dir '': expected a path."),
         (["export", "g2p", "--tolerance"], "--tolerance: expected one argument"),
         (["export", "g2p", "--tolerance", "nan"], "--tolerance 'nan': expected a number, at .*"),
         (["predict", "g2p", "--test", "one"], "--test 'one': expected the number of a test .*"),
@@ -526,6 +534,11 @@ def test_an_output_that_takes_nothing(output, said):
         (
             tf.errors.DataLossError(None, None, "corrupted record at 12"),
             "a prepared dataset of g2p is damaged (corrupted record at 12): delete its folder",
+        ),
+        (MemoryError(), "predict: the memory of the machine is too small."),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+            "predict: the memory of the machine is too small.",
         ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "predict: the output was closed before the"),
     ],

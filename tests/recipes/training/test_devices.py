@@ -191,7 +191,7 @@ def test_devices_that_are_not_there(monkeypatch):
 
 
 def test_batches_that_cannot_be_split(recipe, tmp_path, capsys, monkeypatch):
-    message = "batch_size=30: expected a multiple of 4, for 1 devices and accumulate=4"
+    message = "batch_size=30: expected a multiple of 4: devices=1 times accumulate=4"
     with pytest.raises(ConfigError, match=message):
         Placement(Execution(strategy="one", accumulate=4)).check(30)
     monkeypatch.chdir(tmp_path)
