@@ -20,7 +20,7 @@ def quietly_import_tensorflow() -> None:
         os.dup2(remarks.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
-        except BaseException:
+        except Exception:  # not Ctrl-C, which they do not explain
             remarks.seek(0)
             os.write(kept, remarks.read())
             raise
