@@ -75,6 +75,13 @@ def operation_of(tensor: Any) -> Any:
     return tensor._keras_history.operation
 
 
+def made_by(tensor: Any) -> tuple[Any, Any]:
+    """The operation that a symbolic tensor is an output of, and the arguments of that call."""
+    operation, node, _ = tensor._keras_history
+    arguments = operation._inbound_nodes[node].arguments
+    return operation, (arguments.args, arguments.kwargs)
+
+
 def run_through_graph(model: keras.Model, inputs: Any, call: Callable[..., Any]) -> Any:
     """The outputs of a functional or Sequential model; `call(operation, *args, **kwargs)` runs each
     operation."""

@@ -13,7 +13,7 @@ from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.export import keras_layers, parity, signature, tracing
 from kerasrnn.export.parity import ParityError
-from kerasrnn.keras_internals import get_keras_mask, nodes_of, run_through_graph
+from kerasrnn.keras_internals import get_keras_mask, made_by, nodes_of, run_through_graph
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.each_step import EachStep
 from kerasrnn.layers.stacked import StackedRNN
@@ -516,10 +516,40 @@ def _is_given_a_mask(layer: keras.layers.Layer) -> bool:
         mask = node.arguments.kwargs.get("mask")
         carried = [get_keras_mask(x) for x in node.input_tensors]
         if any(
-            m is not None and all(m is not c for c in carried) for m in keras.tree.flatten(mask)
+            m is not None and not any(_is_the_same(m, c) for c in carried)
+            for m in keras.tree.flatten(mask)
         ):
             return True
     return False
+
+
+def _is_the_same(one: Any, other: Any) -> bool:
+    """Whether two symbolic tensors are the same function of the same tensors.
+
+    A model that was saved and loaded is given the masks that its layers compute as operations of
+    their own, beside those that the tensors carry.
+    """
+    if one is other:
+        return True
+    if not isinstance(one, keras.KerasTensor) or not isinstance(other, keras.KerasTensor):
+        return type(one) is type(other) and one == other
+    (made, arguments), (other_made, other_arguments) = made_by(one), made_by(other)
+    if made is not other_made:
+        if isinstance(made, keras.layers.Layer) or type(made) is not type(other_made):
+            return False
+        if _options(made) != _options(other_made):
+            return False
+    parts, other_parts = keras.tree.flatten(arguments), keras.tree.flatten(other_arguments)
+    return len(parts) == len(other_parts) and all(map(_is_the_same, parts, other_parts))
+
+
+def _options(operation: Any) -> dict[str, Any]:
+    """What an operation that is no layer is configured with, but for its name."""
+    return {
+        name: value
+        for name, value in vars(operation).items()
+        if name != "name" and not name.startswith("_")
+    }
 
 
 def _is_a_users(layer: keras.layers.Layer) -> bool:

@@ -351,3 +351,17 @@ def test_bad_input():
     with pytest.raises(ValueError, match="g: given a mask; expected none"):
         to_step(model)
     assert streaming.to_step is to_step
+
+
+def test_a_masked_model_that_was_saved(tmp_path):
+    """Loaded, a layer is given its mask as an operation beside the one that the tensor carries."""
+    x = keras.Input((None, 2))
+    y = kerasrnn.GRU(3, return_sequences=True)(
+        keras.layers.Rescaling(0.5)(keras.layers.Masking()(x))
+    )
+    model = keras.Model(x, kerasrnn.LSTM(2, return_sequences=True)(y))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    values = np.random.default_rng(0).standard_normal((2, 4, 2)).astype("float32")
+    y = streamed(parity.reference(to_step(loaded, check=False)), values, [3, 2, 2])
+    np.testing.assert_allclose(y, model(values), atol=1e-6)
