@@ -6,10 +6,11 @@ markers that read the same sequences in opposite directions become one bidirecti
 
 Where there is a mask, the used steps are moved to the front before the operator, in the order in
 which the layer reads them, and the outputs are looked up at their places after it. The mask may
-have gaps anywhere. What the operator computes on the padding behind the used steps is never read,
-so that the file does not depend on `sequence_lens`, which OpenVINO ignores with dynamic shapes and
-onnxruntime's `RNN`, before 1.26, gets wrong for a row without steps. Only an `LSTM` whose final
-cell state is read needs it: see `NO_CLIP`.
+have gaps anywhere. What the operator computes on the padding behind the used steps is never read.
+It is given `sequence_lens`, since onnxruntime stops at the longest row, but does not depend on
+them: OpenVINO ignores them with dynamic shapes. They are at least 1, since onnxruntime's `RNN`,
+before 1.26, returns memory contents for a row without steps. Only an `LSTM` whose final cell state
+is read needs them: see `NO_CLIP`.
 """
 
 from dataclasses import dataclass, field
@@ -31,8 +32,8 @@ NAME = "RecurrentOperator"
 """In the name of a marker, which the layer's scope stands before."""
 
 NO_CLIP = 3e38
-"""A bound that no pre-activation reaches, for operators with `sequence_lens`: one that clips is a
-loop in OpenVINO, and loops heed the lengths."""
+"""A bound that no pre-activation reaches, for operators that need `sequence_lens`: one that clips
+is a loop in OpenVINO, and loops heed the lengths."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Markers:
             make.constant(key, np.stack([marker.weights[key] for marker in markers]))
             for key in ("W", "R", "B")
         ]
-        inputs.append(front.lengths if reads_c else "")
+        inputs.append("" if front is None else front.lengths)
         for k in range(count if first.has_states else 0):
             of_twins = [make("Unsqueeze", of_twin[k], make.axis(0)) for of_twin in states]
             inputs.append(make("Concat", *of_twins, axis=0) if len(twins) > 1 else of_twins[0])

@@ -19,7 +19,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import zoo
-from kerasrnn.export import parity, to_int8, to_onnx
+from kerasrnn.export import parity, signature, to_int8, to_onnx
 from tests.catalogue import BY_NAME
 from tests.export.models import batches
 from tests.measure import randomize
@@ -144,7 +144,7 @@ def _scale(matrix):
 
 
 def _expected(model, given):
-    names = parity.output_names(model)
+    names = signature.output_names(model)
     run = parity.reference(model)
     return names, [run(list(inputs.values())) for inputs in given]
 
