@@ -8,7 +8,7 @@ from keras import ops
 import kerasrnn
 from kerasrnn.diagnostics import diagnose
 from tests.catalogue import BUILT_IN, ROWS, variant_id
-from tests.measure import make_mask
+from tests.measure import make_mask, passing_masks
 from tests.oracles import loop
 from tests.oracles.activations import sigmoid
 
@@ -115,7 +115,7 @@ def test_a_gate_has_the_name_of_its_block(row):
     x = np.ones((2, 3, FEATURES), "float32")
     built_in = row in BUILT_IN
     for cls in (row.layer, row.keras_layer) if built_in else (row.layer,):
-        layer = cls(UNITS)
+        layer = passing_masks(cls(UNITS))
         model = model_of(layer)
         names = list(diagnose(model, x, loss=ops.sum).layers[layer.name].gates)
         assert len(names) == len(GATES[row.name])
@@ -205,7 +205,7 @@ def test_a_cell_that_is_not_kerasrnns():
             h = 0.5 * states[0] + inputs @ self.kernel
             return h, [h]
 
-    layer = keras.layers.RNN(Cell())
+    layer = passing_masks(keras.layers.RNN(Cell()))
     diagnosis = diagnose(model_of(layer), np.ones((2, 5, FEATURES), "float32"), loss=ops.sum)
     found = diagnosis.layers[layer.name]
     np.testing.assert_allclose(found.states["h"].gradient_norms, 2 * 0.5 ** np.arange(5))

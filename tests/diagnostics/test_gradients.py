@@ -466,7 +466,7 @@ def in_a_function():
         (in_a_function, {}, "compiled function"),
         (
             lambda: model_of(
-                keras.layers.RNN([keras.layers.LSTMCell(2), keras.layers.LSTMCell(2)])
+                passing_masks(keras.layers.RNN([keras.layers.LSTMCell(2) for _ in range(2)]))
             ),
             {},
             r"StackedRNNCells have the sizes .*kerasrnn\.StackedRNN",

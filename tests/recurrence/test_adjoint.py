@@ -367,7 +367,10 @@ def test_a_backend_without_a_gradient_of_its_own_refuses_checkpoints():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"checkpoint_every": 0}, "checkpoint_every=0: expected a positive integer or 'sqrt'"),
+        (
+            {"checkpoint_every": 0},
+            "checkpoint_every=0: expected a positive integer, 'sqrt' or None",
+        ),
         ({"checkpoint_every": "log"}, "checkpoint_every='log'"),
         ({"truncate_every": 2.5}, "truncate_every=2.5: expected a positive integer or None"),
         ({"truncate_every": True}, "truncate_every=True"),
