@@ -41,6 +41,8 @@ KERNEL_BYTES = 1 << 20
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. An eager call runs a compiled graph, not a loop driven by Python."""
+    # Of a stateful layer, Keras passes the variables themselves.
+    call = call._replace(states=[tf.convert_to_tensor(state) for state in call.states])
     if _in_forward_mode(call):
         return _forward_mode_walk(cell, options, call)
     compiled = not _under_xla() and _compiles(options, call, jit_compile)

@@ -195,6 +195,29 @@ def test_equals_the_builtin_layer_after_training(row, dropout):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
+@built_in
+def test_stateful_layers_train_as_the_builtin_ones(row):
+    """In `fit`, where their states are variables in a graph."""
+    x, _ = make_inputs(4, 6, 3, 5, 0)
+    targets = np.random.default_rng(2).standard_normal((4, 2))
+    finals = []
+    for layer_class in (row.layer, row.keras_layer):
+        keras.utils.set_random_seed(5)
+        model = keras.Sequential(
+            [
+                keras.Input(batch_shape=(2, 6, 3), dtype=PRECISION),
+                layer_class(5, stateful=True, dtype=PRECISION),
+                keras.layers.Dense(2, dtype=PRECISION),
+            ]
+        )
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        model.fit(x, targets, batch_size=2, epochs=2, verbose=0, shuffle=False)
+        states = [np.asarray(state) for state in model.layers[0].states]
+        finals.append([*model.get_weights(), *states])
+    for a, b in zip(*finals, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
 @st.composite
 def cases(draw):
     batch, time, features, units = (draw(st.integers(1, n)) for n in (4, 7, 4, 5))

@@ -10,7 +10,7 @@ import kerasrnn
 from kerasrnn.export import parity, to_onnx
 from tests.catalogue import BY_NAME, ROWS, VARIANTS, variant_id
 from tests.export.models import batches, masked_model, sequential
-from tests.measure import randomize
+from tests.measure import passing_masks, randomize
 
 pytestmark = pytest.mark.tensorflow
 
@@ -218,9 +218,9 @@ def test_layers_of_keras_are_exported_as_ours(tmp_path):
         [
             keras.Input((None,), dtype="int32", name="steps"),
             layers.Embedding(9, 4, mask_zero=True),
-            layers.Bidirectional(layers.GRU(5, return_sequences=True)),
-            layers.LSTM(4, return_sequences=True),
-            layers.SimpleRNN(3),
+            passing_masks(layers.Bidirectional(layers.GRU(5, return_sequences=True))),
+            passing_masks(layers.LSTM(4, return_sequences=True)),
+            passing_masks(layers.SimpleRNN(3)),
         ]
     )
     randomize(model)

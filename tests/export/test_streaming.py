@@ -9,7 +9,7 @@ from kerasrnn.export import ParityError, parity, streaming, to_onnx, to_saved_mo
 from tests.catalogue import ROWS, variant_id
 from tests.export.models import sequential
 from tests.export.test_onnx import recurrent_nodes
-from tests.measure import randomize
+from tests.measure import passing_masks, randomize
 
 pytestmark = pytest.mark.tensorflow
 
@@ -56,7 +56,7 @@ def test_exports(tmp_path):
             kerasrnn.StackedRNN(
                 [kerasrnn.LSTM(4), kerasrnn.UGRNN(4)], residual=True, return_sequences=True
             ),
-            keras.layers.GRU(5, return_sequences=True),
+            passing_masks(keras.layers.GRU(5, return_sequences=True)),
             keras.layers.Dense(2, name="scores"),
         ]
     )
@@ -126,7 +126,8 @@ def test_a_known_number_of_steps():
     speaker = keras.Input((6,), name="speaker")
     same = layers.RepeatVector(6)(layers.Dense(2)(speaker))
     x = layers.Concatenate()([layers.Embedding(9, 4, mask_zero=True)(ids), frames, same])
-    model = keras.Model([ids, frames, speaker], layers.LSTM(3, return_sequences=True)(x))
+    layer = passing_masks(layers.LSTM(3, return_sequences=True))
+    model = keras.Model([ids, frames, speaker], layer(x))
     randomize(model)
     step = to_step(model, check=False)
     assert [s.shape for s in step.inputs] == [(None,), (None, 3), (None, 6), (None, 3), (None, 3)]
