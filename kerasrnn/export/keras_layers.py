@@ -40,7 +40,8 @@ def from_keras(
             round differently.
 
     Raises:
-        ParityError: the two do not compute the same.
+        ParityError: the two do not compute the same. From Keras 3.16 on, two recurrent layers above
+            padding do not: Keras's lose the mask, kerasrnn's pass it on.
         ValueError: it is not built; a layer stands in several models inside.
 
     Example:
@@ -66,7 +67,8 @@ def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices
             round differently.
 
     Raises:
-        ParityError: the two do not compute the same.
+        ParityError: the two do not compute the same. From Keras 3.16 on, two recurrent layers above
+            padding do not: Keras's lose the mask, kerasrnn's pass it on.
         ValueError: Keras has no such layer: a cell that it lacks, `StackedRNN`, a residual
             connection, a subclass of a kerasrnn class; the source is not built.
 
