@@ -78,7 +78,7 @@ def speaker(data, follows):
     ("follows", "said"),
     [
         ({"[START]": "⿰", "⿰": "女", "女": "子", "子": "[END]", "[END]": "口"}, "⿰ 女 子"),
-        ({"[START]": "木", "木": "[UNK]", "[UNK]": "[END]"}, "木 [UNK]"),
+        ({"[START]": "木", "木": "[UNK]", "[UNK]": "口"}, "木"),  # the unknown is never generated
         ({"[START]": "[END]"}, ""),
         ({"[START]": "口", "口": "口"}, " ".join("口" * 26)),
     ],

@@ -30,7 +30,8 @@ def mirror(tmp_path, monkeypatch):
             text = (DUMMY_DATA / name.removesuffix(".gz")).read_bytes()
             content = gzip.compress(replaced.get(name.removesuffix(".gz").replace(".", "_"), text))
             (tmp_path / source.path).write_bytes(content)
-            pinned = dataclasses.replace(source, sha256=hashlib.sha256(content).hexdigest())
+            digest = hashlib.sha256(content).hexdigest()
+            pinned = dataclasses.replace(source, sha256=digest, size=len(content))
             monkeypatch.setitem(module.SOURCES, name, pinned)
 
     return put
