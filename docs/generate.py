@@ -254,11 +254,13 @@ def api(part: str, title: str) -> str:
     """The page of a package: its docstring, and what is public in it."""
     lines = [f"# {title}", "", *_autodoc("module", f"kerasrnn.{part}")]
     for name in _names(part):
-        directive = (
-            _autodoc("class", f"kerasrnn.{name}", ":members:")
-            if inspect.isclass(_named(name))
-            else _autodoc("function", f"kerasrnn.{name}")
-        )
+        value = _named(name)
+        if inspect.isclass(value):
+            directive = _autodoc("class", f"kerasrnn.{name}", ":members:")
+        elif callable(value):
+            directive = _autodoc("function", f"kerasrnn.{name}")
+        else:
+            directive = _autodoc("data", f"kerasrnn.{name}")
         lines += [f"## {name}", "", *directive]
     return "\n".join(lines)
 
