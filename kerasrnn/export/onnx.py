@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kerasrnn import validation
-from kerasrnn.export import parity, signature, tracing
+from kerasrnn.export import onnx_files, parity, signature, tracing
 from kerasrnn.export.native import Markers, cancel_reversals, choose_exactly
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.files import Kind, starts_with
@@ -189,7 +189,7 @@ def _name(graph: Any, model: keras.Model) -> None:
         raise ValueError(f"model {model.name!r}: the converter named its inputs {found}.")
     outputs = [tensor.name for tensor in graph.output]
     new = dict(zip(outputs, signature.output_names(model), strict=True))
-    inside = {name for node in _nodes(graph) for name in (*node.input, *node.output)}
+    inside = {name for node in onnx_files.nodes(graph) for name in (*node.input, *node.output)}
     inside |= {tensor.name for tensor in graph.initializer}
     for name in (inside - new.keys()) & set(new.values()):
         new[name] = f"{name}__inside"
@@ -203,15 +203,6 @@ def _name(graph: Any, model: keras.Model) -> None:
                     dimension.dim_param = size
                 else:
                     dimension.dim_value = size
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """All nodes, those of the graphs inside of nodes too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)
 
 
 def _rename(graph: Any, new: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Reading ONNX files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,12 @@ def opened(name: str, path: Path) -> Any:
             f"{name}={str(path)!r}: is no ONNX file: it has no outputs or no opset of ONNX's."
         )
     return model
+
+
+def nodes(graph: Any) -> Iterator[Any]:
+    """All nodes of a graph, those of the graphs inside nodes, such as the body of a `Loop`, too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from nodes(attribute.g)

@@ -1,6 +1,5 @@
 """Smaller ONNX files: weights in eight bits."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def to_int8(source: str | Path, path: str | Path) -> Report:
 def _axes(graph: Any) -> dict[str, int]:
     """Of each tensor that an operator reads as its weights: the axis of the operator's outputs."""
     found: dict[str, int] = {}
-    for node in _nodes(graph):
+    for node in onnx_files.nodes(graph):
         transposed = any(a.name == "transB" and a.i for a in node.attribute)
         axis = (0 if transposed else -1) if node.op_type == "Gemm" else OUTPUTS.get(node.op_type)
         if axis is not None:
@@ -127,12 +126,3 @@ def _rounded(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     scales = np.abs(values).max(axis=others, keepdims=True) / 127
     scales = np.where(scales > 0, scales, 1).astype("float32")
     return np.rint(values / scales).astype("int8"), scales
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """All nodes, those of graphs inside of nodes too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)
