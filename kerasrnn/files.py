@@ -38,6 +38,9 @@ SCRATCH = ".kerasrnn-unfinished-"
 LOCK = ".lock"
 """The name of a lock file, in the folder that it locks."""
 
+NAMED_WITHIN = 1.0
+"""Seconds that the holder of a lock is given to sign its file, which follows taking the lock."""
+
 ADVICE = {
     errno.ENOSPC: "Free some space or some inodes there (df, df -i), or write to another place",
     errno.EDQUOT: "Free some of your quota, or write to another place",
@@ -414,9 +417,14 @@ def locked(
     """
     lock = _Lock(Path(folder) / name)
     told = False
+    unnamed_until = time.monotonic() + NAMED_WITHIN
     with writing(lock.path):
         while not lock.take(doing):
-            message = f"{folder} is in use: {lock.holder()}."
+            holder = lock.holder()
+            if holder is None and time.monotonic() < unnamed_until:
+                time.sleep(0.02)
+                continue
+            message = f"{folder} is in use" + (f": {holder}." if holder else " by another process.")
             if wait is None:
                 raise LockedError(message)
             if not told:
@@ -485,13 +493,13 @@ class _Lock:
         except FileNotFoundError:
             return False
 
-    def holder(self) -> str:
-        """Who holds the lock, in words."""
+    def holder(self) -> str | None:
+        """Who holds the lock, in words; None if nobody has signed it."""
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             return "{doing} by process {process} on {host} since {since}".format(**found)
         except (OSError, ValueError, KeyError, TypeError):
-            return "by another process"
+            return None
 
     def release(self) -> None:
         """Delete the file, and let go of the lock."""

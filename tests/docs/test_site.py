@@ -30,7 +30,7 @@ def pages(generate):
 
 def documented(pages):
     text = "\n".join(pages.values())
-    return re.findall(r"^\.\. auto(?:class|function):: kerasrnn\.(\S+)$", text, re.MULTILINE)
+    return re.findall(r"^\.\. auto(?:class|function|data):: kerasrnn\.(\S+)$", text, re.MULTILINE)
 
 
 def rows(page):
