@@ -53,7 +53,7 @@ class ImageCaptions(HanziStructure):
     name = "image_captions"
     title = "What is in the picture? A sentence about a photograph"
     dataset = "coco_captions"
-    result = "not trained here: the pictures need a network"
+    result = "no figures yet: the pictures have to be downloaded"
     protocol = (
         "Trained on every caption of the training pictures, judged by all captions of each test "
         "picture at once (BLEU of sacreBLEU, in lower case, without punctuation), said greedily."

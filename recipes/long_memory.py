@@ -59,7 +59,8 @@ class LongMemory(Recipe):
     topology = "many-to-one (adding), synced many-to-many (copy)"
     dataset = "made up, from the seed"
     result = (
-        "adding at T = 600: squared error 3.0e-6 with GRU, in 41 minutes; without memory: 0.167"
+        "adding, T = 600: mean squared error 3.0e-6 with GRU, in 41 minutes; predicting "
+        "the mean: 0.167"
     )
     protocol = (
         "Training sequences are drawn from the run's seed, 1,000 test sequences from one fixed "

@@ -49,8 +49,8 @@ class Reverse(TextToText):
     title = "The same letters the other way round: a toy"
     dataset = "made up, from the seed"
     result = (
-        "every unseen string right with attention, in about a minute; without: 47 % (means of "
-        "three seeds)"
+        "100 % of unseen strings right with attention, in about a minute; without attention: "
+        "47 % (means of three seeds)"
     )
     protocol = (
         "Strings of letters drawn at random, of every length between 3 and the longest; those to "
