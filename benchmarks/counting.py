@@ -1,9 +1,9 @@
-"""What a step of training a translation model takes, counted from the model.
+"""Count the operations and bytes of a training step from a translation model.
 
-Every matrix product that the step's graph has is listed with its three sizes, how often it runs,
-and the time loop that it runs in, if it is in one; a test adds up the products of the compiled
-program and compares. So are the parameters, the bytes that are kept for the way back, and the times
-that the update passes over the weights. Nothing is run, and no weight is drawn.
+Every matrix product of the step is listed with its three sizes, the number of times it runs, and
+the time loop that it runs in, if any; a test compares their sum with that of the compiled program.
+The module also counts the parameters, the bytes stored for the backward pass, and the passes of the
+update over the weights. Nothing is executed, and no weight is initialized.
 """
 
 import math
@@ -17,14 +17,14 @@ import kerasrnn
 from kerasrnn.keras_internals import flatten_layers
 
 WIDE = 4
-"""Bytes of a number in float32: weights, states, gradients of weights."""
+"""Bytes per number in float32: weights, states, gradients of weights."""
 
 ADAM = 4
-"""Numbers of a weight: itself, its gradient, and its two moments."""
+"""Numbers per weight: the weight, its gradient, and its two moments."""
 
 EMBEDDINGS = "embeddings"
 ENCODER = "encoder"
-BRIDGE = "between them"
+BRIDGE = "bridge"
 ATTENTION = "attention"
 DECODER = "decoder"
 OUTPUT = "output"
@@ -40,31 +40,31 @@ class Product:
     inner: int
     columns: int
     together: int = 1
-    """Products of this size that are one operation: one for each row of a batch."""
+    """Products of this size in one batched operation: one per row of a batch."""
 
     times: int = 1
-    """How often it runs in a step of training, one after the other."""
+    """How many times it runs in a training step, sequentially."""
 
     loop: str = ""
-    """The time loop that it runs in; none: it runs once, for all steps of time at once."""
+    """The time loop that it runs in; empty: it runs once, over all time steps."""
 
     reads_weights: bool = True
-    """Whether its second factor is weights, and not numbers of the batch."""
+    """Whether its second factor is a weight rather than an activation."""
 
     @property
     def operations(self) -> int:
-        """Multiplications and additions, over all times."""
+        """Multiplications and additions of all its runs."""
         return 2 * self.rows * self.inner * self.columns * self.together * self.times
 
     def moved(self, width: int) -> int:
-        """Bytes that it reads and writes each time, of numbers so wide, if nothing is cached."""
+        """Bytes read and written per run without a cache, at `width` bytes per number."""
         numbers = self.rows * self.inner + self.inner * self.columns + self.rows * self.columns
         return width * numbers * self.together
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A batch of a device: rows, and the steps that source and target are padded to."""
+    """The batch of a device: rows, and the padded lengths of source and target."""
 
     rows: int
     source: int
@@ -72,13 +72,13 @@ class Shape:
 
 
 def unfilled(make: Any) -> keras.Model:
-    """A model whose weights have shapes, and no numbers: what is counted needs none."""
+    """Build a model without initializing its weights: counting needs only their shapes."""
     with keras.StatelessScope(initialize_variables=False):
         return make()
 
 
 def parameters(model: keras.Model) -> dict[str, int]:
-    """How many there are, by part."""
+    """The number of parameters, by part."""
     counts = dict.fromkeys(PARTS, 0)
     for weight in model.trainable_weights:
         counts[_part(weight.path)] += math.prod(weight.shape)
@@ -102,18 +102,18 @@ def _part(path: str) -> str:
 
 
 def products(model: keras.Model, shape: Shape) -> list[Product]:
-    """All matrix products of a step of training, forward and back.
+    """List all matrix products of a training step, forward and backward.
 
     Args:
-        model: of `zoo.encoder_decoder`, of LSTM, with Bahdanau's attention.
-        shape: of the batch.
+        model: a model of `zoo.encoder_decoder` with LSTMs and Bahdanau attention.
+        shape: the shape of the batch.
 
     Raises:
-        ValueError: the model is another one.
+        ValueError: the model is of another kind.
     """
     decoder = model.get_layer("decoder")
     if decoder.tied or decoder.readout is None:
-        raise ValueError("tied=True: expected a model whose output has weights of its own.")
+        raise ValueError("tied=True: expected a model whose output layer has its own weights.")
     found: list[Product] = []
     for layer in _recurrent(model.get_layer("encoder")):
         found += _of_layer(layer, ENCODER, shape.rows, shape.source)
@@ -138,14 +138,14 @@ def _recurrent(layer: Any) -> Iterator[Any]:
 
 
 def _of_layer(layer: Any, part: str, rows: int, steps: int) -> list[Product]:
-    """The input part, which all steps share, and the recurrent part, step by step."""
+    """The input projection of all time steps, and the recurrent products step by step."""
     attends = isinstance(layer.cell, kerasrnn.AttentionCell)
     cell = layer.cell.cell if attends else layer.cell
     if not isinstance(cell, kerasrnn.LSTMCell):
         raise ValueError(f"{layer.name}: expected an LSTM, received {type(cell).__name__}.")
     features, width = cell.kernel.shape
-    # The bias is one more row of the kernel. What is differentiated automatically, as the step of a
-    # cell that attends, asks for the input part once more on the way back.
+    # The bias is an additional row of the kernel. Automatic differentiation, used for the step of a
+    # cell with attention, computes the input projection again in the backward pass.
     found = _at_once(part, rows * steps, features + cell.use_bias, width, forward=1 + attends)
     return found + _in_loop(part, layer, rows, steps, [cell.recurrent_kernel.shape])
 
@@ -153,15 +153,13 @@ def _of_layer(layer: Any, part: str, rows: int, steps: int) -> list[Product]:
 def _of_attention(layer: Any, shape: Shape) -> list[Product]:
     cell, rows, source, target = layer.cell, shape.rows, shape.source, shape.target
     if not isinstance(cell.attention, kerasrnn.BahdanauAttention) or cell.query != "state":
-        raise ValueError(
-            f"{layer.name}: expected Bahdanau's attention, asked by the state before the step."
-        )
-    # What the attention finds enters the cell, and what both put out is projected.
+        raise ValueError(f"{layer.name}: expected Bahdanau's attention with query='state'.")
+    # The context enters the cell, and the outputs of both are projected.
     of_decoder = [cell.feedback_kernel.shape, cell.output_kernel.shape]
     query, keys = (_matrix(cell.attention, name) for name in ("query_kernel", "key_kernel"))
     found = _in_loop(DECODER, layer, rows, target, of_decoder)
     found += _in_loop(ATTENTION, layer, rows, target, [query])
-    found += _at_once(ATTENTION, rows * source, *keys)  # the keys' share, once for a source
+    found += _at_once(ATTENTION, rows * source, *keys)  # the keys, once per source
     width = cell.context_size
     forward, back = _loops(layer)
     context = {"together": rows, "reads_weights": False}
@@ -179,7 +177,7 @@ def _matrix(layer: Any, name: str) -> tuple[int, int]:
 
 
 def _at_once(part: str, rows: int, inner: int, columns: int, forward: int = 1) -> list[Product]:
-    """Forward, and the gradients of what enters and of the weights."""
+    """The forward product, and the gradients of its input and its weights."""
     return [
         *[Product(part, rows, inner, columns)] * forward,
         Product(part, rows, columns, inner),
@@ -190,7 +188,7 @@ def _at_once(part: str, rows: int, inner: int, columns: int, forward: int = 1) -
 def _in_loop(
     part: str, layer: Any, rows: int, steps: int, kernels: Sequence[tuple[int, int]]
 ) -> list[Product]:
-    """Forward and back step by step; the gradient of the weights once, for all steps."""
+    """Forward and backward step by step; the gradient of the weights once, for all steps."""
     found = []
     forward, back = _loops(layer)
     for inner, columns in kernels:
@@ -207,31 +205,33 @@ def _loops(layer: Any) -> tuple[str, str]:
 
 
 def _check_all(model: keras.Model, found: Sequence[Product], shape: Shape) -> None:
-    """See that no matrix was forgotten: each has one product that makes its gradient."""
+    """Check that no matrix is missing: each has one product that computes its gradient."""
     matrices = sum(
         len(weight.shape) == 2 and not weight.path.endswith("/embeddings")
         for weight in model.trainable_weights
     )
     gradients = sum(not p.reads_weights and p.together == 1 for p in found)
     if gradients != matrices:
-        raise ValueError(f"{matrices} matrices; expected {gradients}, whose products are known.")
+        raise ValueError(
+            f"{matrices} weight matrices; expected {gradients}, whose products are known."
+        )
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A time loop: as many steps as it has, each of which waits for the one before."""
+    """A time loop: a sequence of time steps, each dependent on the previous one."""
 
     name: str
     steps: int
     products: tuple[Product, ...]
-    """Of each step."""
+    """The products of each time step."""
 
     extra: int
-    """Bytes that each step reads and writes besides: those of a source's positions."""
+    """Further bytes that each time step reads and writes, for the source positions."""
 
     @property
     def kind(self) -> str:
-        """Which others run the same program: see `KINDS`."""
+        """The kind of program that the loop runs: one of `KINDS`."""
         direction = self.name.rsplit(", ", 1)[1]
         if any(product.part == ATTENTION for product in self.products):
             return f"attention, {direction}"
@@ -241,13 +241,13 @@ class Loop:
 KINDS = ("LSTM, forward", "LSTM, back", "attention, forward", "attention, back")
 
 PASSES_OF_POSITIONS = {"forward": 1, "back": 5}
-"""How often a step that attends reads or writes numbers as many as the keys have, besides its
-products: forward it reads them; on the way back it reads them, writes and reads what the tanh of
-each sum passes back, and reads and writes the sum of the keys' gradients."""
+"""Reads and writes of arrays as large as the keys in a time step with attention, besides its
+products. The forward pass reads the keys. The backward pass reads the keys, writes and reads the
+gradient of the tanh's arguments, and reads and writes the accumulated gradient of the keys."""
 
 
 def loops(found: Sequence[Product], shape: Shape) -> list[Loop]:
-    """The time loops that products run in."""
+    """The time loops that the products run in."""
     names = dict.fromkeys(product.loop for product in found if product.loop)
     made = []
     for name in names:
@@ -262,22 +262,22 @@ def loops(found: Sequence[Product], shape: Shape) -> list[Loop]:
 
 
 def _is_of_keys(product: Product, shape: Shape) -> bool:
-    """Whether it is the product that makes the gradient of the keys' weights."""
+    """Whether it is the product that computes the gradient of the keys' weights."""
     return not product.loop and product.inner == shape.rows * shape.source
 
 
 def kept(model: keras.Model, shape: Shape, width: int) -> dict[str, int]:
-    """Bytes that the way forward keeps for the way back, by part, about.
+    """Approximate bytes that the forward pass stores for the backward pass, by part.
 
-    Of each layer its input with the column of ones, what it puts out, and, in float32, its states
-    before each step and its gates; a step that attends keeps the results of its products and what
-    they were made of. Of the output: logits, probabilities, and the gradient of the logits, which
-    is there before anything else is let go.
+    Each layer stores its input with the column of ones, its output, and, in float32, its states
+    before each step and its gates; a step with attention stores the operands and results of its
+    products. The output stores the logits, the probabilities, and the gradient of the logits, which
+    exists before anything else is freed.
 
     Args:
-        model: as for `products`.
-        shape: of the batch.
-        width: bytes of a number outside the loops: 4, or 2 in half precision.
+        model: as in `products`.
+        shape: the shape of the batch.
+        width: bytes per number outside the loops: 4, or 2 in half precision.
     """
     source, target = shape.rows * shape.source, shape.rows * shape.target
     decoder = model.get_layer("decoder")
@@ -302,7 +302,7 @@ def kept(model: keras.Model, shape: Shape, width: int) -> dict[str, int]:
         counts[DECODER] += target * (
             WIDE * (states + results + arguments) + width * (out + features + gates)
         )
-        # The keys and their gradient in float32; the values, and theirs.
+        # The keys and their gradient in float32; the values and their gradient.
         counts[ATTENTION] += source * (2 * WIDE * query + 2 * width * context)
     counts[OUTPUT] = target * decoder.size * (2 * WIDE + width)
     return counts
@@ -314,19 +314,19 @@ def _of_lstm(cell: Any, width: int) -> int:
 
 
 OUTPUT_PASSES = 8
-"""How often a number for each class of each token is read or written: the logits are written, read
-for the sum of their exponentials, for the loss and for the accuracy; their gradient is written,
-and read for the bias and by two products (which count them themselves, and are left out)."""
+"""Reads and writes of arrays as large as the logits. The logits are written, and read for the sum
+of their exponentials, the loss and the accuracy. Their gradient is written, and read for the bias.
+The two products that read the gradient count these reads themselves."""
 
 
 def passes(n: int, operations: Sequence[Any]) -> float:
-    """How often operations of a graph read or write numbers as many as a weight has.
+    """Count how many times the operations of a graph read or write arrays of the size of a weight.
 
-    Each is taken for a pass of its own, as TensorFlow runs them; XLA fuses them.
+    Each operation counts as a separate pass, as TensorFlow runs them; XLA would fuse them.
 
     Args:
-        n: how many the weight has; nothing else has as many.
-        operations: of a graph that updates it.
+        n: the size of the weight; no other tensor may have this size.
+        operations: the operations of a graph that updates the weight.
     """
     total = 0.0
     for operation in operations:
@@ -335,11 +335,11 @@ def passes(n: int, operations: Sequence[Any]) -> float:
         sizes = [(x.shape.num_elements(), x.dtype.size) for x in operation.inputs]
         sizes += [(x.shape.num_elements(), x.dtype.size) for x in operation.outputs]
         total += sum(size / WIDE for count, size in sizes if count == n)
-        if operation.type.startswith("Assign"):  # into the variable, which is no tensor
+        if operation.type.startswith("Assign"):  # the variable itself is not among the tensors
             total += 1 + (operation.type != "AssignVariableOp")
     return total
 
 
 FUSED_PASSES = 8
-"""The same where one program makes the update: the gradient is read for its norm, then the weight,
-the gradient and the two moments are read, and all but the gradient are written."""
+"""The passes of an update compiled into one program: the gradient is read for its norm, then the
+weight, the gradient and the two moments are read, and all but the gradient are written."""

@@ -1,13 +1,13 @@
-"""What training translation on WMT14 would cost, counted, and what scaling costs here, measured.
+"""Estimate the cost of training translation on WMT14, and measure how training scales here.
 
-    python -m benchmarks.scale              measures, on two cores: some five minutes
-    python -m benchmarks.scale --tables     writes docs/scale.md's tables and the picture anew
+    python -m benchmarks.scale              measure on two cores: about five minutes
+    python -m benchmarks.scale --tables     rewrite the tables of docs/scale.md and the figure
 
-Measured is the translation recipe's own step, on one worker and on two, each in a process of its
-own with a core of its own; the exchange between the two by itself; what the pipeline takes; and
-what XLA makes of the time loops. Run it where nothing else runs. Extrapolated from that, from what
-is counted in the model and from devices' data sheets are the tables of `docs/scale.md`. Results:
-`benchmarks/results/scale.{json,md,png}`.
+The benchmark measures a step of the translation recipe with one worker and with two, each in its
+own process on its own core; the all-reduce alone; the input pipeline; and the operations that XLA
+compiles the time loops into. Run it on an otherwise idle machine. The tables of `docs/scale.md`
+extrapolate from these measurements, from counts of the model's operations, and from the data
+sheets of the devices. Results: `benchmarks/results/scale.{json,md,png}`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PAGE = speed.ROOT / "docs" / "scale.md"
 RESULTS = Path(__file__).parent / "results"
 LIMIT = 600  # seconds for one job
 
-# The recipe's own options; a smaller model where only the program is looked at.
+# The recipe's default options, and a smaller model to inspect only the compiled program.
 ROWS, LENGTH, REPEATS = 64, 20, 15
 SIZES = (10_000, 1_000_000, 4_000_000, 16_000_000)
 SMALL = {"units": 8, "embedding": 6, "vocabulary": 37, "depth": 2}
@@ -37,20 +37,22 @@ QUICK = {"units": 16, "embedding": 8, "vocabulary": 50}
 
 
 class Failure(Exception):
-    """A process has failed."""
+    """A benchmark process failed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, or read what was measured, and write."""
+    """Measure, or read existing measurements, and write the results."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.scale",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--tables", action="store_true", help="measure nothing; write the page")
-    parser.add_argument("--quick", action="store_true", help="tiny: shows that it runs")
+    parser.add_argument(
+        "--tables", action="store_true", help="only rewrite the page from existing results"
+    )
+    parser.add_argument("--quick", action="store_true", help="smoke test with a tiny model")
     parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
-    parser.add_argument("--data-dir", help="where TFDS keeps Multi30k")
+    parser.add_argument("--data-dir", help="the TFDS data directory")
     chosen = parser.parse_args(arguments)
     path = chosen.output / "scale.json"
     if not chosen.tables:
@@ -73,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
-    """All of it, one thing after the other."""
+    """Run all measurements, one after another."""
     around = speed.machine()
     if around["load"] is not None and around["load"] > 0.5:
-        print(f"something else is running here (load {around['load']:.2f})", file=sys.stderr)
+        print(f"the machine is not idle (load {around['load']:.2f})", file=sys.stderr)
     options: dict[str, Any] = QUICK if quick else {}
     repeats = 2 if quick else REPEATS
     sizes = SIZES[:2] if quick else SIZES
@@ -86,14 +88,14 @@ def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
         return {**training, "batches": batches, **more}
 
     results: dict[str, Any] = {"machine": around}
-    # It is small, and what is seen of it is not its size.
+    # A small model suffices: its loops have the same operations.
     (results["program"],) = run({"do": "program", "options": SMALL})
     (results["update"],) = run({"do": "update"})
     limited = {**options, "vocabulary": 300, "limit": 500} if quick else options
     corpus = {"do": "corpus", "options": limited, "data_dir": data_dir, "batches": 300}
     (results["corpus"],) = run(corpus)
     (one,) = run(trained([ROWS]), cores=1)
-    # Beside each other, and not together: what is left of the speed is the memory's.
+    # Independent processes side by side share only the memory bandwidth.
     first, second = run(*[trained([ROWS // 2, ROWS])] * 2, cores=2)
     both = {rows: first["seconds"][rows] + second["seconds"][rows] for rows in first["seconds"]}
     together = trained([ROWS, 2 * ROWS], strategy="multiworker", sizes=sizes)
@@ -114,22 +116,22 @@ def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
 
 
 def run(*jobs: dict[str, Any], cores: int = 0, cluster: bool = False) -> list[dict[str, Any]]:
-    """Do jobs at the same time, each in a process of its own.
+    """Run jobs concurrently, each in its own process.
 
     Args:
-        jobs: what each process does.
-        cores: how many of them are given a core of its own; 0: they run where they like.
-        cluster: whether they are workers of one cluster.
+        jobs: the job of each process.
+        cores: the number of processes, each pinned to its own core; 0: no pinning.
+        cluster: whether the processes are workers of one cluster.
 
     Raises:
-        Failure: one has failed, or there are not as many cores.
+        Failure: a process failed, or there are too few cores.
     """
     began = time.monotonic()
     environment = os.environ | speed.ENVIRONMENT
     environment.pop("TF_CONFIG", None)
-    own = sorted(os.sched_getaffinity(0)) if cores else []  # Linux alone
+    own = sorted(os.sched_getaffinity(0)) if cores else []  # Linux only
     if cores > len(own):
-        raise Failure(f"{len(own)} cores; expected {cores}, one for each worker")
+        raise Failure(f"{len(own)} cores; expected {cores}, one per worker")
     addresses = [f"127.0.0.1:{port}" for port in _free(len(jobs))] if cluster else []
     processes = []
     for n, job in enumerate(jobs):
@@ -151,19 +153,19 @@ def run(*jobs: dict[str, Any], cores: int = 0, cluster: bool = False) -> list[di
     try:
         replies = [process.communicate(timeout=LIMIT) for process in processes]
     except subprocess.TimeoutExpired:
-        raise Failure(f"{jobs[0]['do']}: not done after {LIMIT} s") from None
+        raise Failure(f"{jobs[0]['do']}: timed out after {LIMIT} s") from None
     finally:
         for process in processes:
             process.kill()
     for process, (_, remarks) in zip(processes, replies, strict=True):
         if process.returncode:
             raise Failure(f"{jobs[0]['do']}: {(remarks.strip().splitlines() or ['?'])[-1]}")
-    print(f"{jobs[0]['do']}, {len(jobs)} at once: {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{jobs[0]['do']}, {len(jobs)} concurrent: {time.monotonic() - began:.0f} s", flush=True)
     return [json.loads(output.splitlines()[-1]) for output, _ in replies]
 
 
 def _free(count: int) -> list[int]:
-    """Ports that nobody listens at."""
+    """Find unused ports."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

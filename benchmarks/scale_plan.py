@@ -1,8 +1,7 @@
-"""What a step of training translation at the size of WMT14 would take, part by part.
+"""Estimates of the step time, part by part, when training translation on WMT14.
 
-Nothing here was run on the devices that are named. A step's time is a sum of parts, each of which
-is counted (`benchmarks.counting`) or measured (`benchmarks.scale`) and divided by a rate that is
-stated.
+Nothing was run on the devices named here. The step time is a sum of parts. Each part is a counted
+(`benchmarks.counting`) or measured (`benchmarks.scale`) amount divided by a stated rate.
 """
 
 import dataclasses
@@ -21,32 +20,32 @@ MINUTE, HOUR = 60, 3600
 
 @dataclass(frozen=True)
 class Device:
-    """An accelerator, and how many of them train together."""
+    """A type of accelerator and the number of them that train together."""
 
     name: str
     kind: str
     count: int
     peak: float
-    """Operations a second in bfloat16, dense."""
+    """Dense FLOP/s in bfloat16."""
 
     memory: float
     bandwidth: float
-    """Bytes, and bytes a second, of its memory."""
+    """Memory in bytes, and its bandwidth in bytes per second."""
 
     links: float
-    """Bytes a second that it sends in an exchange with the others."""
+    """Bytes per second that it sends in an all-reduce."""
 
     far: float
-    """The same where they are more than `count`, and some in other machines."""
+    """The same with more than `count` devices, which are spread over several machines."""
 
     in_loops: float
-    """Share of the peak that a product in a time loop reaches: it has the rows of one step."""
+    """Fraction of `peak` for products inside a time loop, which have the rows of one time step."""
 
     launch: float
-    """Seconds that an operation of a time loop takes at least."""
+    """Minimum time of an operation in a time loop, in seconds."""
 
     fused: bool
-    """Whether the update is part of one program with the step, also where there are several."""
+    """Whether step and update are one compiled program even with several devices."""
 
 
 A100 = Device(
@@ -77,7 +76,7 @@ V5E = Device(
 )
 DEVICES = (A100, V5E)
 
-# What NVIDIA's published times were taken on.
+# The device of NVIDIA's published measurements.
 A100_40 = dataclasses.replace(
     A100, name="NVIDIA A100 40GB", kind="A100", memory=40e9, bandwidth=1.555e12
 )
@@ -85,53 +84,53 @@ A100_40 = dataclasses.replace(
 
 @dataclass(frozen=True)
 class Plan:
-    """What is assumed besides the devices."""
+    """Assumptions that do not depend on the device."""
 
     pairs: int = 4_508_785
     pieces: float = 30.0
-    """Of a sentence, on either side, the end included."""
+    """Tokens per sentence on either side, including the end token."""
 
     padded: float = 0.25
-    """Share of a batch that is padding."""
+    """Padding as a share of the batch."""
 
     epochs: int = 6
     rows: int = 128
-    """Of a device."""
+    """Batch size per device."""
 
     at_once: float = 0.5
-    """Share of the peak that products reach which all steps of time share."""
+    """Fraction of the peak for products that cover all time steps."""
 
     of_bandwidth: float = 0.8
-    """Share of the memory's bandwidth that is reached."""
+    """Fraction of the memory bandwidth that is achieved."""
 
     usable: float = 0.9
-    """Share of the memory that may be filled."""
+    """Fraction of the memory that may be filled."""
 
     @property
     def shape(self) -> Shape:
-        """Of a device's batch, padded."""
+        """Shape of the padded batch of a device."""
         steps = round(self.pieces / (1 - self.padded))
         return Shape(self.rows, steps, steps)
 
 
 PARTS_OF_STEP = (
-    "products of all steps at once",
-    "time loops: waiting",
-    "time loops: work",
+    "products outside the loops",
+    "time loops: latency",
+    "time loops: computation",
     "passes over logits and embeddings",
-    "update of the weights",
-    "exchange of the gradients",
+    "weight update",
+    "gradient all-reduce",
 )
 
 HALF = 2
-"""Bytes of a number in half precision."""
+"""Bytes per number in half precision."""
 
 AROUND_EXCHANGE = 11
-"""How often `recipes.step` and TensorFlow pass over the gradients before and after they are added
-up: times the number of tokens, into one array, out of it, divided, looked at, and chosen."""
+"""Passes of `recipes.step` and TensorFlow over the gradients before and after the all-reduce:
+multiplying by the number of tokens, packing, unpacking, dividing, checking, and selecting."""
 
 COPIES = 2 * counting.WIDE + HALF
-"""Bytes of a weight besides those of Adam: the one array that is exchanged, there and back, and the
+"""Bytes per weight besides those of Adam: the send and receive buffers of the all-reduce, and the
 weight in half precision."""
 
 OPTIONS: Mapping[str, Any] = LARGE
@@ -139,18 +138,18 @@ OPTIONS: Mapping[str, Any] = LARGE
 
 @cache
 def model(**options: Any) -> Any:
-    """The recipe's model, without numbers in its weights."""
+    """The recipe's model, with uninitialized weights."""
     return counting.unfilled(lambda: made({**OPTIONS, **options}))
 
 
 def step(counted: Any, plan: Plan, device: Device, measured: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds of each part of a step on all devices.
+    """The time of each part of a step, in seconds.
 
     Args:
         counted: the model.
-        plan: what is assumed.
-        device: where.
-        measured: `operations` of a step of each kind of time loop, and `passes` of an update.
+        plan: the assumptions.
+        device: the type and number of devices.
+        measured: `operations` per time step for each kind of loop, and `passes` of an update.
     """
     shape, bandwidth = plan.shape, plan.of_bandwidth * device.bandwidth
     products = counting.products(counted, shape)
@@ -192,21 +191,21 @@ def step(counted: Any, plan: Plan, device: Device, measured: Mapping[str, Any]) 
 
 
 def exchange(size: float, workers: int, links: float) -> float:
-    """Seconds in which workers in a ring add up so many bytes of each.
+    """Time of a ring all-reduce of `size` bytes, in seconds.
 
-    Each sends all but its own share twice: once to add, once to tell (Patarasuk & Yuan 2009,
-    "Bandwidth optimal all-reduce algorithms for clusters of workstations").
+    Each worker sends all but its own share twice: once to reduce, once to gather (Patarasuk & Yuan
+    2009, "Bandwidth optimal all-reduce algorithms for clusters of workstations").
     """
     return 2 * (workers - 1) / workers * size / links
 
 
 def hours(seconds: float, plan: Plan, devices: int) -> float:
-    """Of a training whose steps take so many seconds."""
+    """Hours of training, given the seconds per step."""
     return plan.epochs * plan.pairs / (plan.rows * devices) * seconds / HOUR
 
 
 def largest(counted: Any, plan: Plan, device: Device) -> int:
-    """Rows of a device that its memory holds, a multiple of 8."""
+    """The largest batch that fits in the memory of a device, a multiple of 8."""
     weights = sum(counting.parameters(counted).values())
     fixed = (counting.ADAM * counting.WIDE + COPIES) * weights
     row = sum(counting.kept(counted, dataclasses.replace(plan.shape, rows=1), HALF).values())
@@ -214,7 +213,7 @@ def largest(counted: Any, plan: Plan, device: Device) -> int:
 
 
 def plan_of(results: Mapping[str, Any]) -> Plan:
-    """With the padding that was measured."""
+    """The default plan with the measured padding."""
     return Plan(padded=round(results["corpus"]["padded"], 2))
 
 
@@ -226,24 +225,24 @@ def measured_of(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def steps(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Seconds of each part of a step, by the devices' name."""
+    """The time of each part of a step, in seconds, by device name."""
     plan, measured = plan_of(results), measured_of(results)
     return {device.name: step(model(), plan, device, measured) for device in DEVICES}
 
 
 def of_input(plan: Plan, results: Mapping[str, Any], devices: int) -> float:
-    """Seconds in which a host makes the batch of a step: all of it, whatever it takes of it."""
+    """Seconds in which a host prepares the global batch of a step, of which it uses its part."""
     return plan.rows * devices * results["corpus"]["seconds_of_a_pair"]
 
 
 def total(plan: Plan, device: Device, results: Mapping[str, Any]) -> float:
-    """Seconds of a step; the input is made meanwhile."""
+    """Seconds per step; the next batch is prepared concurrently."""
     parts = step(model(), plan, device, measured_of(results))
     return max(sum(parts.values()), of_input(plan, results, device.count))
 
 
 def varied(plan: Plan, device: Device) -> dict[str, Callable[[float], tuple[Plan, Device]]]:
-    """What is assumed, by name, as what becomes of it times a factor."""
+    """The assumptions by name, each as a function that scales it by a factor."""
 
     def of_plan(name: str) -> Callable[[float], tuple[Plan, Device]]:
         return lambda k: (dataclasses.replace(plan, **{name: k * getattr(plan, name)}), device)
@@ -252,35 +251,36 @@ def varied(plan: Plan, device: Device) -> dict[str, Callable[[float], tuple[Plan
         return lambda k: (plan, dataclasses.replace(device, **{name: k * getattr(device, name)}))
 
     return {
-        "pieces of a sentence": of_plan("pieces"),
-        "share of the peak, products of all steps": of_plan("at_once"),
-        "share of the peak, products of one step": of_device("in_loops"),
-        # More than all of it there is not: what doubles is the time.
-        "share of the memory's bandwidth": of_plan("of_bandwidth"),
-        "time of an operation in a loop": of_device("launch"),
-        "bytes a second in an exchange": of_device("links"),
-        "pairs of a device": lambda k: (
+        "tokens per sentence": of_plan("pieces"),
+        "fraction of the peak, products outside the loops": of_plan("at_once"),
+        "fraction of the peak, products inside the loops": of_device("in_loops"),
+        # Doubled, this exceeds 1: read it as half the memory traffic.
+        "fraction of the memory bandwidth": of_plan("of_bandwidth"),
+        "time per operation in a loop": of_device("launch"),
+        "bytes per second in an all-reduce": of_device("links"),
+        "pairs per device": lambda k: (
             dataclasses.replace(plan, rows=round(k * plan.rows)),
             device,
         ),
     }
 
 
-# Both directions' pieces a second, as NVIDIA's DeepLearningExamples publish them for GNMT v2.
+# Tokens per second, source and target, published for GNMT v2 in NVIDIA's DeepLearningExamples.
 PUBLISHED = {
     1: {"TensorFlow": 29_911, "PyTorch": 140_909},
     8: {"TensorFlow": 181_384, "PyTorch": 822_024},
 }
 GNMT = {"bidirectional": False, "embedding": 1024}
-"""Options with which the recipe's model is nearly GNMT v2: that one's first layer reads in both
-directions, and shares its embeddings."""
+"""Options that make the recipe's model nearly GNMT v2, which has a bidirectional first layer and
+shares its embeddings."""
 
 PIECES_OF_GNMT = 173_461.27 / 3_625.19 / 2
-"""Of a sentence, by the log in its README: pieces, of both sides, and sentences a second."""
+"""Tokens per sentence, from the log in its README: tokens per second of both sides, divided by
+sentences per second and by two."""
 
 
 def checked(results: Mapping[str, Any]) -> dict[int, float]:
-    """What this arithmetic says of GNMT v2: pieces a second, by how many devices there are."""
+    """The estimate for GNMT v2 in tokens per second, by number of devices."""
     plan = dataclasses.replace(plan_of(results), pieces=PIECES_OF_GNMT)
     said = {}
     for count in PUBLISHED:
@@ -295,10 +295,10 @@ def medians(seconds: Mapping[str, Sequence[float]]) -> dict[int, float]:
 
 
 def of_more(found: Mapping[str, Any], count: int) -> float:
-    """Seconds of an exchange between so many workers, by that between two.
+    """Extrapolate the time of an all-reduce from two workers to `count`, in seconds.
 
-    The smallest exchange is nothing but the beginning of one. A ring of more workers has as many
-    times more rounds, each of which begins; the rest grows as what a worker sends.
+    The time of the smallest all-reduce is taken as the startup cost of a round. A ring with more
+    workers has proportionally more rounds; the rest grows with the amount that a worker sends.
     """
     _, start = min(medians(found["numbers"]).items())
     rest = statistics.median(found["gradients"]) - start

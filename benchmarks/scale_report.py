@@ -1,4 +1,4 @@
-"""The tables and the picture of `docs/scale.md`, of what `benchmarks.scale_plan` says."""
+"""The tables and the figure of `docs/scale.md`, from the estimates of `benchmarks.scale_plan`."""
 
 import dataclasses
 import re
@@ -34,11 +34,11 @@ from benchmarks.scale_plan import (
     varied,
 )
 
-# Tables. Each is Markdown, by the name that it has in docs/scale.md.
+# The tables in Markdown, by the names that mark them in docs/scale.md.
 
 
 def tables(results: Mapping[str, Any]) -> dict[str, str]:
-    """All of them, from what `benchmarks.scale` has measured."""
+    """All tables, from the measurements of `benchmarks.scale`."""
     return {
         "model": _of_model(results),
         "bytes": _of_bytes(results),
@@ -61,7 +61,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures(value: float, digits: int = 3) -> str:
-    """A number with so many digits that count, and no exponent."""
+    """A number with `digits` significant digits and no exponent."""
     if not value:
         return "0"
     places = max(digits - 1 - _magnitude(value), 0)
@@ -87,7 +87,7 @@ def _of_model(results: Mapping[str, Any]) -> str:
             [
                 part,
                 f"{counts[part] / 1e6:.1f}",
-                figures(operations / 1e12) if operations else "0: looked up",
+                figures(operations / 1e12) if operations else "0 (lookup)",
                 f"{operations / total:.0%}",
                 f"{inside / operations:.0%}" if operations else "",
             ]
@@ -105,9 +105,9 @@ def _of_model(results: Mapping[str, Any]) -> str:
     head = (
         "part",
         "parameters, millions",
-        "operations of a step, 10¹²",
+        "FLOPs per step, 10¹²",
         "share",
-        "of them in a time loop",
+        "of which in time loops",
     )
     return _table(head, rows)
 
@@ -126,7 +126,7 @@ def _of_bytes(results: Mapping[str, Any]) -> str:
     kept = sum(row.values())
     used = weights - counting.parameters(counted)[counting.EMBEDDINGS]
     return _table(
-        ("what", "how much"),
+        ("quantity", "value"),
         [
             ("weights, in float32", f"{counting.WIDE * weights / 1e9:.2f} GB"),
             (
@@ -134,38 +134,39 @@ def _of_bytes(results: Mapping[str, Any]) -> str:
                 f"{counting.ADAM * counting.WIDE * weights / 1e9:.2f} GB",
             ),
             (
-                "kept for the way back, a pair, with products in half precision",
-                f"{kept / 1e6:.1f} MB, of which encoder {row[counting.ENCODER] / kept:.0%}, "
-                f"logits {row[counting.OUTPUT] / kept:.0%}",
+                "activations stored for the backward pass, per pair, with matrix products in half "
+                "precision",
+                f"{kept / 1e6:.1f} MB (encoder {row[counting.ENCODER] / kept:.0%}, "
+                f"logits {row[counting.OUTPUT] / kept:.0%})",
             ),
             (
-                "exchanged by a step: every gradient, dense, in float32; the loss, the number of "
-                "tokens and the wishes of the workers are 12 bytes of it",
+                "all-reduced per step: every gradient, dense, in float32, including 12 bytes for "
+                "the loss, the number of tokens and the workers' signals",
                 f"{counting.WIDE * weights / 1e9:.2f} GB",
             ),
             (
-                "steps of time loops that wait for one another, in a step of training",
+                "sequential time steps of all loops in a training step",
                 f"{sum(loop.steps for loop in loops):,}",
             ),
             (
-                "operations in them that wait for one another",
+                "sequential operations in these time steps",
                 f"{sum(loop.steps * operations[loop.kind] for loop in loops):,}",
             ),
             (
-                f"the recurrent product of a layer, {shape.rows} rows: operations for each byte "
-                "that it moves",
+                f"arithmetic intensity of a layer's recurrent product with {shape.rows} rows, in "
+                "FLOPs per byte",
                 f"{intensity:.0f}",
             ),
             *[
                 (
-                    f"the same from which the {device.kind} computes for longer than it reads",
+                    f"intensity above which the {device.kind} is compute-bound",
                     f"{device.peak / device.bandwidth:.0f}",
                 )
                 for device in DEVICES
             ],
             (
-                "operations of two tokens, one of either side, for each parameter that is not "
-                "looked up; often said to be 6",
+                "FLOPs per parameter, embeddings excluded, for two tokens, one on either side; "
+                "commonly estimated as 6",
                 f"{total / (shape.rows * shape.target) / used:.1f}",
             ),
         ],
@@ -183,51 +184,52 @@ def _of_assumptions(results: Mapping[str, Any]) -> str:
         (
             "pairs",
             f"{plan.pairs:,}",
-            "TFDS's card of `wmt14_translate/de-en`",
+            "the TFDS catalog, `wmt14_translate/de-en`",
         ),
         (
-            "pieces of a sentence, either side",
+            "tokens per sentence, either side",
             f"{plan.pieces:g}",
-            f"116 and 110 million words (Luong, Pham & Manning 2015) are {both(words_of)} a "
-            f"sentence; a word of Multi30k is {both(pieces_of)} pieces here, with a vocabulary of "
-            "its own; NVIDIA's log of GNMT v2 has 24, without the longest",
+            f"116 and 110 million words (Luong, Pham & Manning 2015) are "
+            f"{both(words_of)} per sentence; a word of Multi30k is {both(pieces_of)} tokens here, "
+            "with a vocabulary of its own; NVIDIA's log of GNMT v2 has 24, without the longest "
+            "sentences",
         ),
         (
-            "share of a batch that is padding",
+            "padding, as a share of the batch",
             f"{plan.padded:.0%}",
             "measured: Multi30k in the recipe's buckets",
         ),
-        ("passes over the data", f"{plan.epochs}", "as many as NVIDIA's GNMT v2 trains"),
-        ("pairs of a device, in a step", f"{plan.rows}", "as GNMT v2, 1,024 in all"),
+        ("epochs", f"{plan.epochs}", "as in NVIDIA's GNMT v2"),
+        ("pairs per device and step", f"{plan.rows}", "as in GNMT v2, 1,024 in total"),
         (
-            "share of the peak in products of all steps at once",
+            "fraction of the peak FLOP/s, products outside the loops",
             f"{plan.at_once:g}",
             "assumed",
         ),
         (
-            "share of the peak in products of one step",
+            "fraction of the peak FLOP/s, products inside the loops",
             _each(lambda device: f"{device.in_loops:g}"),
-            "assumed: 128 rows fill a part of a GPU",
+            "assumed: 128 rows occupy only part of a GPU",
         ),
-        ("share of the memory's bandwidth", f"{plan.of_bandwidth:g}", "assumed"),
+        ("fraction of the memory bandwidth", f"{plan.of_bandwidth:g}", "assumed"),
         (
-            "µs of an operation in a time loop, at least",
+            "minimum time of an operation in a time loop, µs",
             _each(lambda device: f"{1e6 * device.launch:g}"),
-            "assumed: a kernel's launch; on a TPU the next instruction",
+            "assumed: a kernel launch; on a TPU, the next instruction",
         ),
         (
-            "GB/s that a device sends in an exchange",
+            "GB/s that a device sends in an all-reduce",
             _each(lambda device: f"{device.links / 1e9:g}"),
             "measured by others with nccl-tests; two of four links of 50 GB/s",
         ),
         (
-            "the host makes batches as fast as this machine's core",
-            f"{1e6 * corpus['seconds_of_a_pair']:.0f} µs a pair",
-            "measured",
+            "time in which a host prepares a pair",
+            f"{1e6 * corpus['seconds_of_a_pair']:.0f} µs",
+            "measured here, on one core",
         ),
     ]
     return _table(
-        ("", "what", "assumed", "from where"),
+        ("", "quantity", "assumed value", "source"),
         [(str(n), *row) for n, row in enumerate(rows, start=1)],
     )
 
@@ -246,9 +248,9 @@ def _of_time(results: Mapping[str, Any]) -> str:
             cells.append(f"{1e3 * seconds[part]:.1f} ms ({seconds[part] / totals[name]:.0%})")
         rows.append(cells)
     plan = plan_of(results)
-    rows.append(["**a step**", *(f"**{1e3 * total:.0f} ms**" for total in totals.values())])
+    rows.append(["**total**", *(f"**{1e3 * total:.0f} ms**" for total in totals.values())])
     rows.append(
-        ["meanwhile, on each host: the next batch"]
+        ["concurrently, on each host: the next batch"]
         + [f"{1e3 * of_input(plan, results, device.count):.0f} ms" for device in DEVICES]
     )
     return _table(["part of a step", *(device.name for device in DEVICES)], rows)
@@ -274,11 +276,11 @@ def _of_cost(results: Mapping[str, Any]) -> str:
         )
     head = (
         "devices",
-        "ms a step",
-        "target pieces a second",
-        "of the peak",
-        "hours a pass",
-        f"hours, {plan.epochs} passes",
+        "ms per step",
+        "target tokens per second",
+        "fraction of peak",
+        "hours per epoch",
+        f"hours, {plan.epochs} epochs",
         "device hours",
         "pairs that fit on a device",
     )
@@ -311,7 +313,7 @@ def _of_check(results: Mapping[str, Any]) -> str:
     for count, said in checked(results).items():
         published = [f"{PUBLISHED[count][name]:,}" for name in ("TensorFlow", "PyTorch")]
         rows.append([f"{count} {A100_40.name}", f"{said:,.0f}", *published])
-    head = ("pieces a second, both sides", "by this page", "TensorFlow", "PyTorch with cuDNN")
+    head = ("tokens per second, both sides", "this page", "TensorFlow", "PyTorch with cuDNN")
     return _table(head, rows)
 
 
@@ -328,16 +330,21 @@ def _of_workers(results: Mapping[str, Any]) -> str:
         return [name, str(pairs), f"{1e3 * seconds:.0f}", added, f"{speed:.0f}", f"{share:.2f}"]
 
     return _table(
-        ("", "pairs a step", "ms a step", "by addition", "pairs a second", "of one worker's"),
+        (
+            "",
+            "pairs per step",
+            "ms per step",
+            "predicted",
+            "pairs per second",
+            "relative to one worker",
+        ),
         [
             line("one worker", rows, one[rows]),
-            line("two that know nothing of each other", 2 * rows, alone[rows]),
-            line(
-                "two workers, each with as many pairs", 2 * rows, two[2 * rows], alone[rows] + moved
-            ),
-            line("two workers, as many pairs in all", rows, two[rows], alone[rows // 2] + moved),
+            line("two independent processes", 2 * rows, alone[rows]),
+            line("two workers, same batch each", 2 * rows, two[2 * rows], alone[rows] + moved),
+            line("two workers, same total batch", rows, two[rows], alone[rows // 2] + moved),
             [
-                f"the exchange by itself, {counting.WIDE * found['exchanged'] / 1e6:.0f} MB",
+                f"the all-reduce alone, {counting.WIDE * found['exchanged'] / 1e6:.0f} MB",
                 "",
                 f"{1e3 * moved:.0f}",
                 "",
@@ -361,20 +368,20 @@ def _of_more(results: Mapping[str, Any]) -> str:
         measured = f"{1e3 * two[2 * rows]:.0f}" if count == 2 else ""
         share = f"{alone[rows] / seconds:.0%}"
         made.append([str(count), f"{1e3 * seconds:.0f}", measured, share])
-    head = ("workers", "ms a step, extrapolated", "measured", "of the time that computes")
+    head = ("workers", "ms per step, extrapolated", "measured", "share spent computing")
     return _table(head, made)
 
 
 def _of_memory(results: Mapping[str, Any]) -> str:
     found = results["memory"]
     return _table(
-        ("one more pair of 48 pieces takes", "MB"),
+        ("one more pair of 48 tokens", "MB"),
         [
             (name, f"{found[key] / 1e6:.2f}")
             for name, key in (
-                ("as counted", "counted"),
-                ("in the program that XLA makes of the whole step", "program"),
-                ("on a CPU, where XLA compiles the time loops alone", "resident"),
+                ("counted", "counted"),
+                ("with the entire step compiled by XLA", "program"),
+                ("on a CPU, where XLA compiles only the time loops", "resident"),
             )
         ],
     )
@@ -384,21 +391,21 @@ def _of_corpus(results: Mapping[str, Any]) -> str:
     found, plan = results["corpus"], plan_of(results)
     more = plan.pairs / found["pairs"]
     return _table(
-        ("", "Multi30k, measured", "WMT14, in proportion"),
+        ("", "Multi30k, measured", "WMT14, scaled by the number of pairs"),
         [
             ("pairs", f"{found['pairs']:,}", f"{plan.pairs:,}"),
             (
-                "until the data is read, cut and numbered",
+                "time to read and tokenize the data",
                 _time(found["seconds_to_load"]),
                 _time(found["seconds_to_load"] * more),
             ),
             (
-                "until the first batch",
+                "time to the first batch",
                 _time(found["seconds_to_begin"]),
                 _time(found["seconds_to_begin"] * more),
             ),
             (
-                "memory of the host",
+                "host memory",
                 f"{found['bytes_held'] / 1e9:.2f} GB",
                 f"{found['bytes_held'] * more / 1e9:.0f} GB",
             ),
@@ -427,27 +434,27 @@ def _of_input(results: Mapping[str, Any]) -> str:
         )
     head = (
         "device",
-        "ms a step",
-        "pairs a second, of a host",
-        "devices that it feeds at that speed",
+        "ms per step",
+        "pairs per second from one host",
+        "devices that a host can feed",
     )
     return _table(head, rows)
 
 
-# The page, and the picture.
+# The page and the figure.
 
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(page: str, written: Mapping[str, str]) -> str:
-    """A page whose tables are those.
+    """The page with its tables replaced by those in `written`.
 
     Raises:
-        ValueError: it has not each of them, once.
+        ValueError: a table is missing from the page, or marked more than once.
     """
     names = [name for _, name, _ in MARKED.findall(page)]
     if sorted(names) != sorted(written):
-        raise ValueError(f"the page has tables {names}; expected each once of {list(written)}.")
+        raise ValueError(f"the page has tables {names}; expected each of {list(written)} once.")
     return MARKED.sub(lambda found: f"{found[1]}\n{written[found[2]]}\n\n{found[3]}", page)
 
 
@@ -457,7 +464,7 @@ FAR = (1, 2, 4, 8, 16, 32, 64)
 
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
-    """Where a step's time goes, and how fast more devices would be."""
+    """Draw the parts of the step time, and the throughput of more devices."""
     from matplotlib.figure import Figure
 
     from kerasrnn.recipes import pictures
@@ -479,7 +486,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
         for device, length in zip(DEVICES, lengths, strict=True):
             start[device] += length
     left.invert_yaxis()
-    left.set(xlabel="ms a step, 128 pairs a device: extrapolated", ylim=(1.6, -0.6))
+    left.set(xlabel="ms per step, 128 pairs per device (extrapolated)", ylim=(1.6, -0.6))
     left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.18), ncols=2)
     for device, color in zip(DEVICES, OF_DEVICES, strict=True):
         speeds = []
@@ -491,20 +498,20 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
         right.plot(FAR, speeds, "o-", color=color, markersize=4, label=name)
     limit = 1 / results["corpus"]["seconds_of_a_pair"]
     right.axhline(limit, color="black", linestyle="--", linewidth=1)
-    right.text(1, 1.06 * limit, "a host's pipeline", fontsize=9)
+    right.text(1, 1.06 * limit, "input pipeline of one host", fontsize=9)
     right.set_xscale("log", base=2)
     right.set_yscale("log", base=2)
     right.set_xticks(FAR, map(str, FAR))
     speeds = [1000 * 2**n for n in range(7)]
     right.set_yticks(speeds, [f"{speed:,}" for speed in speeds])
-    right.set(xlabel="devices", ylabel="pairs a second: extrapolated")
+    right.set(xlabel="devices", ylabel="pairs per second (extrapolated)")
     right.grid(alpha=0.3)
     right.legend(frameon=False, loc="lower right")
     pictures.save(figure, path)
 
 
 def report(results: Mapping[str, Any]) -> str:
-    """What was measured, in Markdown."""
+    """The measurements, in Markdown."""
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     sizes = medians(results["workers"]["numbers"])
@@ -513,9 +520,9 @@ def report(results: Mapping[str, Any]) -> str:
         [
             "# Scaling",
             "",
-            "Measured with `python -m benchmarks.scale`; every number is in "
-            "[scale.json](scale.json), and what follows from them in "
-            "[docs/scale.md](../../docs/scale.md).",
+            "Measured with `python -m benchmarks.scale`. All numbers are in "
+            "[scale.json](scale.json); [docs/scale.md](../../docs/scale.md) derives the "
+            "estimates from them.",
             "",
             _table(
                 ("machine", ""),
@@ -531,13 +538,13 @@ def report(results: Mapping[str, Any]) -> str:
             "",
             "## Workers",
             "",
-            "The translation recipe by its own configuration, sentences of 20 pieces, each worker "
-            "on a core of its own; medians.",
+            "The translation recipe with its default configuration, sentences of 20 tokens, and "
+            "one core per worker; medians.",
             "",
             written["workers"],
             "",
             _table(
-                ("numbers that two exchange", "ms", "GB/s"),
+                ("numbers in an all-reduce of two workers", "ms", "GB/s"),
                 [
                     (f"{n:,}", f"{1e3 * t:.1f}", f"{counting.WIDE * n / t / 1e9:.2f}")
                     for n, t in sizes.items()
@@ -548,26 +555,25 @@ def report(results: Mapping[str, Any]) -> str:
             "",
             written["corpus"],
             "",
-            f"A batch takes the pipeline {1e6 * results['corpus']['seconds_of_a_pair']:.0f} µs a "
-            "pair.",
+            "The pipeline prepares a batch in "
+            f"{1e6 * results['corpus']['seconds_of_a_pair']:.0f} µs per pair.",
             "",
             "## Memory",
             "",
             written["memory"],
             "",
-            "## The program",
+            "## The compiled program",
             "",
             _table(
-                ("a step of a time loop", "products and fusions"),
+                ("time loop", "matrix products and fusions per time step"),
                 [(k, str(n)) for k, n in results["program"]["operations"].items()],
             ),
             "",
-            f"XLA knows of {results['program']['of_known_length']} of "
-            f"{results['program']['loops']} time loops how many steps they have. An update passes "
-            f"{results['update']['passes']:.0f} times over the weights, where nothing fuses its "
-            "operations.",
+            f"XLA knows the trip count of {results['program']['of_known_length']} of "
+            f"{results['program']['loops']} time loops. Unless its operations are fused, an update "
+            f"passes over the weights {results['update']['passes']:.0f} times.",
             "",
-            "![Where the time would go](scale.png)",
+            "![Parts of the step time, and throughput by number of devices](scale.png)",
             "",
         ]
     )

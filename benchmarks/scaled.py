@@ -1,8 +1,8 @@
-"""The process in which one part of the scaling is measured: `python -m benchmarks.scaled JOB`.
+"""The process that runs one job of `benchmarks.scale`: `python -m benchmarks.scaled JOB`.
 
-A job is JSON, `{"do": ..., ...}`; its results are the last line of the output. What trains is the
-translation recipe, by its own loop, on pairs that are made up. The names of the recipes' insides
-that any of this needs stand here and nowhere else.
+A job is JSON, `{"do": ..., ...}`; its results are the last line of the output. The jobs train the
+translation recipe with its own loop on random pairs. Only this module uses internal names of the
+recipes.
 """
 
 import contextlib
@@ -25,22 +25,22 @@ from kerasrnn.recipes.recipe import Data
 from kerasrnn.recipes.training.execution import Execution, Placement
 
 LARGE = {"vocabulary": 32_000, "embedding": 512, "units": 1024, "depth": 4}
-"""The options of the recipe at the size of WMT14."""
+"""The recipe's options for WMT14."""
 
 
 def main() -> None:
-    """Do the job that the command line names."""
+    """Run the job given on the command line."""
     job = json.loads(sys.argv[1])
     do = JOBS[job.pop("do")]
-    if "core" in job:  # on Linux alone
-        # Before TensorFlow counts them.
+    if "core" in job:  # Linux only
+        # Before TensorFlow counts the cores.
         os.sched_setaffinity(0, {job.pop("core")})
     quietly_import_tensorflow()
     print(json.dumps(do(**job)))
 
 
 def stand_in(recipe: Any, config: Any, rows: int = 0, length: int = 0) -> Data:
-    """Data of a translation recipe with as many symbols as it asks for, and pairs at random."""
+    """Random pairs for a translation recipe, with a vocabulary of the configured size."""
     import numpy as np
     import tensorflow as tf
 
@@ -50,13 +50,13 @@ def stand_in(recipe: Any, config: Any, rows: int = 0, length: int = 0) -> Data:
         tf.RaggedTensor.from_row_lengths(part.ravel(), [length] * rows) for part in ids
     )
     dataset = tf.data.Dataset.from_tensor_slices(((source, previous), target))
-    # Of one length, but, as the recipe's own, not known to be.
+    # All pairs have one length, but as in the recipe's own data the static shape is unknown.
     dataset = dataset.map(lambda x, y: ((tf.identity(x[0]), tf.identity(x[1])), tf.identity(y)))
     return Data(dataset, dataset.take(0), rows, 0, facts)
 
 
 def made(options: dict[str, Any]) -> Any:
-    """The recipe's model with such options."""
+    """The recipe's model with the given options."""
     recipe = recipes.load("translate")
     config = recipe.Config(**options)
     return recipe.model(config, stand_in(recipe, config))
@@ -69,7 +69,7 @@ def trainee(
     placement: Placement | None = None,
     by_xla: bool = False,
 ) -> tuple[Any, Any]:
-    """What trains, and the batches that it trains on, as the recipe makes them."""
+    """The recipe's trainee and its training batches."""
     import keras
 
     from kerasrnn.recipes.training.batches import Batches
@@ -107,7 +107,7 @@ def train(
     strategy: str = "one",
     sizes: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Seconds of each step, by batch size; and of an exchange, by how many numbers it has."""
+    """Time each step, by batch size, and the all-reduce, by the count of numbers; in seconds."""
     from kerasrnn.recipes.training.loop import Loop
 
     placement = Placement(Execution(strategy=strategy))
@@ -121,7 +121,7 @@ def train(
 
         def step(loop: Any = loop, source: Any = source, trains: Any = trains) -> None:
             loop.train(source, 1)
-            trains.optimizer.iterations.numpy()  # the step has been done
+            trains.optimizer.iterations.numpy()  # waits for the step
 
         seconds[rows] = _timed(step, repeats)
     results: dict[str, Any] = {"seconds": seconds}
@@ -135,7 +135,7 @@ def train(
 
 
 def _timed(run: Callable[[], None], repeats: int) -> list[float]:
-    for _ in range(3):  # the first is compiled, the second may be
+    for _ in range(3):  # the first call compiles, and the second may
         run()
     seconds = []
     gc.disable()
@@ -148,7 +148,7 @@ def _timed(run: Callable[[], None], repeats: int) -> list[float]:
 
 
 def _exchange(placement: Placement, shapes: Sequence[tuple[int, ...]]) -> Callable[[], None]:
-    """Adds up arrays of such shapes over the workers, as a step adds up its gradients."""
+    """Return a function that all-reduces arrays of these shapes, as a step does with gradients."""
     import tensorflow as tf
 
     arrays = [tf.ones(shape) for shape in shapes]
@@ -163,7 +163,7 @@ def _exchange(placement: Placement, shapes: Sequence[tuple[int, ...]]) -> Callab
 
 
 def corpus(options: dict[str, Any], data_dir: str | None, batches: int) -> dict[str, Any]:
-    """How long real sentences are in pieces, what padding adds, and what the pipeline takes."""
+    """Measure the token counts of real sentences, the padding, and the input pipeline."""
     import keras
     import numpy as np
 
@@ -178,7 +178,7 @@ def corpus(options: dict[str, Any], data_dir: str | None, batches: int) -> dict[
     began = time.perf_counter()
     source = iter(held.train())
     pieces, slots, rows = np.zeros(2), 0, 0
-    next(source)  # the first one waits for the shuffling
+    next(source)  # the first batch waits for the shuffle buffer
     first, filled = time.perf_counter() - began, _resident()
     began, count = time.perf_counter(), min(batches, held.steps - 1)
     for _ in range(count):
@@ -204,10 +204,11 @@ def corpus(options: dict[str, Any], data_dir: str | None, batches: int) -> dict[
 
 
 def program(options: dict[str, Any]) -> dict[str, Any]:
-    """What XLA makes of the time loops: operations of a step of each kind of loop.
+    """Count the operations per time step that XLA compiles each kind of time loop into.
 
-    Counted are products and fusions of what is left when it has compiled the whole step for the
-    CPU, without copies; and whether it knows how many steps a loop has.
+    The count includes the matrix products and fusions, but not the copies, of the optimized program
+    of an entire training step on the CPU. The result also has the number of loops whose trip count
+    XLA knows.
     """
     import tensorflow as tf
 
@@ -222,7 +223,7 @@ def program(options: dict[str, Any]) -> dict[str, Any]:
     bodies = [(loop, re.search(r"body=%?([\w.\-]+)", loop)[1]) for loop in loops]
     for loop, body in bodies:
         counts = Counter(_computation(text, body))
-        # An attention has products of its own; what goes back was given no name by a layer.
+        # Attention adds products of its own; operations of the backward pass have no layer name.
         named = "translate" in re.search(r'op_name="([^"]*)"', loop)[1]
         kind = f"{'attention' if counts['dot'] > 1 else 'LSTM'}, {'forward' if named else 'back'}"
         of_kinds[kind].add(counts["dot"] + counts["fusion"])
@@ -234,17 +235,17 @@ def program(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _computation(text: str, name: str) -> Iterator[str]:
-    """The kinds of a computation's instructions."""
+    """The opcodes of a computation's instructions."""
     body = text.split(f"\n%{name} (", 1)[1].split("\n}", 1)[0]
     for line in body.splitlines()[1:]:
-        # A type, which may be a tuple's, and what comes before the first bracket behind it.
+        # The type, which may be a tuple, then the opcode up to the opening parenthesis.
         found = re.search(r" = (?:\(.*?\)|\S+) ([\w\-]+)\(", line)
         if found:
             yield found[1]
 
 
 def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict[str, Any]:
-    """Bytes of one more row of a batch: as counted, and by how much a step's peak grows."""
+    """Bytes per additional row of a batch: counted, and the growth of the peak of a step."""
     from benchmarks import counting
     from benchmarks.worker import _settle, _status
     from kerasrnn.recipes.training.loop import Loop
@@ -268,12 +269,12 @@ def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict
 
 
 def allocated(options: dict[str, Any], batches: Sequence[int], length: int) -> dict[str, Any]:
-    """Bytes of one more row of a batch that XLA lays out for a step that it compiles as a whole."""
+    """Bytes per additional row of a batch that XLA allocates for a fully compiled step."""
     import tensorflow as tf
 
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        # Read when XLA compiles for the first time.
+        # XLA reads this when it first compiles.
         os.environ["XLA_FLAGS"] = f"--xla_dump_to={folder} --xla_dump_hlo_module_re=.*train_step.*"
         for rows in batches:
             trains, dataset = trainee(options, rows, length, by_xla=True)
@@ -291,7 +292,7 @@ def _growth(sizes: Sequence[float], batches: Sequence[int]) -> float:
 
 
 def update() -> dict[str, Any]:
-    """How often an update passes over the weights, where nothing fuses its operations."""
+    """Count the passes of an update over the weights when its operations are not fused."""
     import keras
     import tensorflow as tf
 
@@ -299,7 +300,7 @@ def update() -> dict[str, Any]:
     from kerasrnn.recipes.training.optimizers import optimizer
 
     recipe = recipes.load("translate")
-    n = 1009  # a prime, as nothing else has as many
+    n = 1009  # a prime that no other tensor has as its size
     weight = keras.Variable(tf.zeros(n), name="kernel")
     updating = optimizer(recipe.Config(), 10)
     updating.build([weight])

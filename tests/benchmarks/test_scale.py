@@ -267,7 +267,7 @@ def test_what_the_page_says_in_words():
         published = scale_plan.PUBLISHED[count]
         assert published["TensorFlow"] < said < published["PyTorch"]
     on_gpus = scale_plan.steps(results)[scale_plan.A100.name]
-    assert max(on_gpus, key=on_gpus.get) == "time loops: waiting"
+    assert max(on_gpus, key=on_gpus.get) == "time loops: latency"
     found = counting.products(scale_plan.model(), scale_plan.plan_of(results).shape)
     (recurrent,) = {
         (p.rows, p.inner, p.columns) for p in found if p.part == ENCODER and "forward" in p.loop
@@ -292,7 +292,7 @@ def test_tables_find_their_places():
     once = scale_report.filled(page, {"one": "| new |"})
     assert once == "a\n<!-- table: one -->\n\n| new |\n\n<!-- end -->\nb\n"
     assert scale_report.filled(once, {"one": "| new |"}) == once
-    with pytest.raises(ValueError, match="expected each once of"):
+    with pytest.raises(ValueError, match="expected each of"):
         scale_report.filled(page, {"other": ""})
 
 
