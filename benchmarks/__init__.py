@@ -1,1 +1,1 @@
-"""Speed and quality, side by side with peers, with the results kept."""
+"""Benchmarks of speed and quality in comparison with other libraries, with their results."""

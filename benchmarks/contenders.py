@@ -1,9 +1,9 @@
-"""The contenders: a point made ready to run, by each of them.
+"""The contenders: each prepares a point so that it can be timed.
 
 All have the same inputs, the same weights and the same task, in float32, batch first, on the CPU. A
-training step is sum(y * r), with y the outputs of all steps and r fixed random numbers, and its
-gradients with respect to the inputs and all weights; r is zero at masked steps, where torch puts
-out zeros and Keras repeats the previous output.
+training step computes the loss sum(y * r), where y is the outputs of all steps and r is fixed
+random numbers, and its gradients with respect to the inputs and all weights. r is zero at masked
+steps, where torch outputs zeros and Keras repeats the previous output.
 """
 
 import os
@@ -20,13 +20,13 @@ GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 
 @dataclass(frozen=True)
 class Ready:
-    """A point made ready."""
+    """A prepared point."""
 
     step: Callable[[], Any]
-    """Runs it once, to the end."""
+    """Runs it once and waits for the results."""
 
     facts: Callable[[Any], list[float]]
-    """A few numbers of the step's results, by which it is seen that all compute the same."""
+    """A few numbers from the results, to check that all contenders compute the same."""
 
 
 class Data(NamedTuple):
@@ -37,7 +37,7 @@ class Data(NamedTuple):
     """The factors of the outputs in the loss, `(batch, time, units)`."""
 
     lengths: np.ndarray
-    """How many steps of each row count, `(batch,)`; of the first row, all."""
+    """The number of valid steps per row, `(batch,)`; the first row is always full."""
 
 
 def data(point: Point) -> Data:
@@ -52,16 +52,16 @@ def data(point: Point) -> Data:
 
 
 def weights(shapes: list[tuple[int, ...]], units: int) -> list[np.ndarray]:
-    """As torch draws them."""
+    """Random weights, initialized as in torch."""
     random = np.random.default_rng(1)
     return [random.uniform(-1, 1, shape).astype("float32") / units**0.5 for shape in shapes]
 
 
 def ready(contender: str, point: Point) -> Ready:
-    """Everything but the first call.
+    """Prepare everything except the first call.
 
     Raises:
-        ValueError: there is no such contender.
+        ValueError: the contender is unknown.
     """
     if contender not in CONTENDERS:
         raise ValueError(f"contender {contender!r}: expected one of {', '.join(CONTENDERS)}")
@@ -95,7 +95,7 @@ def _keras(contender: str, point: Point) -> Ready:
     import tensorflow as tf
 
     if not tf.config.experimental.get_synchronous_execution():
-        raise RuntimeError("eager execution is asynchronous: a call says nothing of its time")
+        raise RuntimeError("eager execution is asynchronous: calls cannot be timed")
     layer = _layer(contender, point)
     layer.build(tuple(point.shape[:3]))
     shapes = [tuple(weight.shape) for weight in layer.weights]
@@ -125,7 +125,7 @@ def _keras(contender: str, point: Point) -> Ready:
     def step() -> Any:
         results = function(x, r, mask)
         for result in results:
-            memoryview(result)  # waits until it is there, and copies nothing
+            memoryview(result)  # waits for the result without copying it
         return results
 
     def facts(results: Any) -> list[float]:
@@ -193,7 +193,7 @@ def _torch_weights(point: Point) -> list[np.ndarray]:
 
 
 def _floor(point: Point) -> Ready:
-    """The products of the valid steps, each into an array that is there already."""
+    """The matrix products of the valid steps, each written to a preallocated array."""
     import torch
 
     _, time, features, units = point.shape
@@ -205,7 +205,7 @@ def _floor(point: Point) -> Ready:
     def array(*shape: int) -> Any:
         return torch.rand(shape) - 0.5
 
-    # No result is an operand: numbers that grow or vanish would change the rate.
+    # No result is an operand again: values that overflow or underflow would change the speed.
     x, kernel, a = array(all_rows, features), array(features, columns), array(all_rows, columns)
     h, recurrent_kernel, r = array(rows[0], units), array(units, columns), array(rows[0], columns)
     products = [(x, kernel, a), *((h[:n], recurrent_kernel, r[:n]) for n in rows)]

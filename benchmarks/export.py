@@ -1,12 +1,13 @@
-"""The exports' speed for one sequence, side by side: kerasrnn's files, Keras's own, Keras itself.
+"""Compare the latency of exports for one sequence: kerasrnn's files, Keras's files, Keras itself.
 
-    python -m benchmarks.export                          all of it: some minutes
+    python -m benchmarks.export                          everything: some minutes
     python -m benchmarks.export --models 0,3 --contenders onnx,keras-onnx,predict
 
-Every contender runs in a process of its own, with its runtime alone, and at each point all take
-turns: see `benchmarks.speed`. Run it where nothing else runs: onnxruntime's threads wait by
-spinning, and are slow by a multiple where they have to share. It leaves export.json (every number,
-round by round), export.md (tables, and the targets, met or missed) and export.png in --out.
+Each contender runs in its own process, which loads only its runtime, and the contenders take turns
+at each point, as in `benchmarks.speed`. Run it on an otherwise idle machine: the threads of
+onnxruntime spin while they wait, and are several times slower if they share a core. The benchmark
+writes export.json (all numbers, by round), export.md (tables, and targets met or missed) and
+export.png to --out.
 """
 
 import argparse
@@ -25,13 +26,13 @@ from benchmarks.exported import CONTENDERS, FILES, MODELS, Point, points
 
 PROGRAM = "benchmarks.exported"
 PACKAGES = (*speed.PACKAGES[:-1], "onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "numpy")
-SHARE = 0.4  # seconds of a contender's turn
+SHARE = 0.4  # seconds per turn of a contender
 
 
 def measure(
     wanted: Sequence[Point], rounds: int, share: float, threads: int
 ) -> tuple[list[Any], list[Any], bool]:
-    """The files, the results, and whether they are complete."""
+    """Return the files, the results, and whether they are complete."""
     files: list[Any] = []
     found: list[Any] = []
     done = 0
@@ -71,7 +72,7 @@ def _made(of_model: Sequence[Point], folder: str) -> dict[str, Any]:
 def _in_turn(
     point: Point, made: dict[str, Any], workers: speed.Workers, rounds: int, share: float
 ) -> dict[str, Any]:
-    """Those that have a file, in turn; the errors of those that have none."""
+    """Time the contenders that have a file, in turn; return the errors of the others."""
     by_file = {FILES[name]: record for name, record in made.items()}
     of_each = {name: by_file[FILES[name]] for name in point.contenders}
     able = tuple(name for name in of_each if "error" not in of_each[name])
@@ -111,42 +112,42 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     options.add_argument(
-        "--models", type=words, metavar="LIST", help="which, by number (default: all)"
+        "--models", type=words, metavar="LIST", help="models, by number (default: all)"
     )
     options.add_argument(
         "--contenders",
         type=words,
         default=list(CONTENDERS),
         metavar="LIST",
-        help="who is measured; a comparison needs onnx (default: all)",
+        help="contenders to measure; comparisons require onnx (default: all)",
     )
     options.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="turns at each point (default: 5)"
+        "--rounds", type=int, default=5, metavar="N", help="turns per point (default: 5)"
     )
     options.add_argument(
         "--threads",
         type=int,
         default=0,
         metavar="N",
-        help="of onnxruntime, for every ONNX file (default: its own default, one a core)",
+        help="threads of onnxruntime (default: 0, its own default of one per core)",
     )
     options.add_argument(
         "--out",
         type=Path,
         default=Path("benchmarks/results"),
         metavar="DIR",
-        help="where the results go; files of the same names are replaced (default: %(default)s)",
+        help="output folder; existing results are replaced (default: %(default)s)",
     )
     options.add_argument(
         "--quick",
         action="store_true",
-        help="tiny models and one short round: shows that it runs, and nothing else",
+        help="smoke test with tiny models and one short round",
     )
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, write, and say where the results are."""
+    """Measure, write the results, and print their paths."""
     options = parser()
     chosen = options.parse_args(arguments)
     for word in chosen.contenders:
@@ -162,11 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.error(f"--threads {chosen.threads}: expected a positive integer, or 0")
     wanted = points(chosen.quick, chosen.contenders, [int(n) for n in chosen.models or numbers])
     if not wanted:
-        options.error("nothing to measure: a bidirectional model has no step")
+        options.error("nothing to measure: bidirectional models have no step")
     rounds, share = (1, 0.01) if chosen.quick else (chosen.rounds, SHARE)
     around = speed.machine(PACKAGES)
     if around["load"] is not None and around["load"] > 0.5:
-        print(f"something else is running here (load {around['load']:.2f})", file=sys.stderr)
+        print(f"the machine is not idle (load {around['load']:.2f})", file=sys.stderr)
     files, found, complete = measure(wanted, rounds, share, chosen.threads)
     given = {name: value for name, value in vars(chosen).items() if name != "out"}
     raw = {
@@ -183,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:
-    """The files, each whole or not at all."""
+    """Write the results; each file is replaced atomically."""
     tables = export_report.report(raw, command)
     return [*speed.keep(raw, tables, folder, "export"), *export_report.draw(raw, folder)]
 

@@ -1,4 +1,4 @@
-"""What the latencies of the exports say: targets, tables, a picture."""
+"""The report on the latency of exports: targets, tables and a figure."""
 
 import statistics
 from collections.abc import Collection, Mapping
@@ -26,7 +26,7 @@ COLORS = {
 
 
 def results(raw: Mapping[str, Any]) -> list[Result]:
-    """Those of `export.json`."""
+    """The results in `export.json`."""
     return [Result(Point.from_json(each["point"]), each["records"]) for each in raw["points"]]
 
 
@@ -45,7 +45,7 @@ def targets(found: Collection[Result]) -> list[Target]:
             Target(f"all, {name}", MEAN, None, over(found, [name], OWN))
             for name in ("predict-on-batch", "tf-function", "saved-model", "litert")
         ],
-        Target("all, in eight bits over as it is", MEAN, None, over(found, [OWN], "onnx-int8")),
+        Target("all, int8 over float32", MEAN, None, over(found, [OWN], "onnx-int8")),
     ]
 
 
@@ -55,27 +55,27 @@ def targets(found: Collection[Result]) -> list[Target]:
 def report(raw: Mapping[str, Any], command: str) -> str:
     """All tables, in Markdown."""
     found = results(raw)
-    threads = raw["options"]["threads"] or "as many as by default, one a core"
+    threads = raw["options"]["threads"] or "the default, one per core"
     lines = [
         "# Exports",
         "",
-        f"Measured with `{command}`. The raw numbers, round by round, are in "
-        "[export.json](export.json).",
+        f"Measured with `{command}`. The raw numbers, by round, are in [export.json](export.json).",
         "",
     ]
     if not raw["complete"]:
-        lines += ["**The run was interrupted: what follows is a part of it.**", ""]
+        lines += ["**The run was interrupted: the results are incomplete.**", ""]
     lines += machine_table(raw["machine"])
     lines += targets_table(
         targets(found),
-        "The time of kerasrnn's ONNX file for one sequence, over that of what is named after the "
-        "comma.",
+        "The time of kerasrnn's ONNX file for one sequence, divided by that of the contender "
+        "named after the comma.",
     )
     lines += ["## Contenders", "", *table(["name", ""], list(CONTENDERS.items()))]
     lines += [
-        "A GRU reads frames of 64 numbers, a masked LSTM tokens, through an embedding of 128, of "
-        "which none is masked here. Above the last output, or above each one where both directions "
-        f"are read, ten classes. Threads of onnxruntime: {threads}.",
+        "The GRUs read frames of 64 numbers. The masked LSTMs read tokens through an embedding of "
+        "size 128; no token is masked here. A dense layer predicts ten classes from the last "
+        "output, or from each output in the bidirectional models. Threads of onnxruntime: "
+        f"{threads}.",
         "",
     ]
     lines += _times(found) + _ratios(found)
@@ -107,8 +107,8 @@ def _times(found: Collection[Result]) -> list[str]:
     return [
         "## Latency",
         "",
-        "Microseconds for one sequence, and for one step of it in the last column: the median over "
-        "rounds, and their range.",
+        "Microseconds per sequence, or per time step in the last column: the median over rounds, "
+        "and their range.",
         "",
         *table(["model", "steps", *names], rows),
     ]
@@ -128,9 +128,9 @@ def _ratios(found: Collection[Result]) -> list[str]:
             )
         rows.append(row)
     return [
-        "## kerasrnn's ONNX file over the others",
+        "## kerasrnn's ONNX file relative to the others",
         "",
-        "The ratio of the times, round by round: the median, and the range.",
+        "The ratio of the times: the median over rounds, and their range.",
         "",
         *table(["model", "steps", *names], rows),
     ]
@@ -157,16 +157,16 @@ def _files(raw: Mapping[str, Any], found: Collection[Result]) -> list[str]:
     return [
         "## Files",
         "",
-        "KiB; and the largest absolute difference of an output from Keras's model, on random "
-        "batches, padded and with gaps where there are masks, and on the sequences that were "
-        "timed. `predict` has Keras's own file.",
+        "The size in KiB, and the largest absolute difference of an output from the Keras model, "
+        "on random batches (padded and with gaps, if the model masks) and on the timed sequences. "
+        "`predict` has the `.keras` file.",
         "",
         *table(["model", *names], rows),
     ]
 
 
 def _differences(found: Collection[Result], model: Model, file: str) -> list[float]:
-    """Of those who have this file, on the sequences that were timed."""
+    """The differences on the timed sequences, of all contenders that run this file."""
     return [
         record["facts"][0]
         for result in found
@@ -185,17 +185,17 @@ def _failures(raw: Mapping[str, Any], found: Collection[Result]) -> list[str]:
                 lines.append(f"- {model}: no file for {name}: {file['error']}")
     for result in found:
         for name, record in result.records.items():
-            # A record of rounds that began: its file was there.
+            # Contenders without a file are listed above.
             if "error" in record and not any(line.endswith(record["error"]) for line in lines):
                 lines.append(f"- {result.point}: {name} failed: {record['error']}")
     return ["## Failures", "", *lines, ""] if lines else []
 
 
-# The picture.
+# The figure.
 
 
 def draw(raw: Mapping[str, Any], folder: Path) -> list[Path]:
-    """`export.png`: microseconds, a panel a model."""
+    """Draw `export.png`: microseconds, with one panel per model."""
     found = results(raw)
     if not any(measured(result, name) for result in found for name in result.records):
         return []
@@ -235,7 +235,7 @@ def _picture(found: Collection[Result]) -> Any:
     marks = [Patch(color=COLORS[name], label=name) for name in names]
     columns = min(len(names), int(width / 1.7))
     figure.legend(handles=marks, loc="outside lower center", ncols=columns, frameon=False)
-    figure.suptitle("One sequence; step: one step of it")
+    figure.suptitle("Latency of one sequence; step: of one time step")
     return figure
 
 

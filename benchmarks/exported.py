@@ -1,12 +1,13 @@
-"""What `benchmarks.export` measures: the models, their files, and who runs them.
+"""The models, files and contenders of `benchmarks.export`.
 
-The models are of Keras's own layers. `python -m benchmarks.exported maker FOLDER` writes their
+The models consist of Keras's own layers. `python -m benchmarks.exported maker FOLDER` writes their
 files; `python -m benchmarks.exported CONTENDER FOLDER [THREADS]` is the process in which one
-contender runs them, with its own runtime alone. Both answer as `benchmarks.worker` does, the maker
-to this besides:
+contender runs them, loading only its own runtime. Both processes follow the protocol of
+`benchmarks.worker`; the maker accepts one more request:
 
-    {"do": "make", "points": [...]}   {"files": {contender: {"bytes": of its file, "difference": the
-                                      largest from the model, on random batches}}}
+    {"do": "make", "points": [...]}   {"files": {contender: {"bytes": size of its file,
+                                      "difference": largest difference from the model on random
+                                      batches}}}
 """
 
 import sys
@@ -21,15 +22,15 @@ from benchmarks import worker
 from benchmarks.contenders import Ready, weights
 
 CONTENDERS = {
-    "onnx": "kerasrnn's ONNX file (`to_onnx`), by onnxruntime",
-    "onnx-int8": "the same in eight bits (`to_int8`)",
-    "keras-onnx": 'Keras\'s own ONNX file (`model.export(format="onnx")`), by the same onnxruntime',
-    "litert": "kerasrnn's LiteRT file (`to_litert`), by LiteRT's interpreter",
-    "saved-model": "the SavedModel (`to_saved_model`), by TensorFlow",
-    "tf-function": "Keras's model, called in a `tf.function`",
-    "predict-on-batch": "`model.predict_on_batch` of Keras's model",
-    "predict": "`model.predict(verbose=0)` of Keras's model",
-    "step": "the model's step (`to_step`) as an ONNX file: one step of a stream",
+    "onnx": "kerasrnn's ONNX file (`to_onnx`), in onnxruntime",
+    "onnx-int8": "the same file quantized to int8 (`to_int8`)",
+    "keras-onnx": 'Keras\'s own ONNX file (`model.export(format="onnx")`), in onnxruntime',
+    "litert": "kerasrnn's LiteRT file (`to_litert`), in LiteRT's interpreter",
+    "saved-model": "kerasrnn's SavedModel (`to_saved_model`), in TensorFlow",
+    "tf-function": "the Keras model, called in a `tf.function`",
+    "predict-on-batch": "`model.predict_on_batch` of the Keras model",
+    "predict": "`model.predict(verbose=0)` of the Keras model",
+    "step": "the step model (`to_step`) as an ONNX file: one time step of a stream",
 }
 FILES = {
     "onnx": "model.onnx",
@@ -43,7 +44,7 @@ FILES = {
     "step": "step.onnx",
 }
 MADE = ("onnx", "onnx-int8", "keras-onnx", "litert", "saved-model", "predict", "step")
-"""Those whose files are different ones."""
+"""One contender for each distinct file."""
 
 FEATURES, WORDS, EMBEDDED, CLASSES = 64, 5000, 128, 10
 INPUT = "sequence"
@@ -51,9 +52,9 @@ TIMES = (20, 100, 400)
 
 
 class Model(NamedTuple):
-    """A GRU reads frames, unmasked; an LSTM reads tokens, masked.
+    """A GRU that reads unmasked frames, or an LSTM that reads masked tokens.
 
-    A forward layer gives its last output to the classes, a bidirectional one those of all steps.
+    The dense layer reads the last output of a forward layer, or all outputs of a bidirectional one.
     """
 
     cell: str
@@ -82,7 +83,7 @@ MODELS = tuple(
 
 @dataclass(frozen=True)
 class Point:
-    """One sequence of one length, by everyone in turn."""
+    """One sequence of one length, timed with each contender in turn."""
 
     part: ClassVar[str] = "export"
 
@@ -106,20 +107,20 @@ def points(
     contenders: Sequence[str] = tuple(CONTENDERS),
     models: Sequence[int] = range(len(MODELS)),
 ) -> list[Point]:
-    """Every model at 100 steps, the smaller ones that read forwards at all lengths."""
+    """Every model at 100 steps, and the smaller unidirectional models at all lengths."""
     found = []
     for model in (MODELS[n] for n in models):
         times: Sequence[int] = TIMES if model[1:] == (128, False) else (100,)
         if quick:
             model, times = model._replace(units=model.units // 16), (12,)
-        # A stream has no end, at which the other direction would begin.
+        # A stream has no end from which the backward direction could start.
         names = [name for name in contenders if not (model.bidirectional and name == "step")]
         found += [Point(model, time, tuple(names)) for time in times if names]
     return found
 
 
 def sequence(point: Point) -> np.ndarray:
-    """Of a mask, all steps are used: skipping others would favour the operators."""
+    """A random sequence without padding: skipped steps would favor the ONNX operators."""
     random = np.random.default_rng(0)
     if point.model.masked:
         return random.integers(1, WORDS, (1, point.time)).astype("int32")
@@ -127,10 +128,10 @@ def sequence(point: Point) -> np.ndarray:
 
 
 def ready(contender: str, point: Point, folder: Path, threads: int = 0) -> Ready:
-    """Everything but the first call.
+    """Prepare everything except the first call.
 
     Raises:
-        ValueError: there is no such contender.
+        ValueError: the contender is unknown.
     """
     if contender not in CONTENDERS:
         raise ValueError(f"contender {contender!r}: expected one of {', '.join(CONTENDERS)}")
@@ -138,7 +139,7 @@ def ready(contender: str, point: Point, folder: Path, threads: int = 0) -> Ready
     expected = np.load(place / f"{point.time}.npy")
 
     def facts(result: np.ndarray) -> list[float]:
-        """By how much it is not the model's."""
+        """The largest difference from the model's output."""
         return [float(np.abs(result - expected).max())]
 
     file = place / FILES[contender]
@@ -164,7 +165,7 @@ def _call(contender: str, file: Path, x: np.ndarray, threads: int) -> Callable[[
     import tensorflow as tf
 
     if contender == "saved-model":
-        loaded = tf.saved_model.load(str(file))  # kept: its variables are deleted with it
+        loaded = tf.saved_model.load(str(file))  # keeps the variables alive
         return lambda: loaded.serve(tf.constant(x)).numpy()
     import keras
 
@@ -186,7 +187,7 @@ def _session(file: Path, threads: int) -> Any:
 
 
 def _stream(session: Any, x: np.ndarray) -> tuple[Callable[[], Any], Callable[[], list[Any]]]:
-    """The next step, again and again; and all steps from the beginning."""
+    """Return a function that runs the next step, and one that runs all steps from the beginning."""
     first, *states = session.get_inputs()
     begin = {state.name: np.zeros((1, state.shape[1]), "float32") for state in states}
     at = {"t": 0, "states": begin}
@@ -206,7 +207,7 @@ def _stream(session: Any, x: np.ndarray) -> tuple[Callable[[], Any], Callable[[]
 
 
 def built(model: Model) -> Any:
-    """Of Keras's layers, with random weights."""
+    """Build the model from Keras's layers, with random weights."""
     from keras import Input, Sequential, layers
 
     layer = getattr(layers, model.cell)(model.units, return_sequences=model.bidirectional)
@@ -223,11 +224,11 @@ def built(model: Model) -> Any:
 
 
 def make(of: Sequence[Point], folder: Path) -> dict[str, Any]:
-    """Write a model's files, and what it computes at its points.
+    """Write a model's files, and its outputs at its points.
 
     Returns:
-        Of each contender that has a file of its own, its `bytes` and the largest `difference` from
-        the model, on random batches, masked as the model masks; or `error`.
+        For each contender in `MADE`, the `bytes` of its file and the largest `difference` from the
+        model on random batches, with masks if the model masks; or `error`.
     """
     from kerasrnn.export import parity
 
@@ -241,7 +242,7 @@ def make(of: Sequence[Point], folder: Path) -> dict[str, Any]:
     records: dict[str, Any] = {}
     wanted = {FILES[name] for point in of for name in point.contenders}
     if FILES["onnx-int8"] in wanted:
-        wanted.add(FILES["onnx"])  # which it is made of
+        wanted.add(FILES["onnx"])  # its source
     for name in MADE:
         path = place / FILES[name]
         if path.name not in wanted:
@@ -256,13 +257,13 @@ def make(of: Sequence[Point], folder: Path) -> dict[str, Any]:
 
                 difference = parity.largest_difference(run, cases)
             records[name] = {"bytes": size, "difference": difference}
-        except Exception as error:  # whatever an exporter raises
+        except Exception as error:  # exporters raise anything
             records[name] = {"error": worker.in_a_line(error)}
     return records
 
 
 def _write(name: str, model: Any, path: Path) -> tuple[int, float | None]:
-    """Write a file: its bytes, and the difference, where writing it has measured it."""
+    """Write a file; return its size, and the difference if the exporter measures it."""
     from kerasrnn import export
 
     if name == "predict":
@@ -289,12 +290,12 @@ def _export_by_keras(model: Any, path: Path) -> None:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its patch of tf2onnx asks for np.object
+        warnings.simplefilter("ignore")  # its patch of tf2onnx uses np.object
         model.export(path, format="onnx", verbose=False)
 
 
 def main() -> None:
-    """The process of a contender, or of the maker."""
+    """Run the process of a contender or of the maker."""
     name, folder = sys.argv[1], Path(sys.argv[2])
     threads = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 

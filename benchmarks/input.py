@@ -2,10 +2,10 @@
 
     python -m benchmarks.input
 
-Each recipe trains for some steps by its own configuration, in a process of its own, one after the
-other. What is measured is how long the loop waits for the next batch, and how many batches the
-input pipeline makes when nothing else is to be done. Steps whose shape comes for the first time are
-left out, since XLA compiles in them. Results: `benchmarks/results/input.{json,md,png}`.
+Each recipe trains for some steps with its default configuration, one recipe at a time, in its own
+process. The benchmark measures how long the loop waits for the next batch, and the time per batch
+of the input pipeline when nothing else runs. The first step with each input shape is excluded,
+since it includes XLA's compilation. Results: `benchmarks/results/input.{json,md,png}`.
 """
 
 import argparse
@@ -21,18 +21,20 @@ from kerasrnn.files import replacing
 from kerasrnn.recipes.command import quietly_import_tensorflow
 
 LIMIT = 0.05
-"""The share of a step that may be spent waiting."""
+"""The largest acceptable share of a step spent waiting."""
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Measure every recipe, in turn, and report."""
+    """Measure the recipes one by one and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", choices=[[], *recipes.NAMES], metavar="RECIPE")
-    parser.add_argument("--steps", type=int, default=100, help="to measure (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=60.0, help="at most, a recipe (default: %(default)s)"
+        "--steps", type=int, default=100, help="steps to measure (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="time limit per recipe (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--data-dir")
@@ -55,7 +57,7 @@ def main() -> None:
             print(f"{name}: not measured: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
             continue
         results[name] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{name}: waits {results[name]['waiting']:.2%} of the time", flush=True)
+        print(f"{name}: {results[name]['waiting']:.2%} of the time spent waiting", flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
         scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
@@ -66,7 +68,7 @@ def main() -> None:
 
 
 def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict[str, Any]:
-    """How long the loop waits and works."""
+    """Measure the time that the loop spends waiting and working."""
     from benchmarks.ready import ready
     from kerasrnn.recipes import runs
     from kerasrnn.recipes.training.loop import Loop
@@ -76,14 +78,14 @@ def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict
     seen: set[Any] = set()
     waited = worked = 0.0
     count = 0
-    # As long again for the shapes that come for the first time.
+    # Twice the limit, to leave time for the steps that compile.
     end = time.perf_counter() + 2 * seconds
     with loop.source(made.batches.train()) as source:
         timed = Timed(source)
         while count < steps and waited + worked < seconds and time.perf_counter() < end:
             began = time.perf_counter()
             loop.train(timed, 1)
-            made.trainee.optimizer.iterations.numpy()  # the step has been done
+            made.trainee.optimizer.iterations.numpy()  # waits for the step
             took = time.perf_counter() - began
             if timed.shape in seen:
                 waited += timed.seconds
@@ -105,7 +107,7 @@ def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict
 
 
 class Timed:
-    """Batches, with the seconds that one was waited for."""
+    """An iterator over batches that records the waiting time for the latest one."""
 
     def __init__(self, batches: Any) -> None:
         self.batches = batches
@@ -126,12 +128,14 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# Does training wait for its data?",
         "",
-        "Written by `python -m benchmarks.input`. Each recipe by its own configuration; the share "
-        "of the time that the loop waits for the next batch, which the pipeline makes meanwhile on "
-        f"the same processors ({_processors(results)}); and how long a batch takes the pipeline "
-        "when nothing else is to be done, from its beginning on, with what it does once.",
+        "Written by `python -m benchmarks.input`. Each recipe has its default configuration. "
+        "`waiting` is the share of the time in which the loop waits for the next batch, which the "
+        f"pipeline prepares concurrently on the same processors ({_processors(results)}). "
+        "`ms per batch, alone` is the time per batch of the pipeline when nothing else runs, "
+        "including its startup.",
         "",
-        f"| recipe | batch | ms a step | waiting (at most {LIMIT:.0%}) | ms a batch, alone |",
+        f"| recipe | batch size | ms per step | waiting (limit {LIMIT:.0%}) "
+        "| ms per batch, alone |",
         "|---|---|---|---|---|",
     ]
     for name, found in sorted(results.items()):
@@ -140,7 +144,7 @@ def report(results: dict[str, Any]) -> str:
             f"| {name} | {found['batch_size']} | {found['ms_of_a_step']:.1f} | "
             f"{found['waiting']:.2%}{met} | {found['ms_of_a_batch_alone']:.2f} |"
         )
-    return "\n".join([*lines, "", "![The share of waiting](input.png)", ""])
+    return "\n".join([*lines, "", "![The share of time spent waiting](input.png)", ""])
 
 
 def _processors(results: dict[str, Any]) -> str:
@@ -149,7 +153,7 @@ def _processors(results: dict[str, Any]) -> str:
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """The share of waiting of each recipe."""
+    """Draw the share of time that each recipe spends waiting."""
     from matplotlib.figure import Figure
 
     from kerasrnn.recipes import pictures

@@ -1,13 +1,13 @@
-"""Keep a trained model: from a run's folder into `saved_models/<recipe>/`, which `zoo.load` reads.
+"""Copy a trained model from its run into `saved_models/<recipe>/`, where `zoo.load` finds it.
 
     python -m benchmarks.quality g2p --seeds 1 --variants Bahdanau
     python -m benchmarks.keep g2p --run runs/quality/g2p/Bahdanau-0
 
-The run is of the variant that the recipe names as `kept`. Weights are rounded to nine significant
-bits, with which a compressed file is less than half as large, and what is kept is judged anew: the
-Keras model, and its ONNX file with weights in eight bits beside the one with floats. With
-`--run saved_models/g2p` what is kept is judged and exported again; with `--exports` instead the
-Keras model and its metrics stay, as after a change of the exports alone.
+The run must be of the variant that the recipe names as `kept`. The weights are rounded to nine
+significant bits, which more than halves the size of the compressed file. The rounded Keras model is
+evaluated again, and so are its ONNX files with int8 and with float32 weights. With
+`--run saved_models/g2p`, a saved model is evaluated and exported again. With `--exports` instead,
+only the exports are written again; the Keras model and its metrics stay.
 """
 
 import argparse
@@ -27,28 +27,30 @@ from kerasrnn.recipes.recipe import Data, Recipe
 from kerasrnn.recipes.runs import Run, sha256
 
 LARGEST = 5_000_000
-"""Bytes of a file."""
+"""The largest size of a file, in bytes."""
 
 LARGEST_CHANGE = 0.005
-"""Of the first metric, relative, that a file in eight bits may make."""
+"""The largest acceptable relative change of the first metric by the int8 file."""
 
 LARGEST_PART = 0.3
-"""Of the file of floats, that a file in eight bits may have."""
+"""The largest acceptable size of the int8 file, as a fraction of the float32 file."""
 
 COPIED = ("config.json", "environment.json", "facts.json")
-"""Of the run's files, those that are kept as they are."""
+"""Files of the run that are copied unchanged."""
 
 FEWEST = 1024
-"""Weights of a tensor that is left as it is."""
+"""Tensors with fewer weights are not rounded."""
 
 
 def main() -> None:
-    """Round, judge, export, hash; then write the card again."""
+    """Round, evaluate, export and hash the model, then write its card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", choices=recipes.NAMES)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", type=Path, help="the run's folder")
-    what.add_argument("--exports", action="store_true", help="write what is kept's exports anew")
+    what.add_argument(
+        "--exports", action="store_true", help="only write the exports of the saved model again"
+    )
     parser.add_argument("--output", type=Path, default=Path("saved_models"))
     parser.add_argument("--data-dir")
     arguments = parser.parse_args()
@@ -59,9 +61,9 @@ def main() -> None:
     run, config = Run.open(recipe, arguments.run or place.folder)
     kept = recipe.variants.get(recipe.kept)
     if kept is None:
-        raise SystemExit(f"{recipe.name} names no variant to be kept")
+        raise SystemExit(f"{recipe.name} names no variant to keep")
     if config != dataclasses.replace(recipe.Config(), seed=config.seed, **kept):
-        raise SystemExit(f"{run.folder} is no run of the variant {recipe.kept!r}")
+        raise SystemExit(f"{run.folder} is not a run of the variant {recipe.kept!r}")
     data = recipe.load(config, arguments.data_dir)
     if arguments.run:
         _keep(recipe, run, data, config, place)
@@ -82,7 +84,7 @@ def main() -> None:
 
 
 def _keep(recipe: Recipe, run: Run, data: Data, config: Any, place: Run) -> None:
-    """The Keras model, rounded, and its metrics."""
+    """Write the rounded Keras model and its metrics."""
     place.folder.mkdir(parents=True, exist_ok=True)
     model = run.load_model()
     for weight in model.weights:
@@ -100,8 +102,12 @@ def _keep(recipe: Recipe, run: Run, data: Data, config: Any, place: Run) -> None
 
 
 def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> list[str]:
-    """The ONNX file that serves, its figures beside those of the file of floats, and the numbers'
-    meaning."""
+    """Write the ONNX file, in int8 if that is accurate and small enough, and what describes it.
+
+    Returns:
+        The names of the files: the vocabulary, if any, the ONNX file, and the metrics of both
+        versions in `exports.json`.
+    """
     from kerasrnn.export import to_int8, to_onnx
     from kerasrnn.recipes import exporting
 
@@ -131,27 +137,27 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """float32 with nine significant bits."""
+    """Round float32 values to nine significant bits."""
     if values.size < FEWEST:
         return values
-    spare = 23 - 8  # of the bits that are stored; the first one is not
+    spare = 23 - 8  # the first significant bit is implicit
     bits = np.ascontiguousarray(values).view("uint32").astype("uint64")
     bits = (bits + (1 << (spare - 1))) >> spare << spare
     return bits.astype("uint32").view("float32")
 
 
 def save(model: Any, path: Path) -> None:
-    """A Keras file, compressed; Keras leaves its parts as they are."""
+    """Save a compressed Keras file; Keras itself stores its parts uncompressed."""
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "model.keras"
         model.save(whole)
         with (
             zipfile.ZipFile(whole) as read,
-            # A sixth smaller than DEFLATE's; of the methods that every Python reads, the best one.
+            # A sixth smaller than DEFLATE, and the best of the methods that every Python can read.
             zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2, compresslevel=9) as written,
         ):
             for name in read.namelist():
-                # With no time of its own, the same model is the same file.
+                # Without a timestamp, equal models give equal files.
                 written.writestr(zipfile.ZipInfo(name), read.read(name), zipfile.ZIP_BZIP2)
 
 

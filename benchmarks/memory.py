@@ -1,10 +1,11 @@
-"""How much memory does a step take, beside what the summary says, and in parts?
+"""Measure the memory of a training step, and compare it with the estimate in the summary.
 
     python -m benchmarks.memory translate char_lm
 
-Each recipe by its own configuration, in a process of its own for each number of parts, one after
-the other. Measured is the peak of what a step's tensors take, weights and moments with them, for
-the longest of some batches, on a CPU. Results: `benchmarks/results/memory.{json,md}`.
+Each recipe has its default configuration, and each number of accumulation steps runs in its own
+process, one after another. The benchmark measures the peak memory of the tensors of a step on a
+CPU, including weights and optimizer moments, for the longest of some batches. Results:
+`benchmarks/results/memory.{json,md}`.
 """
 
 import argparse
@@ -20,19 +21,19 @@ from kerasrnn.files import replacing
 from kerasrnn.recipes.command import quietly_import_tensorflow
 
 PARTS = (1, 2, 4)
-"""Into how many a batch is cut by `--accumulate`."""
+"""The values of `--accumulate`."""
 
 BATCHES = 50
-"""Of which the longest is taken."""
+"""The longest of so many batches is measured."""
 
 COUNTING = {"TF_CPU_ALLOCATOR_USE_BFC": "1"}
-"""TensorFlow's allocator of GPUs, which counts what it gives, for the CPU too."""
+"""Makes the CPU use TensorFlow's GPU allocator, which tracks memory."""
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Measure some recipes, in turn, and report."""
+    """Measure the recipes one by one and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", choices=[[], *recipes.NAMES], metavar="RECIPE")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -56,10 +57,10 @@ def main() -> None:
             )
             if done.returncode:
                 last = (done.stderr.strip().splitlines() or ["?"])[-1]
-                print(f"{name}, {parts} parts: not measured: {last}")
+                print(f"{name}, --accumulate {parts}: not measured: {last}")
                 continue
             found[str(parts)] = json.loads(done.stdout.splitlines()[-1])
-            print(f"{name}, {parts} parts: {found[str(parts)]}", flush=True)
+            print(f"{name}, --accumulate {parts}: {found[str(parts)]}", flush=True)
         if found:
             results[name] = found
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
-    """Bytes of a step: as the summary has them, and measured."""
+    """The bytes of a step: estimated by the summary, and measured."""
     import keras
     import tensorflow as tf
 
@@ -85,18 +86,18 @@ def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
     placement = Placement(Execution(strategy="one", accumulate=parts))
     placement.check(made.config.batch_size)
     if parts > 1 and any(getattr(layer, "stateful", False) for layer in made.trainee.layers):
-        raise ConfigError("states are carried from batch to batch, each row its own")
+        raise ConfigError("the recipe is stateful: accumulation would split the rows of its states")
     said = summary.of(made.trainee, made.batches, placement)
     longest = max(made.batches.train().take(BATCHES), key=_numbers)
     loop = Loop(made.trainee)
 
     def step() -> None:
         loop.train(iter([longest]), 1)
-        made.trainee.optimizer.iterations.numpy()  # it has been done
+        made.trainee.optimizer.iterations.numpy()  # waits for the step
 
-    for _ in range(2):  # the first is compiled
+    for _ in range(2):  # the first step compiles
         step()
-    # There before a step is also what it computes from: the weights, and the optimizer's moments.
+    # Memory in use before the step: the weights and the optimizer's moments.
     weights = sum(variable.numpy().nbytes for variable in made.trainee.variables)
     weights += sum(variable.numpy().nbytes for variable in made.trainee.optimizer.variables)
     before = tf.config.experimental.get_memory_info("CPU:0")["current"]
@@ -120,13 +121,14 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# Memory of a step",
         "",
-        "Written by `python -m benchmarks.memory`. What the tensors of a step take at their peak, "
-        "on a CPU: weights and the optimizer's moments, gradients, and what is kept for them, "
-        f"which alone is smaller where a batch is computed in parts. For the longest of {BATCHES} "
-        "batches of each recipe's own configuration. Beside it what the summary before a training "
-        "says, which may know of longer ones.",
+        "Written by `python -m benchmarks.memory`. The peak memory of a step's tensors on a CPU: "
+        "weights, optimizer moments, gradients, and the activations stored for them. Only the "
+        "activations shrink with gradient accumulation. The measurement uses the longest of "
+        f"{BATCHES} batches of each recipe's default configuration. `MB, estimated` is from the "
+        "summary printed before training, which may include longer batches.",
         "",
-        "| recipe | first input | parts | MB | of one part's | MB by the summary | of measured |",
+        "| recipe | first input | `--accumulate` | MB | relative to 1 | MB, estimated "
+        "| estimated over measured |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in sorted(results.items()):

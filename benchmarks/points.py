@@ -1,20 +1,20 @@
-"""What is measured, and whom: the points, and the contenders at each."""
+"""The points to measure, and the contenders at each."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 CONTENDERS = {
-    "kerasrnn": "the layer as it comes",
-    "kerasrnn-xla": "with jit_compile=True; in inference, since training is compiled anyway",
+    "kerasrnn": "the layer with its defaults",
+    "kerasrnn-xla": "with jit_compile=True; only for inference, since training is always compiled",
     "kerasrnn-sqrt": 'with checkpoint_every="sqrt"',
-    "keras": "the built-in layer as it comes",
-    "keras-xla": "the same under XLA, with use_cudnn=False where the layer has it",
+    "keras": "the built-in layer with its defaults",
+    "keras-xla": "the same compiled with XLA, with use_cudnn=False if the layer has it",
     "keras-unrolled": "the same with unroll=True, up to 64 steps",
-    "keras-rnn": "keras.layers.RNN around kerasrnn's cell",
-    "keras-rnn-xla": "the same under XLA",
-    "torch": "torch.nn.RNN, LSTM or GRU; masked: packed sequences",
-    "floor": "nothing but the matrix products that the computation needs, by torch.mm",
+    "keras-rnn": "keras.layers.RNN with kerasrnn's cell",
+    "keras-rnn-xla": "the same compiled with XLA",
+    "torch": "torch.nn.RNN, LSTM or GRU; packed sequences if masked",
+    "floor": "only the matrix products that the computation needs, with torch.mm",
 }
 KERAS = ("keras", "keras-xla", "keras-unrolled")
 KERAS_RNN = ("keras-rnn", "keras-rnn-xla")
@@ -25,11 +25,11 @@ CELLS = BUILT_IN + OTHERS
 
 PARTS = {
     "grid": "the built-in cells, training and inference, unmasked and masked",
-    "cells": "a training step of the cells that Keras has not",
+    "cells": "a training step of the cells that Keras lacks",
     "eager": "the layer called eagerly",
-    "memory": "the peak of a training step's memory",
+    "memory": "peak memory of a training step",
     "compile": "the first call of a training step, in a fresh process",
-    "growth": "a training step, ever longer",
+    "growth": "a training step by sequence length",
 }
 
 
@@ -47,7 +47,7 @@ SHORT = Shape(32, 50, 64, 128)
 LARGE = Shape(64, 100, 256, 256)
 LONG = Shape(32, 400, 32, 128)
 SHAPES = (SHORT, LARGE, LONG, Shape(1, 100, 128, 256), Shape(16, 2000, 32, 64))
-FEW = 4  # steps, whose memory is next to none
+FEW = 4  # time steps, with negligible memory
 TIMES = (100, 300, 1000, 3000, 10000)
 
 QUICK_SHAPES = (Shape(4, 12, 8, 16),)
@@ -56,13 +56,13 @@ QUICK_TIMES = (10, 20, 40)
 
 @dataclass(frozen=True)
 class Point:
-    """One thing to measure, everyone in turn."""
+    """One configuration, measured with each contender in turn."""
 
     part: str
     cell: str
     shape: Shape
     mode: str
-    """`training`, `inference`, or `eager`: inference outside of any `tf.function`."""
+    """`training`, `inference`, or `eager`: inference outside `tf.function`."""
 
     contenders: tuple[str, ...]
     masked: bool = False
@@ -81,7 +81,7 @@ class Point:
 
 
 def shapes(quick: bool) -> tuple[Shape, ...]:
-    """Those of the grid."""
+    """The shapes of the grid."""
     return QUICK_SHAPES if quick else SHAPES
 
 
@@ -92,7 +92,7 @@ def points(
     grid: Collection[Shape] | None = None,
     contenders: Collection[str] = tuple(CONTENDERS),
 ) -> list[Point]:
-    """The points of some parts and cells; of the grid, some shapes; at each, some contenders."""
+    """Select points by part, cell, grid shape and contender."""
     found = []
     for point in _all(quick):
         left = tuple(name for name in point.contenders if name in contenders)
@@ -121,7 +121,7 @@ def _all(quick: bool) -> Iterator[Point]:
     yield Point("memory", "LSTM", shape, "training", of_memory)
     for time, names in (
         (times[0], ("kerasrnn", "keras", "keras-xla")),
-        (times[len(times) // 2], ("keras-xla",)),  # which is slow to compile longer ones
+        (times[len(times) // 2], ("keras-xla",)),  # compiling it for longer sequences is slow
         (times[-1], ("kerasrnn", "keras")),
     ):
         yield Point("compile", "LSTM", shape._replace(time=time), "training", names)

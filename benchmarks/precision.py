@@ -1,8 +1,8 @@
-"""What half precision costs: the same trainings in float32, bfloat16 and float16.
+"""Compare the results of training in float32, bfloat16 and float16.
 
     python -m benchmarks.precision japanese_vowels reverse --seeds 3
 
-Each run keeps its folder below `--runs`; a finished one is not repeated. Results:
+Each run has its folder below `--runs`; finished runs are not repeated. Results:
 `benchmarks/results/precision.{json,md}`.
 """
 
@@ -25,10 +25,12 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Train each recipe in each precision with each seed, in turn, and report."""
+    """Train each recipe with each precision and seed, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="+", choices=recipes.NAMES, metavar="RECIPE")
-    parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="number of seeds (default: %(default)s)"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/precision"))
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--data-dir")
@@ -70,10 +72,10 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# Half precision",
         "",
-        "Written by `python -m benchmarks.precision`. The same trainings, computed in float32, "
-        "bfloat16 and float16 (with dynamic loss scaling); weights and optimizer are float32 in "
-        "all of them. Test metrics: mean, lowest and highest over the seeds. Nothing is said of "
-        "speed: a CPU, which has no faster arithmetic for half precision, has trained these.",
+        "Written by `python -m benchmarks.precision`. The same training runs in float32, bfloat16 "
+        "and float16 (with dynamic loss scaling); weights and optimizer state are always float32. "
+        "The metrics are on the test set: mean, lowest and highest over the seeds. Speed is not "
+        "compared: the runs used a CPU without faster arithmetic for half precision.",
         "",
         "| recipe | metric | precision | seeds | mean (lowest to highest) |",
         "|---|---|---|---|---|",

@@ -1,9 +1,9 @@
-"""What a recipe reaches: its variants, over several seeds, into `saved_models/<recipe>/`.
+"""Train the variants of a recipe over several seeds, and write its results and its card.
 
     python -m benchmarks.quality japanese_vowels --seeds 5
 
-Each run keeps its folder below `--runs`; a finished one is not repeated, an interrupted one is
-resumed.
+Each run has its folder below `--runs`; finished runs are not repeated, and interrupted runs are
+resumed. The results go to `saved_models/<recipe>/`.
 """
 
 import argparse
@@ -22,12 +22,17 @@ from kerasrnn.recipes.runs import Run
 
 
 def main() -> None:
-    """Train every variant with every seed, then write results and card."""
+    """Train every variant with every seed, then write the results and the card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", choices=recipes.NAMES)
-    parser.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
     parser.add_argument(
-        "--variants", nargs="+", metavar="NAME", help="which (default: all that the recipe names)"
+        "--seeds", type=int, default=5, help="number of seeds (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        metavar="NAME",
+        help="variants to train (default: all of the recipe)",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/quality"))
     parser.add_argument("--output", type=Path, default=Path("saved_models"))
@@ -49,7 +54,7 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 config = dataclasses.replace(recipe.Config(), seed=seed, **overrides)
                 _train(recipe, config, place / f"{stem}-{seed}", arguments.data_dir)
-        # Those that were not asked for are shown with the runs that they have.
+        # Variants that were not requested keep the results of their existing runs.
         finished = [path.parent for path in sorted(place.glob(f"{stem}-*/metrics.json"))]
         finished = [path for path in finished if re.fullmatch(rf"{stem}-\d+", path.name)]
         if finished:
@@ -59,7 +64,7 @@ def main() -> None:
     place.mkdir(parents=True, exist_ok=True)
     results["pictures"] = dict(recipe.compare(folders, place))
     if (place / "results.json").is_file():
-        # What was measured stands until it is measured again.
+        # Earlier results remain until they are measured again.
         old = json.loads((place / "results.json").read_text())
         for part in ("variants", "pictures"):
             results[part] = {**old.get(part, {}), **results[part]}
@@ -76,7 +81,9 @@ def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -
     if (folder / "config.json").is_file():
         run, kept = Run.open(recipe, folder)
         if kept != config:
-            raise SystemExit(f"{folder} holds a run of another configuration; choose --runs")
+            raise SystemExit(
+                f"{folder} holds a run with another configuration; choose another --runs"
+            )
     else:
         run = Run.create(recipe, config, folder)
     if not run.finished:

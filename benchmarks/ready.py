@@ -1,4 +1,4 @@
-"""A recipe, ready to take its first step."""
+"""Prepare a recipe up to its first training step."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from kerasrnn.recipes.training.step import Trainee
 
 @dataclass(frozen=True)
 class Ready:
-    """A recipe by its own configuration."""
+    """A prepared recipe with its default configuration."""
 
     recipe: Recipe
     config: Any
@@ -20,12 +20,12 @@ class Ready:
 
 
 def ready(name: str, data_dir: str | None, parts: int = 1) -> Ready:
-    """Make a recipe ready.
+    """Load the data and build the model of a recipe.
 
     Args:
-        name: the recipe's.
-        data_dir: where TFDS keeps datasets.
-        parts: that each batch is computed in.
+        name: the name of the recipe.
+        data_dir: the TFDS data directory.
+        parts: the number of gradient accumulation steps per batch.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""The results as tables and pictures."""
+"""The report on speed: tables and figures."""
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -40,17 +40,16 @@ def report(raw: Mapping[str, Any], command: str) -> str:
     lines = [
         "# Speed",
         "",
-        f"Measured with `{command}`. The raw numbers, round by round, are in "
-        "[speed.json](speed.json).",
+        f"Measured with `{command}`. The raw numbers, by round, are in [speed.json](speed.json).",
         "",
     ]
     if not raw["complete"]:
-        lines += ["**The run was interrupted: what follows is a part of it.**", ""]
+        lines += ["**The run was interrupted: the results are incomplete.**", ""]
     lines += machine_table(raw["machine"])
     lines += targets_table(
         targets(found),
-        "kerasrnn's time, or memory, over what is named after the comma. Inference is judged with "
-        "`jit_compile=True`, the setting for inputs of one shape.",
+        "kerasrnn's time or memory, divided by that of the contender named after the comma. The "
+        "targets for inference apply to `jit_compile=True`, the setting for inputs of one shape.",
     )
     lines += ["## Contenders", "", *table(["name", ""], list(CONTENDERS.items()))]
     for mode, own in (("training", "kerasrnn"), ("inference", "kerasrnn-xla")):
@@ -100,12 +99,12 @@ def targets_table(rows: Collection[Target], about: str) -> list[str]:
         over = "" if not target.ratios else f"{min(target.ratios):.3g}–{max(target.ratios):.3g}"
         of = str(len(target.ratios))
         found.append((target.text, target.judge, limit, value, over, of, target.verdict))
-    header = ["target", "judged by", "limit", "measured", "lowest–highest", "points", ""]
+    header = ["target", "criterion", "limit", "measured", "lowest–highest", "points", "verdict"]
     return ["## Targets", "", about, "", *table(header, found)]
 
 
 def _times(title: str, found: Collection[Result], own: str) -> list[str]:
-    """Milliseconds at each point, and kerasrnn's over them."""
+    """The table of milliseconds at each point, and the ratios of kerasrnn's time to them."""
     if not found:
         return []
     if all(measured(result, own) is None for result in found):
@@ -132,8 +131,8 @@ def _times(title: str, found: Collection[Result], own: str) -> list[str]:
     return [
         f"## {title}",
         "",
-        f"Milliseconds, the median over rounds; then {own}'s over them, the median and the range "
-        "of the rounds. Shapes are batch x time x features x units.",
+        f"Milliseconds (median over rounds); then the ratio of {own}'s time to this time (median "
+        "and range over rounds). Shapes are batch x time x features x units.",
         "",
         *table(["cell", "shape", "masked", *names], rows),
     ]
@@ -155,13 +154,14 @@ def _memory(found: Collection[Result]) -> list[str]:
             rows.append((f"{result.point.cell} {result.point.shape}", name, *columns))
     if not rows:
         return []
-    header = ["", "", "peak, MiB", "less that of a few steps", "over keras"]
+    header = ["", "", "peak, MiB", "minus that of a few steps", "relative to keras"]
     return [
         f"## {_title('memory')}",
         "",
-        "Resident memory at the peak of a step, over that before the first one, where inputs and "
-        "weights are there already. XLA's allocator keeps what is freed, so that what compiling "
-        f"leaves is counted too; it is taken off again: the same with {FEW} steps.",
+        "Peak resident memory of a step, minus the memory before the first step, when inputs and "
+        "weights are already allocated. XLA's allocator retains freed memory, so the peak includes "
+        "memory left over from compilation. The next column therefore subtracts the peak of a "
+        f"sequence of {FEW} time steps.",
         "",
         *table(header, rows),
     ]
@@ -181,7 +181,7 @@ def _compile(found: Collection[Result]) -> list[str]:
             rows.append((f"{result.point.cell} {result.point.shape}", name, *columns))
     if not rows:
         return []
-    header = ["", "", "first call, s", "less a later call: tracing and compiling, s"]
+    header = ["", "", "first call, s", "minus a later call: tracing and compiling, s"]
     return [f"## {_title('compile')}", "", *table(header, rows)]
 
 
@@ -190,28 +190,29 @@ def _error(record: Mapping[str, Any]) -> str:
 
 
 def _doubts(found: Collection[Result]) -> list[str]:
-    """Whether all computed the same, and who failed."""
+    """The agreement of the contenders, and the failures."""
     most = max((disagreement(result) for result in found), default=0.0)
     lines = [
         "## Agreement",
         "",
-        f"The norms of what the contenders computed differ by {most:.1e} at most, relatively.",
+        "The largest relative difference between the norms of the contenders' results is "
+        f"{most:.1e}.",
         "",
     ]
     for result in found:
         if disagreement(result) > AGREEMENT:
-            lines.append(f"- **{result.point}: they compute different things.**")
+            lines.append(f"- **{result.point}: the contenders disagree.**")
         for name, record in result.records.items():
             if "error" in record:
                 lines.append(f"- {result.point}: {name} failed: {record['error']}")
     return [*lines, ""]
 
 
-# Pictures.
+# Figures.
 
 
 def draw(raw: Mapping[str, Any], folder: Path) -> list[Path]:
-    """`speed.png` and `growth.png`, of what was measured."""
+    """Draw `speed.png` and `growth.png`, if their points were measured."""
     found = results(raw)
     drawn = []
     grid = [result for result in found if result.point.part == "grid"]
@@ -225,7 +226,7 @@ def draw(raw: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _speed(found: Collection[Result]) -> Any:
-    """Everyone's time over kerasrnn's: a panel a cell, a line a shape."""
+    """Every contender's time relative to kerasrnn's: a panel per cell, a row per shape."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -267,7 +268,7 @@ def _speed(found: Collection[Result]) -> Any:
             _plain_numbers(panel.xaxis)
         name = "kerasrnn" if own == "kerasrnn" else "kerasrnn with jit_compile=True"
         for panel in row:
-            panel.set_xlabel(f"time over that of {name}")
+            panel.set_xlabel(f"time relative to {name}")
             panel.tick_params(labelbottom=True)
     marks = [
         Line2D([], [], linestyle="", marker="o", color=COLORS[name], label=_label(name))
@@ -288,7 +289,7 @@ def _speed(found: Collection[Result]) -> Any:
 
 
 def _label(name: str) -> str:
-    return "kerasrnn as it comes" if name == "kerasrnn" else name
+    return "kerasrnn, defaults" if name == "kerasrnn" else name
 
 
 def _plain_numbers(axis: Any) -> None:
@@ -300,7 +301,7 @@ def _plain_numbers(axis: Any) -> None:
 
 
 def _growth(found: Collection[Result]) -> Any:
-    """Milliseconds against the number of steps."""
+    """Milliseconds by the number of time steps."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")

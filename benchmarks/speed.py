@@ -1,13 +1,13 @@
-"""Speed, side by side with what else there is: Keras, also under XLA, PyTorch, bare products.
+"""Compare the speed with Keras, Keras under XLA, PyTorch, and bare matrix products.
 
-    python -m benchmarks.speed                           all of it: an hour or two
+    python -m benchmarks.speed                           everything: an hour or two
     python -m benchmarks.speed --parts grid --cells LSTM,GRU --shapes 0,2
     python -m benchmarks.speed --parts memory,compile --out /tmp/speed
 
-Every contender runs in a process of its own, and at each point all take turns, so that a machine
-that grows slower or faster does so for all of them. Run it where nothing else runs. It leaves
-speed.json (every number, round by round), speed.md (tables, and the targets, met or missed),
-speed.png and growth.png in --out.
+Each contender runs in its own process, and the contenders take turns at each point, so that a
+machine that becomes slower or faster affects all of them. Run it on an otherwise idle machine. The
+benchmark writes speed.json (all numbers, by round), speed.md (tables, and targets met or missed),
+speed.png and growth.png to --out.
 """
 
 import argparse
@@ -40,18 +40,18 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
 }
 
-SHARE = 0.4  # seconds of a contender's turn
-REPEATS = 3, 200  # in a turn, at least and at most
-PAUSE = 0.05  # seconds in which the last one's threads, which wait by spinning, fall asleep
-LIMIT = 1800  # seconds for one answer
+SHARE = 0.4  # seconds per turn of a contender
+REPEATS = 3, 200  # per turn: minimum and maximum
+PAUSE = 0.05  # seconds until the spinning threads of the previous contender fall asleep
+LIMIT = 1800  # seconds per reply
 
 
 class Failure(Exception):
-    """A contender could not do what it was asked."""
+    """A contender could not fulfill a request."""
 
 
 class Worker:
-    """The process of a contender; asleep unless it is asked something."""
+    """The process of a contender; it sleeps between requests."""
 
     def __init__(
         self, contender: str, program: str = "benchmarks.worker", arguments: Sequence[str] = ()
@@ -68,10 +68,10 @@ class Worker:
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """A request and its reply.
+        """Send a request and return its reply.
 
         Raises:
-            Failure: the contender failed, or its process died, or it took too long.
+            Failure: the contender failed, its process died, or the request timed out.
         """
         watchdog = threading.Timer(LIMIT, self._process.kill)
         watchdog.daemon = True
@@ -109,11 +109,11 @@ class Worker:
     def _last_words(self) -> str:
         self._remarks.seek(0)
         lines = self._remarks.read().decode(errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else "it said nothing"
+        return lines[-1][:300] if lines else "no output"
 
 
 class Workers:
-    """One worker for each contender, started when it is first wanted, and again when it died."""
+    """One worker per contender, started at the first request and restarted if it died."""
 
     def __init__(self, program: str = "benchmarks.worker", arguments: Sequence[str] = ()) -> None:
         self._program, self._arguments = program, arguments
@@ -136,7 +136,7 @@ class Workers:
 
 @contextlib.contextmanager
 def fresh(contender: str) -> Iterator[Worker]:
-    """A process that has done nothing before, and does nothing else."""
+    """A new process, used only once."""
     worker = Worker(contender)
     try:
         yield worker
@@ -145,7 +145,7 @@ def fresh(contender: str) -> Iterator[Worker]:
 
 
 def in_turn(point: Point, workers: Workers, rounds: int, share: float) -> dict[str, Any]:
-    """All contenders prepare; then, round by round, each has its turn."""
+    """Prepare all contenders; then time each of them in every round."""
     records: dict[str, Any] = {}
     for name in point.contenders:
         try:
@@ -174,7 +174,7 @@ def in_turn(point: Point, workers: Workers, rounds: int, share: float) -> dict[s
 
 
 def alone(point: Point, rounds: int) -> dict[str, Any]:
-    """First calls, or peaks of memory: each in a fresh process."""
+    """Measure first calls or peaks of memory, each in a new process."""
     once = _peaks if point.part == "memory" else _first
     records: dict[str, Any] = {name: {} for name in point.contenders}
     for n in range(rounds):
@@ -200,7 +200,7 @@ def _first(name: str, point: Point) -> dict[str, Any]:
 
 
 def _peaks(name: str, point: Point) -> dict[str, Any]:
-    """The peak of the sequence's memory, and of a few steps': that of everything else."""
+    """Peak memory for the full sequence, and for a few time steps as the baseline."""
     few = replace(point, shape=point.shape._replace(time=FEW))
     with fresh(name) as worker:
         all_steps = worker.ask(do="peak", point=point.to_json())
@@ -214,10 +214,10 @@ def _peaks(name: str, point: Point) -> dict[str, Any]:
 
 
 def measure(wanted: Sequence[Point], rounds: int, share: float) -> tuple[list[Any], bool]:
-    """The results, and whether they are complete: an interruption leaves those there are."""
+    """Return the results, and whether they are complete; an interruption keeps finished points."""
     found: list[Any] = []
     begun = time.monotonic()
-    # What a point takes grows with its contenders.
+    # The time of a point is proportional to the number of contenders.
     work = [len(point.contenders) for point in wanted]
     workers = Workers()
     part = None
@@ -264,7 +264,7 @@ PACKAGES = ("kerasrnn", "keras", "tensorflow", "tensorflow-cpu", "torch", "numpy
 
 
 def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """What the numbers depend on besides the code."""
+    """Describe the machine and the software that the numbers depend on."""
     versions = {}
     for name in packages:
         with contextlib.suppress(PackageNotFoundError):
@@ -291,14 +291,14 @@ def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
 
 
 def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:
-    """The files, each whole or not at all."""
+    """Write the results; each file is replaced atomically."""
     return [*keep(raw, report.report(raw, command), folder, "speed"), *report.draw(raw, folder)]
 
 
 def keep(raw: dict[str, Any], tables: str, folder: Path, name: str) -> list[Path]:
     """Write the numbers and the tables."""
     folder.mkdir(parents=True, exist_ok=True)
-    # A point a line: the rounds would take a line a number.
+    # One point per line; indentation would put every number on its own line.
     head = {key: value for key, value in raw.items() if key != "points"}
     lines = ",\n".join(json.dumps(each) for each in raw["points"])
     text = json.dumps(head, indent=2)[:-2] + f',\n  "points": [\n{lines}\n]\n}}\n'
@@ -310,7 +310,7 @@ def keep(raw: dict[str, Any], tables: str, folder: Path, name: str) -> list[Path
 
 
 def judged(targets: Sequence[summary.Target]) -> None:
-    """Say which targets are met."""
+    """Print which targets are met."""
     for target in targets:
         if target.value is not None:
             limit = "" if target.limit is None else f", target {target.limit:g}: {target.verdict}"
@@ -335,9 +335,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     for name, known, text in (
-        ("parts", PARTS, "what is measured"),
-        ("cells", CELLS, f"which of: {', '.join(CELLS)}"),
-        ("contenders", CONTENDERS, "who is measured; a comparison needs kerasrnn"),
+        ("parts", PARTS, "parts to measure"),
+        ("cells", CELLS, f"cells to measure, of {', '.join(CELLS)}"),
+        ("contenders", CONTENDERS, "contenders to measure; comparisons require kerasrnn"),
     ):
         options.add_argument(
             f"--{name}",
@@ -347,28 +347,31 @@ def parser() -> argparse.ArgumentParser:
             help=f"{text} (default: all)",
         )
     options.add_argument(
-        "--shapes", type=words, metavar="LIST", help="of the grid, by number or name (default: all)"
+        "--shapes",
+        type=words,
+        metavar="LIST",
+        help="shapes of the grid, by number or name (default: all)",
     )
     options.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="turns at each point (default: 5)"
+        "--rounds", type=int, default=5, metavar="N", help="turns per point (default: 5)"
     )
     options.add_argument(
         "--out",
         type=Path,
         default=Path("benchmarks/results"),
         metavar="DIR",
-        help="where the results go; files of the same names are replaced (default: %(default)s)",
+        help="output folder; existing results are replaced (default: %(default)s)",
     )
     options.add_argument(
         "--quick",
         action="store_true",
-        help="tiny shapes and one short round: shows that it runs, and nothing else",
+        help="smoke test with tiny shapes and one short round",
     )
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, write, and say where the results are."""
+    """Measure, write the results, and print their paths."""
     options = parser()
     chosen = options.parse_args(arguments)
     for name, known in (("parts", PARTS), ("cells", CELLS), ("contenders", CONTENDERS)):
@@ -383,11 +386,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.error(str(error))
     wanted = points(chosen.quick, chosen.parts, chosen.cells, grid, chosen.contenders)
     if not wanted:
-        options.error("nothing to measure: no part has such cells, shapes and contenders")
+        options.error("nothing to measure: no part has these cells, shapes and contenders")
     rounds, share = (1, 0.01) if chosen.quick else (chosen.rounds, SHARE)
     around = machine()
     if around["load"] is not None and around["load"] > 0.5:
-        print(f"something else is running here (load {around['load']:.2f})", file=sys.stderr)
+        print(f"the machine is not idle (load {around['load']:.2f})", file=sys.stderr)
     found, complete = measure(wanted, rounds, share)
     given = {name: value for name, value in vars(chosen).items() if name != "out"}
     raw = {"machine": around, "options": given, "complete": complete, "points": found}

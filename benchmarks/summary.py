@@ -1,4 +1,4 @@
-"""What the raw numbers say: medians, ratios, and the targets, met or missed."""
+"""Summary statistics of the raw numbers: medians, ratios, and the targets met or missed."""
 
 import math
 import statistics
@@ -10,16 +10,16 @@ from benchmarks.points import BUILT_IN, KERAS, KERAS_RNN, LARGE, OTHERS, Point
 
 Record = Mapping[str, Any]
 
-# Of what all contenders compute alike, in float32 over thousands of steps.
+# The acceptable relative difference between contenders, in float32 over thousands of steps.
 AGREEMENT = 1e-3
 
 
 class Result(NamedTuple):
     point: Point
     records: Mapping[str, Record]
-    """Of each contender: `rounds`, each a list of seconds; or, one a process, the seconds of the
-    `first` and of a `warm` call, or the bytes at the `peak` and the `peak_of_few` steps; or
-    `error`."""
+    """For each contender: `rounds`, each a list of seconds; or, with one value per process, the
+    seconds of the `first` and of a `warm` call, or the bytes at the `peak` and at the
+    `peak_of_few` steps; or `error`."""
 
 
 class Spread(NamedTuple):
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
 
 
 def results(raw: Mapping[str, Any]) -> list[Result]:
-    """Those of `speed.json`."""
+    """The results in `speed.json`."""
     return [Result(Point.from_json(each["point"]), each["records"]) for each in raw["points"]]
 
 
@@ -39,8 +39,8 @@ def spread(values: Iterable[float]) -> Spread:
 
 
 def measured(result: Result, contender: str) -> list[float] | None:
-    """What each round found: the median of its seconds, or the seconds that compiling took, or the
-    bytes that the sequence took."""
+    """One value per round: the median of its seconds, the seconds of compilation, or the bytes of
+    the sequence."""
     record = result.records.get(contender, {})
     if not record or "error" in record:
         return None
@@ -52,7 +52,7 @@ def measured(result: Result, contender: str) -> list[float] | None:
 
 
 def ratio(result: Result, own: str, other: str) -> Spread | None:
-    """The one over the other, round by round; None where one of them has no numbers."""
+    """The ratio of two contenders over the rounds; None if one of them has no results."""
     ours, theirs = measured(result, own), measured(result, other)
     if ours is None or theirs is None or min(theirs) <= 0:
         return None
@@ -60,7 +60,7 @@ def ratio(result: Result, own: str, other: str) -> Spread | None:
 
 
 def best(result: Result, contenders: Iterable[str]) -> str | None:
-    """The contender with the least, if any of them has numbers."""
+    """The contender with the lowest median; None if none has results."""
     found = {name: measured(result, name) for name in contenders}
     medians = {name: statistics.median(values) for name, values in found.items() if values}
     return min(medians, key=medians.__getitem__, default=None)
@@ -77,17 +77,17 @@ def disagreement(result: Result) -> float:
 
 @dataclass(frozen=True)
 class Target:
-    """A goal for kerasrnn's time, or memory, over another's."""
+    """A target for the ratio of kerasrnn's time or memory to that of others."""
 
     text: str
     judge: str
-    """By which of the points it is judged: `geometric mean` or `worst`."""
+    """The criterion over the points: `geometric mean` or `worst`."""
 
     limit: float | None
-    """None: for information."""
+    """The largest ratio that meets the target; None: reported only."""
 
     ratios: list[float] = field(repr=False)
-    """One a point."""
+    """One ratio per point."""
 
     @property
     def value(self) -> float | None:
@@ -123,7 +123,7 @@ def targets(found: Collection[Result]) -> list[Target]:
     memory = [result for result in found if result.point.part == "memory"]
     keras, best_keras, torch = ("keras",), KERAS, ("torch",)
     return [
-        Target("training, Keras as it comes", MEAN, 0.5, over(training, keras)),
+        Target("training, Keras with defaults", MEAN, 0.5, over(training, keras)),
         Target("training, Keras's best setting", MEAN, 0.8, over(training, best_keras)),
         Target("training, Keras's best setting", WORST, 1.0, over(training, best_keras)),
         Target("training, torch", MEAN, 0.9, over(training, torch)),
@@ -134,7 +134,7 @@ def targets(found: Collection[Result]) -> list[Target]:
             1.0,
             over(inference, torch, "kerasrnn-xla"),
         ),
-        Target("inference as it comes, torch", MEAN, None, over(inference, torch)),
+        Target("inference with defaults, torch", MEAN, None, over(inference, torch)),
         Target(
             "inference with jit_compile=True, Keras's best setting",
             MEAN,
@@ -142,7 +142,7 @@ def targets(found: Collection[Result]) -> list[Target]:
             over(inference, best_keras, "kerasrnn-xla"),
         ),
         Target(
-            "inference as it comes, Keras as it comes",
+            "inference with defaults, Keras with defaults",
             MEAN,
             None,
             over(inference, keras),
@@ -157,9 +157,9 @@ def targets(found: Collection[Result]) -> list[Target]:
         Target(
             "training, other cells, keras.layers.RNN's best", MEAN, 0.6, over(others, KERAS_RNN)
         ),
-        Target("peak memory, Keras as it comes", WORST, 0.7, over(memory, keras)),
+        Target("peak memory, Keras with defaults", WORST, 0.7, over(memory, keras)),
         Target(
-            'peak memory with checkpoint_every="sqrt", Keras as it comes',
+            'peak memory with checkpoint_every="sqrt", Keras with defaults',
             WORST,
             0.2,
             over(memory, keras, "kerasrnn-sqrt"),
@@ -169,7 +169,7 @@ def targets(found: Collection[Result]) -> list[Target]:
 
 
 def over(found: Iterable[Result], others: Iterable[str], own: str = "kerasrnn") -> list[float]:
-    """At each point, kerasrnn over the best of the others; without end where kerasrnn failed."""
+    """The ratio of kerasrnn to the best of the others per point; infinite if kerasrnn failed."""
     ratios = []
     for result in found:
         other = best(result, others)

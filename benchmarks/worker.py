@@ -1,14 +1,14 @@
-"""The process in which one contender runs: `python -m benchmarks.worker CONTENDER`.
+"""The process that runs one contender: `python -m benchmarks.worker CONTENDER`.
 
-It reads requests and writes replies, a line of JSON each, and sleeps in between (`answer`):
+It reads requests and writes replies, each a line of JSON, and sleeps in between (see `answer`):
 
-    {"do": "prepare", "point": ...}   {"first": seconds of the first call, "warm": of a later one,
-                                      "facts": numbers of the results}
+    {"do": "prepare", "point": ...}   {"first": seconds of the first call, "warm": of a later call,
+                                      "facts": numbers from the results}
     {"do": "time", "repeats": n}      {"seconds": [n of them]}
-    {"do": "peak", "point": ...}      {"bytes": by which memory rises in a step, "facts": ...}
+    {"do": "peak", "point": ...}      {"bytes": growth of memory in a step, "facts": ...}
     {"do": "forget"}                  {}
 
-A reply to what went wrong is {"error": ...}.
+The reply to a request that failed is {"error": ...}.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ def prepare(made: Ready) -> dict[str, Any]:
 
 
 def timed(made: Ready, repeats: int) -> list[float]:
-    """Seconds of each step; what it leaves behind is freed outside of them."""
+    """Time each step, in seconds; its results are freed outside the timed section."""
     seconds = []
     gc.disable()
     for _ in range(repeats):
@@ -52,13 +52,14 @@ def timed(made: Ready, repeats: int) -> list[float]:
 
 
 def peak(contender: str, point: Point) -> dict[str, Any]:
-    """By how many bytes resident memory rises in a step that is not the first.
+    """Measure the peak of resident memory in a step after the first, in bytes.
 
-    It rises over what there was before the first: XLA's allocator keeps what is freed, so that a
-    later step is no longer seen. What tracing and compiling leave is therefore counted too.
+    The baseline is the memory before the first step: XLA's allocator retains freed memory, so a
+    later step does not raise the peak. The result therefore includes memory left over from tracing
+    and compilation.
     """
     if sys.platform != "linux":
-        raise RuntimeError("peak memory is read from /proc, which is there on Linux alone")
+        raise RuntimeError("peak memory is read from /proc, which exists only on Linux")
     made = ready(contender, point)
     _settle()
     before = _status("VmRSS")
@@ -72,7 +73,7 @@ def peak(contender: str, point: Point) -> dict[str, Any]:
 
 
 def _settle() -> None:
-    """Give back memory that is free, and let the peak start from what is left."""
+    """Return free memory to the system, and reset the peak."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -95,14 +96,14 @@ def answer(
     make_ready: Callable[[Any], Ready],
     others: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
 ) -> None:
-    """Answer until the requests end.
+    """Answer requests until the input ends.
 
     Args:
-        make_ready: a point, as JSON has it, made ready.
-        others: what else may be asked: of a request, its reply.
+        make_ready: prepares a point, given as JSON.
+        others: further requests by name, each a function from the request to its reply.
     """
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no reply
+    os.dup2(2, 1)  # redirects the output of libraries to stderr
     made: Ready | None = None
     for line in sys.stdin:
         request = json.loads(line)
@@ -119,7 +120,7 @@ def answer(
                     forget()
                 case other:
                     reply = others[other](request)
-        except Exception as error:  # whatever a library raises
+        except Exception as error:  # libraries raise anything
             reply = {"error": in_a_line(error)}
         print(json.dumps(reply), file=replies, flush=True)
 
@@ -129,7 +130,7 @@ def in_a_line(error: Exception) -> str:
 
 
 def main() -> None:
-    """The process of one of speed's contenders."""
+    """Run the process of a contender of `benchmarks.speed`."""
     contender = sys.argv[1]
     answer(
         lambda point: ready(contender, Point.from_json(point)),

@@ -96,7 +96,7 @@ FOUND = export_report.results(MADE_UP)
         ("masked LSTM, Keras's own ONNX file", "worst", 0.6, "**missed**"),
         ("all, predict", "worst", 300 / 9e4, "met"),
         ("all, tf-function", "geometric mean", 0.2, ""),
-        ("all, in eight bits over as it is", "geometric mean", 0.5, ""),
+        ("all, int8 over float32", "geometric mean", 0.5, ""),
         ("all, litert", "geometric mean", None, "not measured"),
     ],
 )
@@ -130,7 +130,7 @@ def test_the_report_says_what_was_measured():
     ):
         assert line in lines
     assert sum("ValueError: no" in line for line in lines) == 1
-    assert any("as many as by default" in line for line in lines)
+    assert any("the default, one per core" in line for line in lines)
     given = MADE_UP | {"complete": False, "options": {"threads": 1}}
     text = export_report.report(given, "a command")
     assert "interrupted" in text

@@ -149,21 +149,21 @@ def test_what_is_not_of_the_matter_is_taken_off():
 @pytest.mark.parametrize(
     ("text", "judge", "value", "verdict"),
     [
-        ("training, Keras as it comes", "geometric mean", (0.375 * 0.5**2 * 0.2) ** 0.25, "met"),
+        ("training, Keras with defaults", "geometric mean", (0.375 * 0.5**2 * 0.2) ** 0.25, "met"),
         ("training, Keras's best setting", "worst", 0.625, "met"),
         ("training, torch", "geometric mean", (1.1 * 0.25) ** 0.5, "met"),
         ("training, torch", "worst", 1.1, "met"),
         ("inference with jit_compile=True, torch", "geometric mean", 1.25, "**missed**"),
-        ("inference as it comes, torch", "geometric mean", 0.03 / 0.016, ""),
+        ("inference with defaults, torch", "geometric mean", 0.03 / 0.016, ""),
         ("training at batch 1, Keras's best setting", "worst", 0.2, "met"),
         (f"training, LSTM {LARGE}, floor", "worst", 1.2, "**missed**"),
         ("training, masked over unmasked", "geometric mean", 1.0, "met"),
         ("training, masked LSTM, Keras's best setting", "geometric mean", 0.5, "met"),
         ("eager call, Keras", "worst", 0.02, "met"),
         ("training, other cells, keras.layers.RNN's best", "geometric mean", 0.5, "met"),
-        ("peak memory, Keras as it comes", "worst", 0.61, "met"),
+        ("peak memory, Keras with defaults", "worst", 0.61, "met"),
         (
-            'peak memory with checkpoint_every="sqrt", Keras as it comes',
+            'peak memory with checkpoint_every="sqrt", Keras with defaults',
             "worst",
             0.3,
             "**missed**",
@@ -241,7 +241,7 @@ def test_the_report_says_what_was_measured():
         "| 16; 1.25 (1.25–1.25) |",
         "| LSTM 1x100x128x256 | kerasrnn | 2.00 | 1.50 (1.00–2.00) |",
         "- grid: LSTM 32x50x64x128, training: keras-unrolled failed: OutOfMemory: too long",
-        "- **grid: GRU 32x400x32x128, inference: they compute different things.**",
+        "- **grid: GRU 32x400x32x128, inference: the contenders disagree.**",
     ):
         assert line in text.splitlines()
     assert "interrupted" not in text
