@@ -257,7 +257,7 @@ def make(of: Sequence[Point], folder: Path) -> dict[str, Any]:
 
                 difference = parity.largest_difference(run, cases)
             records[name] = {"bytes": size, "difference": difference}
-        except Exception as error:  # exporters raise anything
+        except Exception as error:  # exporters raise errors of any type
             records[name] = {"error": worker.in_a_line(error)}
     return records
 

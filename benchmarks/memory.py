@@ -24,7 +24,7 @@ PARTS = (1, 2, 4)
 """The values of `--accumulate`."""
 
 BATCHES = 50
-"""The longest of so many batches is measured."""
+"""The number of batches, of which the longest is measured."""
 
 COUNTING = {"TF_CPU_ALLOCATOR_USE_BFC": "1"}
 """Makes the CPU use TensorFlow's GPU allocator, which tracks memory."""

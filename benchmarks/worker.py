@@ -120,7 +120,7 @@ def answer(
                     forget()
                 case other:
                     reply = others[other](request)
-        except Exception as error:  # libraries raise anything
+        except Exception as error:  # libraries raise errors of any type
             reply = {"error": in_a_line(error)}
         print(json.dumps(reply), file=replies, flush=True)
 
