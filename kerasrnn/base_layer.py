@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from kerasrnn import validation
 from kerasrnn.keras_internals import get_keras_mask, set_keras_mask
 
 Tensor = Any
@@ -118,7 +118,7 @@ def boolean_mask(
         )
     if keras.backend.standardize_dtype(mask.dtype) == "bool":
         return mask
-    values = _concrete(mask)
+    values = validation.known(mask)
     if values is not None:
         wrong = values[(values != 0) & (values != 1)]  # NaN among them
         if wrong.size:
@@ -129,20 +129,21 @@ def boolean_mask(
     return ops.cast(mask, "bool")
 
 
+def check_steps(name: str, sequences: Tensor) -> None:
+    """Raise ValueError if there are known to be no steps."""
+    if sequences.shape[1] == 0:
+        raise ValueError(
+            f"{name} of shape {tuple(sequences.shape)} have no steps; expected (batch, time, "
+            "features) with time >= 1."
+        )
+
+
 def fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
     """Whether a shape may be the expected one; None is any size."""
     return len(shape) == len(expected) and all(
         size is None or wanted is None or size == wanted
         for size, wanted in zip(shape, expected, strict=True)
     )
-
-
-def _concrete(x: Tensor) -> np.ndarray | None:
-    """A tensor's values; None while a function is traced, when there are none."""
-    try:
-        return np.asarray(ops.convert_to_numpy(x))
-    except Exception:  # every backend raises another
-        return None
 
 
 def _check_numbers(name: str, x: Any) -> None:

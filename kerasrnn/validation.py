@@ -158,6 +158,45 @@ def tensor(name: str, value: Any) -> Any:
     return converted
 
 
+def known(tensor: Any) -> "np.ndarray | None":
+    """A tensor's values; None while a function is traced, when there are none."""
+    try:
+        return np.asarray(keras.ops.convert_to_numpy(tensor))
+    except Exception:  # every backend raises another
+        return None
+
+
+def ids(name: str, value: Any) -> Any:
+    """Return an int32 tensor of ids, from integers or integral numbers.
+
+    What int32 does not hold is refused. In a graph, where values are not known, it becomes the
+    largest int32, an id that is out of every range.
+    """
+    if isinstance(value, np.ndarray):  # as it is: JAX keeps 32 of 64 bits
+        _check_ids(name, value)
+    given = tensor(name, value)
+    ids = keras.ops.cast(given, "int32")
+    dtype = keras.backend.standardize_dtype(given.dtype)
+    if dtype in ("bool", "int8", "uint8", "int16", "uint16", "int32"):
+        return ids
+    values = known(given)
+    if values is not None:
+        _check_ids(name, values)
+        return ids
+    return keras.ops.where(keras.ops.cast(ids, dtype) == given, ids, np.iinfo("int32").max)
+
+
+def _check_ids(name: str, values: np.ndarray) -> None:
+    if values.dtype.kind not in "iuf":
+        return
+    bounds = np.iinfo("int32")
+    right = (values >= bounds.min) & (values <= bounds.max) & (values == np.floor(values))
+    if not right.all():
+        raise ValueError(
+            f"{name}: expected ids, which are integers of 32 bits; found {values[~right][0]}."
+        )
+
+
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
     """Return the value if it equals one of the choices and has its type."""
     for choice in choices:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrnn import validation
@@ -125,7 +126,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
     product inside its step overrides `product_groups` and `step` (see `GRUCell`), one whose
     recurrent part is no matrix product `recurrent_kernel_shape` and `recurrent_products` (see
     `IndRNNCell`); one with more weights adds them in `build`, names them in `step_weights`, and
-    finds them in `weights` (see `PeepholeLSTMCell`).
+    finds them in `weights` (see `PeepholeLSTMCell`). With several `product_groups`, `update` is
+    given the results of all products side by side.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -305,8 +307,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         Returns:
             `(output, new_states)`.
         """
-        (product,) = products
-        return self.update(a, product(states[0]), states, weights)
+        return self.update(a, self._recurrent_part(states[0], products), states, weights)
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
@@ -364,8 +365,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor], Any]:
         """`step`, and what `step_adjoint` needs of it."""
-        (product,) = products
-        return self.update_keeping(a, product(states[0]), states, weights)
+        return self.update_keeping(a, self._recurrent_part(states[0], products), states, weights)
 
     def step_adjoint(
         self,
@@ -377,13 +377,16 @@ class Cell(DropoutRNNCell, SequenceLayer):
         d_states: Sequence[Tensor],
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
         """`(d_a, d_states, d_weights, d_results)`; `d_results` are those of the products."""
-        (product,) = products
         d_a, d_r, (d_first, *d_others) = self.update_adjoint(kept, states, d_output, d_states)
-        return d_a, [d_first + product.adjoint(d_r), *d_others], {}, [d_r]
+        ends = np.cumsum([len(group) * self.units for group in self.product_groups])[:-1]
+        d_results = ops.split(d_r, ends.tolist(), axis=-1) if len(ends) else [d_r]
+        for product, d_result in zip(products, d_results, strict=True):
+            d_first = d_first + product.adjoint(d_result)
+        return d_a, [d_first, *d_others], {}, d_results
 
     def product_arguments(self, kept: Any, states: Sequence[Tensor]) -> list[Tensor]:
         """What the products were applied to, at one step or at all of them at once."""
-        return [states[0]]
+        return [states[0] for _ in self.product_groups]
 
     # What Keras and the time loop ask of it.
 
@@ -526,6 +529,16 @@ class Cell(DropoutRNNCell, SequenceLayer):
         if self.implementation == 1 and not self.recurrent_dropout:
             config["implementation"] = 1
         return config
+
+    def _recurrent_part(self, state: Tensor, products: Sequence[Callable]) -> Tensor:
+        """r of all gates, of as many products as there are groups of them."""
+        if not products:
+            raise ValueError(
+                f"{type(self).__name__}: product_groups is empty; expected one group at least, "
+                "whose results `update` is given, or an override of `step`."
+            )
+        parts = [product(state) for product in products]
+        return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
     def _biases(self, weights: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
         bias = weights.get("bias")

@@ -1,17 +1,19 @@
 """The layers around the cells: `RNN` runs any; `Recurrent` makes a layer out of a cell class."""
 
+import functools
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.base_layer import SequenceLayer, boolean_mask, fits
+from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps, fits
 from kerasrnn.cells.cell import Cell, document
 from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
+from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
 from kerasrnn.validation import PositiveInteger
 
@@ -47,7 +49,8 @@ with `go_backwards`.
 Raises:
     ValueError: an argument is out of its range; `sequences` is no dense tensor of numbers, is not
         three-dimensional, has no steps, or has an unknown number of them with `unroll`; `mask` or
-        `initial_state` does not fit; a memory is missing or not expected.
+        `initial_state` does not fit; a memory is missing or not expected. In a graph that does not
+        know how many steps there are, none lead to an output of zeros and the initial states.
     TypeError: an unknown or missing constructor argument.
 """
 
@@ -219,9 +222,52 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self._check(sequences, initial_state)
         if self._reads_memory() or not (memory is None and memory_mask is None):
             initial_state = self._with_source(sequences, initial_state, memory, memory_mask)
-        return super().call(
-            sequences, initial_state=initial_state, mask=mask, training=bool(training)
+        walk = functools.partial(super().call, training=bool(training))
+        if sequences.shape[1] is not None or self.unroll or loop.is_replaced():
+            return walk(sequences, initial_state=initial_state, mask=mask)
+        return self._of_any_length(walk, sequences, initial_state, mask)
+
+    def _of_any_length(
+        self, walk: Callable[..., Any], sequences: Tensor, initial_state: Any, mask: Tensor | None
+    ) -> Any:
+        """A call in a graph of TensorFlow that does not know how many steps there are: maybe none.
+
+        Every loop reads the first step before it begins. Where there is none, it walks one of
+        zeros, and what comes out of that is replaced by what there was before.
+        """
+        batch, steps = ops.shape(sequences)[:2]
+        empty = ops.equal(steps, 0)
+
+        def longer(x: Tensor) -> Tensor:
+            missing = ops.zeros((batch, ops.cast(empty, "int32"), *ops.shape(x)[2:]), dtype=x.dtype)
+            return ops.concatenate([x, missing], axis=1)
+
+        def if_any(after: Tensor, before: Tensor) -> Tensor:
+            return ops.where(empty, ops.cast(before, after.dtype), after)
+
+        if initial_state is None:
+            kept = self.states if self.stateful else self.get_initial_state(batch_size=batch)
+            initial_state = keras.tree.map_structure(ops.convert_to_tensor, list(kept))
+        results = walk(
+            longer(sequences),
+            initial_state=initial_state,
+            mask=None if mask is None else longer(mask),
         )
+        output, *states = results if self.return_state else [results]
+        if self.return_sequences:
+            output = output[:, :steps]
+        else:
+            output = if_any(output, ops.zeros_like(output))
+        if self.stateful:
+            for state, before in zip(
+                keras.tree.flatten(self.states), keras.tree.flatten(initial_state), strict=True
+            ):
+                state.assign(if_any(ops.convert_to_tensor(state), before))
+        if not self.return_state:
+            return output
+        begun = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        begun = list(begun)[: len(states)]  # without the memory's source
+        return output, *keras.tree.map_structure(if_any, states, begun)
 
     def inner_loop(
         self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
@@ -264,9 +310,14 @@ class RNN(SequenceLayer, keras.layers.RNN):
         options = {"training": training} if takes_training(self.cell) else {}
         first, _ = self.cell(sequences[:, 0], initial_state, **options)
         nothing = ops.zeros_like(first)
+        # One tensor, of which Keras knows the length where it is unknown when a graph is made.
+        used = ops.reshape(mask, (*ops.shape(mask), *(1 for _ in sequences.shape[2:])))
+        used = ops.broadcast_to(used, (*ops.shape(sequences)[:-1], 1))
+        sequences = ops.concatenate([sequences, ops.cast(used, sequences.dtype)], axis=-1)
 
-        def step(inputs: Any, carried: Any) -> tuple[Tensor, Any]:
-            (x, use), (states, previous) = inputs, carried
+        def step(inputs: Tensor, carried: Any) -> tuple[Tensor, Any]:
+            x, (states, previous) = inputs[..., :-1], carried
+            use = ops.cast(ops.reshape(inputs, (ops.shape(inputs)[0], -1))[:, -1], "bool")
 
             def held(new: Tensor, old: Tensor) -> Tensor:
                 of_row = ops.reshape(use, (-1, *(1 for _ in new.shape[1:])))
@@ -280,7 +331,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
 
         last, outputs, (states, _) = rnn(
             step,
-            (sequences, ops.expand_dims(mask, -1)),
+            sequences,
             [initial_state, nothing],
             go_backwards=self.go_backwards,
             unroll=self.unroll,
@@ -304,12 +355,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
             super()._maybe_config_dropout_masks(cell, inputs, state)
 
     def _check(self, sequences: Tensor, initial_state: Any) -> None:
-        batch, time = sequences.shape[:2]
-        if time == 0:
-            raise ValueError(
-                f"{self.name}: sequences of shape {tuple(sequences.shape)} have no steps; expected "
-                "(batch, time, features) with time >= 1."
-            )
+        check_steps(f"{self.name}: sequences", sequences)
+        batch = sequences.shape[0]
         if initial_state is None:
             return
         if not isinstance(self.cell, Cell):

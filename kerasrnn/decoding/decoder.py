@@ -341,7 +341,8 @@ class Decoder(SequenceLayer):
         if self.into_first is not None:
             x = ops.concatenate([ops.expand_dims(self.into_first(context), 1), x], axis=1)
             if mask is not None:
-                mask = ops.concatenate([ops.ones_like(mask[:, :1]), mask], axis=1)
+                first = ops.ones((ops.shape(mask)[0], 1), dtype="bool")
+                mask = ops.concatenate([first, mask], axis=1)
         if self.stateful:
             states = [ops.cast(ops.convert_to_tensor(state), x.dtype) for state in self.states]
         h, *states = self.stack(

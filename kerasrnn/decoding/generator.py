@@ -227,7 +227,7 @@ class Generator(BaseLayer):
             prompt = prompt_lengths = None  # no processor reads them
         longest = ops.full((batch,), self.max_length, dtype="int32")
         if max_lengths is not None:
-            longest = ops.minimum(longest, ops.cast(max_lengths, "int32"))
+            longest = ops.cast(ops.minimum(max_lengths, longest), "int32")
         # What each step reads of its row, beside the last symbol and the states.
         read = {"context": context, "source": source}
         given = (prompt, prompt_lengths, prefix)

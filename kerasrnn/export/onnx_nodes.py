@@ -16,6 +16,7 @@ from kerasrnn.cells.onnx_operator import ACTIVATIONS
 from kerasrnn.cells.peephole_lstm import PeepholeLSTM
 from kerasrnn.cells.simple_rnn import SimpleRNN
 from kerasrnn.export import matrices, onnx_files, parity
+from kerasrnn.export.native import NO_CLIP
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -210,9 +211,14 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
     from onnx import helper
 
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    for option, usual in (("clip", None), ("input_forget", 0)):
-        if given.get(option, usual) != usual:
-            raise ValueError(f"{name}: {option}={given[option]}: no layer has it.")
+    if given.get("input_forget", 0):
+        raise ValueError(f"{name}: input_forget={given['input_forget']}: no layer has it.")
+    if not np.float32(given.get("clip", NO_CLIP)) >= np.float32(NO_CLIP):
+        # Of 0, the standard makes zeros, OpenVINO no bound, and onnxruntime an error.
+        raise ValueError(
+            f"{name}: clip={given['clip']}: no layer has it; expected none, or a bound of at least "
+            f"{NO_CLIP:g}, which nothing reaches."
+        )
     inputs = dict(zip(INPUTS, [*node.input, *[""] * len(INPUTS)], strict=False))
     weights = _weights(name, node.op_type, inputs, given, scope)
     _check_states(name, inputs, scope)

@@ -119,7 +119,8 @@ class BigramEmbedding(BaseLayer):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
-        ids = ops.pad(ops.cast(inputs, "int32"), ((0, 0), (1, 1)))
+        # Bounded first: int32 does not hold all that int64 does.
+        ids = ops.pad(ops.cast(ops.minimum(inputs, IDS), "int32"), ((0, 0), (1, 1)))
         before, after = ids[:, :-1], ids[:, 1:]
         within = ops.logical_and(before < IDS, after < IDS)
         places = self._places(ops.where(within, before * IDS + after, -1))

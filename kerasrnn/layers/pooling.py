@@ -3,10 +3,11 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.base_layer import SequenceLayer, boolean_mask
+from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps
 from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
@@ -44,7 +45,9 @@ class SequencePooling(SequenceLayer):
     The mask ends here.
 
     Raises:
-        ValueError: an unknown mode; `units` that are no positive integer, or of another mode.
+        ValueError: an unknown mode; `units` that are no positive integer, or of another mode;
+            `sequences` have no steps (in a graph that does not know how many there are, no steps
+            are pooled to zeros).
 
     Example:
 
@@ -87,7 +90,14 @@ class SequencePooling(SequenceLayer):
         if mask is not None:
             mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2])
             use = ops.expand_dims(mask, -1)  # (batch, time, 1)
+        check_steps(f"{self.name}: sequences", sequences)
         sequences = self.in_compute_dtype(sequences)
+        y = self._pooled(sequences, use)
+        if sequences.shape[1] is None:
+            y = ops.where(ops.shape(sequences)[1] > 0, y, 0)
+        return y
+
+    def _pooled(self, sequences: Tensor, use: Tensor | None) -> Tensor:
         if self.mode == "max":
             return self._max(sequences, use)
         weights = self._attention(sequences, use) if self.mode == "attention" else use
@@ -115,7 +125,10 @@ class SequencePooling(SequenceLayer):
         score = ops.matmul(u, self.context)
         if use is None:
             use = ops.ones_like(score, dtype="bool")
-        highest = ops.max(ops.where(use, score, _lowest(score)), axis=1, keepdims=True)
+        # With an initial value, without which Keras refuses a batch without rows.
+        highest = ops.max(
+            ops.where(use, score, _lowest(score)), axis=1, keepdims=True, initial=-np.inf
+        )
         # The score of a masked step could be larger by any amount: it is put out before exp.
         weights = ops.where(use, ops.exp(ops.where(use, score - highest, 0)), 0)
         total = ops.sum(weights, axis=1, keepdims=True)
@@ -123,8 +136,8 @@ class SequencePooling(SequenceLayer):
 
     def _max(self, sequences: Tensor, use: Tensor | None) -> Tensor:
         if use is None:
-            return ops.max(sequences, axis=1)
-        highest = ops.max(ops.where(use, sequences, _lowest(sequences)), axis=1)
+            return ops.max(sequences, axis=1, initial=-np.inf)
+        highest = ops.max(ops.where(use, sequences, _lowest(sequences)), axis=1, initial=-np.inf)
         return ops.where(ops.any(use, axis=1), highest, 0)
 
 

@@ -390,9 +390,13 @@ def _last_used(x: Tensor, mask: Tensor | None) -> Tensor:
 
     Not always the last one: a bidirectional layer puts out zeros at masked steps.
     """
+    if x.shape[1] is None:  # maybe there is none: a step of zeros in front
+        x = ops.pad(x, ((0, 0), (1, 0), (0, 0)))
     if mask is None:
         return x[:, -1]
     mask = ops.cast(mask, "int32")
+    if x.shape[1] is None:
+        mask = ops.pad(mask, ((0, 0), (1, 0)))
     from_the_end = ops.argmax(ops.flip(mask, axis=1), axis=1)
     last = ops.shape(mask)[1] - 1 - ops.cast(from_the_end, "int32")
     last = ops.reshape(last, (-1, *(1 for _ in x.shape[1:])))

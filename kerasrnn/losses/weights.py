@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrnn import validation
@@ -34,12 +35,7 @@ def as_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """The targets as ids `(batch, time)`, which fit the predictions `(batch, time, ...)`."""
     # Not by way of the type of the predictions, as Keras's metrics have it: bfloat16 holds no
     # integers beyond 256, one by one.
-    y_true = validation.tensor("y_true", y_true)
-    ids = ops.cast(y_true, "int32")
-    if is_concrete(y_true) and "float" in keras.backend.standardize_dtype(y_true.dtype):
-        values = ops.convert_to_numpy(y_true)
-        if (values != values.astype("int32")).any():
-            raise ValueError("y_true: expected ids, which are integers; found fractions.")
+    ids = validation.ids("y_true", y_true)
     if len(ids.shape) == 3 and ids.shape[-1] == 1:
         ids = ops.squeeze(ids, -1)
     if len(ids.shape) != 2 or not _fit(ids.shape, y_pred.shape[:2]):
@@ -48,6 +44,21 @@ def as_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
             f"the shape {tuple(y_pred.shape)}."
         )
     return ids
+
+
+def as_weights(sample_weight: Any, dtype: str) -> Tensor:
+    """The weights as a tensor.
+
+    Raises:
+        ValueError: one is NaN or infinite, where values are known: it would make everything so.
+    """
+    weights = ops.cast(validation.tensor("sample_weight", sample_weight), dtype)
+    values = validation.known(weights) if is_concrete(weights) else None
+    if values is not None and not np.isfinite(values).all():
+        raise ValueError(
+            f"sample_weight: expected finite numbers; found {values[~np.isfinite(values)][0]}."
+        )
+    return weights
 
 
 def weigh(
@@ -73,7 +84,8 @@ def weigh(
         `(batch, time)`, with the weights of the rows in them, and `(batch,)`.
 
     Raises:
-        ValueError: the mask or the weights are of another shape.
+        ValueError: the mask or the weights are of another shape; a weight is not finite. In a
+            graph the weight of its row is NaN then.
     """
     tokens = ops.ones_like(ids, dtype=dtype)
     if ignore_class is not None:
@@ -88,19 +100,24 @@ def weigh(
         tokens = ops.where(ops.cast(mask, "bool"), tokens, 0)
     of_row = None
     if sample_weight is not None:
-        weights = ops.cast(ops.convert_to_tensor(sample_weight), dtype)
+        weights = as_weights(sample_weight, dtype)
+        shape = tuple(weights.shape)
         if len(weights.shape) == 1:
             weights = ops.expand_dims(weights, -1)
         if len(weights.shape) == 2 and weights.shape[1] == 1 and _fit(weights.shape, ids.shape[:1]):
             of_row = ops.squeeze(weights, -1)
         elif len(weights.shape) != 2 or not _fit(weights.shape, ids.shape):
             raise ValueError(
-                f"sample_weight of the shape {tuple(sample_weight.shape)}: expected the weights of "
+                f"sample_weight of the shape {shape}: expected the weights of "
                 f"rows, (batch,) or (batch, 1), or of tokens, {tuple(ids.shape)}."
             )
         tokens = tokens * weights
     rows = ops.cast(ops.any(tokens != 0, axis=1), dtype)
-    return tokens, rows if of_row is None else rows * of_row
+    if of_row is not None:
+        rows = rows * of_row
+    elif sample_weight is not None:
+        rows = ops.where(ops.all(ops.isfinite(weights), axis=1), rows, np.nan)
+    return tokens, rows
 
 
 def mask_of(y_pred: Tensor) -> Tensor | None:

@@ -38,15 +38,15 @@ class _Accuracy(keras.metrics.Mean):
 
 def said_ids(y_pred: Tensor) -> Tensor:
     """The predictions as ids `(batch, time)`: the most probable ones, if they are scores."""
-    y_pred = ops.convert_to_tensor(y_pred)
-    if len(y_pred.shape) == 3:
-        y_pred = ops.argmax(y_pred, axis=-1)
+    if len(ops.shape(y_pred)) == 3:
+        return ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+    y_pred = validation.ids("y_pred", y_pred)
     if len(y_pred.shape) != 2:
         raise ValueError(
             f"y_pred of the shape {tuple(y_pred.shape)}: expected ids (batch, time) or scores "
             "(batch, time, classes)."
         )
-    return ops.cast(y_pred, "int32")
+    return y_pred
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

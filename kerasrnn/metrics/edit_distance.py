@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.losses.weights import as_ids, mask_of
+from kerasrnn.losses.weights import as_ids, as_weights, mask_of
 from kerasrnn.metrics.accuracy import said_ids
 
 Tensor = Any
@@ -61,8 +61,8 @@ def edit_distance(
         >>> np.asarray(distances).tolist(), np.asarray(lengths).tolist()
         ([2, 0], [4, 2])
     """
-    references = ops.cast(validation.tensor("references", references), "int32")
-    hypotheses = ops.cast(validation.tensor("hypotheses", hypotheses), "int32")
+    references = validation.ids("references", references)
+    hypotheses = validation.ids("hypotheses", hypotheses)
     if len(references.shape) not in (2, 3):
         raise ValueError(
             f"references of the shape {tuple(references.shape)}: expected ids (batch, time) or "
@@ -212,7 +212,7 @@ class EditDistance(keras.metrics.Mean):
         edits, lengths = edit_distance(y_true, said, self.end, self.ignore_class)
         edits, lengths = ops.cast(edits, self.dtype), ops.cast(lengths, self.dtype)
         if sample_weight is not None:
-            weights = ops.cast(ops.convert_to_tensor(sample_weight), self.dtype)
+            weights = as_weights(sample_weight, self.dtype)
             if tuple(weights.shape[1:]) not in ((), (1,)) or len(weights.shape) == 0:
                 raise ValueError(
                     f"sample_weight of the shape {tuple(weights.shape)}: expected the weights of "

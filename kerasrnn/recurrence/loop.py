@@ -143,6 +143,11 @@ def replaced_by(substitute: Substitute) -> Iterator[None]:
         _substitute.reset(token)
 
 
+def is_replaced() -> bool:
+    """Whether something may stand for the loop: see `replaced_by`."""
+    return _substitute.get() is not None
+
+
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """Run a cell over time.
 

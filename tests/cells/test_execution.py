@@ -216,14 +216,124 @@ def test_unknown_batch_and_time(row):
         np.testing.assert_allclose(call(x, mask), layer(x, mask=mask), atol=1e-6)
 
 
-@pytest.mark.tensorflow
-@rows
-def test_a_sequence_without_steps_puts_out_zeros_in_a_graph(row):
-    """Where the length is known only when the graph runs, no steps means the initial state."""
+def without_steps(layer, training, jit_compile=None, batch=None):
+    """Outputs and gradients of a loss of them, where only the graph knows that there are no steps.
+
+    Of rows that begin with states of ones, where the layer returns states.
+    """
     import tensorflow as tf
 
-    layer = row.layer(5, return_state=True)
-    call = tf.function(layer, input_signature=[tf.TensorSpec((None, None, 3))])
-    output, *states = call(np.zeros((2, 0, 3), "float32"))
-    for tensor in (output, *states):
-        np.testing.assert_array_equal(tensor, np.zeros((2, 5)))
+    layer(sequences(2, 6))
+    x, mask = np.zeros((2, 0, 3), "float32"), np.zeros((2, 0), bool)
+    sizes = keras.tree.flatten(layer.state_size) if layer.return_state else []
+    begun = [tf.ones((2, size)) for size in sizes]
+
+    @tf.function(
+        jit_compile=jit_compile,
+        input_signature=[
+            tf.TensorSpec((batch, None, 3)),
+            tf.TensorSpec((batch, None), tf.bool),
+            [tf.TensorSpec((batch, size)) for size in sizes],
+        ],
+    )
+    def call(x, mask, begun):
+        with tf.GradientTape() as tape:
+            tape.watch(begun)
+            results = layer(x, mask=mask, initial_state=begun or None, training=training)
+            loss = sum(tf.reduce_sum(y) for y in tf.nest.flatten(results))
+        gradients = tape.gradient(loss, [begun, layer.trainable_weights])
+        return results, *gradients
+
+    return call(x, mask, begun)
+
+
+@pytest.mark.tensorflow
+@rows
+def test_a_sequence_without_steps_in_a_graph(row):
+    """No outputs, the states that it began with, and no gradient of the weights."""
+    layer = row.layer(5, return_sequences=True, return_state=True)
+    (output, *states), d_begun, d_weights = without_steps(layer, training=True)
+    assert output.shape == (2, 0, 5)
+    for state, d_state in zip(states, d_begun, strict=True):
+        np.testing.assert_array_equal(state, np.ones((2, 5)))
+        np.testing.assert_array_equal(d_state, np.ones((2, 5)))
+    for d_weight in d_weights:
+        np.testing.assert_array_equal(d_weight, np.zeros(d_weight.shape))
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("make", "training", "jit_compile"),
+    [
+        (lambda: kerasrnn.LSTM(5, checkpoint_every=2, return_state=True), True, None),
+        (
+            lambda: kerasrnn.UGRNN(
+                5, checkpoint_every="sqrt", go_backwards=True, jit_compile=True, return_state=True
+            ),
+            True,
+            None,
+        ),
+        (lambda: kerasrnn.GRU(5, dropout=0.5, return_state=True), True, True),
+        (lambda: kerasrnn.LSTM(5, jit_compile=True, return_state=True), False, None),
+        (lambda: kerasrnn.RNN(keras.layers.GRUCell(5, dropout=0.5), return_state=True), True, None),
+        (lambda: kerasrnn.RNN([keras.layers.LSTMCell(5), kerasrnn.GRUCell(5)]), False, None),
+        (lambda: kerasrnn.BidirectionalRNN(kerasrnn.GRU(5, return_state=True)), True, None),
+        (
+            lambda: kerasrnn.StackedRNN(
+                [kerasrnn.BidirectionalRNN(kerasrnn.GRU(5)), kerasrnn.LSTM(10)], residual=True
+            ),
+            True,
+            None,
+        ),
+    ],
+    ids=[
+        "checkpoints",
+        "square root and XLA",
+        "dropout in XLA",
+        "XLA",
+        "Keras cell",
+        "list of cells",
+        "bidirectional",
+        "stack",
+    ],
+)
+def test_no_steps_in_other_loops(make, training, jit_compile):
+    results, _, d_weights = without_steps(make(), training, jit_compile)
+    output, *states = results if isinstance(results, (list, tuple)) else [results]
+    np.testing.assert_array_equal(output, np.zeros(output.shape))
+    for state in states:
+        np.testing.assert_array_equal(state, np.ones((2, 5)))
+    for d_weight in d_weights:
+        np.testing.assert_array_equal(0 if d_weight is None else d_weight, 0)
+
+
+@pytest.mark.tensorflow
+def test_no_steps_leave_a_stateful_layer_where_it_was():
+    layer = kerasrnn.GRU(5, stateful=True)
+    y = layer(sequences(2, 6))
+    output, _, _ = without_steps(layer, training=True, batch=2)
+    np.testing.assert_array_equal(output, np.zeros((2, 5)))
+    expected = kerasrnn.GRU(5, stateful=True)
+    expected(sequences(2, 6))
+    expected.set_weights(layer.get_weights())
+    expected.reset_state()
+    np.testing.assert_allclose(expected(sequences(2, 6)), y, atol=1e-6)
+    expected(sequences(2, 6))  # as `without_steps` does
+    np.testing.assert_allclose(layer.states[0], expected.states[0], atol=1e-6)
+
+
+@pytest.mark.tensorflow
+def test_a_masked_keras_cell_over_an_unknown_length():
+    """As eagerly; Keras's own loop asks a tuple of inputs for its length."""
+    import tensorflow as tf
+
+    layer = kerasrnn.RNN(keras.layers.LSTMCell(5), return_sequences=True)
+    x, mask = sequences(2, 6), make_mask("gapped", 2, 6)
+    signature = [tf.TensorSpec((None, None, 3)), tf.TensorSpec((None, None), tf.bool)]
+    call = tf.function(lambda x, mask: layer(x, mask=mask), input_signature=signature)
+    twin = kerasrnn.LSTM(5, return_sequences=True)
+    expected = layer(x, mask=mask)
+    twin(x)
+    twin.set_weights(layer.get_weights())
+    np.testing.assert_allclose(expected, twin(x, mask=mask), atol=1e-6)
+    np.testing.assert_allclose(call(x, mask), expected, atol=1e-6)

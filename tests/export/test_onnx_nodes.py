@@ -120,6 +120,7 @@ def states(zeros, shape=(1, 2, 4)):
     ("kind", "options", "message"),
     [
         ("LSTM", {"clip": 1.0}, r"n: clip=1.0: no layer has it"),
+        ("LSTM", {"clip": 0.0}, r"n: clip=0.0: no layer has it; expected none, or a bound of"),
         ("LSTM", {"input_forget": 1}, r"n: input_forget=1: no layer has it"),
         ("RNN", {"computed": True}, r"n: V is no constant; expected constant weights"),
         ("RNN", {"activations": ["ThresholdedRelu"]}, r"n: activation ThresholdedRelu: expected"),

@@ -65,3 +65,18 @@ def test_the_mask_of_the_sequences_is_used_and_ends_here():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         kerasrnn.SequencePooling(*arguments)
+
+
+@pytest.mark.parametrize("mode", ["mean", "max", "attention"])
+def test_no_steps_and_no_rows(mode):
+    layer = kerasrnn.SequencePooling(mode)
+    assert layer(np.ones((0, 2, 3), "float32")).shape == (0, 3)
+    with pytest.raises(ValueError, match=r"sequences of shape \(2, 0, 3\) have no steps"):
+        layer(np.ones((2, 0, 3), "float32"))
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        call = tf.function(layer, input_signature=[tf.TensorSpec((None, None, 3))])
+        np.testing.assert_array_equal(call(np.ones((2, 0, 3), "float32")), np.zeros((2, 3)))
+        x = np.arange(12, dtype="float32").reshape(2, 2, 3)
+        np.testing.assert_allclose(call(x), layer(x), atol=1e-6)

@@ -199,6 +199,19 @@ def test_a_target_that_is_no_class_is_not_passed_over():
         assert np.isfinite(SequenceCrossentropy(from_logits=True, ignore_class=wrong)(y, logits))
 
 
+@pytest.mark.parametrize("wrong", [2**32 + 1, 0.5])
+def test_a_target_that_is_no_int32_is_not_passed_over_in_a_graph(wrong):
+    if keras.config.backend() == "jax" and isinstance(wrong, int):
+        pytest.skip("JAX has no 64 bits")
+    y, logits = batch()
+    y = y.astype("float64" if isinstance(wrong, float) else "int64")
+    loss = SequenceCrossentropy(**OF_LOGITS)
+    y, logits = ops.convert_to_tensor(y), ops.convert_to_tensor(logits)
+    assert np.isfinite(compiled(loss)(y, logits))
+    y = ops.convert_to_tensor(np.where(np.arange(y.shape[1]) == 0, wrong, ops.convert_to_numpy(y)))
+    assert np.isnan(compiled(loss)(y, logits))
+
+
 @pytest.mark.torch_backend
 def test_zero_is_a_class_unless_it_is_said_to_be_padding():
     """A tagger's first tag, say. Worked out on paper."""
@@ -349,7 +362,7 @@ def test_configuration():
 
 
 LOGITS = np.zeros((2, 3, 5), "float32")
-IDS = np.ones((2, 3), "int32")
+IDS = np.ones((2, 3), "int64")
 
 
 @pytest.mark.parametrize(
@@ -365,7 +378,15 @@ IDS = np.ones((2, 3), "int32")
         (lambda: SequenceCrossentropy(from_logits=0), "from_logits=0: expected True or False"),
         (
             lambda: SequenceCrossentropy(from_logits=True)(IDS / 2, LOGITS),
-            "y_true: expected ids, which are integers; found fractions",
+            r"y_true: expected ids, which are integers of 32 bits; found 0\.5",
+        ),
+        (
+            lambda: SequenceCrossentropy(from_logits=True)(IDS + 2**32, LOGITS),
+            "y_true: expected ids, which are integers of 32 bits; found 429496",
+        ),
+        (
+            lambda: SequenceCrossentropy(from_logits=True)(IDS, LOGITS, IDS * np.nan),
+            "sample_weight: expected finite numbers; found nan",
         ),
         (lambda: SequenceCrossentropy()(IDS, IDS), r"y_pred of the shape \(2, 3\): expected"),
         (lambda: SequenceCrossentropy()(IDS[:, :2], LOGITS), r"y_true of the shape \(2, 2\)"),

@@ -131,7 +131,7 @@ def test_configuration(metric):
     assert {"name", "ignore_class", "dtype"} <= set(metric.get_config())
 
 
-IDS = np.ones((2, 3), "int32")
+IDS = np.ones((2, 3), "int64")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,8 @@ IDS = np.ones((2, 3), "int32")
         (lambda: TokenAccuracy("0"), "ignore_class='0': expected an integer or None"),
         (lambda: Perplexity(ignore_class=True), "ignore_class=True: expected an integer or None"),
         (lambda: TokenAccuracy()(IDS, IDS[0]), r"y_pred of the shape \(3,\): expected ids"),
+        (lambda: TokenAccuracy()(IDS, IDS + 0.5), "y_pred: expected ids, .* found 1.5"),
+        (lambda: SequenceAccuracy()(IDS, IDS, IDS * np.nan), "sample_weight: .* found nan"),
         (lambda: SequenceAccuracy()(IDS, IDS[:, :2]), r"y_true of the shape \(2, 3\): expected"),
         (lambda: Perplexity()(IDS, IDS), r"y_pred of the shape \(2, 3\): expected \(batch, time, "),
     ],

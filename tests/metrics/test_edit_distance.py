@@ -150,7 +150,7 @@ def test_scores_belong_to_the_targets_step_by_step():
     np.testing.assert_allclose(metric.result(), 4 / 7)
 
 
-IDS = np.ones((2, 3), "int32")
+IDS = np.ones((2, 3), "int64")
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,8 @@ IDS = np.ones((2, 3), "int32")
         (lambda: EditDistance(ignore_class=""), "ignore_class='': expected an integer or None"),
         (lambda: edit_distance(IDS[0], IDS), r"references of the shape \(3,\): expected ids"),
         (lambda: edit_distance(IDS, IDS[0]), r"hypotheses of the shape \(3,\): expected ids"),
+        (lambda: edit_distance(IDS, IDS + 2**32), "hypotheses: expected ids, .* found 4294967297"),
+        (lambda: EditDistance()(IDS, IDS, [1.0, np.inf]), "sample_weight: expected .*; found inf"),
         (lambda: edit_distance(IDS, IDS[:1]), "hypotheses of 1 rows: expected as many as the"),
         (
             lambda: EditDistance()(IDS, IDS, sample_weight=IDS),

@@ -1,5 +1,6 @@
 """Steps that apply their products several times, in another order than declared, or never."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -65,7 +66,39 @@ class TangledCell(kerasrnn.Cell):
         return new + h, new
 
 
-both = pytest.mark.parametrize("cell_class", [MidpointCell, TangledCell])
+class BesideCell(kerasrnn.Cell):
+    """Two products, and an `update` of their results side by side: a residual and its gate."""
+
+    gates = ("gate", "h")
+
+    @property
+    def product_groups(self):
+        return (("gate",), ("h",))
+
+    @property
+    def bias_shape(self):
+        return (2, 2 * self.units)
+
+    def update(self, a, r, states, weights):
+        gate, h = ops.split(a + r, 2, axis=-1)
+        h = states[0] + ops.sigmoid(gate) * ops.tanh(h)
+        return h, [h]
+
+    @staticmethod
+    def in_numpy(a, h, kernel, bias):
+        gate, new = np.split(a + h @ kernel + bias, 2, axis=-1)
+        return h + np.tanh(new) / (1 + np.exp(-gate))
+
+
+class InGroupsCell(kerasrnn.LSTMCell):
+    """One product for each gate."""
+
+    @property
+    def product_groups(self):
+        return tuple((gate,) for gate in self.gates)
+
+
+both = pytest.mark.parametrize("cell_class", [MidpointCell, TangledCell, BesideCell])
 
 
 def build(cell_class, **options):
@@ -112,6 +145,23 @@ def test_gradients_are_finite_differences_in_numpy(cell_class):
             array[at] = value
             expected[at] = (losses[0] - losses[1]) / 2e-5
         np.testing.assert_allclose(actual, expected, atol=max(TIGHT, 1e-8) * 10)
+
+
+def test_groups_of_a_cell_with_a_gradient_by_hand():
+    measured = [
+        measure(build(cell, return_sequences=True), inputs(), training=True)
+        for cell in (InGroupsCell, kerasrnn.LSTMCell)
+    ]
+    for a, b in zip(*(keras.tree.flatten(found) for found in measured), strict=True):
+        np.testing.assert_allclose(a, b, atol=TIGHT)
+
+
+def test_an_update_needs_a_group():
+    class Nothing(BesideCell):
+        product_groups = ()
+
+    with pytest.raises(ValueError, match="Nothing: product_groups is empty; expected one group"):
+        build(Nothing)(inputs())
 
 
 def test_a_product_left_out_has_no_gradient():
