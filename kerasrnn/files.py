@@ -1,6 +1,7 @@
 """Everything that is written to a disk goes through this module.
 
 - `replacing` writes a file or a folder whole or not at all, and replaces only what it may;
+  `replacing_together` does so with several that belong together;
 - `check_place` raises the same errors before any work is done;
 - `locked` keeps other processes out of a folder;
 - `writing` turns the errors of a full or read-only disk into one line;
@@ -22,10 +23,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from kerasrnn.wording import counted
 
 try:
     import fcntl
@@ -139,7 +142,7 @@ def _unlike(place: Path, kind: Kind) -> str:
         if not place.is_file():
             return "neither a file nor a folder"
         if kind.is_folder or not kind.recognizes(place):
-            return f"a file of {place.stat().st_size} bytes that is not {kind.name}"
+            return f"a file of {counted(place.stat().st_size, 'byte')} that is not {kind.name}"
         return ""
     if Path(os.path.realpath(os.curdir)).is_relative_to(place):
         return "the working folder"
@@ -147,7 +150,7 @@ def _unlike(place: Path, kind: Kind) -> str:
         return "a mounted file system"
     names = sorted(os.listdir(place))
     if not kind.is_folder:
-        return f"a folder of {len(names)} files and folders"
+        return f"a folder of {counted(len(names), 'file or folder', 'files and folders')}"
     if names and not kind.recognizes(place):
         some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
         return f"a folder that is not {kind.name} alone ({some})"
@@ -181,6 +184,46 @@ def replacing(path: str | Path, kind: Kind = FILE) -> Iterator[Path]:
             _sync_folder(place.parent)
 
 
+@contextlib.contextmanager
+def replacing_together(folder: str | Path, kinds: Mapping[str, Kind]) -> Iterator[Path]:
+    """A scratch folder whose files and folders take their places in `folder` if all goes well.
+
+    As `replacing`, for several that belong together: if the block raises, or the process is killed
+    in it, what is in `folder` is left as it was, and `folder` is not made. After the block they are
+    put in their places one by one, each in one step.
+
+    Args:
+        folder: where they go, made if it is not there.
+        kinds: by name, what may be written: others that are in the scratch folder are not.
+
+    Raises:
+        OccupiedError: there is something that is not of the kind under one of the names.
+        WriteError: the disk is full or read-only, permissions are missing, and the like.
+    """
+    folder = Path(os.path.realpath(folder))
+    for name, kind in kinds.items():
+        check_place(folder / name, kind)
+    above = folder
+    while not above.is_dir():
+        above = above.parent
+    with writing(folder):
+        remove_strays(above)
+        with _scratch(above) as scratch:
+            # The path is that of the folder, but for the scratch folder's name: see `_shown`.
+            staged = scratch / folder.relative_to(above)
+            staged.mkdir(parents=True, exist_ok=True)
+            yield staged
+            written = [name for name in kinds if _exists(staged / name)]
+            for name in written:
+                if (folder / name).exists():
+                    shutil.copymode(folder / name, staged / name)
+                _sync(staged / name)
+            create_folder(folder)
+            for name in written:
+                _put_in_place(staged / name, check_place(folder / name, kinds[name]), scratch)
+            _sync_folder(folder)
+
+
 def create_folder(path: str | Path) -> None:
     """Create a folder to write to, and those above it, unless it exists.
 
@@ -192,6 +235,8 @@ def create_folder(path: str | Path) -> None:
             Path(path).mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise _refusal(errno.ENOTDIR, path) from None
+        except FileNotFoundError as error:  # some file systems take no folders, such as /proc
+            raise WriteError(error.errno, error.strerror, str(path)) from None
         if not os.access(path, os.W_OK | os.X_OK):
             raise _refusal(errno.EACCES, path)
 
@@ -280,7 +325,10 @@ def _shown(name: Any) -> str | None:
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     while True:
-        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
+        try:
+            scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
+        except FileNotFoundError as error:  # some file systems take none, such as /proc
+            raise WriteError(error.errno, error.strerror, str(folder)) from None
         lock = _Lock(scratch / LOCK)
         if lock.take("writing"):
             break
@@ -324,7 +372,7 @@ def _put_in_place(new: Path, place: Path, scratch: Path) -> None:
     elif not _exchange(new, place):
         # Between the two steps nothing is in the place: `_put_back` mends that.
         aside = scratch / "aside"
-        aside.mkdir()
+        aside.mkdir(exist_ok=True)
         shutil.move(place, aside / place.name)
         _sync_folder(aside)
         os.replace(new, place)

@@ -1,17 +1,19 @@
 """What `kerasrnn export` writes: a recipe's models in several formats, each checked and told."""
 
+import dataclasses
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasrnn.files import Kind, check_place, create_folder
+from kerasrnn.files import Kind, replacing_together
 from kerasrnn.recipes.config import Config, ConfigError
 from kerasrnn.recipes.recipe import Data, Recipe, Runtime
 from kerasrnn.recipes.runs import Run
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -56,8 +58,10 @@ def export(
     formats: Sequence[str],
     step: bool = False,
     tolerance: float | None = None,
-) -> Iterator[str]:
+) -> list[str]:
     """Write a run's models in some formats, and beside them what their numbers mean.
+
+    Nothing is in its place before all of them have been written and checked.
 
     Args:
         recipe: whose run it is.
@@ -69,29 +73,47 @@ def export(
         step: whether the model's step is exported too.
         tolerance: the largest difference that is accepted; None: the exporters' default.
 
-    Yields:
-        A line on each file once it has been written and checked.
+    Returns:
+        A line on each file.
 
     Raises:
         ConfigError: `step` is asked for a model that has none.
         OccupiedError: `folder` holds something else under one of the names.
         WriteError: it cannot be written.
-        ParityError: a file does not compute what the model computes; it is not left behind.
+        ParityError: a file does not compute what the model computes; nothing is left behind.
     """
-    from kerasrnn.export import to_int8, to_litert, to_onnx, to_saved_model
-
     exports = dict(recipe.exports(model, data, config))
     if step and "step" not in exports:
         exports["step"] = (_step(recipe.core(model)), True)
     vocabulary = recipe.vocabulary(model, data.facts)
-    for name in exports:
-        for format in formats:
-            check_place(folder / f"{name}.{SUFFIXES[format]}", _kind(format))
+    kinds = {f"{name}.{SUFFIXES[format]}": _kind(format) for name in exports for format in formats}
     if vocabulary:
-        check_place(folder / VOCABULARY, WRITTEN)
-        create_folder(folder)
-        Run(folder).write_json(VOCABULARY, vocabulary, WRITTEN)
-        yield f"what its numbers mean: {folder / VOCABULARY}"
+        kinds[VOCABULARY] = WRITTEN
+    lines = []
+    with replacing_together(folder, kinds) as staged:
+        if vocabulary:
+            Run(staged).write_json(VOCABULARY, vocabulary, WRITTEN)
+            lines.append(f"what its numbers mean: {folder / VOCABULARY}")
+        given = (recipe, model, data, config)
+        lines += _written(given, exports, staged, folder, formats, tolerance)
+    return lines
+
+
+def _written(
+    given: tuple[Recipe, "keras.Model", Data, Config],
+    exports: Mapping[str, tuple["keras.Model", Any]],
+    staged: Path,
+    folder: Path,
+    formats: Sequence[str],
+    tolerance: float | None,
+) -> list[str]:
+    """Write all exports into a scratch folder; returns lines on what they will be in `folder`."""
+    from kerasrnn.export import to_int8, to_litert, to_onnx, to_saved_model
+
+    def told(report: "Report") -> str:
+        return _told(dataclasses.replace(report, path=folder / report.path.name))
+
+    lines = []
     first = next(iter(exports))
     for name, (exported, batches) in exports.items():
         texts = any(tensor.dtype == "string" for tensor in exported.inputs)
@@ -99,24 +121,27 @@ def export(
         wanted = set(formats) & {"saved_model"} if texts else set(formats)
         options: dict[str, Any] = {"check": batches, "tolerance": tolerance}
         if "saved_model" in wanted:
-            yield _told(to_saved_model(exported, folder / f"{name}.saved_model", **options))
+            lines.append(told(to_saved_model(exported, staged / f"{name}.saved_model", **options)))
         if wanted & {"onnx", "onnx_int8"}:
             with tempfile.TemporaryDirectory() as scratch:
-                place = folder if "onnx" in wanted else Path(scratch)
+                place = staged if "onnx" in wanted else Path(scratch)
                 whole = to_onnx(exported, place / f"{name}.onnx", **options)
                 if "onnx" in wanted:
-                    yield _told(whole)
+                    lines.append(told(whole))
                 if "onnx_int8" in wanted:
-                    small = to_int8(whole.path, folder / f"{name}.int8.onnx")
-                    line = f"{_told(small)}: {small.bytes / whole.bytes:.2f} of the file of floats"
+                    small = to_int8(whole.path, staged / f"{name}.int8.onnx")
+                    line = f"{told(small)}: {small.bytes / whole.bytes:.2f} of the file of floats"
                     if name == first:
                         paths = {"eight bits": small.path, "floats": whole.path}
-                        given = (recipe, model, data, config, exported, batches)
-                        found = {key: compared(path, *given) for key, path in paths.items()}
-                        line += _beside(recipe, found)
-                    yield line
+                        found = {
+                            key: compared(path, *given, exported, batches)
+                            for key, path in paths.items()
+                        }
+                        line += _beside(given[0], found)
+                    lines.append(line)
         if "litert" in wanted:
-            yield _told(to_litert(exported, folder / f"{name}.tflite", **options))
+            lines.append(told(to_litert(exported, staged / f"{name}.tflite", **options)))
+    return lines
 
 
 def _kind(format: str) -> Kind:
@@ -208,7 +233,8 @@ def _told(report: "Report") -> str:
     if report.difference is None:
         return line
     return (
-        f"{line}; largest difference from the Keras model over {report.batches} batches: "
+        f"{line}; largest difference from the Keras model over "
+        f"{counted(report.batches, 'batch', 'batches')}: "
         f"{report.difference:.1e}"
     )
 

@@ -24,6 +24,7 @@ from kerasrnn.files import (
     locked,
     remove_strays,
     replacing,
+    replacing_together,
     starts_with,
     writing,
 )
@@ -483,3 +484,62 @@ def test_all_that_is_written_takes_its_place_when_it_is_whole():
                 if opens or (name in WRITING and not copies):
                     found.add(str(file.relative_to(ROOT)))
     assert found == set(ALONE)
+
+
+def test_several_take_their_places_together(tmp_path):
+    """Those that are named alone; in a folder that others have files in, too."""
+    kinds = {"m": MARKED, "box": BOX}
+
+    def put(folder, text):
+        (folder / "m").write_text(text)
+        (folder / "box").mkdir()
+        (folder / "box" / "lid").write_text(text)
+        (folder / "scrap").touch()
+
+    def held(folder):
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+    def fail(folder):
+        with replacing_together(folder, kinds) as staged:
+            put(staged, "mark")
+            raise KeyError
+
+    for folder in (tmp_path / "new" / "deep", tmp_path):
+        with pytest.raises(KeyError):
+            fail(folder)
+        assert not list(tmp_path.iterdir())
+    folder = tmp_path / "new" / "deep"
+    with replacing_together(folder, kinds) as staged:
+        put(staged, "mark 1")
+    assert held(tmp_path) == {"new/deep/m": "mark 1", "new/deep/box/lid": "mark 1"}
+    (folder / "mine").write_text("mine")
+    with replacing_together(folder, kinds) as staged:
+        put(staged, "mark 2")
+        assert held(folder)["m"] == "mark 1"
+    assert held(tmp_path) == {
+        "new/deep/m": "mark 2",
+        "new/deep/box/lid": "mark 2",
+        "new/deep/mine": "mine",
+    }
+    (folder / "m").write_text("mine")
+    with pytest.raises(OccupiedError), replacing_together(folder, kinds):
+        pytest.fail("it was begun")
+
+
+def test_places_that_take_no_folder(tmp_path, monkeypatch):
+    """As /proc: the error names the place, and not the scratch folder."""
+    there = tmp_path / "there"
+
+    def refuse(*arguments, **options):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "a name")
+
+    monkeypatch.setattr(files.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(WriteError, match=f"^{there} cannot be written: No such file"):
+        create_folder(there)
+    with (
+        pytest.raises(WriteError, match=f"^{tmp_path} cannot be written: No such file"),
+        replacing(there),
+    ):
+        pytest.fail("it was begun")

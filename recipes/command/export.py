@@ -42,7 +42,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
     )
     command.add_argument(
         "--tolerance",
-        type=converted(float, "a number, at least 0", lambda value: 0 <= value < math.inf),
+        type=converted(float, "a finite number, at least 0", lambda value: 0 <= value < math.inf),
         help="largest difference that is accepted (default: 1e-5, more for half precision)",
     )
     add_sources(command)
@@ -58,10 +58,10 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         folder = Path(arguments.output)
     elif run.is_kept:
         folder = Path("export") / recipe.name
-    check_place(folder / exporting.VOCABULARY)  # whether anything can be written there
+    check_place(folder / "file")  # whether anything can be written there
     model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     for line in exporting.export(
         recipe, model, data, config, folder, arguments.formats, arguments.step, arguments.tolerance
     ):
-        print(line, flush=True)
+        print(line)
     return 0

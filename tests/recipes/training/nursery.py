@@ -101,7 +101,7 @@ def live(folder: Path, at: int | None, after: float | None = None) -> int:
         training.train(recipe, config, run, data, Placement(execution))
     model = run.load_model()
     place = folder / "export"
-    list(exporting.export(recipe, model, data, config, place, ["onnx"], False, 1e-5))
+    exporting.export(recipe, model, data, config, place, ["onnx"], False, 1e-5)
     os.write(write, str(fate.count).encode())
     os._exit(0)
 
