@@ -242,7 +242,10 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     # What is impossible would be infinite in half precision.
     mask = ops.cast(along(mask, scores), wide)
     scores = ops.where(mask > 0, ops.cast(scores, wide), IMPOSSIBLE)
-    return ops.cast(ops.softmax(scores, axis=-1) * mask, dtype)
+    # Keras warns of a softmax over one number, which the attention to a source of one step is.
+    one = scores.shape[-1] == 1
+    alpha = ops.exp(scores - scores) if one else ops.softmax(scores, axis=-1)
+    return ops.cast(alpha * mask, dtype)
 
 
 def wide_dtype(dtype: Any) -> str:

@@ -16,9 +16,14 @@ from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.files import Kind, starts_with
 from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
 from kerasrnn.recurrence.walk import Walk
+from kerasrnn.standard_error import filtered
 from kerasrnn.validation import NonNegativeNumber
 
 LITERT_FILE = Kind("a LiteRT file", starts_with(rb".{4}TFL3"))
+
+REMARK = rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.\r?\n?"
+"""What the interpreter writes once in a process. It has no setting for what it writes, and without
+the delegate it would not compute as it does by default, which is what is checked."""
 
 
 @validation.checked
@@ -83,7 +88,8 @@ def to_litert(
         outputs = signature.output_names(model)
 
         def called(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-            results = run(**dict(zip(names, map(parity.single, inputs), strict=True)))
+            with filtered(lambda said: re.sub(REMARK, b"", said)):
+                results = run(**dict(zip(names, map(parity.single, inputs), strict=True)))
             return [results[name] for name in outputs]
 
         return called

@@ -1,11 +1,16 @@
 """LiteRT files, run by LiteRT's interpreter."""
 
+import os
+import re
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 import kerasrnn
-from kerasrnn.export import parity, to_litert, to_step
+from kerasrnn.export import litert, parity, to_litert, to_step
+from kerasrnn.standard_error import filtered
 from tests.catalogue import ROWS, variant_id
 from tests.export.models import batches, sequential
 from tests.measure import randomize
@@ -74,3 +79,25 @@ def test_an_operation_that_litert_has_not(tmp_path):
     with pytest.raises(ValueError, match="model 'm': LiteRT has no operator for AsString, StringL"):
         to_litert(model, tmp_path / "m.tflite")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_remark_of_the_interpreter_alone_is_held_back(capfd):
+    """It is written once in a process, from inside of LiteRT: there is no more to be tried here."""
+    import ai_edge_litert
+
+    remark = b"Created TensorFlow Lite XNNPACK delegate for CPU."
+    libraries = Path(ai_edge_litert.__file__).parent.glob("libpywrap*")
+    assert any(remark in library.read_bytes() for library in libraries)
+
+    with filtered(lambda said: re.sub(litert.REMARK, b"", said)):
+        os.write(2, b"WARNING: y\nINFO: " + remark + b"\nERROR: x\n")
+    assert capfd.readouterr().err == "WARNING: y\nERROR: x\n"
+
+    def fail():
+        with filtered(lambda said: b""):
+            os.write(2, b"why")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert capfd.readouterr().err == "why"
