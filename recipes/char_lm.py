@@ -23,6 +23,7 @@ from kerasrnn.recipes import space, text
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.recipe import Data, Published, Recipe
 from kerasrnn.recipes.text import checked
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -267,6 +268,9 @@ class CharLm(Recipe):
             return text
         return checked(text, "how the text begins")
 
+    def numbering(self, model: "keras.Model") -> "keras.layers.Layer":
+        return model.get_layer("vectorizer")
+
     def answer(
         self,
         model: "keras.Model",
@@ -304,7 +308,8 @@ class CharLm(Recipe):
         lines = data.raw["validation"].split("\n")
         if index >= len(lines):
             raise ConfigError(
-                f"--test {index}: the validation text has {len(lines)} lines; expected 0 to "
+                f"--test {index}: the validation text has {counted(len(lines), 'line')}; expected "
+                f"0 to "
                 f"{len(lines) - 1}."
             )
         return lines[index] + "\n"

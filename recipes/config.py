@@ -146,7 +146,12 @@ def expectation(field: dataclasses.Field) -> str:
     if limits["choices"] is not None:
         return "one of " + ", ".join(str(choice) for choice in limits["choices"])
     kind = field.type if isinstance(field.type, str) else field.type.__name__
-    words = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text"}
+    words = {
+        "int": "an integer",
+        "float": "a finite number",
+        "bool": "true or false",
+        "str": "a text",
+    }
     text = words[kind]
     bounds = []
     if limits["low"] is not None:

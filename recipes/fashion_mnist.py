@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kerasrnn.recipes import config as options
 from kerasrnn.recipes import space
 from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -174,7 +175,7 @@ class FashionMnist(Recipe):
             expected,
             predicted,
             data.facts["classes"],
-            f"{config.dataset}: {accuracy:.1%} of {data.test_size} images",
+            f"{config.dataset}: {accuracy:.1%} of {counted(data.test_size, 'image')}",
             folder / "confusion_matrix.png",
         )
         return {

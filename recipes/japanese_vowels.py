@@ -15,6 +15,7 @@ from kerasrnn.recipes import config as options
 from kerasrnn.recipes import space
 from kerasrnn.recipes.recipe import Data, Recipe, most_likely
 from kerasrnn.recipes.text import read_text
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -138,7 +139,7 @@ class JapaneseVowels(Recipe):
             expected,
             predicted,
             [name.removeprefix("speaker_") for name in data.facts["classes"]],
-            f"Japanese vowels: {accuracy:.1%} of {data.test_size} utterances",
+            f"Japanese vowels: {accuracy:.1%} of {counted(data.test_size, 'utterance')}",
             folder / "confusion_matrix.png",
         )
         return {

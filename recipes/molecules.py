@@ -29,6 +29,7 @@ from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe, Runtime, as_keras
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -524,8 +525,8 @@ def _own(path: str, limit: int) -> tuple[list[str], list[str]]:
     for name, part in (("train on", train), ("be judged by", test)):
         if not part:
             raise DatasetError(
-                f"{path}: its {len(train) + len(test)} molecules leave none to {name}; expected "
-                "more of them."
+                f"{path}: its {counted(len(train) + len(test), 'molecule')} left none to {name}; "
+                f"{splits.enough(HELD_OUT)} different ones are nearly always enough."
             )
     return train[: limit or None], test
 

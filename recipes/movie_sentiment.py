@@ -22,11 +22,14 @@ from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
 from kerasrnn.recipes.text import checked
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
     import tensorflow as tf
+
+HELD_OUT = 0.2  # of a user's own texts
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ class MovieSentiment(Recipe):
             expected,
             predicted,
             data.facts["classes"],
-            f"Sentiment: {metrics['test_accuracy']:.1%} of {data.test_size} texts",
+            f"Sentiment: {metrics['test_accuracy']:.1%} of {counted(data.test_size, 'text')}",
             folder / "confusion_matrix.png",
         )
         return metrics
@@ -216,6 +219,9 @@ class MovieSentiment(Recipe):
 
     def read(self, text: str) -> str:
         return checked(text)
+
+    def numbering(self, model: "keras.Model") -> "keras.layers.Layer":
+        return model.get_layer("vectorizer")
 
     def answer(
         self,
@@ -281,13 +287,14 @@ def _own(path: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[
     train: list[tuple[str, int]] = []
     test: list[tuple[str, int]] = []
     for _, (label, line) in rows:
-        (test if splits.place(line) < 0.2 else train).append((line, classes.index(label)))
+        (test if splits.place(line) < HELD_OUT else train).append((line, classes.index(label)))
     if not any(re.search(r"[^\W_]{2}", line) for line, _ in train or test):
         raise DatasetError(f"{path}: expected texts with words; found none of two letters.")
     for name, part in (("train on", train), ("be judged by", test)):
         if not part:
             raise DatasetError(
-                f"{path}: its {len(rows)} texts leave none to {name}; expected more of them."
+                f"{path}: its {counted(len(rows), 'text')} left none to {name}; "
+                f"{splits.enough(HELD_OUT)} different ones are nearly always enough."
             )
     return train, test, classes
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from kerasrnn.recipes import splits, tables
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.wording import counted
 
 Pair = tuple[str, str]
 
@@ -50,9 +51,11 @@ def read_pairs(
         pairs[split].append((source, target))
     if not all(pairs.values()):
         counts = ", ".join(f"{len(part)} in {split}" for split, part in pairs.items())
+        found = counted(sum(map(len, pairs.values())), "pair")
         raise DatasetError(
-            f"{path}: its {sum(map(len, pairs.values()))} pairs are too few to split: expected one "
-            f"at least in each part; found {counts}. Add pairs with other sources."
+            f"{path}: expected one pair at least in each part; its {found} gave {counts}. Add "
+            f"pairs with other sources: {splits.enough(min(validation, test))} different sources "
+            "are nearly always enough."
         )
     return pairs
 

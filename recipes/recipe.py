@@ -148,6 +148,14 @@ class Recipe(ABC):
     def read(self, text: str) -> Any:
         """One input for `predict`, from what the user said: a file's name, or the input itself."""
 
+    def numbering(self, model: "keras.Model") -> "keras.layers.Layer | None":
+        """The layer of a saved model that numbers the inputs of `predict`, where they are texts.
+
+        By it the user is told what the model does not know. None: they are no texts, or the recipe
+        refuses what is not known.
+        """
+        return None
+
     @abstractmethod
     def answer(
         self,

@@ -18,6 +18,7 @@ In a folder there are:
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -29,7 +30,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.files import FILE, SCRATCH, Kind, create_folder, is_empty, locked, replacing
+from kerasrnn.files import (
+    FILE,
+    SCRATCH,
+    Kind,
+    check_place,
+    create_folder,
+    is_empty,
+    locked,
+    replacing,
+)
 from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution, Placement
@@ -71,16 +81,11 @@ class Run:
             WriteError: it cannot be written.
         """
         if folder is None:
-            stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            folder = Path(RUNS) / recipe.name / stamp
+            folder = default_folder(recipe)
         run = cls(folder)
         create_folder(run.folder)
         with run.locked():
-            if not is_empty(run.folder):
-                raise RunError(
-                    f"{run.folder} is not empty: choose another --output, or go on with a run "
-                    "that was interrupted with --resume."
-                )
+            check_new(run.folder, "run")
             run.write_json(
                 "config.json",
                 {
@@ -117,7 +122,11 @@ class Run:
             RunError: there is no run in the folder, or it is another recipe's, or damaged.
         """
         run = cls(folder)
-        if not (run.folder / "config.json").is_file():
+        try:
+            there = (run.folder / "config.json").is_file()
+        except OSError as error:
+            raise RunError(f"{run.folder} cannot be read: {error.strerror}.") from None
+        if not there:
             raise RunError(f"{run.folder} is not a run folder: it has no config.json.")
         saved = run.read_json("config.json")
         if not isinstance(saved, dict) or not {"recipe", "config"} <= set(saved):
@@ -159,7 +168,9 @@ class Run:
         try:
             found = _own_data(config)
         except OSError as error:
-            raise RunError(f"the run's data cannot be read: {error}.") from None
+            raise RunError(
+                f"{config.data}, the run's data, cannot be read: {error.strerror}."
+            ) from None
         expected = self.read_json("config.json").get("data_sha256")
         if found != expected:
             raise RunError(
@@ -211,7 +222,9 @@ class Run:
             return parsed(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{path} is missing.") from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}.") from None
+        except ValueError as error:
             raise RunError(f"{path} is damaged: {error}.") from None
 
     @contextlib.contextmanager
@@ -256,9 +269,39 @@ class Run:
         return load_model(self.folder / "model.keras")
 
 
+def default_folder(recipe: Recipe) -> Path:
+    """Where a run that is begun now is kept, unless it is said where."""
+    return Path(RUNS) / recipe.name / datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def check_new(folder: Path, what: str) -> None:
+    """See that something new can be kept in a folder, which need not be there.
+
+    Args:
+        folder: where it is to be.
+        what: a run or a search.
+
+    Raises:
+        RunError: the folder holds something.
+        OccupiedError, WriteError: it cannot be written.
+    """
+    check_place(folder / "file")
+    if folder.is_dir() and not is_empty(folder):
+        raise RunError(
+            f"{folder} is not empty: choose another --output, or go on with a {what} that was "
+            "interrupted with --resume."
+        )
+
+
 def runs_below(folder: Path) -> list[tuple[Run, str | None]]:
-    """All runs in a folder and below it, each with its recipe's name; None: it is damaged."""
+    """All runs in a folder and below it, each with its recipe's name; None: it is damaged.
+
+    Raises:
+        RunError: the folder cannot be read.
+    """
     found: list[tuple[Run, str | None]] = []
+    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
+        raise RunError(f"{folder} cannot be read: {os.strerror(errno.EACCES)}.")
     for path in sorted(folder.rglob("config.json")):
         if path.parent.name.startswith(SCRATCH):  # it is being written
             continue

@@ -213,6 +213,44 @@ def symbols_of(model: "keras.Model", name: str = "vectorizer") -> list[str]:
     return model.get_layer(name).get_vocabulary()
 
 
+SHOWN = 20
+"""So many unknown symbols are named."""
+
+
+def unknown_symbols(layer: "keras.layers.Layer", texts: Sequence[str]) -> list[str]:
+    """What of the texts a model reads as unknown, each symbol once.
+
+    Args:
+        layer: the one that numbers the texts.
+        texts: of `predict`.
+
+    Raises:
+        DatasetError: there is nothing in a text that the model knows.
+    """
+    from kerasrnn.zoo import reading
+
+    unknown: dict[str, None] = {}
+    for text in texts:
+        known, others = reading.known_and_unknown(layer, text)
+        if not known and not text.isspace():
+            raise DatasetError(
+                f"{text!r}: expected a text with symbols that the model knows; found none."
+            )
+        unknown |= dict.fromkeys(others)
+    return list(unknown)
+
+
+def remark_on_unknown(symbols: Sequence[str]) -> str:
+    """What the user is told of unknown symbols: one at least."""
+    shown = ", ".join(map(repr, symbols[:SHOWN]))
+    if len(symbols) > SHOWN:
+        shown += f" and {len(symbols) - SHOWN} more"
+    return (
+        f"the model does not know {shown}: "
+        f"{'it is' if len(symbols) == 1 else 'they are'} read as unknown."
+    )
+
+
 def checked(text: str, what: str = "a text") -> str:
     """A text that the user has given, as it is.
 
@@ -228,11 +266,17 @@ def checked(text: str, what: str = "a text") -> str:
     return text
 
 
+# Not those that move on in a text, nor those from U+0080 on: text that was once in Windows-1252 has
+# them in the place of dashes and quotes.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+
+
 def read_text(path: str | Path) -> str:
     """A file in UTF-8.
 
     Raises:
-        DatasetError: it cannot be read, is not UTF-8 (the line is named), or is empty.
+        DatasetError: it cannot be read, is not UTF-8 or has a control character (the line is
+            named), or is empty.
     """
     try:
         content = Path(path).read_bytes()
@@ -247,4 +291,12 @@ def read_text(path: str | Path) -> str:
         raise DatasetError(f"{path}, line {line}: expected UTF-8 text; found {found}.") from None
     if not text.strip():
         raise DatasetError(f"{path}: expected text; found none.")
+    control = CONTROL.search(text)
+    if control:
+        line = text.count("\n", 0, control.start()) + 1
+        hint = " Is it text in UTF-16, or no text at all?" if control[0] == "\0" else ""
+        raise DatasetError(
+            f"{path}, line {line}: expected text; found the control character "
+            f"U+{ord(control[0]):04X}.{hint}"
+        )
     return text.replace("\r\n", "\n")

@@ -23,6 +23,7 @@ from kerasrnn.recipes.lengths import bucketed
 from kerasrnn.recipes.pairs import SPLITS, Pair
 from kerasrnn.recipes.recipe import Data, Recipe, Runtime
 from kerasrnn.recipes.text import checked
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -353,6 +354,9 @@ class TextToText(Recipe):
     def read(self, text: str) -> str:
         return checked(text)
 
+    def numbering(self, model: "Translator") -> "keras.layers.Layer":
+        return model.source
+
     def answer(
         self,
         model: "Translator",
@@ -374,7 +378,9 @@ class TextToText(Recipe):
         answers = [translation.text for translation in said]
         for n, translation in enumerate(said):
             if translation.truncated:
-                answers[n] += f"\n    cut after {len(translation.symbols)} symbols, without an end"
+                answers[n] += (
+                    f"\n    cut after {counted(len(translation.symbols), 'symbol')}, without an end"
+                )
         if places is None:
             return answers
         if said[0].attention is None:

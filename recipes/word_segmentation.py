@@ -308,6 +308,9 @@ class WordSegmentation(Recipe):
     def read(self, text: str) -> str:
         return checked(text, "a sentence").strip().translate(WIDE)
 
+    def numbering(self, model: "keras.Model") -> "keras.layers.Layer":
+        return model.get_layer("vectorizer")
+
     def answer(
         self,
         model: "keras.Model",

@@ -20,6 +20,7 @@ import numpy as np
 import kerasrnn
 from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger, Rate
+from kerasrnn.wording import counted
 
 Tensor = Any
 
@@ -59,8 +60,9 @@ class Vectors:
                 )
             if len(numbers) != self.features:
                 raise ValueError(
-                    f"{name} has {len(numbers)} numbers; expected one, or one for each of the "
-                    f"{self.features} features."
+                    f"{name} has {counted(len(numbers), 'number')}; expected one, or one for each "
+                    f"of the "
+                    f"{counted(self.features, 'feature')}."
                 )
             above = 0 if name == "deviation" else None
             numbers = tuple(validation.number(name, number, above=above) for number in numbers)

@@ -56,6 +56,22 @@ def surfaces(vectorizer: keras.layers.TextVectorization, texts: Sequence[str]) -
     return [row[:longest] for row in rows]
 
 
+def known_and_unknown(vectorizer: keras.layers.Layer, text: str) -> tuple[list[str], list[str]]:
+    """Of what a text says, what a vectorizer knows and what it reads as unknown, each once.
+
+    Blanks are neither. Words and characters are as they were written, pieces as SentencePiece
+    writes them.
+    """
+    cut = tokenized if isinstance(vectorizer, kerasrnn.SentencePieceVectorization) else surfaces
+    sides: tuple[dict[str, None], dict[str, None]] = ({}, {})
+    (symbols,), (ids,) = cut(vectorizer, [text]), numbered(vectorizer, [text])
+    for symbol, number in zip(symbols, ids, strict=False):  # a text without symbols has a padding
+        shown = symbol.replace(BLANK, " ").strip()
+        if shown:
+            sides[int(number) == UNKNOWN][shown] = None
+    return list(sides[False]), list(sides[True])
+
+
 def joined(vectorizer: keras.layers.Layer, symbols: Sequence[str]) -> str:
     """The text of symbols."""
     if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):

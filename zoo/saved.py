@@ -57,10 +57,15 @@ def read(path: Path) -> keras.Model:
     """A Keras file, in safe mode; a functional model of texts as a `TextModel`.
 
     Raises:
-        SavedModelError: it is damaged, or needs a package that is not installed.
+        SavedModelError: it cannot be read, is damaged, or needs a package that is not installed.
     """
     import kerasrnn  # noqa: F401  (registers the layers)
 
+    try:
+        with path.open("rb"):
+            pass  # of a file that it may not read Keras says that there is none
+    except OSError as error:
+        raise SavedModelError(f"{path} cannot be read: {error.strerror}.") from None
     try:
         return of_texts(keras.saving.load_model(path, safe_mode=True))
     except Exception as error:  # zip, HDF5, JSON and Keras each raise errors of their own

@@ -15,6 +15,7 @@ from kerasrnn.decoding.beam import Beam
 from kerasrnn.decoding.processors import LogitsProcessor, check_processors
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import ArgumentError, PositiveInteger
+from kerasrnn.wording import counted
 from kerasrnn.zoo import reading
 from kerasrnn.zoo.generation import generator
 from kerasrnn.zoo.reading import BLANK, UNKNOWN
@@ -358,7 +359,8 @@ class Translator(keras.Model):
         begun = reading.as_texts("prefix", prefix)
         if len(begun) != len(words):
             raise ValueError(
-                f"prefix has {len(begun)} texts; expected one for each of texts, {len(words)}."
+                f"prefix has {counted(len(begun), 'text')}; expected one for each of texts, "
+                f"{len(words)}."
             )
         longest = ops.convert_to_numpy(self._longest(_padded([[1] * len(row) for row in words])))
         known = {symbol: n for n, symbol in enumerate(self.symbols)}
@@ -371,7 +373,8 @@ class Translator(keras.Model):
                     )
             if symbols and len(symbols) >= longest[n]:
                 raise ValueError(
-                    f"prefix[{n}]={begun[n]!r}: has {len(symbols)} symbols; expected fewer than "
+                    f"prefix[{n}]={begun[n]!r}: has {counted(len(symbols), 'symbol')}; expected "
+                    f"fewer than "
                     f"the translation may have, {longest[n]}."
                 )
         return [[known[symbol] for symbol in symbols] for symbols in rows]

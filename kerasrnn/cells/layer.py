@@ -16,6 +16,7 @@ from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
 from kerasrnn.validation import PositiveInteger
+from kerasrnn.wording import counted
 
 Tensor = Any
 
@@ -368,7 +369,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
             names, sizes = names[: len(states)], sizes[: len(states)]
         if len(states) != len(sizes):
             raise ValueError(
-                f"{self.name}: initial_state has {len(states)} tensors; expected "
+                f"{self.name}: initial_state has {counted(len(states), 'tensor')}; expected "
                 f"{len(sizes)} ({', '.join(names)})."
             )
         for name, state, size in zip(names, states, sizes, strict=True):

@@ -21,6 +21,7 @@ from kerasrnn.decoding.processors import (
 from kerasrnn.decoding.samplers import Greedy, Identity, Strategy, Threshold
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.validation import PositiveInteger, Seed
+from kerasrnn.wording import counted
 
 Tensor = Any
 
@@ -165,7 +166,8 @@ class Generator(BaseLayer):
             start = [float(entry) for entry in start]
             if len(start) != decoder.size:
                 raise ValueError(
-                    f"start has {len(start)} entries; expected one, or {decoder.size}, the width "
+                    f"start has {counted(len(start), 'entry', 'entries')}; expected one, or "
+                    f"{decoder.size}, the width "
                     "of a frame."
                 )
         elif start is not None:

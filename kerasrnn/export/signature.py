@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kerasrnn.keras_internals import operation_of
+from kerasrnn.wording import counted
 
 Tensor = Any
 
@@ -163,5 +164,5 @@ def _described(batch: Any) -> str:
     if isinstance(batch, dict):
         return f"with the keys {', '.join(map(repr, batch))}"
     if isinstance(batch, (list, tuple)):
-        return f"of {len(batch)} arrays"
+        return f"of {counted(len(batch), 'array')}"
     return "of one array"

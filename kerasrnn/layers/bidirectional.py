@@ -10,6 +10,7 @@ from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer
 from kerasrnn.cells.layer import RNN
 from kerasrnn.layers.parts import check_recurrent, copied, unbuilt_config
+from kerasrnn.wording import counted
 
 Tensor = Any
 
@@ -145,7 +146,8 @@ class BidirectionalRNN(SequenceLayer):
         if initial_state is not None:
             if len(initial_state) != len(self.state_size):
                 raise ValueError(
-                    f"{self.name}: initial_state has {len(initial_state)} tensors; expected "
+                    f"{self.name}: initial_state has {counted(len(initial_state), 'tensor')}; "
+                    f"expected "
                     f"{len(self.state_size)}: the forward layer's, then the backward layer's."
                 )
             half = len(initial_state) // 2

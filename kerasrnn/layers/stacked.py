@@ -13,6 +13,7 @@ from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import BidirectionalRNN
 from kerasrnn.layers.parts import as_layers, check_recurrent, copied, unbuilt_config
 from kerasrnn.validation import Rate, Seed
+from kerasrnn.wording import counted
 
 Tensor = Any
 
@@ -158,7 +159,7 @@ class StackedRNN(SequenceLayer):
             counts = [len(_begun(layer)) for layer in self.layers]
         if initial_state is not None and len(initial_state) != sum(counts):
             raise ValueError(
-                f"{self.name}: initial_state has {len(initial_state)} tensors; expected "
+                f"{self.name}: initial_state has {counted(len(initial_state), 'tensor')}; expected "
                 f"{len(self.state_size)}: every layer's states, from the bottom up."
             )
         if mask is None:

@@ -9,7 +9,9 @@ from kerasrnn import recipes
 def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser(
-        "list", help="the recipes there are, with the results they reached"
+        "list",
+        help="the recipes there are, with the results they reached",
+        description="The recipes there are, with the results they reached.",
     )
     command.set_defaults(action=act)
 

@@ -5,6 +5,7 @@ Help and refusals come before TensorFlow is loaded.
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import os
 import signal
@@ -19,7 +20,7 @@ from kerasrnn import recipes
 from kerasrnn.files import of_the_disk
 from kerasrnn.recipes.command import evaluate, export, predict, runs, train, tune
 from kerasrnn.recipes.command import list as list_
-from kerasrnn.recipes.command.arguments import PATHS, fail
+from kerasrnn.recipes.command.arguments import PATHS, dashed, fail
 from kerasrnn.recipes.command.parser import Parser
 from kerasrnn.recipes.command.quiet import quietly_import_tensorflow
 from kerasrnn.recipes.config import ConfigError
@@ -28,6 +29,9 @@ from kerasrnn.recipes.recipe import Recipe
 
 OF_ALL = (list_, runs)
 OF_A_RECIPE = (train, tune, evaluate, predict, export)
+
+WIDTHS = ("units", "embedding", "depth")
+"""Options that say how large a model is."""
 
 DESCRIPTION = """\
 Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
@@ -47,10 +51,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command.
 
     Returns:
-        0 if it did its work, 1 if it could not, be it that the disk is full or that nobody reads
-        what it prints, 2 if it was not understood; 128 and the signal's
+        0 if it did its work, 1 if it could not, 2 if it was not understood; 128 and the signal's
         number if one has stopped it: 130 after Ctrl-C, 143 after SIGTERM. A training that was
         stopped can be resumed.
+
+    Raises:
+        BrokenPipeError: nobody reads what it prints any more; `kerasrnn.__main__` ends with 141.
     """
     arguments = _parsed(arguments)
     if not hasattr(arguments, "recipe"):
@@ -68,6 +74,8 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:
         print(f"\nkerasrnn: {stop}" if stop.args else "\ninterrupted", file=sys.stderr)
         return 128 + getattr(stop, "number", signal.SIGINT)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if type(error).__module__.startswith("kerasrnn.") or isinstance(error, ConfigError):
             return fail(str(error))
@@ -86,14 +94,22 @@ def run(arguments: Sequence[str]) -> int:
                 f"folder in {place}, and it is prepared anew."
             )
         if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-            remedy = "; a smaller --batch-size takes less" if arguments.command == "train" else ""
+            remedy = _takes_less(arguments)
             return fail(f"{arguments.command}: the memory of the machine is too small{remedy}.")
-        if isinstance(error, BrokenPipeError):
-            return fail(f"{arguments.command}: the output was closed before the end.")
         disk = of_the_disk(error, "a temporary file or the output")
         if disk is not None:
             return fail(str(disk))
         raise
+
+
+def _takes_less(arguments: argparse.Namespace) -> str:
+    """What takes less memory, as the end of a message: of the batches and of the model."""
+    if arguments.command not in ("train", "tune"):
+        return ""
+    fields = [field.name for field in dataclasses.fields(recipes.load(arguments.recipe).Config)]
+    widths = [f"--{dashed(name)}" for name in WIDTHS if name in fields]
+    model = f", or a smaller model ({', '.join(widths)})" if widths else ""
+    return f"; less is taken by a smaller --batch-size, a higher --accumulate{model}"
 
 
 @contextlib.contextmanager
@@ -139,6 +155,8 @@ def _check_paths(arguments: argparse.Namespace) -> None:
         # TensorFlow takes no other names of files.
         if path is not None and os.fsencode(path).decode("utf-8", "replace") != path:
             arguments.parser.error(f"{option} {path!r}: expected a path in UTF-8.")
+    if getattr(arguments, "folder", None) == "":
+        arguments.parser.error("FOLDER '': expected a path.")
 
 
 def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:

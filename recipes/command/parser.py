@@ -3,15 +3,19 @@
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
+
+NEAR = 0.75
+"""How alike two words are, of 1, if one was meant for the other: one letter of four is another."""
 
 
 def closest(text: str, choices: Iterable[str]) -> str:
     """What was probably meant, as the end of a message: `; did you mean X?`, or nothing."""
     # Capitals are a common mistake, and make every letter a different one.
     names = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(text.lower(), list(names), n=1)
+    found = difflib.get_close_matches(text.lower(), list(names), n=1, cutoff=NEAR)
     return f"; did you mean {names[found[0]]}?" if found else "."
 
 
@@ -35,6 +39,10 @@ class Parser(argparse.ArgumentParser):
             first = message.split(": ")[1].split(",")[0]
             message = f"expected {first}: see {self.prog} --help"
         self.exit(2, f"kerasrnn: {message}\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Called by argparse for help and errors; its own passes over an output that is closed."""
+        (file or sys.stderr).write(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Called by argparse for arguments with `choices`, commands among them."""

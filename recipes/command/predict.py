@@ -3,11 +3,13 @@
 import argparse
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kerasrnn.files import check_place, create_folder
+from kerasrnn.recipes import text
 from kerasrnn.recipes.command.arguments import (
     add_command,
     add_options,
@@ -33,7 +35,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help=recipe.asks if recipe else "what the recipe reads: see RECIPE --help",
+        help=recipe.asks if recipe else "what the recipe reads: see kerasrnn predict RECIPE --help",
     )
     command.add_argument(
         "--test",
@@ -62,7 +64,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         return fail(f"--output {arguments.output}: predict of {recipe.name} makes no files.")
     asking = from_dict(recipe.Asking, given(recipe.Asking, arguments))
     names = list(arguments.inputs)
-    inputs = [recipe.read(text) for text in names]
+    inputs = [recipe.read(name) for name in names]
     run, config = opened(recipe, arguments)
     folder = None if arguments.output is None else Path(arguments.output)
     if folder is not None:
@@ -77,6 +79,11 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
             inputs.append(recipe.example(data, index))
     facts = run.read_json("facts.json")
     model = run.load_model()
+    layer = recipe.numbering(model)
+    if layer is not None:
+        unknown = text.unknown_symbols(layer, inputs)
+        if unknown:
+            print(f"kerasrnn: {text.remark_on_unknown(unknown)}", file=sys.stderr)
     places = None
     if folder is not None:
         create_folder(folder)

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
         "runs",
         help="compare runs: their options, metrics and curves",
         description="Compare the runs in a folder and below it: what differs in their options, "
-        "their metrics, and a picture of their curves.",
+        "their\nmetrics, and a picture of their curves.",
     )
     command.add_argument(
         "folder", nargs="?", default="runs", metavar="FOLDER", help="default: runs"

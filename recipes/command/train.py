@@ -22,6 +22,7 @@ from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.progress import size
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     from kerasrnn.recipes.runs import Run
@@ -53,7 +54,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Train, or go on training, and judge the model."""
-    from kerasrnn.recipes.runs import Run
+    from kerasrnn.recipes.runs import Run, check_new, default_folder
     from kerasrnn.recipes.training.execution import Placement
     from kerasrnn.recipes.training.progress import Progress
 
@@ -86,6 +87,8 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     # First of all: TensorFlow must know the workers before it computes anything.
     placement = Placement(execution)
     placement.check(config.batch_size)
+    if run is None and placement.is_chief:  # before the data is prepared
+        check_new(Path(arguments.output or default_folder(recipe)), "run")
     progress = Progress(arguments.progress if placement.is_chief else "none")
     with run.locked() if run and placement.is_chief else contextlib.nullcontext():
         return _train(recipe, config, execution, run, placement, progress, arguments)
@@ -120,7 +123,8 @@ def _train(
         run = Run(arguments.output or "")
     progress.say(
         "data",
-        f"{count} examples to train on, {data.test_size} to be judged on\nrun folder: {run.folder}",
+        f"{counted(count, 'example')} to train on, {data.test_size} to be judged on\nrun folder: "
+        f"{run.folder}",
         training=count,
         test=data.test_size,
         folder=str(run.folder),
@@ -155,6 +159,8 @@ def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:
     """
     try:
         saved = parsed(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
         raise ConfigError(f"--config {path}: expected JSON; {error}.") from None
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):

@@ -8,9 +8,11 @@ train, test = tfds.load("japanese_vowels", split=["train", "test"], as_supervise
 ```
 """
 
+import contextlib
+import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +34,13 @@ from kerasrnn.recipes.datasets import (
     zalando_fashion,
 )
 from kerasrnn.recipes.errors import SourceError
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+RETRIES, TIMEOUTS = 3, (10, 60)
+"""How often a server is asked again, and seconds to be connected and between two parts."""
 
 READ = 1 << 30
 """Bytes of a split up to which its records are read before the training, for their checksums."""
@@ -116,11 +122,51 @@ def _prepare(made: Any) -> None:
     lock = f".{name.replace('/', '-')}.lock"
     with writing(root), locked(root, f"preparing {name}", lock, wait), writing(root):
         try:
-            made.download_and_prepare()
-        except OSError as error:
-            if error.errno is not None:
+            with _few_tries():
+                made.download_and_prepare()
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise SourceError(f"{name} cannot be prepared in {root}: {error}") from error
+            reason = _not_fetched(error) or (str(error) if isinstance(error, OSError) else None)
+            if reason is None:
+                raise
+            raise SourceError(f"{name} cannot be prepared in {root}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _few_tries() -> Iterator[None]:
+    """While this lasts, TFDS gives a server up after some seconds.
+
+    It has no option for that: by itself it tries eleven times, with minutes between the last ones,
+    and waits for an answer without end.
+    """
+    from tensorflow_datasets.core.download import downloader
+
+    tries, opened = downloader.MAX_RETRIES, downloader._open_url
+    downloader.MAX_RETRIES = RETRIES
+    downloader._open_url = functools.partial(opened, timeout=TIMEOUTS)
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES, downloader._open_url = tries, opened
+
+
+def _not_fetched(error: Exception) -> str | None:
+    """What was not to be had, and why, if the error is one of a download."""
+    import requests
+    from tensorflow_datasets.core.download.util import DownloadError
+
+    if isinstance(error, DownloadError):  # of TFDS: an answer that is no file
+        return str(error)
+    if not isinstance(error, requests.RequestException):
+        return None
+    cause: BaseException = error
+    while inner := next(
+        (x for x in (getattr(cause, "reason", None), *cause.args) if isinstance(x, Exception)), None
+    ):
+        cause = inner
+    url = error.request.url if error.request is not None else "a file"
+    return f"{url} could not be fetched, which takes a network: {cause}."
 
 
 def _check(made: Any, splits: Sequence[str]) -> None:
@@ -145,13 +191,16 @@ def _check(made: Any, splits: Sequence[str]) -> None:
             if made.info.file_format.value != "tfrecord" or not info.num_bytes:
                 continue
             if sum(sizes) != expected:
-                raise ValueError(f"the split {split!r} has {sum(sizes)} bytes; expected {expected}")
+                raise ValueError(
+                    f"the split {split!r} has {counted(sum(sizes), 'byte')}; expected {expected}"
+                )
             if expected <= READ:
                 records = tf.data.TFRecordDataset(info.filepaths)
                 count = int(records.reduce(np.int64(0), lambda n, _: n + 1))
                 if count != info.num_examples:
                     raise ValueError(
-                        f"the split {split!r} has {count} examples; expected {info.num_examples}"
+                        f"the split {split!r} has {counted(count, 'example')}; expected "
+                        f"{info.num_examples}"
                     )
         made.as_dataset(split=list(splits))
     except Exception as error:  # whatever TFDS and TensorFlow may raise

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.wording import counted
 
 _UNSIGNED_BYTES = 8
 
@@ -39,7 +40,9 @@ def parse_idx(content: bytes, *, source: str, shape: Sequence[int]) -> np.ndarra
         raise _error(source, f"the magic number {magic.hex(' ')}", found.hex(" ") or "no byte")
     start = 4 + 4 * len(shape)
     if len(content) < start:
-        raise _error(source, f"a header of {start} bytes", f"{len(content)} bytes in all")
+        raise _error(
+            source, f"a header of {start} bytes", f"{counted(len(content), 'byte')} in all"
+        )
     sizes = struct.unpack_from(f">{len(shape)}I", content, 4)
     if sizes != tuple(shape):
         raise _error(source, f"the sizes {_times(shape)}", _times(sizes))

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.wording import counted
 
 # What float() takes beyond this ("nan", "inf", "1_0", " 1") is not a value in this format.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -103,7 +104,9 @@ def _parse_series(
     *fields, label = line.split(":")
     if len(fields) != dimensions:
         expected = f"{dimensions} dimensions and a label, apart by colons"
-        raise _error(source, number, expected, f"{len(fields) + 1} fields: {_short(line)}")
+        raise _error(
+            source, number, expected, f"{counted(len(fields) + 1, 'field')}: {_short(line)}"
+        )
     if label not in labels:
         raise _error(source, number, f"a label out of {', '.join(labels)}", _short(label))
 

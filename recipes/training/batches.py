@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kerasrnn.recipes.config import Config, ConfigError
 from kerasrnn.recipes.recipe import Data, Recipe
+from kerasrnn.wording import counted
 
 
 class Batches:
@@ -28,12 +29,12 @@ class Batches:
         if config.validation and not own and not 0 < held_out < data.train_size:
             raise ConfigError(
                 f"validation={config.validation}: expected a fraction that leaves some of the "
-                f"{data.train_size} training examples and holds out some."
+                f"{counted(data.train_size, 'training example')} and holds out some."
             )
         if own and config.validation:
             raise ConfigError(
                 f"validation={config.validation}: expected 0.0, since {recipe.name} has a "
-                f"validation set of its own, of {data.validation_size} examples."
+                f"validation set of its own, of {counted(data.validation_size, 'example')}."
             )
         if config.keep == "best" and not (own or held_out):
             raise ConfigError(
@@ -52,8 +53,8 @@ class Batches:
         self.steps = int(self._train.cardinality())
         if self.steps < 1:
             raise ConfigError(
-                f"batch_size={config.batch_size}: expected at most the {self.size} training "
-                "examples."
+                f"batch_size={config.batch_size}: expected at most the "
+                f"{counted(self.size, 'training example')}."
             )
 
     def train(self, passed: int = 0) -> tf.data.Dataset:

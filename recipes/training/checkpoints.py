@@ -13,6 +13,7 @@ import numpy as np
 from kerasrnn.files import remove, remove_strays, replacing
 from kerasrnn.recipes.runs import Run, RunError, sha256
 from kerasrnn.recipes.training.history import Row
+from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -171,7 +172,8 @@ def assign(
             for key in differing[:3]
         )
         raise RunError(
-            f"the checkpoint is of another model: {len(differing)} of its {len(there)} variables "
+            f"the checkpoint is of another model: {len(differing)} of its "
+            f"{counted(len(there), 'variable')} "
             f"differ from the {len(here)} of this one ({some}). The recipe, or Keras, has changed "
             "since: go on with the versions in environment.json, or train anew."
         )

@@ -25,6 +25,7 @@ from kerasrnn.recipes.training.loop import Loop, lost_workers
 from kerasrnn.recipes.training.optimizers import optimizer
 from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.training.step import Signals, Trainee
+from kerasrnn.wording import counted
 
 CHECKPOINT, STOP = 1.0, 1e6
 """What a worker wishes; the sum of all wishes is at least the strongest of them."""
@@ -331,7 +332,8 @@ class _Training:
         raise Interrupted(
             number,
             f"stopped in epoch {self.at.epoch + 1} after {self.at.step} of its "
-            f"{self.batches.steps} steps; go on with: kerasrnn train {self.recipe.name} --resume "
+            f"{counted(self.batches.steps, 'step')}; go on with: kerasrnn train "
+            f"{self.recipe.name} --resume "
             f"--output {self.run.folder}",
         )
 

@@ -11,6 +11,7 @@ from kerasrnn.keras_internals import flatten_layers
 from kerasrnn.recipes.training.batches import Batches
 from kerasrnn.recipes.training.execution import Placement
 from kerasrnn.recipes.training.progress import size
+from kerasrnn.wording import counted
 
 LOOKED_AT = 2000
 """Training examples, whose longest batch says how long sequences are."""
@@ -40,9 +41,10 @@ class Summary:
 
     def __str__(self) -> str:
         return (
-            f"{self.steps} steps an epoch; {self.parameters:,} parameters; memory of a device, "
+            f"{counted(self.steps, 'step')} an epoch; {self.parameters:,} parameters; memory of a "
+            f"device, "
             f"about: {size(self.weights_bytes)} for weights and optimizer, "
-            f"{size(self.activations_bytes)} for {self.batch} examples at once"
+            f"{size(self.activations_bytes)} for {counted(self.batch, 'example')} at once"
         )
 
 

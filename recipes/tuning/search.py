@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.files import create_folder, is_empty, locked
+from kerasrnn.files import create_folder, locked
 from kerasrnn.recipes import space
 from kerasrnn.recipes.config import Config, ConfigError, from_dict
 from kerasrnn.recipes.recipe import Recipe
-from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.runs import Run, RunError, check_new
 from kerasrnn.recipes.training.batches import Batches
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.tuning.options import Searching
@@ -78,11 +78,12 @@ class Search:
                 f"objective={asked.objective!r}: expected one of "
                 f"{', '.join(f'val_{name}' for name in measures)}."
             )
+        folder = folder or Path("runs/tune") / recipe.name / f"{datetime.now():%Y%m%d-%H%M%S}"
+        check_new(folder, "search")  # before the data is prepared
         data = recipe.load(config, data_dir)
         holds_out = data.validation is None and not config.validation
         base = dataclasses.replace(config, validation=HELD_OUT) if holds_out else config
         Batches(recipe, base, data)  # refuses what cannot be
-        folder = folder or Path("runs/tune") / recipe.name / f"{datetime.now():%Y%m%d-%H%M%S}"
         plan = {
             "recipe": recipe.name,
             "search": dataclasses.asdict(asked),
@@ -97,11 +98,7 @@ class Search:
         plan["space"] = {name: str(kind) for name, kind in search.space.items()}
         create_folder(folder)
         with locked(folder, "searching"):
-            if not is_empty(folder):
-                raise RunError(
-                    f"{folder} is not empty: choose another --output, or go on with a search that "
-                    "was interrupted with --resume."
-                )
+            check_new(folder, "search")
             Run(folder).write_json("search.json", plan)
         return search
 

@@ -32,6 +32,7 @@ from kerasrnn.recipes.tuning.options import Searching
 from kerasrnn.recipes.tuning.results import Outcome
 from kerasrnn.recipes.tuning.search import Search, TuningError
 from kerasrnn.recipes.tuning.tuner import Tuner
+from kerasrnn.wording import counted
 
 
 def tune(
@@ -130,7 +131,8 @@ def _searched(
         done = sum(outcome.status != "running" for outcome in outcomes)
         raise Interrupted(
             number,
-            f"stopped with {done} trials done; go on with: kerasrnn tune {name} --resume "
+            f"stopped with {counted(done, 'trial')} done; go on with: kerasrnn tune {name} "
+            f"--resume "
             f"--output {search.folder}",
         ) from None
     outcomes = tuner.report()

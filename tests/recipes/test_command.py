@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import pathlib
 import re
 import shlex
 import subprocess
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kerasrnn
 from kerasrnn import files, recipes, zoo
 from kerasrnn.__main__ import main
+from kerasrnn.export import Report
 from kerasrnn.files import LockedError, OccupiedError, WriteError
 from kerasrnn.recipes import exporting
-from kerasrnn.recipes.command import predict
+from kerasrnn.recipes.command import predict, train
 from kerasrnn.recipes.command.arguments import below_baselines, lines_of
 from kerasrnn.recipes.command.predict import places_of
 from kerasrnn.recipes.datasets.sources import SourceError
@@ -125,7 +128,7 @@ def test_resuming(recipe, there, capsys):
         ([*TRAIN, "--epochs", "many"], "--epochs 'many': expected an integer, at least 1."),
         (
             [*TRAIN, "--dropout", "1"],
-            "--dropout '1': expected a number, at least 0.0 and below 1.0.",
+            "--dropout '1': expected a finite number, at least 0.0 and below 1.0.",
         ),
         (
             [*TRAIN, "--seed", "9" * 400],
@@ -160,7 +163,16 @@ def test_resuming(recipe, there, capsys):
         ),
         (["evaluate", "g2p", "--data-dir", ""], "--data-dir '': expected a path."),
         (["export", "g2p", "--tolerance"], "--tolerance: expected one argument"),
-        (["export", "g2p", "--tolerance", "nan"], "--tolerance 'nan': expected a number, at .*"),
+        (["export", "g2p", "--tolerance", "nan"], "--tolerance 'nan': expected a finite n.*"),
+        (
+            [*TRAIN, "--learning-rate", "inf"],
+            "--learning-rate 'inf': expected a finite number, a.*",
+        ),
+        (
+            [*TRAIN, "--strategy", "gpu"],
+            "--strategy 'gpu': expected one of auto, one, mirrored, multiworker, tpu.",
+        ),
+        (["runs", ""], "FOLDER '': expected a path."),
         (["predict", "g2p", "--test", "one"], "--test 'one': expected the number of a test .*"),
     ],
 )
@@ -237,7 +249,23 @@ def test_a_reader_that_stops_is_no_error():
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()  # before anything is written
         assert process.stderr.read() == b""
-    assert process.returncode == 1
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train", "reverse", "--help"], ["predict", "reverse", "abc", "--zoo"]],
+)
+@pytest.mark.parametrize("buffering", [-1, 1])
+def test_a_reader_that_stops_ends_every_command_as_sigpipe_does(
+    arguments, buffering, there, monkeypatch, capsys
+):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", buffering) as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        assert main(arguments) == 141
+    assert "kerasrnn: " not in capsys.readouterr().err
 
 
 def test_what_is_refused_leaves_nothing(recipe, there, capsys, monkeypatch):
@@ -253,6 +281,51 @@ def test_what_is_refused_leaves_nothing(recipe, there, capsys, monkeypatch):
     assert main([*TRAIN, "--output", "here"]) == 1
     assert "kerasrnn: the archive is not the pinned one" in capsys.readouterr().err
     assert not list(there.iterdir())
+
+
+def test_what_cannot_be_kept_is_refused_before_the_data_is_loaded(
+    recipe, there, monkeypatch, capsys
+):
+    monkeypatch.setattr(type(recipe), "load", lambda *arguments: pytest.fail("it was loaded"))
+    (there / "file").touch()
+    (there / "full" / "deep").mkdir(parents=True)
+    for command in ("train", "tune"):
+        for place, reason in (("file", "Not a directory"), ("full", "choose another --output")):
+            assert main([command, "japanese_vowels", "--output", place]) == 1
+            assert reason in capsys.readouterr().err
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    for command in ("train", "tune"):
+        assert main([command, "japanese_vowels"]) == 1
+        assert "cannot be written: Permission denied" in capsys.readouterr().err
+    assert {path.name for path in there.iterdir()} == {"file", "full"}
+
+
+def test_what_may_not_be_read_is_said_to_be_so(there, monkeypatch, capsys):
+    """Not that it is missing or damaged. Of root, too, who may read everything."""
+    finished(there / "run", recipes.load("reverse"), age=0)
+    (there / "run" / "facts.json").write_text("{}")
+    (there / "run" / "model.keras").touch()
+
+    def read(hidden, *command):
+        def opened(path, *arguments, **options):
+            if path.name == hidden:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return as_it_is(path, *arguments, **options)
+
+        with monkeypatch.context() as patch:
+            as_it_is = pathlib.Path.open
+            patch.setattr(pathlib.Path, "open", opened)
+            assert main(list(command)) == 1
+        return capsys.readouterr().err.splitlines()[-1]
+
+    for name in ("config.json", "model.keras"):
+        said = read(name, "predict", "reverse", "abc", "--run", "run")
+        assert said == f"kerasrnn: run/{name} cannot be read: Permission denied."
+    said = read("best.json", "train", "reverse", "--config", "best.json")
+    assert said == "kerasrnn: --config best.json cannot be read: Permission denied."
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert main(["runs", "run"]) == 1
+    assert capsys.readouterr().err == "kerasrnn: run cannot be read: Permission denied.\n"
 
 
 def test_nothing_trained_yet(there, capsys):
@@ -444,6 +517,29 @@ def test_inputs_that_are_no_text(recipe, text, there, capsys):
     assert said.endswith("in UTF-8.\n" if text else "; found none.\n")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "inputs", "unknown", "nothing"),
+    [
+        ("char_lm", ["\n", "a\N{INCREMENT}"], "'\N{INCREMENT}': it is", "\N{INCREMENT} \u65e5"),
+        ("g2p", ["\u65e5a", "\u65e5b\xc4"], "'\u65e5', '\xc4': they are", "\u65e5\u672c"),
+        ("movie_sentiment", ["a dull Qqqzz!"], "'Qqqzz!': it is", "?!"),
+        ("translate", ["Ein \u65e5\u672c Mann"], "'\u65e5\u672c': it is", "\u65e5\u672c"),
+        ("word_segmentation", ["\u770b\u2206"], "'\u2206': it is", "\u2206"),
+    ],
+)
+def test_what_a_model_does_not_know_is_said_once(recipe, inputs, unknown, nothing, there, capsys):
+    """And a text of which it knows nothing is refused."""
+    options = ["--length", "2"] if recipe == "char_lm" else []
+    assert main(["predict", recipe, *inputs, "--zoo", *options]) == 0
+    _, *said = capsys.readouterr().err.splitlines()
+    assert said == [f"kerasrnn: the model does not know {unknown} read as unknown."]
+    assert main(["predict", recipe, *inputs, nothing, "--zoo"]) == 1
+    printed, said = capsys.readouterr()
+    expected = "expected a text with symbols that the model knows; found none."
+    assert said.splitlines()[1:] == [f"kerasrnn: {nothing!r}: {expected}"]
+    assert not printed
+
+
 def test_a_users_own_data_is_what_the_summary_shows(there, capsys):
     """Not the dataset that it takes the place of; what is not read of it; and a warning."""
     lines = [
@@ -503,18 +599,18 @@ def test_small_metrics_are_not_rounded_away():
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "said", "code"),
     [
-        (">/dev/full", "kerasrnn: the output cannot be written: No space left on device.\n"),
-        (">&-", "kerasrnn: the standard output is closed; expected it to be open.\n"),
-        ("| exec true", ""),
+        (">/dev/full", "kerasrnn: the output cannot be written: No space left on device.\n", 1),
+        (">&-", "kerasrnn: the standard output is closed; expected it to be open.\n", 1),
+        ("| exec true", "", 141),
     ],
     ids=["full", "closed", "not read"],
 )
-def test_an_output_that_takes_nothing(output, said):
+def test_an_output_that_takes_nothing(output, said, code):
     command = f"{shlex.quote(sys.executable)} -m kerasrnn list {output}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
 
 
 @pytest.mark.parametrize(
@@ -540,7 +636,6 @@ def test_an_output_that_takes_nothing(output, said):
             tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
             "predict: the memory of the machine is too small.",
         ),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "predict: the output was closed before the"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -552,6 +647,25 @@ def test_errors_of_the_disk_are_one_line(monkeypatch, capsys, error, said):
     assert main(["predict", "g2p", "keras"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"kerasrnn: {said}")
+
+
+def test_too_little_memory_names_what_takes_less(monkeypatch, capsys):
+    """The options that the recipe has."""
+
+    def act(recipe, arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(train, "act", act)
+    of_the_model = {
+        "reverse": " (--units, --embedding, --depth)",
+        "fashion_mnist": " (--units, --depth)",
+    }
+    for name, model in of_the_model.items():
+        assert main(["train", name]) == 1
+        assert capsys.readouterr().err == (
+            "kerasrnn: train: the memory of the machine is too small; less is taken by a smaller "
+            f"--batch-size, a higher --accumulate, or a smaller model{model}.\n"
+        )
 
 
 def test_folders_are_looked_at_before_the_work(there, monkeypatch, capsys):
@@ -579,7 +693,7 @@ def test_an_export_replaces_what_exports_have_written(recipe, tmp_path, monkeypa
 
     def export(formats):
         data = recipe.load(None)
-        return list(exporting.export(recipe, model, data, recipe.Config(), tmp_path, formats))
+        return exporting.export(recipe, model, data, recipe.Config(), tmp_path, formats)
 
     for _ in range(2):
         export(["onnx"])
@@ -600,3 +714,46 @@ def test_an_export_replaces_what_exports_have_written(recipe, tmp_path, monkeypa
     assert (tmp_path / "model.tflite").read_text() == "mine"
     assert not vocabulary.exists()
     assert (tmp_path / "model.onnx").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("fails", [ValueError, KeyboardInterrupt])
+def test_an_export_is_whole_or_leaves_nothing(fails, recipe, tmp_path, monkeypatch):
+    """Also in a folder that is not there yet, and in the place of an older one."""
+    layers = [keras.Input((None, 12)), keras.layers.Dense(2, name="y")]
+    models = {name: (keras.Sequential(layers), True) for name in ("one", "two")}
+    monkeypatch.setattr(type(recipe), "exports", lambda *arguments: models)
+    words = {"y": {"classes": ["a", "b"]}}
+    monkeypatch.setattr(type(recipe), "vocabulary", lambda *arguments: words)
+    folder, data = tmp_path / "new" / "deep", recipe.load(None)
+
+    def export():
+        formats = ["saved_model", "litert"]
+        return exporting.export(
+            recipe, models["one"][0], data, recipe.Config(), folder, formats, tolerance=1e-5
+        )
+
+    def litert(model, path, **options):
+        if path.name.startswith("two"):
+            raise fails
+        path.write_bytes(b"....TFL3")
+        return Report(path, "LiteRT", 8, 0, None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kerasrnn.export, "to_litert", litert)
+        with pytest.raises(fails):
+            export()
+        assert not list(tmp_path.iterdir())
+    lines = export()
+    written = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    names = {"vocabulary.json", "one.saved_model", "two.saved_model", "one.tflite", "two.tflite"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert all(f"{folder / name}" in "\n".join(lines) for name in names)
+    words["y"]["classes"].append("c")
+    with monkeypatch.context() as patch:
+        patch.setattr(kerasrnn.export, "to_litert", litert)
+        with pytest.raises(fails):
+            export()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == written
+    export()
+    assert json.loads((folder / "vocabulary.json").read_text())["y"]["classes"] == ["a", "b", "c"]
+    assert {path.name for path in folder.iterdir()} == names

@@ -87,8 +87,11 @@ def test_fractions(tmp_path):
         (b"", ": expected text; found none"),
         (
             b"ein Hund\ta dog\n" * 7,
-            ": its 7 pairs are too few .*; found 7 in train, 0 in v.*, 0 in",
+            ": expected one pair at least in each part; its 7 pairs gave 7 in train, 0 in "
+            "validation, 0 in test.*: 90 different sources are nearly always enough",
         ),
+        (b"ein Hund\ta dog\n", ": .*; its 1 pair gave 1 in train, 0 in validation, 0 in test"),
+        (b"ein Hund\ta dog\neine\0 Katze\ta cat\n", ", line 2: .* control character U.0000"),
     ],
 )
 def test_files_that_are_none(tmp_path, content, message):

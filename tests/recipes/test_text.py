@@ -167,6 +167,10 @@ def test_texts_as_a_model_writes_them():
         (b"one\ntw\xffo\n", "line 2: expected UTF-8 text; found byte 0xff"),
         (b"\xef\xbb\xbfone\ntwo\n\xe4\xbd\n", "line 3: expected UTF-8 text; found byte 0xe4"),
         (None, "cannot be read: No such file or directory"),
+        (b"one\ntw\0o\n", r"line 2: expected text; found the control .* U\+0000. Is it .* UTF-16"),
+        ("on\ne".encode("utf-16-le"), r"line 1: expected text; found the control .* U\+0000"),
+        (b"one\n\ntwo\x1b[0m", r"line 3: expected text; found the control character U\+001B\.$"),
+        (b"one\x7f", r"line 1: expected text; found the control character U\+007F\.$"),
     ],
 )
 def test_files_that_are_no_text(tmp_path, content, message):
@@ -175,6 +179,19 @@ def test_files_that_are_no_text(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(DatasetError, match=f"mine.txt.*{message}"):
         text.read_text(path)
+
+
+def test_control_characters_that_texts_have(tmp_path):
+    """White space, and what Windows-1252 has in the place of others."""
+    content = "one\ttwo\x0b\x0cthree\x96four\n"
+    (tmp_path / "mine.txt").write_text(content, encoding="utf-8")
+    assert text.read_text(tmp_path / "mine.txt") == content
+
+
+def test_many_unknown_symbols_are_not_all_named():
+    said = text.remark_on_unknown([chr(0x4E00 + n) for n in range(23)])
+    assert said.count("'") == 40
+    assert said.endswith("'\u4e13' and 3 more: they are read as unknown.")
 
 
 def test_folders_are_no_text(tmp_path):

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.datasets.sources import PackageArchive
 from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.wording import counted
 
 SOURCE = PackageArchive(
     name="molsets",
@@ -98,7 +99,7 @@ def parse(content: bytes, *, source: str, count: int) -> list[str]:
         if not _SMILES.fullmatch(smiles):
             raise _error(source, number, "a SMILES string", repr(smiles))
     if len(molecules) != count:
-        raise _error(source, len(lines), f"{count} molecules", f"{len(molecules)}")
+        raise _error(source, len(lines), counted(count, "molecule"), f"{len(molecules)}")
     return molecules
 
 

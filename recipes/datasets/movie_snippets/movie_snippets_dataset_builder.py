@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from kerasrnn.recipes.datasets.sources import PackageArchive, SourceError
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.splits import fingerprint
+from kerasrnn.wording import counted
 
 SOURCE = PackageArchive(
     name="vaderSentiment",
@@ -113,7 +114,7 @@ def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
         fields = line.split("\t")
         if len(fields) != 3:
             expected = "a number, a rating and a text, apart by tabs"
-            raise _error(source, number, expected, f"{len(fields)} fields")
+            raise _error(source, number, expected, counted(len(fields), "field"))
         found, mean, text = fields
         if found != str(number):
             raise _error(source, number, f"the number {number}", repr(found))

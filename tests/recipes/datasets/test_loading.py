@@ -3,9 +3,11 @@
 import errno
 import os
 import shutil
+import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,3 +134,40 @@ def test_a_disk_that_takes_no_dataset(tmp_path):
     with pytest.raises(WriteError, match="data cannot be written: Not a directory"):
         datasets._prepare(Made(tmp_path / "file" / "data"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("answer", [None, b"HTTP/1.0 404 Not Found\r\n\r\n"], ids=["none", "404"])
+def test_what_cannot_be_fetched_is_named_soon(answer, tmp_path, monkeypatch):
+    """TFDS alone asks for more than three minutes."""
+    from tensorflow_datasets.core.download import downloader
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/images.zip"
+
+        def serve():
+            with server.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        if answer is None:
+            server.close()
+        else:
+            threading.Thread(target=serve, daemon=True).start()
+        before = downloader.MAX_RETRIES, downloader._open_url
+
+        def prepare():
+            assert downloader._open_url.keywords == {"timeout": datasets.TIMEOUTS}
+            with downloader._open_url(url):
+                pytest.fail("it was fetched")
+
+        made = SimpleNamespace(
+            data_dir_root=tmp_path,
+            data_path=tmp_path / "pictures",
+            info=SimpleNamespace(full_name="pictures/1.0.0"),
+            download_and_prepare=prepare,
+        )
+        start = time.monotonic()
+        with pytest.raises(SourceError, match=rf"^pictures/1.0.0 cannot be prepared .*{url}"):
+            datasets._prepare(made)
+    assert time.monotonic() - start < 10
+    assert (downloader.MAX_RETRIES, downloader._open_url) == before
