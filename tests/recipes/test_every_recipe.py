@@ -38,8 +38,8 @@ def inputs_of(name, folder):
         options = ["--length", "3", "--temperature", "0.05"]
         return ["48 55 64 C5, 50 57"], options, r"(?P<midi>\S+\.mid), (?P<made>\S+\.png)"
     if name == "char_lm":
-        prompt = r"(The cat|漢\n|Tom had a cat\.\n|A fat cat sat\.\n)"
-        return ["The cat", "漢\n"], ["--length", "5"], rf"\n{prompt}(.|\n){{5}}"
+        prompt = r"(The cat|漢t\n|Tom had a cat\.\n|A fat cat sat\.\n)"
+        return ["The cat", "漢t\n"], ["--length", "5"], rf"\n{prompt}(.|\n){{5}}"
     if name == "fashion_mnist":
         return [picture(folder, "shirt.png", (28, 28))], [], PERCENTAGES
     if name == "g2p":
@@ -59,7 +59,7 @@ def inputs_of(name, folder):
         pattern = rf"\d of 3 are molecules(, drawn in (?P<made>\S+\.png))?{lines}"
         return ["CC(", "C"], ["--count", "3"], pattern
     if name == "movie_sentiment":
-        return ["A good film!", "?!", "plain " * 60], [], PERCENTAGES
+        return ["A good film!", "?! film", "plain " * 60], [], PERCENTAGES
     if name == "reverse":
         return ["stressed"], ["--beam", "3"], rf"[a-z]*{ATTENTION}"
     if name == "translate":

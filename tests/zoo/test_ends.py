@@ -58,7 +58,7 @@ def test_a_frame_of_padding_is_masked():
     ("make", "message"),
     [
         (lambda: zoo.Vectors(0), "features=0: expected a positive integer"),
-        (lambda: zoo.Vectors(2, mean=[1.0]), "mean has 1 numbers; expected one, or one for each"),
+        (lambda: zoo.Vectors(2, mean=[1.0]), "mean has 1 number; expected one, or one for each"),
         (lambda: zoo.Vectors(2, mean=float("nan")), "mean=nan: expected a finite number"),
         (lambda: zoo.Vectors(2, deviation=[1, 0]), "deviation=0: expected a positive number"),
         (lambda: zoo.Tokens(1), "vocabulary=1: expected at least 2; 0 is padding"),

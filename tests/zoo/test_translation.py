@@ -452,7 +452,7 @@ def test_a_call_and_predict_take_the_same_collections(translator, make):
             lambda t: t.translate(["a"], n_best=2, sampler=kerasrnn.decoding.Greedy()),
             "n_best=2: expected None with sampler",
         ),
-        (lambda t: t.translate(["a", "b"], prefix=["B"]), "prefix has 1 texts; expected .* 2"),
+        (lambda t: t.translate(["a", "b"], prefix=["B"]), "prefix has 1 text; expected .* 2"),
         (lambda t: t.translate(["a"], prefix="B"), "prefix='B': expected a list of texts"),
         (
             lambda t: t.translate(["a", "b"], prefix=["", "B x"]),

@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.datasets.sources import PublishedFile
 from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.wording import counted
 
 LANGUAGES = ("de", "en", "fr")
 FILES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
@@ -141,7 +142,9 @@ def aligned(lines: Mapping[str, list[str]], count: int) -> list[tuple[str, ...]]
     """
     if any(len(found) != count for found in lines.values()):
         counts = ", ".join(f"{len(found)} in {source}" for source, found in lines.items())
-        raise DatasetError(f"Sentences by language: expected {count} lines each; found {counts}")
+        raise DatasetError(
+            f"Sentences by language: expected {counted(count, 'line')} each; found {counts}"
+        )
     return list(zip(*lines.values(), strict=True))
 
 

@@ -89,7 +89,7 @@ def test_values(mirror, data_dir):
         ),
         (
             {f"test_2016_flickr_{language}": b"One.\nTwo.\n" for language in ("de", "en", "fr")},
-            r"expected 1 lines each; found 2 in multi30k/test_2016_flickr\.de\.gz, 2 in .*, 2 in ",
+            r"expected 1 line each; found 2 in multi30k/test_2016_flickr\.de\.gz, 2 in .*, 2 in ",
         ),
         (
             {"train_fr": b"Deux\nUn \xe9l\xe8ve\nUne\n"},

@@ -66,7 +66,7 @@ def test_values_labels_and_layout():
             "7,8:9,10", "7,8:9,10:11,12", "line 9: expected 2 dimensions.*; found 4 fields",
             id="a dimension more",
         ),
-        pytest.param("7,8:9,10:b", "", "line 9: expected 2 dim.*; found 1 fields: ''", id="blank"),
+        pytest.param("7,8:9,10:b", "", "line 9: expected 2 dim.*; found 1 field: ''", id="blank"),
         pytest.param(":b", ":c", "line 9: expected a label out of a, b; found 'c'", id="label"),
         pytest.param(":b", ":", "line 9: expected a label out of a, b; found ''", id="no label"),
         pytest.param(":b\n", ":b\r\n", r"line 9: expected a label .*; found 'b\\r'", id="CRLF"),
