@@ -61,8 +61,7 @@ class Vectors:
             if len(numbers) != self.features:
                 raise ValueError(
                     f"{name} has {counted(len(numbers), 'number')}; expected one, or one for each "
-                    f"of the "
-                    f"{counted(self.features, 'feature')}."
+                    f"of the {counted(self.features, 'feature')}."
                 )
             above = 0 if name == "deviation" else None
             numbers = tuple(validation.number(name, number, above=above) for number in numbers)

@@ -167,8 +167,7 @@ class Generator(BaseLayer):
             if len(start) != decoder.size:
                 raise ValueError(
                     f"start has {counted(len(start), 'entry', 'entries')}; expected one, or "
-                    f"{decoder.size}, the width "
-                    "of a frame."
+                    f"{decoder.size}, the width of a frame."
                 )
         elif start is not None:
             start = int(start)

@@ -333,8 +333,7 @@ class _Training:
             number,
             f"stopped in epoch {self.at.epoch + 1} after {self.at.step} of its "
             f"{counted(self.batches.steps, 'step')}; go on with: kerasrnn train "
-            f"{self.recipe.name} --resume "
-            f"--output {self.run.folder}",
+            f"{self.recipe.name} --resume --output {self.run.folder}",
         )
 
     def _count_time(self) -> None:

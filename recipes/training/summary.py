@@ -42,8 +42,7 @@ class Summary:
     def __str__(self) -> str:
         return (
             f"{counted(self.steps, 'step')} an epoch; {self.parameters:,} parameters; memory of a "
-            f"device, "
-            f"about: {size(self.weights_bytes)} for weights and optimizer, "
+            f"device, about: {size(self.weights_bytes)} for weights and optimizer, "
             f"{size(self.activations_bytes)} for {counted(self.batch, 'example')} at once"
         )
 
