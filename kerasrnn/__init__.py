@@ -27,6 +27,6 @@ def _register_classes(_keras: object) -> None:
     for name in __all__:
         if name[0].isupper():
             __getattr__(name)
-    # Classes that a model was compiled with, and the zoo's one class of models.
+    # Classes that a model was compiled with, and the classes of the zoo's models.
     for package in ("losses", "metrics", "zoo.translation"):
         importlib.import_module(f"{__name__}.{package}")

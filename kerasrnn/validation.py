@@ -24,7 +24,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union
 
 import keras
 import numpy as np
@@ -187,14 +187,136 @@ def ids(name: str, value: Any) -> Any:
 
 
 def _check_ids(name: str, values: np.ndarray) -> None:
-    if values.dtype.kind not in "iuf":
-        return
-    bounds = np.iinfo("int32")
-    right = (values >= bounds.min) & (values <= bounds.max) & (values == np.floor(values))
-    if not right.all():
+    if values.dtype.kind in "iuf":
+        whole(name, values, np.iinfo("int32").min, np.iinfo("int32").max)
+
+
+def array(name: str, value: Any) -> np.ndarray:
+    """Return an array of one row at least, from an array, a tensor, a DataFrame or rows in lists.
+
+    Sequences of different lengths, ragged and sparse tensors and masked entries are refused by
+    name.
+    """
+    expected = "an array, or rows in a list"
+    kind = type(value).__name__
+    if value is None or isinstance(value, (str, bytes, dict, set, frozenset)):
+        raise ArgumentError(name, value, expected)
+    if "Ragged" in kind:
+        raise ValueError(f"{name} is a {kind}: expected a dense array. Pad it: x.to_tensor().")
+    if "Sparse" in kind or kind == "BCOO" or hasattr(value, "tocsr"):
+        raise ValueError(f"{name} is a {kind}: expected a dense array.")
+    if np.ma.is_masked(value):
         raise ValueError(
-            f"{name}: expected ids, which are integers of 32 bits; found {values[~right][0]}."
+            f"{name} has masked entries: expected an array without. x.filled(number) fills them in."
         )
+    try:
+        if keras.ops.is_tensor(value):
+            found = np.asarray(keras.ops.convert_to_numpy(value))
+        else:
+            found = np.asarray(value)
+            first = found.flat[0] if found.dtype == object and found.ndim and found.size else ""
+            if hasattr(first, "__len__") and not isinstance(first, (str, bytes)):
+                found = np.asarray(found.tolist())  # an array of rows
+    except Exception as error:  # each library of arrays raises others
+        if "inhomogeneous" not in str(error):
+            raise ArgumentError(name, value, expected) from error
+        raise ValueError(
+            f"{name} has rows of different lengths: expected one length. Pad them: "
+            "keras.utils.pad_sequences(rows, dtype='float32', padding='post')."
+        ) from None
+    if found.ndim == 0:
+        raise ArgumentError(name, value, expected)
+    if len(found) == 0:
+        raise ArgumentError(name, value, "one row at least")
+    return found
+
+
+def numbers(name: str, value: Any, advice: str = "") -> np.ndarray:
+    """Return an array of real numbers or booleans: see `array`.
+
+    Args:
+        name: of the argument.
+        value: the argument.
+        advice: how texts become numbers, to be said where there are some.
+    """
+    found = array(name, value)
+    if found.dtype == object:
+        # Converted as a whole, "1" would be read as a number, and None as NaN.
+        converted = np.empty(found.shape)
+        for index, each in np.ndenumerate(found):
+            try:
+                if isinstance(each, (str, bytes)):
+                    raise TypeError
+                converted[index] = float(each)
+            except (TypeError, ValueError, OverflowError):
+                _refuse_number(name, index, each, advice)
+        return converted
+    if found.dtype.kind in "US":
+        _refuse_number(name, (0,) * found.ndim, found.flat[0], advice)
+    if found.dtype.kind not in "biuf" and found.dtype.name != "bfloat16":
+        raise ValueError(f"{name} has the dtype {found.dtype}: expected real numbers.")
+    return found
+
+
+def finite(name: str, value: np.ndarray, dtype: str, axes: Sequence[str] = ("row",)) -> None:
+    """Raise ValueError unless all numbers of an array are finite, in a type they are cast to, too.
+
+    Args:
+        name: of the argument.
+        value: numbers, as `numbers` returns them.
+        dtype: a floating type.
+        axes: what the first axes are called.
+    """
+    if value.dtype.kind in "biu" or not value.size:
+        return
+    limit = float(np.finfo("float32" if dtype == "bfloat16" else dtype).max)
+    with np.errstate(all="ignore"):
+        # NaN, if there is one. Nothing of the array's size is allocated.
+        if float(value.min()) >= -limit and float(value.max()) <= limit:
+            return
+        wrong = ~(np.abs(value.astype("float64")) <= limit)
+    index = tuple(map(int, np.unravel_index(wrong.argmax(), value.shape)))
+    place = ", ".join(f"{axis} {n}" for axis, n in zip(axes, index, strict=False))
+    others = f", the first of {wrong.sum()} such numbers" if wrong.sum() > 1 else ""
+    across = f".all(axis={tuple(range(1, value.ndim))})" if value.ndim > 1 else ""
+    raise ValueError(
+        f"{_entry(name, index)}={float(value[index])}: expected a number that is finite in "
+        f"{dtype}. It is in {place}{others}. np.isfinite(x){across} tells which rows are "
+        "without: leave the others out, or fill in what is missing."
+    )
+
+
+def whole(name: str, value: np.ndarray, minimum: int, maximum: int) -> None:
+    """Raise ValueError unless all numbers are integers within the bounds, both included.
+
+    Args:
+        name: of the argument.
+        value: numbers, as `numbers` returns them.
+        minimum: the least.
+        maximum: the largest.
+    """
+    if value.dtype.kind == "b" or not value.size:
+        return
+    # As Python's, which compare with any integer.
+    if value.dtype.kind in "iu" and minimum <= int(value.min()) <= int(value.max()) <= maximum:
+        return
+    with np.errstate(all="ignore"):
+        right = (value >= minimum) & (value <= maximum) & (value == np.floor(value))
+    if right.all():
+        return
+    index = tuple(map(int, np.unravel_index(right.argmin(), value.shape)))
+    raise ArgumentError(_entry(name, index), value[index].item(), _an_integer(minimum, maximum))
+
+
+def _refuse_number(name: str, index: tuple[int, ...], value: Any, advice: str) -> NoReturn:
+    text = isinstance(value, (str, bytes))
+    shown = _shown(value.item() if isinstance(value, np.generic) else value)
+    more = f" {advice}" if text and advice else ""
+    raise ValueError(f"{_entry(name, index)}={shown}: expected a number.{more}")
+
+
+def _entry(name: str, index: tuple[int, ...]) -> str:
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
 def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:

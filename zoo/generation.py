@@ -11,6 +11,7 @@ from kerasrnn import validation
 from kerasrnn.decoding.processors import ForbiddenSymbols, LogitsProcessor
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import PositiveInteger, Seed
+from kerasrnn.zoo.model import Model
 from kerasrnn.zoo.stepping import decoder_of, source_of
 
 
@@ -34,7 +35,7 @@ def generator(
     forbidden: Sequence[int] | None = None,
     prefix: bool = False,
     name: str = "generator",
-) -> keras.Model:
+) -> Model:
     """A model that generates, sharing the layers of one that was trained with teacher forcing.
 
     It is an ordinary Keras model with the decode loop inside: it predicts, saves, loads and exports
@@ -66,7 +67,7 @@ def generator(
         name: name of the model.
 
     Returns:
-        A model from those of "source" (as `model` calls it), "prompt", "prompt_lengths",
+        A `zoo.Model` from those of "source" (as `model` calls it), "prompt", "prompt_lengths",
         "max_lengths" and "prefix" that there are, to "sequences", "lengths", "log_probabilities",
         "scores" and "attention": see `kerasrnn.Generator`.
 
@@ -141,4 +142,4 @@ def generator(
     ]
     # A list of one would have to be called with a list.
     ends = [end if len(end) > 1 else end[0] for end in (inputs, outputs)]
-    return keras.Model(*ends, name=name)
+    return Model(*ends, name=name)

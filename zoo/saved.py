@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kerasrnn.zoo.texts import of_texts
+from kerasrnn.zoo import model
 
 SUMS = "SHA256SUMS"
 MODEL = "model.keras"
@@ -38,6 +38,9 @@ def load(name: str) -> keras.Model:
     Args:
         name: one of `trained()`: a recipe's name.
 
+    Returns:
+        A `zoo.Model`, or a `zoo.Translator`: what they are given is checked.
+
     Raises:
         ValueError: `name` is not the name of a trained model.
         SavedModelError: its file is missing or damaged, or needs a package that is not installed,
@@ -54,7 +57,7 @@ def load(name: str) -> keras.Model:
 
 
 def read(path: Path) -> keras.Model:
-    """A Keras file, in safe mode; a functional model of texts as a `TextModel`.
+    """A Keras file, in safe mode; a functional model as a `Model`.
 
     Raises:
         SavedModelError: it cannot be read, is damaged, or needs a package that is not installed.
@@ -67,7 +70,7 @@ def read(path: Path) -> keras.Model:
     except OSError as error:
         raise SavedModelError(f"{path} cannot be read: {error.strerror}.") from None
     try:
-        return of_texts(keras.saving.load_model(path, safe_mode=True))
+        return model.of(keras.saving.load_model(path, safe_mode=True))
     except Exception as error:  # zip, HDF5, JSON and Keras each raise errors of their own
         cause: BaseException | None = error
         while cause is not None:

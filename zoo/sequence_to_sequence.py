@@ -32,6 +32,7 @@ from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
 from kerasrnn.zoo.ends import Input, Output, check_ends
+from kerasrnn.zoo.model import Model
 
 MODES = ("state", "every", "both")
 ATTENTIONS = ("bahdanau", "luong")
@@ -63,7 +64,7 @@ def encoder_decoder(
     output_name: str | None = None,
     name: str = "encoder_decoder",
     **options: Any,
-) -> keras.Model:
+) -> Model:
     """One recurrent network reads a sequence into a vector; another writes a sequence from it.
 
         s_1 ... s_S = RNN(D(x_1) ... D(x_S))
@@ -115,7 +116,7 @@ def encoder_decoder(
         **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A model from `[source, previous]`, a sequence a row and ids `(batch, time)` or frames
+        A `zoo.Model` from `[source, previous]`, a sequence a row and ids `(batch, time)` or frames
         `(batch, time, count)`, to `(batch, time, count)`.
 
     Raises:
@@ -171,7 +172,7 @@ def encoder_decoder(
     )
     memory = {} if attention is None else {"memory": h}
     y = outputs.probabilities(output_name)(decoder(previous, context=context, **memory))
-    return keras.Model([source, previous], y, name=name)
+    return Model([source, previous], y, name=name)
 
 
 def _attention(attention: str | Attention | None, units: int) -> Attention | None:

@@ -19,6 +19,7 @@ from kerasrnn.layers.pooling import MODES
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
 from kerasrnn.zoo.ends import Input, Output, check_ends
+from kerasrnn.zoo.model import Model
 
 
 @validation.checked
@@ -37,7 +38,7 @@ def many_to_one(
     output_name: str | None = None,
     name: str = "many_to_one",
     **options: Any,
-) -> keras.Model:
+) -> Model:
     """A recurrent network reads a sequence; one vector says what it is.
 
         h_1 ... h_T = RNN(D(x_1) ... D(x_T)),   y = g(D(pool(h)) V + c)
@@ -64,7 +65,7 @@ def many_to_one(
         **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A model from a sequence a row, `(batch, time, ...)`, to `(batch, count)`.
+        A `zoo.Model` from a sequence a row, `(batch, time, ...)`, to `(batch, count)`.
 
     Raises:
         ValueError: an argument is out of its range; labels, which come alone; `residual` with
@@ -92,4 +93,4 @@ def many_to_one(
     if pooling != "last":
         x = kerasrnn.SequencePooling(pooling, name="pooling")(x)
     x = keras.layers.Dropout(dropout)(x)
-    return keras.Model(source, outputs.layer(output_name)(x), name=name)
+    return Model(source, outputs.layer(output_name)(x), name=name)

@@ -30,6 +30,7 @@ from kerasrnn.zoo.ends import (
     check_ends,
     check_outputs,
 )
+from kerasrnn.zoo.model import Model
 
 
 @validation.checked
@@ -50,7 +51,7 @@ def many_to_many(
     output_name: str | None = None,
     name: str = "many_to_many",
     **options: Any,
-) -> keras.Model:
+) -> Model:
     """A recurrent network says something at every step: a tag, several flags, a forecast.
 
         h_1 ... h_T = RNN(D(x_1) ... D(x_T)),   y_t = g(D(h_t) V + c)
@@ -81,7 +82,7 @@ def many_to_many(
         **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A model from a sequence a row, `(batch, time, ...)`, to `(batch, time, count)`.
+        A `zoo.Model` from a sequence a row, `(batch, time, ...)`, to `(batch, time, count)`.
 
     Raises:
         ValueError: an argument is out of its range; labels, which come alone; `feedback` or
@@ -120,7 +121,7 @@ def many_to_many(
         y = kerasrnn.RNN(top, return_sequences=True, name=output_name or outputs.name, **options)(x)
     else:
         y = outputs.layer(output_name)(keras.layers.Dropout(dropout)(x))
-    return keras.Model(source, y, name=name)
+    return Model(source, y, name=name)
 
 
 @validation.checked
@@ -142,7 +143,7 @@ def next_step(
     output_name: str | None = None,
     name: str = "next_step",
     **options: Any,
-) -> keras.Model:
+) -> Model:
     """A model of sequences: it foresees each step from those before it.
 
         p(x_{t+1} | x_1 ... x_t) = g(logits_t),   logits = Decoder(x)
@@ -174,7 +175,7 @@ def next_step(
         **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A model from x_1 ... x_T, ids `(batch, time)` or frames `(batch, time, count)`, to
+        A `zoo.Model` from x_1 ... x_T, ids `(batch, time)` or frames `(batch, time, count)`, to
         `(batch, time, count)`: of x_2 ... x_{T+1}.
 
     Raises:
@@ -205,7 +206,7 @@ def next_step(
         stateful=stateful,
         name="decoder",
     )
-    return keras.Model(sequence, outputs.probabilities(output_name)(decoder(sequence)), name=name)
+    return Model(sequence, outputs.probabilities(output_name)(decoder(sequence)), name=name)
 
 
 def _check_stateful(stateful: bool, batch_size: int | None) -> None:

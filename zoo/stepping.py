@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 import kerasrnn
+from kerasrnn.zoo.model import Model
 
 Tensor = Any
 
@@ -15,11 +16,11 @@ STATE, CONTEXT = "state_", "source_context"
 class Parts(NamedTuple):
     """A model in two: what is computed once, and what is computed for each symbol."""
 
-    encoder: keras.Model | None
+    encoder: Model | None
     """From the source to the first states and to what each step reads of the source; None where
     there is no source."""
 
-    step: keras.Model
+    step: Model
     """From the symbol before, states and what the encoder found to a symbol and new states."""
 
 
@@ -70,13 +71,13 @@ def encoder_and_step(model: keras.Model) -> Parts:
     encoder = None
     if given:
         outputs = [keras.layers.Identity(name=name)(x) for name, x in found.items()]
-        encoder = keras.Model(model.inputs[0], outputs, name=f"{model.name}_encoder")
+        encoder = Model(model.inputs[0], outputs, name=f"{model.name}_encoder")
     read = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in found.items()}
     results = _Step(decoder, name="decode")({"previous": previous, **read})
     (name,) = model.output_names
     results = {name: model.get_layer(name).activation(results.pop("logits")), **results}
     outputs = [keras.layers.Identity(name=name)(x) for name, x in results.items()]
-    step = keras.Model([previous, *read.values()], outputs, name=f"{model.name}_step")
+    step = Model([previous, *read.values()], outputs, name=f"{model.name}_step")
     return Parts(encoder, step)
 
 

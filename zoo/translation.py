@@ -18,10 +18,13 @@ from kerasrnn.validation import ArgumentError, PositiveInteger
 from kerasrnn.wording import counted
 from kerasrnn.zoo import reading
 from kerasrnn.zoo.generation import generator
+from kerasrnn.zoo.model import Model, to_call, to_predict
 from kerasrnn.zoo.reading import BLANK, UNKNOWN
-from kerasrnn.zoo.texts import to_call, to_predict
 
 Tensor = Any
+
+TEXTS = keras.Input((), dtype="string", name="texts")
+"""What a translator reads."""
 
 LEGACY_LIMIT = (2.0, 10)
 """The limit of what version 0.1 saved, which had no argument for it."""
@@ -132,14 +135,14 @@ class Translator(keras.Model):
         self.built = True  # all that has weights was built before
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
-        return super().__call__(to_call(inputs), *args, **kwargs)
+        return super().__call__(to_call(TEXTS, inputs), *args, **kwargs)
 
     def call(self, inputs: Tensor) -> Tensor:
         """The greedy texts, strings `(batch,)`."""
         return self._texts(self._greedy.model, inputs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
-        x, batch_size = to_predict(x, batch_size)
+        x, batch_size = to_predict(TEXTS, x, batch_size)
         return super().predict(x, batch_size=batch_size, **kwargs)
 
     def _texts(self, write: keras.Model, inputs: Tensor) -> Tensor:
@@ -167,7 +170,7 @@ class Translator(keras.Model):
         beam: int = 1,
         length_penalty: float = 1.0,
         processors: Sequence[LogitsProcessor] = (),
-    ) -> keras.Model:
+    ) -> Model:
         """A model from texts to texts, strings `(batch,)` both: what `kerasrnn.export` exports.
 
         It shares its layers with this one, and is not to be saved as a Keras model itself. It
@@ -180,14 +183,14 @@ class Translator(keras.Model):
         """
         texts = keras.Input((), dtype="string", name="texts")
         write = self._generator(None if beam == 1 else Beam(beam, length_penalty), processors)
-        return keras.Model(texts, _Serving(self, write, name="translations")(texts))
+        return Model(texts, _Serving(self, write, name="translations")(texts))
 
     def writer(
         self,
         beam: int = 1,
         length_penalty: float = 1.0,
         processors: Sequence[LogitsProcessor] = (),
-    ) -> keras.Model:
+    ) -> Model:
         """`serving` without texts: from the source's ids to those of what is written.
 
         Returns:
@@ -198,7 +201,7 @@ class Translator(keras.Model):
         ids = keras.Input((None,), dtype="int32", name="source")
         write = self._generator(None if beam == 1 else Beam(beam, length_penalty), processors)
         sequences, *_ = write([ids, _Longest(self, name="longest")(ids)])
-        return keras.Model(ids, keras.layers.Identity(name="sequences")(sequences))
+        return Model(ids, keras.layers.Identity(name="sequences")(sequences))
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of a row of ids, as `writer` returns it."""

@@ -21,6 +21,7 @@ from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent_layers
 from kerasrnn.zoo.ends import Input, Output, check_ends
+from kerasrnn.zoo.model import Model
 
 MODES = ("first", "every", "state")
 
@@ -45,7 +46,7 @@ def one_to_many(
     output_name: str | None = None,
     name: str = "one_to_many",
     **options: Any,
-) -> keras.Model:
+) -> Model:
     """A recurrent network unfolds one vector into a sequence.
 
         c = D(encode(source)),   p(y_t | y_0 ... y_{t-1}, source) = g(logits_t)
@@ -78,7 +79,7 @@ def one_to_many(
         **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A model from `[source, previous]`, one source a row and ids `(batch, time)` or frames
+        A `zoo.Model` from `[source, previous]`, one source a row and ids `(batch, time)` or frames
         `(batch, time, count)`, to `(batch, time, count)`.
 
     Raises:
@@ -117,4 +118,4 @@ def one_to_many(
         name="decoder",
     )
     y = outputs.probabilities(output_name)(decoder(previous, context=context))
-    return keras.Model([source, previous], y, name=name)
+    return Model([source, previous], y, name=name)

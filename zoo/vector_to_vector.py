@@ -17,6 +17,7 @@ import keras
 from kerasrnn import validation
 from kerasrnn.validation import Rate
 from kerasrnn.zoo.ends import Input, Output, check_ends
+from kerasrnn.zoo.model import Model
 
 
 @validation.checked
@@ -29,7 +30,7 @@ def one_to_one(
     input_name: str = "input",
     output_name: str | None = None,
     name: str = "one_to_one",
-) -> keras.Model:
+) -> Model:
     """A feed-forward network.
 
         h^0 = x,   h^l = D(f(h^{l-1} W^l + b^l)),   y = g(h^L V + c)
@@ -48,7 +49,7 @@ def one_to_one(
         name: name of the model.
 
     Returns:
-        A model from one input a row to `(batch, count)`.
+        A `zoo.Model` from one input a row to `(batch, count)`.
 
     Raises:
         ValueError: an argument is out of its range; tokens, which come in sequences.
@@ -68,4 +69,4 @@ def one_to_one(
     for units in hidden:
         x = keras.layers.Dense(units, activation=activation)(x)
         x = keras.layers.Dropout(dropout)(x)
-    return keras.Model(source, outputs.layer(output_name)(x), name=name)
+    return Model(source, outputs.layer(output_name)(x), name=name)

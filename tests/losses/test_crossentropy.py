@@ -378,11 +378,11 @@ IDS = np.ones((2, 3), "int64")
         (lambda: SequenceCrossentropy(from_logits=0), "from_logits=0: expected True or False"),
         (
             lambda: SequenceCrossentropy(from_logits=True)(IDS / 2, LOGITS),
-            r"y_true: expected ids, which are integers of 32 bits; found 0\.5",
+            r"y_true\[0, 0\]=0\.5: expected an integer from -2147483648 to 2147483647",
         ),
         (
             lambda: SequenceCrossentropy(from_logits=True)(IDS + 2**32, LOGITS),
-            "y_true: expected ids, which are integers of 32 bits; found 429496",
+            r"y_true\[0, 0\]=4294967297: expected an integer from -2147483648",
         ),
         (
             lambda: SequenceCrossentropy(from_logits=True)(IDS, LOGITS, IDS * np.nan),

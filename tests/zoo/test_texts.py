@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kerasrnn import zoo
 from kerasrnn.recipes import text
-from kerasrnn.zoo.texts import of_texts
+from kerasrnn.zoo.model import of
 
 pytestmark = pytest.mark.tensorflow
 TEXTS = ["x y", "", "y é"]
@@ -52,15 +52,15 @@ def model():
 )
 def test_texts_of_every_kind(model, given):
     expected = model(tf.constant(TEXTS))
-    reads = of_texts(model)
-    assert isinstance(reads, zoo.TextModel)
+    reads = of(model)
+    assert isinstance(reads, zoo.Model)
     np.testing.assert_array_equal(reads(given), expected)
     np.testing.assert_allclose(reads.predict(given, verbose=0), expected, atol=1e-6)
 
 
 def test_generators_and_datasets(model):
     expected = model(tf.constant(TEXTS))
-    reads = of_texts(model)
+    reads = of(model)
     np.testing.assert_array_equal(reads(line for line in TEXTS), expected)
     found = reads.predict((line for line in TEXTS), batch_size=2, verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -69,15 +69,13 @@ def test_generators_and_datasets(model):
 
 
 def test_it_is_a_functional_model_as_any(model, tmp_path):
-    reads = of_texts(model)
+    reads = of(model)
     assert [layer.name for layer in reads.layers] == [layer.name for layer in model.layers]
     assert text.core(reads) is text.core(model)
     reads.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert isinstance(again, zoo.TextModel)
+    assert isinstance(again, zoo.Model)
     np.testing.assert_array_equal(again(TEXTS), reads(TEXTS))
-    for other in (text.core(model), keras.Sequential([keras.Input((2,))]), reads):
-        assert of_texts(other) is other
 
 
 @pytest.mark.parametrize(
@@ -98,7 +96,7 @@ def test_it_is_a_functional_model_as_any(model, tmp_path):
     ids=str,
 )
 def test_what_is_no_list_of_texts(model, given, message):
-    reads = of_texts(model)
+    reads = of(model)
     with pytest.raises(ValueError, match=f"^inputs{message}"):
         reads(given)
     with pytest.raises(ValueError, match=f"^x{message}"):
@@ -108,4 +106,4 @@ def test_what_is_no_list_of_texts(model, given, message):
 @pytest.mark.parametrize("size", [0, -1, 1.5, True])
 def test_sizes_of_batches(model, size):
     with pytest.raises(ValueError, match=f"batch_size={size}: expected a positive integer"):
-        of_texts(model).predict(TEXTS, batch_size=size)
+        of(model).predict(TEXTS, batch_size=size)

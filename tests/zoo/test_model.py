@@ -1,0 +1,385 @@
+"""The zoo's models, given data as users have them."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerasrnn import zoo
+from kerasrnn.zoo.model import of
+
+X = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+Y = np.array([0, 1, 1, 0])
+IDS = np.array([[3, 1, 0], [2, 2, 5]])
+
+
+def as_numpy(tensors):
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, tensors)
+
+
+def build():
+    """A small one, for what has nothing to do with recurrence."""
+    keras.utils.set_random_seed(0)
+    model = zoo.one_to_one(zoo.Vectors(3), zoo.Classes(2), (4,), "tanh", dropout=0.5)
+    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    return model
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """Compiled, not to be trained."""
+    model = zoo.many_to_one(zoo.Vectors(3), zoo.Classes(2), "gru", units=2)
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    return model
+
+
+@pytest.fixture(scope="module")
+def speller():
+    return zoo.next_step(zoo.Classes(6), units=3)
+
+
+class Frame:
+    """What matters of a pandas DataFrame with a column of integers and one with missing values."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.rows, object if dtype is None else dtype)
+
+
+def broken(value, index=(2, 3, 1), dtype=None):
+    changed = X.astype(dtype or X.dtype)
+    changed[index] = value
+    return changed
+
+
+# What is computed is what a plain Keras model computes.
+
+
+def test_it_trains_as_a_plain_model():
+    """The same losses and weights, bit for bit."""
+    found = []
+    for plain in (False, True):
+        model = build()
+        if plain:
+            model = keras.Model(model.input, model.output)
+            model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+        keras.utils.set_random_seed(1)
+        weights = np.array([1.0, 2.0, 0.0, 1.0])
+        history = model.fit(
+            X[:, 0], Y, 2, 2, 0, sample_weight=weights, validation_data=(X[:2, 1], Y[:2])
+        )
+        losses = model.evaluate(X[:, 0], Y, verbose=0), model.train_on_batch(X[:, 0], Y)
+        found.append((history.history, losses, model.get_weights()))
+    (history, losses, weights), (other, of_other, weights_of_other) = found
+    assert (history, losses) == (other, of_other)
+    assert len(history["val_loss"]) == 2
+    for a, b in zip(weights, weights_of_other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        X.astype("float64"),
+        X.tolist(),
+        tuple(X),
+        [X],
+        {"sequence": X, "another": None},
+        X.astype(object),
+        np.ma.masked_invalid(X),
+        Frame(X.tolist()),
+        [keras.ops.convert_to_tensor(row) for row in X],
+        keras.ops.convert_to_tensor(X),
+    ],
+    ids=["float64", "list", "tuple", "listed", "dict", "object", "mask", "frame", "rows", "tensor"],
+)
+def test_numbers_of_every_kind(reader, given):
+    expected = keras.Model(reader.input, reader.output).predict_on_batch(X)
+    np.testing.assert_allclose(as_numpy(reader(given)), expected, atol=1e-6)
+    np.testing.assert_allclose(reader.predict(given, verbose=0), expected, atol=1e-6)
+    np.testing.assert_allclose(reader.predict_on_batch(given), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "bfloat16"])
+def test_types_of_numbers(reader, dtype):
+    import ml_dtypes
+
+    x = np.abs(X).astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    expected = as_numpy(reader(x.astype("float32")))
+    np.testing.assert_allclose(as_numpy(reader(x)), expected, atol=1e-6)
+    np.testing.assert_allclose(reader.predict(x, verbose=0), expected, atol=1e-6)
+
+
+def test_a_last_axis_of_one():
+    """As Keras has it: a series of numbers has one feature; a column of ids is one."""
+    series = zoo.many_to_one(zoo.Vectors(1), zoo.Classes(2), units=2)
+    np.testing.assert_array_equal(
+        as_numpy(series(X[..., 0].tolist())), as_numpy(series(X[..., :1]))
+    )
+    labels = zoo.one_to_one(zoo.Labels(6), zoo.Classes(2), hidden=())
+    np.testing.assert_array_equal(
+        as_numpy(labels(IDS[:, :1].tolist())), as_numpy(labels(IDS[:, 0]))
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [IDS.tolist(), IDS.astype("float64"), IDS.astype("uint8"), IDS.astype(object), IDS[..., None]],
+    ids=["lists", "floats", "uint8", "objects", "column"],
+)
+def test_ids_of_every_kind(speller, given):
+    expected = as_numpy(speller(keras.ops.convert_to_tensor(IDS)))
+    np.testing.assert_array_equal(as_numpy(speller(given)), expected)
+    np.testing.assert_allclose(speller.predict(given, verbose=0), expected, atol=1e-6)
+
+
+# What cannot be computed with is refused before Keras sees it.
+
+BAD = {
+    "none": (None, "=None: expected an array, or rows in a list"),
+    "string": ("x", "='x': expected an array"),
+    "set": ({1.0}, "={1.0}: expected an array"),
+    "number": (np.array(3.0), r"=array\(3.\): expected an array"),
+    "rows": (X[:0], "=array.*: expected one row at least"),
+    "one": (X[0], r" has the shape \(5, 3\): expected \(batch, time, 3\).*x\[np.newaxis\]"),
+    "width": (X[..., :2], r" has the shape \(4, 5, 2\): expected \(batch, time, 3\)\.$"),
+    "name": ({"x": X}, " has no 'sequence': expected it, or an array"),
+    "nan": (
+        broken(np.nan),
+        r"\[2, 3, 1\]=nan: expected a number that is finite in float32. It is in row 2, step 3, "
+        r"column 1. np.isfinite\(x\).all\(axis=\(1, 2\)\)",
+    ),
+    "all": (X * np.nan, r"\[0, 0, 0\]=nan: .*, the first of 60 such numbers"),
+    "inf": (broken(-np.inf), r"\[2, 3, 1\]=-inf: expected"),
+    "wide": (broken(1e300, dtype="float64"), r"\[2, 3, 1\]=1e\+300: expected a number that is fin"),
+    "missing": (broken(None, dtype=object), r"\[2, 3, 1\]=None: expected a number\.$"),
+    "huge": (broken(10**400, dtype=object), r"\[2, 3, 1\]=10*\.\.\.: expected a number\.$"),
+    "text": (broken("1", dtype=object), r"\[2, 3, 1\]='1': expected a number. keras.layers.Text"),
+    "texts": (X.astype(str), r"\[0, 0, 0\]='0.12.*': expected a number. keras.layers.Text"),
+    "complex": (X.astype(complex), " has the dtype complex128: expected real numbers"),
+    "dates": (X.astype("datetime64[s]"), r" has the dtype datetime64\[s\]: expected real"),
+    "ragged": ([X[0], X[1, :2]], " has rows of different lengths: .*keras.utils.pad_sequences"),
+    "arrays": (np.array([X[0], X[1, :2]], object), " has rows of different lengths: "),
+    "masked": (np.ma.masked_greater(X, 1.0), r" has masked entries: .* x.filled\(number\)"),
+    "iterator": (iter(X), "=<.*iterator.*: expected an array"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_input(reader, kind):
+    given, message = BAD[kind]
+    with pytest.raises(ValueError, match=f"^inputs{message}"):
+        reader(given)
+    for use in (
+        lambda x: reader.predict(x, verbose=0),
+        reader.predict_on_batch,
+        lambda x: reader.fit(x, Y, verbose=0),
+        lambda x: reader.evaluate(x, Y, verbose=0),
+        lambda x: reader.train_on_batch(x, Y),
+        lambda x: reader.test_on_batch(x, Y),
+    ):
+        with pytest.raises(ValueError, match=f"^x{message}"):
+            use(given)
+    with pytest.raises(ValueError, match=rf"^validation_data\[0\]{message}"):
+        reader.fit(X, Y, verbose=0, validation_data=(given, Y))
+
+
+def test_tensors_are_read_where_they_are_not_those_of_a_call(reader):
+    with pytest.raises(ValueError, match=r"^x\[2, 3, 1\]=nan: "):
+        reader.predict(keras.ops.convert_to_tensor(broken(np.nan)), verbose=0)
+    assert np.isnan(as_numpy(reader(keras.ops.convert_to_tensor(broken(np.nan))))).any()
+
+
+@pytest.mark.tensorflow
+def test_ragged_tensors(reader):
+    import tensorflow as tf
+
+    ragged = tf.RaggedTensor.from_tensor(X)
+    for use, name in ((reader, "inputs"), (reader.predict, "x")):
+        with pytest.raises(ValueError, match=rf"^{name} is a RaggedTensor: .* x.to_tensor\(\)"):
+            use(ragged)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([[1, 6]], r"\[0, 1\]=6: expected an integer from 0 to 5"),
+        ([[1, -1]], r"\[0, 1\]=-1: expected an integer from 0 to 5"),
+        ([[1, 2**40]], r"\[0, 1\]=1099511627776: expected an integer from 0 to 5"),
+        (np.array([[1, 2**63]], "uint64"), r"\[0, 1\]=9223372036854775808: expected an integer"),
+        ([[1.5, 2]], r"\[0, 0\]=1.5: expected an integer from 0 to 5"),
+        ([[1, np.nan]], r"\[0, 1\]=nan: expected an integer from 0 to 5"),
+        ([["a"]], r"\[0, 0\]='a': expected a number. keras.layers.TextVectorization"),
+        ([[1], [2, 3]], " has rows of different lengths"),
+    ],
+    ids=str,
+)
+def test_what_is_no_id(speller, given, message):
+    with pytest.raises(ValueError, match=f"^inputs{message}"):
+        speller(given)
+    with pytest.raises(ValueError, match=f"^x{message}"):
+        speller.predict(given, verbose=0)
+
+
+def test_every_embedding_knows_its_ids():
+    """Of tokens, of labels, of a decoder, of a generator's prompt and prefix."""
+    reads = zoo.encoder_decoder(zoo.Tokens(5, 2), zoo.Classes(7), units=2)
+    draws = zoo.one_to_many(zoo.Labels(4), zoo.Classes(7), units=2)
+    writes = zoo.generator(reads, max_length=2, start=1, end=2, prompt=True, prefix=True)
+    one = [[1], [1]]
+    for model, wrong, (name, last) in (
+        (reads, [[[5], [1]], one], ("source", 4)),
+        (reads, [one, [[1], [7]]], ("previous", 6)),
+        (draws, [[1, 4], one], ("source", 3)),
+        (writes, [[[5], [1]], one, one], ("source", 4)),
+        (writes, [one, [[7], [1]], one], ("prompt", 6)),
+        (writes, [one, one, [[7], [1]]], ("prefix", 6)),
+    ):
+        with pytest.raises(ValueError, match=rf"^x\['{name}'\].*an integer from 0 to {last}\."):
+            model.predict(wrong, verbose=0)
+
+
+def test_several_inputs():
+    model = zoo.one_to_many(zoo.Vectors(3), zoo.Values(2), units=2)
+    source, previous = X[:, 0], X[..., :2]
+    expected = as_numpy(model([source, previous]))
+    named = {"previous": previous.tolist(), "source": source, "more": "unread"}
+    np.testing.assert_array_equal(as_numpy(model(named)), expected)
+    np.testing.assert_allclose(model.predict((source, previous), verbose=0), expected, atol=1e-6)
+    for given, message in (
+        (source, "x=array.*: expected a list or a dict of 2 arrays: source, previous"),
+        ([source], "x has 1 entries: expected 2, for source, previous"),
+        ({"source": source}, "x has no 'previous': expected a dict of source, previous"),
+        ([source, None], r"x\['previous'\]=None: expected an array"),
+        ([source, previous[1:]], r"x\['previous'\] has 3 rows, and x\['source'\] 4: expected"),
+        ([source, previous * np.inf], r"x\['previous'\]\[0, 0, 0\]=.*inf: expected a number"),
+    ):
+        with pytest.raises(ValueError, match=f"(?s)^{message}"):
+            model.predict(given, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "=None: expected targets"),
+        (["a", "b", "b", "a"], r"\[0\]='a': expected a number. names, ids = np.unique\("),
+        (np.array(["a", "b", "b", "a"], object), r"\[0\]='a': expected a number. names, ids ="),
+        ([0, 1, np.nan, 0], r"\[2\]=nan: expected a number that is finite"),
+        ([0, 1, 1, 2], r"\[3\]=2: expected an integer from 0 to 1"),
+        ([0, 1, 1, -1], r"\[3\]=-1: expected an integer from 0 to 1"),
+        ([0, 1, 1], " has 3 rows, and .* 4: expected as many of both"),
+        ([[0], [1, 1], [0], [0]], " has rows of different lengths"),
+        ({"other": Y}, " has no 'probabilities'"),
+    ],
+    ids=str,
+)
+def test_what_is_no_target(reader, given, message):
+    for use in (
+        lambda y: reader.fit(X, y, verbose=0),
+        lambda y: reader.evaluate(X, y, verbose=0),
+        lambda y: reader.train_on_batch(X, y),
+        lambda y: reader.test_on_batch(X, y),
+    ):
+        with pytest.raises(ValueError, match=f"^y{message}"):
+            use(given)
+    with pytest.raises(ValueError, match=rf"^validation_data\[1\]{message}"):
+        reader.fit(X, Y, verbose=0, validation_data=(X, given))
+
+
+def test_targets_of_every_kind(reader):
+    expected = reader.evaluate(X, Y, verbose=0)
+    tensor = keras.ops.convert_to_tensor(Y)
+    for y in (Y.tolist(), [Y], {"probabilities": Y}, Y.astype(float), Y > 0, tensor):
+        assert reader.evaluate(X, y, verbose=0) == pytest.approx(expected, abs=1e-6)
+
+
+def test_other_arguments(reader):
+    for options, message in (
+        ({"sample_weight": [1, 1, np.nan, 1]}, r"sample_weight\[2\]=nan: expected a number"),
+        (
+            {"sample_weight": [1, 1, 1]},
+            "sample_weight has 3 rows, and y 4|sample_weight has 3 rows",
+        ),
+        ({"batch_size": 0}, "batch_size=0: expected a positive integer"),
+        ({"batch_size": 1.5}, "batch_size=1.5: expected a positive integer"),
+        ({"validation_data": X}, r"validation_data=array.*: expected \(x, y\)"),
+        ({"validation_data": (X, Y), "validation_batch_size": 0}, "validation_batch_size=0: exp"),
+    ):
+        with pytest.raises(ValueError, match=f"(?s)^({message})"):
+            reader.fit(X, Y, verbose=0, **options)
+
+
+def test_a_model_whose_batches_have_one_size():
+    """Keras would put out four rows for three."""
+    model = zoo.next_step(zoo.Classes(6), units=3, stateful=True, batch_size=2)
+    assert model.predict(np.tile(IDS, (2, 1)), verbose=0).shape == (4, 3, 6)
+    with pytest.raises(ValueError, match=r"^x has 3 rows: expected a multiple of 2, the batch"):
+        model.predict([[1], [2], [3]], verbose=0)
+    with pytest.raises(ValueError, match=r"^inputs has 3 rows: expected 2, the batch size"):
+        model([[1], [2], [3]])
+    with pytest.raises(ValueError, match=r"^batch_size=4: expected 2, the batch size"):
+        model.predict(IDS, batch_size=4, verbose=0)
+
+
+# Where data are not read, the loss is watched.
+
+
+def test_batches_are_not_read_and_the_loss_is_watched():
+    model, x = build(), X[:, 0]
+    model.fit(((x, Y) for _ in range(2)), steps_per_epoch=2, shuffle=False, verbose=0)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, n):
+            return x * np.nan, Y
+
+    with pytest.warns(UserWarning, match=r"^Epoch 2: val_loss=nan\. .* a lower learning") as caught:
+        model.fit(x, Y, verbose=0, epochs=4, validation_data=Batches(), validation_freq=2)
+    history = keras.callbacks.History()
+    with pytest.warns(UserWarning, match=r"^Epoch 1: loss=nan\. ") as more:
+        model.fit(Batches(), epochs=2, verbose=0, callbacks=history)
+    assert np.isnan(history.history["loss"]).all()
+    for found in (caught, more):
+        assert sum("Epoch" in str(warning.message) for warning in found) == 1
+
+
+@pytest.mark.tensorflow
+def test_datasets(reader):
+    import tensorflow as tf
+
+    batches = tf.data.Dataset.from_tensor_slices(X).batch(3)
+    expected = reader.predict_on_batch(X)
+    np.testing.assert_allclose(reader.predict(batches, verbose=0), expected, atol=1e-6)
+
+
+def test_loaders_of_torch():
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(torch.tensor(X[:, 0]), torch.tensor(Y))
+    model = build()
+    found = model.evaluate(torch.utils.data.DataLoader(data, 4), verbose=0)
+    assert found == pytest.approx(model.evaluate(X[:, 0], Y, verbose=0), abs=1e-6)
+
+
+# It is a functional model as any.
+
+
+def test_it_is_a_functional_model_as_any(reader, tmp_path):
+    expected = as_numpy(reader(X))
+    reader.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    clone = keras.models.clone_model(reader)
+    clone.set_weights(reader.get_weights())
+    for model in (loaded, clone):
+        assert type(model) is zoo.Model
+        np.testing.assert_array_equal(as_numpy(model(X)), expected)
+    outer = keras.Input((None, 3))
+    whole = keras.Model(outer, reader(outer))
+    np.testing.assert_array_equal(as_numpy(whole(X)), expected)
+    plain = keras.Model(reader.input, reader.output)
+    assert type(of(plain)) is zoo.Model
+    assert of(plain).layers == plain.layers
+    for other in (keras.Sequential([keras.Input((2,))]), reader):
+        assert of(other) is other
