@@ -56,6 +56,7 @@ def broken(value, index=(2, 3, 1), dtype=None):
 # What is computed is what a plain Keras model computes.
 
 
+@pytest.mark.gradients
 def test_it_trains_as_a_plain_model():
     """The same losses and weights, bit for bit."""
     found = []
@@ -325,6 +326,7 @@ def test_a_model_whose_batches_have_one_size():
 # Where data are not read, the loss is watched.
 
 
+@pytest.mark.gradients
 def test_batches_are_not_read_and_the_loss_is_watched():
     model, x = build(), X[:, 0]
     model.fit(((x, Y) for _ in range(2)), steps_per_epoch=2, shuffle=False, verbose=0)
