@@ -45,10 +45,13 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
     call = call._replace(states=[tf.convert_to_tensor(state) for state in call.states])
     if _in_forward_mode(call):
         return _forward_mode_walk(cell, options, call)
+    nested = _in_nested_tapes(call)
     compiled = not _under_xla() and _compiles(options, call, jit_compile)
-    compiled = compiled and not _in_nested_tapes(call)
+    compiled = compiled and not (nested and tf.executing_eagerly())
     if compiled and options.unroll:  # no loop to be walked part by part: XLA takes it as it stands
         return _function(cell, graph_walk, options, True)(call)
+    if nested and not compiled and not options.unroll:
+        return twice_differentiable_walk(cell, options, call)
     way = compiled_walk if compiled else graph_walk
     if tf.executing_eagerly():
         return _function(cell, way, options)(call)
@@ -87,10 +90,9 @@ def _forward_mode_walk(cell: Steppable, options: Options, call: Call) -> Results
 
 
 def _in_nested_tapes(call: Call) -> bool:
-    """Whether an eager call may be differentiated again, through what XLA has compiled."""
+    """Whether a gradient of this call may be differentiated again."""
     return (
-        tf.executing_eagerly()
-        and gradients_util.PossibleTapeGradientTypes(leaves(_differentiated(call)))
+        gradients_util.PossibleTapeGradientTypes(leaves(_differentiated(call)))
         == gradients_util.POSSIBLE_GRADIENT_TYPES_HIGHER_ORDER
     )
 
@@ -257,20 +259,54 @@ def graph_walk(cell: Steppable, options: Options, call: Call) -> Results:
 
 def compiled_walk(cell: Steppable, options: Options, call: Call) -> Results:
     """Compiled by XLA, part by part."""
-    keeping = options.training
+
+    def function(way: Callable[..., Any]) -> Callable[..., Any]:
+        return _function(cell, way, options, True)
+
+    split = functools.partial(_parts, cell)
+    return _walk_of_functions(cell, options, call, function, options.training, split)
+
+
+def twice_differentiable_walk(cell: Steppable, options: Options, call: Call) -> Results:
+    """As a graph, whose gradient's gradient is made anew.
+
+    TensorFlow cannot vectorize the second derivative of a loop, as `tape.jacobian` of a gradient
+    does: it raises an error, or returns an empty tensor (TensorFlow 2.21).
+    """
+
+    def function(way: Callable[..., Any]) -> Callable[..., Any]:
+        if tf.executing_eagerly():
+            return _function(cell, way, options)
+        return functools.partial(way, cell, options)
+
+    return _walk_of_functions(cell, options, call, function, True, lambda call: [call])
+
+
+def _walk_of_functions(
+    cell: Steppable,
+    options: Options,
+    call: Call,
+    as_function: Callable[[Callable[..., Any]], Callable[..., Any]],
+    keeping: bool,
+    split: Callable[[Call], list[Call]],
+) -> Results:
+    """Part by part, there and back in functions that tapes do not look into.
+
+    `keeping` says whether the way forward keeps what the way back needs.
+    """
 
     def forward(call: Call) -> tuple[Results, Callable[[Results], Any]]:
-        parts = _parts(cell, call)
-        function = _function(cell, _forward_keeping if keeping else _forward, options, True)
+        parts = split(call)
+        function = as_function(_forward_keeping if keeping else _forward)
         walked = [function(_apart(part)) for part in parts]
         results = [results for results, _ in walked] if keeping else walked
 
         def backward(d_results: Results) -> Any:
             if keeping:
-                function = _function(cell, _backward, options, True)
+                function = as_function(_backward)
                 kept = [kept for _, kept in walked]
             else:
-                function = _function(cell, _backward_from_start, options, True)
+                function = as_function(_backward_from_start)
                 kept = [None] * len(parts)
             d_parts = [
                 function(*_apart(of_part))
@@ -299,9 +335,23 @@ def _differentiable(
     call: Call,
     d_results: Results,
 ) -> Any:
-    """What goes back, compiled, with a gradient: that of going back in the graph."""
+    """What goes back in a function, with a gradient: that of going back in the graph."""
     arguments = (_differentiated(call), d_results)
     flat_arguments = leaves(arguments)
+
+    def walk_again(cell: Steppable, options: Options, call: Call) -> Results:
+        if not _vectorizing():
+            if tf.executing_eagerly():
+                return _function(cell, graph_walk, options)(call)
+            return graph_walk(cell, options, call)
+        if call.sequences.shape[1] is None:
+            raise ValueError(
+                "tape.jacobian of a gradient: a recurrent layer needs a known number of steps for "
+                f"it; received sequences of shape {tuple(call.sequences.shape)}. Give them a "
+                "static length, or use jacobian(..., experimental_use_pfor=False)."
+            )
+        options = dataclasses.replace(options, unroll=True, checkpoint_every=None)
+        return unrolled.walk(cell, options, call)
 
     @tf.custom_gradient
     def function(*flat: Tensor) -> Any:
@@ -313,7 +363,7 @@ def _differentiable(
                 differentiated, d_results = filled(arguments, flat)
                 with tf.GradientTape() as inner:
                     inner.watch(leaves(differentiated))
-                    again = graph_walk(cell, options, _replaced(call, differentiated))
+                    again = walk_again(cell, options, _replaced(call, differentiated))
                 d_flat = inner.gradient(
                     leaves(again),
                     leaves(differentiated),
@@ -326,6 +376,11 @@ def _differentiable(
 
     structure = _differentiated(call)
     return filled(structure, function(*flat_arguments))
+
+
+def _vectorizing() -> bool:
+    """Whether this is traced to be vectorized: `tf.vectorized_map` and tapes name it so."""
+    return any(part.startswith("loop_body") for part in tf.get_current_name_scope().split("/"))
 
 
 def _apart(structure: Any) -> Any:

@@ -163,6 +163,32 @@ def test_eager_second_derivatives_of_a_compiled_layer():
 
 
 @pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("options", "training", "in_a_function"),
+    [({}, False, False), ({}, True, True), ({"checkpoint_every": 2}, True, False)],
+    ids=str,
+)
+def test_a_whole_hessian(options, training, in_a_function):
+    """Vectorized. In the direction of `directions` it is how the gradient changes."""
+    import tensorflow as tf
+
+    layer, x = build(**options), tf.constant(inputs())
+
+    def hessian():
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                loss = tf.reduce_sum(layer(x, training=training) ** 2)
+            gradient = inner.gradient(loss, x)
+        return outer.jacobian(gradient, x)
+
+    call = tf.function(hessian, autograph=False) if in_a_function else hessian
+    expected = gradient_moved()
+    np.testing.assert_allclose(np.tensordot(call(), directions(), 3), expected, atol=1e-7)
+
+
+@pytest.mark.tensorflow
 def test_forward_mode_over_an_unknown_length_is_refused():
     import tensorflow as tf
 
