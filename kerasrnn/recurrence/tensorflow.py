@@ -177,13 +177,13 @@ def _tied(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
 
 
 def _depends(result: tf.Tensor, source: tf.Tensor) -> bool:
-    """Whether a tensor of a graph is computed from another one."""
+    """Whether a tensor of a graph is computed from the values of another one."""
     waiting, seen = [result], set()
     while waiting:
         tensor = waiting.pop()
         if tensor is source:
             return True
-        if tensor.op not in seen:
+        if tensor.op not in seen and tensor.op.type not in ("Shape", "ZerosLike", "OnesLike"):
             seen.add(tensor.op)
             waiting += tensor.op.inputs
     return False
