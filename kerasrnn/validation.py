@@ -21,7 +21,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union
@@ -423,6 +423,24 @@ def check_of(annotation: Any) -> Check | None:
         return None
 
 
+def checks_of(signature: inspect.Signature) -> dict[str, Check]:
+    """The checks that the annotations of a signature declare, by argument."""
+    return {
+        name: found
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and (found := check_of(parameter.annotation)) is not None
+    }
+
+
+def check(arguments: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
+    """Return the arguments, by name, each as its check returns it."""
+    return {
+        name: checks[name](name, value) if name in checks else value
+        for name, value in arguments.items()
+    }
+
+
 def checked(function: Checked) -> Checked:
     """Check the arguments of a function, or of a class's constructor, by their annotations.
 
@@ -433,12 +451,7 @@ def checked(function: Checked) -> Checked:
         function.__init__ = checked(function.__init__)
         return function
     signature = inspect.signature(function)
-    checks = {
-        name: check
-        for name, parameter in signature.parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        and (check := check_of(parameter.annotation)) is not None
-    }
+    checks = checks_of(signature)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -446,9 +459,7 @@ def checked(function: Checked) -> Checked:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
             return function(*args, **kwargs)  # which raises it with the function's name
-        for name, value in bound.arguments.items():
-            if name in checks:
-                bound.arguments[name] = checks[name](name, value)
+        bound.arguments.update(check(bound.arguments, checks))
         return function(*bound.args, **bound.kwargs)
 
     # For `inspect.getfullargspec`, which Keras calls and which does not look through a wrapper.

@@ -1,9 +1,8 @@
 """What every recurrent cell shares: weights, dropout, configuration, and the single step."""
 
 import inspect
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -11,72 +10,44 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer
+from kerasrnn.cells.arguments import (
+    REQUIRED,
+    ClassSignature,
+    bind,
+    described,
+    document,
+    read,
+    signature,
+    written,
+)
 from kerasrnn.cells.onnx_operator import OnnxOperator
 from kerasrnn.keras_internals import DropoutRNNCell
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options, Results
 from kerasrnn.recurrence.products import RecurrentProduct, input_part
-from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
-# What each constructor argument means, once for every cell and layer; `document` appends the ones
-# that a class takes to its docstring.
-ARGUMENTS = {
-    "cell": "the cell, or a list of cells, run as `keras.layers.StackedRNNCells`.",
-    "units": "positive integer: the width of the output and of each state.",
-    "activation": "of the candidate (and of LSTM's output); None is linear.",
-    "recurrent_activation": "of the gates; None is linear.",
-    "use_bias": "whether there is a bias.",
-    "kernel_initializer": "of W, `kernel`.",
-    "recurrent_initializer": "of U, `recurrent_kernel`.",
-    "bias_initializer": "of b, `bias`.",
-    "unit_forget_bias": "add 1 to the forget gate's bias at the start (Jozefowicz et al. 2015).",
-    "kernel_regularizer": "penalty on W.",
-    "recurrent_regularizer": "penalty on U.",
-    "bias_regularizer": "penalty on b.",
-    "activity_regularizer": "penalty on the layer's output.",
-    "kernel_constraint": "projection of W after each update.",
-    "recurrent_constraint": "projection of U after each update.",
-    "bias_constraint": "projection of b after each update.",
-    "peephole_initializer": "of V, `peephole_kernel`.",
-    "peephole_regularizer": "penalty on V.",
-    "peephole_constraint": "projection of V after each update.",
-    "epsilon": "positive number: added to the variances before the roots are taken.",
-    "dropout": "fraction of the inputs to drop in training, in [0, 1); one mask a sequence.",
-    "recurrent_dropout": "fraction of the state to drop in training, in [0, 1); one mask a gate "
-    "and sequence.",
-    "reset_after": "whether the reset gate acts after the recurrent product (True, as cuDNN and "
-    "ONNX's `linear_before_reset`) or before it (False, as in the paper).",
-    "seed": "integer: makes the dropout masks repeatable.",
-    "return_sequences": "whether to return the output at every step or at the last one alone.",
-    "return_state": "whether to return the final states after the output.",
-    "go_backwards": "whether to read the sequence from its end; outputs come in that order.",
-    "stateful": "whether a batch starts from the states in which the last one ended; "
-    "`reset_state()` clears them.",
-    "unroll": "whether to write the loop out step by step: for short sequences of known length.",
-    "use_cudnn": '"auto" or False, for compatibility: the loop is kerasrnn\'s own.',
-    "zero_output_for_mask": "whether masked steps put out zeros instead of the previous output.",
-    "checkpoint_every": "bounds the memory of training on long sequences: the states are kept "
-    "every so many steps alone, and the steps between are walked again for the gradient, which is "
-    'the same; "sqrt": every square root of the number of steps (Chen et al. 2016). None: all are '
-    "kept.",
-    "truncate_every": "truncated backpropagation through time (Williams & Peng 1990): the states "
-    "are carried on, but their gradient is cut before every so many-th step. None: never.",
-    "jit_compile": "XLA: True compiles the time loop wherever it runs, False never on its own (and "
-    'switches XLA off for a model compiled with `jit_compile="auto"`); with "auto" TensorFlow '
-    "compiles it in training in a graph, where the number of steps is known and they are not "
-    "written out. JAX compiles every loop. A loop inside a function that XLA compiles is compiled "
-    "with it.",
-}
+CALL = """
+Call arguments:
+    inputs: `(batch, features)`.
+    states: {states}
+    training: whether dropout is applied.
 
-SERIALIZERS = {
-    "activation": keras.activations,
-    "initializer": keras.initializers,
-    "regularizer": keras.regularizers,
-    "constraint": keras.constraints,
-}
+Raises:
+    ValueError: an argument is out of its range, or a state is missing.
+    TypeError: an argument of the constructor is unknown, or `units` is missing.
+"""
 
+EXAMPLE = """
+Example:
+
+    >>> import numpy as np, kerasrnn
+    >>> cell = kerasrnn.{name}(4)
+    >>> output, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
+    >>> tuple(output.shape), [tuple(state.shape) for state in states]
+    ((2, 4), {shapes})
+"""
 
 EQUATIONS = ("update", "step")
 """Methods that hold a cell's equations."""
@@ -93,20 +64,6 @@ FORWARD = (
 """Other methods on which a cell's outputs depend."""
 
 
-def document(cls: type, names: Sequence[str]) -> None:
-    """Append the arguments in `names` to a class's docstring, in their order, if it has none."""
-    if "\nArgs:\n" in inspect.cleandoc(cls.__doc__ or ""):
-        return
-    lines = [
-        textwrap.fill(
-            f"{name}: {ARGUMENTS[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8
-        )
-        for name in names
-        if name in ARGUMENTS
-    ]
-    cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Args:", *lines, ""])
-
-
 def is_step(call: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a `call` that computes what `step` does, so that the time loop may run `step`."""
     call.is_step = True
@@ -114,7 +71,7 @@ def is_step(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Cell(DropoutRNNCell, SequenceLayer):
-    """The base of every cell: a subclass says `gates`, `state_names` and `update`.
+    """The base of every cell. A subclass declares `gates`, `state_names` and `update`.
 
     With W, U, b the kernel, the recurrent kernel and the bias, whose columns are the gates' blocks:
 
@@ -122,12 +79,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
         r_t = h_{t-1} U                          recurrent part
         y_t, s_t = update(a_t, r_t, s_{t-1})     pointwise
 
-    The library multiplies, loops, masks, drops out, differentiates and saves. A cell with another
-    product inside its step overrides `product_groups` and `step` (see `GRUCell`), one whose
-    recurrent part is no matrix product `recurrent_kernel_shape` and `recurrent_products` (see
-    `IndRNNCell`); one with more weights adds them in `build`, names them in `step_weights`, and
-    finds them in `weights` (see `PeepholeLSTMCell`). With several `product_groups`, `update` is
-    given the results of all products side by side.
+    The library owns the matrix products, the time loop, masks, dropout, differentiation and
+    serialization. Arguments of the cell's own are declared in `own_arguments`: the constructor,
+    the attributes and the configuration follow. A cell with several products in a step overrides
+    `product_groups` and `step` (see `GRUCell`). One whose recurrent part is no matrix product
+    overrides `recurrent_kernel_shape` and `recurrent_products` (see `IndRNNCell`). One with more
+    weights adds them in `build`, names them in `step_weights`, and reads them from `weights` (see
+    `PeepholeLSTMCell`). With several `product_groups`, `update` is given the results of all
+    products side by side.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -140,17 +99,44 @@ class Cell(DropoutRNNCell, SequenceLayer):
     Raises:
         ValueError: an argument is out of its range, a state is missing.
 
-    Example: a leaky unit, in one line of mathematics.
+    Example: a leaky unit.
 
-        >>> import keras, numpy as np, kerasrnn
+        >>> import numpy as np, kerasrnn
         >>> class LeakyCell(kerasrnn.Cell):
+        ...     own_arguments = {"leak": 0.1}
+        ...
         ...     def update(self, a, r, states, weights):
-        ...         h = 0.9 * states[0] + 0.1 * self.activation(a + r)
+        ...         h = (1 - self.leak) * states[0] + self.leak * self.activation(a + r)
         ...         return h, [h]
-        >>> y = kerasrnn.RNN(LeakyCell(4))(np.ones((2, 7, 3), "float32"))
+        >>> cell = LeakyCell(4, leak=0.2)
+        >>> cell.get_config()["leak"]
+        0.2
+        >>> y = kerasrnn.RNN(cell)(np.ones((2, 7, 3), "float32"))
         >>> tuple(y.shape)
         (2, 4)
     """
+
+    own_arguments: ClassVar[dict[str, Any]] = {
+        "units": REQUIRED,
+        "activation": "tanh",
+        "use_bias": True,
+        "kernel_initializer": "glorot_uniform",
+        "recurrent_initializer": "orthogonal",
+        "bias_initializer": "zeros",
+        "kernel_regularizer": None,
+        "recurrent_regularizer": None,
+        "bias_regularizer": None,
+        "kernel_constraint": None,
+        "recurrent_constraint": None,
+        "bias_constraint": None,
+        "dropout": 0.0,
+        "recurrent_dropout": 0.0,
+        "seed": None,
+    }
+    """Arguments of the constructor, with their defaults, beside those of the class extended."""
+
+    constructor: ClassVar[inspect.Signature]
+    """The arguments that `Cell.__init__` takes, derived from `own_arguments`."""
 
     gates: tuple[str, ...] = ("h",)
     """Names of the blocks of columns of the kernels and the bias, in the weights' order."""
@@ -177,7 +163,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        document(cls, list(cls.arguments()))
+        cls._declare()
         # What a class derives from its equations does not hold for a subclass that changes them.
         if cls._is_overridden(EQUATIONS, below="has_adjoint"):
             cls.has_adjoint = property(Cell.has_adjoint.fget)
@@ -196,6 +182,23 @@ class Cell(DropoutRNNCell, SequenceLayer):
         )
 
     @classmethod
+    def _declare(cls) -> None:
+        """Derive the constructor and the documentation from what the class declares."""
+        declared: dict[str, Any] = {}
+        for owner in reversed(cls.__mro__):
+            declared |= vars(owner).get("own_arguments", {})
+        cls.constructor = signature(declared)
+        derived = cls.__init__ is Cell.__init__
+        cls.__signature__ = ClassSignature(
+            cls.constructor if derived else _without_self(cls.__init__)
+        )
+        if "\nArgs:\n" not in inspect.cleandoc(cls.__doc__ or ""):
+            of_call = CALL.format(states=_as_argument(cls.state_names))
+            document(cls, described([*cls.arguments()]), of_call)
+            if _is_ours(cls) and cls is not Cell:
+                document(cls, _example(cls))
+
+    @classmethod
     def _is_overridden(cls, names: Sequence[str], below: str) -> bool:
         """Whether a subclass of the class that defines `below` defines one of these."""
 
@@ -204,58 +207,35 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
         return any(depth(name) < depth(below) for name in names)
 
-    @validation.checked
-    def __init__(
-        self,
-        units: PositiveInteger,
-        activation: str | Callable | None = "tanh",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: Rate = 0.0,
-        recurrent_dropout: Rate = 0.0,
-        seed: Seed | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        arguments = bind(type(self), self.constructor, args, kwargs)
+        options = arguments.pop("kwargs", {})
+        arguments = validation.check(arguments, validation.checks_of(self.constructor))
         # Keras's own option, which it does not save: 1 draws one input mask a gate, and so did 0,
         # the default of Keras 1 and of the first versions of Keras 2.
-        implementation = kwargs.pop("implementation", 2)
+        implementation = options.pop("implementation", 2)
         implementation = validation.one_of("implementation", implementation, (0, 1, 2)) or 1
-        super().__init__(**kwargs)
+        super().__init__(**options)
         self.input_spec = keras.layers.InputSpec(ndim=2)
-        # Drawn before the initializers' seeds, as Keras does in SimpleRNN.
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.units = units
-        self.activation = validation.activation("activation", activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = validation.initializer("kernel_initializer", kernel_initializer)
-        self.recurrent_initializer = validation.initializer(
-            "recurrent_initializer", recurrent_initializer
-        )
-        self.bias_initializer = validation.initializer("bias_initializer", bias_initializer)
-        self.kernel_regularizer = validation.regularizer("kernel_regularizer", kernel_regularizer)
-        self.recurrent_regularizer = validation.regularizer(
-            "recurrent_regularizer", recurrent_regularizer
-        )
-        self.bias_regularizer = validation.regularizer("bias_regularizer", bias_regularizer)
-        self.kernel_constraint = validation.constraint("kernel_constraint", kernel_constraint)
-        self.recurrent_constraint = validation.constraint(
-            "recurrent_constraint", recurrent_constraint
-        )
-        self.bias_constraint = validation.constraint("bias_constraint", bias_constraint)
-        self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
-        self.implementation = 1 if recurrent_dropout else implementation
+        # Keras draws the dropout's seed before those of the initializers in SimpleRNN, and after
+        # them in cells with gates: one global seed gives the same weights here.
+        gated = "recurrent_activation" in arguments
+        if not gated:
+            self.seed_generator = keras.random.SeedGenerator(arguments["seed"])
+        for name, value in arguments.items():
+            setattr(self, name, read(name, value))
+        if gated:
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self.implementation = 1 if self.recurrent_dropout else implementation
         if self.implementation == 1:
             self.dropout_mask_count = len(self.gates)  # read by DropoutRNNCell
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Called at the end of the constructor, when the arguments are attributes.
+
+        A cell may override it to check arguments against each other, or to derive attributes.
+        """
 
     # What a cell may say of itself.
 
@@ -516,16 +496,24 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @classmethod
     def arguments(cls) -> dict[str, inspect.Parameter]:
-        """The constructor's own arguments, in order, without Keras's `**kwargs`."""
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        return {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
+        """The constructor's own arguments, in order, without Keras's `**kwargs`.
+
+        Of a subclass that overrides the constructor: those that it takes by name; if it takes
+        `**kwargs` too, then those of the class that it extends.
+        """
+        found: dict[str, inspect.Parameter] = {}
+        for owner in cls.__mro__:
+            if "__init__" in vars(owner):
+                init = cls.constructor if owner is Cell else _without_self(owner.__init__)
+                found = {**init.parameters, **found}
+                if owner is Cell or "kwargs" not in init.parameters:
+                    break
+        return {n: p for n, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in self.arguments():
-            value = getattr(self, name)
-            serializer = SERIALIZERS.get(name.rpartition("_")[2])
-            config[name] = value if serializer is None else serializer.serialize(value)
+            config[name] = written(name, getattr(self, name))
         if self.implementation == 1 and not self.recurrent_dropout:
             config["implementation"] = 1
         return config
@@ -547,63 +535,28 @@ class Cell(DropoutRNNCell, SequenceLayer):
         return bias[0], bias[1]
 
 
-class GatedCell(Cell):
-    """The base of the cells with gates: a `Cell` with a `recurrent_activation`."""
-
-    @validation.checked
-    def __init__(
-        self,
-        units: PositiveInteger,
-        activation: str | Callable | None = "tanh",
-        recurrent_activation: str | Callable | None = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: Rate = 0.0,
-        recurrent_dropout: Rate = 0.0,
-        seed: Seed | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            units,
-            activation=activation,
-            use_bias=use_bias,
-            # Made here, before the dropout seed is drawn: Keras's order for LSTM and GRU, so that
-            # one global seed gives the same weights.
-            kernel_initializer=validation.initializer("kernel_initializer", kernel_initializer),
-            recurrent_initializer=validation.initializer(
-                "recurrent_initializer", recurrent_initializer
-            ),
-            bias_initializer=validation.initializer("bias_initializer", bias_initializer),
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
-        self.recurrent_activation = validation.activation(
-            "recurrent_activation", recurrent_activation
-        )
-
-
 def weights_by_name(layer: keras.layers.Layer) -> dict[str, Tensor]:
     """A layer's weights as tensors in its compute dtype."""
     return {
         weight.name: ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
         for weight in layer.weights
     }
+
+
+def _example(cls: type[Cell]) -> str:
+    return EXAMPLE.format(name=cls.__name__, shapes=[(2, 4)] * len(cls.state_names))
+
+
+def _without_self(init: Callable[..., None]) -> inspect.Signature:
+    found = inspect.signature(init)
+    return found.replace(parameters=list(found.parameters.values())[1:])
+
+
+def _as_argument(names: Sequence[str]) -> str:
+    """The states, in the docstring of a cell's call."""
+    if len(names) == 1:
+        return f"{names[0]}, `(batch, units)`, alone or in a list."
+    return f"`[{', '.join(names)}]`, each `(batch, units)`."
 
 
 def _is_ours(cls: type) -> bool:
@@ -616,3 +569,6 @@ def _as_list(masks: Tensor | list[Tensor] | None) -> list[Tensor] | None:
     if masks is None:
         return None
     return list(masks) if isinstance(masks, list) else [masks]
+
+
+Cell._declare()

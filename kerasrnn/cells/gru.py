@@ -1,24 +1,22 @@
 """The gated recurrent unit: Cho et al. (2014)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
-from kerasrnn import validation
 from kerasrnn.cells.activations import DERIVATIVES
-from kerasrnn.cells.cell import GatedCell
+from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.onnx_operator import OnnxOperator
-from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class GRUCell(GatedCell):
-    """One step of a gated recurrent unit.
+class GRUCell(Cell):
+    """One step of a gated recurrent unit, drop-in for `keras.layers.GRUCell`.
 
     Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical
     machine translation".
@@ -33,69 +31,11 @@ class GRUCell(GatedCell):
     `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 3 * units)`,
     `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and beta as `(2, 3 * units)` with
     `reset_after`, else b alone, `(3 * units,)`; the gates' columns in the order z, rho, h.
-    State: h. Drop-in for `keras.layers.GRUCell`.
-
-    Call arguments:
-        inputs: `(batch, features)`.
-        states: h, `(batch, units)`, alone or in a list.
-        training: whether dropout is applied.
-
-    Raises:
-        ValueError: an argument is out of its range.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> cell = kerasrnn.GRUCell(4)
-        >>> h, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
-        >>> tuple(h.shape), len(states)
-        ((2, 4), 1)
+    State: h.
     """
 
+    own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "reset_after": True}
     gates = ("z", "rho", "h")
-
-    @validation.checked
-    def __init__(
-        self,
-        units: PositiveInteger,
-        activation: str | Callable | None = "tanh",
-        recurrent_activation: str | Callable | None = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: Rate = 0.0,
-        recurrent_dropout: Rate = 0.0,
-        reset_after: bool = True,
-        seed: Seed | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
-        self.reset_after = reset_after
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
@@ -180,28 +120,4 @@ class GRUCell(GatedCell):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class GRU(Recurrent, cell_class=GRUCell, after_loop=("reset_after", "use_cudnn")):
-    """A gated recurrent unit layer, drop-in for `keras.layers.GRU`.
-
-    Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical
-    machine translation".
-
-        (a_z, a_rho, a_h) = x_t W + b,   (r_z, r_rho, r_h) = h_{t-1} U + beta
-        z_t = sigmoid(a_z + r_z),   rho_t = sigmoid(a_rho + r_rho)
-        candidate_t = tanh(a_h + rho_t * r_h)                  with reset_after=True
-        candidate_t = tanh(a_h + (rho_t * h_{t-1}) U_h)        with reset_after=False, and beta = 0
-        h_t = z_t * h_{t-1} + (1 - z_t) * candidate_t
-
-    The reset gate, r elsewhere, is called rho, as r is the recurrent part. `sigmoid` is
-    `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 3 * units)`,
-    `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and beta as `(2, 3 * units)` with
-    `reset_after`, else b alone, `(3 * units,)`; the gates' columns in the order z, rho, h.
-    State: h.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> y, h = kerasrnn.GRU(4, return_sequences=True, return_state=True)(
-        ...     np.ones((2, 5, 3), "float32"))
-        >>> tuple(y.shape), bool(np.all(y[:, -1] == h))
-        ((2, 5, 4), True)
-    """
+    """A gated recurrent unit layer, drop-in for `keras.layers.GRU`."""

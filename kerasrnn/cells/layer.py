@@ -11,7 +11,8 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps, fits
-from kerasrnn.cells.cell import Cell, document
+from kerasrnn.cells.arguments import ClassSignature, bind, described, document
+from kerasrnn.cells.cell import Cell
 from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
@@ -53,6 +54,17 @@ Raises:
         `initial_state` does not fit; a memory is missing or not expected. In a graph that does not
         know how many steps there are, none lead to an output of zeros and the initial states.
     TypeError: an unknown or missing constructor argument.
+"""
+
+
+EXAMPLE = """
+Example:
+
+    >>> import numpy as np, kerasrnn
+    >>> layer = kerasrnn.{name}(4, return_sequences=True, return_state=True)
+    >>> y, *states = layer(np.ones((2, 5, 3), "float32"))
+    >>> tuple(y.shape), len(states), bool(np.all(y[:, -1] == states[0]))
+    ((2, 5, 4), {states}, True)
 """
 
 
@@ -434,8 +446,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         return [*states, source]
 
 
-document(RNN, list(inspect.signature(RNN).parameters))
-RNN.__doc__ += CALL
+document(RNN, described([*inspect.signature(RNN).parameters]), CALL)
 
 
 def snake_case(name: str) -> str:
@@ -448,8 +459,8 @@ class Recurrent(RNN):
 
         class LSTM(Recurrent, cell_class=LSTMCell, after_loop=("use_cudnn",)): ...
 
-    The constructor's signature, the forwarding properties and the argument documentation are
-    derived from the cell's constructor, so that they cannot drift from it.
+    The constructor's signature, the forwarding properties and the documentation are derived from
+    the cell, so that they cannot drift from it.
 
     Args (of the class statement):
         cell_class: the cell.
@@ -469,21 +480,21 @@ class Recurrent(RNN):
         if cell_class is None:  # a user's subclass of LSTM, say
             return
         cls.cell_class = cell_class
-        cls.__signature__ = _OfTheClass(_signature(cell_class, after_loop))
+        cls.__signature__ = ClassSignature(_signature(cell_class, after_loop))
         for name in cell_class.arguments():
             setattr(cls, name, _forward(name))
-        document(cls, list(cls.__signature__.parameters))
-        cls.__doc__ += CALL
+        document(
+            cls,
+            _equations(cell_class),
+            described([*cls.__signature__.parameters]),
+            CALL,
+            EXAMPLE.format(name=cls.__name__, states=len(cell_class.state_names)),
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         signature = type(self).__signature__
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{type(self).__name__}: {error}") from None
-        bound.apply_defaults()
-        given = dict(bound.arguments)
-        rest = given.pop("kwargs")  # name, dtype, trainable, ...
+        given = bind(type(self), signature, args, kwargs)
+        rest = given.pop("kwargs", {})  # name, dtype, trainable, ...
         use_cudnn = given.pop("use_cudnn", "auto")
         if use_cudnn not in ("auto", False):
             raise ValueError(
@@ -521,18 +532,6 @@ class Recurrent(RNN):
         return cls(**config)
 
 
-class _OfTheClass:
-    """A class attribute that instances do not see: a layer is called with other arguments."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is not None:
-            raise AttributeError("__signature__")
-        return self.value
-
-
 def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Signature:
     def positional(name: str, default: Any) -> inspect.Parameter:
         return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
@@ -555,6 +554,12 @@ def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Sig
     parameters.extend(keyword(name, default) for name, default in EXTRAS.items())
     parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
     return inspect.Signature(parameters)
+
+
+def _equations(cell_class: type[Cell]) -> str:
+    """The paper, the equations and the weights, from the cell's docstring."""
+    _, _, rest = (cell_class.__doc__ or "").partition("\n\n")
+    return re.split(r"\n(?=Args:\n|Call arguments:\n)", f"\n{rest}")[0]
 
 
 def _forward(name: str) -> property:

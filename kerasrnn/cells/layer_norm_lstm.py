@@ -1,16 +1,14 @@
 """LSTM with layer normalization: Ba, Kiros & Hinton (2016)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
-from kerasrnn import validation
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
 from kerasrnn.recurrence.products import input_part
-from kerasrnn.validation import PositiveInteger, PositiveNumber, Rate, Seed
 
 Tensor = Any
 
@@ -38,70 +36,10 @@ class LayerNormLSTMCell(LSTMCell):
     (`kernel` W, `recurrent_kernel` U, `bias` b; the gates' columns in the order i, f, c, o), then
     `kernel_gamma` `(4 * units,)`, `recurrent_gamma` `(4 * units,)`, `state_gamma` and `state_beta`
     `(units,)`: the gains start at 1, the shift at 0. States: h, c.
-
-    Call arguments:
-        inputs: `(batch, features)`.
-        states: `[h, c]`, each `(batch, units)`.
-        training: whether dropout is applied.
-
-    Raises:
-        ValueError: an argument is out of its range, a state is missing.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> cell = kerasrnn.LayerNormLSTMCell(4)
-        >>> output, (h, c) = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
-        >>> tuple(output.shape), tuple(cell.kernel_gamma.shape)
-        ((2, 4), (16,))
     """
 
+    own_arguments: ClassVar = {"epsilon": 1e-3}
     step_weights = ("recurrent_gamma", "state_gamma", "state_beta")
-
-    @validation.checked
-    def __init__(
-        self,
-        units: PositiveInteger,
-        activation: str | Callable | None = "tanh",
-        recurrent_activation: str | Callable | None = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: Rate = 0.0,
-        recurrent_dropout: Rate = 0.0,
-        epsilon: PositiveNumber = 1e-3,
-        seed: Seed | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
-        self.epsilon = epsilon
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         super().build(input_shape)
@@ -145,32 +83,4 @@ class LayerNormLSTMCell(LSTMCell):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class LayerNormLSTM(Recurrent, cell_class=LayerNormLSTMCell, after_loop=("epsilon",)):
-    """A long short-term memory layer with layer normalization.
-
-    Ba, Kiros & Hinton (2016), "Layer normalization", equations 20 to 22 of the supplement.
-
-        N(v) = (v - mean(v)) / sqrt(variance(v) + epsilon)       over the features of a step
-        a_t = gamma_x * N(x_t W) + b,   r_t = gamma_h * N(h_{t-1} U)
-        (p_i, p_f, p_c, p_o) = a_t + r_t
-        i_t = sigmoid(p_i),   f_t = sigmoid(p_f),   o_t = sigmoid(p_o)
-        c_t = f_t * c_{t-1} + i_t * tanh(p_c)
-        h_t = o_t * tanh(gamma_c * N(c_t) + beta_c)
-
-    The input part (of all steps at once) and the recurrent part are normalized each over all
-    4 * units columns, and b is one bias: the paper adds a shift to either and a bias to both, three
-    vectors that enter as their sum. The cell state handed on is c_t, not normalized. `epsilon` is
-    Keras's for `LayerNormalization`; the paper has none. Where h_0 = 0 the first recurrent part
-    does not vary, and its gradient is multiplied by 1 / sqrt(epsilon).
-
-    `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: those of `LSTM` (`kernel`
-    W, `recurrent_kernel` U, `bias` b; the gates' columns in the order i, f, c, o), then
-    `kernel_gamma` `(4 * units,)`, `recurrent_gamma` `(4 * units,)`, `state_gamma` and `state_beta`
-    `(units,)`: the gains start at 1, the shift at 0. States: h, c.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> y, h, c = kerasrnn.LayerNormLSTM(4, return_state=True)(np.ones((2, 5, 3), "float32"))
-        >>> tuple(y.shape), bool(np.all(y == h))
-        ((2, 4), True)
-    """
+    """A long short-term memory layer with layer normalization."""

@@ -1,24 +1,22 @@
 """Long short-term memory: Hochreiter & Schmidhuber (1997), Gers et al. (2000)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
-from kerasrnn import validation
 from kerasrnn.cells.activations import DERIVATIVES, activate
-from kerasrnn.cells.cell import GatedCell
+from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.onnx_operator import OnnxOperator
-from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class LSTMCell(GatedCell):
-    """One step of a long short-term memory.
+class LSTMCell(Cell):
+    """One step of a long short-term memory, drop-in for `keras.layers.LSTMCell`.
 
     Hochreiter & Schmidhuber (1997), "Long short-term memory"; the forget gate is Gers,
     Schmidhuber & Cummins's (2000), "Learning to forget: continual prediction with LSTM".
@@ -30,72 +28,13 @@ class LSTMCell(GatedCell):
 
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W
     `(features, 4 * units)`, `recurrent_kernel` U `(units, 4 * units)`, `bias` b `(4 * units,)`,
-    with the gates' columns in the order i, f, c, o. States: h, c. Drop-in for
-    `keras.layers.LSTMCell`.
-
-    Call arguments:
-        inputs: `(batch, features)`.
-        states: `[h, c]`, each `(batch, units)`.
-        training: whether dropout is applied.
-
-    Raises:
-        ValueError: an argument is out of its range, a state is missing.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> cell = kerasrnn.LSTMCell(4)
-        >>> output, (h, c) = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
-        >>> tuple(output.shape), tuple(c.shape)
-        ((2, 4), (2, 4))
+    with the gates' columns in the order i, f, c, o. States: h, c.
     """
 
+    own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "unit_forget_bias": True}
     gates = ("i", "f", "c", "o")
     state_names = ("h", "c")
     reads_once = True
-
-    @validation.checked
-    def __init__(
-        self,
-        units: PositiveInteger,
-        activation: str | Callable | None = "tanh",
-        recurrent_activation: str | Callable | None = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: Rate = 0.0,
-        recurrent_dropout: Rate = 0.0,
-        seed: Seed | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
-        self.unit_forget_bias = unit_forget_bias
 
     def make_bias_initializer(self) -> Callable[..., Tensor]:
         if not self.unit_forget_bias:
@@ -166,24 +105,4 @@ class LSTMCell(GatedCell):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class LSTM(Recurrent, cell_class=LSTMCell, after_loop=("use_cudnn",)):
-    """A long short-term memory layer, drop-in for `keras.layers.LSTM`.
-
-    Hochreiter & Schmidhuber (1997), "Long short-term memory"; the forget gate is Gers,
-    Schmidhuber & Cummins's (2000), "Learning to forget: continual prediction with LSTM".
-
-        a_t = x_t W + b,   r_t = h_{t-1} U,   (p_i, p_f, p_c, p_o) = a_t + r_t
-        i_t = sigmoid(p_i),   f_t = sigmoid(p_f),   o_t = sigmoid(p_o)
-        c_t = f_t * c_{t-1} + i_t * tanh(p_c)
-        h_t = o_t * tanh(c_t)
-
-    `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W
-    `(features, 4 * units)`, `recurrent_kernel` U `(units, 4 * units)`, `bias` b `(4 * units,)`,
-    with the gates' columns in the order i, f, c, o. States: h, c.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> y, h, c = kerasrnn.LSTM(4, return_state=True)(np.ones((2, 5, 3), "float32"))
-        >>> tuple(y.shape), bool(np.all(y == h))
-        ((2, 4), True)
-    """
+    """A long short-term memory layer, drop-in for `keras.layers.LSTM`."""

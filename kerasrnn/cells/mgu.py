@@ -1,12 +1,12 @@
 """The minimal gated unit: Zhou, Wu, Zhang & Zhou (2016)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
-from kerasrnn.cells.cell import GatedCell
+from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.onnx_operator import OnnxOperator
 
@@ -14,7 +14,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class MGUCell(GatedCell):
+class MGUCell(Cell):
     """One step of a minimal gated unit.
 
     Zhou, Wu, Zhang & Zhou (2016), "Minimal gated unit for recurrent neural networks".
@@ -27,24 +27,9 @@ class MGUCell(GatedCell):
     A GRU (with `reset_after=False`) whose two gates are one. `sigmoid` is `recurrent_activation`,
     `tanh` is `activation`. Weights: `kernel` W `(features, 2 * units)`, `recurrent_kernel` U
     `(units, 2 * units)`, `bias` b `(2 * units,)`, with the columns in the order f, h. State: h.
-
-    Call arguments:
-        inputs: `(batch, features)`.
-        states: h, `(batch, units)`, alone or in a list.
-        training: whether dropout is applied.
-
-    Raises:
-        ValueError: an argument is out of its range.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> cell = kerasrnn.MGUCell(4)
-        >>> h, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
-        >>> tuple(h.shape), len(states)
-        ((2, 4), 1)
     """
 
+    own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}
     gates = ("f", "h")
 
     @property
@@ -77,24 +62,4 @@ class MGUCell(GatedCell):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class MGU(Recurrent, cell_class=MGUCell):
-    """A minimal gated unit layer.
-
-    Zhou, Wu, Zhang & Zhou (2016), "Minimal gated unit for recurrent neural networks".
-
-        (a_f, a_h) = x_t W + b
-        f_t = sigmoid(a_f + h_{t-1} U_f)
-        candidate_t = tanh(a_h + (f_t * h_{t-1}) U_h)
-        h_t = (1 - f_t) * h_{t-1} + f_t * candidate_t
-
-    A GRU (with `reset_after=False`) whose two gates are one. `sigmoid` is `recurrent_activation`,
-    `tanh` is `activation`. Weights: `kernel` W `(features, 2 * units)`, `recurrent_kernel` U
-    `(units, 2 * units)`, `bias` b `(2 * units,)`, with the columns in the order f, h. State: h.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> y, h = kerasrnn.MGU(4, return_sequences=True, return_state=True)(
-        ...     np.ones((2, 5, 3), "float32"))
-        >>> tuple(y.shape), bool(np.all(y[:, -1] == h))
-        ((2, 5, 4), True)
-    """
+    """A minimal gated unit layer."""

@@ -1,16 +1,14 @@
 """LSTM with peephole connections: Gers & Schmidhuber (2000)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
-from kerasrnn import validation
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
 from kerasrnn.cells.onnx_operator import OnnxOperator
-from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
@@ -33,78 +31,14 @@ class PeepholeLSTMCell(LSTMCell):
     (`kernel` W, `recurrent_kernel` U, `bias` b; the gates' columns in the order i, f, c, o), then
     `peephole_kernel` V `(3, units)`, its rows in the order i, f, o. With V = 0, where it starts by
     default, this is `LSTMCell`. States: h, c.
-
-    Call arguments:
-        inputs: `(batch, features)`.
-        states: `[h, c]`, each `(batch, units)`.
-        training: whether dropout is applied.
-
-    Raises:
-        ValueError: an argument is out of its range, a state is missing.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> cell = kerasrnn.PeepholeLSTMCell(4)
-        >>> output, (h, c) = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
-        >>> tuple(output.shape), tuple(cell.peephole_kernel.shape)
-        ((2, 4), (3, 4))
     """
 
+    own_arguments: ClassVar = {
+        "peephole_initializer": "zeros",
+        "peephole_regularizer": None,
+        "peephole_constraint": None,
+    }
     step_weights = ("peephole_kernel",)
-
-    @validation.checked
-    def __init__(
-        self,
-        units: PositiveInteger,
-        activation: str | Callable | None = "tanh",
-        recurrent_activation: str | Callable | None = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: Rate = 0.0,
-        recurrent_dropout: Rate = 0.0,
-        peephole_initializer: Any = "zeros",
-        peephole_regularizer: Any = None,
-        peephole_constraint: Any = None,
-        seed: Seed | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
-        self.peephole_initializer = validation.initializer(
-            "peephole_initializer", peephole_initializer
-        )
-        self.peephole_regularizer = validation.regularizer(
-            "peephole_regularizer", peephole_regularizer
-        )
-        self.peephole_constraint = validation.constraint("peephole_constraint", peephole_constraint)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         super().build(input_shape)
@@ -141,27 +75,4 @@ class PeepholeLSTM(
     cell_class=PeepholeLSTMCell,
     after_loop=("peephole_initializer", "peephole_regularizer", "peephole_constraint"),
 ):
-    """A long short-term memory layer whose gates see the cell state.
-
-    Gers & Schmidhuber (2000), "Recurrent nets that time and count"; Gers, Schraudolph & Schmidhuber
-    (2002), "Learning precise timing with LSTM recurrent networks". They cut the gradient short;
-    here it is whole.
-
-        a_t = x_t W + b,   r_t = h_{t-1} U,   (p_i, p_f, p_c, p_o) = a_t + r_t
-        i_t = sigmoid(p_i + V_i * c_{t-1}),   f_t = sigmoid(p_f + V_f * c_{t-1})
-        c_t = f_t * c_{t-1} + i_t * tanh(p_c)
-        o_t = sigmoid(p_o + V_o * c_t)
-        h_t = o_t * tanh(c_t)
-
-    `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: those of `LSTM` (`kernel`
-    W, `recurrent_kernel` U, `bias` b; the gates' columns in the order i, f, c, o), then
-    `peephole_kernel` V `(3, units)`, its rows in the order i, f, o. With V = 0, where it starts by
-    default, this is `LSTM`. States: h, c.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> y, h, c = kerasrnn.PeepholeLSTM(4, return_state=True)(np.ones((2, 5, 3), "float32"))
-        >>> tuple(y.shape), bool(np.all(y == h))
-        ((2, 4), True)
-    """
+    """A long short-term memory layer whose gates see the cell state."""

@@ -15,29 +15,15 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class SimpleRNNCell(Cell):
-    """One step of a simple recurrent network (Elman 1990, "Finding structure in time").
+    """One step of a simple recurrent network, drop-in for `keras.layers.SimpleRNNCell`.
+
+    Elman (1990), "Finding structure in time".
 
         a_t = x_t W + b,   r_t = h_{t-1} U
         h_t = tanh(a_t + r_t)
 
     `tanh` is `activation`. Weights: `kernel` W `(features, units)`, `recurrent_kernel` U
-    `(units, units)`, `bias` b `(units,)`. State: h. Drop-in for `keras.layers.SimpleRNNCell`.
-
-    Call arguments:
-        inputs: `(batch, features)`.
-        states: h, `(batch, units)`, alone or in a list.
-        training: whether dropout is applied.
-
-    Raises:
-        ValueError: an argument is out of its range.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> cell = kerasrnn.SimpleRNNCell(4)
-        >>> h, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
-        >>> tuple(h.shape), len(states)
-        ((2, 4), 1)
+    `(units, units)`, `bias` b `(units,)`. State: h.
     """
 
     reads_once = True
@@ -71,19 +57,4 @@ class SimpleRNNCell(Cell):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class SimpleRNN(Recurrent, cell_class=SimpleRNNCell, after_loop=("seed",)):
-    """A simple recurrent network (Elman 1990), drop-in for `keras.layers.SimpleRNN`.
-
-        a_t = x_t W + b,   r_t = h_{t-1} U
-        h_t = tanh(a_t + r_t)
-
-    `tanh` is `activation`. Weights: `kernel` W `(features, units)`, `recurrent_kernel` U
-    `(units, units)`, `bias` b `(units,)`.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> y, h = kerasrnn.SimpleRNN(4, return_sequences=True, return_state=True)(
-        ...     np.ones((2, 5, 3), "float32"))
-        >>> tuple(y.shape), tuple(h.shape)
-        ((2, 5, 4), (2, 4))
-    """
+    """A simple recurrent network layer, drop-in for `keras.layers.SimpleRNN`."""

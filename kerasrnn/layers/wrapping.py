@@ -1,5 +1,6 @@
 """Cells around other cells."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -42,6 +43,12 @@ class WrappingCell(Cell):
             raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
         super().__init__(units, **kwargs)
         self.cell = cell
+
+    @classmethod
+    def arguments(cls) -> dict[str, inspect.Parameter]:
+        """Those of the constructor alone: the others are the inner cell's."""
+        own = [*inspect.signature(cls).parameters.values()]
+        return {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
 
     def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
         return self.cell.draw_dropout(inputs, state)
