@@ -496,7 +496,7 @@ class Recurrent(RNN):
         given = bind(type(self), signature, args, kwargs)
         rest = given.pop("kwargs", {})  # name, dtype, trainable, ...
         use_cudnn = given.pop("use_cudnn", "auto")
-        if use_cudnn not in ("auto", False):
+        if not (use_cudnn is False or (isinstance(use_cudnn, str) and use_cudnn == "auto")):
             raise ValueError(
                 f"use_cudnn={use_cudnn!r}: {type(self).__name__} runs in kerasrnn's own loop and "
                 "never in cuDNN; expected 'auto' or False."
@@ -533,27 +533,27 @@ class Recurrent(RNN):
 
 
 def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Signature:
-    def positional(name: str, default: Any) -> inspect.Parameter:
-        return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
-
-    def keyword(name: str, default: Any) -> inspect.Parameter:
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-
-    of_cell = cell_class.arguments()
+    """The cell's arguments and the loop's; those that Keras's layers lack are keyword-only."""
+    of_cell, of_loop = cell_class.arguments(), dict(inspect.signature(RNN).parameters)
+    del of_loop["cell"]
+    options = of_loop.pop("kwargs")
+    extras = [of_loop.pop(name) for name in ("zero_output_for_mask", *EXTRAS)]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = []
     for name, parameter in of_cell.items():
         if name not in after_loop:
             parameters.append(parameter)
         if name == "bias_regularizer":
-            parameters.append(positional("activity_regularizer", None))
-    for name in ("return_sequences", "return_state", "go_backwards", "stateful", "unroll"):
-        parameters.append(positional(name, False))
-    for name in after_loop:
-        parameters.append(of_cell.get(name, positional(name, "auto")))
-    parameters.append(keyword("zero_output_for_mask", False))
-    parameters.extend(keyword(name, default) for name, default in EXTRAS.items())
-    parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD))
-    return inspect.Signature(parameters)
+            parameters.append(
+                inspect.Parameter("activity_regularizer", kind, default=None, annotation=Any)
+            )
+    parameters += of_loop.values()
+    use_cudnn = inspect.Parameter(
+        "use_cudnn", kind, default="auto", annotation=Literal["auto", False]
+    )
+    parameters += [{**of_cell, "use_cudnn": use_cudnn}[name] for name in after_loop]
+    parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in extras]
+    return inspect.Signature([*parameters, options], return_annotation=None)
 
 
 def _equations(cell_class: type[Cell]) -> str:

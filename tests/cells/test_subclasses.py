@@ -1,5 +1,8 @@
 """A user's subclasses of cells: what they override is what runs, or they are refused."""
 
+import inspect
+from typing import ClassVar
+
 import keras
 import numpy as np
 import pytest
@@ -174,3 +177,71 @@ def test_exports_of_an_overridden_call():
     step = kerasrnn.export.to_step(model)  # which compares the two
     y, *_ = step([X[:, 0], np.zeros((3, 3)), np.zeros((3, 3))])
     np.testing.assert_allclose(y, np.asarray(model(X))[:, 0], atol=1e-6)
+
+
+# Arguments of a cell's own.
+
+
+class LeakyCell(kerasrnn.Cell):
+    own_arguments: ClassVar = {"leak": 0.1, "activation": "relu"}
+
+    def __post_init__(self):
+        if not 0 < self.leak <= 1:
+            raise ValueError(f"leak={self.leak!r}: expected a number in (0, 1].")
+
+    def update(self, a, r, states, weights):
+        h = (1 - self.leak) * states[0] + self.leak * self.activation(a + r)
+        return h, [h]
+
+
+class InitializedCell(kerasrnn.LSTMCell):
+    """The usual way: a constructor of its own."""
+
+    def __init__(self, units, gain=1.0, **kwargs):
+        super().__init__(units, **kwargs)
+        self.gain = gain
+
+
+def test_a_cell_declares_its_own_arguments():
+    cell = LeakyCell(3, leak=0.5, use_bias=False)
+    assert cell.activation is keras.activations.relu
+    config = cell.get_config()
+    assert (config["leak"], config["activation"]) == (0.5, "relu")
+    again = LeakyCell.from_config(config)
+    assert again.get_config() == config
+    x, h = np.array([[1.0, -2.0]], "float32"), np.array([[4.0, 0.0, 2.0]], "float32")
+    y, _ = cell(x, [h])
+    (w, u) = (np.asarray(v) for v in cell.weights)
+    np.testing.assert_allclose(y, 0.5 * h + 0.5 * np.maximum(x @ w + h @ u, 0), rtol=1e-5)
+    names = list(inspect.signature(LeakyCell).parameters)
+    assert names[:2] == ["units", "activation"]
+    assert names[-3:] == ["leak", "seed", "kwargs"]
+    assert "activation: activation of the candidate" in LeakyCell.__doc__
+
+
+@pytest.mark.parametrize(
+    ("leak", "error"),
+    [
+        ("much", "leak='much': expected a finite number"),
+        (True, "leak=True"),
+        (2.0, r"leak=2.0: .* \(0, 1\]"),
+    ],
+)
+def test_a_cells_own_arguments_are_checked(leak, error):
+    with pytest.raises(ValueError, match=error):
+        LeakyCell(3, leak=leak)
+
+
+def test_an_unknown_or_missing_argument():
+    with pytest.raises(TypeError, match="LeakyCell: missing a required argument: 'units'"):
+        LeakyCell()
+    with pytest.raises((TypeError, ValueError), match="leek"):
+        LeakyCell(3, leek=0.5)
+
+
+def test_a_constructor_of_its_own_keeps_the_other_arguments():
+    cell = InitializedCell(3, gain=2.0, recurrent_activation="hard_sigmoid")
+    config = cell.get_config()
+    assert (config["gain"], config["recurrent_activation"]) == (2.0, "hard_sigmoid")
+    assert InitializedCell.from_config(config).get_config() == config
+    assert list(inspect.signature(InitializedCell).parameters) == ["units", "gain", "kwargs"]
