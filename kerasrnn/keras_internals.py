@@ -6,6 +6,7 @@ Each stands here with the reason it is needed. All were there in Keras 3.15.1 an
 """
 
 import importlib
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ def _first(*places: str) -> Any:
     for place in places:
         module, name = place.split(":")
         try:
-            return getattr(importlib.import_module(module), name)
+            return operator.attrgetter(name)(importlib.import_module(module))
         except (ImportError, AttributeError):
             continue
     raise ImportError(
@@ -36,8 +37,9 @@ set_keras_mask = _first(
 )
 
 # Keras's own time loop, for cells that are not kerasrnn's: under a mask, `keras.layers.RNN` takes
-# the first state for the previous output on JAX, and knows only states of two axes there.
-rnn = _first("keras.src.backend:rnn")
+# the first state for the previous output on JAX, and knows only states of two axes there. In a
+# module of its own since 3.16.
+rnn = _first("keras.src.backend:rnn.rnn", "keras.src.backend:rnn")
 
 # Keras's RNN and StackedRNNCells draw a sequence's dropout masks, once, for subclasses of this
 # class alone.
