@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+import kerasrnn
+
 CONTENDERS = {
     "kerasrnn": "the layer with its defaults",
     "kerasrnn-xla": "with jit_compile=True; only for inference, since training is always compiled",
@@ -20,7 +22,9 @@ KERAS = ("keras", "keras-xla", "keras-unrolled")
 KERAS_RNN = ("keras-rnn", "keras-rnn-xla")
 
 BUILT_IN = ("SimpleRNN", "LSTM", "GRU")
-OTHERS = ("PeepholeLSTM", "LayerNormLSTM", "MGU", "IndRNN", "UGRNN")
+OTHERS = tuple(
+    name for name in kerasrnn.__all__ if f"{name}Cell" in kerasrnn.__all__ and name not in BUILT_IN
+)
 CELLS = BUILT_IN + OTHERS
 
 PARTS = {

@@ -1,4 +1,6 @@
-"""How messages say numbers of things."""
+"""How numbers of things and names of classes are written."""
+
+import re
 
 
 def counted(number: int, thing: str, several: str | None = None) -> str:
@@ -15,3 +17,14 @@ def counted(number: int, thing: str, several: str | None = None) -> str:
         ('1 pair', '0 pairs', '2 entries')
     """
     return f"{number} {thing if number == 1 else several or thing + 's'}"
+
+
+def snake_case(name: str) -> str:
+    """A class's name as Keras writes it in the names of layers.
+
+    Example:
+
+        >>> snake_case("SimpleRNN"), snake_case("LayerNormLSTM")
+        ('simple_rnn', 'layer_norm_lstm')
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -9,21 +9,17 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+import kerasrnn
+from kerasrnn.wording import snake_case
+
 T = TypeVar("T")
 
-# The names that `kerasrnn.zoo` takes; a test compares them with it. They stand here since the
-# command line says them before Keras is imported.
-CELLS = (
-    "simple_rnn",
-    "lstm",
-    "gru",
-    "peephole_lstm",
-    "layer_norm_lstm",
-    "mgu",
-    "ind_rnn",
-    "ugrnn",
+CELLS = tuple(
+    snake_case(name.removesuffix("Cell"))
+    for name in kerasrnn.__all__
+    if name.endswith("Cell") and name.removesuffix("Cell") in kerasrnn.__all__
 )
-
+"""The names of cells that `kerasrnn.zoo` takes: those that have a layer of their own."""
 
 HIGHEST_SEED = 2**32 - 1  # that NumPy's global generator takes
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import kerasrnn
-from kerasrnn.cells.layer import snake_case
+from kerasrnn.wording import snake_case
 
 CellLike = str | type[kerasrnn.Cell] | type[kerasrnn.RNN]
 

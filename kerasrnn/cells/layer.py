@@ -17,7 +17,7 @@ from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
 from kerasrnn.validation import PositiveInteger
-from kerasrnn.wording import counted
+from kerasrnn.wording import counted, snake_case
 
 Tensor = Any
 
@@ -447,11 +447,6 @@ class RNN(SequenceLayer, keras.layers.RNN):
 
 
 document(RNN, described([*inspect.signature(RNN).parameters]), CALL)
-
-
-def snake_case(name: str) -> str:
-    """A class's name as Keras writes it in the names of layers: `SimpleRNN` is `simple_rnn`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 class Recurrent(RNN):

@@ -6,7 +6,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import zoo
-from kerasrnn.cells.layer import snake_case
+from kerasrnn.wording import snake_case
 from tests import by_hand
 from tests.catalogue import ROWS, variant_id
 from tests.zoo.models import assert_exports, assert_saves, learn
