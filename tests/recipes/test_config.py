@@ -40,7 +40,7 @@ def test_unknown_options_are_refused_with_those_there_are(recipe):
         ("learning_rate", float("nan"), "a finite number, at least 1e-06"),
         ("learning_rate", -1.0, "a finite number, at least 1e-06"),
         ("dropout", 1.0, "a finite number, at least 0.0 and below 1.0"),
-        ("cell", "lstmm", "one of simple_rnn, lstm, gru"),
+        ("cell", "lstmm", "one of gru, ind_rnn, lstm"),
         ("bidirectional", 1, "true or false"),
     ],
 )
