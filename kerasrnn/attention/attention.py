@@ -177,7 +177,7 @@ class Attention(SequenceLayer):
             query = ops.cast(query, self.compute_dtype)
             context, states = self.attend(query, states, weights, products)
             return context, states[0]
-        # What is carried from step to step is carried as in the time loop: see `recurrence.walk`.
+        # What is carried from step to step is carried as in the time loop: see `recurrence.unroll`.
         wide = wide_dtype(self.compute_dtype)
         weights = {name: ops.cast(weights[name], wide) for name in self.step_weights}
         query, *states = (ops.cast(x, wide) for x in (query, *states))

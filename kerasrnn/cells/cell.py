@@ -53,8 +53,8 @@ EQUATIONS = ("update", "step")
 """Methods that hold a cell's equations."""
 
 FORWARD = (
-    "update_keeping",
-    "step_keeping",
+    "update_with_residuals",
+    "step_with_residuals",
     "input_part",
     "recurrent_products",
     "product_groups",
@@ -147,7 +147,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
     step_weights: tuple[str, ...] = ()
     """Names of the weights, besides the kernels and the bias, that `update` or `step` reads."""
 
-    reads_once: bool = False
+    single_read: bool = False
     """Whether a step uses each element of `a` in one place alone. It may then be read where it is
     used, which is faster in inference; where something is written over `a`, as in training, it is
     read a step ahead all the same. Said of another cell, this would make it slow, and not wrong."""
@@ -167,8 +167,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
         # What a class derives from its equations does not hold for a subclass that changes them.
         if cls._is_overridden(EQUATIONS, below="has_adjoint"):
             cls.has_adjoint = property(Cell.has_adjoint.fget)
-        if cls._is_overridden(EQUATIONS, below="reads_once"):
-            cls.reads_once = False
+        if cls._is_overridden(EQUATIONS, below="single_read"):
+            cls.single_read = False
         if cls._is_overridden((*EQUATIONS, *FORWARD), below="onnx_operator"):
             cls.onnx_operator = property(Cell.onnx_operator.fget)
         steps = next(owner for owner in cls.__mro__ if "step" in vars(owner))
@@ -320,15 +320,15 @@ class Cell(DropoutRNNCell, SequenceLayer):
         """Whether the pointwise part has an adjoint derived by hand, as it is configured."""
         return False
 
-    def update_keeping(
+    def update_with_residuals(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor], Any]:
-        """`update`, and what `update_adjoint` needs of it: `(output, new_states, kept)`."""
+        """`update`, and what `update_adjoint` needs of it: `(output, new_states, residuals)`."""
         # Abstract: asked of a cell with `has_adjoint` alone.
         raise NotImplementedError(f"{type(self).__name__} has no adjoint by hand.")
 
     def update_adjoint(
-        self, kept: Any, states: Sequence[Tensor], d_output: Tensor, d_states: Sequence[Tensor]
+        self, residuals: Any, states: Sequence[Tensor], d_output: Tensor, d_states: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """`(d_a, d_r, d_states)` from the gradients of the output and of the new states.
 
@@ -337,7 +337,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         # Abstract: asked of a cell with `has_adjoint` alone.
         raise NotImplementedError(f"{type(self).__name__} has no adjoint by hand.")
 
-    def step_keeping(
+    def step_with_residuals(
         self,
         a: Tensor,
         states: Sequence[Tensor],
@@ -345,11 +345,13 @@ class Cell(DropoutRNNCell, SequenceLayer):
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor], Any]:
         """`step`, and what `step_adjoint` needs of it."""
-        return self.update_keeping(a, self._recurrent_part(states[0], products), states, weights)
+        return self.update_with_residuals(
+            a, self._recurrent_part(states[0], products), states, weights
+        )
 
     def step_adjoint(
         self,
-        kept: Any,
+        residuals: Any,
         states: Sequence[Tensor],
         weights: Mapping[str, Tensor],
         products: tuple[Any, ...],
@@ -357,14 +359,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
         d_states: Sequence[Tensor],
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
         """`(d_a, d_states, d_weights, d_results)`; `d_results` are those of the products."""
-        d_a, d_r, (d_first, *d_others) = self.update_adjoint(kept, states, d_output, d_states)
+        d_a, d_r, (d_first, *d_others) = self.update_adjoint(residuals, states, d_output, d_states)
         ends = np.cumsum([len(group) * self.units for group in self.product_groups])[:-1]
         d_results = ops.split(d_r, ends.tolist(), axis=-1) if len(ends) else [d_r]
         for product, d_result in zip(products, d_results, strict=True):
             d_first = d_first + product.adjoint(d_result)
         return d_a, [d_first, *d_others], {}, d_results
 
-    def product_arguments(self, kept: Any, states: Sequence[Tensor]) -> list[Tensor]:
+    def product_arguments(self, residuals: Any, states: Sequence[Tensor]) -> list[Tensor]:
         """What the products were applied to, at one step or at all of them at once."""
         return [states[0] for _ in self.product_groups]
 

@@ -57,14 +57,14 @@ class GRUCell(Cell):
         weights: Mapping[str, Tensor],
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        h, states, _ = self.step_keeping(a, states, weights, products)
+        h, states, _ = self.step_with_residuals(a, states, weights, products)
         return h, states
 
     @property
     def has_adjoint(self) -> bool:
         return self.activation in DERIVATIVES and self.recurrent_activation in DERIVATIVES
 
-    def step_keeping(
+    def step_with_residuals(
         self,
         a: Tensor,
         states: Sequence[Tensor],
@@ -79,20 +79,20 @@ class GRUCell(Cell):
         z, rho = ops.split(gates, 2, axis=-1)
         r_candidate = rho * r_h if self.reset_after else products[1](rho * h)
         candidate = self.activation(a_h + r_candidate)  # (G3), (G4)
-        kept = (gates, candidate, r_h)
+        residuals = (gates, candidate, r_h)
         h = z * h + (1 - z) * candidate  # (G5)
-        return h, [h], kept
+        return h, [h], residuals
 
     def step_adjoint(
         self,
-        kept: tuple[Tensor, ...],
+        residuals: tuple[Tensor, ...],
         states: Sequence[Tensor],
         weights: Mapping[str, Tensor],
         products: tuple[Any, ...],
         d_output: Tensor,
         d_states: Sequence[Tensor],
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
-        gates, candidate, r_h = kept
+        gates, candidate, r_h = residuals
         (h,) = states
         z, rho = ops.split(gates, 2, axis=-1)
         of_gate = DERIVATIVES[self.recurrent_activation]
@@ -110,11 +110,13 @@ class GRUCell(Cell):
         dh = dh * z + products[0].adjoint(d_gates) + dq * rho  # (G18)
         return ops.concatenate([d_gates, dp_h], axis=-1), [dh], {}, [d_gates, dp_h]
 
-    def product_arguments(self, kept: tuple[Tensor, ...], states: Sequence[Tensor]) -> list[Tensor]:
+    def product_arguments(
+        self, residuals: tuple[Tensor, ...], states: Sequence[Tensor]
+    ) -> list[Tensor]:
         (h,) = states
         if self.reset_after:
             return [h]  # (B5)
-        _, rho = ops.split(kept[0], 2, axis=-1)
+        _, rho = ops.split(residuals[0], 2, axis=-1)
         return [h, rho * h]  # (B5), (G19)
 
 

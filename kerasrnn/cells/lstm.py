@@ -34,7 +34,7 @@ class LSTMCell(Cell):
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "unit_forget_bias": True}
     gates = ("i", "f", "c", "o")
     state_names = ("h", "c")
-    reads_once = True
+    single_read = True
 
     def make_bias_initializer(self) -> Callable[..., Tensor]:
         if not self.unit_forget_bias:
@@ -54,7 +54,7 @@ class LSTMCell(Cell):
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        h, states, _ = self.update_keeping(a, r, states, weights)
+        h, states, _ = self.update_with_residuals(a, r, states, weights)
         return h, states
 
     @property
@@ -66,7 +66,7 @@ class LSTMCell(Cell):
     def has_adjoint(self) -> bool:
         return self.activation in DERIVATIVES and self.recurrent_activation in DERIVATIVES
 
-    def update_keeping(
+    def update_with_residuals(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor], Any]:
         _, c = states
@@ -77,9 +77,13 @@ class LSTMCell(Cell):
         return h, [h, c], gates
 
     def update_adjoint(
-        self, kept: Tensor, states: Sequence[Tensor], d_output: Tensor, d_states: Sequence[Tensor]
+        self,
+        residuals: Tensor,
+        states: Sequence[Tensor],
+        d_output: Tensor,
+        d_states: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        i, f, candidate, o = ops.split(kept, 4, axis=-1)
+        i, f, candidate, o = ops.split(residuals, 4, axis=-1)
         of_activation = DERIVATIVES[self.activation]
         of_gate = DERIVATIVES[self.recurrent_activation]
         # Computed again rather than kept: as fast, and a sixth of what is kept.

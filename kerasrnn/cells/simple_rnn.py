@@ -26,7 +26,7 @@ class SimpleRNNCell(Cell):
     `(units, units)`, `bias` b `(units,)`. State: h.
     """
 
-    reads_once = True
+    single_read = True
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
@@ -42,16 +42,20 @@ class SimpleRNNCell(Cell):
     def has_adjoint(self) -> bool:
         return self.activation in DERIVATIVES
 
-    def update_keeping(
+    def update_with_residuals(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor], Any]:
         h, states = self.update(a, r, states, weights)
         return h, states, h
 
     def update_adjoint(
-        self, kept: Tensor, states: Sequence[Tensor], d_output: Tensor, d_states: Sequence[Tensor]
+        self,
+        residuals: Tensor,
+        states: Sequence[Tensor],
+        d_output: Tensor,
+        d_states: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        dp = (d_output + d_states[0]) * DERIVATIVES[self.activation](kept)  # (S3)
+        dp = (d_output + d_states[0]) * DERIVATIVES[self.activation](residuals)  # (S3)
         return dp, dp, [0]  # (S4); (S5) is the product's
 
 

@@ -178,7 +178,7 @@ class _KerasCell:
     """A cell that is not kerasrnn's as the time loop sees it: all of it is in the step."""
 
     step_weights = ()
-    reads_once = False
+    single_read = False
     has_adjoint = False
 
     def __init__(self, cell: keras.layers.Layer, output_size: int) -> None:
@@ -273,7 +273,7 @@ def _written_out(
     with ExitStack() as stack:
         if isinstance(cell, AttentionCell):
             stack.enter_context(_replaced(cell, {"cell": recorder}))
-        output, outputs, states = unrolled.walk(
+        output, outputs, states = unrolled.loop(
             cell if isinstance(cell, AttentionCell) else recorder,
             Options(
                 return_sequences=layer.return_sequences,

@@ -15,7 +15,7 @@ from kerasrnn.export import parity, signature, tracing
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.files import Kind, starts_with
 from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
-from kerasrnn.recurrence.walk import Walk
+from kerasrnn.recurrence.unroll import Unroll
 from kerasrnn.standard_error import filtered
 from kerasrnn.validation import NonNegativeNumber
 
@@ -101,7 +101,7 @@ def _loop(cell: Any, options: Options, call: Call) -> Results | None:
     """The time loop as LiteRT can have it: see `recurrence.loop.replaced_by`."""
     if options.unroll:
         return None
-    return Walk(SimpleNamespace(scan=_scan), cell, options, call).forward()
+    return Unroll(SimpleNamespace(scan=_scan), cell, options, call).forward()
 
 
 def _scan(
@@ -109,9 +109,9 @@ def _scan(
     carry: Any,
     xs: Any,
     reverse: bool = False,
-    ahead: bool = True,
+    prefetch: bool = True,
 ) -> tuple[Any, Any]:
-    """See `recurrence.walk.Backend`.
+    """See `recurrence.unroll.Backend`.
 
     LiteRT's lists have elements of known shapes, but those that are made of a tensor. So each y is
     written into a list of zeros.

@@ -191,7 +191,7 @@ def reference(model: keras.Model) -> Run:
     def written_out(cell: Any, options: Options, call: Call) -> Results | None:
         if call.sequences.shape[1] > LONGEST_WRITTEN_OUT:
             return None
-        return unrolled.walk(cell, dataclasses.replace(options, checkpoint_every=None), call)
+        return unrolled.loop(cell, dataclasses.replace(options, checkpoint_every=None), call)
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         with keras.device("cpu:0"), replaced_by(written_out):

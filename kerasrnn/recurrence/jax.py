@@ -1,4 +1,4 @@
-"""The walk on JAX: a `lax.scan`, inside a `jax.jit`, with the walk's own gradient in training."""
+"""The time loop on JAX: a `lax.scan` in a `jax.jit`, with a gradient of its own in training."""
 
 import functools
 import sys
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from kerasrnn.recurrence import unrolled
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
-from kerasrnn.recurrence.walk import Walk
+from kerasrnn.recurrence.unroll import Unroll
 
-# A compiled walk belongs to its cell and goes with it: cell -> {options: compiled function}.
+# A compiled loop belongs to its cell and goes with it: cell -> {options: compiled function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -34,15 +34,15 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
         ) from error
 
 
-def walk(cell: Steppable, options: Options, call: Call) -> Results:
+def scan_loop(cell: Steppable, options: Options, call: Call) -> Results:
     if options.unroll:
-        return unrolled.walk(cell, options, call)
+        return unrolled.loop(cell, options, call)
     if not options.training and options.checkpoint_every is None:
-        return _walk(cell, options, call).forward()
-    return _walk_with_gradient(cell, options, call)
+        return _unroll(cell, options, call).forward()
+    return _loop_with_gradient(cell, options, call)
 
 
-# What the walk asks of a backend.
+# What `Unroll` needs from a backend.
 
 
 def scan(
@@ -50,19 +50,19 @@ def scan(
     carry: Any,
     xs: Any,
     reverse: bool = False,
-    ahead: bool = True,
+    prefetch: bool = True,
 ) -> tuple[Any, Any]:
-    """See `walk.Backend`."""
+    """See `unroll.Backend`."""
     return jax.lax.scan(body, carry, xs, reverse=reverse)
 
 
-def derivative(
+def vjp(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """See `walk.Backend`."""
-    results, pull = jax.vjp(function, *arguments)
+    """See `unroll.Backend`."""
+    results, pullback = jax.vjp(function, *arguments)
 
-    def pull_all(d_results: Any) -> tuple[Any, ...]:
+    def vjp_fn(d_results: Any) -> tuple[Any, ...]:
         flat, structure = jax.tree.flatten(results)
         # Where a gradient is None, a whole branch of results may stand.
         d_flat = jax.tree.leaves(
@@ -74,31 +74,31 @@ def derivative(
             )
         )
         d_flat = [d.astype(y.dtype) for d, y in zip(d_flat, flat, strict=True)]
-        return pull(jax.tree.unflatten(structure, d_flat))
+        return pullback(jax.tree.unflatten(structure, d_flat))
 
-    return results, pull_all
+    return results, vjp_fn
 
 
 def scope() -> Any:
-    """See `walk.Backend`."""
+    """See `unroll.Backend`."""
     return jax.extend.core.get_opaque_trace_state(convention="nnx")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _walk_with_gradient(cell: Steppable, options: Options, call: Call) -> Results:
-    return _walk(cell, options, call).forward()
+def _loop_with_gradient(cell: Steppable, options: Options, call: Call) -> Results:
+    return _unroll(cell, options, call).forward()
 
 
 def _forward(cell: Steppable, options: Options, call: Call) -> tuple[Results, Any]:
-    results, kept = _walk(cell, options, call).forward_keeping()
-    return results, (call, kept)
+    results, residuals = _unroll(cell, options, call).forward_with_residuals()
+    return results, (call, residuals)
 
 
 def _backward(
-    cell: Steppable, options: Options, residuals: tuple[Call, Any], d_results: Results
+    cell: Steppable, options: Options, saved: tuple[Call, Any], d_results: Results
 ) -> tuple[Call]:
-    call, kept = residuals
-    d_sequences, d_states, *d_named = _walk(cell, options, call).backward(kept, d_results)
+    call, residuals = saved
+    d_sequences, d_states, *d_named = _unroll(cell, options, call).backward(residuals, d_results)
     d_weights, d_memory = (
         {name: d[name].astype(x.dtype) for name, x in of.items()}
         for d, of in zip(d_named, (call.weights, call.memory), strict=True)
@@ -107,16 +107,16 @@ def _backward(
     return (Call(d_sequences, d_states, d_weights, d_memory, dropout, None),)
 
 
-_walk_with_gradient.defvjp(_forward, _backward)
+_loop_with_gradient.defvjp(_forward, _backward)
 
 
-def _walk(cell: Steppable, options: Options, call: Call) -> Walk:
-    return Walk(sys.modules[__name__], cell, options, call)
+def _unroll(cell: Steppable, options: Options, call: Call) -> Unroll:
+    return Unroll(sys.modules[__name__], cell, options, call)
 
 
 def _function(cell: Steppable, options: Options) -> Callable[..., Any]:
     functions = _functions.setdefault(cell, {})
     if options not in functions:
         owner = weakref.ref(cell)  # a strong reference would keep the cell alive for ever
-        functions[options] = jax.jit(lambda call: walk(owner(), options, call))
+        functions[options] = jax.jit(lambda call: scan_loop(owner(), options, call))
     return functions[options]

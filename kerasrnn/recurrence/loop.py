@@ -73,11 +73,12 @@ class Steppable(Protocol):
 
     output_size: int
     step_weights: tuple[str, ...]
-    reads_once: bool
-    """Whether a step uses each element of its a once: see `ahead` of `walk.Backend.scan`."""
+    single_read: bool
+    """Whether a step uses each element of its a once: see `prefetch` of `unroll.Backend.scan`."""
 
     has_adjoint: bool
-    """Whether `step_keeping`, `step_adjoint` and `product_arguments` say the gradient by hand."""
+    """Whether the cell derives its gradient itself: `step_with_residuals`, `step_adjoint` and
+    `product_arguments`."""
 
     def input_part(
         self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
@@ -102,18 +103,18 @@ class Steppable(Protocol):
         """One step: `(output, new_states)`. It applies the products as often as it likes, in any
         order."""
 
-    def step_keeping(
+    def step_with_residuals(
         self,
         a: Tensor,
         states: Sequence[Tensor],
         weights: Mapping[str, Tensor],
         products: tuple[Any, ...],
     ) -> tuple[Tensor, list[Tensor], Any]:
-        """One step, and what `step_adjoint` needs of it: `(output, new_states, kept)`."""
+        """One step, and what `step_adjoint` needs of it: `(output, new_states, residuals)`."""
 
     def step_adjoint(
         self,
-        kept: Any,
+        residuals: Any,
         states: Sequence[Tensor],
         weights: Mapping[str, Tensor],
         products: tuple[Any, ...],
@@ -122,7 +123,7 @@ class Steppable(Protocol):
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
         """`(d_a, d_states, d_weights, d_results)` of one step from those of its results."""
 
-    def product_arguments(self, kept: Any, states: Sequence[Tensor]) -> list[Tensor]:
+    def product_arguments(self, residuals: Any, states: Sequence[Tensor]) -> list[Tensor]:
         """What each product was applied to, at one step or at all of them at once."""
 
 

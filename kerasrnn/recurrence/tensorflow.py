@@ -1,13 +1,13 @@
-"""The walk on TensorFlow.
+"""The time loop on TensorFlow.
 
 Two ways of running it:
 
 - as graph: a `tf.while_loop`, part of the graph around it; eagerly, inside a `tf.function`;
 - compiled: by XLA, on CPUs once for each part of the batch. Rows do not see each other, so every
-  core walks rows of its own, with no waiting for the others at each step.
+  core loops over rows of its own, with no waiting for the others at each step.
 
-In training both have the walk's own gradient; otherwise the graph's is automatic and keeps nothing
-unless a gradient is asked for, and the compiled walk goes forward a second time for a gradient.
+In training both have the loop's own gradient; otherwise the graph's is automatic and keeps nothing
+unless a gradient is asked for, and the compiled loop runs forward a second time for a gradient.
 """
 
 import dataclasses
@@ -26,15 +26,15 @@ from tensorflow.python.ops import control_flow_util, gradients_util  # not expor
 
 from kerasrnn.recurrence import unrolled
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
-from kerasrnn.recurrence.walk import Walk
+from kerasrnn.recurrence.unroll import Unroll
 
 Tensor = Any
 
 # A compiled function belongs to its cell and goes with it: cell -> {key: tf.function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
-# Rows of the batch that a core walks at least, and the largest recurrent kernel, in bytes, that it
-# pays to read once a core: measured in benchmarks/NOTES.md.
+# The fewest rows of the batch for a core, and the largest recurrent kernel, in bytes, that it pays
+# to read once a core: measured in benchmarks/NOTES.md.
 ROWS_A_PART = 8
 KERNEL_BYTES = 1 << 20
 
@@ -44,15 +44,17 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
     # Of a stateful layer, Keras passes the variables themselves.
     call = call._replace(states=[tf.convert_to_tensor(state) for state in call.states])
     if _in_forward_mode(call):
-        return _forward_mode_walk(cell, options, call)
+        return _forward_mode_loop(cell, options, call)
     nested = _in_nested_tapes(call)
     compiled = not _under_xla() and _compiles(options, call, jit_compile)
     compiled = compiled and not (nested and tf.executing_eagerly())
-    if compiled and options.unroll:  # no loop to be walked part by part: XLA takes it as it stands
-        return _function(cell, graph_walk, options, True)(call)
+    if (
+        compiled and options.unroll
+    ):  # no loop to run part by part: XLA compiles the steps as they are
+        return _function(cell, graph_loop, options, True)(call)
     if nested and not compiled and not options.unroll:
-        return twice_differentiable_walk(cell, options, call)
-    way = compiled_walk if compiled else graph_walk
+        return twice_differentiable_loop(cell, options, call)
+    way = compiled_loop if compiled else graph_loop
     if tf.executing_eagerly():
         return _function(cell, way, options)(call)
     return way(cell, options, call)
@@ -70,7 +72,7 @@ def _in_forward_mode(call: Call) -> bool:
     return bool(forwardprop_util.pack_tangents(leaves(_differentiated(call))).tangents)
 
 
-def _forward_mode_walk(cell: Steppable, options: Options, call: Call) -> Results:
+def _forward_mode_loop(cell: Steppable, options: Options, call: Call) -> Results:
     """The steps written out, which a `ForwardAccumulator` follows rightly.
 
     Inside a graph it takes a custom gradient for zero, and it fails on loops there and on what XLA
@@ -85,8 +87,8 @@ def _forward_mode_walk(cell: Steppable, options: Options, call: Call) -> Results
         )
     options = dataclasses.replace(options, unroll=True, checkpoint_every=None)
     if tf.executing_eagerly():
-        return _function(cell, graph_walk, options)(call)
-    return graph_walk(cell, options, call)
+        return _function(cell, graph_loop, options)(call)
+    return graph_loop(cell, options, call)
 
 
 def _in_nested_tapes(call: Call) -> bool:
@@ -107,7 +109,7 @@ def _compiles(options: Options, call: Call, jit_compile: JitCompile) -> bool:
     return graph and options.training and known and not options.unroll
 
 
-# What the walk asks of a backend.
+# What `Unroll` needs from a backend.
 
 
 def scan(
@@ -115,9 +117,9 @@ def scan(
     carry: Any,
     xs: Any,
     reverse: bool = False,
-    ahead: bool = True,
+    prefetch: bool = True,
 ) -> tuple[Any, Any]:
-    """See `walk.Backend`.
+    """See `unroll.Backend`.
 
     XLA would clear the array of a y first, so there a y is written over an x that has its shape.
     Such an x is always read a step ahead: XLA may well order a step's reading after its writing,
@@ -138,7 +140,7 @@ def scan(
     first = [array.read(start) for array in x_arrays]
     _, y = body(carry, filled(xs, first))  # for its structure: the values are never computed
     over, y_arrays = _targets(leaves(y), first if xla else [], x_arrays, steps)
-    ahead = xla and (ahead or any(k is not None for k in over))
+    prefetch = xla and (prefetch or any(k is not None for k in over))
 
     def step(n: Any, values: Any, read: Any, y_arrays: Any) -> tuple[Any, ...]:
         def x_at(t: Any) -> list[Any]:
@@ -146,9 +148,9 @@ def scan(
             return [array.read(t) for array in now]
 
         t = steps - 1 - n if reverse else n
-        after, y = body(filled(carry, values), filled(xs, read if ahead else x_at(t)))
+        after, y = body(filled(carry, values), filled(xs, read if prefetch else x_at(t)))
         y_arrays = [array.write(t, value) for array, value in zip(y_arrays, leaves(y), strict=True)]
-        if ahead:
+        if prefetch:
             read = x_at(tf.maximum(t - 1, 0) if reverse else tf.minimum(t + 1, steps - 1))
         after = [_tied(new, old) for new, old in zip(leaves(after), values, strict=True)]
         return n + 1, after, read, y_arrays
@@ -156,7 +158,7 @@ def scan(
     _, flat_carry, _, y_arrays = tf.while_loop(
         cond=lambda *_: True,
         body=step,
-        loop_vars=(tf.constant(0), leaves(carry), first if ahead else [], y_arrays),
+        loop_vars=(tf.constant(0), leaves(carry), first if prefetch else [], y_arrays),
         # All of the condition: XLA then knows how many steps there are, if they are known, and need
         # not ask for it after each; and its automatic differentiation needs a bound.
         maximum_iterations=steps,
@@ -206,17 +208,17 @@ def _targets(
     return over, y_arrays
 
 
-def derivative(
+def vjp(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """See `walk.Backend`."""
+    """See `unroll.Backend`."""
     # Nodes of their own, so that the same tensor may stand for two arguments.
     arguments = tree.map_structure(tf.identity, arguments)
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch([x for x in tree.flatten(arguments) if x is not None])
         results = function(*arguments)
 
-    def pull(d_results: Any) -> tuple[Any, ...]:
+    def vjp_fn(d_results: Any) -> tuple[Any, ...]:
         pairs = zip(tree.flatten(results), tree.flatten(d_results), strict=True)
         asked = [(y, d) for y, d in pairs if d is not None]
         flat = tape.gradient(
@@ -227,11 +229,11 @@ def derivative(
         )
         return tree.pack_sequence_as(arguments, flat)
 
-    return results, pull
+    return results, vjp_fn
 
 
 def scope() -> Any:
-    """See `walk.Backend`."""
+    """See `unroll.Backend`."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
@@ -242,32 +244,32 @@ def _length(x: tf.Tensor) -> tf.Tensor | int:
 # The ways of running it.
 
 
-def graph_walk(cell: Steppable, options: Options, call: Call) -> Results:
+def graph_loop(cell: Steppable, options: Options, call: Call) -> Results:
     """As part of the graph around it."""
     if options.unroll:
-        return unrolled.walk(cell, options, call)
+        return unrolled.loop(cell, options, call)
     if not options.training and options.checkpoint_every is None:
-        return _walk(cell, options, call).forward()
+        return _unroll(cell, options, call).forward()
 
     def forward(call: Call) -> tuple[Results, Callable[[Results], Any]]:
-        walk = _walk(cell, options, call)
-        results, kept = walk.forward_keeping()
-        return results, functools.partial(walk.backward, kept)
+        unroll = _unroll(cell, options, call)
+        results, residuals = unroll.forward_with_residuals()
+        return results, functools.partial(unroll.backward, residuals)
 
     return _with_gradient(forward, call)
 
 
-def compiled_walk(cell: Steppable, options: Options, call: Call) -> Results:
+def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
     """Compiled by XLA, part by part."""
 
     def function(way: Callable[..., Any]) -> Callable[..., Any]:
         return _function(cell, way, options, True)
 
     split = functools.partial(_parts, cell)
-    return _walk_of_functions(cell, options, call, function, options.training, split)
+    return _loop_of_functions(cell, options, call, function, options.training, split)
 
 
-def twice_differentiable_walk(cell: Steppable, options: Options, call: Call) -> Results:
+def twice_differentiable_loop(cell: Steppable, options: Options, call: Call) -> Results:
     """As a graph, whose gradient's gradient is made anew.
 
     TensorFlow cannot vectorize the second derivative of a loop, as `tape.jacobian` of a gradient
@@ -279,38 +281,38 @@ def twice_differentiable_walk(cell: Steppable, options: Options, call: Call) -> 
             return _function(cell, way, options)
         return functools.partial(way, cell, options)
 
-    return _walk_of_functions(cell, options, call, function, True, lambda call: [call])
+    return _loop_of_functions(cell, options, call, function, True, lambda call: [call])
 
 
-def _walk_of_functions(
+def _loop_of_functions(
     cell: Steppable,
     options: Options,
     call: Call,
     as_function: Callable[[Callable[..., Any]], Callable[..., Any]],
-    keeping: bool,
+    with_residuals: bool,
     split: Callable[[Call], list[Call]],
 ) -> Results:
     """Part by part, there and back in functions that tapes do not look into.
 
-    `keeping` says whether the way forward keeps what the way back needs.
+    `with_residuals` says whether the forward pass keeps what the backward pass needs.
     """
 
     def forward(call: Call) -> tuple[Results, Callable[[Results], Any]]:
         parts = split(call)
-        function = as_function(_forward_keeping if keeping else _forward)
-        walked = [function(_apart(part)) for part in parts]
-        results = [results for results, _ in walked] if keeping else walked
+        function = as_function(_forward_with_residuals if with_residuals else _forward)
+        run = [function(_apart(part)) for part in parts]
+        results = [results for results, _ in run] if with_residuals else run
 
         def backward(d_results: Results) -> Any:
-            if keeping:
+            if with_residuals:
                 function = as_function(_backward)
-                kept = [kept for _, kept in walked]
+                residuals = [residuals for _, residuals in run]
             else:
                 function = as_function(_backward_from_start)
-                kept = [None] * len(parts)
+                residuals = [None] * len(parts)
             d_parts = [
                 function(*_apart(of_part))
-                for of_part in zip(parts, kept, _split(d_results, len(parts)), strict=True)
+                for of_part in zip(parts, residuals, _split(d_results, len(parts)), strict=True)
             ]
             d_sequences, d_states, d_weights, d_memory = zip(*d_parts, strict=True)
             return (
@@ -339,11 +341,11 @@ def _differentiable(
     arguments = (_differentiated(call), d_results)
     flat_arguments = leaves(arguments)
 
-    def walk_again(cell: Steppable, options: Options, call: Call) -> Results:
+    def loop_again(cell: Steppable, options: Options, call: Call) -> Results:
         if not _vectorizing():
             if tf.executing_eagerly():
-                return _function(cell, graph_walk, options)(call)
-            return graph_walk(cell, options, call)
+                return _function(cell, graph_loop, options)(call)
+            return graph_loop(cell, options, call)
         if call.sequences.shape[1] is None:
             raise ValueError(
                 "tape.jacobian of a gradient: a recurrent layer needs a known number of steps for "
@@ -351,7 +353,7 @@ def _differentiable(
                 "static length, or use jacobian(..., experimental_use_pfor=False)."
             )
         options = dataclasses.replace(options, unroll=True, checkpoint_every=None)
-        return unrolled.walk(cell, options, call)
+        return unrolled.loop(cell, options, call)
 
     @tf.custom_gradient
     def function(*flat: Tensor) -> Any:
@@ -363,7 +365,7 @@ def _differentiable(
                 differentiated, d_results = filled(arguments, flat)
                 with tf.GradientTape() as inner:
                     inner.watch(leaves(differentiated))
-                    again = walk_again(cell, options, _replaced(call, differentiated))
+                    again = loop_again(cell, options, _replaced(call, differentiated))
                 d_flat = inner.gradient(
                     leaves(again),
                     leaves(differentiated),
@@ -470,36 +472,36 @@ def _joined(results: list[Results]) -> Results:
     return tree.map_structure(lambda *x: None if x[0] is None else tf.concat(x, 0), *results)
 
 
-def _walk(cell: Steppable, options: Options, call: Call) -> Walk:
-    return Walk(sys.modules[__name__], cell, options, call)
+def _unroll(cell: Steppable, options: Options, call: Call) -> Unroll:
+    return Unroll(sys.modules[__name__], cell, options, call)
 
 
 def _forward(cell: Steppable, options: Options, call: Call) -> Results:
-    return _walk(cell, options, call).forward()
+    return _unroll(cell, options, call).forward()
 
 
-def _forward_keeping(cell: Steppable, options: Options, call: Call) -> tuple[Results, Any]:
-    return _walk(cell, options, call).forward_keeping()
+def _forward_with_residuals(cell: Steppable, options: Options, call: Call) -> tuple[Results, Any]:
+    return _unroll(cell, options, call).forward_with_residuals()
 
 
 def _backward(
-    cell: Steppable, options: Options, call: Call, kept: Any, d_results: Results
+    cell: Steppable, options: Options, call: Call, residuals: Any, d_results: Results
 ) -> tuple[Any, ...]:
-    return _walk(cell, options, call).backward(kept, d_results)
+    return _unroll(cell, options, call).backward(residuals, d_results)
 
 
 def _backward_from_start(
-    cell: Steppable, options: Options, call: Call, kept: None, d_results: Results
+    cell: Steppable, options: Options, call: Call, residuals: None, d_results: Results
 ) -> tuple[Any, ...]:
-    walk = _walk(cell, options, call)
-    _, kept = walk.forward_keeping()
-    return walk.backward(kept, d_results)
+    unroll = _unroll(cell, options, call)
+    _, residuals = unroll.forward_with_residuals()
+    return unroll.backward(residuals, d_results)
 
 
 def _function(
     cell: Steppable, way: Callable[..., Any], options: Options, jit_compile: bool = False
 ) -> Callable[..., Any]:
-    """A way of walking as a `tf.function`."""
+    """A way of running the loop, as a `tf.function`."""
     functions = _functions.setdefault(cell, {})
     key = (way, options, jit_compile)
     if key not in functions:

@@ -1,4 +1,4 @@
-"""The walk written out step by step: `unroll=True`, and backends without a loop of their own.
+"""The time loop written out step by step: `unroll=True`, and backends without a loop of their own.
 
 Only `keras.ops`, so it runs everywhere; the number of steps must be known, and the gradient is the
 framework's own.
@@ -12,7 +12,7 @@ import keras
 from keras import ops, tree
 
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
-from kerasrnn.recurrence.walk import Walk
+from kerasrnn.recurrence.unroll import Unroll
 
 Tensor = Any
 
@@ -22,9 +22,9 @@ def scan(
     carry: Any,
     xs: Any,
     reverse: bool = False,
-    ahead: bool = True,
+    prefetch: bool = True,
 ) -> tuple[Any, Any]:
-    """See `walk.Backend`."""
+    """See `unroll.Backend`."""
     steps = next(x.shape[0] for x in tree.flatten(xs) if x is not None)
     ys = [None] * steps
     for t in reversed(range(steps)) if reverse else range(steps):
@@ -33,8 +33,8 @@ def scan(
     return carry, tree.map_structure(lambda *y: None if y[0] is None else ops.stack(y), *ys)
 
 
-def walk(cell: Steppable, options: Options, call: Call) -> Results:
-    return Walk(sys.modules[__name__], cell, options, call).forward()
+def loop(cell: Steppable, options: Options, call: Call) -> Results:
+    return Unroll(sys.modules[__name__], cell, options, call).forward()
 
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
@@ -52,4 +52,4 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
             "`checkpoint_every` of a loaded layer can be set to."
         )
     # Keras assigns a stateful layer's new states in place, and the gradient reads the old ones.
-    return walk(cell, options, call._replace(states=[ops.copy(s) for s in call.states]))
+    return loop(cell, options, call._replace(states=[ops.copy(s) for s in call.states]))

@@ -1,7 +1,7 @@
-"""A cell's walk over time, forward and back: the one algorithm behind every backend's loop.
+"""A cell unrolled over time, forward and backward: the one algorithm behind every backend's loop.
 
-Written with `keras.ops` and what a backend brings in `Backend`: a scan, a derivative, and a way to
-say what the gradient of a function is. The names are those of docs/bptt.md; `d_v` is dL/dv.
+Written with `keras.ops` and what a backend provides in `Backend`: a scan and a vector-Jacobian
+product. The names are those of docs/bptt.md; `d_v` is dL/dv.
 """
 
 import math
@@ -17,7 +17,7 @@ Tensor = Any
 
 
 class Backend(Protocol):
-    """What the walk asks of a backend."""
+    """What `Unroll` needs from a backend."""
 
     def scan(
         self,
@@ -25,34 +25,36 @@ class Backend(Protocol):
         carry: Any,
         xs: Any,
         reverse: bool = False,
-        ahead: bool = True,
+        prefetch: bool = True,
     ) -> tuple[Any, Any]:
         """`carry, y[t] = body(carry, x[t])` for every t; x and y have time as their first axis.
 
-        `ahead` says how x is to be read where that matters for speed: a step ahead, as a whole, or
-        as part of what is computed from it, which is faster where each of its elements is used
-        once, and slower by far where one is used more often (benchmarks/NOTES.md).
+        `prefetch` reads a whole x[t] a step ahead, on the backends where this matters for speed.
+        Otherwise x[t] is read as part of what is computed from it, which is faster where each of
+        its elements is used once, and much slower where one is used more often
+        (benchmarks/NOTES.md).
         """
 
-    def derivative(
+    def vjp(
         self, function: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-        """The function's results, and what takes their gradients (None: zero) to the arguments'."""
+        """The results of the function and `vjp_fn`, the pullback: from the gradients of the results
+        (None is zero) to those of the arguments."""
 
     def scope(self) -> Any:
         """What is equal between two places of a step unless one is inside of the backend's own
         loop, branch or function, from which no tensor can be taken out."""
 
 
-class Kept(NamedTuple):
-    """What the way forward keeps for the way back, each `(time, batch, ...)`."""
+class Residuals(NamedTuple):
+    """What the forward pass keeps for the backward pass, each `(time, batch, ...)`."""
 
     states: list[Tensor]  # before each step
     steps: Any  # of each step; see `_Automatic` and `_ByHand`
 
 
 class Carry(NamedTuple):
-    """What a step hands to the next; on the way back, its gradients."""
+    """What a step hands to the next; in the backward pass, their gradients."""
 
     output: Tensor | None  # None where no step and no result needs it
     states: list[Tensor]
@@ -73,24 +75,24 @@ class _Step:
     beginning.
     """
 
-    def __init__(self, walk: "Walk", results: list[list[Tensor]] | None = None) -> None:
+    def __init__(self, unroll: "Unroll", results: list[list[Tensor]] | None = None) -> None:
         """With `results`, of each product's applications, they are given, and not computed."""
-        self.products = tuple(_Applied(self, k) for k in range(len(walk.products)))
-        self.cell, self.walk, self.given = walk.cell, walk, results
-        self.arguments: list[list[Tensor]] = [[] for _ in walk.products]
-        self.results: list[list[Tensor]] = [[] for _ in walk.products]
+        self.products = tuple(_Applied(self, k) for k in range(len(unroll.products)))
+        self.cell, self.unroll, self.given = unroll.cell, unroll, results
+        self.arguments: list[list[Tensor]] = [[] for _ in unroll.products]
+        self.results: list[list[Tensor]] = [[] for _ in unroll.products]
         self.order: list[tuple[int, int]] = []  # (product, which of its applications)
 
     def __call__(
         self, a: Tensor, states: list[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        self.scope, self.like = self.walk.backend.scope(), states[0].shape
+        self.scope, self.like = self.unroll.backend.scope(), states[0].shape
         output, new = self.cell.step(a, states, weights, self.products)
         self._check_repeated()
         return output, list(new)
 
     def apply(self, k: int, argument: Tensor) -> Tensor:
-        if self.walk.backend.scope() != self.scope:
+        if self.unroll.backend.scope() != self.scope:
             raise self._error(
                 k,
                 "is applied inside of a loop, a branch or a function of the backend "
@@ -104,7 +106,7 @@ class _Step:
             )
         nth = len(self.results[k])
         if self.given is None:
-            result = self.walk.products[k](argument)
+            result = self.unroll.products[k](argument)
         elif nth < len(self.given[k]):
             result = self.given[k][nth]
         else:
@@ -117,9 +119,9 @@ class _Step:
     def _check_repeated(self) -> None:
         """A step is traced several times, and does the same each time."""
         counts = [len(results) for results in self.results]
-        before = self.walk.applications if self.given is None else list(map(len, self.given))
+        before = self.unroll.applications if self.given is None else list(map(len, self.given))
         if self.given is None:
-            self.walk.applications = counts
+            self.unroll.applications = counts
         for k, (now, then) in enumerate(zip(counts, before or counts, strict=True)):
             if now != then:
                 raise self._changed(k, then, now)
@@ -157,30 +159,37 @@ class _Applied:
 
 
 class _ByHand:
-    """One step and its adjoint as the cell derives it: `step_keeping` and `step_adjoint`.
+    """One step and its adjoint as the cell derives it: `step_with_residuals` and `step_adjoint`.
 
     Each product is applied once.
     """
 
-    def __init__(self, walk: "Walk") -> None:
-        self.walk = walk
+    def __init__(self, unroll: "Unroll") -> None:
+        self.unroll = unroll
 
     def forward(self, a: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
-        return self.walk.cell.step_keeping(a, states, self.walk.step_weights, self.walk.products)
+        return self.unroll.cell.step_with_residuals(
+            a, states, self.unroll.step_weights, self.unroll.products
+        )
 
     def needs_input_part(self) -> bool:
         return False
 
     def backward(
-        self, a: None, states: list[Tensor], kept: Any, d_output: Tensor, d_states: list[Tensor]
+        self,
+        a: None,
+        states: list[Tensor],
+        residuals: Any,
+        d_output: Tensor,
+        d_states: list[Tensor],
     ) -> _StepAdjoint:
-        d_a, d_states, d_weights, d_results = self.walk.cell.step_adjoint(
-            kept, states, self.walk.step_weights, self.walk.products, d_output, d_states
+        d_a, d_states, d_weights, d_results = self.unroll.cell.step_adjoint(
+            residuals, states, self.unroll.step_weights, self.unroll.products, d_output, d_states
         )
         return _StepAdjoint(d_a, d_states, d_weights, [[d] for d in d_results])
 
-    def arguments(self, states: list[Tensor], kept: Any) -> list[list[Tensor]]:
-        return [[v] for v in self.walk.cell.product_arguments(kept, states)]
+    def arguments(self, states: list[Tensor], residuals: Any) -> list[list[Tensor]]:
+        return [[v] for v in self.unroll.cell.product_arguments(residuals, states)]
 
 
 class _Automatic:
@@ -190,12 +199,12 @@ class _Automatic:
     state.
     """
 
-    def __init__(self, walk: "Walk") -> None:
-        self.walk = walk
+    def __init__(self, unroll: "Unroll") -> None:
+        self.unroll = unroll
 
     def forward(self, a: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
-        step = _Step(self.walk)
-        output, new = step(a, states, self.walk.step_weights)
+        step = _Step(self.unroll)
+        output, new = step(a, states, self.unroll.step_weights)
         arguments = [[None if v is states[0] else v for v in of] for of in step.arguments]
         return output, new, (step.results, arguments)
 
@@ -203,35 +212,40 @@ class _Automatic:
         return True
 
     def backward(
-        self, a: Tensor, states: list[Tensor], kept: Any, d_output: Tensor, d_states: list[Tensor]
+        self,
+        a: Tensor,
+        states: list[Tensor],
+        residuals: Any,
+        d_output: Tensor,
+        d_states: list[Tensor],
     ) -> _StepAdjoint:
-        results, _ = kept
+        results, _ = residuals
         order: list[tuple[int, int]] = []
 
         def step(
             a: Tensor, states: list[Tensor], weights: dict[str, Tensor], results: list[list[Tensor]]
         ) -> tuple[Tensor, list[Tensor], list[list[Tensor]]]:
-            step = _Step(self.walk, results)
+            step = _Step(self.unroll, results)
             output, new = step(a, states, weights)
             order[:] = step.order
             return output, new, step.arguments
 
-        _, pull = self.walk.backend.derivative(
-            step, (a, states, dict(self.walk.step_weights), results)
+        _, vjp_fn = self.unroll.backend.vjp(
+            step, (a, states, dict(self.unroll.step_weights), results)
         )
         d_arguments: list[list[Tensor | None]] = [[None for _ in of] for of in results]
         # From the last application to the first: what one receives depends on those after it, whose
         # arguments may hold its result.
         for k, nth in reversed(order):
-            d_result = pull((d_output, d_states, d_arguments))[3][k][nth]
-            d_arguments[k][nth] = self.walk.products[k].adjoint(d_result)
-        return _StepAdjoint(*pull((d_output, d_states, d_arguments)))
+            d_result = vjp_fn((d_output, d_states, d_arguments))[3][k][nth]
+            d_arguments[k][nth] = self.unroll.products[k].adjoint(d_result)
+        return _StepAdjoint(*vjp_fn((d_output, d_states, d_arguments)))
 
-    def arguments(self, states: list[Tensor], kept: Any) -> list[list[Tensor]]:
-        return [[states[0] if v is None else v for v in of] for of in kept[1]]
+    def arguments(self, states: list[Tensor], residuals: Any) -> list[list[Tensor]]:
+        return [[states[0] if v is None else v for v in of] for of in residuals[1]]
 
 
-class Walk:
+class Unroll:
     """One call of the loop: everything that does not change over time, laid out once.
 
     The states are carried in `state_dtype`: float32 where the compute dtype is half precision,
@@ -267,13 +281,13 @@ class Walk:
         end, outputs, _ = self._segment(self.x, self.keeps, self._borders(self.x), self.start)
         return self._results(end, outputs)
 
-    def forward_keeping(self) -> tuple[Results, Any]:
+    def forward_with_residuals(self) -> tuple[Results, Any]:
         """The same results, and what `backward` needs."""
         if not self._checkpoints():
-            end, outputs, kept = self._segment(
-                self.x, self.keeps, self._borders(self.x), self.start, keeping=True
+            end, outputs, residuals = self._segment(
+                self.x, self.keeps, self._borders(self.x), self.start, with_residuals=True
             )
-            return self._results(end, outputs), kept
+            return self._results(end, outputs), residuals
         segments = _Segments(self.options.checkpoint_every, self.x)
         whole, rest = segments.cut((self.x, self.keeps, self._borders(self.x)))
 
@@ -288,7 +302,9 @@ class Walk:
             outputs = segments.joined(outputs, last_outputs)
         return self._results(end, outputs), (starts, middle)
 
-    def backward(self, kept: Any, d_results: Results) -> tuple[Tensor, list[Tensor], dict, dict]:
+    def backward(
+        self, residuals: Any, d_results: Results
+    ) -> tuple[Tensor, list[Tensor], dict, dict]:
         """The gradients of the sequences, the initial states, the weights and the memory."""
         d_output = None
         if d_results.output is not None:
@@ -301,26 +317,26 @@ class Walk:
             d_outputs = ops.swapaxes(d_results.outputs, 0, 1)
         xs = (self.x, self.keeps, self._borders(self.x), d_outputs)
         if not self._checkpoints():
-            d_carry, d_x, d_weights = self._segment_adjoint(*xs, kept, d_carry)
+            d_carry, d_x, d_weights = self._segment_adjoint(*xs, residuals, d_carry)
         else:
-            d_carry, d_x, d_weights = self._checkpointed_adjoint(xs, kept, d_carry)
+            d_carry, d_x, d_weights = self._checkpointed_adjoint(xs, residuals, d_carry)
         d_sequences = ops.swapaxes(ops.flip(d_x, 0) if self.options.go_backwards else d_x, 0, 1)
         d_states = [ops.cast(d, self.compute_dtype) for d in d_carry.states]
         d_memory = {name: d_weights.pop(name) for name in self.memory}
         return d_sequences, d_states, d_weights, d_memory
 
     def _checkpointed_adjoint(
-        self, xs: tuple[Any, ...], kept: Any, d_carry: Carry
+        self, xs: tuple[Any, ...], residuals: Any, d_carry: Carry
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        """Each segment is walked again from its start, and then back."""
-        starts, middle = kept
+        """Each segment is computed again from its start, and then differentiated."""
+        starts, middle = residuals
         segments = _Segments(self.options.checkpoint_every, self.x)
         whole, rest = segments.cut(xs)
 
         def segment(xs: tuple[Any, ...], start: Carry, d_carry: Carry) -> Any:
             x, keeps, borders, d_outputs = xs
-            _, _, kept = self._segment(x, keeps, borders, start, keeping=True)
-            return self._segment_adjoint(x, keeps, borders, d_outputs, kept, d_carry)
+            _, _, residuals = self._segment(x, keeps, borders, start, with_residuals=True)
+            return self._segment_adjoint(x, keeps, borders, d_outputs, residuals, d_carry)
 
         d_carry, d_rest, d_weights = segment(rest, middle, d_carry)
         of_rest = d_carry, d_weights
@@ -347,9 +363,9 @@ class Walk:
         keeps: Tensor | None,
         borders: Tensor | None,
         start: Carry,
-        keeping: bool = False,
-    ) -> tuple[Carry, Tensor | None, Kept | None]:
-        """Some steps: where they end, the outputs, and what is kept."""
+        with_residuals: bool = False,
+    ) -> tuple[Carry, Tensor | None, Residuals | None]:
+        """Some steps: where they end, the outputs, and the residuals."""
         a = self.cell.input_part(x, self.weights, self.dropout.inputs)
 
         def body(carry: Carry, xs: tuple[Any, ...]) -> tuple[Carry, Any]:
@@ -358,12 +374,12 @@ class Walk:
             if border is not None:
                 states = [ops.where(border, ops.stop_gradient(s), s) for s in states]
             a = ops.cast(a, self.state_dtype)
-            if keeping:
-                new_output, new, kept = self.step.forward(a, states)
-                kept = Kept(states, kept)
+            if with_residuals:
+                new_output, new, residuals = self.step.forward(a, states)
+                residuals = Residuals(states, residuals)
             else:
                 new_output, new = self.cell.step(a, states, self.step_weights, self.products)
-                kept = None
+                residuals = None
             # Keras computes some operations on float64 in float32 on JAX; a scan keeps its types.
             new_output = ops.cast(new_output, self.state_dtype)
             new = [ops.cast(s, self.state_dtype) for s in new]
@@ -374,12 +390,12 @@ class Walk:
             outputs = None
             if self.options.return_sequences:
                 outputs = ops.cast(new_output, self.compute_dtype)
-            return Carry(new_output if self.carries_output else None, new), (outputs, kept)
+            return Carry(new_output if self.carries_output else None, new), (outputs, residuals)
 
-        end, (outputs, kept) = self.backend.scan(
-            body, start, (a, keeps, borders), ahead=not self.cell.reads_once
+        end, (outputs, residuals) = self.backend.scan(
+            body, start, (a, keeps, borders), prefetch=not self.cell.single_read
         )
-        return end, outputs, kept
+        return end, outputs, residuals
 
     def _segment_adjoint(
         self,
@@ -387,7 +403,7 @@ class Walk:
         keeps: Tensor | None,
         borders: Tensor | None,
         d_outputs: Tensor | None,
-        kept: Kept,
+        residuals: Residuals,
         d_end: Carry,
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
         """The gradients of where the steps began, of x, and of the weights."""
@@ -400,11 +416,11 @@ class Walk:
                 step_weights,
             )
 
-        (a, _, _), pull = self.backend.derivative(outside, (x, dict(self.weights)))
+        (a, _, _), vjp_fn = self.backend.vjp(outside, (x, dict(self.weights)))
 
         def body(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
             (d_output, d_states), d_weights = carry
-            a, keep, border, d_outputs, kept = xs
+            a, keep, border, d_outputs, residuals = xs
             if d_outputs is not None:
                 d_outputs = ops.cast(d_outputs, self.state_dtype)
                 d_output = d_outputs if d_output is None else d_output + d_outputs
@@ -418,8 +434,8 @@ class Walk:
                 d_output = ops.where(keep, d_output, ops.zeros_like(d_output))
             step = self.step.backward(
                 None if a is None else ops.cast(a, self.state_dtype),
-                kept.states,
-                kept.steps,
+                residuals.states,
+                residuals.steps,
                 d_output,
                 d_states,
             )
@@ -437,15 +453,15 @@ class Walk:
         (d_start, d_weights), (d_a, d_results) = self.backend.scan(
             body,
             (d_end, no_weights),
-            (a if self.step.needs_input_part() else None, keeps, borders, d_outputs, kept),
+            (a if self.step.needs_input_part() else None, keeps, borders, d_outputs, residuals),
             reverse=True,
         )
-        arguments = self.step.arguments(kept.states, kept.steps)
+        arguments = self.step.arguments(residuals.states, residuals.steps)
         d_products = [
             _weight_gradients(product, vs, [d_a if d is None else d for d in ds])
             for product, vs, ds in zip(self.products, arguments, d_results, strict=True)
         ]
-        d_x, d_weights = pull((ops.cast(d_a, a.dtype), d_products, d_weights))
+        d_x, d_weights = vjp_fn((ops.cast(d_a, a.dtype), d_products, d_weights))
         return d_start, d_x, d_weights
 
     def _in_order(self, x: Tensor) -> Tensor:
@@ -497,7 +513,7 @@ class _Segments:
     The last segment is not stacked with the others, since it may be shorter. Where the number of
     steps is not known when the graph is made, there may be no whole segment. A loop needs at least
     one (TensorFlow cannot stack an empty list of tensors of unknown shape, and XLA cannot read from
-    an empty array), so the first step is then walked as a segment, and its results are dropped.
+    an empty array), so the first step is then run as a segment, and its results are dropped.
     """
 
     def __init__(self, checkpoint_every: int | str, x: Tensor) -> None:
