@@ -67,7 +67,7 @@ def encoder_and_step(model: keras.Model) -> Parts:
     frame = () if decoder.kind == "classes" else (decoder.size,)
     dtype = "int32" if decoder.kind == "classes" else None
     previous = keras.Input(frame, dtype=dtype, name="previous")
-    found = _Begin(decoder, name="begin")(**(given or {"rows": previous}))
+    found = _InitialStates(decoder, name="initial_states")(**(given or {"rows": previous}))
     encoder = None
     if given:
         outputs = [keras.layers.Identity(name=name)(x) for name, x in found.items()]
@@ -106,7 +106,7 @@ def source_of(model: keras.Model, decoder: kerasrnn.Decoder) -> dict[str, Tensor
     return given
 
 
-class _Begin(keras.layers.Layer):
+class _InitialStates(keras.layers.Layer):
     """The first states, and what each step reads of the source, by name."""
 
     def __init__(self, decoder: kerasrnn.Decoder, **kwargs: Any) -> None:
@@ -121,13 +121,13 @@ class _Begin(keras.layers.Layer):
         memory_mask: Tensor | None = None,
         rows: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        source = self.decoder.source(memory, memory_mask)
+        prepared = self.decoder.prepare_memory(memory, memory_mask)
         batch = None if rows is None else ops.shape(rows)[0]
-        states = self.decoder.begin(context, batch, source)
+        states = self.decoder.initial_states(context, batch, prepared)
         found = {f"{STATE}{n}": state for n, state in enumerate(states)}
         if self.decoder.context in ("every", "both"):
             found[CONTEXT] = context
-        for of_layer in source or ():
+        for of_layer in prepared or ():
             found |= of_layer or {}
         # The memory itself is among them, and would carry its mask along.
         return {name: ops.copy(x) for name, x in found.items()}
@@ -137,7 +137,7 @@ class _Begin(keras.layers.Layer):
 
 
 class _Step(keras.layers.Layer):
-    """One step of a decoder, of what `_Begin` has found."""
+    """One step of a decoder, of what `_InitialStates` has found."""
 
     def __init__(self, decoder: kerasrnn.Decoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -146,13 +146,15 @@ class _Step(keras.layers.Layer):
 
     def call(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         states = [x for name, x in inputs.items() if name.startswith(STATE)]
-        source = None
+        prepared = None
         if self.decoder.attention is not None:
             of_layer = {k: x for k, x in inputs.items() if k.startswith("attention_")}
             layers = self.decoder.stack.layers
             attends = [getattr(layer.cell, "reads_memory", False) for layer in layers]
-            source = [of_layer if reads else None for reads in attends]
-        logits, states = self.decoder.step(inputs["previous"], states, inputs.get(CONTEXT), source)
+            prepared = [of_layer if reads else None for reads in attends]
+        logits, states = self.decoder.step(
+            inputs["previous"], states, inputs.get(CONTEXT), prepared
+        )
         results = {"logits": logits}
         results |= {f"{STATE}{n}_next": state for n, state in enumerate(states)}
         weights = self.decoder.weights_of_step(states)

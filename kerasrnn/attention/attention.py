@@ -1,4 +1,4 @@
-"""What every attention shares: the source, laid out once; the softmax; the layer's call."""
+"""What every attention shares: the memory, prepared once; the softmax; the layer's call."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -42,8 +42,8 @@ class Attention(SequenceLayer):
         e_j = score(s, h_j),   alpha = softmax(e),   c = sum_j alpha_j v_j
 
     It is used in three ways: as a layer; by an `AttentionCell`, in the time loop; and by a decoder,
-    step by step. All go through `attend`, with what `source` has laid out once of the keys, the
-    values and their mask, and with the `products` that a step applies.
+    step by step. All go through `attend`, with what `prepare_memory` has computed once from the
+    keys, the values and their mask, and with the `products` that a step applies.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
@@ -74,7 +74,7 @@ class Attention(SequenceLayer):
 
     @property
     def step_weights(self) -> tuple[str, ...]:
-        """Names of what `attend` reads besides its products: weights, and parts of the source."""
+        """Names of the weights, and of parts of the prepared memory, that `attend` reads itself."""
         return ("attention_mask",)
 
     def build(self, query_shape: Any, keys_shape: Any, values_shape: Any = None) -> None:
@@ -106,21 +106,21 @@ class Attention(SequenceLayer):
         """`(alpha, new states)` from the scores; `states` are those of the step before."""
         return masked_softmax(scores, weights["attention_mask"]), []
 
-    def initial_states(self, source: Mapping[str, Tensor]) -> list[Tensor]:
+    def initial_states(self, prepared: Mapping[str, Tensor]) -> list[Tensor]:
         """The weights before the first step, and the states of `state_names`: zeros."""
-        zeros = ops.zeros_like(source["attention_mask"])
+        zeros = ops.zeros_like(prepared["attention_mask"])
         return [zeros for _ in ("weights", *self.state_names)]
 
     # What a cell and a decoder ask of it.
 
-    def source(
+    def prepare_memory(
         self,
         keys: Tensor,
         values: Tensor | None = None,
         mask: Tensor | None = None,
         weights: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """What is laid out once for a source: tensors with a batch axis, by name."""
+        """What is computed once for a memory: tensors with a batch axis, by name."""
         weights = weights_by_name(self) if weights is None else weights
         keys = ops.cast(keys, self.compute_dtype)
         values = keys if values is None else ops.cast(values, self.compute_dtype)
@@ -133,7 +133,7 @@ class Attention(SequenceLayer):
         }
 
     def products(self, weights: Mapping[str, Tensor]) -> tuple[Any, ...]:
-        """What `attend` applies, each once, in order; `weights` hold the source."""
+        """What `attend` applies, each once, in order; `weights` hold the prepared memory."""
         return (*self.score_products(weights), SourceProduct(weights["attention_values"]))
 
     def attend(
@@ -169,10 +169,10 @@ class Attention(SequenceLayer):
         if keys_mask is not None:
             keys_mask = self._as_mask("keys_mask", keys_mask, keys)
         weights = weights_by_name(self)
-        source = self.source(keys, values, keys_mask, weights)
-        weights = {**weights, **source}
+        prepared = self.prepare_memory(keys, values, keys_mask, weights)
+        weights = {**weights, **prepared}
         products = self.products(weights)
-        states = self.initial_states(source)
+        states = self.initial_states(prepared)
         if len(query.shape) == 2 or not self.has_memory:
             query = ops.cast(query, self.compute_dtype)
             context, states = self.attend(query, states, weights, products)
@@ -186,7 +186,7 @@ class Attention(SequenceLayer):
             context, states = self.attend(query, carry[1:], weights, products)
             return [context, *states], [context, *states]  # on TensorFlow both have one structure
 
-        nothing = ops.cast(ops.zeros_like(source["attention_values"][:, 0]), wide)
+        nothing = ops.cast(ops.zeros_like(prepared["attention_values"][:, 0]), wide)
         _, steps = ops.scan(step, [nothing, *states], ops.swapaxes(query, 0, 1))
         context, alpha = (ops.cast(ops.swapaxes(x, 0, 1), self.compute_dtype) for x in steps[:2])
         return context, alpha

@@ -70,7 +70,7 @@ class AttentionCell(WrappingCell):
         inputs: `(batch, features)`.
         states: in one list; see `get_initial_state`.
         training: whether the cell's dropout is applied.
-        source: what `source` has laid out of the memory.
+        prepared: the memory, as `prepare_memory` returns it.
 
     Returns:
         `(o_t, new_states)`.
@@ -81,7 +81,7 @@ class AttentionCell(WrappingCell):
 
     Raises:
         ValueError: `cell` is no kerasrnn cell, is built, or attends or feeds back itself; the
-            attention is none, or is built; an argument is out of its range; there is no source.
+            attention is none, or is built; an argument is out of its range; there is no memory.
 
     Example:
 
@@ -134,14 +134,14 @@ class AttentionCell(WrappingCell):
         self.projected = units is not None
         self.query = query
         self.input_feeding = input_feeding
-        fed = ("fed",) if self.hands_on else ()
+        fed = ("fed",) if self.feeds_back else ()
         self.state_names = (*cell.state_names, *fed, "weights", *attention.state_names)
         self.step_weights = (*cell.step_weights, *attention.step_weights)
         self.context_size: int | None = None  # known when it is built
 
     @property
-    def hands_on(self) -> bool:
-        """Whether a state holds what is fed back."""
+    def feeds_back(self) -> bool:
+        """Whether a state holds what is fed back into the next step."""
         return self.input_feeding and self.query == "output"
 
     @property
@@ -151,7 +151,7 @@ class AttentionCell(WrappingCell):
 
     @property
     def state_size(self) -> list[int | None]:
-        fed = [self._fed_size()] if self.hands_on else []
+        fed = [self._fed_size()] if self.feeds_back else []
         of_attention = [None for _ in ("weights", *self.attention.state_names)]
         return [*(self.cell.units for _ in self.cell.state_names), *fed, *of_attention]
 
@@ -189,8 +189,8 @@ class AttentionCell(WrappingCell):
             )
         self.built = True
 
-    def source(self, memory: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """What is laid out once of a memory: tensors with a batch axis, by name.
+    def prepare_memory(self, memory: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """What is computed once from a memory: tensors with a batch axis, by name.
 
         Args:
             memory: `(batch, positions, width)`: keys and values.
@@ -213,29 +213,31 @@ class AttentionCell(WrappingCell):
                 axes="(batch, positions)",
                 used="it may be attended to",
             )
-        return self.attention.source(memory, None, mask)
+        return self.attention.prepare_memory(memory, None, mask)
 
     def get_initial_state(
-        self, batch_size: int | None = None, source: Mapping[str, Tensor] | None = None
+        self, batch_size: int | None = None, prepared: Mapping[str, Tensor] | None = None
     ) -> list[Tensor]:
         """The cell's, zeros, and the attention's.
 
         Args:
-            batch_size: the number of rows; read from the source.
-            source: of `source`.
+            batch_size: the number of rows; read from the memory.
+            prepared: the memory, as `prepare_memory` returns it.
         """
-        source = self._expected(source)
-        batch_size = ops.shape(source["attention_mask"])[0]
-        return self.completed(self.cell.get_initial_state(batch_size), source)
+        prepared = self._expected(prepared)
+        batch_size = ops.shape(prepared["attention_mask"])[0]
+        return self.extend_states(self.cell.get_initial_state(batch_size), prepared)
 
-    def completed(self, states: Sequence[Tensor], source: Mapping[str, Tensor]) -> list[Tensor]:
-        """All states, of the cell's alone."""
-        source = self._expected(source)
-        rows = ops.shape(source["attention_mask"])[0]
+    def extend_states(
+        self, states: Sequence[Tensor], prepared: Mapping[str, Tensor]
+    ) -> list[Tensor]:
+        """All states, from those of the cell alone."""
+        prepared = self._expected(prepared)
+        rows = ops.shape(prepared["attention_mask"])[0]
         fed = []
-        if self.hands_on:
+        if self.feeds_back:
             fed.append(ops.zeros((rows, self._fed_size()), dtype=self.compute_dtype))
-        return [*states, *fed, *self.attention.initial_states(source)]
+        return [*states, *fed, *self.attention.initial_states(prepared)]
 
     def weights_of_step(self, states: Sequence[Tensor]) -> Tensor:
         """The attention's weights at the step that put out these states, `(batch, positions)`."""
@@ -284,7 +286,7 @@ class AttentionCell(WrappingCell):
         output = ops.concatenate([context, h], axis=-1)
         if self.projected:
             output = self.activation(readout(output))
-        fed = [output if self.projected else context] if self.hands_on else []
+        fed = [output if self.projected else context] if self.feeds_back else []
         return output, [*of_cell, *fed, *states]
 
     @is_step
@@ -293,9 +295,9 @@ class AttentionCell(WrappingCell):
         inputs: Tensor,
         states: Sequence[Tensor],
         training: bool | None = False,
-        source: Mapping[str, Tensor] | None = None,
+        prepared: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        return self.call_with(inputs, states, training, self._expected(source))
+        return self.call_with(inputs, states, training, self._expected(prepared))
 
     def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
         if not self.leaves_loop:
@@ -343,7 +345,7 @@ class AttentionCell(WrappingCell):
     def _fed_size(self) -> int | None:
         return self.units if self.projected and self.query == "output" else self.context_size
 
-    def _expected(self, source: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-        if source is None:
-            raise ValueError(f"{self.name}: source=None: expected what `source` lays out.")
-        return source
+    def _expected(self, prepared: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        if prepared is None:
+            raise ValueError(f"{self.name}: prepared=None: expected what `prepare_memory` returns.")
+        return prepared

@@ -133,8 +133,8 @@ class MonotonicAttention(Attention):
         between = ops.where(later, ops.exp(ops.where(later, between, 0)), 0)
         return ops.cast(p * ops.einsum("bk,bkj->bj", before, between), dtype), []  # (9)
 
-    def initial_states(self, source: Mapping[str, Tensor]) -> list[Tensor]:
-        mask = source["attention_mask"]
+    def initial_states(self, prepared: Mapping[str, Tensor]) -> list[Tensor]:
+        mask = prepared["attention_mask"]
         return [ops.where(ops.equal(ops.cumsum(mask, axis=-1), 1), mask, 0)]
 
     def get_config(self) -> dict[str, Any]:

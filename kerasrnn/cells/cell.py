@@ -154,8 +154,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     reads_memory: bool = False
     """Whether a step reads a memory, which does not change over time: see `AttentionCell`. Such a
-    cell lays it out with `source`, and its states begin with `get_initial_state(source=...)` or
-    `completed`."""
+    cell prepares it with `prepare_memory`; its initial states are those of
+    `get_initial_state(prepared=...)` or of `extend_states`."""
 
     overrides_call: bool = False
     """Whether a subclass overrides `call`, the single step. Layers then call the cell at each step,

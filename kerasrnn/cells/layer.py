@@ -234,7 +234,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
             sequences = self.in_compute_dtype(sequences)
         self._check(sequences, initial_state)
         if self._reads_memory() or not (memory is None and memory_mask is None):
-            initial_state = self._with_source(sequences, initial_state, memory, memory_mask)
+            initial_state = self._with_memory(sequences, initial_state, memory, memory_mask)
         walk = functools.partial(super().call, training=bool(training))
         if sequences.shape[1] is not None or self.unroll or loop.is_replaced():
             return walk(sequences, initial_state=initial_state, mask=mask)
@@ -279,7 +279,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         if not self.return_state:
             return output
         begun = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        begun = list(begun)[: len(states)]  # without the memory's source
+        begun = list(begun)[: len(states)]  # without the prepared memory
         return output, *keras.tree.map_structure(if_any, states, begun)
 
     def inner_loop(
@@ -296,7 +296,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         states = (
             list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         )
-        source = states.pop() if self.cell.reads_memory else {}
+        prepared = states.pop() if self.cell.reads_memory else {}
         dropout = Dropout()
         if training:
             dropout = self.cell.draw_dropout(sequences[:, 0], states[0])
@@ -310,7 +310,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 checkpoint_every=self.checkpoint_every,
                 truncate_every=self.truncate_every,
             ),
-            Call(sequences, states, self.cell.weights_by_name(), source, dropout, mask),
+            Call(sequences, states, self.cell.weights_by_name(), prepared, dropout, mask),
             self.jit_compile,
         )
         # Keras asks for both and takes one.
@@ -403,7 +403,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 f"expected {expected}, as the cell's state_size, {self.state_size}."
             )
 
-    # A memory travels through Keras's call as the last of the initial states: what is laid out of
+    # A memory travels through Keras's call as the last of the initial states: what is prepared from
     # it is cast to the compute dtype there, as they are.
 
     def _reads_memory(self) -> bool:
@@ -413,7 +413,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         """Whether these are the states of the cell inside, which the cell knows how to complete."""
         return self._reads_memory() and len(states) == len(self.cell.cell.state_names)
 
-    def _with_source(
+    def _with_memory(
         self, sequences: Tensor, initial_state: Any, memory: Any, mask: Any
     ) -> list[Any]:
         if not self._reads_memory():
@@ -437,13 +437,13 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 axes="(batch, positions)",
                 used="it may be attended to",
             )
-        source = self.cell.source(memory, mask)
+        prepared = self.cell.prepare_memory(memory, mask)
         if initial_state is None:
-            return [*self.cell.get_initial_state(source=source), source]
+            return [*self.cell.get_initial_state(prepared=prepared), prepared]
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
         if self._completes(states):
-            states = self.cell.completed(states, source)
-        return [*states, source]
+            states = self.cell.extend_states(states, prepared)
+        return [*states, prepared]
 
 
 document(RNN, described([*inspect.signature(RNN).parameters]), CALL)

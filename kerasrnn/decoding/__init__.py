@@ -1,6 +1,6 @@
 """Decoders, and the one loop that generates with them.
 
-    s_0 = begin(context)
+    s_0 = initial_states(context)
     logits_t, s_t = step(y_{t-1}, s_{t-1})        the decoder's
     scores_t = process(log_softmax(logits_t))     the processors': what may follow
     y_t, s_t = choose(scores_t, s_t)              a policy's: a sampler's choice for each row, or

@@ -186,7 +186,7 @@ class BeamSearch:
             places=ops.zeros(kept, dtype="int32"),
         )
 
-    def goes_on(self, memory: _Memory) -> Tensor:
+    def should_continue(self, memory: _Memory) -> Tensor:
         """Whether an open hypothesis can still become better than the worst that is kept."""
         best_end = memory.totals / self._length_penalty(ops.expand_dims(self.max_lengths, 1))
         better = best_end > memory.scores[:, -1:]

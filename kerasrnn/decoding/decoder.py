@@ -55,7 +55,8 @@ class Decoder(SequenceLayer):
     embedding to improve language models"), behind a product with P where their widths differ.
 
     A call computes all steps of a sequence whose symbols are known (teacher forcing), in the time
-    loop's own compiled way. `begin` and `step` compute one step after the other, for generation.
+    loop's own compiled way. `initial_states` and `step` compute one step after the other, for
+    generation.
 
     Args:
         size: number of classes, of which 0 is padding; or width of a frame.
@@ -109,7 +110,7 @@ class Decoder(SequenceLayer):
         >>> decoder = kerasrnn.Decoder(7, [kerasrnn.LSTM(8)], context="state")
         >>> c = np.ones((2, 3), "float32")
         >>> logits = decoder(np.array([[1, 4, 2], [1, 5, 0]]), context=c)
-        >>> states = decoder.begin(c)
+        >>> states = decoder.initial_states(c)
         >>> first, states = decoder.step(np.array([1, 1]), states, c)
         >>> tuple(logits.shape), bool(np.allclose(first, logits[:, 0], atol=1e-6))
         ((2, 3, 7), True)
@@ -225,7 +226,7 @@ class Decoder(SequenceLayer):
         self.into_state = self.into_first = self.projection = self.readout = None
         if context in ("state", "both"):
             self.into_state = self._dense(
-                sum(self.stack.begun_state_size), "into_state", activation="tanh"
+                sum(self.stack.external_state_size), "into_state", activation="tanh"
             )
         if context == "first":
             self.into_first = self._dense(self._input_width(), "into_first")
@@ -352,9 +353,9 @@ class Decoder(SequenceLayer):
             h = h[:, 1:]
         return self._logits(self.dropout_layer(h, training=training), skipped), states
 
-    def source(self, memory: Tensor | None, mask: Tensor | None = None) -> Any:
-        """What `begin` and `step` read of a memory, laid out once: a structure of tensors with a
-        batch axis; None without an attention.
+    def prepare_memory(self, memory: Tensor | None, mask: Tensor | None = None) -> Any:
+        """What `initial_states` and `step` read of a memory, computed once: a structure of tensors
+        with a batch axis; None without an attention.
 
         Args:
             memory: `(batch, positions, width)`.
@@ -364,17 +365,17 @@ class Decoder(SequenceLayer):
             ValueError: the memory is missing or not expected.
         """
         self._check_memory(None if memory is None else memory.shape)
-        return None if memory is None else self.stack.source(memory, mask)
+        return None if memory is None else self.stack.prepare_memory(memory, mask)
 
-    def begin(
-        self, context: Tensor | None = None, batch_size: Any = None, source: Any = None
+    def initial_states(
+        self, context: Tensor | None = None, batch_size: Any = None, prepared: Any = None
     ) -> list[Tensor]:
         """s_0: the states that the first `step` starts from.
 
         Args:
             context: c, `(batch, width)`, unless the decoder has none.
             batch_size: the number of rows, where there is no context to tell it.
-            source: of `source`, with an attention.
+            prepared: of `prepare_memory`, with an attention.
 
         Returns:
             The layers' states in one list, from the bottom up, each `(batch, units)`; with an
@@ -387,12 +388,12 @@ class Decoder(SequenceLayer):
         if context is None and batch_size is None:
             raise ValueError("batch_size=None: expected the number of rows.")
         if self.into_state is not None:
-            return self.stack.completed(self._split(self.into_state(context)), source)
+            return self.stack.extend_states(self._split(self.into_state(context)), prepared)
         states = self.stack.get_initial_state(
-            batch_size if context is None else ops.shape(context)[0], source
+            batch_size if context is None else ops.shape(context)[0], prepared
         )
         if self.into_first is not None:
-            _, states = self.stack.step(self.into_first(context), states, source)
+            _, states = self.stack.step(self.into_first(context), states, prepared)
         return states
 
     def step(
@@ -400,21 +401,21 @@ class Decoder(SequenceLayer):
         previous: Tensor,
         states: Sequence[Tensor],
         context: Tensor | None = None,
-        source: Any = None,
+        prepared: Any = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """One step: what a call computes of a sequence in inference, step by step.
 
         Args:
             previous: y_{t-1}: ids `(batch,)`, or frames `(batch, size)`.
-            states: s_{t-1}: those of `begin`, or the last step's.
+            states: s_{t-1}: those of `initial_states`, or the last step's.
             context: c, `(batch, width)`, unless the decoder has none.
-            source: of `source`, with an attention.
+            prepared: of `prepare_memory`, with an attention.
 
         Returns:
             `(logits, states)`: the logits of y_t, `(batch, size)`, and s_t.
         """
         x = self._with_context(self._inputs(previous), context)
-        h, states = self.stack.step(x, states, source)
+        h, states = self.stack.step(x, states, prepared)
         return self._logits(h, x), states
 
     def weights_of_step(self, states: Sequence[Tensor]) -> Tensor | None:
@@ -424,7 +425,7 @@ class Decoder(SequenceLayer):
         """
         return None if self.attention is None else self.stack.weights_of_step(states)
 
-    def read(
+    def prefill(
         self,
         previous: Tensor,
         states: Sequence[Tensor],
@@ -437,7 +438,7 @@ class Decoder(SequenceLayer):
 
         Args:
             previous: ids `(batch, time)`, or frames `(batch, time, size)`.
-            states: those of `begin`, or the last step's.
+            states: those of `initial_states`, or the last step's.
             context: c, `(batch, width)`, unless the decoder has none.
             mask: boolean `(batch, time)`, True = use the step. A row without a step keeps its
                 states.
@@ -581,7 +582,7 @@ class Decoder(SequenceLayer):
 
     def _split(self, states: Tensor) -> list[Tensor]:
         cuts, end = [], 0
-        for size in self.stack.begun_state_size[:-1]:
+        for size in self.stack.external_state_size[:-1]:
             end += size
             cuts.append(end)
         return list(ops.split(states, cuts, axis=-1)) if cuts else [states]

@@ -37,7 +37,7 @@ DEFAULTS: dict[str, type[Strategy]] = {
 class Generator(BaseLayer):
     """Generates sequences with a decoder, symbol by symbol: the whole of it is one graph.
 
-        s_0 = begin(c)
+        s_0 = initial_states(c)
         logits_t, s_t = step(y_{t-1}, s_{t-1}; c)
         y_t = sampler(processors(log_softmax(logits_t)))
 
@@ -217,8 +217,8 @@ class Generator(BaseLayer):
         batch = self._rows(context, prompt, max_lengths, memory)
         if memory is not None and memory_mask is None:
             memory_mask = get_keras_mask(memory)
-        source = self.decoder.source(memory, memory_mask)
-        states = self.decoder.begin(context, batch, source)
+        prepared = self.decoder.prepare_memory(memory, memory_mask)
+        states = self.decoder.initial_states(context, batch, prepared)
         if prompt is not None:
             prompt, prompt_lengths = self._prompt(prompt, prompt_lengths)
         previous, states = self._read_prompt(
@@ -230,7 +230,7 @@ class Generator(BaseLayer):
         if max_lengths is not None:
             longest = ops.cast(ops.minimum(max_lengths, longest), "int32")
         # What each step reads of its row, beside the last symbol and the states.
-        read = {"context": context, "source": source}
+        read = {"context": context, "prepared": prepared}
         given = (prompt, prompt_lengths, prefix)
         if isinstance(self.sampler, Beam):
             previous, states, read, given = tree.map_structure(
@@ -407,7 +407,7 @@ class Generator(BaseLayer):
         last = ops.maximum(lengths - 1, 0)
         before = ops.expand_dims(ops.arange(ops.shape(prompt)[1]), 0) < ops.expand_dims(last, 1)
         context, *memory = given
-        states = self.decoder.read(prompt, states, context, before, *memory)
+        states = self.decoder.prefill(prompt, states, context, before, *memory)
         index = ops.reshape(last, (-1, 1) if classes else (-1, 1, 1))
         return ops.squeeze(ops.take_along_axis(prompt, index, axis=1), 1), states
 

@@ -22,7 +22,7 @@ class Policy(Protocol):
     def initialize(self) -> Any:
         """What it remembers at the start: a structure of tensors, whose shapes stay."""
 
-    def goes_on(self, memory: Any) -> Tensor:
+    def should_continue(self, memory: Any) -> Tensor:
         """A boolean scalar: whether any row needs another step."""
 
     def choose(
@@ -59,9 +59,9 @@ def decode(
     """
     carry = (previous, states, policy.initialize())
 
-    def goes_on(t: Tensor, *flat: Tensor) -> Tensor:
+    def should_continue(t: Tensor, *flat: Tensor) -> Tensor:
         _, _, memory = tree.pack_sequence_as(carry, list(flat))
-        return ops.logical_and(t < max_length, policy.goes_on(memory))
+        return ops.logical_and(t < max_length, policy.should_continue(memory))
 
     def body(t: Tensor, *flat: Tensor) -> tuple[Tensor, ...]:
         previous, states, memory = tree.pack_sequence_as(carry, list(flat))
@@ -70,7 +70,7 @@ def decode(
         return (t + 1, *tree.flatten(after))
 
     start = ops.convert_to_tensor(0, dtype="int32")
-    _, *flat = ops.while_loop(goes_on, body, (start, *tree.flatten(carry)))
+    _, *flat = ops.while_loop(should_continue, body, (start, *tree.flatten(carry)))
     _, _, memory = tree.pack_sequence_as(carry, list(flat))
     return policy.finalize(memory)
 
@@ -166,7 +166,7 @@ class Sampling:
             processing=processing,
         )
 
-    def goes_on(self, memory: _Memory) -> Tensor:
+    def should_continue(self, memory: _Memory) -> Tensor:
         return ops.logical_not(ops.all(memory.ended))
 
     def choose(

@@ -118,10 +118,10 @@ class StackedRNN(SequenceLayer):
         return [size for layer in self.layers for size in layer.state_size]
 
     @property
-    def begun_state_size(self) -> list[int]:
-        """The width of every state that is begun from without: of an `AttentionCell`, those of the
-        cell inside."""
-        return [size for layer in self.layers for size in _begun(layer)]
+    def external_state_size(self) -> list[int]:
+        """The width of every state that a caller may give: of an `AttentionCell`, those of the cell
+        inside."""
+        return [size for layer in self.layers for size in _external_sizes(layer)]
 
     def build(
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
@@ -156,7 +156,7 @@ class StackedRNN(SequenceLayer):
     ) -> Any:
         counts = [len(layer.state_size) for layer in self.layers]
         if initial_state is not None and len(initial_state) != sum(counts):
-            counts = [len(_begun(layer)) for layer in self.layers]
+            counts = [len(_external_sizes(layer)) for layer in self.layers]
         if initial_state is not None and len(initial_state) != sum(counts):
             raise ValueError(
                 f"{self.name}: initial_state has {counted(len(initial_state), 'tensor')}; expected "
@@ -192,48 +192,48 @@ class StackedRNN(SequenceLayer):
         results = keras.tree.map_structure(self.in_compute_dtype, (x, *finals))
         return results if self.return_state else results[0]
 
-    def source(self, memory: Tensor, mask: Tensor | None = None) -> list[Any]:
-        """What `step` reads of a memory, laid out once: for each layer, None where it reads none.
+    def prepare_memory(self, memory: Tensor, mask: Tensor | None = None) -> list[Any]:
+        """What `step` reads of a memory, computed once: for each layer, None where it reads none.
 
         Args:
             memory: `(batch, positions, width)`.
             mask: boolean `(batch, positions)`, True = may be attended to.
         """
         return [
-            layer.cell.source(memory, mask) if _reads_memory(layer) else None
+            layer.cell.prepare_memory(memory, mask) if _reads_memory(layer) else None
             for layer in self.layers
         ]
 
     def get_initial_state(
-        self, batch_size: int | None = None, source: Sequence[Any] | None = None
+        self, batch_size: int | None = None, prepared: Sequence[Any] | None = None
     ) -> list[Tensor]:
         """What `step` starts from: zeros for each state, `(batch, units)`.
 
         Args:
             batch_size: the number of rows.
-            source: of `source`, where there is a memory.
+            prepared: of `prepare_memory`, where there is a memory.
         """
         self._check_forwards()
         begun = []
         for layer in self.layers:
             begins = layer.cell.cell if _reads_memory(layer) else layer
             begun += begins.get_initial_state(batch_size)
-        return self.completed(begun, source)
+        return self.extend_states(begun, prepared)
 
-    def completed(
-        self, states: Sequence[Tensor], source: Sequence[Any] | None = None
+    def extend_states(
+        self, states: Sequence[Tensor], prepared: Sequence[Any] | None = None
     ) -> list[Tensor]:
-        """All states, of those that are begun from without: see `begun_state_size`."""
+        """All states, from those that a caller gives: see `external_state_size`."""
         whole, start = [], 0
-        for layer, of_layer in zip(self.layers, self._sources(source), strict=True):
-            end = start + len(_begun(layer))
+        for layer, of_layer in zip(self.layers, self._by_layer(prepared), strict=True):
+            end = start + len(_external_sizes(layer))
             begun = list(states[start:end])
-            whole += layer.cell.completed(begun, of_layer) if _reads_memory(layer) else begun
+            whole += layer.cell.extend_states(begun, of_layer) if _reads_memory(layer) else begun
             start = end
         return whole
 
     def step(
-        self, inputs: Tensor, states: Sequence[Tensor], source: Sequence[Any] | None = None
+        self, inputs: Tensor, states: Sequence[Tensor], prepared: Sequence[Any] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """One step of the whole stack, outside a loop: for generation and streaming.
 
@@ -243,7 +243,7 @@ class StackedRNN(SequenceLayer):
             inputs: x_t, `(batch, features)`.
             states: every layer's states in one list, from the bottom up: those of
                 `get_initial_state`, or the last step's.
-            source: of `source`, where there is a memory.
+            prepared: of `prepare_memory`, where there is a memory.
 
         Returns:
             `(output, new_states)`.
@@ -253,9 +253,9 @@ class StackedRNN(SequenceLayer):
         """
         self._check_forwards()
         x, new, start = inputs, [], 0
-        for n, (layer, read) in enumerate(zip(self.layers, self._sources(source), strict=True)):
+        for n, (layer, read) in enumerate(zip(self.layers, self._by_layer(prepared), strict=True)):
             end = start + len(layer.state_size)
-            given = {"source": read} if _reads_memory(layer) else {}
+            given = {"prepared": read} if _reads_memory(layer) else {}
             y, of_layer = layer.cell(x, list(states[start:end]), **given)
             new += of_layer
             start = end
@@ -321,8 +321,8 @@ class StackedRNN(SequenceLayer):
         layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
         return cls(**{**config, "layers": layers})
 
-    def _sources(self, source: Sequence[Any] | None) -> Sequence[Any]:
-        return [None] * len(self.layers) if source is None else source
+    def _by_layer(self, prepared: Sequence[Any] | None) -> Sequence[Any]:
+        return [None] * len(self.layers) if prepared is None else prepared
 
     def _check_forwards(self) -> None:
         for layer in self.layers:
@@ -346,8 +346,8 @@ def _reads_memory(layer: RNN | BidirectionalRNN) -> bool:
     return getattr(getattr(layer, "cell", None), "reads_memory", False)
 
 
-def _begun(layer: RNN | BidirectionalRNN) -> list[int]:
-    """The widths of a layer's states that are begun from without."""
+def _external_sizes(layer: RNN | BidirectionalRNN) -> list[int]:
+    """The widths of the states of a layer that a caller may give."""
     if _reads_memory(layer):
         return layer.state_size[: len(layer.cell.cell.state_names)]
     return layer.state_size

@@ -200,14 +200,14 @@ def test_initial_states(name, way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_step_by_step(way):
-    """The cell called once a step, with the source laid out once, is the layer."""
+    """The cell called once a step, with the memory prepared once, is the layer."""
     layer, (x, memory) = new_layer("location", way, BY_NAME["LSTM"]), tensors()
     memory_mask = make_mask("mixed", BATCH, POSITIONS)
     outputs, *finals = layer(x, memory=memory, memory_mask=memory_mask)
-    source = layer.cell.source(memory, memory_mask)
-    states = layer.cell.get_initial_state(source=source)
+    prepared = layer.cell.prepare_memory(memory, memory_mask)
+    states = layer.cell.get_initial_state(prepared=prepared)
     for t in range(TIME):
-        y, states = layer.cell(x[:, t], states, source=source)
+        y, states = layer.cell(x[:, t], states, prepared=prepared)
         np.testing.assert_allclose(y, outputs[:, t], atol=TIGHT)
     for a, b in zip(states, finals, strict=True):
         np.testing.assert_allclose(a, b, atol=TIGHT)
@@ -532,7 +532,7 @@ def ones(*shape):
         ),
         (
             lambda: new_layer().cell(ones(3, 3), [ones(3, 4)]),
-            "source=None: expected what `source` lays out",
+            "prepared=None: expected what `prepare_memory` returns",
         ),
     ],
     ids=variant_id,

@@ -104,8 +104,8 @@ def test_what_an_overridden_call_cannot_have():
             wrap(cls(5))
 
     class Attending(kerasrnn.AttentionCell):
-        def call(self, inputs, states, training=False, source=None):
-            return super().call(inputs, states, training, source)
+        def call(self, inputs, states, training=False, prepared=None):
+            return super().call(inputs, states, training, prepared)
 
     with pytest.raises(ValueError, match="Attending overrides `call` and reads a memory"):
         kerasrnn.RNN(Attending(kerasrnn.GRUCell(3), kerasrnn.LuongAttention("general")))

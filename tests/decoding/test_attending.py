@@ -45,11 +45,11 @@ def tensors(rows=3):
 # The decoder.
 
 
-def step_by_step(decoder, previous, context, source):
-    states = decoder.begin(context, len(previous), source)
+def step_by_step(decoder, previous, context, prepared):
+    states = decoder.initial_states(context, len(previous), prepared)
     logits, weights = [], []
     for t in range(previous.shape[1]):
-        y, states = decoder.step(previous[:, t], states, context, source)
+        y, states = decoder.step(previous[:, t], states, context, prepared)
         logits.append(np.asarray(y))
         weights.append(np.asarray(decoder.weights_of_step(states)))
     return np.stack(logits, axis=1), np.stack(weights, axis=1), states
@@ -63,7 +63,7 @@ def test_all_at_once_by_hand_and_one_after_the_other(attention, options):
     expected, alpha = by_hand.decode_attending(decoder, IDS, c, memory, MASK)
     logits = decoder(IDS, context=c, memory=memory, memory_mask=MASK)
     np.testing.assert_allclose(logits, expected, atol=2e-5)
-    stepped, weights, _ = step_by_step(decoder, IDS, c, decoder.source(memory, MASK))
+    stepped, weights, _ = step_by_step(decoder, IDS, c, decoder.prepare_memory(memory, MASK))
     np.testing.assert_allclose(stepped, expected, atol=2e-5)
     np.testing.assert_allclose(weights, alpha, atol=1e-5)
     assert not weights[2].any()
@@ -73,17 +73,17 @@ def test_all_at_once_by_hand_and_one_after_the_other(attention, options):
 def test_contexts_and_prompts(context):
     """However a context enters; a prompt, read at once, is its steps, row by row."""
     decoder, (c, memory) = new_decoder(kerasrnn.CoverageAttention(3), context=context), tensors()
-    c, source = c if context else None, decoder.source(memory, MASK)
-    states = decoder.begin(c, 3, source)
+    c, prepared = c if context else None, decoder.prepare_memory(memory, MASK)
+    states = decoder.initial_states(c, 3, prepared)
     given = {"memory": memory, "memory_mask": MASK}
-    logits, _, _ = step_by_step(decoder, IDS, c, source)
+    logits, _, _ = step_by_step(decoder, IDS, c, prepared)
     np.testing.assert_allclose(logits, decoder(IDS, context=c, **given), atol=1e-5)
     lengths = np.array([3, 0, 4])
-    read = decoder.read(IDS, states, c, np.arange(4) < lengths[:, None], **given)
+    read = decoder.prefill(IDS, states, c, np.arange(4) < lengths[:, None], **given)
     for n, length in enumerate(lengths):
         expected = states
         if length:
-            _, _, expected = step_by_step(decoder, IDS[:, :length], c, source)
+            _, _, expected = step_by_step(decoder, IDS[:, :length], c, prepared)
         for a, b in zip(read, expected, strict=True):
             np.testing.assert_allclose(a[n], b[n], atol=1e-5)
 
@@ -226,16 +226,16 @@ def plain():
             r"expects a memory, \(batch, positions, width\); received none",
         ),
         (
-            lambda: new_decoder().source(np.ones((3, 4))),
+            lambda: new_decoder().prepare_memory(np.ones((3, 4))),
             r"expects a memory, \(batch, positions, width\); received the shape \(3, 4\)",
         ),
         (
-            lambda: new_decoder().source(np.ones((3, 4, 2))),
+            lambda: new_decoder().prepare_memory(np.ones((3, 4, 2))),
             r"memory has the shape \(3, 4, 2\); expected \(batch, positions, 5\)",
         ),
         (
-            lambda: new_decoder().begin(tensors()[0]),
-            "source=None: expected what `source` lays out",
+            lambda: new_decoder().initial_states(tensors()[0]),
+            "prepared=None: expected what `prepare_memory` returns",
         ),
         (
             lambda: kerasrnn.Generator(plain(), return_attention=True),

@@ -200,7 +200,7 @@ def test_a_narrow_beam_finds_what_plain_python_finds(width, alpha, beta, min_len
 
 
 class NeverEarly(BeamSearch):
-    def goes_on(self, memory):
+    def should_continue(self, memory):
         return keras.ops.any(memory.totals > IMPOSSIBLE / 2)
 
 

@@ -38,7 +38,7 @@ def new_decoder(row, context=None, kind="classes", depth=1, **options):
 
 
 def step_by_step(decoder, previous, context):
-    states = decoder.begin(context, len(previous))
+    states = decoder.initial_states(context, len(previous))
     logits = []
     for t in range(previous.shape[1]):
         y, states = decoder.step(previous[:, t], states, context)
@@ -105,7 +105,7 @@ def test_padding_changes_nothing(context):
         of_row = None if c is None else c[n : n + 1]
         alone = by_hand.decode(decoder, whole[n : n + 1, :length], of_row)
         np.testing.assert_allclose(logits[n : n + 1, :length], alone, atol=1e-5)
-    states = decoder.read(whole, decoder.begin(c, 3), c, mask=whole != 0)
+    states = decoder.prefill(whole, decoder.initial_states(c, 3), c, mask=whole != 0)
     for n, length in enumerate((3, 5, 1)):
         of_row = None if c is None else c[n : n + 1]
         _, expected = step_by_step(decoder, whole[n : n + 1, :length], of_row)
@@ -252,7 +252,10 @@ def gru():
             lambda: kerasrnn.Decoder(5, gru(), context="every")(IDS, np.zeros((3, 2, 2))),
             r"received the shape \(3, 2, 2\)",
         ),
-        (lambda: kerasrnn.Decoder(5, gru()).begin(), "batch_size=None: expected the number"),
+        (
+            lambda: kerasrnn.Decoder(5, gru()).initial_states(),
+            "batch_size=None: expected the number",
+        ),
         (
             lambda: kerasrnn.Decoder(4, gru(), "flags")(frames("flags")),
             r"previous has the shape \(3, 4, 5\); expected \(batch, time, 4\)",

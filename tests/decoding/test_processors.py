@@ -206,7 +206,7 @@ class Fusion(decoding.LogitsProcessor):
     def initialize(self, history):
         rows = keras.ops.shape(history.lengths)[0]
         log_q = keras.ops.zeros((rows, history.size), dtype="float32")
-        return {"states": self.decoder.begin(batch_size=rows), "log_q": log_q}
+        return {"states": self.decoder.initial_states(batch_size=rows), "log_q": log_q}
 
     def advance(self, history, state):
         previous = keras.ops.where(history.step > 0, history.last, START)

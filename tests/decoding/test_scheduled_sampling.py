@@ -55,7 +55,7 @@ def test_as_many_passes_as_steps_are_one_symbol_after_the_other(floor):
         PREVIOUS, lambda x: decoder(x, context=CONTEXT), 10, keras.random.SeedGenerator(8)
     )
     coins, noise = draws(8)
-    states, symbol = decoder.begin(CONTEXT), PREVIOUS[:, 0]
+    states, symbol = decoder.initial_states(CONTEXT), PREVIOUS[:, 0]
     expected = [symbol]
     for t in range(1, PREVIOUS.shape[1]):
         logits, states = decoder.step(symbol, states, CONTEXT)

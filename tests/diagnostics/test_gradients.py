@@ -335,12 +335,12 @@ def test_the_cell_inside_an_attention_cell(query, input_feeding):
 
     found = diagnose(model, [x, memory], loss=lambda y: ops.sum(y * v)).layers[layer.name]
 
-    laid_out, h, c = cell.source(memory), [], []
+    prepared, h, c = cell.prepare_memory(memory), [], []
     with tf.GradientTape() as tape:
-        tape.watch(laid_out)
-        states = cell.get_initial_state(source=laid_out)
+        tape.watch(prepared)
+        states = cell.get_initial_state(prepared=prepared)
         for t in range(x.shape[1]):
-            y, states = cell(tf.constant(x[:, t]), states, source=laid_out)
+            y, states = cell(tf.constant(x[:, t]), states, prepared=prepared)
             h.append(states[0])
             c.append(states[1])
         loss = tf.reduce_sum(y * v)

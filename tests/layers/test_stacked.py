@@ -621,9 +621,9 @@ def stack_by_hand(stack, x, mask, memory_mask, states):
 def test_one_layer_attends(query):
     """Begun from the states that an encoder has, or from all; one call, or step after step."""
     stack, x = attending_stack(query), sequences(dtype=PRECISION)
-    assert stack.begun_state_size == [4, 5, 5, 4]
+    assert stack.external_state_size == [4, 5, 5, 4]
     random = np.random.default_rng(3)
-    states = [random.standard_normal((4, n)).astype(PRECISION) for n in stack.begun_state_size]
+    states = [random.standard_normal((4, n)).astype(PRECISION) for n in stack.external_state_size]
     memory_mask = make_mask("mixed", 4, 7)
     for kind in MASKS:
         mask = make_mask(kind, 4, 6)
@@ -635,11 +635,11 @@ def test_one_layer_attends(query):
     first, *middle = stack(x[:, :2], initial_state=states, **given)
     second, *finals = stack(x[:, 2:], initial_state=middle, **given)
     whole = np.concatenate([first, second], axis=1)
-    source = stack.source(memory(), memory_mask)
-    stepped = stack.completed(states, source)
+    prepared = stack.prepare_memory(memory(), memory_mask)
+    stepped = stack.extend_states(states, prepared)
     assert len(stepped) == len(stack.state_size) == len(finals)
     for t in range(6):
-        y, stepped = stack.step(x[:, t], stepped, source)
+        y, stepped = stack.step(x[:, t], stepped, prepared)
         np.testing.assert_allclose(y, whole[:, t], atol=TIGHT)
     for a, b in zip(stepped, finals, strict=True):
         np.testing.assert_allclose(a, b, atol=TIGHT)
@@ -680,7 +680,7 @@ def test_memories_that_do_not_fit():
         new_stack(STACKS["mixed"])(x, memory=memory())
     with pytest.raises(ValueError, match=r"memory=None: expected \(batch, positions, width\)"):
         stack(x)
-    with pytest.raises(ValueError, match="source=None: expected what `source` lays out"):
+    with pytest.raises(ValueError, match="prepared=None: expected what `prepare_memory` returns"):
         stack.get_initial_state(4)
     with pytest.raises(ValueError, match="no layer attends; expected one of an AttentionCell"):
         new_stack(STACKS["mixed"]).weights_of_step([])
