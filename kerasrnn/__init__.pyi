@@ -33,9 +33,9 @@ from .cells.ugrnn import UGRNN as UGRNN
 from .cells.ugrnn import UGRNNCell as UGRNNCell
 from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator
-from .layers.bidirectional import BidirectionalRNN as BidirectionalRNN
+from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
+from .layers.bidirectional import Bidirectional as Bidirectional
 from .layers.bigrams import BigramEmbedding as BigramEmbedding
-from .layers.each_step import EachStep as EachStep
 from .layers.feedback import FeedbackCell as FeedbackCell
 from .layers.pieces import SentencePieceVectorization as SentencePieceVectorization
 from .layers.pooling import SequencePooling as SequencePooling

@@ -160,7 +160,7 @@ class BachChorales(Recipe):
         from kerasrnn import zoo
 
         return zoo.next_step(
-            zoo.Flags(KEYS),
+            zoo.MultiLabel(KEYS),
             cell=config.cell,
             units=config.units,
             depth=config.depth,

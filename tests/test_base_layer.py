@@ -48,7 +48,7 @@ READERS = {
     "list of cells": lambda: kerasrnn.RNN([kerasrnn.LSTMCell(3), kerasrnn.GRUCell(2)]),
     "keras_cell": lambda: kerasrnn.RNN(keras.layers.LSTMCell(3)),
     "feedback": lambda: kerasrnn.RNN(kerasrnn.FeedbackCell(kerasrnn.GRUCell(3), 2)),
-    "both ways": lambda: kerasrnn.BidirectionalRNN(
+    "both ways": lambda: kerasrnn.Bidirectional(
         kerasrnn.GRU(3, return_sequences=True), merge_mode="sum", residual=True
     ),
     "stack": lambda: kerasrnn.StackedRNN([kerasrnn.GRU(3), kerasrnn.LSTM(3)], residual=True),
@@ -120,7 +120,7 @@ def test_inputs_take_the_compute_dtype():
 def test_what_is_no_dense_tensor_of_numbers(x, message):
     for layer in (
         kerasrnn.LSTM(3),
-        kerasrnn.BidirectionalRNN(kerasrnn.GRU(3)),
+        kerasrnn.Bidirectional(kerasrnn.GRU(3)),
         kerasrnn.StackedRNN([kerasrnn.GRU(3)]),
         kerasrnn.SequencePooling(),
     ):
@@ -160,7 +160,7 @@ def masked(name):
         return lambda mask: kerasrnn.RNN(cell)(x, memory=x, memory_mask=mask)
     layer = {
         "lstm": lambda: kerasrnn.LSTM(3),
-        "both ways": lambda: kerasrnn.BidirectionalRNN(kerasrnn.GRU(3)),
+        "both ways": lambda: kerasrnn.Bidirectional(kerasrnn.GRU(3)),
         "stack": lambda: kerasrnn.StackedRNN([kerasrnn.GRU(3)]),
         "decoder": lambda: kerasrnn.Decoder(3, [kerasrnn.GRU(4)], kind="values"),
         "pooling": lambda: kerasrnn.SequencePooling("attention"),
@@ -268,7 +268,7 @@ def test_subclasses_of_layers(cls, tmp_path):
     expected = 2 * np.asarray(plain_twin(layer, return_sequences=True)(x, mask=mask))
     np.testing.assert_allclose(y, expected, atol=1e-6)
     # Inside other layers, of which the one copies it.
-    both = kerasrnn.BidirectionalRNN(cls(3, return_sequences=True))
+    both = kerasrnn.Bidirectional(cls(3, return_sequences=True))
     halves = np.split(np.asarray(both(masked)), 2, axis=-1)
     for n, (half, direction) in enumerate(
         zip(halves, (both.forward_layer, both.backward_layer), strict=True)
@@ -297,7 +297,7 @@ def test_a_mask_reaches_subclasses_without_an_argument_for_it_in_a_functional_mo
     """There, Keras computes the mask anew: it is not the tensor that came with the sequences."""
     mask = make_mask("gapped", 2, 4)
     x = np.where(mask[..., None], X, 0).astype("float32")
-    layer, both = TwiceOfOne(3), kerasrnn.BidirectionalRNN(TwiceOfOne(3))
+    layer, both = TwiceOfOne(3), kerasrnn.Bidirectional(TwiceOfOne(3))
     inputs = keras.Input((None, 3))
     masked = keras.layers.Masking()(inputs)
     model = keras.Model(inputs, [layer(masked), both(masked)])
@@ -362,7 +362,7 @@ class Slow(keras.initializers.Initializer):
     ("make", "count"),
     [
         (lambda cell: kerasrnn.RNN(cell), 3),
-        (lambda cell: kerasrnn.BidirectionalRNN(kerasrnn.RNN(cell)), 6),
+        (lambda cell: kerasrnn.Bidirectional(kerasrnn.RNN(cell)), 6),
         (lambda cell: kerasrnn.StackedRNN([kerasrnn.RNN(cell), kerasrnn.GRU(3)]), 6),
     ],
 )

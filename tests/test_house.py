@@ -248,7 +248,7 @@ print(json.dumps(list(layer(np.zeros((1, 2, 3), "float32")).shape)))
 def saved(tmp_path_factory):
     inputs = keras.Input((None, 3))
     x = kerasrnn.LSTM(4, return_sequences=True)(inputs)
-    layers = [kerasrnn.BidirectionalRNN(kerasrnn.GRU(2)), kerasrnn.SimpleRNN(4)]
+    layers = [kerasrnn.Bidirectional(kerasrnn.GRU(2)), kerasrnn.SimpleRNN(4)]
     model = keras.Model(inputs, kerasrnn.StackedRNN(layers, residual=True)(x))
     model.compile(
         loss=kerasrnn.losses.SequenceCrossentropy(), metrics=[kerasrnn.metrics.EditDistance()]

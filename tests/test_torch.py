@@ -52,7 +52,7 @@ def make(peer, both, shape, dtype, **options):
     batch, time, features, units = shape
     layer = peer.layer(units, return_sequences=True, return_state=True, dtype=dtype, **options)
     if both:
-        layer = kerasrnn.BidirectionalRNN(layer, dtype=dtype)
+        layer = kerasrnn.Bidirectional(layer, dtype=dtype)
     layer.build((None, None, features))
     random = np.random.default_rng(1)
     layer.set_weights([0.5 * random.standard_normal(w.shape) for w in layer.get_weights()])
@@ -63,7 +63,7 @@ def make(peer, both, shape, dtype, **options):
 
 def to_torch(torch, peer, layer, features):
     """Torch's module with our layer's weights."""
-    both = isinstance(layer, kerasrnn.BidirectionalRNN)
+    both = isinstance(layer, kerasrnn.Bidirectional)
     halves = [layer.forward_layer, layer.backward_layer] if both else [layer]
     dtype = getattr(torch, layer.dtype_policy.name)
     module = getattr(torch.nn, peer.module)(
@@ -95,7 +95,7 @@ def _in_our_order(peer, value):
 
 def measure_torch(torch, peer, layer, x, states=None, mask=None):
     """What `measure` says, of torch's module, in our layout."""
-    both = isinstance(layer, kerasrnn.BidirectionalRNN)
+    both = isinstance(layer, kerasrnn.Bidirectional)
     module = to_torch(torch, peer, layer, x.shape[-1])
     x_tensor = torch.from_numpy(x).requires_grad_()
     start, state_tensors = None, []

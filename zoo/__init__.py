@@ -13,7 +13,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     # No file has the name of a function: importing the file would put it in the function's place.
     submod_attrs={
         "cells": ["layer_class"],
-        "ends": ["Classes", "Flags", "Images", "Labels", "Tokens", "Values", "Vectors"],
+        "inputs_outputs": [
+            "Classes",
+            "Images",
+            "Labels",
+            "MultiLabel",
+            "Tokens",
+            "Values",
+            "Vectors",
+        ],
         "generation": ["generator"],
         "model": ["Model"],
         "saved": ["SavedModelError", "folder", "load", "trained"],

@@ -73,7 +73,7 @@ def recurrent_layers(
             layer = kerasrnn.RNN(cell(units, **rates), **options)
         else:
             layer = layer_class(cell)(units, **rates, **options)
-        layers.append(kerasrnn.BidirectionalRNN(layer) if bidirectional else layer)
+        layers.append(kerasrnn.Bidirectional(layer) if bidirectional else layer)
     return layers
 
 

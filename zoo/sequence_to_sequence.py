@@ -31,7 +31,7 @@ from kerasrnn.attention.attention import Attention
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
-from kerasrnn.zoo.ends import Input, Output, check_ends
+from kerasrnn.zoo.inputs_outputs import Input, Output, check_inputs_outputs
 from kerasrnn.zoo.model import Model
 
 MODES = ("state", "every", "both")
@@ -84,7 +84,7 @@ def encoder_decoder(
 
     Args:
         inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video.
-        outputs: `zoo.Classes`, of which 0 is padding; `Flags`; or `Values`.
+        outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
         mode: "state", "every" or "both".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class: of encoder and decoder.
@@ -133,7 +133,7 @@ def encoder_decoder(
         >>> zoo.generator(model, max_length=20, start=1, end=2).output_shape
         (None, 20)
     """
-    check_ends(inputs, outputs)
+    check_inputs_outputs(inputs, outputs)
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
     if query is None:

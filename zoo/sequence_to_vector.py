@@ -18,7 +18,7 @@ from kerasrnn import validation
 from kerasrnn.layers.pooling import MODES
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
-from kerasrnn.zoo.ends import Input, Output, check_ends
+from kerasrnn.zoo.inputs_outputs import Input, Output, check_inputs_outputs
 from kerasrnn.zoo.model import Model
 
 
@@ -49,7 +49,7 @@ def many_to_one(
 
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
-        outputs: `zoo.Classes`, `Flags` or `Values`.
+        outputs: `zoo.Classes`, `MultiLabel` or `Values`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
         units: width of a state.
@@ -79,7 +79,7 @@ def many_to_one(
         >>> model.output_shape
         (None, 9)
     """
-    check_ends(inputs, outputs)
+    check_inputs_outputs(inputs, outputs)
     if pooling not in ("last", *MODES):
         raise ValueError(
             f"pooling={pooling!r}: expected one of {', '.join(map(repr, ('last', *MODES)))}."

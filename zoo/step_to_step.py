@@ -24,10 +24,10 @@ import kerasrnn
 from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, cell_class, recurrent, recurrent_layers
-from kerasrnn.zoo.ends import (
+from kerasrnn.zoo.inputs_outputs import (
     Input,
     Output,
-    check_ends,
+    check_inputs_outputs,
     check_outputs,
 )
 from kerasrnn.zoo.model import Model
@@ -62,7 +62,7 @@ def many_to_many(
 
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
-        outputs: `zoo.Classes`, `Flags` or `Values`, at every step.
+        outputs: `zoo.Classes`, `MultiLabel` or `Values`, at every step.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
         units: width of a state.
@@ -96,7 +96,7 @@ def many_to_many(
         >>> model.output_shape
         (None, None, 12)
     """
-    check_ends(inputs, outputs)
+    check_inputs_outputs(inputs, outputs)
     _check_stateful(stateful, batch_size)
     for argument, value in (("feedback", feedback), ("stateful", stateful)):
         if value and bidirectional:
@@ -148,11 +148,11 @@ def next_step(
 
         p(x_{t+1} | x_1 ... x_t) = g(logits_t),   logits = Decoder(x)
 
-    A language model with `Classes`, a model of music with `Flags`, a forecast with `Values`: the
-    input is of the same kind as the output. `zoo.generator` lets it go on by itself.
+    A language model with `Classes`, a model of music with `MultiLabel`, a forecast with `Values`:
+    the input is of the same kind as the output. `zoo.generator` lets it go on by itself.
 
     Args:
-        outputs: `zoo.Classes`, of which 0 is padding; `Flags`; or `Values`.
+        outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
         units: width of a state.

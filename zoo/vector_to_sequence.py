@@ -20,7 +20,7 @@ import kerasrnn
 from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent_layers
-from kerasrnn.zoo.ends import Input, Output, check_ends
+from kerasrnn.zoo.inputs_outputs import Input, Output, check_inputs_outputs
 from kerasrnn.zoo.model import Model
 
 MODES = ("first", "every", "state")
@@ -56,7 +56,7 @@ def one_to_many(
 
     Args:
         inputs: `zoo.Images`, `Vectors` or `Labels`.
-        outputs: `zoo.Classes`, of which 0 is padding; `Flags`; or `Values`.
+        outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
         mode: "first", "every" or "state".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
@@ -97,7 +97,7 @@ def one_to_many(
         >>> captions.output_shape
         (None, 12)
     """
-    check_ends(inputs, outputs)
+    check_inputs_outputs(inputs, outputs)
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
     source = inputs.input(input_name, steps=False)

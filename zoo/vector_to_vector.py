@@ -16,7 +16,7 @@ import keras
 
 from kerasrnn import validation
 from kerasrnn.validation import Rate
-from kerasrnn.zoo.ends import Input, Output, check_ends
+from kerasrnn.zoo.inputs_outputs import Input, Output, check_inputs_outputs
 from kerasrnn.zoo.model import Model
 
 
@@ -40,7 +40,7 @@ def one_to_one(
 
     Args:
         inputs: `zoo.Vectors`, `Images` or `Labels`.
-        outputs: `zoo.Classes`, `Flags` or `Values`.
+        outputs: `zoo.Classes`, `MultiLabel` or `Values`.
         hidden: width of each hidden layer; () for none, which is a linear model.
         activation: f.
         dropout: fraction dropped from each hidden layer.
@@ -57,11 +57,11 @@ def one_to_one(
     Example:
 
         >>> from kerasrnn import zoo
-        >>> model = zoo.one_to_one(zoo.Vectors(784, deviation=255), zoo.Classes(10))
+        >>> model = zoo.one_to_one(zoo.Vectors(784, std=255), zoo.Classes(10))
         >>> model.output_shape, model.count_params()
         ((None, 10), 235146)
     """
-    check_ends(inputs, outputs)
+    check_inputs_outputs(inputs, outputs)
     hidden = validation.sizes("hidden", hidden)
     activation = validation.activation("activation", activation)
     source = inputs.input(input_name, steps=False)

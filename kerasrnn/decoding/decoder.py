@@ -13,7 +13,7 @@ from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.layer import RNN
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.keras_internals import get_keras_mask
-from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.parts import as_layers, check_recurrent, copied
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import PositiveInteger, Rate, Seed
@@ -170,7 +170,7 @@ class Decoder(SequenceLayer):
             )
         layers = as_layers(layers)
         for layer in layers:
-            if isinstance(layer, BidirectionalRNN):
+            if isinstance(layer, Bidirectional):
                 raise ValueError(
                     f"layers: {layer.name} reads what is yet to come; expected layers that read "
                     "forwards."

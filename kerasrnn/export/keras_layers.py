@@ -11,14 +11,14 @@ from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.export import matrices, parity, tracing
-from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import NonNegativeNumber
 
 BUILT_IN = ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell", "RNN")
 """Names that both Keras and kerasrnn have."""
 
-LAYERS = (RNN, Cell, BidirectionalRNN, StackedRNN)
+LAYERS = (RNN, Cell, Bidirectional, StackedRNN)
 """What has to have a twin in Keras to go there."""
 
 RECURRENT = tuple(getattr(keras.layers, name) for name in ("SimpleRNN", "LSTM", "GRU", "RNN"))
@@ -58,7 +58,7 @@ def from_keras(
 def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices.TOLERANCE) -> Any:
     """A copy of a model or a layer with Keras's own recurrent layers: it needs no kerasrnn.
 
-    `BidirectionalRNN` becomes `keras.layers.Bidirectional`. What concerns the time loop alone
+    `Bidirectional` becomes `keras.layers.Bidirectional`. What concerns the time loop alone
     (`jit_compile`, `checkpoint_every`, `truncate_every`) is left behind.
 
     Args:

@@ -13,13 +13,13 @@ import numpy as np
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.export import parity
-from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.bidirectional import Bidirectional
 
 TOLERANCE = 1e-5
 
 
-def halves(layer: RNN | BidirectionalRNN) -> list[RNN]:
-    if isinstance(layer, BidirectionalRNN):
+def halves(layer: RNN | Bidirectional) -> list[RNN]:
+    if isinstance(layer, Bidirectional):
         return [layer.forward_layer, layer.backward_layer]
     return [layer]
 

@@ -17,7 +17,7 @@ from kerasrnn.cells.peephole_lstm import PeepholeLSTM
 from kerasrnn.cells.simple_rnn import SimpleRNN
 from kerasrnn.export import matrices, onnx_files, parity
 from kerasrnn.export.native import NO_CLIP
-from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.bidirectional import Bidirectional
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
@@ -44,7 +44,7 @@ DEFAULTS: dict[str, tuple[float | None, float | None]] = {
 
 
 @validation.checked
-def from_onnx(path: str | Path) -> dict[str, RNN | BidirectionalRNN]:
+def from_onnx(path: str | Path) -> dict[str, RNN | Bidirectional]:
     """The recurrent layers of an ONNX file, with their weights.
 
     Every `RNN`, `LSTM` and `GRU`, those in functions and in the bodies of `If`, `Loop` and `Scan`
@@ -86,7 +86,7 @@ def from_onnx(path: str | Path) -> dict[str, RNN | BidirectionalRNN]:
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     opset = next(entry for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    found: dict[str, RNN | BidirectionalRNN] = {}
+    found: dict[str, RNN | Bidirectional] = {}
     for node, scope in _recurrent_nodes(proto.graph, _Scope(proto.graph, opset)):
         name = own = node.name or next(filter(None, node.output))
         number = 0
@@ -257,7 +257,7 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
         halves.append(half)
     layer: Any = halves[0]
     if len(halves) == 2:
-        layer = BidirectionalRNN(halves[0])
+        layer = Bidirectional(halves[0])
         layer.build((None, None, features))
         layer.set_weights([value for half in halves for value in half.get_weights()])
     _compare_with_node(name, layer, node, weights)

@@ -14,8 +14,8 @@ from kerasrnn.cells.layer import RNN
 from kerasrnn.export import keras_layers, parity, signature, tracing
 from kerasrnn.export.parity import ParityError
 from kerasrnn.keras_internals import get_keras_mask, made_by, nodes_of, run_through_graph
-from kerasrnn.layers.bidirectional import BidirectionalRNN
-from kerasrnn.layers.each_step import EachStep
+from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
+from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import NonNegativeNumber
 
@@ -43,7 +43,7 @@ PER_STEP = (
     keras.layers.SpatialDropout1D,
     keras.layers.Subtract,
     keras.layers.TimeDistributed,
-    EachStep,
+    BatchedTimeDistributed,
 )
 
 
@@ -73,7 +73,7 @@ CONVOLUTIONS = (
     keras.layers.SeparableConv1D,
 )
 POOLS = (keras.layers.AveragePooling1D, keras.layers.MaxPooling1D)
-RECURRENT = (RNN, StackedRNN, keras.layers.RNN, BidirectionalRNN, keras.layers.Bidirectional)
+RECURRENT = (RNN, StackedRNN, keras.layers.RNN, Bidirectional, keras.layers.Bidirectional)
 
 
 @validation.checked
@@ -104,8 +104,9 @@ def to_step(
       `SeparableConv1D`, `AveragePooling1D` and `MaxPooling1D` with padding "valid" and strides 1
       behind a `ZeroPadding1D` that adds the same number of steps in front and none behind;
     - layers that act on each step alone: `Dense`, `Embedding`, activations, dropout,
-      normalization and concatenation over other axes, merging, `TimeDistributed`, `EachStep`, a
-      `Reshape` that keeps the steps, `keras.ops` of single elements, models of such layers;
+      normalization and concatenation over other axes, merging, `TimeDistributed`,
+      `BatchedTimeDistributed`, a `Reshape` that keeps the steps, `keras.ops` of single elements,
+      models of such layers;
     - any layer behind one that returns its last output alone.
 
     Everything else is refused: bidirectional layers, pooling, attention and normalization over
@@ -224,7 +225,7 @@ def _unmasked(part: dict[str, Any]) -> None:
     if part["class_name"] == "Masking":
         part["class_name"] = "Identity"
         del config["mask_value"]
-    elif part["class_name"] == "EachStep":
+    elif part["class_name"] == "BatchedTimeDistributed":
         config["padding"] = None
     elif "mask_zero" in config:
         config["mask_zero"] = False
@@ -319,7 +320,7 @@ class _Walk:
         self, operation: Any, given: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         kind, name = type(operation), operation.name
-        if isinstance(operation, (BidirectionalRNN, keras.layers.Bidirectional)) or getattr(
+        if isinstance(operation, (Bidirectional, keras.layers.Bidirectional)) or getattr(
             operation, "go_backwards", False
         ):
             raise ValueError(
@@ -446,7 +447,7 @@ class _Walk:
                 "layers; expected a layer that begins with zeros."
             )
         for each in layer.layers if isinstance(layer, StackedRNN) else ():
-            if isinstance(each, (BidirectionalRNN, keras.layers.Bidirectional)):
+            if isinstance(each, (Bidirectional, keras.layers.Bidirectional)):
                 raise ValueError(f"{layer.name}: {each.name} reads the sequence from its end.")
         returned, sequences = layer.return_state, layer.return_sequences
         cell = getattr(layer, "cell", None)

@@ -10,7 +10,7 @@ from kerasrnn.cells.layer import RNN, Recurrent
 from kerasrnn.cells.lstm import LSTM
 from kerasrnn.cells.simple_rnn import SimpleRNN
 from kerasrnn.export import matrices, parity
-from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.stacked import StackedRNN
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ MODULES: dict[str, tuple[type[Recurrent], tuple[str, ...]]] = {
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def from_torch(module: "torch.nn.RNNBase") -> RNN | BidirectionalRNN | StackedRNN:
+def from_torch(module: "torch.nn.RNNBase") -> RNN | Bidirectional | StackedRNN:
     """The layer of a `torch.nn.RNN`, `LSTM` or `GRU`, with its weights.
 
-    Several layers become a `StackedRNN`, two directions `BidirectionalRNN`s. It returns sequences,
+    Several layers become a `StackedRNN`, two directions `Bidirectional`s. It returns sequences,
     and takes `(batch, time, features)`, whatever `batch_first` says.
 
     Raises:
@@ -53,9 +53,9 @@ def from_torch(module: "torch.nn.RNNBase") -> RNN | BidirectionalRNN | StackedRN
     options = {"activation": module.nonlinearity} if kind == "RNN" else {}
     suffixes = ("", "_reverse") if module.bidirectional else ("",)
 
-    def make() -> RNN | BidirectionalRNN:
+    def make() -> RNN | Bidirectional:
         layer = cls(module.hidden_size, use_bias=module.bias, return_sequences=True, **options)
-        return BidirectionalRNN(layer) if module.bidirectional else layer
+        return Bidirectional(layer) if module.bidirectional else layer
 
     layer: Any = make()
     if module.num_layers > 1:
@@ -73,11 +73,11 @@ def from_torch(module: "torch.nn.RNNBase") -> RNN | BidirectionalRNN | StackedRN
     return layer
 
 
-def to_torch(layer: RNN | BidirectionalRNN | StackedRNN) -> "torch.nn.RNNBase":
+def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
     """The `torch.nn.RNN`, `LSTM` or `GRU` of a layer, with its weights, `batch_first`.
 
     Args:
-        layer: a built SimpleRNN, LSTM or GRU (`reset_after`), a `BidirectionalRNN` of one, or a
+        layer: a built SimpleRNN, LSTM or GRU (`reset_after`), a `Bidirectional` of one, or a
             `StackedRNN` of these.
 
     Raises:
@@ -112,7 +112,7 @@ def to_torch(layer: RNN | BidirectionalRNN | StackedRNN) -> "torch.nn.RNNBase":
         problem = "residual connections"
     elif any(getattr(each, "merge_mode", "concat") != "concat" for each in layers):
         problem = "merged directions; expected merge_mode='concat'"
-    elif not isinstance(layers[0], BidirectionalRNN) and first.go_backwards:
+    elif not isinstance(layers[0], Bidirectional) and first.go_backwards:
         problem = "a layer that reads backwards alone"
     elif not getattr(first, "reset_after", True):
         problem = "reset_after=False"
@@ -121,7 +121,7 @@ def to_torch(layer: RNN | BidirectionalRNN | StackedRNN) -> "torch.nn.RNNBase":
     if problem is not None:
         raise ValueError(f"{layer.name}: torch.nn has no module with {problem}.")
     kind = kinds[type(first)]
-    both = isinstance(layers[0], BidirectionalRNN)
+    both = isinstance(layers[0], Bidirectional)
     options = {"nonlinearity": first.activation.__name__} if kind == "RNN" else {}
     module = getattr(torch.nn, kind)(
         halves[0].cell.kernel.shape[0],

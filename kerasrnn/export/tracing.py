@@ -19,7 +19,7 @@ from kerasrnn.cells.lstm import LSTM, LSTMCell
 from kerasrnn.cells.simple_rnn import SimpleRNN, SimpleRNNCell
 from kerasrnn.export import signature
 from kerasrnn.keras_internals import flatten_layers, takes_mask, takes_training
-from kerasrnn.layers.each_step import at_each_step
+from kerasrnn.layers.batched_time_distributed import batched_over_time
 
 Tensor = Any
 
@@ -148,7 +148,7 @@ def _steps_at_once(layer: keras.layers.TimeDistributed) -> Callable[..., Tensor]
             options["mask"] = ops.reshape(mask, (-1, *ops.shape(mask)[2:]))
         if takes_training(inner):
             options["training"] = training
-        return at_each_step(lambda steps: inner.call(steps, **options), inputs)
+        return batched_over_time(lambda steps: inner.call(steps, **options), inputs)
 
     return call
 

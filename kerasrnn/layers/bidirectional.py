@@ -22,8 +22,10 @@ MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-@keras.saving.register_keras_serializable(package="kerasrnn", name="Bidirectional")
-class BidirectionalRNN(SequenceLayer):
+# Keras writes the weights of a model's layers under the names of their classes: since this name is
+# that of Keras's own layer, a weights file of a model with either loads into one with the other.
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Bidirectional(SequenceLayer):
     """Reads a sequence in both directions.
 
     Schuster & Paliwal (1997), "Bidirectional recurrent neural networks". With f and g two layers
@@ -66,7 +68,7 @@ class BidirectionalRNN(SequenceLayer):
     Example:
 
         >>> import numpy as np, kerasrnn
-        >>> layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(4, return_sequences=True))
+        >>> layer = kerasrnn.Bidirectional(kerasrnn.LSTM(4, return_sequences=True))
         >>> tuple(layer(np.ones((2, 5, 3), "float32")).shape)
         (2, 5, 8)
     """
@@ -194,14 +196,9 @@ class BidirectionalRNN(SequenceLayer):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "BidirectionalRNN":
+    def from_config(cls, config: dict[str, Any]) -> "Bidirectional":
         layer = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**{**config, "layer": layer})
 
     def _merged(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*shape[:-1], shape[-1] * (2 if self.merge_mode == "concat" else 1))
-
-
-# Keras writes the weights of a model's layers under the names of their classes. With this name, a
-# weights file fits a model with `keras.layers.Bidirectional` and one with this layer, either way.
-BidirectionalRNN.__name__ = "Bidirectional"

@@ -23,7 +23,7 @@ def check_recurrent(name: str, layer: Any, kinds: tuple[type, ...] = (RNN,)) -> 
         if kind not in ("RNN", "SimpleRNN", "LSTM", "GRU"):
             expected = "a kerasrnn recurrent layer; kerasrnn.RNN runs any Keras cell"
     elif isinstance(layer, keras.layers.Bidirectional):
-        expected = "kerasrnn.BidirectionalRNN in the place of keras.layers.Bidirectional"
+        expected = "kerasrnn.Bidirectional in the place of keras.layers.Bidirectional"
     raise ValueError(f"{name}={layer!r}: expected {expected}.")
 
 

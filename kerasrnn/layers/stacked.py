@@ -10,7 +10,7 @@ from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.layer import RNN
 from kerasrnn.keras_internals import get_keras_mask
-from kerasrnn.layers.bidirectional import BidirectionalRNN
+from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.parts import as_layers, check_recurrent, copied, unbuilt_config
 from kerasrnn.validation import Rate, Seed
 from kerasrnn.wording import counted
@@ -34,7 +34,7 @@ class StackedRNN(SequenceLayer):
     them right by hand.
 
     Args:
-        layers: new `kerasrnn.RNN` (so any kerasrnn layer) or `BidirectionalRNN` layers, from the
+        layers: new `kerasrnn.RNN` (so any kerasrnn layer) or `Bidirectional` layers, from the
             bottom up. The stack holds layers of their configuration, not these objects.
         residual: whether to add each layer's input to its output, from the second layer on; their
             widths must agree.
@@ -78,7 +78,7 @@ class StackedRNN(SequenceLayer):
     @validation.checked
     def __init__(
         self,
-        layers: Sequence[RNN | BidirectionalRNN],
+        layers: Sequence[RNN | Bidirectional],
         residual: bool = False,
         dropout: Rate = 0.0,
         return_sequences: bool = False,
@@ -93,7 +93,7 @@ class StackedRNN(SequenceLayer):
             raise ValueError(
                 "return_sequences=False: the last layer says True; give it to the stack instead."
             )
-        if residual and not return_sequences and isinstance(layers[-1], BidirectionalRNN):
+        if residual and not return_sequences and isinstance(layers[-1], Bidirectional):
             raise ValueError(
                 "residual=True: the two ends that a bidirectional last layer returns belong to no "
                 "one step of its input; expected return_sequences=True."
@@ -326,7 +326,7 @@ class StackedRNN(SequenceLayer):
 
     def _check_forwards(self) -> None:
         for layer in self.layers:
-            if isinstance(layer, BidirectionalRNN):
+            if isinstance(layer, Bidirectional):
                 raise ValueError(
                     f"{self.name}: {layer.name} reads the whole sequence; expected layers that "
                     "read forwards, of which there is a single step."
@@ -337,16 +337,16 @@ class StackedRNN(SequenceLayer):
                     "which there is no single step; expected layers that run their cell."
                 )
 
-    def _output_of(self, layer: RNN | BidirectionalRNN, shape: Any) -> tuple[int | None, ...]:
+    def _output_of(self, layer: RNN | Bidirectional, shape: Any) -> tuple[int | None, ...]:
         whole = layer.compute_output_shape(shape)
         return tuple(whole[0]) if self.return_state else tuple(whole)
 
 
-def _reads_memory(layer: RNN | BidirectionalRNN) -> bool:
+def _reads_memory(layer: RNN | Bidirectional) -> bool:
     return getattr(getattr(layer, "cell", None), "reads_memory", False)
 
 
-def _external_sizes(layer: RNN | BidirectionalRNN) -> list[int]:
+def _external_sizes(layer: RNN | Bidirectional) -> list[int]:
     """The widths of the states of a layer that a caller may give."""
     if _reads_memory(layer):
         return layer.state_size[: len(layer.cell.cell.state_names)]
@@ -354,33 +354,33 @@ def _external_sizes(layer: RNN | BidirectionalRNN) -> list[int]:
 
 
 def _check_layer(layer: Any) -> None:
-    check_recurrent("layers", layer, (RNN, BidirectionalRNN))
+    check_recurrent("layers", layer, (RNN, Bidirectional))
     if layer.built:
         raise ValueError(f"layers: {layer.name} is built; expected new layers.")
     if layer.return_state:
         raise ValueError(f"layers: {layer.name} says return_state; give it to the stack instead.")
     if getattr(layer, "go_backwards", False):
-        raise ValueError(f"layers: {layer.name} reads backwards; expected a BidirectionalRNN.")
+        raise ValueError(f"layers: {layer.name} reads backwards; expected a Bidirectional.")
 
 
 def _configured(
-    layer: RNN | BidirectionalRNN, return_sequences: bool, return_state: bool
-) -> RNN | BidirectionalRNN:
+    layer: RNN | Bidirectional, return_sequences: bool, return_state: bool
+) -> RNN | Bidirectional:
     """A new layer of the same configuration that returns what the stack needs."""
     return copied(layer, _config(layer, return_sequences, return_state))
 
 
 def _config(
-    layer: RNN | BidirectionalRNN, return_sequences: bool, return_state: bool
+    layer: RNN | Bidirectional, return_sequences: bool, return_state: bool
 ) -> dict[str, Any]:
     config = unbuilt_config(layer)
-    inner = config["config"]["layer"] if isinstance(layer, BidirectionalRNN) else config
+    inner = config["config"]["layer"] if isinstance(layer, Bidirectional) else config
     inner["config"]["return_sequences"] = return_sequences
     inner["config"]["return_state"] = return_state
     return config
 
 
-def _output_mask(layer: RNN | BidirectionalRNN, x: Tensor, mask: Tensor | None) -> Tensor | None:
+def _output_mask(layer: RNN | Bidirectional, x: Tensor, mask: Tensor | None) -> Tensor | None:
     """The mask of a layer's output."""
     mask = layer.compute_mask(x, mask)
     return mask[0] if isinstance(mask, (list, tuple)) else mask

@@ -54,7 +54,7 @@ def hypermodel(
 
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
-        outputs: `zoo.Classes`, `Flags` or `Values`.
+        outputs: `zoo.Classes`, `MultiLabel` or `Values`.
         topology: "many_to_one", or "many_to_many" for an output at every step.
         loss: of `compile`; default: the cross-entropy of classes or flags, the squared error of
             values.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests import by_hand
+from tests import numpy_models
 from tests.attention.attentions import ATTENTIONS
 from tests.measure import FIRST_BACKEND, MASKS, PRECISION, TIGHT, make_mask, randomize
 
@@ -31,11 +31,13 @@ def expected(layer, query, keys, mask):
     contexts, alphas = [], []
     for n in range(BATCH):
         used = np.ones(POSITIONS, bool) if mask is None else mask[n]
-        states = by_hand.attention_begins(layer, used)
+        states = numpy_models.attention_begins(layer, used)
         contexts.append([])
         alphas.append([])
         for s in query[n]:
-            c, states = by_hand.attend(layer, s, keys[n], used, states, by_hand.weights_of(layer))
+            c, states = numpy_models.attend(
+                layer, s, keys[n], used, states, numpy_models.weights_of(layer)
+            )
             contexts[-1].append(c)
             alphas[-1].append(states[0])
     return np.array(contexts), np.array(alphas)
@@ -110,10 +112,10 @@ def test_long_monotonic_weights_stay_finite():
     query, keys = random.standard_normal((1, 3, 4)), 5 * random.standard_normal((1, 400, 4))
     layer = kerasrnn.MonotonicAttention(kerasrnn.LuongAttention("dot"), dtype="float32")
     _, alpha = layer(query.astype("float32"), keys.astype("float32"))
-    p = by_hand.sigmoid(query[0].astype("float32") @ keys[0].T.astype("float32"))
+    p = numpy_models.sigmoid(query[0].astype("float32") @ keys[0].T.astype("float32"))
     before, rows = np.eye(400)[0], []
     for row in p:
-        before = by_hand.attention.monotonic_soft(row, before)
+        before = numpy_models.attention.monotonic_soft(row, before)
         rows.append(before)
     np.testing.assert_allclose(np.asarray(alpha)[0], rows, atol=1e-5)
 
@@ -134,10 +136,10 @@ def test_saved_and_loaded(name, tmp_path):
             (table,) = part.get_weights()
     for n, row in enumerate(ids):
         used = row != 0
-        states = by_hand.attention_begins(layer, used)
+        states = numpy_models.attention_begins(layer, used)
         for t in range(TIME):
-            c, states = by_hand.attend(
-                layer, query[n, t], table[row], used, states, by_hand.weights_of(layer)
+            c, states = numpy_models.attend(
+                layer, query[n, t], table[row], used, states, numpy_models.weights_of(layer)
             )
             np.testing.assert_allclose(np.asarray(alpha)[n, t], states[0], atol=1e-5)
             np.testing.assert_allclose(np.asarray(context)[n, t], c, atol=1e-5)

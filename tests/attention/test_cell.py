@@ -10,7 +10,7 @@ from keras import ops
 import kerasrnn
 from kerasrnn import zoo
 from kerasrnn.keras_internals import get_keras_mask
-from tests import by_hand
+from tests import numpy_models
 from tests.attention.attentions import ATTENTIONS
 from tests.catalogue import BY_NAME, ROWS, variant_id
 from tests.measure import (
@@ -69,7 +69,7 @@ def expected(layer, x, memory, mask=None, memory_mask=None, **given):
     """The output and the weights of the last step, by hand."""
     if layer.go_backwards:
         x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
-    outputs, alphas = by_hand.run_attending(layer, x, memory, mask, memory_mask, **given)
+    outputs, alphas = numpy_models.run_attending(layer, x, memory, mask, memory_mask, **given)
     if layer.zero_output_for_mask and mask is not None:
         outputs = np.where(mask[..., None], outputs, 0)
     return outputs if layer.return_sequences else outputs[:, -1], alphas[:, -1]
@@ -260,13 +260,15 @@ def test_all_at_once_is_the_same(score, options):
 def finite_differences(layer, factors, x, memory, mask, memory_mask, states):
     """By everything there is, of sum(results * factors), by central differences in NumPy."""
     values = {"x": x, "memory": memory}
-    values |= {f"state {n}": state for n, state in enumerate(states)} | by_hand.weights_of(layer)
+    values |= {f"state {n}": state for n, state in enumerate(states)} | numpy_models.weights_of(
+        layer
+    )
 
     def loss(values):
         rest = dict(values)
         x, memory = rest.pop("x"), rest.pop("memory")
         begun = [rest.pop(f"state {n}") for n in range(len(states))]
-        results = by_hand.run_attending(layer, x, memory, mask, memory_mask, rest, begun)
+        results = numpy_models.run_attending(layer, x, memory, mask, memory_mask, rest, begun)
         return sum((y * factor).sum() for y, factor in zip(results, factors, strict=True))
 
     gradients = {}

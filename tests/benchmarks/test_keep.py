@@ -25,7 +25,7 @@ def test_a_compressed_file_is_the_same_model(tmp_path):
         [
             keras.Input((None,), dtype="int32"),
             keras.layers.Embedding(500, 16, mask_zero=True),
-            kerasrnn.BidirectionalRNN(kerasrnn.LSTM(16, dropout=0.1)),
+            kerasrnn.Bidirectional(kerasrnn.LSTM(16, dropout=0.1)),
         ]
     )
     for weight in model.weights:

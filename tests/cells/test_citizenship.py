@@ -10,7 +10,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn.keras_internals import get_keras_mask
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import BUILT_IN, ROWS, SLOW, VARIANTS, variant_id
 from tests.measure import (
     PRECISION,
@@ -531,14 +531,14 @@ def test_a_stack_above_padding_is_exact():
     layers = [
         keras.layers.Embedding(11, 3, mask_zero=True),
         kerasrnn.LSTM(4, return_sequences=True),
-        kerasrnn.BidirectionalRNN(kerasrnn.GRU(3, return_sequences=True)),
+        kerasrnn.Bidirectional(kerasrnn.GRU(3, return_sequences=True)),
         kerasrnn.StackedRNN([kerasrnn.SimpleRNN(6), kerasrnn.LSTM(6)], residual=True),
     ]
     model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
     randomize(model)
     x, mask = np.asarray(layers[0](ids)), ids != 0
     for layer in layers[1:]:
-        x, _, _ = by_hand.run(layer, x, mask)
+        x, _, _ = numpy_models.run(layer, x, mask)
     np.testing.assert_allclose(model(ids), x[:, -1], rtol=0, atol=1e-5)
 
 
@@ -548,13 +548,13 @@ def test_masks_that_come_with_the_sequences_hold_with_initial_states_too(row):
     states = [np.full((4, 5), 0.5, "float32") for _ in row.cell.state_names]
     embedding = keras.layers.Embedding(11, 3, mask_zero=True)
     layer = row.layer(5, return_sequences=True)
-    by_hand = np.asarray(layer(embedding(TOKENS), initial_state=states, mask=TOKENS != 0))
+    expected = np.asarray(layer(embedding(TOKENS), initial_state=states, mask=TOKENS != 0))
     eager = np.asarray(layer(embedding(TOKENS), initial_state=states))
-    np.testing.assert_array_equal(eager, by_hand)
+    np.testing.assert_array_equal(eager, expected)
     tokens = keras.Input((None,), dtype="int32")
     inputs = [keras.Input((5,)) for _ in states]
     model = keras.Model([tokens, *inputs], layer(embedding(tokens), initial_state=inputs))
-    np.testing.assert_allclose(model.predict([TOKENS, *states], verbose=0), by_hand, atol=1e-6)
+    np.testing.assert_allclose(model.predict([TOKENS, *states], verbose=0), expected, atol=1e-6)
 
 
 @rows
@@ -563,11 +563,11 @@ def test_masking_layers_and_hand_made_masks_agree(row):
     mask = make_mask("gapped", 4, 6)
     x[~mask] = 0
     layer = row.layer(5, return_sequences=True)
-    by_hand = np.asarray(layer(x, mask=mask))
+    expected = np.asarray(layer(x, mask=mask))
     masked = keras.layers.Masking(0.0)(x)
-    np.testing.assert_array_equal(np.asarray(layer(masked)), by_hand)
+    np.testing.assert_array_equal(np.asarray(layer(masked)), expected)
     for other in (mask.astype("int32"), mask.astype("float32")):
-        np.testing.assert_array_equal(np.asarray(layer(x, mask=other)), by_hand)
+        np.testing.assert_array_equal(np.asarray(layer(x, mask=other)), expected)
 
 
 @rows

@@ -277,10 +277,10 @@ def test_a_sequence_without_steps_in_a_graph(row):
         (lambda: kerasrnn.LSTM(5, jit_compile=True, return_state=True), False, None),
         (lambda: kerasrnn.RNN(keras.layers.GRUCell(5, dropout=0.5), return_state=True), True, None),
         (lambda: kerasrnn.RNN([keras.layers.LSTMCell(5), kerasrnn.GRUCell(5)]), False, None),
-        (lambda: kerasrnn.BidirectionalRNN(kerasrnn.GRU(5, return_state=True)), True, None),
+        (lambda: kerasrnn.Bidirectional(kerasrnn.GRU(5, return_state=True)), True, None),
         (
             lambda: kerasrnn.StackedRNN(
-                [kerasrnn.BidirectionalRNN(kerasrnn.GRU(5)), kerasrnn.LSTM(10)], residual=True
+                [kerasrnn.Bidirectional(kerasrnn.GRU(5)), kerasrnn.LSTM(10)], residual=True
             ),
             True,
             None,

@@ -81,7 +81,7 @@ def test_stateful():
 def test_both_ways_and_in_a_stack():
     options = {"return_sequences": True, "return_state": True}
     layer, twin = pair(**options)
-    both, both_of_keras = kerasrnn.BidirectionalRNN(layer), keras.layers.Bidirectional(twin)
+    both, both_of_keras = kerasrnn.Bidirectional(layer), keras.layers.Bidirectional(twin)
     both.build(X.shape)
     both_of_keras.build(X.shape)
     both_of_keras.set_weights(both.get_weights())
@@ -152,7 +152,7 @@ def test_frames():
     symbolic = keras.Input((None, 5, 6, 2))
     assert shapes(tuple(layer(symbolic))) == ((None, None, 5, 6, 3), (None, 5, 6, 3))
     assert layer.compute_output_shape(FRAMES.shape) == ((3, 4, 5, 6, 3), (3, 5, 6, 3))
-    both = kerasrnn.BidirectionalRNN(kerasrnn.RNN(ConvCell(3), return_sequences=True))
+    both = kerasrnn.Bidirectional(kerasrnn.RNN(ConvCell(3), return_sequences=True))
     stack = kerasrnn.StackedRNN([kerasrnn.RNN(ConvCell(3)), kerasrnn.RNN(ConvCell(4))])
     model = keras.Model(symbolic, [both(symbolic), stack(symbolic)])
     assert shapes(model.outputs) == [(None, None, 5, 6, 6), (None, 5, 6, 4)]
@@ -184,7 +184,7 @@ def test_our_own_cells_read_vectors():
     for layer in (
         kerasrnn.LSTM(5),
         kerasrnn.RNN([kerasrnn.LSTMCell(5), kerasrnn.GRUCell(7)]),
-        kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5)),
+        kerasrnn.Bidirectional(kerasrnn.LSTM(5)),
         kerasrnn.StackedRNN([kerasrnn.LSTM(5)]),
     ):
         with pytest.raises(ValueError, match=r"expected ndim=[23], found ndim=[45]"):

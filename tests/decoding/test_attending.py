@@ -8,7 +8,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn.decoding import Beam
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.decoding.test_beam import all_sequences, length_penalty
 from tests.decoding.test_generator import END, START, log_softmax
@@ -60,7 +60,7 @@ def step_by_step(decoder, previous, context, prepared):
 def test_all_at_once_by_hand_and_one_after_the_other(attention, options):
     """Logits and weights; rows of the memory that are padding, as a whole too."""
     decoder, (c, memory) = new_decoder(attention(), **options), tensors()
-    expected, alpha = by_hand.decode_attending(decoder, IDS, c, memory, MASK)
+    expected, alpha = numpy_models.decode_attending(decoder, IDS, c, memory, MASK)
     logits = decoder(IDS, context=c, memory=memory, memory_mask=MASK)
     np.testing.assert_allclose(logits, expected, atol=2e-5)
     stepped, weights, _ = step_by_step(decoder, IDS, c, decoder.prepare_memory(memory, MASK))
@@ -121,7 +121,7 @@ def forced(decoder, fed, written, row, given):
     """log p of each class and the weights, at every symbol that was written in a row."""
     c, memory, mask = (x[row : row + 1] for x in given)
     previous = np.array([[*fed, *written[:-1]]])
-    logits, alpha = by_hand.decode_attending(decoder, previous, c, memory, mask)
+    logits, alpha = numpy_models.decode_attending(decoder, previous, c, memory, mask)
     return log_softmax(logits[0, len(fed) - 1 :]), alpha[0, len(fed) - 1 :]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import kerasrnn
 from kerasrnn.decoding import IMPOSSIBLE, Beam, BeamSearch, Greedy, MinimumLength, Sampling, decode
 from kerasrnn.decoding.beam import COVERAGE_FLOOR
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.decoding.test_generator import (
     ALL,
@@ -297,7 +297,7 @@ def all_by_hand(decoder, context, fed, longest, beam):
     """All sequences with their log-probabilities: the whole sequences are computed."""
     found = []
     for written in all_sequences(decoder.size, longest):
-        logits = by_hand.decode(decoder, np.array([[*fed, *written[:-1]]]), context)[0]
+        logits = numpy_models.decode(decoder, np.array([[*fed, *written[:-1]]]), context)[0]
         log_p = log_softmax(logits[len(fed) - 1 :])[range(len(written)), written]
         found.append((log_p.sum() / length_penalty(written, beam), written, log_p.tolist()))
     return sorted(found, reverse=True)[: beam.n_best]
@@ -381,7 +381,7 @@ def test_without_an_end():
     for n, longest in enumerate([3, 2]):
         totals = {}
         for written in itertools.product([1, 2], repeat=longest):
-            logits = by_hand.decode(decoder, np.array([[START, *written[:-1]]]))[0]
+            logits = numpy_models.decode(decoder, np.array([[START, *written[:-1]]]))[0]
             totals[written] = log_softmax(logits)[range(longest), written].sum()
         top = max(totals, key=totals.get)
         assert symbols[n].tolist() == [*top, *[0] * (3 - longest)]

@@ -8,7 +8,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn.keras_internals import get_keras_mask
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import BY_NAME, ROWS, variant_id
 from tests.measure import randomize
 
@@ -56,7 +56,7 @@ def step_by_step(decoder, previous, context):
 def test_all_at_once_by_hand_and_one_after_the_other(row, context):
     """Every cell, in a stack with residuals; every way in which a context enters."""
     decoder, previous, c = new_decoder(row, context, depth=2, residual=True)
-    expected = by_hand.decode(decoder, previous, c)
+    expected = numpy_models.decode(decoder, previous, c)
     np.testing.assert_allclose(decoder(previous, context=c), expected, atol=2e-5)
     stepped, _ = step_by_step(decoder, previous, c)
     np.testing.assert_allclose(stepped, expected, atol=2e-5)
@@ -81,7 +81,7 @@ def test_all_at_once_by_hand_and_one_after_the_other(row, context):
 )
 def test_kinds_and_embeddings(kind, options):
     decoder, previous, c = new_decoder(BY_NAME["GRU"], kind=kind, **options)
-    expected = by_hand.decode(decoder, previous, c)
+    expected = numpy_models.decode(decoder, previous, c)
     np.testing.assert_allclose(decoder(previous, context=c), expected, atol=1e-5)
     np.testing.assert_allclose(step_by_step(decoder, previous, c)[0], expected, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_padding_changes_nothing(context):
     np.testing.assert_array_equal(get_keras_mask(logits), whole != 0)
     for n, length in enumerate((3, 5, 1)):
         of_row = None if c is None else c[n : n + 1]
-        alone = by_hand.decode(decoder, whole[n : n + 1, :length], of_row)
+        alone = numpy_models.decode(decoder, whole[n : n + 1, :length], of_row)
         np.testing.assert_allclose(logits[n : n + 1, :length], alone, atol=1e-5)
     states = decoder.prefill(whole, decoder.initial_states(c, 3), c, mask=whole != 0)
     for n, length in enumerate((3, 5, 1)):
@@ -128,7 +128,7 @@ def test_a_mask_that_is_given_holds():
     decoder, _, _ = new_decoder(BY_NAME["GRU"])
     mask = np.array([[True, True, False, True]] * 3)
     logits = decoder(IDS, mask=mask)
-    expected = by_hand.decode(decoder, IDS[:, [0, 1, 3]])
+    expected = numpy_models.decode(decoder, IDS[:, [0, 1, 3]])
     np.testing.assert_allclose(np.asarray(logits)[:, [0, 1, 3]], expected, atol=1e-5)
 
 
@@ -137,7 +137,7 @@ def test_stateful_segments_are_one_sequence(tmp_path):
     inputs = keras.Input((None,), batch_size=3, dtype="int32")
     decoder = kerasrnn.Decoder(7, [kerasrnn.LSTM(6), kerasrnn.GRU(5)], stateful=True)
     model = keras.Model(inputs, decoder(inputs))
-    expected = by_hand.decode(decoder, np.concatenate([IDS, IDS[:, ::-1]], axis=1))
+    expected = numpy_models.decode(decoder, np.concatenate([IDS, IDS[:, ::-1]], axis=1))
     first, second = model.predict(IDS, verbose=0), model.predict(IDS[:, ::-1], verbose=0)
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), expected, atol=1e-5)
     np.testing.assert_allclose(step_by_step(decoder, IDS, None)[0], first, atol=1e-5)
@@ -161,7 +161,7 @@ def test_stateful_segments_are_one_sequence(tmp_path):
 def test_dropout_is_of_training_alone():
     decoder, previous, c = new_decoder(BY_NAME["GRU"], "state", depth=2, dropout=0.5, seed=1)
     at_rest = np.asarray(decoder(previous, context=c))
-    np.testing.assert_allclose(at_rest, by_hand.decode(decoder, previous, c), atol=1e-5)
+    np.testing.assert_allclose(at_rest, numpy_models.decode(decoder, previous, c), atol=1e-5)
     trained = np.asarray(decoder(previous, context=c, training=True))
     assert np.abs(trained - at_rest).max() > 0.1
 
@@ -190,12 +190,12 @@ def test_half_precision():
     decoder, previous, c = new_decoder(BY_NAME["GRU"], "state")
     logits = decoder(previous, context=c)
     assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
-    expected = by_hand.decode(decoder, previous, c)
+    expected = numpy_models.decode(decoder, previous, c)
     np.testing.assert_allclose(np.asarray(keras.ops.cast(logits, "float32")), expected, atol=0.15)
 
 
 def test_a_stack_with_a_layer_that_reads_backwards_has_no_step():
-    stack = kerasrnn.StackedRNN([kerasrnn.GRU(2), kerasrnn.BidirectionalRNN(kerasrnn.GRU(2))])
+    stack = kerasrnn.StackedRNN([kerasrnn.GRU(2), kerasrnn.Bidirectional(kerasrnn.GRU(2))])
     for call in (lambda: stack.get_initial_state(2), lambda: stack.step(np.zeros((2, 3)), [])):
         with pytest.raises(ValueError, match="reads the whole sequence; expected layers that"):
             call()
@@ -233,7 +233,7 @@ def gru():
             "stateful=True: a batch that begins with a context='first'",
         ),
         (
-            lambda: kerasrnn.Decoder(5, [kerasrnn.BidirectionalRNN(kerasrnn.GRU(2))]),
+            lambda: kerasrnn.Decoder(5, [kerasrnn.Bidirectional(kerasrnn.GRU(2))]),
             "reads what is yet to come",
         ),
         (

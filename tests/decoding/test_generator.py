@@ -8,7 +8,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn.decoding import Bernoulli, Greedy, Identity, Sample, Threshold
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import BY_NAME, variant_id
 from tests.decoding.test_samplers import assert_drawn_from, truncated
 from tests.measure import randomize
@@ -29,14 +29,14 @@ def contexts(rows=4):
 
 
 def log_softmax(logits):
-    return np.log(by_hand.softmax(logits))
+    return np.log(numpy_models.softmax(logits))
 
 
 def greedy_by_hand(decoder, context, fed, longest):
     """One row: the whole sequence is computed anew for every symbol."""
     written, log_probabilities = [], []
     while len(written) < longest and END not in written:
-        logits = by_hand.decode(decoder, np.array([[*fed, *written]]), context)[0, -1]
+        logits = numpy_models.decode(decoder, np.array([[*fed, *written]]), context)[0, -1]
         written.append(1 + int(logits[1:].argmax()))
         log_probabilities.append(log_softmax(logits)[written[-1]])
     return written, log_probabilities
@@ -111,7 +111,7 @@ def test_sampled_sequences_have_the_models_probabilities(options):
         length = written.index(END) + 1 if END in written else 3
         if written[length:] != (1,) * (3 - length):
             continue  # one for each that ends early
-        logits = by_hand.decode(decoder, np.array([[START, *written[:2]]]))[0]
+        logits = numpy_models.decode(decoder, np.array([[START, *written[:2]]]))[0]
         shares = [truncated([-1e9, *step[1:]], **options) for step in logits]
         p.append(np.prod([shares[t][written[t]] for t in range(length)]))
         log_p.append(sum(log_softmax(logits[t])[written[t]] for t in range(length)))
@@ -194,7 +194,7 @@ def test_flags(sampler):
     assert counts.tolist() == [5, 5, 5]
     for n, length in enumerate(lengths):
         fed = np.concatenate([np.zeros((1, 4)), prompt[n, :length], symbols[n]])[None]
-        p = by_hand.sigmoid(by_hand.decode(decoder, fed)[0, length : length + 5])
+        p = numpy_models.sigmoid(numpy_models.decode(decoder, fed)[0, length : length + 5])
         chosen = symbols[n] == 1
         expected = np.where(chosen, np.log(p), np.log(1 - p)).sum(axis=-1)
         np.testing.assert_allclose(log_probabilities[n], expected, atol=1e-4)
@@ -211,7 +211,7 @@ def test_forecasts_go_on_from_themselves():
     values, lengths = map(np.asarray, generator(c, max_lengths=np.array([4, 2])))
     fed = np.broadcast_to([0.5, -1.0], (2, 1, 2))
     for _ in range(4):
-        fed = np.concatenate([fed, by_hand.decode(decoder, fed, c)[:, -1:]], axis=1)
+        fed = np.concatenate([fed, numpy_models.decode(decoder, fed, c)[:, -1:]], axis=1)
     np.testing.assert_allclose(values[0], fed[0, 1:], atol=1e-5)
     np.testing.assert_allclose(values[1], [*fed[1, 1:3], [0, 0], [0, 0]], atol=1e-5)
     assert lengths.tolist() == [4, 2]

@@ -21,7 +21,7 @@ from kerasrnn.decoding import (
     Sample,
     Sampling,
 )
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.decoding.test_beam import Table
 from tests.decoding.test_generator import (
@@ -188,7 +188,7 @@ def test_what_is_forbidden_is_never_drawn(temperature):
         processors=[ForbiddenSymbols([3])],
     )
     drawn = table.decode(policy, width=1).symbols[:, 0]
-    p = by_hand.softmax(table.logits[0, START] / temperature)[[1, 2, 4]]
+    p = numpy_models.softmax(table.logits[0, START] / temperature)[[1, 2, 4]]
     counts = np.bincount(drawn, minlength=5)
     assert counts[[0, 3]].tolist() == [0, 0]
     np.testing.assert_allclose(counts[[1, 2, 4]] / 2000, p / p.sum(), atol=0.05)
@@ -246,8 +246,8 @@ def test_a_language_model_is_fused(tmp_path):
             total = sum(
                 weight * log_softmax(logits)[range(length), written].sum()
                 for weight, logits in (
-                    (1, by_hand.decode(decoder, fed, contexts(3)[n : n + 1])[0]),
-                    (0.7, by_hand.decode(other, fed)[0]),
+                    (1, numpy_models.decode(decoder, fed, contexts(3)[n : n + 1])[0]),
+                    (0.7, numpy_models.decode(other, fed)[0]),
                 )
             )
             found.append((total, [*written, *[0] * (3 - length)]))
@@ -323,7 +323,7 @@ def test_a_prefix_is_part_of_what_is_generated():
         written, log_p = [], []
         while len(written) < 6 and END not in written:
             fed = np.array([[START, *prompt, *written]])
-            logits = by_hand.decode(decoder, fed, contexts()[n : n + 1])[0, -1]
+            logits = numpy_models.decode(decoder, fed, contexts()[n : n + 1])[0, -1]
             scores = scores_by_hand(rules, log_softmax(logits), prompt, written)
             written.append(int(scores.argmax()))
             log_p.append(log_softmax(logits)[written[-1]])

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kerasrnn.decoding import Bernoulli, Greedy, Identity, Sample, Threshold
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 
 LOGITS = np.array([0.3, 2.0, -1.0, 1.2, 0.0, 1.9, -3.0], "float32")
@@ -35,7 +35,7 @@ def truncated(logits, temperature=1.0, top_k=None, top_p=None):
     Of the sets of `top_k` classes the most probable one; of the sets that hold `top_p` of that, the
     smallest, and of these the most probable.
     """
-    p = by_hand.softmax(np.asarray(logits, "float64") / temperature)
+    p = numpy_models.softmax(np.asarray(logits, "float64") / temperature)
     everything = range(len(p))
     head = everything
     if top_k is not None:
@@ -116,7 +116,7 @@ def test_bernoulli_draws_every_flag_for_itself(temperature):
     logits = np.broadcast_to(LOGITS, (DRAWS, len(LOGITS)))
     noise = np.random.default_rng(2).random(logits.shape).astype("float32")
     drawn = np.asarray(Bernoulli(temperature)(logits, noise))
-    p = by_hand.sigmoid(LOGITS / temperature)
+    p = numpy_models.sigmoid(LOGITS / temperature)
     deviation = np.sqrt(p * (1 - p) / DRAWS)
     assert (np.abs(drawn.mean(axis=0) - p) <= 4 * deviation).all()
     assert np.abs(np.corrcoef(drawn.T) - np.eye(len(p))).max() < 5 / np.sqrt(DRAWS)

@@ -8,7 +8,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn.decoding import Sample, ScheduledSampling
-from tests import by_hand
+from tests import numpy_models
 
 PREVIOUS = np.array([[1, 3, 4, 2, 5, 3], [1, 2, 2, 6, 0, 0]], "int32")
 CONTEXT = np.random.default_rng(0).standard_normal((2, 3)).astype("float32")
@@ -82,7 +82,7 @@ def test_a_training_call_reads_what_is_mixed():
     read = schedule.mixed(
         PREVIOUS, lambda x: plain(x, context=CONTEXT), 1, keras.random.SeedGenerator(11)
     )
-    expected = by_hand.decode(plain, np.asarray(read)[:1], CONTEXT[:1])
+    expected = numpy_models.decode(plain, np.asarray(read)[:1], CONTEXT[:1])
     np.testing.assert_allclose(np.asarray(second)[:1], expected, atol=1e-5)
     assert (np.asarray(read) != PREVIOUS).any()
     np.testing.assert_allclose(

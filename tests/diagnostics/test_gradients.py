@@ -78,7 +78,7 @@ def test_of_losses_at_every_step_the_last_or_all_are_taken(steps):
 
     The end of the backward layer is the first step: its loss is the one that is taken there.
     """
-    layer = kerasrnn.BidirectionalRNN(linear_rnn(return_sequences=True), name="both")
+    layer = kerasrnn.Bidirectional(linear_rnn(return_sequences=True), name="both")
     model = model_of(layer)
     randomize(model)
     v = np.arange(1.0, 9.0)
@@ -211,7 +211,7 @@ def diagnosis_of(layer, weights, x):
 def test_kerass_own_layers_give_the_same(row):
     """Also read from the end, in Keras's bidirectional layer."""
     x = sequences(mask=make_mask("gapped", 4, 7, seed=2) | (np.arange(7) == 0))
-    ours = kerasrnn.BidirectionalRNN(row.layer(3))
+    ours = kerasrnn.Bidirectional(row.layer(3))
     twin = passing_masks(keras.layers.Bidirectional(row.keras_layer(3)))
     ours.build(x.shape)
     randomize(ours)
@@ -251,7 +251,7 @@ def test_loss_and_gradient_of_the_weights_are_those_of_training():
             keras.layers.Embedding(9, 4, mask_zero=True),
             kerasrnn.StackedRNN(
                 [
-                    kerasrnn.BidirectionalRNN(kerasrnn.LSTM(3, name="lstm"), name="both"),
+                    kerasrnn.Bidirectional(kerasrnn.LSTM(3, name="lstm"), name="both"),
                     kerasrnn.GRU(3, name="gru"),
                 ],
                 return_sequences=True,

@@ -224,7 +224,7 @@ def test_a_comparison_that_makes_no_sense(diagnoses, options, message):
 
 def test_comparisons_of_other_things():
     model = keras.Sequential(
-        [keras.Input((None, 2)), kerasrnn.BidirectionalRNN(kerasrnn.GRU(2, return_sequences=True))]
+        [keras.Input((None, 2)), kerasrnn.Bidirectional(kerasrnn.GRU(2, return_sequences=True))]
     )
     by_step, two = (diagnose(model, X[:2, :5], loss=ops.sum, steps=s) for s in ("all", "last"))
     with pytest.raises(ValueError, match="expected a diagnosis for each"):

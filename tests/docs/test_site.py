@@ -126,4 +126,4 @@ def test_what_was_built():
         for part in ("cells", "export")
     )
     assert "c_t = f_t * c_{t-1} + i_t * tanh(p_c)\nh_t = o_t * tanh(c_t)\n" in cells
-    assert "two directions BidirectionalRNNs. It returns" in exports
+    assert "two directions Bidirectional layers. It returns" in exports

@@ -23,7 +23,7 @@ def batches():
 
 def masked_model(row, bidirectional=False):
     layer = row.layer(5, return_sequences=True, dropout=0.3, recurrent_dropout=0.3)
-    layer = kerasrnn.BidirectionalRNN(layer) if bidirectional else layer
+    layer = kerasrnn.Bidirectional(layer) if bidirectional else layer
     model = keras.Sequential(
         [
             keras.Input((None, 3), name="steps"),

@@ -66,7 +66,7 @@ def test_models():
 
 
 def test_both_directions_become_keras_own():
-    layer = kerasrnn.BidirectionalRNN(
+    layer = kerasrnn.Bidirectional(
         kerasrnn.GRU(3, return_sequences=True, checkpoint_every=2), merge_mode="ave"
     )
     x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
@@ -82,7 +82,7 @@ def test_both_directions_become_keras_own():
         (lambda: kerasrnn.PeepholeLSTM(2, name="it"), "it: Keras has no PeepholeLSTM"),
         (lambda: kerasrnn.StackedRNN([kerasrnn.GRU(2)], name="it"), "it: Keras has no StackedRNN"),
         (
-            lambda: kerasrnn.BidirectionalRNN(
+            lambda: kerasrnn.Bidirectional(
                 kerasrnn.GRU(3, return_sequences=True), "sum", residual=True, name="it"
             ),
             "it: Keras has no Bidirectional with residual=True",

@@ -130,7 +130,7 @@ def test_states_that_are_given(name, tmp_path):
     count = 2 if name == "LSTM" else 1
     starts = [keras.Input((4,), name=f"start_{n}") for n in range(2 * count)]
     layer = BY_NAME[name].layer(4, return_sequences=True, return_state=True)
-    outputs = kerasrnn.BidirectionalRNN(layer)(keras.layers.Masking()(steps), initial_state=starts)
+    outputs = kerasrnn.Bidirectional(layer)(keras.layers.Masking()(steps), initial_state=starts)
     model = keras.Model([steps, *starts], list(outputs))
     randomize(model)
     to_onnx(model, path, check=False)
@@ -191,7 +191,7 @@ def test_files_depend_neither_on_ties_nor_on_lengths(tmp_path):
     import onnx
     import onnxruntime
 
-    both = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(4, return_sequences=True))
+    both = kerasrnn.Bidirectional(kerasrnn.LSTM(4, return_sequences=True))
     layers = [both, kerasrnn.GRU(4, return_sequences=True), kerasrnn.SimpleRNN(4)]
     model = sequential(keras.layers.Masking(), *layers)
     to_onnx(model, tmp_path / "model.onnx", check=False)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.tensorflow
             4, activation="relu", recurrent_activation="hard_sigmoid", reset_after=False, name="it"
         ),
         lambda: kerasrnn.SimpleRNN(4, activation=None, name="it"),
-        lambda: kerasrnn.BidirectionalRNN(kerasrnn.PeepholeLSTM(4, name="it")),
+        lambda: kerasrnn.Bidirectional(kerasrnn.PeepholeLSTM(4, name="it")),
     ],
     ids=["LSTM", "PeepholeLSTM", "GRU", "GRU before", "SimpleRNN", "both"],
 )
@@ -319,7 +319,7 @@ def test_weights_that_are_made_of_constants(tmp_path):
     constants = {"small": small, "scale": scale, "turned": values["B"].T.astype("float16")}
     path = saved(tmp_path / "m.onnx", nodes, constants)
     layer = from_onnx(path)["n"]
-    assert type(layer) is kerasrnn.BidirectionalRNN
+    assert type(layer) is kerasrnn.Bidirectional
     x, (y,) = computed(path)
     np.testing.assert_allclose(layer(x), y, atol=1e-6)
 

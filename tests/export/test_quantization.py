@@ -52,7 +52,7 @@ def test_a_file_computes_with_rounded_weights(cell, tmp_path):
 
 def test_a_row_does_not_depend_on_its_batch(tmp_path):
     """Beside a row a thousand times as large, too."""
-    layers = [kerasrnn.BidirectionalRNN(kerasrnn.LSTM(40)), keras.layers.Dense(30)]
+    layers = [kerasrnn.Bidirectional(kerasrnn.LSTM(40)), keras.layers.Dense(30)]
     model = sequential(*layers, shape=(None, 30))
     to_onnx(model, tmp_path / "model.onnx")
     to_int8(tmp_path / "model.onnx", tmp_path / "small.onnx")
@@ -70,7 +70,7 @@ def test_a_quarter_of_the_size_and_nearly_the_same(cell, tmp_path):
         [
             keras.Input((None,), dtype="int32"),
             keras.layers.Embedding(1000, 64, mask_zero=True),
-            kerasrnn.BidirectionalRNN(recurrent),
+            kerasrnn.Bidirectional(recurrent),
             keras.layers.Dense(20),
         ]
     )

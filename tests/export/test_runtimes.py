@@ -54,7 +54,7 @@ def recurrent(name, direction, states=False, **options):
     layer = BY_NAME[name].layer(4, go_backwards=direction == "backward", **options)
     count = len(layer.cell.state_names)
     if direction == "both":
-        layer, count = kerasrnn.BidirectionalRNN(layer), 2 * count
+        layer, count = kerasrnn.Bidirectional(layer), 2 * count
     steps = keras.Input((None, 3), name="steps")
     starts = [keras.Input((4,), name=f"start_{n}") for n in range(count if states else 0)]
     found = layer(keras.layers.Masking()(steps), initial_state=starts or None)
@@ -78,7 +78,7 @@ def models():
         made[f"{name}, zeros shown"] = recurrent(name, "forward", zero_output_for_mask=True)
     made["GRU, reset before"] = recurrent("GRU", "both", reset_after=False)
     made["a stack"] = sequential(
-        kerasrnn.BidirectionalRNN(kerasrnn.LSTM(4, return_sequences=True)),
+        kerasrnn.Bidirectional(kerasrnn.LSTM(4, return_sequences=True)),
         kerasrnn.GRU(4, return_sequences=True),
         kerasrnn.SimpleRNN(4),
         keras.layers.Dense(2),

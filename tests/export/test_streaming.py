@@ -292,11 +292,11 @@ REFUSED = {
         "it: RepeatVector gives every step what is computed from the whole sequence",
     ),
     "bidirectional": (
-        lambda: [kerasrnn.BidirectionalRNN(kerasrnn.GRU(3), name="it")],
+        lambda: [kerasrnn.Bidirectional(kerasrnn.GRU(3), name="it")],
         "it: Bidirectional.* reads the sequence from its end",
     ),
     "in a stack": (
-        lambda: [kerasrnn.StackedRNN([kerasrnn.BidirectionalRNN(kerasrnn.GRU(3))], name="it")],
+        lambda: [kerasrnn.StackedRNN([kerasrnn.Bidirectional(kerasrnn.GRU(3))], name="it")],
         "it: bidirectional.* reads the sequence from its end",
     ),
     "backwards": (

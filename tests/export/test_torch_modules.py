@@ -69,7 +69,7 @@ def test_modules(torch, make):
         (lambda: kerasrnn.LSTM(4, activation="relu"), "these activations"),
         (lambda: kerasrnn.LSTM(4, go_backwards=True), "a layer that reads backwards alone"),
         (
-            lambda: kerasrnn.BidirectionalRNN(kerasrnn.LSTM(4), merge_mode="sum"),
+            lambda: kerasrnn.Bidirectional(kerasrnn.LSTM(4), merge_mode="sum"),
             "merged directions; expected merge_mode='concat'",
         ),
         (
@@ -81,9 +81,7 @@ def test_modules(torch, make):
             "residual connections",
         ),
         (
-            lambda: kerasrnn.StackedRNN(
-                [kerasrnn.BidirectionalRNN(kerasrnn.GRU(4)), kerasrnn.GRU(4)]
-            ),
+            lambda: kerasrnn.StackedRNN([kerasrnn.Bidirectional(kerasrnn.GRU(4)), kerasrnn.GRU(4)]),
             "both directions in some layers alone",
         ),
         (lambda: kerasrnn.StackedRNN([kerasrnn.GRU(4), kerasrnn.LSTM(4)]), "a GRU"),

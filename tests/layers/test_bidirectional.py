@@ -1,4 +1,4 @@
-"""`BidirectionalRNN` against `keras.layers.Bidirectional` of the built-in layer.
+"""`Bidirectional` against `keras.layers.Bidirectional` of the built-in layer.
 
 Where there is no built-in layer, Keras's loop around our cell stands for it.
 """
@@ -46,7 +46,7 @@ def twins(row, merge_mode="concat", **options):
     """Ours and Keras's, with the same random weights, handed over in their order."""
     options = {"dtype": PRECISION, **options}
     dtype = options["dtype"]
-    ours = kerasrnn.BidirectionalRNN(row.layer(5, **options), merge_mode=merge_mode, dtype=dtype)
+    ours = kerasrnn.Bidirectional(row.layer(5, **options), merge_mode=merge_mode, dtype=dtype)
     twin = keras.layers.Bidirectional(row.twin(5, **options), merge_mode=merge_mode, dtype=dtype)
     passing_masks(twin)
     for layer in (ours, twin):
@@ -56,7 +56,7 @@ def twins(row, merge_mode="concat", **options):
     return ours, twin
 
 
-def by_hand(row, layer, x, mask=None, return_sequences=True):
+def in_numpy(row, layer, x, mask=None, return_sequences=True):
     """Two walks of the oracle's loop, the second from the end: `(forward, backward)`."""
     names = [weight.name for weight in layer.forward_layer.weights]
     outputs = []
@@ -171,7 +171,7 @@ def test_equals_two_walks_of_the_oracle(case):
     """Any shape, any mask, every merge, with the input added or not: the docstring's equation."""
     row, return_sequences = case["row"], case["return_sequences"]
     x = np.random.default_rng(5).standard_normal(case["shape"]).astype(PRECISION)
-    layer = kerasrnn.BidirectionalRNN(
+    layer = kerasrnn.Bidirectional(
         row.layer(
             case["units"],
             return_sequences=return_sequences,
@@ -184,7 +184,7 @@ def test_equals_two_walks_of_the_oracle(case):
     )
     actual = np.asarray(layer(x, mask=case["mask"]))
     expected = NUMPY_MERGES[case["merge_mode"]](
-        *by_hand(row, layer, x, case["mask"], return_sequences)
+        *in_numpy(row, layer, x, case["mask"], return_sequences)
     )
     if case["residual"]:
         expected = expected + x
@@ -195,7 +195,7 @@ def test_equals_two_walks_of_the_oracle(case):
 def test_residual_adds_the_input_to_value_and_gradient(row):
     x, mask = sequences(features=10, dtype=PRECISION), make_mask("gapped", 4, 6)
     plain, residual = (
-        kerasrnn.BidirectionalRNN(
+        kerasrnn.Bidirectional(
             row.layer(5, return_sequences=True, return_state=True, dtype=PRECISION),
             residual=residual,
             dtype=PRECISION,
@@ -237,7 +237,7 @@ def test_the_layer_given_is_the_forward_layer():
     x = sequences()
     forward = kerasrnn.GRU(5, return_sequences=True, bias_initializer="random_normal")
     expected = np.asarray(forward(x))
-    layer = kerasrnn.BidirectionalRNN(forward)
+    layer = kerasrnn.Bidirectional(forward)
     assert layer.forward_layer is forward
     output = np.asarray(layer(x))
     np.testing.assert_allclose(output[:, :, :5], expected, atol=1e-6)
@@ -251,7 +251,7 @@ def test_the_layer_given_is_the_forward_layer():
 def test_configurations_go_round(row):
     x = sequences(features=10)
     for merge_mode, residual in (("ave", False), ("concat", True)):
-        layer = kerasrnn.BidirectionalRNN(
+        layer = kerasrnn.Bidirectional(
             row.layer(5, dropout=0.2, seed=3, return_sequences=True, return_state=True),
             merge_mode=merge_mode,
             residual=residual,
@@ -275,10 +275,10 @@ TOKENS = np.array([[1, 2, 3, 4], [5, 6, 0, 0], [0, 0, 7, 8], [0, 0, 0, 0]], "int
 def tagger(row):
     inputs = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(11, 8, mask_zero=True)(inputs)
-    x, *states = kerasrnn.BidirectionalRNN(
+    x, *states = kerasrnn.Bidirectional(
         row.layer(4, return_sequences=True, return_state=True), residual=True
     )(x)
-    x = kerasrnn.BidirectionalRNN(row.layer(4), "mul")(x, initial_state=states)
+    x = kerasrnn.Bidirectional(row.layer(4), "mul")(x, initial_state=states)
     return keras.Model(inputs, x)
 
 
@@ -330,7 +330,7 @@ def test_unknown_batch_and_time(row):
     x = sequences()
     inputs = keras.Input((None, 3))
     for return_sequences in (True, False):
-        layer = kerasrnn.BidirectionalRNN(
+        layer = kerasrnn.Bidirectional(
             row.layer(5, return_sequences=return_sequences, return_state=True)
         )
         model = keras.Model(inputs, layer(inputs))
@@ -350,8 +350,8 @@ def test_an_encoders_states_start_a_decoder():
     """`return_state` of one is `initial_state` of the next, also between Keras tensors."""
     x = sequences()
     source, target = keras.Input((None, 3)), keras.Input((None, 3))
-    encoder = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_state=True))
-    decoder = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_sequences=True))
+    encoder = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_state=True))
+    decoder = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_sequences=True))
     _, *states = encoder(source)
     model = keras.Model([source, target], decoder(target, initial_state=states))
     _, *finals = encoder(x)
@@ -374,10 +374,10 @@ def test_half_precision(policy, tolerance):
     x = sequences(time=12, features=10)
     mask = make_mask("right", 4, 12)
     options = {"return_sequences": True, "return_state": True}
-    exact = kerasrnn.BidirectionalRNN(kerasrnn.GRU(5, **options), residual=True)
+    exact = kerasrnn.Bidirectional(kerasrnn.GRU(5, **options), residual=True)
     keras.config.set_dtype_policy(policy)
     # Keras has no orthogonal initializer in half precision.
-    layer = kerasrnn.BidirectionalRNN(
+    layer = kerasrnn.Bidirectional(
         kerasrnn.GRU(5, recurrent_initializer="glorot_uniform", **options), residual=True
     )
     for one in (exact, layer):
@@ -392,7 +392,7 @@ def test_half_precision(policy, tolerance):
 
 def test_the_dtype_put_out_is_the_wrappers():
     """As in Keras; and as a functional model is told."""
-    layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_state=True, dtype="mixed_bfloat16"))
+    layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_state=True, dtype="mixed_bfloat16"))
     symbolic = [y.dtype for y in layer(keras.Input((6, 3)))]
     actual = [keras.backend.standardize_dtype(y.dtype) for y in layer(sequences())]
     assert symbolic == actual == ["float32"] * 5
@@ -427,9 +427,9 @@ def _zeros(row):
 def test_the_mask_goes_on_to_the_next_layer():
     """From Embedding on: a padded sequence gives what the short one gives."""
     embedding = keras.layers.Embedding(11, 3, mask_zero=True)
-    first = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_sequences=True, return_state=True))
-    second = kerasrnn.BidirectionalRNN(kerasrnn.GRU(4, return_sequences=True))
-    third = kerasrnn.BidirectionalRNN(kerasrnn.GRU(4))
+    first = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_sequences=True, return_state=True))
+    second = kerasrnn.Bidirectional(kerasrnn.GRU(4, return_sequences=True))
+    third = kerasrnn.Bidirectional(kerasrnn.GRU(4))
     padded = third(second(first(embedding(TOKENS[:2]))[0]))
     short = third(second(first(embedding(TOKENS[1:2, :2]))[0]))
     np.testing.assert_allclose(padded[1:], short, atol=1e-6)
@@ -440,7 +440,7 @@ def test_the_mask_that_came_with_the_sequences_counts_beside_initial_states(row)
     """Keras fills in `mask` only where a layer is given one tensor; here it counts always."""
     n = len(row.cell.state_names)
     states = random_states(row, dtype="float32")
-    layer = kerasrnn.BidirectionalRNN(row.layer(5, return_sequences=True))
+    layer = kerasrnn.Bidirectional(row.layer(5, return_sequences=True))
     embedding = keras.layers.Embedding(11, 3, mask_zero=True)
     x = keras.ops.convert_to_numpy(embedding(TOKENS))
     expected = np.asarray(layer(x, initial_state=states, mask=TOKENS != 0))
@@ -458,14 +458,14 @@ def test_compute_mask():
         ({"return_sequences": True}, mask),
         ({"return_sequences": True, "return_state": True}, [mask, None, None, None, None]),
     ):
-        layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, **options))
+        layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5, **options))
         actual = layer.compute_mask(None, mask)
         assert actual is expected or [*actual] == [*expected]
 
 
 def test_masked_steps_do_not_reach_the_result():
     x, mask = sequences(), make_mask("gapped", 4, 6)
-    layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_sequences=True, return_state=True))
+    layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_sequences=True, return_state=True))
     expected = to_list(layer(x, mask=mask))
     x[~mask] = 1e6
     for a, b in zip(to_list(layer(x, mask=mask)), expected, strict=True):
@@ -479,30 +479,30 @@ def test_layers_that_are_none():
     for layer, expected in (
         (keras.layers.LSTM(5), "expected kerasrnn.LSTM in the place of keras.layers.LSTM"),
         (keras.layers.RNN(keras.layers.LSTMCell(5)), "expected kerasrnn.RNN in the place of"),
-        (keras.layers.Bidirectional(keras.layers.LSTM(5)), "expected kerasrnn.BidirectionalRNN in"),
+        (keras.layers.Bidirectional(keras.layers.LSTM(5)), "expected kerasrnn.Bidirectional in"),
         (kerasrnn.LSTMCell(5), r"expected a layer; kerasrnn.RNN\(LSTMCell\(...\)\) makes one"),
         (kerasrnn.LSTM, "expected a kerasrnn recurrent layer"),
         (None, "expected a kerasrnn recurrent layer"),
-        (kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5)), "expected a kerasrnn recurrent layer"),
+        (kerasrnn.Bidirectional(kerasrnn.LSTM(5)), "expected a kerasrnn recurrent layer"),
         (kerasrnn.LSTM(5, go_backwards=True), "has go_backwards=True; expected one that reads"),
     ):
         with pytest.raises(ValueError, match=f"layer=.*{expected}"):
-            kerasrnn.BidirectionalRNN(layer)
+            kerasrnn.Bidirectional(layer)
 
 
 @pytest.mark.parametrize("merge_mode", ["add", None, "Concat"])
 def test_unknown_merge_modes(merge_mode):
     expected = f"merge_mode={merge_mode!r}: expected 'concat', 'sum', 'ave' or 'mul'"
     with pytest.raises(ValueError, match=expected):
-        kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5), merge_mode=merge_mode)
+        kerasrnn.Bidirectional(kerasrnn.LSTM(5), merge_mode=merge_mode)
 
 
 def test_residual_that_cannot_be():
     with pytest.raises(ValueError, match="expected a layer with return_sequences=True"):
-        kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5), residual=True)
+        kerasrnn.Bidirectional(kerasrnn.LSTM(5), residual=True)
     for return_state in (False, True):
         rnn = kerasrnn.LSTM(5, return_sequences=True, return_state=return_state)
-        layer = kerasrnn.BidirectionalRNN(rnn, residual=True, name="n")
+        layer = kerasrnn.Bidirectional(rnn, residual=True, name="n")
         with pytest.raises(
             ValueError, match="n: residual=True adds 3 features to 10 outputs; expected the same"
         ):
@@ -511,7 +511,7 @@ def test_residual_that_cannot_be():
 
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_initial_states_of_the_wrong_length(n):
-    layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5), name="n")
+    layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5), name="n")
     with pytest.raises(
         ValueError, match=rf"n: initial_state has {n} tensors; expected 4: the forward layer's"
     ):
@@ -519,7 +519,7 @@ def test_initial_states_of_the_wrong_length(n):
 
 
 def test_sequences_and_masks_that_do_not_fit():
-    layer = kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5))
+    layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5))
     with pytest.raises(ValueError, match="expected ndim=3"):
         layer(sequences()[0])
     with pytest.raises(ValueError, match="mask has the shape"):
@@ -541,7 +541,7 @@ def of_both(bidirectional, other):
 @pytest.mark.parametrize("suffix", ["weights.h5", "keras"])
 def test_weight_files_cross_over(suffix, tmp_path):
     """A model's file fits the model with Keras's `Bidirectional`, and the other way round."""
-    pair = (kerasrnn.BidirectionalRNN, keras.layers.Bidirectional)
+    pair = (kerasrnn.Bidirectional, keras.layers.Bidirectional)
     theirs = of_both(pair[1], pair[1])
     x = sequences()
     for seed, others in enumerate([(pair[0], pair[0]), pair, pair[::-1]]):

@@ -15,7 +15,7 @@ from kerasrnn.layers.bigrams import IDS
 KNOWN = [[9, 3], [0, 5], [5, 7], [7, 5], [7, 0], [3, 9]]
 
 
-def by_hand(ids, pairs, table):
+def in_numpy(ids, pairs, table):
     """Each step's two rows of the table."""
     places = {pair: n for n, pair in enumerate(sorted(map(tuple, pairs)), start=1)}
     outputs = []
@@ -47,7 +47,8 @@ def test_against_a_loop(ids, pairs):
     layer = kerasrnn.BigramEmbedding(list(pairs), 3)
     found = layer(np.array(ids, "int32"))
     np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(found), by_hand(ids, pairs, table_of(layer)).astype("float32")
+        keras.ops.convert_to_numpy(found),
+        in_numpy(ids, pairs, table_of(layer)).astype("float32"),
     )
 
 
@@ -72,7 +73,7 @@ def test_dropout_takes_pairs_for_unknown_in_training_alone():
     ids = np.array([[5, 7] * 500], "int32")
     at_rest = keras.ops.convert_to_numpy(layer(ids))
     table = table_of(layer)
-    np.testing.assert_array_equal(at_rest, by_hand(ids, KNOWN, table).astype("float32"))
+    np.testing.assert_array_equal(at_rest, in_numpy(ids, KNOWN, table).astype("float32"))
     trained = keras.ops.convert_to_numpy(layer(ids, training=True))
     unknown = (trained[..., :2] == table[0]).all(axis=-1)
     np.testing.assert_array_equal(trained[~unknown][:, :2], at_rest[~unknown][:, :2])
@@ -142,7 +143,7 @@ def test_in_a_tagger_pairs_stand_beside_the_embeddings(tmp_path):
     model = zoo.many_to_many(inputs, zoo.Classes(5), cell="gru", units=6)
     ids = np.array([[3, 9, 3, 2], [7, 5, 0, 0]], "int32")
     table = keras.ops.convert_to_numpy(model.get_layer("embedding").embeddings)
-    pairs = by_hand(ids, KNOWN, table_of(model.get_layer("bigrams")))
+    pairs = in_numpy(ids, KNOWN, table_of(model.get_layer("bigrams")))
     joined = keras.Model(model.input, model.get_layer("with_bigrams").output)(ids)
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(joined), np.concatenate([table[ids], pairs], -1), rtol=1e-6

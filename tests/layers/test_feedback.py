@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import BY_NAME, ROWS, variant_id
 from tests.measure import FIRST_BACKEND, MASKS, PRECISION, TIGHT, make_mask, measure, randomize
 
@@ -31,7 +31,7 @@ def test_every_cell(row):
     layer, x = new_layer(row), sequences()
     for kind in MASKS:
         mask = make_mask(kind, 4, 5)
-        expected = by_hand.run_feedback(layer, x, mask)
+        expected = numpy_models.run_feedback(layer, x, mask)
         np.testing.assert_allclose(layer(x, mask=mask), expected, atol=TIGHT, err_msg=kind)
 
 
@@ -40,12 +40,12 @@ def test_every_cell(row):
 def test_activations_in_every_loop(activation, options):
     layer = new_layer(BY_NAME["GRU"], activation, {"reset_after": False}, **options)
     x = sequences()
-    np.testing.assert_allclose(layer(x), by_hand.run_feedback(layer, x), atol=TIGHT)
+    np.testing.assert_allclose(layer(x), numpy_models.run_feedback(layer, x), atol=TIGHT)
 
 
 def finite_differences(layer, x, mask, factors):
     """The gradient of sum(outputs * factors) by each weight, by central differences in NumPy."""
-    weights = by_hand.weights_of(layer)
+    weights = numpy_models.weights_of(layer)
     gradients = {}
     for name, value in weights.items():
         gradients[name] = np.zeros_like(value)
@@ -54,7 +54,7 @@ def finite_differences(layer, x, mask, factors):
             for step in (1e-6, -1e-6):
                 moved = np.array(value)
                 moved[index] += step
-                y = by_hand.run_feedback(layer, x, mask, {**weights, name: moved})
+                y = numpy_models.run_feedback(layer, x, mask, {**weights, name: moved})
                 around.append((y * factors).sum())
             gradients[name][index] = (around[0] - around[1]) / 2e-6
     return [gradients[w.name] for w in layer.weights]
@@ -94,7 +94,7 @@ def test_dropout_is_the_cells_own():
     """Drawn anew for each sequence, in training alone."""
     rates = {"dropout": 0.4, "recurrent_dropout": 0.4}
     layer, x = new_layer(BY_NAME["GRU"], cell_options=rates), sequences()
-    np.testing.assert_allclose(layer(x), by_hand.run_feedback(layer, x), atol=TIGHT)
+    np.testing.assert_allclose(layer(x), numpy_models.run_feedback(layer, x), atol=TIGHT)
     first, second = (np.asarray(layer(x, training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
 
@@ -105,8 +105,10 @@ def test_saved_and_loaded_in_a_stack(tmp_path):
     stack = kerasrnn.StackedRNN([kerasrnn.GRU(5), top], return_sequences=True)
     model = keras.Model(inputs, stack(inputs))
     x = sequences(2)
-    below, _, _ = by_hand.run(stack.layers[0], x)
-    np.testing.assert_allclose(model(x), by_hand.run_feedback(stack.layers[1], below), atol=1e-5)
+    below, _, _ = numpy_models.run(stack.layers[0], x)
+    np.testing.assert_allclose(
+        model(x), numpy_models.run_feedback(stack.layers[1], below), atol=1e-5
+    )
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(x), model(x))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrnn
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import BY_NAME, ROWS
 from tests.measure import (
     FIRST_BACKEND,
@@ -43,7 +43,7 @@ def new_layers(spec, **options):
     for name, units, *both in spec:
         layer = BY_NAME[name].layer(units, **options)
         dtype = options.get("dtype")
-        layers.append(kerasrnn.BidirectionalRNN(layer, dtype=dtype) if both else layer)
+        layers.append(kerasrnn.Bidirectional(layer, dtype=dtype) if both else layer)
     return layers
 
 
@@ -231,7 +231,7 @@ def test_equals_a_chain_of_oracles(case):
     expected, finals = x, []
     for n, ((name, *_), layer) in enumerate(zip(spec, stack.layers, strict=True)):
         directions = [layer]
-        if isinstance(layer, kerasrnn.BidirectionalRNN):
+        if isinstance(layer, kerasrnn.Bidirectional):
             directions = [layer.forward_layer, layer.backward_layer]
         return_sequences = case["return_sequences"] or n < len(spec) - 1
         below = expected
@@ -336,7 +336,7 @@ def test_the_layers_own_dropout_is_theirs():
 def test_configurations_go_round(built):
     layers = [
         kerasrnn.LSTM(6, dropout=0.2, seed=4, return_sequences=True),
-        kerasrnn.BidirectionalRNN(kerasrnn.GRU(3, return_sequences=True), residual=True),
+        kerasrnn.Bidirectional(kerasrnn.GRU(3, return_sequences=True), residual=True),
         kerasrnn.RNN(kerasrnn.SimpleRNNCell(6)),
     ]
     options = {"residual": True, "dropout": 0.3, "return_state": True, "seed": 2}
@@ -361,7 +361,7 @@ def test_configurations_go_round(built):
 
 def test_a_configuration_costs_no_random_numbers():
     """Asking for it changes no weight that is drawn later."""
-    stack = kerasrnn.StackedRNN([kerasrnn.LSTM(4), kerasrnn.BidirectionalRNN(kerasrnn.GRU(3))])
+    stack = kerasrnn.StackedRNN([kerasrnn.LSTM(4), kerasrnn.Bidirectional(kerasrnn.GRU(3))])
     kernels = []
     for ask in (lambda: None, stack.get_config):
         keras.utils.set_random_seed(3)
@@ -380,8 +380,8 @@ def tagger():
     x = keras.layers.Embedding(11, 3, mask_zero=True)(inputs)
     x, *states = kerasrnn.StackedRNN(
         [
-            kerasrnn.BidirectionalRNN(kerasrnn.LSTM(2)),
-            kerasrnn.BidirectionalRNN(kerasrnn.GRU(2, return_sequences=True), residual=True),
+            kerasrnn.Bidirectional(kerasrnn.LSTM(2)),
+            kerasrnn.Bidirectional(kerasrnn.GRU(2, return_sequences=True), residual=True),
             kerasrnn.GRU(4),
         ],
         residual=True,
@@ -610,10 +610,12 @@ def memory():
 def stack_by_hand(stack, x, mask, memory_mask, states):
     """Outputs, and the weights of the last step."""
     bottom, middle, top = stack.layers
-    y, _, _ = by_hand.run(bottom, x, mask, states[:1])
-    z, alpha = by_hand.run_attending(middle, y, memory(), mask, memory_mask, states=states[1:3])
+    y, _, _ = numpy_models.run(bottom, x, mask, states[:1])
+    z, alpha = numpy_models.run_attending(
+        middle, y, memory(), mask, memory_mask, states=states[1:3]
+    )
     z = z + y
-    outputs, _, _ = by_hand.run(top, z, mask, states[3:])
+    outputs, _, _ = numpy_models.run(top, z, mask, states[3:])
     return outputs + z, alpha[:, -1]
 
 
@@ -662,8 +664,8 @@ def test_a_model_that_attends(tmp_path):
     given = [TOKENS, TOKENS[:, :3]]
     outputs, *finals = model(given)
     x, source = (layer(n) for layer, n in zip(model.layers[2:4], given, strict=True))
-    below, _, _ = by_hand.run(stack.layers[0], np.asarray(x), given[0] != 0)
-    expected, alpha = by_hand.run_attending(
+    below, _, _ = numpy_models.run(stack.layers[0], np.asarray(x), given[0] != 0)
+    expected, alpha = numpy_models.run_attending(
         stack.layers[1], below, np.asarray(source), given[0] != 0, given[1] != 0
     )
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
@@ -713,12 +715,12 @@ def built():
         (lambda: [kerasrnn.LSTM(5), built()], "is built; expected new layers"),
         (lambda: [kerasrnn.LSTM(5, return_state=True)], "says return_state; give it to the stack"),
         (
-            lambda: [kerasrnn.BidirectionalRNN(kerasrnn.LSTM(5, return_state=True))],
+            lambda: [kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_state=True))],
             "says return_state; give it to the stack",
         ),
         (
             lambda: [kerasrnn.LSTM(5, go_backwards=True)],
-            "reads backwards; expected a BidirectionalRNN",
+            "reads backwards; expected a Bidirectional",
         ),
         (
             lambda: [kerasrnn.LSTM(5), kerasrnn.LSTM(5, return_sequences=True)],

@@ -8,7 +8,7 @@ from keras import ops
 from kerasrnn.keras_internals import set_keras_mask
 from kerasrnn.losses import SequenceCrossentropy, sequence_crossentropy
 from kerasrnn.metrics import Perplexity
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.losses import oracle
 
@@ -57,7 +57,7 @@ def test_equals_its_equations(options):
     padding = options.get("ignore_class", 0)
     y, logits = batch(padding=padding)
     loss = SequenceCrossentropy(**OF_LOGITS | options)
-    p = by_hand.softmax(logits.astype("float64"))
+    p = numpy_models.softmax(logits.astype("float64"))
     said = {
         "smoothing": options.get("label_smoothing", 0.0),
         "average": options.get("average", "token"),
@@ -159,7 +159,7 @@ def test_what_is_left_out_leaves_nothing_behind(average):
 
 def test_each_token():
     y, logits = batch()
-    p = by_hand.softmax(logits.astype("float64"))
+    p = numpy_models.softmax(logits.astype("float64"))
     losses = np.asarray(sequence_crossentropy(y, logits, 0.2, **OF_LOGITS))
     for b, t in np.ndindex(y.shape):
         expected = oracle.token_loss(y[b, t], p[b, t], 0.2, 0) if y[b, t] else 0.0
@@ -172,7 +172,7 @@ def test_a_class_that_is_ruled_out():
     logits[..., 0] = -np.inf
     for smoothing in (0.0, 0.2):
         loss = SequenceCrossentropy(label_smoothing=smoothing, **OF_LOGITS)
-        p = by_hand.softmax(logits.astype("float64"))
+        p = numpy_models.softmax(logits.astype("float64"))
         np.testing.assert_allclose(loss(y, logits), oracle.loss(y, p, smoothing), rtol=2e-6)
         assert np.all(np.isfinite(gradient(loss, y, logits)))
     assert SequenceCrossentropy(from_logits=True)(y * 0, logits) == np.inf
@@ -236,7 +236,7 @@ def test_zero_is_a_class_unless_it_is_said_to_be_padding():
 )
 def test_predictions_that_contradict_the_setting(from_logits, predicted, message):
     y, logits = batch()
-    p = by_hand.softmax(logits.astype("float64")).astype("float32")
+    p = numpy_models.softmax(logits.astype("float64")).astype("float32")
     wrong = predicted(logits, p).astype("float32")
     options = {"from_logits": from_logits, "ignore_class": 0}
     for call in (
@@ -263,7 +263,7 @@ def test_fit_shows_what_a_call_returns():
     random = np.random.default_rng(0)
     x, y = random.standard_normal((4, 3, 2)).astype("float32"), random.integers(0, 4, (4, 3))
     model = keras.Sequential([keras.Input((3, 2)), keras.layers.Dense(4, activation="softmax")])
-    p = by_hand.softmax((x @ ops.convert_to_numpy(model.weights[0])).astype("float64"))
+    p = numpy_models.softmax((x @ ops.convert_to_numpy(model.weights[0])).astype("float64"))
     expected = oracle.loss(y, p)
     model.compile("sgd", SequenceCrossentropy(ignore_class=0), metrics=[Perplexity(ignore_class=0)])
     history = model.fit(x, y, epochs=1, verbose=0).history
@@ -297,7 +297,7 @@ def test_half_precision_is_that_of_the_logits_alone(dtype):
     y = np.array([[2049, 2051, 0], [257, 2999, 2053]])
     logits = ops.cast(random.standard_normal((2, 3, 3000)).astype("float32"), dtype)
     rounded = ops.convert_to_numpy(ops.cast(logits, "float32")).astype("float64")
-    expected = oracle.loss(y, by_hand.softmax(rounded), 0.1)
+    expected = oracle.loss(y, numpy_models.softmax(rounded), 0.1)
     loss = SequenceCrossentropy(label_smoothing=0.1, **OF_LOGITS)(y, logits)
     assert keras.backend.standardize_dtype(loss.dtype) == "float32"
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
@@ -329,7 +329,7 @@ def test_gradient_by_finite_differences(options):
     smoothing, average = options["label_smoothing"], options.get("average", "token")
 
     def at(z):
-        return oracle.loss(y, by_hand.softmax(z), smoothing, average, weights=weights)
+        return oracle.loss(y, numpy_models.softmax(z), smoothing, average, weights=weights)
 
     expected, step = np.zeros(logits.shape), 1e-5
     for place in np.ndindex(logits.shape):
@@ -346,7 +346,7 @@ def test_gradient_by_finite_differences(options):
     actual = gradient(loss, y, spoilt, weights)
     np.testing.assert_allclose(actual, np.where(used[..., None], expected, 0), atol=1e-6)
     loss = SequenceCrossentropy(**{"ignore_class": 0} | options)
-    of_p = gradient(loss, y, by_hand.softmax(spoilt), weights)
+    of_p = gradient(loss, y, numpy_models.softmax(spoilt), weights)
     assert np.isfinite(of_p).all()
     assert not of_p[~used].any()
     assert of_p[used].any(axis=-1).all()

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from kerasrnn.metrics import EditDistance, Perplexity, SequenceAccuracy, TokenAccuracy
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.losses import oracle
 from tests.losses.test_crossentropy import masked
@@ -43,7 +43,7 @@ def test_equal_the_counts_over_all_batches(kind, padding):
     for y, logits, mask, weights in batches(kind, padding):
         for metric in metrics:
             metric.update_state(y, masked(logits, mask), sample_weight=weights)
-        p, said = by_hand.softmax(logits.astype("float64")), logits.argmax(axis=-1)
+        p, said = numpy_models.softmax(logits.astype("float64")), logits.argmax(axis=-1)
         for b, of_row, places in oracle.counted(y, padding, mask, weights):
             for w, t in places:
                 sums["tokens"] += w

@@ -6,7 +6,7 @@ import pytest
 
 from kerasrnn.losses import SequenceCrossentropy
 from kerasrnn.metrics import EditDistance, Perplexity, SequenceAccuracy, TokenAccuracy
-from tests import by_hand
+from tests import numpy_models
 from tests.losses import oracle
 from tests.metrics.test_edit_distance import distance
 
@@ -60,7 +60,7 @@ def test_fit_says_what_the_predictions_are(tmp_path):
     logits = model(x)
     assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
     logits = keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32")).astype("float64")
-    p, said = by_hand.softmax(logits), logits.argmax(axis=-1)
+    p, said = numpy_models.softmax(logits), logits.argmax(axis=-1)
     used = y > 0
     tokens = weights[:, None] * used
     rows = weights * used.any(axis=1)

@@ -12,7 +12,7 @@ from kerasrnn.recipes import bach_chorales
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.datasets.piano_rolls import from_pitches, to_pitches
 from kerasrnn.recipes.errors import DatasetError
-from tests import by_hand
+from tests import numpy_models
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
@@ -95,7 +95,9 @@ def test_what_the_model_says_costs_against_a_loop(tiny, tmp_path):
     metrics = RECIPE.judge(model, data, config, tmp_path)
     total, frames = 0.0, 0
     for roll in data.raw["test"]:
-        p = by_hand.sigmoid(by_hand.decode(model.get_layer("decoder"), roll[None, :-1]))[0]
+        p = numpy_models.sigmoid(numpy_models.decode(model.get_layer("decoder"), roll[None, :-1]))[
+            0
+        ]
         for t in range(1, len(roll)):
             for key in range(88):
                 total -= math.log(p[t - 1, key] if roll[t, key] else 1 - p[t - 1, key])

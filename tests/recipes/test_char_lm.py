@@ -13,7 +13,7 @@ from kerasrnn import recipes
 from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.ngrams import NGrams
-from tests import by_hand
+from tests import numpy_models
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
@@ -92,7 +92,7 @@ def test_what_a_character_costs_against_a_loop(tiny, tmp_path, monkeypatch, long
     nats = []
     for row in range(streams):
         stream = ids[None, row * width : (row + 1) * width]
-        p = by_hand.softmax(by_hand.decode(decoder, stream[:, :-1]))[0]
+        p = numpy_models.softmax(numpy_models.decode(decoder, stream[:, :-1]))[0]
         nats += [-math.log(p[t, stream[0, t + 1]]) for t in range(width - 1)]
     expected = sum(nats) / len(nats)
     assert metrics["validation_nats"] == pytest.approx(expected, rel=1e-5)

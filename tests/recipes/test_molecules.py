@@ -14,7 +14,7 @@ from kerasrnn.recipes.config import ConfigError
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.ngrams import NGrams
 from kerasrnn.recipes.splits import place
-from tests import by_hand
+from tests import numpy_models
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
@@ -172,7 +172,7 @@ def test_what_is_judged(data, tmp_path, monkeypatch):
     for smiles in TEST:
         ids = np.array([[symbols.index(c) for c in f"\n{smiles}\n"]])
         decoder = RECIPE.core(model).get_layer("decoder")
-        p = by_hand.softmax(by_hand.decode(decoder, ids[:, :-1]))[0]
+        p = numpy_models.softmax(numpy_models.decode(decoder, ids[:, :-1]))[0]
         nats += [-math.log(p[t, n]) for t, n in enumerate(ids[0, 1:])]
     assert metrics["test_nats"] == pytest.approx(np.mean(nats), rel=1e-5)
     assert metrics["test_perplexity"] == pytest.approx(math.exp(np.mean(nats)), rel=1e-4)

@@ -89,7 +89,7 @@ def test_equals_the_builtin_layer(row):
         embedding = keras.layers.Embedding(9, 3, mask_zero=True)
         return keras.Sequential([keras.Input((None,), dtype="int32"), embedding, *layers])
 
-    ours = model(row.layer, kerasrnn.BidirectionalRNN)
+    ours = model(row.layer, kerasrnn.Bidirectional)
     builtin = model(row.twin, keras.layers.Bidirectional)
     randomize(builtin)
     ours.set_weights(builtin.get_weights())

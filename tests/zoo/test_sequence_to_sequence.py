@@ -5,7 +5,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import zoo
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.zoo.models import assert_exports, assert_saves, learn
 
@@ -18,9 +18,11 @@ def token_model(mode="state", cell="gru", **options):
 
 
 def expected_of(model, x, mask, previous):
-    _, _, states = by_hand.run(model.get_layer("encoder"), x, mask)
-    context = np.tanh(by_hand.dense(model.get_layer("context"), np.concatenate(states, axis=-1)))
-    return by_hand.decode(model.get_layer("decoder"), previous, context)
+    _, _, states = numpy_models.run(model.get_layer("encoder"), x, mask)
+    context = np.tanh(
+        numpy_models.dense(model.get_layer("context"), np.concatenate(states, axis=-1))
+    )
+    return numpy_models.decode(model.get_layer("decoder"), previous, context)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_modes(mode, options, tmp_path):
     (table,) = model.get_layer("embedding").get_weights()
     logits = expected_of(model, table[SOURCE], SOURCE != 0, PREVIOUS)
     y = model([SOURCE, PREVIOUS])
-    np.testing.assert_allclose(y, by_hand.softmax(logits), atol=1e-6)
+    np.testing.assert_allclose(y, numpy_models.softmax(logits), atol=1e-6)
     assert_saves(model, [SOURCE, PREVIOUS], tmp_path)
     writer = zoo.generator(model, max_length=4, start=1, end=2)
     assert_saves(writer, SOURCE, tmp_path)
@@ -65,19 +67,21 @@ def test_attention(attention, options, tmp_path):
     model = token_model(dropout=0.3, attention=attention, **options)
     source = SOURCE[:2]  # a row of padding has nothing to write of
     (table,) = model.get_layer("embedding").get_weights()
-    memory, _, states = by_hand.run(model.get_layer("encoder"), table[source], source != 0)
-    context = np.tanh(by_hand.dense(model.get_layer("context"), np.concatenate(states, axis=-1)))
-    logits, alpha = by_hand.decode_attending(
+    memory, _, states = numpy_models.run(model.get_layer("encoder"), table[source], source != 0)
+    context = np.tanh(
+        numpy_models.dense(model.get_layer("context"), np.concatenate(states, axis=-1))
+    )
+    logits, alpha = numpy_models.decode_attending(
         model.get_layer("decoder"), PREVIOUS[:2], context, memory, source != 0
     )
     y = model([source, PREVIOUS[:2]])
-    np.testing.assert_allclose(y, by_hand.softmax(logits), atol=1e-6)
+    np.testing.assert_allclose(y, numpy_models.softmax(logits), atol=1e-6)
     assert_saves(model, [SOURCE, PREVIOUS], tmp_path)
     writer = zoo.generator(model, max_length=4, start=1, end=2, return_attention=True)
     assert_saves(writer, SOURCE, tmp_path)
     written, weights = map(np.asarray, writer(source))
     previous = np.insert(written[:, :-1], 0, 1, axis=1)
-    logits, alpha = by_hand.decode_attending(
+    logits, alpha = numpy_models.decode_attending(
         model.get_layer("decoder"), previous, context, memory, source != 0
     )
     used = np.cumsum(previous == 2, axis=1) == 0

@@ -7,7 +7,7 @@ import pytest
 import kerasrnn
 from kerasrnn import zoo
 from kerasrnn.wording import snake_case
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import ROWS, variant_id
 from tests.zoo.models import assert_exports, assert_saves, learn
 
@@ -29,18 +29,18 @@ def pooled(model, pooling, h, mask):
         if not len(steps):
             rows.append(np.zeros(h.shape[-1]))
         elif pooling == "attention":
-            weights = by_hand.weights_of(model.get_layer("pooling"))
+            weights = numpy_models.weights_of(model.get_layer("pooling"))
             u = np.tanh(steps @ weights["kernel"] + weights["bias"])
-            rows.append(by_hand.softmax((u @ weights["context"])[:, 0]) @ steps)
+            rows.append(numpy_models.softmax((u @ weights["context"])[:, 0]) @ steps)
         else:
             rows.append(getattr(steps, pooling)(axis=0))
     return np.stack(rows)
 
 
 def expected_of(model, outputs, pooling, x, mask):
-    h, last, _ = by_hand.run(model.get_layer("recurrent"), x, mask)
+    h, last, _ = numpy_models.run(model.get_layer("recurrent"), x, mask)
     vector = last if pooling == "last" else pooled(model, pooling, h, mask)
-    return by_hand.ACTIVATIONS[outputs.kind](by_hand.dense(model.layers[-1], vector))
+    return numpy_models.ACTIVATIONS[outputs.kind](numpy_models.dense(model.layers[-1], vector))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=variant_id)
@@ -62,10 +62,10 @@ DEEP, BOTH = {"depth": 2, "residual": True}, {"bidirectional": True}
     [
         ("last", DEEP, zoo.Values(2)),
         ("last", {**BOTH, "depth": 2}, zoo.Classes(2)),
-        ("mean", DEEP, zoo.Flags(2)),
+        ("mean", DEEP, zoo.MultiLabel(2)),
         ("mean", BOTH, zoo.Values(2)),
         ("max", BOTH, zoo.Classes(2)),
-        ("attention", {**DEEP, **BOTH}, zoo.Flags(2)),
+        ("attention", {**DEEP, **BOTH}, zoo.MultiLabel(2)),
         ("attention", {}, zoo.Values(2)),
     ],
     ids=variant_id,
@@ -107,7 +107,7 @@ def test_videos(tmp_path):
     model = zoo.many_to_one(inputs, outputs, "gru", 5, pooling="mean")
     x = np.random.default_rng(0).integers(1, 256, (2, 3, 4, 4, 1)).astype("float32")
     x[1, 2:] = 0
-    frames = by_hand.convolutional_encoder(
+    frames = numpy_models.convolutional_encoder(
         model.get_layer("each_frame").layer, x.reshape(6, 4, 4, 1)
     )
     mask = np.array([[True] * 3, [True, True, False]])
@@ -174,12 +174,12 @@ def test_a_cell_of_ones_own():
     assert type(layer) is kerasrnn.RNN
     assert type(layer.cell) is LeakyCell
     assert layer.cell.recurrent_dropout == 0.1
-    weights, h = by_hand.weights_of(layer.cell), np.zeros((3, 5))
+    weights, h = numpy_models.weights_of(layer.cell), np.zeros((3, 5))
     x = padded()[[0, 2, 0]]
     for t in range(6):
         r = h @ weights["recurrent_kernel"]
         h = 0.9 * h + 0.1 * np.tanh(x[:, t] @ weights["kernel"] + weights["bias"] + r)
-    expected = by_hand.dense(model.layers[-1], h)
+    expected = numpy_models.dense(model.layers[-1], h)
     np.testing.assert_allclose(model(x), expected, atol=1e-6)
 
 

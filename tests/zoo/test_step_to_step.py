@@ -8,7 +8,7 @@ import kerasrnn
 from kerasrnn import zoo
 from kerasrnn.decoding import Bernoulli
 from kerasrnn.keras_internals import get_keras_mask
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.zoo.models import assert_exports, assert_saves, learn
 
@@ -16,15 +16,15 @@ IDS = np.array([[3, 8, 1, 3, 2], [5, 1, 4, 0, 0], [2, 2, 2, 2, 0]])
 
 
 def expected_of(model, outputs, x, mask=None):
-    h, _, _ = by_hand.run(model.get_layer("recurrent"), x, mask)
-    return by_hand.ACTIVATIONS[outputs.kind](by_hand.dense(model.layers[-1], h))
+    h, _, _ = numpy_models.run(model.get_layer("recurrent"), x, mask)
+    return numpy_models.ACTIVATIONS[outputs.kind](numpy_models.dense(model.layers[-1], h))
 
 
 @pytest.mark.parametrize(
     ("options", "outputs"),
     [
         ({"depth": 2, "bidirectional": True}, zoo.Classes(3)),
-        ({"depth": 3, "residual": True}, zoo.Flags(3)),
+        ({"depth": 3, "residual": True}, zoo.MultiLabel(3)),
         ({"cell": kerasrnn.MGUCell}, zoo.Values(3)),
     ],
     ids=variant_id,
@@ -52,14 +52,18 @@ def test_losses_leave_padding_out():
 
 
 @pytest.mark.parametrize(
-    ("depth", "outputs"), [(1, zoo.Classes(3)), (2, zoo.Flags(2)), (2, zoo.Values(2))], ids=repr
+    ("depth", "outputs"),
+    [(1, zoo.Classes(3)), (2, zoo.MultiLabel(2)), (2, zoo.Values(2))],
+    ids=repr,
 )
 def test_feedback(depth, outputs, tmp_path):
     """The output enters the next step beside the input, as if it were more of it."""
     model = zoo.many_to_many(zoo.Vectors(4), outputs, "lstm", 5, depth=depth, feedback=True)
     x = np.random.default_rng(0).standard_normal((2, 5, 4)).astype("float32")
-    below = x if depth == 1 else by_hand.run(model.get_layer("recurrent"), x)[0]
-    np.testing.assert_allclose(model(x), by_hand.run_feedback(model.layers[-1], below), atol=1e-5)
+    below = x if depth == 1 else numpy_models.run(model.get_layer("recurrent"), x)[0]
+    np.testing.assert_allclose(
+        model(x), numpy_models.run_feedback(model.layers[-1], below), atol=1e-5
+    )
     assert_saves(model, x, tmp_path)
 
 
@@ -70,7 +74,7 @@ def test_stateful_segments_are_one_sequence(feedback):
     x = np.random.default_rng(0).standard_normal((2, 6, 3)).astype("float32")
     parts = [np.asarray(model(x[:, :2])), np.asarray(model(x[:, 2:]))]
     if feedback:
-        layer, expected = model.layers[-1], by_hand.run_feedback(model.layers[-1], x)
+        layer, expected = model.layers[-1], numpy_models.run_feedback(model.layers[-1], x)
     else:
         layer, expected = model.get_layer("recurrent"), expected_of(model, zoo.Values(2), x)
     layer.reset_state()
@@ -107,7 +111,7 @@ def test_feedback_learns_to_alternate():
     ("outputs", "options"),
     [
         (zoo.Classes(9), {"tied": True, "depth": 2}),
-        (zoo.Flags(4), {"embedding_units": 3}),
+        (zoo.MultiLabel(4), {"embedding_units": 3}),
         (zoo.Values(2), {"skip": True}),
     ],
     ids=variant_id,
@@ -116,8 +120,8 @@ def test_next_step(outputs, options, tmp_path):
     model = zoo.next_step(outputs, "gru", 5, **options)
     random = np.random.default_rng(0)
     x = IDS[:, :3] if outputs.kind == "classes" else random.normal(size=(3, 4, outputs.count))
-    logits = by_hand.decode(model.get_layer("decoder"), x)
-    np.testing.assert_allclose(model(x), by_hand.ACTIVATIONS[outputs.kind](logits), atol=1e-6)
+    logits = numpy_models.decode(model.get_layer("decoder"), x)
+    np.testing.assert_allclose(model(x), numpy_models.ACTIVATIONS[outputs.kind](logits), atol=1e-6)
     assert_saves(model, x, tmp_path)
 
 
@@ -140,7 +144,7 @@ def test_next_step_learns_a_cycle_and_goes_on():
 
 
 def test_music_goes_on_from_its_own_frames():
-    model = zoo.next_step(zoo.Flags(3), "gru", 8, padding=-1.0)
+    model = zoo.next_step(zoo.MultiLabel(3), "gru", 8, padding=-1.0)
     writer = zoo.generator(model, Bernoulli(), max_length=4, start=0, seed=1, max_lengths=True)
     assert [x.name for x in writer.inputs] == ["prompt", "max_lengths"]
     prompt = np.full((2, 3, 3), -1, "float32")
@@ -154,7 +158,7 @@ def test_music_goes_on_from_its_own_frames():
 def test_exports(tmp_path):
     random = np.random.default_rng(0)
     check = [random.standard_normal((n, 4, 3)).astype("float32") for n in (1, 3)]
-    model = zoo.many_to_many(zoo.Vectors(3), zoo.Flags(2), "simple_rnn", 4, bidirectional=True)
+    model = zoo.many_to_many(zoo.Vectors(3), zoo.MultiLabel(2), "simple_rnn", 4, bidirectional=True)
     assert_exports(model, check, tmp_path / "tags", (["sequence"], ["probabilities"]))
     model = zoo.many_to_many(zoo.Vectors(3), zoo.Values(2), "simple_rnn", 4, feedback=True)
     assert_exports(model, check, tmp_path / "feedback")
@@ -180,7 +184,10 @@ def test_exports(tmp_path):
         (lambda ends: zoo.many_to_many(*ends, depth=0), "depth=0: expected a positive integer"),
         (lambda ends: zoo.many_to_many(zoo.Labels(3), ends[1]), "a label comes alone"),
         (lambda ends: zoo.next_step(ends[0]), "outputs=Vectors.* expected zoo.Classes"),
-        (lambda ends: zoo.next_step(zoo.Flags(2), tied=True), "tied=True: expected kind='classes'"),
+        (
+            lambda ends: zoo.next_step(zoo.MultiLabel(2), tied=True),
+            "tied=True: expected kind='classes'",
+        ),
         (lambda ends: zoo.next_step(ends[1], stateful=True), "batch_size=None: expected the num"),
         (lambda ends: zoo.next_step(ends[1], batch_size=0), "batch_size=0: expected a positive"),
     ],

@@ -108,7 +108,7 @@ def test_without_a_source(tmp_path):
 
 
 def test_frames(tmp_path):
-    model = zoo.next_step(zoo.Flags(5), "gru", units=4)
+    model = zoo.next_step(zoo.MultiLabel(5), "gru", units=4)
     randomize(model)
     _, step = zoo.encoder_and_step(model)
     one = session(step, tmp_path / "step.onnx")

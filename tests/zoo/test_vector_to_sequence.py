@@ -6,7 +6,7 @@ import pytest
 import kerasrnn
 from kerasrnn import zoo
 from kerasrnn.keras_internals import get_keras_mask
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.measure import randomize
 from tests.zoo.models import assert_exports, assert_saves, learn
@@ -23,9 +23,9 @@ def test_labels_become_symbols(mode, tmp_path):
     model = label_model(mode, depth=2, residual=True, skip=True, dropout=0.3)
     labels = np.array([2, 0])
     (table,) = model.get_layer("embedding").get_weights()
-    logits = by_hand.decode(model.get_layer("decoder"), PREVIOUS, table[labels])
+    logits = numpy_models.decode(model.get_layer("decoder"), PREVIOUS, table[labels])
     y = model([labels, PREVIOUS])
-    np.testing.assert_allclose(y, by_hand.softmax(logits), atol=1e-6)
+    np.testing.assert_allclose(y, numpy_models.softmax(logits), atol=1e-6)
     np.testing.assert_array_equal(get_keras_mask(y), PREVIOUS != 0)
     assert_saves(model, [labels, PREVIOUS], tmp_path)
     writer = zoo.generator(model, max_length=3, start=1, end=2, return_log_probabilities=True)
@@ -37,20 +37,20 @@ def test_images_become_symbols():
     model = zoo.one_to_many(source, zoo.Classes(7), "first", "gru", units=5, tied=True)
     randomize(model)
     x = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 1)).astype("float32")
-    c = by_hand.convolutional_encoder(model.get_layer("image_encoder"), x)
+    c = numpy_models.convolutional_encoder(model.get_layer("image_encoder"), x)
     assert np.abs(c[0] - c[1]).max() > 0.01
-    logits = by_hand.decode(model.get_layer("decoder"), PREVIOUS, c)
-    np.testing.assert_allclose(model([x, PREVIOUS]), by_hand.softmax(logits), atol=1e-5)
+    logits = numpy_models.decode(model.get_layer("decoder"), PREVIOUS, c)
+    np.testing.assert_allclose(model([x, PREVIOUS]), numpy_models.softmax(logits), atol=1e-5)
 
 
-@pytest.mark.parametrize("outputs", [zoo.Flags(2), zoo.Values(2)], ids=repr)
+@pytest.mark.parametrize("outputs", [zoo.MultiLabel(2), zoo.Values(2)], ids=repr)
 def test_vectors_become_frames(outputs):
     source = zoo.Vectors(3, mean=1.0)
     model = zoo.one_to_many(source, outputs, "every", "gru", units=5, embedding_units=4)
     x = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
     previous = np.random.default_rng(1).integers(0, 2, (2, 4, 2)).astype("float32")
-    logits = by_hand.decode(model.get_layer("decoder"), previous, x - 1)
-    expected = by_hand.ACTIVATIONS[outputs.kind](logits)
+    logits = numpy_models.decode(model.get_layer("decoder"), previous, x - 1)
+    expected = numpy_models.ACTIVATIONS[outputs.kind](logits)
     np.testing.assert_allclose(model([x, previous]), expected, atol=1e-6)
 
 

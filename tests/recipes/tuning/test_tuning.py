@@ -657,7 +657,9 @@ def test_stacks_return_sequences_where_the_next_layer_reads_them():
 
 def test_every_value_makes_a_model():
     for topology in hypermodels.TOPOLOGIES:
-        made = recipes.hypermodel(zoo.Vectors(2), zoo.Flags(3), topology, units=space.powers(2, 4))
+        made = recipes.hypermodel(
+            zoo.Vectors(2), zoo.MultiLabel(3), topology, units=space.powers(2, 4)
+        )
         hyperparameters = keras_tuner.HyperParameters()
         made.build(hyperparameters)
         names = {hp.name for hp in hyperparameters.space}

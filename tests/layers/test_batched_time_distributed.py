@@ -1,4 +1,4 @@
-"""`EachStep`: a layer on every step is the layer on each."""
+"""`BatchedTimeDistributed`: a layer on every step is the layer on each."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ def test_every_step_by_itself(tmp_path):
     """Any layer, any number of steps; saved and loaded."""
     inputs = keras.Input((None, 2, 3))
     encoder = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4, "tanh")])
-    layer = kerasrnn.EachStep(encoder)
+    layer = kerasrnn.BatchedTimeDistributed(encoder)
     model = keras.Model(inputs, layer(inputs))
     x = np.random.default_rng(0).standard_normal((2, 5, 2, 3)).astype("float32")
     x[0, 3] = 0
@@ -33,15 +33,15 @@ def test_masks():
     x[1, 2, 0, 0] = 0
     given = np.array([[True, True, True], [False, True, True]])
     for padding, expected in ((0.0, [[1, 0, 1], [0, 1, 1]]), (None, given.tolist())):
-        layer = kerasrnn.EachStep(keras.layers.Flatten(), padding)
+        layer = kerasrnn.BatchedTimeDistributed(keras.layers.Flatten(), padding)
         mask = layer.compute_mask(x, given)
         assert np.asarray(mask).tolist() == [[bool(n) for n in row] for row in expected]
-    assert kerasrnn.EachStep(keras.layers.Flatten(), None).compute_mask(x) is None
+    assert kerasrnn.BatchedTimeDistributed(keras.layers.Flatten(), None).compute_mask(x) is None
 
 
 def test_training_reaches_the_layer():
     """Where it has use for it."""
-    layer = kerasrnn.EachStep(keras.layers.Dropout(0.5, seed=1))
+    layer = kerasrnn.BatchedTimeDistributed(keras.layers.Dropout(0.5, seed=1))
     x = np.ones((2, 3, 50), "float32")
     np.testing.assert_array_equal(layer(x), x)
     assert set(np.unique(np.asarray(layer(x, training=True)))) == {0.0, 2.0}
@@ -49,6 +49,6 @@ def test_training_reaches_the_layer():
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="layer='conv': expected a Keras layer"):
-        kerasrnn.EachStep("conv")
+        kerasrnn.BatchedTimeDistributed("conv")
     with pytest.raises(ValueError, match="expected min_ndim=3"):
-        kerasrnn.EachStep(keras.layers.Flatten())(np.ones((2, 3)))
+        kerasrnn.BatchedTimeDistributed(keras.layers.Flatten())(np.ones((2, 3)))

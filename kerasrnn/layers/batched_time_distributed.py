@@ -13,7 +13,7 @@ from kerasrnn.keras_internals import takes_training
 Tensor = Any
 
 
-def at_each_step(function: Callable[[Tensor], Tensor], sequences: Tensor) -> Tensor:
+def batched_over_time(function: Callable[[Tensor], Tensor], sequences: Tensor) -> Tensor:
     """A function of one step, `(batch, ...)`, of all steps of `(batch, time, ...)` in one call."""
     batch, time, *step = ops.shape(sequences)
     y = function(ops.reshape(sequences, (-1, *step)))
@@ -21,7 +21,7 @@ def at_each_step(function: Callable[[Tensor], Tensor], sequences: Tensor) -> Ten
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class EachStep(BaseLayer):
+class BatchedTimeDistributed(BaseLayer):
     """Applies a layer to every step of a sequence, to all of them at once.
 
         y_t = layer(x_t)
@@ -51,7 +51,7 @@ class EachStep(BaseLayer):
 
         >>> import keras, numpy as np, kerasrnn
         >>> encoder = keras.Sequential([keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
-        >>> layer = kerasrnn.EachStep(encoder)
+        >>> layer = kerasrnn.BatchedTimeDistributed(encoder)
         >>> tuple(layer(np.ones((2, 5, 8, 8, 1), "float32")).shape)
         (2, 5, 144)
     """
@@ -73,7 +73,7 @@ class EachStep(BaseLayer):
 
     def call(self, sequences: Tensor, training: bool | None = None) -> Tensor:
         options = {"training": training} if takes_training(self.layer) else {}
-        return at_each_step(lambda steps: self.layer(steps, **options), sequences)
+        return batched_over_time(lambda steps: self.layer(steps, **options), sequences)
 
     def compute_output_shape(self, sequences_shape: Any) -> tuple[int | None, ...]:
         batch, time, *step = sequences_shape
@@ -91,6 +91,6 @@ class EachStep(BaseLayer):
         return {**super().get_config(), "layer": layer, "padding": self.padding}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "EachStep":
+    def from_config(cls, config: dict[str, Any]) -> "BatchedTimeDistributed":
         layer = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**{**config, "layer": layer})

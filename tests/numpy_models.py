@@ -36,7 +36,7 @@ ACTIVATIONS = {"classes": softmax, "flags": sigmoid, "values": lambda x: x}
 
 
 def run(
-    layer: kerasrnn.RNN | kerasrnn.BidirectionalRNN | kerasrnn.StackedRNN,
+    layer: kerasrnn.RNN | kerasrnn.Bidirectional | kerasrnn.StackedRNN,
     x: np.ndarray,
     mask: np.ndarray | None = None,
     states: Sequence[np.ndarray] | None = None,
@@ -44,7 +44,7 @@ def run(
     """Every step's output, the last output, and the final states, of one layer or a stack."""
     if isinstance(layer, kerasrnn.StackedRNN):
         return _run_stack(layer, x, mask, states)
-    if isinstance(layer, kerasrnn.BidirectionalRNN):
+    if isinstance(layer, kerasrnn.Bidirectional):
         assert states is None
         forward, h, finals = _run_direction(layer.forward_layer, x, mask)
         backward, g, more = _run_direction(layer.backward_layer, x, mask)

@@ -6,7 +6,7 @@ import pytest
 
 from kerasrnn import zoo
 from kerasrnn.keras_internals import get_keras_mask
-from tests import by_hand
+from tests import numpy_models
 from tests.catalogue import variant_id
 
 
@@ -18,7 +18,7 @@ def encoded(inputs, x, steps):
 @pytest.mark.parametrize("steps", [False, True])
 def test_vectors_are_standardized(steps):
     x = np.random.default_rng(0).normal(size=(2, 5, 3) if steps else (2, 3)).astype("float32")
-    inputs = zoo.Vectors(3, mean=[1, 2, 3], deviation=2.0)
+    inputs = zoo.Vectors(3, mean=[1, 2, 3], std=2.0)
     model, x = encoded(inputs, x, steps)
     np.testing.assert_allclose(model(x), (x - [1, 2, 3]) / 2, atol=1e-6)
     model, x = encoded(zoo.Vectors(3, mean=0.5), x, steps)
@@ -42,7 +42,7 @@ def test_images_by_hand(steps):
     x = images.reshape(2, 3, 7, 6, 2) if steps else images
     model, x = encoded(zoo.Images((7, 6, 2), filters=(3, 4), units=5), x, steps)
     encoder = model.get_layer("each_frame").layer if steps else model.get_layer("image_encoder")
-    expected = by_hand.convolutional_encoder(encoder, images)
+    expected = numpy_models.convolutional_encoder(encoder, images)
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(np.asarray(model(x)).reshape(6, 5), expected, atol=1e-5)
 
@@ -60,7 +60,7 @@ def test_a_frame_of_padding_is_masked():
         (lambda: zoo.Vectors(0), "features=0: expected a positive integer"),
         (lambda: zoo.Vectors(2, mean=[1.0]), "mean has 1 number; expected one, or one for each"),
         (lambda: zoo.Vectors(2, mean=float("nan")), "mean=nan: expected a finite number"),
-        (lambda: zoo.Vectors(2, deviation=[1, 0]), "deviation=0: expected a positive number"),
+        (lambda: zoo.Vectors(2, std=[1, 0]), "std=0: expected a positive number"),
         (lambda: zoo.Tokens(1), "vocabulary=1: expected at least 2; 0 is padding"),
         (lambda: zoo.Tokens(2.5), r"vocabulary=2\.5: expected a positive integer"),
         (lambda: zoo.Tokens(9, 0), "units=0: expected a positive integer"),
@@ -75,11 +75,14 @@ def test_a_frame_of_padding_is_masked():
         (lambda: zoo.Vectors(2, mean="01"), "mean='01': expected a number, or one for each"),
         (lambda: zoo.Labels(0), "count=0: expected a positive integer"),
         (lambda: zoo.Classes(True), "count=True: expected a positive integer"),
-        (lambda: zoo.Flags(-1), "count=-1: expected a positive integer"),
+        (lambda: zoo.MultiLabel(-1), "count=-1: expected a positive integer"),
         (lambda: zoo.one_to_one(zoo.Tokens(9), zoo.Classes(2)), "tokens come in sequences"),
         (lambda: zoo.many_to_one(zoo.Labels(9), zoo.Classes(2)), "a label comes alone"),
         (lambda: zoo.many_to_one(9, zoo.Classes(2)), r"inputs=9: expected zoo\.Vectors, Tokens"),
-        (lambda: zoo.many_to_one(zoo.Labels(9), 2), r"outputs=2: expected zoo\.Classes, Flags"),
+        (
+            lambda: zoo.many_to_one(zoo.Labels(9), 2),
+            r"outputs=2: expected zoo\.Classes, MultiLabel",
+        ),
     ],
     ids=variant_id,
 )

@@ -1,7 +1,7 @@
-"""What enters a model of the zoo and what leaves it, the same for every topology.
+"""The inputs and outputs of the zoo's models, the same for every topology.
 
-Inputs are `Vectors`, `Tokens`, `Images` or `Labels`; outputs are `Classes`, `Flags` or `Values`.
-Whether an end is one or a sequence of them, the topology says.
+Inputs are `Vectors`, `Tokens`, `Images` or `Labels`; outputs are `Classes`, `MultiLabel` or
+`Values`. The topology decides whether there is one of them or a sequence.
 
 >>> from kerasrnn import zoo
 >>> model = zoo.many_to_one(zoo.Tokens(1000, 16), zoo.Classes(3), cell="gru", units=8)
@@ -33,8 +33,8 @@ class Vectors:
     Args:
         features: width of a vector.
         mean: of each feature over the training data, or one number for all; default 0.
-        deviation: standard deviation of each feature over the training data, or one number for
-            all; default 1.
+        std: standard deviation of each feature over the training data, or one number for all;
+            default 1.
         padding: in a sequence, a step all of whose features have this value is padding; None where
             no value is free to say so.
 
@@ -44,11 +44,11 @@ class Vectors:
 
     features: PositiveInteger
     mean: float | Sequence[float] | None = None
-    deviation: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
     padding: float | None = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("mean", "deviation"):
+        for name in ("mean", "std"):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -63,7 +63,7 @@ class Vectors:
                     f"{name} has {counted(len(numbers), 'number')}; expected one, or one for each "
                     f"of the {counted(self.features, 'feature')}."
                 )
-            above = 0 if name == "deviation" else None
+            above = 0 if name == "std" else None
             numbers = tuple(validation.number(name, number, above=above) for number in numbers)
             object.__setattr__(self, name, numbers)
 
@@ -73,12 +73,12 @@ class Vectors:
         return keras.Input(shape, batch_size=batch_size, name=name)
 
     def encode(self, x: Tensor, steps: bool) -> Tensor:
-        """`(x - mean) / deviation`, with the mask of padding."""
+        """`(x - mean) / std`, with the mask of padding."""
         if steps and self.padding is not None:
             x = keras.layers.Masking(self.padding, name="padding")(x)
-        if self.mean is None and self.deviation is None:
+        if self.mean is None and self.std is None:
             return x
-        scale = [1 / d for d in self.deviation or [1.0] * self.features]
+        scale = [1 / d for d in self.std or [1.0] * self.features]
         offset = [-m * s for m, s in zip(self.mean or [0.0] * self.features, scale, strict=True)]
         return keras.layers.Rescaling(scale, offset, name="standardize")(x)
 
@@ -192,7 +192,9 @@ class Images:
         ]
         encoder = keras.Sequential(layers, name="image_encoder")
         if steps:
-            return kerasrnn.EachStep(encoder, padding=self.padding, name="each_frame")(x)
+            return kerasrnn.BatchedTimeDistributed(
+                encoder, padding=self.padding, name="each_frame"
+            )(x)
         return encoder(x)
 
 
@@ -269,8 +271,8 @@ class Classes(Output):
     name = "probabilities"
 
 
-class Flags(Output):
-    """Any of `count` flags, each for itself: a probability for each, by a sigmoid."""
+class MultiLabel(Output):
+    """Any of `count` labels, each by itself: a probability for each, by a sigmoid."""
 
     kind = "flags"
     activation = "sigmoid"
@@ -288,14 +290,14 @@ class Values(Output):
 Input = Vectors | Tokens | Images | Labels
 
 
-def check_ends(inputs: Any, outputs: Any) -> None:
-    """Raise ValueError if an end is none."""
+def check_inputs_outputs(inputs: Any, outputs: Any) -> None:
+    """Raise ValueError unless these are inputs and outputs of the zoo."""
     if not isinstance(inputs, Input):
         raise ValueError(f"inputs={inputs!r}: expected zoo.Vectors, Tokens, Images or Labels.")
     check_outputs(outputs)
 
 
 def check_outputs(outputs: Any) -> None:
-    """Raise ValueError if the outputs are none."""
-    if type(outputs) not in (Classes, Flags, Values):
-        raise ValueError(f"outputs={outputs!r}: expected zoo.Classes, Flags or Values.")
+    """Raise ValueError unless these are outputs of the zoo."""
+    if type(outputs) not in (Classes, MultiLabel, Values):
+        raise ValueError(f"outputs={outputs!r}: expected zoo.Classes, MultiLabel or Values.")
