@@ -97,6 +97,19 @@ def nodes_of(operation: Any) -> list[Any]:
     return operation._inbound_nodes
 
 
+def graph_of(model: keras.Model) -> list[Any] | None:
+    """The calls that a functional or built Sequential model consists of, in their order.
+
+    A node has `operation`, `arguments` (`args`, `kwargs`), `input_tensors` and `outputs`. None for
+    another model.
+    """
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    by_depth = getattr(graph, "_nodes_by_depth", None)
+    if by_depth is None:
+        return None
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
 def attach(archive: keras.export.ExportArchive, name: str, function: Any) -> None:
     """Give a SavedModel a function without a signature."""
     setattr(archive._tf_trackable, name, function)

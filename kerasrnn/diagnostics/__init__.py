@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "StateDiagnosis",
         ],
         "gradient_flow": ["GradientFlow"],
+        "mask_flow": ["MaskFlow", "MaskedLayer", "masks"],
         "measurement": ["diagnose"],
         "pictures": ["compare"],
     },

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kerasrnn.diagnostics import pictures
+from kerasrnn.diagnostics.tables import indented
 
 # Karpathy, Johnson & Li (2016): a gate is saturated below the one or above the other.
 LOW, HIGH = 0.1, 0.9
@@ -109,9 +110,9 @@ class Diagnosis:
         ]
         for layer in self.layers.values():
             lines += ["", f"{layer.name} ({layer.cell})"]
-            lines += _indented(_states_table(layer, self.axis))
+            lines += indented(_states_table(layer, self.axis))
             if layer.gates or layer.kernels:
-                lines += _indented(_gates_table(layer))
+                lines += indented(_gates_table(layer))
             if layer.saturated is not None:
                 lines.append(f"  |candidate| > {SATURATED}: {layer.saturated.mean():.2f}")
         return "\n".join(lines)
@@ -189,17 +190,3 @@ def _gates_table(layer: LayerDiagnosis) -> list[list[str]]:
             row += [f"{kernel.spectral_radius:.3g}", f"{kernel.largest_singular_value:.3g}"]
         table.append(row)
     return table
-
-
-def _indented(table: list[list[str]]) -> list[str]:
-    """Columns as wide as their widest cell; those without a value are left out."""
-    columns = [column for column in zip(*table, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if n == 0 else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in zip(*columns, strict=True)
-    ]

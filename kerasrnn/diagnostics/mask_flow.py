@@ -1,0 +1,220 @@
+"""What becomes of a model's masks, layer by layer."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+
+from kerasrnn import validation
+from kerasrnn.cells.layer import RNN
+from kerasrnn.diagnostics.tables import indented
+from kerasrnn.keras_internals import flatten_layers, get_keras_mask, graph_of, takes_mask
+
+Tensor = Any
+Fate = Literal["created", "passed on", "used", "lost", "none"]
+
+
+@dataclass(frozen=True)
+class MaskedLayer:
+    """One call of a layer."""
+
+    name: str
+    layer: str
+    """Its class, with the package unless that is kerasrnn."""
+
+    mask: Fate
+    """What becomes of the mask of its inputs.
+
+    - "passed on": the output has a mask.
+    - "used": the output has no steps any more, as that of a layer that returns its last output.
+    - "lost": the output has no mask, and the layers that follow read the padding.
+    - "created": the output has a mask, and no input has.
+    - "none": neither has.
+    """
+
+    advice: str = ""
+    """What to do about a mask that is lost."""
+
+
+@dataclass(frozen=True)
+class MaskFlow:
+    """What `masks` found out about a model."""
+
+    model: str
+    layers: tuple[MaskedLayer, ...]
+    """In the order in which the model calls them."""
+
+    @property
+    def lost(self) -> tuple[MaskedLayer, ...]:
+        """The layers that lose a mask."""
+        return tuple(layer for layer in self.layers if layer.mask == "lost")
+
+    def summary(self) -> str:
+        """A table of the layers, and what to do about those that lose a mask."""
+        rows = [["layer", "class", "mask"]]
+        rows += [[found.name, found.layer, found.mask] for found in self.layers]
+        lines = [f"{self.model}: the mask is lost in {len(self.lost)} of {len(self.layers)} layers"]
+        lines += indented(rows)
+        lines += [f"{found.name}: {found.advice}" for found in self.lost]
+        return "\n".join(lines)
+
+
+@validation.checked
+def masks(model: keras.Model, x: Any = None) -> MaskFlow:
+    """Report, layer by layer, what becomes of a model's masks.
+
+    Masks say which steps of a sequence are padding. A layer that drops one does not fail: what
+    follows reads the padding as data. From version 3.16 on, `keras.layers.LSTM`, `GRU`,
+    `SimpleRNN`, `RNN`, `Bidirectional` and `TimeDistributed` drop it.
+
+    Args:
+        model: any Keras model.
+        x: inputs, for a model that is neither functional nor Sequential: it is called on them once.
+            The layers of a functional model are known without.
+
+    Returns:
+        A `MaskFlow`; its `lost` is empty where no mask is lost.
+
+    Raises:
+        ValueError: `x` is missing, or the backend is JAX, whose arrays carry no masks outside of a
+            functional model.
+
+    Example:
+
+        >>> import keras, kerasrnn
+        >>> model = keras.Sequential([
+        ...     keras.Input((None,), dtype="int32"),
+        ...     keras.layers.Embedding(50, 8, mask_zero=True, name="embedding"),
+        ...     kerasrnn.LSTM(4, return_sequences=True, name="lower"),
+        ...     kerasrnn.LSTM(4, name="upper"),
+        ... ], name="classifier")
+        >>> print(kerasrnn.diagnostics.masks(model).summary())
+        classifier: the mask is lost in 0 of 3 layers
+          layer                class       mask
+          embedding  keras.Embedding    created
+          lower                 LSTM  passed on
+          upper                 LSTM       used
+    """
+    found: list[MaskedLayer] = []
+    if graph_of(model) is not None:
+        _through_graph(model, [], found)
+    elif x is None:
+        raise ValueError(
+            f"x=None: {model.name!r} is neither functional nor Sequential; expected inputs to call "
+            "it on."
+        )
+    elif keras.backend.backend() == "jax":
+        raise ValueError(
+            f"model={model.name!r}: expected a functional or Sequential model with JAX, whose "
+            "arrays carry no masks."
+        )
+    else:
+        _through_call(model, x, found)
+    return MaskFlow(model.name, tuple(found))
+
+
+def _through_graph(model: keras.Model, given: list[Tensor], found: list[MaskedLayer]) -> Any:
+    """Follow masks through a functional model, nested ones too; return those of its outputs.
+
+    Masks are symbolic: the layers themselves tell whether they pass one on.
+    """
+    masks = dict(zip(map(id, model.inputs), given, strict=False))
+
+    def mask_of(structure: Any) -> Any:
+        return keras.tree.map_structure(lambda x: masks.get(id(x)), structure)
+
+    for node in graph_of(model):
+        layer, arguments = node.operation, node.arguments
+        if not isinstance(layer, keras.layers.Layer) or not node.input_tensors:
+            continue
+        first = arguments.args[0] if arguments.args else next(iter(arguments.kwargs.values()))
+        before = mask_of(first)
+        used = arguments.kwargs.get("mask")
+        outputs = keras.tree.flatten(node.outputs)
+        if isinstance(layer, keras.Model) and graph_of(layer) is not None:
+            after = _through_graph(layer, keras.tree.flatten(before), found)
+        else:
+            after = layer.compute_mask(first, before) if layer.supports_masking else None
+            after = [None] * len(outputs) if after is None else keras.tree.flatten(after)
+            incoming = [m for m in (*keras.tree.flatten(before), used) if m is not None]
+            found.append(_masked_layer(layer, first, outputs, incoming, after))
+        masks |= dict(zip(map(id, outputs), after, strict=False))
+    return [masks.get(id(y)) for y in model.outputs]
+
+
+def _through_call(model: keras.Model, x: Any, found: list[MaskedLayer]) -> None:
+    """Call a model once, and note what its layers read and return."""
+    if not model.built:
+        model(x)  # Keras calls the layers an extra time to build them
+    layers = {id(layer) for layer in flatten_layers(model)} - {id(model)}
+    inside: list[Any] = []
+    call = keras.layers.Layer.__call__
+
+    def noted(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        if id(self) not in layers or inside:
+            return call(self, *args, **kwargs)
+        composite = isinstance(self, keras.Model)
+        if not composite:
+            inside.append(self)
+        try:
+            outputs = call(self, *args, **kwargs)
+        finally:
+            if not composite:
+                inside.pop()
+        if not composite:
+            first = args[0] if args else next(iter(kwargs.values()))
+            incoming = [get_keras_mask(x) for x in keras.tree.flatten(first)]
+            incoming = [m for m in (*incoming, kwargs.get("mask")) if m is not None]
+            flat = keras.tree.flatten(outputs)
+            found.append(
+                _masked_layer(self, first, flat, incoming, [get_keras_mask(y) for y in flat])
+            )
+        return outputs
+
+    keras.layers.Layer.__call__ = noted
+    try:
+        model(x)
+    finally:
+        keras.layers.Layer.__call__ = call
+
+
+def _masked_layer(
+    layer: keras.layers.Layer,
+    inputs: Any,
+    outputs: list[Tensor],
+    before: list[Tensor],
+    after: list[Tensor],
+) -> MaskedLayer:
+    cls = type(layer)
+    package = cls.__module__.split(".")[0]
+    name = cls.__name__ if package == "kerasrnn" else f"{package}.{cls.__name__}"
+    passed = any(mask is not None for mask in after)
+    if not before:
+        return MaskedLayer(layer.name, name, "created" if passed else "none")
+    if passed:
+        return MaskedLayer(layer.name, name, "passed on")
+    rank = max(len(x.shape) for x in keras.tree.flatten(inputs))
+    if takes_mask(layer) and all(len(y.shape) < rank for y in outputs):
+        return MaskedLayer(layer.name, name, "used")
+    return MaskedLayer(layer.name, name, "lost", _advice(layer))
+
+
+def _advice(layer: keras.layers.Layer) -> str:
+    ours = {
+        keras.layers.LSTM: "kerasrnn.LSTM",
+        keras.layers.GRU: "kerasrnn.GRU",
+        keras.layers.SimpleRNN: "kerasrnn.SimpleRNN",
+        keras.layers.Bidirectional: "kerasrnn.BidirectionalRNN",
+        keras.layers.TimeDistributed: "kerasrnn.EachStep",
+        keras.layers.RNN: "kerasrnn.RNN",
+    }
+    for theirs, mine in ours.items():
+        if isinstance(layer, theirs) and not isinstance(layer, RNN):
+            return (
+                f"use {mine}, which passes the mask on; kerasrnn.export.from_keras converts a "
+                "model of Keras's layers."
+            )
+    return (
+        f"{type(layer).__name__} does not pass masks on. If each step of its output depends on the "
+        "same step of its input alone, set supports_masking=True in its constructor."
+    )

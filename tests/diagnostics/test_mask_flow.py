@@ -1,0 +1,107 @@
+"""A mask is lost where padding changes what the model computes."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrnn
+from kerasrnn.diagnostics import masks
+
+pytestmark = [
+    # What is reported is what Keras warns of, from 3.16 on of its own recurrent layers.
+    pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning"),
+]
+
+LAYERS = {
+    "ours": lambda: kerasrnn.LSTM(3, return_sequences=True),
+    "two directions": lambda: kerasrnn.BidirectionalRNN(kerasrnn.GRU(3, return_sequences=True)),
+    "Keras's": lambda: keras.layers.LSTM(3, return_sequences=True),
+    "Keras's two directions": lambda: keras.layers.Bidirectional(
+        keras.layers.GRU(3, return_sequences=True)
+    ),
+    "each step": lambda: keras.layers.TimeDistributed(keras.layers.Dense(3)),
+    "pointwise": lambda: keras.layers.LayerNormalization(),
+    "neighbours": lambda: keras.layers.Conv1D(3, 1),
+    "nested": lambda: keras.Sequential(
+        [keras.Input((None, 4)), kerasrnn.MGU(3, return_sequences=True), keras.layers.Dense(2)]
+    ),
+    "nested, lost": lambda: keras.Sequential([keras.Input((None, 4)), keras.layers.Conv1D(3, 1)]),
+}
+
+
+def embedding():
+    return keras.layers.Embedding(9, 4, mask_zero=True, name="embedding")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_mask_is_lost_where_padding_changes_the_output(name):
+    layer = LAYERS[name]()
+    model = keras.Sequential(
+        [keras.Input((None,), dtype="int32"), embedding(), layer, kerasrnn.GRU(2, name="last")]
+    )
+    ids = np.array([[3, 1, 4, 1]])
+    padded = np.pad(ids, ((0, 0), (0, 3)))
+    # Eagerly: in a graph, TimeDistributed is wrong about sequences of unknown length.
+    outputs = [keras.ops.convert_to_numpy(model(x)) for x in (ids, padded)]
+    same = np.allclose(*outputs, atol=1e-6)
+    flow = masks(model)
+    assert (flow.lost == ()) == same
+    fates = [found.mask for found in flow.layers]
+    assert fates[0] == "created"
+    assert fates[-1] == ("used" if same else "none")
+
+
+def test_the_summary():
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            embedding(),
+            keras.layers.Conv1D(3, 1, name="conv"),
+            kerasrnn.LSTM(2, name="lstm"),
+        ],
+        name="model",
+    )
+    first, *table, advice = masks(model).summary().splitlines()
+    assert first == "model: the mask is lost in 1 of 3 layers"
+    assert [line.split() for line in table] == [
+        ["layer", "class", "mask"],
+        ["embedding", "keras.Embedding", "created"],
+        ["conv", "keras.Conv1D", "lost"],
+        ["lstm", "LSTM", "none"],
+    ]
+    assert advice.startswith("conv: Conv1D does not pass masks on.")
+
+
+class Subclassed(keras.Model):
+    def __init__(self, middle):
+        super().__init__(name="subclassed")
+        self.embedding, self.middle, self.last = embedding(), middle, kerasrnn.GRU(2, name="last")
+
+    def call(self, ids):
+        return self.last(self.middle(self.embedding(ids)))
+
+
+def test_a_model_with_a_call_of_its_own():
+    middle = keras.layers.Conv1D(3, 1, name="conv")
+    with pytest.raises(ValueError, match="x=None: 'subclassed' is neither functional"):
+        masks(Subclassed(middle))
+    if keras.backend.backend() == "jax":
+        with pytest.raises(ValueError, match="model='subclassed': expected a functional"):
+            masks(Subclassed(middle), np.array([[1, 2, 0]]))
+        return
+    call = keras.layers.Layer.__call__
+    found = masks(Subclassed(middle), np.array([[1, 2, 0]])).layers
+    assert [(f.name, f.mask) for f in found] == [
+        ("embedding", "created"),
+        ("conv", "lost"),
+        ("last", "none"),
+    ]
+    assert keras.layers.Layer.__call__ is call
+
+
+def test_a_mask_given_by_name():
+    """As an argument it is used, and not passed on."""
+    x, mask = keras.Input((None, 4)), keras.Input((None,), dtype="bool")
+    model = keras.Model([x, mask], kerasrnn.GRU(2, name="gru")(x, mask=mask))
+    (found,) = masks(model).layers
+    assert (found.name, found.mask) == ("gru", "used")
