@@ -204,8 +204,8 @@ def _advice(layer: keras.layers.Layer) -> str:
         keras.layers.LSTM: "kerasrnn.LSTM",
         keras.layers.GRU: "kerasrnn.GRU",
         keras.layers.SimpleRNN: "kerasrnn.SimpleRNN",
-        keras.layers.Bidirectional: "kerasrnn.BidirectionalRNN",
-        keras.layers.TimeDistributed: "kerasrnn.EachStep",
+        keras.layers.Bidirectional: "kerasrnn.Bidirectional",
+        keras.layers.TimeDistributed: "kerasrnn.BatchedTimeDistributed",
         keras.layers.RNN: "kerasrnn.RNN",
     }
     for theirs, mine in ours.items():

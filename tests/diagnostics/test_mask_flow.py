@@ -14,7 +14,7 @@ pytestmark = [
 
 LAYERS = {
     "ours": lambda: kerasrnn.LSTM(3, return_sequences=True),
-    "two directions": lambda: kerasrnn.BidirectionalRNN(kerasrnn.GRU(3, return_sequences=True)),
+    "two directions": lambda: kerasrnn.Bidirectional(kerasrnn.GRU(3, return_sequences=True)),
     "Keras's": lambda: keras.layers.LSTM(3, return_sequences=True),
     "Keras's two directions": lambda: keras.layers.Bidirectional(
         keras.layers.GRU(3, return_sequences=True)
