@@ -286,7 +286,7 @@ def _names(part: str) -> list[str]:
     return above + [
         f"{part}.{name}"
         for name in getattr(package, "__all__", ())
-        if name not in above and not (part == "zoo" and name in elsewhere)
+        if name not in kerasrnn.__all__ and not (part == "zoo" and name in elsewhere)
     ]
 
 

@@ -1,6 +1,8 @@
+from . import cells as cells
 from . import decoding as decoding
 from . import diagnostics as diagnostics
 from . import export as export
+from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
 from . import recipes as recipes

@@ -21,9 +21,24 @@ def stubs() -> dict[Path, str]:
     """The text of each stub, by its path."""
     layers = [getattr(kerasrnn, name) for name in kerasrnn.__all__ if name[0].isupper()]
     layers = [cls for cls in layers if issubclass(cls, Recurrent) and cls is not Recurrent]
-    return {
+    modules = {
         CELLS / f"{layer.__module__.rpartition('.')[2]}.pyi": _module(layer) for layer in layers
     }
+    return {CELLS / "__init__.pyi": _package(), **modules}
+
+
+def _package() -> str:
+    """What `kerasrnn.cells` has: all that `kerasrnn` has of its modules."""
+    classes = [getattr(kerasrnn, name) for name in kerasrnn.__all__ if name[0].isupper()]
+    found = sorted((cls.__module__, cls.__name__) for cls in classes)
+    lines = [
+        f"from .{module.removeprefix('kerasrnn.cells.')} import {name} as {name}"
+        for module, name in found
+        if module.startswith("kerasrnn.cells.")
+    ]
+    return "\n".join(
+        ['"""Written by `python -m tests.stubs`, from `kerasrnn/__init__.pyi`."""', "", *lines, ""]
+    )
 
 
 def _module(layer: type[Recurrent]) -> str:

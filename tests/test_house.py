@@ -105,6 +105,18 @@ def test_the_stub_lists_what_there_is():
     assert sorted(listed) == kerasrnn.__all__ == sorted(set(listed))
 
 
+def test_packages_have_the_names_of_their_modules():
+    """`kerasrnn.cells.LSTMCell`, `kerasrnn.layers.StackedRNN` and, as in Keras, `layers.LSTM`."""
+    for package, parts in ((kerasrnn.cells, ("cells",)), (kerasrnn.layers, ("cells", "layers"))):
+        expected = {
+            name: cls
+            for name, cls in ((name, getattr(kerasrnn, name)) for name in CLASSES)
+            if cls.__module__.split(".")[1] in parts
+        }
+        assert {name: getattr(package, name) for name in package.__all__} == expected
+        assert len(package.__all__) == len(expected)
+
+
 # Docstrings.
 
 

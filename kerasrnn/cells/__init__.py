@@ -1,6 +1,17 @@
 """Recurrent cells and their layers, one file per paper.
 
-A cell says its gates, its weights and its pointwise `update`; `kerasrnn.recurrence` owns the rest.
+A cell declares its gates, its weights and its pointwise `update`; `kerasrnn.recurrence` does the
+rest.
+
+>>> import kerasrnn
+>>> kerasrnn.cells.LSTMCell is kerasrnn.LSTMCell
+True
 """
 
-import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+# Before any module here (see kerasrnn/__init__.py), and after the names, which are read meanwhile:
+# Keras's import registers all classes, and `kerasrnn.layers` has those of the cells.
+import keras  # noqa: E402, F401

@@ -1,3 +1,31 @@
-"""Layers made of recurrent layers: directions and stacks."""
+"""Layers made of recurrent layers: directions and stacks.
+
+As in Keras, the cells and their layers are here, too:
+
+>>> import kerasrnn
+>>> kerasrnn.layers.LSTM is kerasrnn.LSTM
+True
+"""
 
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
+
+from kerasrnn.cells import *  # noqa: F403
+from kerasrnn.cells import __all__ as _of_cells
+from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
+from kerasrnn.layers.bidirectional import Bidirectional
+from kerasrnn.layers.bigrams import BigramEmbedding
+from kerasrnn.layers.feedback import FeedbackCell
+from kerasrnn.layers.pieces import SentencePieceVectorization
+from kerasrnn.layers.pooling import SequencePooling
+from kerasrnn.layers.stacked import StackedRNN
+
+__all__ = [
+    *_of_cells,
+    "BatchedTimeDistributed",
+    "Bidirectional",
+    "BigramEmbedding",
+    "FeedbackCell",
+    "SentencePieceVectorization",
+    "SequencePooling",
+    "StackedRNN",
+]
