@@ -1,9 +1,8 @@
 """Recipes: models trained on real data, each with one command.
 
-Once you know one recipe, you know the structure of all of them: a short file that says the paper,
-the command, the time it takes and the result it reached; a frozen dataclass of what varies; and
-how to load the data, build the model and judge it. The loop that trains them is in `training/`,
-and there is no other.
+All recipes have the same structure: a short file that names the paper, the command, the training
+time and the result; a frozen dataclass of options; and methods that load the data, build the model
+and evaluate it. The single training loop is in `training/`.
 """
 
 import importlib
@@ -27,7 +26,7 @@ NAMES = (
 
 
 def hypermodel(*args: Any, **kwargs: Any) -> Any:
-    """A `keras_tuner.HyperModel` of recurrent networks for data of one's own.
+    """A `keras_tuner.HyperModel` of recurrent networks for your own data.
 
     See `kerasrnn.recipes.tuning.hypermodels.hypermodel`.
     """
@@ -35,10 +34,10 @@ def hypermodel(*args: Any, **kwargs: Any) -> Any:
 
 
 def load(name: str) -> Any:
-    """A recipe by its name.
+    """Return a recipe by name.
 
     Raises:
-        ValueError: there is no such recipe; the message lists those there are.
+        ValueError: the recipe does not exist; the message lists the existing ones.
     """
     if name not in NAMES:
         raise ValueError(f"recipe {name!r} does not exist; there are: {', '.join(NAMES)}.")

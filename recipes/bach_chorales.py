@@ -1,4 +1,4 @@
-"""What does Bach play next? Chorales as frames of notes, a frame a quarter; and new ones.
+"""Polyphonic music modeling: Bach chorales as frames of notes, one quarter note per frame.
 
 Papers: Boulanger-Lewandowski, Bengio & Vincent (2012), "Modeling temporal dependencies in
 high-dimensional sequences", ICML, for the task; Chung et al. (2014), "Empirical evaluation of gated
@@ -37,65 +37,72 @@ LENGTHS = (32, 48, 64, 96, 160, 320)
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     dataset: str = options.option(
         "jsb_chorales",
-        "the official split; or one made from music21's own files, not bit-identical to it",
+        "the official split; or a dataset made from music21's scores, which is not identical to it",
         choices=("jsb_chorales", "music21_chorales"),
     )
     transpose: int = options.option(
-        0, "semitones that a piece is moved at most, up or down, at random, in training", low=0
+        0, "data augmentation: the largest random transposition, in semitones", low=0
     )
     epochs: int = options.option(160, "passes over the training data", low=1)
-    batch_size: int = options.option(8, "pieces a step", low=1)
-    learning_rate: float = options.option(6e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(8, "pieces per step", low=1)
+    learning_rate: float = options.option(6e-3, "peak learning rate", low=1e-6)
     warmup: float = options.option(
-        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.05,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
-    weight_decay: float = options.option(0.5, "decoupled weight decay of AdamW", low=0.0)
+    weight_decay: float = options.option(0.5, "decoupled weight decay (AdamW)", low=0.0)
     keep: str = options.option(
         "best",
-        "which epoch's weights are kept: the last one's, or those of the lowest validation loss",
+        "which weights to keep: those of the last epoch, or those with the lowest validation loss",
         choices=("last", "best"),
     )
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
-    units: int = options.option(320, "width of a state", low=1)
-    depth: int = options.option(1, "layers on top of each other", low=1)
-    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
+    units: int = options.option(320, "units of each recurrent layer", low=1)
+    depth: int = options.option(1, "number of stacked layers", low=1)
+    dropout: float = options.option(0.5, "dropout rate", low=0.0, below=1.0)
     recurrent_dropout: float = options.option(
-        0.65, "fraction of the state dropped from step to step in training", low=0.0, below=1.0
+        0.65, "dropout rate of the recurrent state", low=0.0, below=1.0
     )
 
 
 @dataclass(frozen=True)
 class Asking(options.Options):
-    """How to compose."""
+    """Options of the composition."""
 
-    length: int = options.option(64, "quarters to compose", low=1, high=4096)
-    temperature: float = options.option(0.7, "below 1 surer, above 1 bolder", low=0.01)
-    tempo: int = options.option(80, "quarters a minute", low=1)
-    seed: int = options.option(0, "another one, another chorale", low=0, high=options.HIGHEST_SEED)
+    length: int = options.option(
+        64, "length of the composition, in quarter notes", low=1, high=4096
+    )
+    temperature: float = options.option(
+        0.7, "sampling temperature: below 1 is more conservative, above 1 more diverse", low=0.01
+    )
+    tempo: int = options.option(80, "quarter notes per minute", low=1)
+    seed: int = options.option(0, "random seed of the sampling", low=0, high=options.HIGHEST_SEED)
 
 
 class BachChorales(Recipe):
-    """A recurrent network reads the chords and says of each key whether it sounds next."""
+    """A recurrent network reads the chords and predicts, for each key, whether it sounds next."""
 
     name = "bach_chorales"
-    title = "What does Bach play next? Chorales, quarter by quarter"
-    topology = "synced many-to-many, several labels a step"
+    title = "Polyphonic music modeling: Bach chorales, one quarter note per step"
+    topology = "synced many-to-many, multi-label"
     dataset = "jsb_chorales"
     result = (
         "negative log-likelihood 8.379 nats a frame with GRU (mean of three seeds), in 5 minutes"
     )
     protocol = (
-        "The official split: 229 pieces to train on, 76 to choose the epoch by, 77 to judge by. "
-        "The figure is the negative log-likelihood of a frame, the sum over its 88 keys, averaged "
-        "over all frames of the test pieces but each one's first. Size, dropout and weight decay "
-        "were chosen with GRU on the validation pieces, and are the other cells' too. The official "
-        "pieces are all in C; where pieces were moved by semitones at random, a variant's name "
-        "says so. Data: the file's repository states no licence; it is read at run time and not "
-        "kept here."
+        "The official split: 229 training, 76 validation and 77 test pieces; the epoch is chosen "
+        "on the validation pieces. The metric is the negative log-likelihood per frame: the sum "
+        "over the 88 keys, averaged over all frames of the test pieces except the first frame of "
+        "each piece. Size, dropout and weight decay were tuned with GRU on the validation pieces "
+        "and reused for the other cells. The official pieces are all in C; a variant's name "
+        "states whether pieces were transposed at random. Data: the file's repository states no "
+        "licence; the file is read at run time and not redistributed."
     )
     Config = Config
     searched: ClassVar = {
@@ -118,13 +125,13 @@ class BachChorales(Recipe):
     }
     kept = "GRU"
     limits = (
-        "It writes four voices in C, quarter by quarter, and has no plan beyond some bars: "
-        "cadences come by chance, and voices may cross."
+        "The model writes four voices in C, quarter note by quarter note, without structure "
+        "beyond a few bars: cadences occur by chance, and voices may cross."
     )
     metrics = ("test_nats_per_frame",)
     lower_is_better = True
     makes = (".mid", ".png")
-    asks = 'a chord or more to begin with, such as "C3 G3 E4 C5" or "48 55 64 72, 50 57 65 74"'
+    asks = 'one or more chords to begin with, such as "C3 G3 E4 C5" or "48 55 64 72, 50 57 65 74"'
     published = tuple(
         Published(model, source, {"test_nats_per_frame": nats})
         for source, figures in (
@@ -187,7 +194,7 @@ class BachChorales(Recipe):
 
             def moved(piece: Any, number: Any) -> Any:
                 shift = tf.cast(number % span, "int32") - config.transpose
-                # What would leave the keyboard stays where it is.
+                # A piece that would leave the keyboard is not transposed.
                 kept = tf.where(
                     tf.reduce_sum(tf.roll(piece, shift, axis=1) * _inside(shift))
                     < tf.reduce_sum(piece),
@@ -234,7 +241,7 @@ class BachChorales(Recipe):
         from kerasrnn.recipes import music
         from kerasrnn.recipes.datasets import piano_rolls
 
-        # The official pieces stand an octave above where they are sung.
+        # The official pieces are written an octave above the sung pitch.
         octave = 12 if facts["dataset"] == "jsb_chorales" else 0
         for number, seed in enumerate(inputs, start=1):
             if seed[:, KEYS - octave :].any():
@@ -254,7 +261,7 @@ class BachChorales(Recipe):
             given = piano_rolls.transposed(seed, octave)
             composed = composer.predict(given[None].astype("float32"), verbose=0)[0]
             roll = np.concatenate([given, composed]).astype("uint8")
-            # Down again; what would leave the keyboard there, no voice sings.
+            # Down again; no voice sings what would leave the keyboard there.
             roll = np.pad(roll[:, octave:], ((0, 0), (0, octave)))
             if places is None:
                 answers.append(music.written(roll[len(seed) :]))
@@ -304,7 +311,7 @@ def _pieces(rolls: Sequence["np.ndarray"]) -> "tf.data.Dataset":
 
 
 def _inside(shift: Any) -> Any:
-    """Which keys a piece that is moved by `shift` may reach without leaving the keyboard."""
+    """The keys that stay on the keyboard after a transposition by `shift`."""
     import tensorflow as tf
 
     keys = tf.range(KEYS)
@@ -312,7 +319,7 @@ def _inside(shift: Any) -> Any:
 
 
 def _nats(probabilities: Sequence["np.ndarray"], rolls: Sequence["np.ndarray"]) -> float:
-    """Mean over all frames but each piece's first of the sum over the keys."""
+    """The sum over the keys, averaged over all frames except each piece's first."""
     import numpy as np
 
     total, frames = 0.0, 0
@@ -324,7 +331,7 @@ def _nats(probabilities: Sequence["np.ndarray"], rolls: Sequence["np.ndarray"]) 
 
 
 def _baselines(rolls: Sequence["np.ndarray"]) -> dict[str, Any]:
-    """What keys sound by how often they do, and by which sounded before, without recurrence."""
+    """Baselines without recurrence: key frequencies, and a linear model of the previous frame."""
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 

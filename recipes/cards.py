@@ -1,4 +1,4 @@
-"""Cards: what a recipe reaches, written from the files of its runs and never by hand."""
+"""Model cards: a recipe's results, generated from the files of its runs."""
 
 import dataclasses
 import itertools
@@ -14,11 +14,11 @@ from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.runs import Run, RunError
 
 COMMAND = "python -m benchmarks.quality"
-"""What trains the variants that are named to it."""
+"""The command that trains the variants given as arguments."""
 
 
 def collect(recipe: Recipe, folders: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
-    """The results of finished runs, by the variant that they are of.
+    """Collect the results of finished runs by variant.
 
     Raises:
         RunError: a run is unfinished, or the runs of a variant differ in more than their seeds.
@@ -49,15 +49,15 @@ def card(
     command: str,
     pictures: Mapping[str, str] | None = None,
 ) -> str:
-    """The card, in Markdown: what was measured, beside the baselines and published figures.
+    """The card in Markdown: the measured results next to baselines and published figures.
 
     Args:
-        recipe: what was trained.
-        results: what `collect` returned.
-        command: what trains the variants that are named to it.
-        pictures: what each picture beside the card shows, by the name of its file.
+        recipe: the trained recipe.
+        results: as returned by `collect`.
+        command: the command that trains the variants given as arguments.
+        pictures: captions of the pictures next to the card, by file name.
     """
-    # In the recipe's order: a results file that was read back has lost its own.
+    # In the recipe's order, which the results file does not preserve.
     variants = {n: results["variants"][n] for n in recipe.variants if n in results["variants"]}
     names = [metric.replace("_", " ") for metric in recipe.metrics]
     lines = [
@@ -71,7 +71,7 @@ def card(
     for name, variant in variants.items():
         runs = variant["metrics"]
         seconds = statistics.median(run["seconds"] for run in runs)
-        # A variant may have no such figure.
+        # Not every variant has every metric.
         figures = [
             _spread([run[m] for run in runs]) if m in runs[0] else "" for m in recipe.metrics
         ]
@@ -98,7 +98,7 @@ def card(
         + ", ".join(f"{name} {value}" for name, value in shared.items() if value != "")
         + ".",
         "",
-        "Trained with AdamW; the configuration says the rest.",
+        "Optimizer: AdamW. `results.json` lists the full configuration of each variant.",
         "",
         recipe.protocol,
         "",
@@ -113,7 +113,7 @@ def card(
 
 
 def write(recipe: Recipe, place: Path) -> None:
-    """Write the card from the files beside it: results, and the trained model if one is kept."""
+    """Write the card from the files next to it: results, and the pretrained model if any."""
     results = json.loads((place / "results.json").read_text(encoding="utf-8"))
     text = card(recipe, results, COMMAND, results.get("pictures"))
     if (place / "exports.json").is_file():
@@ -123,7 +123,7 @@ def write(recipe: Recipe, place: Path) -> None:
 
 
 def trained(recipe: Recipe, place: Path) -> str:
-    """The part of the card on the trained model that lies beside it."""
+    """The section of the card on the pretrained model next to it."""
     run, config = Run.open(recipe, place)
     metrics, exports = run.read_json("metrics.json"), run.read_json("exports.json")
     environment = run.read_json("environment.json")
@@ -142,7 +142,7 @@ def trained(recipe: Recipe, place: Path) -> str:
         f"{config.seed}: {metrics['parameters']:,} parameters, trained in "
         f"{metrics['seconds']:,.0f} s by `{command}` ({environment['started'][:10]}, commit "
         f"{(environment['commit'] or 'unknown')[:7]}). Its weights are rounded to nine significant "
-        "bits. What stands below was measured with the files that lie here.",
+        "bits. The table was measured with the files in this folder.",
         "",
         f"| file | bytes | {' | '.join(m.replace('_', ' ') for m in recipe.metrics)} | "
         "ms for one example |",
@@ -176,7 +176,7 @@ def trained(recipe: Recipe, place: Path) -> str:
 
 
 def as_said(options: Mapping[str, Any]) -> list[str]:
-    """Options of a configuration as the command line takes them."""
+    """Format options as command line arguments."""
     return [
         f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}"
         + ("" if isinstance(value, bool) else f" {shlex.quote(str(value))}")
@@ -186,38 +186,38 @@ def as_said(options: Mapping[str, Any]) -> list[str]:
 
 def _compared(stem: str, difference: float, beam: int) -> str:
     if stem != "greedy":
-        return f"The ONNX file of floats differs from the Keras model by at most {difference:.1e}."
-    text = "ONNX files decode greedily"
+        return f"The float32 ONNX file differs from the Keras model by at most {difference:.1e}."
+    text = "The ONNX files decode greedily"
     if beam > 1:
-        text += f", where the Keras model was judged with a beam of {beam}"
-    return f"{text}; the file of floats writes what the Keras model writes greedily."
+        text += f", whereas the Keras model was evaluated with a beam of {beam}"
+    return f"{text}; the float32 file then generates the same output as the Keras model."
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Mean, and the lowest and the highest of several."""
+    """Format the mean and the range of several values."""
     if len(values) == 1:
         return figure(values[0])
     return f"{figure(statistics.mean(values))} ({figure(min(values))} to {figure(max(values))})"
 
 
 def figure(value: float) -> str:
-    """A metric as it is written: four decimals, or three digits where it is small."""
+    """Format a metric: four decimals, or three significant digits if it is small."""
     return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
 
 
 def _baselines(
     recipe: Recipe, variants: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[str, dict[str, float]]]:
-    """Baselines by name, of metrics such as `baseline_majority_test_accuracy`.
+    """Collect baselines by name from metrics such as `baseline_majority_test_accuracy`.
 
-    Where the variants are of several tasks, a baseline has a row for each.
+    If the variants belong to several tasks, a baseline has a row for each task.
     """
     found: dict[str, list[tuple[dict[str, float], list[str]]]] = {}
     for variant, results in variants.items():
         for name, figures in _baselines_of(recipe, results["metrics"][0]).items():
             rows = found.setdefault(name, [])
             for known, those in rows:
-                # One variant may lack a figure that another has.
+                # One variant may lack a metric that another has.
                 if all(known.get(metric, value) == value for metric, value in figures.items()):
                     known.update(figures)
                     those.append(variant)
@@ -242,7 +242,7 @@ def _baselines_of(recipe: Recipe, metrics: Mapping[str, float]) -> dict[str, dic
 
 
 def _in_common(names: Sequence[str]) -> str:
-    """What names such as `adding, T=200, GRU` begin with, or all of them."""
+    """The common prefix of names such as `adding, T=200, GRU`, or all names."""
     parts = zip(*(name.split(", ") for name in names), strict=False)
     common = [those[0] for those in itertools.takewhile(lambda those: len(set(those)) == 1, parts)]
     return ", ".join(common) if common else "; ".join(names)
@@ -273,13 +273,13 @@ def _seeds(variants: Mapping[str, Mapping[str, Any]]) -> str:
         return (
             f"one run, seed {listed}"
             if len(seeds) == 1
-            else f"mean and spread of the seeds {listed}"
+            else f"mean (range) over the seeds {listed}"
         )
 
     if len(by_seeds) == 1:
         text = said(next(iter(by_seeds)))
     else:
-        # Names may hold commas.
+        # Names may contain commas.
         text = "; ".join(
             " and ".join(f'"{name}"' for name in names) + f": {said(seeds)}"
             for seeds, names in by_seeds.items()

@@ -1,4 +1,4 @@
-"""What comes next? A character language model of Shakespeare, that writes more of it.
+"""Character-level language modeling: a model of Shakespeare that continues a given text.
 
 Papers: Mikolov et al. (2010), "Recurrent neural network based language model", Interspeech; Graves
 (2013), "Generating sequences with recurrent neural networks", arXiv 1308.0850; Zaremba et al.
@@ -8,8 +8,8 @@ Papers: Mikolov et al. (2010), "Recurrent neural network based language model", 
     kerasrnn train char_lm --data mine.txt
     kerasrnn predict char_lm "ROMEO:" --temperature 0.8 --length 500
 
-The text is read as many streams side by side; each segment starts from the states in which the one
-before it ended, so that the network remembers more than the gradient goes back.
+The text is read as parallel streams. Each segment starts from the final states of the segment
+before it, so the network's memory is longer than the span of backpropagation.
 """
 
 import dataclasses
@@ -29,55 +29,56 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-STREAMS = 8  # that the validation text is read in,
+STREAMS = 8  # of the validation text
 LONGEST = 50_000  # unless they had more characters than that
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     OF_CATALOGUE: ClassVar[tuple[str, ...]] = ("dataset",)
 
     dataset: str = options.option(
         "karpathy_shakespeare",
-        "the text: of its author's repository; or of TFDS's catalogue, with another split",
+        "the text: from its author's repository; or from the TFDS catalogue, with another split",
         choices=("karpathy_shakespeare", "tiny_shakespeare"),
     )
-    data: str = options.option(
-        "", "a text file of your own instead; its last tenth is validation data"
-    )
-    segment: int = options.option(128, "characters that the gradient goes back", low=1)
+    data: str = options.option("", "your own text file; its last tenth is the validation data")
+    segment: int = options.option(128, "length of truncated backpropagation, in characters", low=1)
     epochs: int = options.option(16, "passes over the training data", low=1)
-    batch_size: int = options.option(64, "streams side by side", low=1)
-    learning_rate: float = options.option(4e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(64, "number of parallel streams", low=1)
+    learning_rate: float = options.option(4e-3, "peak learning rate", low=1e-6)
     warmup: float = options.option(
-        0.1, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.1,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
-    embedding: int = options.option(128, "width of a character's vector", low=1)
-    units: int = options.option(512, "width of a state", low=1)
-    depth: int = options.option(2, "layers on top of each other", low=1)
-    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
+    embedding: int = options.option(128, "size of the character embeddings", low=1)
+    units: int = options.option(512, "units of each recurrent layer", low=1)
+    depth: int = options.option(2, "number of stacked layers", low=1)
+    dropout: float = options.option(0.5, "dropout rate", low=0.0, below=1.0)
 
 
 @dataclass(frozen=True)
 class Asking(options.Options):
-    """How to write on."""
+    """Options of the generation."""
 
-    length: int = options.option(400, "characters to write", low=1)
+    length: int = options.option(400, "number of characters to generate", low=1)
     temperature: float = options.option(
-        0.8, "below 1 the likely becomes likelier, above 1 the unlikely", low=0.01
+        0.8, "sampling temperature: below 1 favours likely symbols, above 1 unlikely ones", low=0.01
     )
-    top_k: int = options.option(0, "draw from that many likeliest characters; 0: from all", low=0)
+    top_k: int = options.option(0, "sample from the k most likely characters; 0: from all", low=0)
     top_p: float = options.option(
         1.0,
-        "draw from the likeliest characters that together have that probability",
+        "sample from the most likely characters whose probabilities sum to p (nucleus sampling)",
         low=0.01,
         high=1.0,
     )
-    greedy: bool = options.option(False, "always write the likeliest character")
-    seed: int = options.option(0, "another one, another text", low=0, high=options.HIGHEST_SEED)
+    greedy: bool = options.option(False, "always choose the most likely character")
+    seed: int = options.option(0, "random seed of the sampling", low=0, high=options.HIGHEST_SEED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,21 +87,22 @@ class Asking(options.Options):
 
 
 class CharLm(Recipe):
-    """A recurrent network reads characters and says at each one what the next may be."""
+    """A recurrent network reads characters and predicts the next one at each step."""
 
     name = "char_lm"
-    title = "What comes next? Characters of Shakespeare"
+    title = "Character-level language modeling on Shakespeare"
     topology = "synced many-to-many, stateful"
     dataset = "karpathy_shakespeare"
     result = (
         "validation loss 1.450 nats a character with LSTM, in an hour on one core; 6-grams: 1.523"
     )
     protocol = (
-        "nanoGPT's split: the first nine tenths of the characters to train on, the rest to judge "
-        "by, every one of them, as eight streams read from their beginnings. The last epoch's "
-        "weights were kept; the size, the dropout and the learning rate were set on the same "
-        "validation text, as by all who publish on it: there is no test text. Baselines: our "
-        "interpolated modified Kneser-Ney n-grams. Data: public domain, collected by A. Karpathy."
+        "nanoGPT's split: the first nine tenths of the characters for training, the rest for "
+        "validation. The loss covers all validation characters, read as eight streams from their "
+        "beginnings. The last epoch's weights were kept. Size, dropout and learning rate were "
+        "tuned on the same validation text, as in all published results on this dataset: there is "
+        "no test text. Baselines: our interpolated modified Kneser-Ney n-grams. Data: public "
+        "domain, collected by A. Karpathy."
     )
     Config = Config
     searched: ClassVar = {
@@ -120,13 +122,13 @@ class CharLm(Recipe):
     }
     kept = "LSTM, small"
     limits = (
-        "It spells, and keeps the form of a play; it means nothing. It knows the 65 signs of "
-        "its text."
+        "The model has learned spelling and the form of a play; its text has no meaning. It "
+        "covers the 65 characters of its training text."
     )
     metrics = ("validation_nats", "validation_bits", "validation_perplexity")
     lower_is_better = True
     shuffled = False
-    asks = "how the text begins, in quotation marks"
+    asks = "the beginning of the text, in quotation marks"
     published = (
         Published("nanoGPT, GPU, 10.6M parameters", "its README", {"validation_nats": 1.4697}),
         Published("nanoGPT, CPU, 3 minutes", "its README", {"validation_nats": 1.88}),
@@ -189,9 +191,9 @@ class CharLm(Recipe):
         )
 
     def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        """The same network for any number of texts, each read from its beginning."""
+        """The same network without fixed batch size or carried states."""
         stateless = self._build(config, data.facts, stateful=False)
-        # All that is trained; the states are not.
+        # All trained variables; the states are not among them.
         for weight, trained in zip(
             stateless.trainable_weights, model.trainable_weights, strict=True
         ):
@@ -208,7 +210,7 @@ class CharLm(Recipe):
     def batches(
         self, dataset: "tf.data.Dataset", config: Config, training: bool = False
     ) -> "tf.data.Dataset":
-        """Segments of streams; in each pass they begin at other characters."""
+        """Segments of the streams; they start at different characters in each pass."""
         import numpy as np
         import tensorflow as tf
 
@@ -240,7 +242,7 @@ class CharLm(Recipe):
 
         numbers = text.vectorizer(data.facts["vocabulary"], split="character")
         ids = np.array(numbers(data.raw["validation"]))
-        # More streams where they would be so long that their probabilities fill the memory.
+        # Use more streams if the probabilities of longer ones would not fit into memory.
         streams = STREAMS * -(-len(ids) // (STREAMS * LONGEST))
         ids = ids[: len(ids) // streams * streams].reshape(streams, -1)
         total = 0.0
@@ -264,9 +266,9 @@ class CharLm(Recipe):
         return metrics
 
     def read(self, text: str) -> str:
-        if text.isspace():  # a text may begin with the end of a line
+        if text.isspace():  # a text may start with a newline
             return text
-        return checked(text, "how the text begins")
+        return checked(text, "the beginning of the text")
 
     def numbering(self, model: "keras.Model") -> "keras.layers.Layer":
         return model.get_layer("vectorizer")
@@ -353,7 +355,7 @@ def _tfds(name: str, data_dir: str | None) -> tuple[str, str]:
 
 
 def _of_nats(nats: float) -> dict[str, float]:
-    """What a character costs, said in three ways."""
+    """The loss per character in three units."""
     import math
 
     return {

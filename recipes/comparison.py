@@ -1,4 +1,4 @@
-"""Runs, side by side: `kerasrnn runs`."""
+"""Comparison of runs: `kerasrnn runs`."""
 
 import csv
 import dataclasses
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run's folder says of it."""
+    """A summary of a run, read from its folder."""
 
     folder: str
     recipe: str
     state: str
-    """finished; epoch n of m, where it is being trained or was cut off; or damaged, and how."""
+    """finished; epoch n of m, if running or interrupted; or damaged, with the reason."""
 
     config: Mapping[str, Any]
     metrics: Mapping[str, float]
-    """The recipe's test metrics of a finished run, and those of the last epoch of the log."""
+    """The recipe's test metrics of a finished run, and the metrics of the last logged epoch."""
 
     log: Sequence[Mapping[str, float]]
     seconds: float | None
@@ -39,10 +39,10 @@ class Summary:
 
 
 def found(folder: Path) -> dict[str, list[Summary]]:
-    """All runs in a folder and below it, by their recipe, the oldest first.
+    """Find all runs in a folder and its subfolders, by recipe, oldest first.
 
     Raises:
-        RunError: there is none.
+        RunError: there are no runs.
     """
     summaries = [_read(run, recipe or "?", folder) for run, recipe in runs_below(folder)]
     if not summaries:
@@ -80,7 +80,7 @@ def _read(run: Run, recipe: str, above: Path) -> Summary:
 
 
 def _unusual(execution: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the way that a run was carried out is not as it is by itself."""
+    """The execution options of a run that differ from their defaults."""
     from kerasrnn.recipes.training.execution import Execution
 
     usual = dataclasses.asdict(Execution())
@@ -98,14 +98,14 @@ def _log(path: Path) -> list[dict[str, float]]:
 
 
 def differences(summaries: Sequence[Summary]) -> dict[str, list[Any]]:
-    """The options in which runs differ, with the value of each run; None: it has no such one."""
+    """The options in which runs differ, with each run's value; None: the run lacks the option."""
     names = dict.fromkeys(name for summary in summaries for name in summary.config)
     values = {name: [summary.config.get(name) for summary in summaries] for name in names}
     return {name: those for name, those in values.items() if any(v != those[0] for v in those)}
 
 
 def table(summaries: Sequence[Summary]) -> "Table":
-    """A run a row: its state, the options that are not the same in all, metrics and time.
+    """A table with a row per run: state, the options that differ, metrics and time.
 
     Args:
         summaries: of runs of one recipe.
@@ -142,7 +142,7 @@ def table(summaries: Sequence[Summary]) -> "Table":
 
 
 def draw(summaries: Sequence[Summary], path: Path) -> bool:
-    """A picture of each metric's curve, run by run; whether there was anything to draw."""
+    """Plot the curve of each metric for all runs; returns whether there was anything to draw."""
     from matplotlib.figure import Figure
 
     drawn = [summary for summary in summaries if summary.log]

@@ -1,6 +1,6 @@
-"""What varies from run to run: frozen dataclasses whose fields carry their own help and limits.
+"""Options of recipes: frozen dataclasses whose fields carry help texts and valid ranges.
 
-Nothing here imports Keras, so that the command line can show every option at once.
+This module does not import Keras, so that the command line shows its help quickly.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ CELLS = tuple(
     for name in kerasrnn.__all__
     if name.endswith("Cell") and name.removesuffix("Cell") in kerasrnn.__all__
 )
-"""The names of cells that `kerasrnn.zoo` takes: those that have a layer of their own."""
+"""Names of cells that `kerasrnn.zoo` takes: those with a layer of their own."""
 
-HIGHEST_SEED = 2**32 - 1  # that NumPy's global generator takes
+HIGHEST_SEED = 2**32 - 1  # the limit of NumPy's global generator
 
 
 class ConfigError(ValueError):
-    """An option has a value that it cannot have."""
+    """An option has an invalid value."""
 
 
 def option(
@@ -37,21 +37,21 @@ def option(
     high: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """A field with its help and the values it may have: `low <= value <= high`, `< below`."""
+    """A field with its help text and valid range: `low <= value <= high`, `< below`."""
     limits = {"choices": choices, "low": low, "high": high, "below": below}
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options that are checked when they are set."""
+    """Options that are validated on construction."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check(field, getattr(self, field.name))
 
     def refuse_ignored(self, because: str, *names: str) -> None:
-        """Raise ConfigError for the first option that says nothing and yet is not as it was."""
+        """Raise ConfigError for the first option that has no effect but is not at its default."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name in names and value != field.default:
@@ -63,40 +63,45 @@ class Options:
 
 @dataclass(frozen=True)
 class Config(Options):
-    """The options of training that every recipe has."""
+    """The training options shared by all recipes."""
 
     OF_CATALOGUE: ClassVar[tuple[str, ...]] = ()
-    """Options that choose among the recipe's own data: none of them goes with `data`, a user's."""
+    """Options that select among the recipe's own datasets; not valid with `data`."""
 
     epochs: int = option(1, "passes over the training data", low=1)
-    batch_size: int = option(32, "examples a step", low=1)
-    learning_rate: float = option(1e-3, "highest learning rate", low=1e-6)
+    batch_size: int = option(32, "examples per step", low=1)
+    learning_rate: float = option(1e-3, "peak learning rate", low=1e-6)
     warmup: float = option(
-        0.0, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.0,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
     schedule: str = option(
-        "cosine", "what the learning rate does after", choices=("cosine", "constant")
+        "cosine", "learning rate schedule after the warmup", choices=("cosine", "constant")
     )
-    weight_decay: float = option(0.01, "decoupled weight decay of AdamW", low=0.0)
+    weight_decay: float = option(0.01, "decoupled weight decay (AdamW)", low=0.0)
     clipping: str = option(
         "global_norm",
-        "how gradients are clipped: all together by their norm, each by its norm, each number",
+        "gradient clipping: by global norm, by the norm of each gradient, or by value",
         choices=("global_norm", "norm", "value", "none"),
     )
-    clip_at: float = option(1.0, "where gradients are clipped", low=1e-6)
+    clip_at: float = option(1.0, "threshold of the gradient clipping", low=1e-6)
     validation: float = option(
         0.0,
-        "fraction of the training data held out and judged after each epoch, where the data has no "
-        "validation set of its own",
+        "fraction of the training data held out for validation after each epoch, if the dataset "
+        "has no validation split",
         low=0.0,
         below=1.0,
     )
     keep: str = option(
         "last",
-        "which epoch's weights are kept: the last one's, or those of the lowest validation loss",
+        "which weights to keep: those of the last epoch, or those with the lowest validation loss",
         choices=("last", "best"),
     )
-    seed: int = option(0, "of weights, dropout and the order of the data", low=0, high=HIGHEST_SEED)
+    seed: int = option(
+        0, "random seed of the weights, dropout and data order", low=0, high=HIGHEST_SEED
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +112,7 @@ class Config(Options):
 
 
 def check(field: dataclasses.Field, value: Any) -> None:
-    """Raise ConfigError if a field cannot have a value."""
+    """Raise ConfigError if a value is invalid for a field."""
     expected = expectation(field)
     kinds = {"int": int, "float": (int, float), "bool": bool, "str": str}
     kind = field.type if isinstance(field.type, str) else field.type.__name__
@@ -115,7 +120,7 @@ def check(field: dataclasses.Field, value: Any) -> None:
     if good and kind in ("int", "float"):
         limits = field.metadata
         good = (
-            # An integer may be too long for the float that isfinite makes of it.
+            # isfinite converts to float, for which an integer may be too large.
             (isinstance(value, int) or math.isfinite(value))
             and (limits["low"] is None or value >= limits["low"])
             and (limits["high"] is None or value <= limits["high"])
@@ -128,16 +133,16 @@ def check(field: dataclasses.Field, value: Any) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value as it is shown in a message: not all of it, if it is long."""
+    """Format a value for a message, truncated if it is long."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes no integer of more than some thousand digits
+    except ValueError:  # Python does not format integers of more than some thousand digits
         return "an integer of thousands of digits"
     return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def expectation(field: dataclasses.Field) -> str:
-    """What a field may be, in words."""
+    """Describe the valid values of a field."""
     limits = field.metadata
     if limits["choices"] is not None:
         return "one of " + ", ".join(str(choice) for choice in limits["choices"])
@@ -160,10 +165,10 @@ def expectation(field: dataclasses.Field) -> str:
 
 
 def parsed(text: str) -> Any:
-    """What a text of JSON holds.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: it is no JSON, or nested too deeply, or has too long a number.
+        ValueError: it is not JSON, is nested too deeply, or has too long a number.
     """
     try:
         return json.loads(text)
@@ -171,15 +176,15 @@ def parsed(text: str) -> Any:
         raise ValueError("its values are nested too deeply") from None
     except json.JSONDecodeError:
         raise
-    except ValueError:  # Python reads no integer of more than some thousand digits
+    except ValueError:  # Python does not parse integers of more than some thousand digits
         raise ValueError("it has a number of thousands of digits") from None
 
 
 def from_dict(config_class: type[T], values: dict[str, Any]) -> T:
-    """A configuration from a dictionary, as read from a file.
+    """Create a configuration from a dictionary, for example read from a file.
 
     Raises:
-        ConfigError: a name is unknown (the message lists those there are) or a value impossible.
+        ConfigError: a name is unknown (the message lists the existing ones) or a value is invalid.
     """
     names = [field.name for field in dataclasses.fields(config_class)]
     for name in values:

@@ -1,4 +1,4 @@
-"""What `kerasrnn export` writes: a recipe's models in several formats, each checked and told."""
+"""Export of a recipe's models to several formats, with verification: `kerasrnn export`."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = "vocabulary.json"
 ENTRIES = {"symbols", "cut", "lower", "strip_punctuation", "scores", "separator", "start", "end"}
-"""What `VOCABULARY` says of an input or output, besides `classes`: see docs/export.md."""
+"""The keys of an input or output in `VOCABULARY`, besides `classes`: see docs/export.md."""
 
 PACKAGES = {
     "saved_model": (),
@@ -41,7 +41,7 @@ SUFFIXES = {
 
 
 def check_packages(formats: Sequence[str]) -> None:
-    """Raise ModuleNotFoundError, with what to install, before any work is done."""
+    """Raise ModuleNotFoundError, naming what to install, before any work is done."""
     from kerasrnn.export import parity
 
     for format in formats:
@@ -59,28 +59,28 @@ def export(
     step: bool = False,
     tolerance: float | None = None,
 ) -> list[str]:
-    """Write a run's models in some formats, and beside them what their numbers mean.
+    """Export a run's models, together with a file that explains their ids.
 
-    Nothing is in its place before all of them have been written and checked.
+    No file is moved into place before all have been written and verified.
 
     Args:
-        recipe: whose run it is.
-        model: as it was saved.
-        data: of `recipe.load`.
-        config: of the run.
-        folder: where the files go.
-        formats: of `PACKAGES`.
-        step: whether the model's step is exported too.
-        tolerance: the largest difference that is accepted; None: the exporters' default.
+        recipe: the run's recipe.
+        model: the saved model.
+        data: as returned by `recipe.load`.
+        config: the run's configuration.
+        folder: the output folder.
+        formats: keys of `PACKAGES`.
+        step: whether to export the single-step model, too.
+        tolerance: the largest accepted difference; None: the exporters' default.
 
     Returns:
-        A line on each file.
+        A line of text for each file.
 
     Raises:
-        ConfigError: `step` is asked for a model that has none.
-        OccupiedError: `folder` holds something else under one of the names.
-        WriteError: it cannot be written.
-        ParityError: a file does not compute what the model computes; nothing is left behind.
+        ConfigError: `step` is set for a model without a single-step form.
+        OccupiedError: `folder` has another file under one of the names.
+        WriteError: `folder` cannot be written.
+        ParityError: a file does not reproduce the model's outputs; nothing is left behind.
     """
     exports = dict(recipe.exports(model, data, config))
     if step and "step" not in exports:
@@ -107,7 +107,7 @@ def _written(
     formats: Sequence[str],
     tolerance: float | None,
 ) -> list[str]:
-    """Write all exports into a scratch folder; returns lines on what they will be in `folder`."""
+    """Write all exports to a scratch folder; returns the lines about them in `folder`."""
     from kerasrnn.export import to_int8, to_litert, to_onnx, to_saved_model
 
     def told(report: "Report") -> str:
@@ -117,7 +117,7 @@ def _written(
     first = next(iter(exports))
     for name, (exported, batches) in exports.items():
         texts = any(tensor.dtype == "string" for tensor in exported.inputs)
-        # Neither ONNX nor LiteRT has operators that cut text: their models take the numbers.
+        # Neither ONNX nor LiteRT has text operators: their models take ids.
         wanted = set(formats) & {"saved_model"} if texts else set(formats)
         options: dict[str, Any] = {"check": batches, "tolerance": tolerance}
         if "saved_model" in wanted:
@@ -153,7 +153,7 @@ def _kind(format: str) -> Kind:
 
 
 def _is_vocabulary(path: Path) -> bool:
-    """Whether a file is what an earlier export wrote."""
+    """Whether a file was written by an earlier export."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -175,16 +175,16 @@ def compared(
     exported: "keras.Model",
     batches: Any,
 ) -> dict[str, float]:
-    """The recipe's test metrics of an ONNX file, and `seconds` for one example, the median.
+    """Evaluate an ONNX file: the test metrics, and the median `seconds` for one example.
 
     Args:
-        path: of the first of the recipe's exports.
-        recipe: whose it is.
-        model: as it was saved.
-        data: of `recipe.load`.
-        config: of the run.
-        exported: the first of the recipe's exports, and
-        batches: what it is checked on.
+        path: the file of the recipe's first export.
+        recipe: the recipe.
+        model: the saved model.
+        data: as returned by `recipe.load`.
+        config: the run's configuration.
+        exported: the first of the recipe's exports.
+        batches: the batches for its verification.
     """
     run = onnx_runtime(path, exported)
     with tempfile.TemporaryDirectory() as scratch:
@@ -202,7 +202,7 @@ def compared(
 
 
 def onnx_runtime(path: Path, exported: "keras.Model") -> Runtime:
-    """onnxruntime, on the inputs of a model that was exported, in their order."""
+    """Run onnxruntime on the inputs of an exported model, in their order."""
     import onnxruntime
 
     from kerasrnn.keras_internals import operation_of

@@ -1,12 +1,12 @@
-"""What is it to wear? Shirts, shoes and bags, 28 by 28 pixels, read row by row or all at once.
+"""Image classification: Fashion-MNIST, 28 by 28 pixels, read row by row or all at once.
 
 Paper: Xiao, Rasul & Vollgraf (2017), "Fashion-MNIST: a novel image dataset for benchmarking machine
-learning algorithms", arXiv 1708.07747. Its split: 60,000 images to train on, 10,000 to judge by.
+learning algorithms", arXiv 1708.07747. Its split: 60,000 training and 10,000 test images.
 
     kerasrnn train fashion_mnist --reader rows --cell gru
     kerasrnn train fashion_mnist --reader all
 
-The one-to-one network has no hidden state: it is what recurrence is compared with.
+The one-to-one network has no hidden state; it is the non-recurrent baseline.
 """
 
 import dataclasses
@@ -30,29 +30,33 @@ SIDE = 28
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     dataset: str = options.option(
         "zalando_fashion",
-        "the images: of a Debian package; or of TFDS's catalogue, which needs a network",
+        "the images: from a Debian package; or from the TFDS catalogue, which needs a network "
+        "connection",
         choices=("zalando_fashion", "fashion_mnist", "mnist", "kmnist"),
     )
     reader: str = options.option(
         "rows",
-        "many-to-one, a row a step; or one-to-one, all pixels at once",
+        "rows: many-to-one, one row per step; all: one-to-one, all pixels at once",
         choices=("rows", "all"),
     )
     epochs: int = options.option(20, "passes over the training data", low=1)
-    batch_size: int = options.option(100, "images a step", low=1)
-    learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(100, "images per step", low=1)
+    learning_rate: float = options.option(2e-3, "peak learning rate", low=1e-6)
     warmup: float = options.option(
-        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.05,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
-    cell: str = options.option("gru", "recurrent cell of rows", choices=options.CELLS)
-    units: int = options.option(128, "width of a state, or of a hidden layer", low=1)
-    depth: int = options.option(2, "layers on top of each other", low=1)
-    bidirectional: bool = options.option(False, "read rows in both directions")
-    dropout: float = options.option(0.3, "fraction dropped in training", low=0.0, below=1.0)
+    cell: str = options.option("gru", "recurrent cell, with reader=rows", choices=options.CELLS)
+    units: int = options.option(128, "units of each recurrent or hidden layer", low=1)
+    depth: int = options.option(2, "number of stacked layers", low=1)
+    bidirectional: bool = options.option(False, "use bidirectional layers, with reader=rows")
+    dropout: float = options.option(0.3, "dropout rate", low=0.0, below=1.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,10 +65,10 @@ class Config(options.Config):
 
 
 class FashionMnist(Recipe):
-    """A recurrent network reads the rows from the top down; its last state names the garment."""
+    """A recurrent network reads the rows from top to bottom; the last state predicts the class."""
 
     name = "fashion_mnist"
-    title = "What is it to wear? Ten kinds, row by row"
+    title = "Image classification on Fashion-MNIST, row by row"
     topology = "one-to-one, many-to-one"
     dataset = "zalando_fashion"
     result = (
@@ -72,9 +76,9 @@ class FashionMnist(Recipe):
         "recurrence: 0.895"
     )
     protocol = (
-        "The authors' split: trained on all 60,000 training images for a fixed number of epochs, "
-        "judged once on the 10,000 test images; nothing was chosen by the test data. No images "
-        "were turned, moved or made up. Data: Zalando SE, MIT licence."
+        "The authors' split: trained on all 60,000 training images for a fixed number of epochs "
+        "and evaluated once on the 10,000 test images; nothing was tuned on the test data. No "
+        "data augmentation. Data: Zalando SE, MIT licence."
     )
     Config = Config
     searched: ClassVar = {
@@ -94,18 +98,20 @@ class FashionMnist(Recipe):
     }
     kept = "rows, GRU"
     limits = (
-        "It knows pictures made as these were: 28 by 28 pixels, one garment, light on dark. "
-        "Shirts, pullovers and coats are mixed up most."
+        "The model expects images like those of the dataset: 28 by 28 pixels, one garment, light "
+        "on dark. It confuses shirts, pullovers and coats most often."
     )
     metrics = ("test_accuracy",)
     asks = f"pictures of {SIDE} by {SIDE} pixels, light on dark"
     published = (
         Published(
-            "MLP 256-128-100", "the data's README, sent in by users", {"test_accuracy": 0.8833}
+            "MLP 256-128-100", "the dataset's README, user submissions", {"test_accuracy": 0.8833}
         ),
-        Published("GRU and SVM", "the data's README, sent in by users", {"test_accuracy": 0.888}),
-        Published("GRU and SVM with dropout", "the data's README", {"test_accuracy": 0.897}),
-        Published("people", "the data's README", {"test_accuracy": 0.835}),
+        Published(
+            "GRU and SVM", "the dataset's README, user submissions", {"test_accuracy": 0.888}
+        ),
+        Published("GRU and SVM with dropout", "the dataset's README", {"test_accuracy": 0.897}),
+        Published("people", "the dataset's README", {"test_accuracy": 0.835}),
     )
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
@@ -135,7 +141,7 @@ class FashionMnist(Recipe):
                 name=self.name,
             )
         return zoo.many_to_one(
-            # Not padded: a row without a pixel of the garment says where it begins.
+            # No padding value: empty rows tell where the garment begins.
             zoo.Vectors(SIDE, padding=None),
             outputs,
             cell=config.cell,
@@ -217,7 +223,7 @@ class FashionMnist(Recipe):
         import numpy as np
 
         images = np.stack(inputs).astype("float32") / 255
-        # Rows are steps, of which a model takes any number.
+        # Rows are time steps; the model itself accepts any number of them.
         pixels = (SIDE, SIDE) if len(model.input_shape) == 3 else (SIDE * SIDE,)
         images = images.reshape(-1, *pixels)
         return [most_likely(p, facts["classes"]) for p in model.predict(images, verbose=0)]

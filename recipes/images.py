@@ -1,4 +1,4 @@
-"""Pictures of a user's own."""
+"""Reading of the user's image files."""
 
 from typing import TYPE_CHECKING
 
@@ -9,11 +9,12 @@ if TYPE_CHECKING:
 
 
 def read_image(path: str) -> "PIL.Image.Image":
-    """A picture of eight bits a channel, in memory; one of sixteen bits loses the lower eight.
+    """Read an image with 8 bits per channel; 16-bit images lose their lower 8 bits.
 
     Raises:
-        DatasetError: the file cannot be read or is not a picture; or its pixels are 32-bit numbers,
-            of which no one knows what is white; of those that are not finite the place is named.
+        DatasetError: the file cannot be read or is not an image; or its pixels are 32-bit numbers,
+            whose white level is unknown. For values that are not finite, the message names the
+            position.
     """
     import numpy as np
     from PIL import Image, UnidentifiedImageError

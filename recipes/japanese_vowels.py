@@ -1,7 +1,7 @@
-"""Who is speaking? Nine men say two Japanese vowels; name the speaker.
+"""Speaker identification: nine men pronounce two Japanese vowels.
 
 Paper: Kudo, Toyama & Shimbo (1999), "Multidimensional curve classification using passing-through
-regions", Pattern Recognition Letters 20. Its split: 270 utterances to train on, 370 to judge by.
+regions", Pattern Recognition Letters 20. Its split: 270 training and 370 test utterances.
 
     kerasrnn train japanese_vowels --cell gru
 """
@@ -22,38 +22,37 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-LENGTH = 29  # frames of the longest utterance: the one static shape that XLA compiles for
+LENGTH = 29  # frames of the longest utterance: one static shape, so that XLA compiles once
 COEFFICIENTS = 12
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     epochs: int = options.option(80, "passes over the training data", low=1)
-    batch_size: int = options.option(30, "utterances a step", low=1)
-    learning_rate: float = options.option(3e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(30, "utterances per step", low=1)
+    learning_rate: float = options.option(3e-3, "peak learning rate", low=1e-6)
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
-    units: int = options.option(64, "width of a state", low=1)
-    depth: int = options.option(1, "layers on top of each other", low=1)
-    bidirectional: bool = options.option(False, "read in both directions")
-    dropout: float = options.option(0.3, "fraction dropped in training", low=0.0, below=1.0)
+    units: int = options.option(64, "units of each recurrent layer", low=1)
+    depth: int = options.option(1, "number of stacked layers", low=1)
+    bidirectional: bool = options.option(False, "use bidirectional layers")
+    dropout: float = options.option(0.3, "dropout rate", low=0.0, below=1.0)
 
 
 class JapaneseVowels(Recipe):
-    """A recurrent network reads the frames; its last state names the speaker."""
+    """A recurrent network reads the frames; the last state predicts the speaker."""
 
     name = "japanese_vowels"
-    title = "Who is speaking? Nine men, two vowels"
+    title = "Speaker identification from two vowels"
     topology = "many-to-one"
     dataset = "japanese_vowels"
     result = "test accuracy 0.984 with LSTM and GRU (mean of five seeds), in 10 s"
     protocol = (
-        "The authors' split: trained on all 270 training utterances for a fixed number of epochs, "
-        "judged once on the 370 test utterances; no checkpoint, epoch or option was chosen by the "
-        "test data. Data: UCI "
-        "Machine Learning Repository, doi 10.24432/C5NS47, CC BY 4.0; it is read from a package at "
-        "run time and not kept here."
+        "The authors' split: trained on all 270 training utterances for a fixed number of epochs "
+        "and evaluated once on the 370 test utterances; no checkpoint, epoch or option was chosen "
+        "on the test data. Data: UCI Machine Learning Repository, doi 10.24432/C5NS47, CC BY 4.0; "
+        "it is read from a package at run time and not redistributed."
     )
     Config = Config
     searched: ClassVar = {
@@ -73,11 +72,11 @@ class JapaneseVowels(Recipe):
     }
     kept = "Bidirectional LSTM"
     limits = (
-        "It knows these nine men saying these two vowels, as this recording made them, and "
-        "takes everybody for one of them."
+        "The model knows nine male speakers and two vowels in one recording setup. It assigns any "
+        "other speaker to one of the nine."
     )
     metrics = ("test_accuracy",)
-    asks = f"text files: a frame a line, {COEFFICIENTS} numbers"
+    asks = f"text files with one frame per line, {COEFFICIENTS} numbers each"
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         import numpy as np
@@ -178,7 +177,7 @@ class JapaneseVowels(Recipe):
                     row.append(float(value))
                 except ValueError:
                     row.append(np.nan)
-                # The model reads single precision, which holds no more than that.
+                # The model reads single precision, whose range is smaller.
                 if not abs(row[-1]) <= float(np.finfo("float32").max):
                     raise DatasetError(
                         f"{path}, line {number}, column {column}: expected a finite number; found "

@@ -1,4 +1,4 @@
-"""Sequences of different lengths in batches of few shapes."""
+"""Bucketing: sequences of different lengths in batches of a few shapes."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,18 +17,18 @@ def bucketed(
 ) -> "tf.data.Dataset":
     """Batches of examples of similar length, padded to one of a few lengths.
 
-    Every batch of a bucket has one shape, so that XLA compiles once a bucket. With
-    `drop_remainder`, how many batches there are does not depend on the examples' order; which are
-    left out does, so that none is in each epoch: buckets that would fill no batch are joined with
-    the next.
+    All batches of a bucket have one shape, so XLA compiles once per bucket. With `drop_remainder`,
+    the number of batches does not depend on the order of the examples, but the choice of dropped
+    examples does, so different ones are dropped in each epoch. Buckets too small to fill a batch
+    are merged into the next.
 
     Args:
-        dataset: of `(inputs, target)`, inputs of any length up to the last of `lengths`; longer
-            ones are cut there by the recipe. A target is a number, or as long as the inputs.
-        lengths: rising: what is padded to.
-        batch_size: of every bucket.
+        dataset: `(inputs, target)` pairs, inputs of any length up to the last of `lengths`; the
+            recipe truncates longer ones. A target is a number, or as long as the inputs.
+        lengths: increasing lengths to pad to.
+        batch_size: the batch size of every bucket.
         drop_remainder: whether to leave out the last, smaller batch of each bucket.
-        length: of an example `(inputs, target)`; default: the inputs'.
+        length: returns the length of an example `(inputs, target)`; default: that of the inputs.
         padding: values to pad `(inputs, target)` with; default: zeros.
     """
     import numpy as np
@@ -42,7 +42,8 @@ def bucketed(
         lengths, sizes = _joined(lengths, sizes, batch_size)
     batches = dataset.bucket_by_sequence_length(
         length,
-        # A bucket holds what is shorter than its boundary, and is padded to one less.
+        # A bucket holds sequences shorter than its boundary and is padded to the boundary minus
+        # one.
         bucket_boundaries=[length + 1 for length in lengths],
         bucket_batch_sizes=[batch_size] * (len(lengths) + 1),
         pad_to_bucket_boundary=True,
@@ -50,14 +51,14 @@ def bucketed(
         drop_remainder=drop_remainder,
     )
     count = sum(size // batch_size if drop_remainder else -(-size // batch_size) for size in sizes)
-    # For progress, and for Keras, which takes an end that it did not foresee for an error.
+    # For progress bars, and for Keras, which treats an unexpected end of the data as an error.
     return batches.apply(tf.data.experimental.assert_cardinality(int(count)))
 
 
 def _joined(
     lengths: Sequence[int], sizes: Sequence[int], least: int
 ) -> tuple[list[int], list[int]]:
-    """The lengths of buckets that hold `least` examples, and how many they hold."""
+    """The lengths of the buckets with at least `least` examples, and their sizes."""
     kept: list[tuple[int, int]] = []
     waiting = longest = 0
     for length, size in zip(lengths, sizes, strict=True):
@@ -66,7 +67,7 @@ def _joined(
         if waiting >= least:
             kept.append((length, waiting))
             waiting = 0
-    # There is none after the longest ones: those before come to them.
+    # The last bucket has no next one: smaller buckets are merged into it.
     if waiting:
         _, before = kept.pop() if kept else (0, 0)
         kept.append((longest, before + waiting))

@@ -1,4 +1,4 @@
-"""How long does a network remember? The adding problem and copy memory, with gradients to look at.
+"""Long-term dependencies: the adding problem and copy memory, with plots of the gradients.
 
 Papers: Hochreiter & Schmidhuber (1997), "Long short-term memory", section 5.4, for adding;
 Arjovsky, Shah & Bengio (2016), "Unitary evolution recurrent neural networks", for both; the
@@ -10,7 +10,7 @@ convolutional and recurrent networks for sequence modeling", arXiv 1803.01271, T
     kerasrnn train long_memory --steps 600 --examples 50000     the published length
 
 Adding: each step is a value in [0, 1] and a marker, set at two steps; the target is the sum of the
-two marked values. Copying: ten symbols of eight, blanks, then ten signs to say them again.
+two marked values. Copying: ten symbols out of eight, blanks, then ten cues to repeat the symbols.
 """
 
 import dataclasses
@@ -32,41 +32,43 @@ if TYPE_CHECKING:
 SYMBOLS = 8  # numbered 1 to 8; 0 is a blank, 9 asks for the copy
 COPIED = 10
 TEST_SIZE = 1000
-TEST_SEED = 1_000_003  # apart from the seeds of training data
+TEST_SEED = 1_000_003  # no seed of training data may equal it
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
-    task: str = options.option("adding", "what is to be remembered", choices=("adding", "copy"))
-    steps: int = options.option(200, "T: length, or blanks between saying and copying", low=2)
-    examples: int = options.option(10_000, "training sequences", low=1)
+    task: str = options.option("adding", "the task", choices=("adding", "copy"))
+    steps: int = options.option(
+        200, "T: sequence length (adding), or number of blanks (copy)", low=2
+    )
+    examples: int = options.option(10_000, "number of training sequences", low=1)
     epochs: int = options.option(20, "passes over the training data", low=1)
-    batch_size: int = options.option(32, "sequences a step", low=1)
-    learning_rate: float = options.option(4e-3, "highest learning rate", low=1e-6)
-    weight_decay: float = options.option(0.0, "decoupled weight decay of AdamW", low=0.0)
+    batch_size: int = options.option(32, "sequences per step", low=1)
+    learning_rate: float = options.option(4e-3, "peak learning rate", low=1e-6)
+    weight_decay: float = options.option(0.0, "decoupled weight decay (AdamW)", low=0.0)
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
-    units: int = options.option(128, "width of a state", low=1)
-    depth: int = options.option(1, "layers on top of each other", low=1)
+    units: int = options.option(128, "units of each recurrent layer", low=1)
+    depth: int = options.option(1, "number of stacked layers", low=1)
 
 
 class LongMemory(Recipe):
-    """A recurrent network must carry what it read across hundreds of steps."""
+    """A recurrent network must carry information across hundreds of steps."""
 
     name = "long_memory"
-    title = "How long does it remember? Adding and copying"
+    title = "Long-term dependencies: the adding problem and copy memory"
     topology = "many-to-one (adding), synced many-to-many (copy)"
-    dataset = "made up, from the seed"
+    dataset = "generated from the seed"
     result = (
         "adding, T = 600: mean squared error 3.0e-6 with GRU, in 41 minutes; predicting "
         "the mean: 0.167"
     )
     protocol = (
-        "Training sequences are drawn from the run's seed, 1,000 test sequences from one fixed "
-        "seed. The loss is the squared error of the sum (adding), or the cross-entropy in nats, "
-        "averaged over all steps (copy). A network without memory answers 1, or draws the ten "
-        "symbols: the baselines are its expected losses, 1/6 and 10 ln 8 / (T + 20)."
+        "Training sequences are generated from the run's seed, 1,000 test sequences from one "
+        "fixed seed. The loss is the squared error of the sum (adding), or the cross-entropy in "
+        "nats, averaged over all steps (copy). A network without memory predicts 1, or guesses "
+        "the ten symbols: the baselines are its expected losses, 1/6 and 10 ln 8 / (T + 20)."
     )
     Config = Config
     searched: ClassVar = {
@@ -83,8 +85,8 @@ class LongMemory(Recipe):
             "units": units,
             **setting,
         }
-        # About 70,000 parameters for adding and 16,000 for copying, as in the paper; and adding as
-        # it is without options, or with another cell.
+        # About 70,000 parameters for adding and 16,000 for copying, as in the paper; and adding
+        # with the default options, or with another cell.
         for task, setting, sizes in (
             ("adding", {"steps": 200, "examples": 10_000, "epochs": 20}, (128, 128, 128)),
             ("adding", {"steps": 600, "examples": 50_000, "epochs": 10}, (262, 130, 151)),
@@ -96,7 +98,7 @@ class LongMemory(Recipe):
     }
     metrics = ("test_loss",)
     lower_is_better = True
-    asks = "nothing of yours; see --test"
+    asks = "not supported; use --test"
     published = tuple(
         Published(f"{task}, T={steps}, {model}", "Bai et al. 2018", {"test_loss": loss})
         for task, steps, figures in (
@@ -159,7 +161,7 @@ class LongMemory(Recipe):
     def callbacks(
         self, config: Config, data: Data, folder: Path
     ) -> Sequence["keras.callbacks.Callback"]:
-        """The gradient at each distance from the loss, at the start and four times more."""
+        """Record the gradient by distance from the loss, at the start and at four later epochs."""
         import keras
 
         from kerasrnn import diagnostics
@@ -170,7 +172,7 @@ class LongMemory(Recipe):
         )
 
         def draw(logs: Any) -> None:
-            if flow.history:  # nothing, where a run is resumed that has no epoch left
+            if flow.history:  # empty if a resumed run has no epoch left
                 flow.draw(folder / "gradients.png")
 
         return [flow, keras.callbacks.LambdaCallback(on_train_end=draw)]
@@ -219,11 +221,11 @@ class LongMemory(Recipe):
         if facts["task"] == "adding":
             sums = (batch[..., 0] * batch[..., 1]).sum(axis=1)
             answers = model.predict(batch, verbose=0)[:, 0]
-            return [f"{y:.3f}, and {x:.3f} is right" for x, y in zip(sums, answers, strict=True)]
+            return [f"{y:.3f} (expected {x:.3f})" for x, y in zip(sums, answers, strict=True)]
         probabilities = model.predict(keras.ops.one_hot(batch, SYMBOLS + 2), verbose=0)
         said = probabilities[:, -COPIED:].argmax(axis=-1)
         return [
-            f"{' '.join(map(str, y))}, and {' '.join(map(str, x[:COPIED]))} is right"
+            f"{' '.join(map(str, y))} (expected {' '.join(map(str, x[:COPIED]))})"
             for x, y in zip(batch, said, strict=True)
         ]
 
@@ -239,12 +241,12 @@ class LongMemory(Recipe):
 
 
 def draw_gradients(path: Path, steps: int) -> None:
-    """Draw how the gradient vanishes, explodes and carries through in networks not yet trained.
+    """Draw how gradients vanish, explode or are preserved in untrained networks.
 
-    Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks".
-    SimpleRNNs with recurrent kernels of the spectral radii 0.8 and 2.2, and LSTM and GRU that start
-    with memories up to the length of the sequences; beside it, the norms of the gradients of the
-    weights before and after clipping.
+    Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks". The
+    networks are SimpleRNNs whose recurrent kernels have the spectral radii 0.8 and 2.2, and LSTM
+    and GRU whose initial memory spans up to the sequence length. A second panel shows the norms of
+    the weight gradients before and after clipping.
     """
     import keras
 
@@ -253,7 +255,7 @@ def draw_gradients(path: Path, steps: int) -> None:
     from kerasrnn.recipes import pictures
 
     def network(cell: str, **given: Any) -> Any:
-        keras.utils.set_random_seed(0)  # each is drawn alike, whatever was before
+        keras.utils.set_random_seed(0)  # independent of what was drawn before
         options = {
             "recurrent_initializer": keras.initializers.Orthogonal(given.pop("radius", 1.0)),
             **given,
@@ -282,7 +284,7 @@ def draw_gradients(path: Path, steps: int) -> None:
 def adding(count: int, steps: int, seed: int) -> tuple["np.ndarray", "np.ndarray"]:
     """Sequences `(count, steps, 2)` of values and markers, and their sums `(count, 1)`.
 
-    One marker stands in each half of a sequence.
+    Each half of a sequence has one marker.
     """
     import numpy as np
 
@@ -298,7 +300,7 @@ def adding(count: int, steps: int, seed: int) -> tuple["np.ndarray", "np.ndarray
 
 
 def copy(count: int, steps: int, seed: int) -> tuple["np.ndarray", "np.ndarray"]:
-    """Sequences `(count, steps + 20)` of symbols, and what is to be said at each step."""
+    """Sequences `(count, steps + 20)` of symbols, and the target at each step."""
     import numpy as np
 
     random = np.random.default_rng(seed)
@@ -306,7 +308,7 @@ def copy(count: int, steps: int, seed: int) -> tuple["np.ndarray", "np.ndarray"]
     x = np.zeros((count, steps + 2 * COPIED), "int32")
     y = np.zeros_like(x)
     x[:, :COPIED] = symbols
-    x[:, -COPIED - 1 :] = SYMBOLS + 1  # Bai's: the first of them ends the blanks
+    x[:, -COPIED - 1 :] = SYMBOLS + 1  # as in Bai et al.: the first cue ends the blanks
     y[:, -COPIED:] = symbols
     return x, y
 

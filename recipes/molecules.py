@@ -1,17 +1,17 @@
-"""What else could there be? A language model of molecules, which invents new ones.
+"""Molecule generation: a character-level language model of SMILES strings.
 
 Papers: Segler et al. (2018), "Generating focused molecule libraries for drug discovery with
 recurrent neural networks", ACS Central Science 4, for the model; Polykovskiy et al. (2020),
 "Molecular Sets (MOSES): a benchmarking platform for molecular generation models", Frontiers in
-Pharmacology 11, for the data and what is counted.
+Pharmacology 11, for the data and the metrics.
 
     kerasrnn train molecules
-    kerasrnn train molecules --data mine.smi      (a SMILES string a line)
+    kerasrnn train molecules --data mine.smi      (one SMILES string per line)
     kerasrnn predict molecules "c1ccc2[nH]" --count 24
     kerasrnn predict molecules "" --temperature 0.7
 
-A molecule is written as a SMILES string and learned character by character. A string that the
-network makes up is a molecule if RDKit can read it.
+A molecule is written as a SMILES string and learned character by character. A generated string is a
+valid molecule if RDKit can parse it.
 """
 
 import collections
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 EDGE = "\n"
-"""What stands before a molecule's first character and after its last."""
+"""The symbol before a molecule's first character and after its last."""
 
-HELD_OUT = 0.1  # of a user's own molecules
+HELD_OUT = 0.1  # of the user's own molecules
 CHECKED = 100
-"""So many of a user's own molecules are read by RDKit before the training."""
+"""Number of the user's own molecules that RDKit checks before training."""
 
 TESTED = 20_000
-"""Test molecules that the nats are of: the first ones, which are a sample."""
+"""Number of test molecules for the loss: the first ones, which are a random sample."""
 
 UNIQUE_OF = 10_000
-"""So many of the valid strings are looked at for repeats, as in the benchmark."""
+"""Number of valid strings that are checked for duplicates, as in the benchmark."""
 
-ORDERS = (6, 10)  # of the n-grams that are the baselines
+ORDERS = (6, 10)  # orders of the n-gram baselines
 PICTURED = 24
 COLUMNS = 4
 SIDE = 260  # pixels of a drawn molecule
@@ -56,47 +56,52 @@ SIDE = 260  # pixels of a drawn molecule
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     data: str = options.option(
-        "", "a file of your own instead, a SMILES string a line; a tenth of them is test data"
+        "", "your own file, with one SMILES string per line; a tenth of the molecules is test data"
     )
-    limit: int = options.option(700_000, "molecules to train on at most; 0: all", low=0)
+    limit: int = options.option(700_000, "largest number of training molecules; 0: all", low=0)
     longest: int = options.option(
-        57, "characters of a molecule; longer ones are left out, and none is written", low=1
+        57,
+        "largest number of characters of a molecule; longer ones are neither read nor generated",
+        low=1,
     )
     epochs: int = options.option(1, "passes over the training data", low=1)
-    batch_size: int = options.option(64, "molecules a step", low=1)
-    learning_rate: float = options.option(5e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(64, "molecules per step", low=1)
+    learning_rate: float = options.option(5e-3, "peak learning rate", low=1e-6)
     warmup: float = options.option(
-        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.05,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
-    embedding: int = options.option(32, "width of a character's vector", low=1)
-    units: int = options.option(512, "width of a state", low=1)
-    depth: int = options.option(1, "layers on top of each other", low=1)
-    dropout: float = options.option(0.0, "fraction dropped in training", low=0.0, below=1.0)
+    embedding: int = options.option(32, "size of the character embeddings", low=1)
+    units: int = options.option(512, "units of each recurrent layer", low=1)
+    depth: int = options.option(1, "number of stacked layers", low=1)
+    dropout: float = options.option(0.0, "dropout rate", low=0.0, below=1.0)
     samples: int = options.option(
-        10_000, "molecules that are written to be judged, at temperature 1", low=1
+        10_000, "number of molecules generated for the evaluation, at temperature 1", low=1
     )
 
 
 @dataclass(frozen=True)
 class Asking(options.Options):
-    """How to invent."""
+    """Options of the generation."""
 
-    count: int = options.option(12, "molecules for each beginning", low=1)
+    count: int = options.option(12, "number of molecules for each beginning", low=1)
     temperature: float = options.option(
-        1.0, "below 1 the likely becomes likelier, above 1 the unlikely", low=0.01
+        1.0, "sampling temperature: below 1 favours likely symbols, above 1 unlikely ones", low=0.01
     )
-    seed: int = options.option(0, "another one, other molecules", low=0, high=options.HIGHEST_SEED)
+    seed: int = options.option(0, "random seed of the sampling", low=0, high=options.HIGHEST_SEED)
 
 
 class Molecules(Recipe):
-    """A recurrent network reads a molecule's characters and foresees the next one."""
+    """A recurrent network reads the characters of a molecule and predicts the next one."""
 
     name = "molecules"
-    title = "What else could there be? New molecules, as strings"
+    title = "Molecule generation: a language model of SMILES strings"
     topology = "synced many-to-many"
     dataset = "moses"
     result = (
@@ -104,16 +109,16 @@ class Molecules(Recipe):
         "minutes on one core; 10-grams: 20 % valid"
     )
     protocol = (
-        "MOSES's split and definitions: of the strings that the model writes at temperature 1, "
-        "those that RDKit can read are valid; of the first 10,000 valid ones, by their canonical "
-        "strings, the different ones are unique; of these, those that are not among the molecules "
-        "it was trained on are novel. Ours are of 10,000 strings and of a model that has seen a "
-        "part of the training molecules, once; the published ones are of 30,000 strings and of "
-        "models that have seen all of them, CharRNN (3 LSTM layers of 768 units) 80 times. Nats "
-        "are of a character of 20,000 test molecules, their ends included. The last weights were "
-        "kept; size and learning rate were set in short trials on 30,000 training molecules, a "
-        "tenth of them held out. Baselines: our interpolated modified Kneser-Ney n-grams. Data: "
-        "MOSES, MIT licence."
+        "MOSES's split and definitions: of the strings that the model generates at temperature 1, "
+        "those that RDKit can parse are valid; of the first 10,000 valid ones, the distinct "
+        "canonical strings are unique; of these, those that are not among its training molecules "
+        "are novel. Our figures are based on 10,000 strings and a model that has seen a part of "
+        "the training molecules, once; the published ones on 30,000 strings and models that have "
+        "seen all of them, CharRNN (3 LSTM layers of 768 units) 80 times. Nats are per character "
+        "of 20,000 test molecules, end symbols included. The last weights were kept; size and "
+        "learning rate were tuned in short trials on 30,000 training molecules, a tenth of them "
+        "held out. Baselines: our interpolated modified Kneser-Ney n-grams. Data: MOSES, MIT "
+        "licence."
     )
     Config = Config
     searched: ClassVar = {
@@ -129,15 +134,15 @@ class Molecules(Recipe):
     variants: ClassVar = {"LSTM": {}, "GRU": {"cell": "gru"}}
     kept = "LSTM"
     limits = (
-        "It knows molecules such as drugs are looked for among: small, uncharged, of C, N, O, S, "
-        "F, Cl and Br. It says nothing of whether one can be made, or of what it does."
+        "The model generates drug-like molecules: small, uncharged, of C, N, O, S, F, Cl and Br. "
+        "It predicts neither whether a molecule can be synthesized nor its effects."
     )
     metrics = ("test_valid", "test_unique", "test_novel", "test_nats")
     lengths: ClassVar[Sequence[int]] = (32, 36, 40, 44, 58, 80, 112, 160, 256, 512)
-    """What molecules are padded to, up to one more than the longest."""
+    """Lengths that molecules are padded to, up to one more than the longest."""
 
     makes = (".png",)
-    asks = "how the SMILES string of a molecule begins, in quotation marks; nothing: any molecule"
+    asks = 'the beginning of a SMILES string, in quotation marks; "" for any molecule'
     published = (
         Published(
             "CharRNN",
@@ -162,7 +167,7 @@ class Molecules(Recipe):
     )
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
-        _rdkit()  # now and not after the training
+        _rdkit()  # fail now, not after training
         if config.data:
             train, test = _own(config.data, config.limit)
         else:
@@ -242,11 +247,11 @@ class Molecules(Recipe):
     def judge_exported(
         self, run: Runtime, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
-        """The nats alone: what the file computes, with no chance in it."""
+        """Only the loss, which is deterministic."""
         return _of_nats(self._nats(as_keras(run, self.core(model)), data, config))
 
     def _nats(self, core: "keras.Model", data: Data, config: Config) -> float:
-        """What a character of the test molecules costs, their ends included."""
+        """The loss per character of the test molecules, end symbols included."""
         import numpy as np
 
         total, count = 0.0, 0
@@ -266,7 +271,7 @@ class Molecules(Recipe):
         temperature: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
-        """A string that goes on from each beginning.
+        """Generate a string from each beginning.
 
         Raises:
             ConfigError: a beginning has a character that no training molecule has, or is longer
@@ -379,10 +384,10 @@ class Molecules(Recipe):
 
 
 def _rdkit() -> None:
-    """See that RDKit is there.
+    """Check that RDKit is installed.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: RDKit is not installed.
     """
     try:
         import rdkit  # noqa: F401
@@ -394,25 +399,25 @@ def _rdkit() -> None:
 
 
 def parsed(written: Sequence[str]) -> list[Any]:
-    """RDKit's molecules of SMILES strings; None for what is none."""
+    """Parse SMILES strings with RDKit; None for invalid strings."""
     from rdkit import Chem, rdBase
 
-    with rdBase.BlockLogs():  # a line for each string that is no molecule
+    with rdBase.BlockLogs():  # RDKit logs a line for each invalid string
         return [Chem.MolFromSmiles(smiles) if smiles else None for smiles in written]
 
 
 def canonical(molecule: Any) -> str:
-    """The one string that RDKit writes for a molecule, however it was written."""
+    """RDKit's canonical SMILES string of a molecule."""
     from rdkit import Chem
 
     return Chem.MolToSmiles(molecule)
 
 
 def _scores(molecules: Sequence[Any], known: Collection[str]) -> dict[str, float]:
-    """How many are molecules, how many of these differ, and how many of those are new.
+    """The fractions of valid, unique and novel molecules.
 
     Args:
-        molecules: of `parsed`.
+        molecules: as returned by `parsed`.
         known: the training molecules.
     """
     valid = [canonical(molecule) for molecule in molecules if molecule is not None]
@@ -431,17 +436,17 @@ def _of_nats(nats: float) -> dict[str, float]:
 
 
 def _ngrams(data: Data, order: int, config: Config) -> dict[str, float]:
-    """What the model is judged by, of n-grams of characters."""
+    """The model's metrics for character n-grams."""
     import numpy as np
 
     from kerasrnn.recipes import ngrams
 
-    # So many ends that nothing of the molecule before is in a character's context.
+    # Enough end symbols to keep the previous molecule out of a character's context.
     edges = EDGE * (order - 1)
     model = ngrams.NGrams(edges + "".join(x + edges for x in data.raw["train"]), order)
     test = edges + "".join(x + edges for x in data.raw["test"])
     ends = np.array([character == EDGE for character in test])
-    # Of the ends, those count that follow on a character.
+    # Only an end symbol that follows a character counts.
     counted = ~ends | np.append(False, ~ends[:-1])
     written = model.write(config.samples, edges, EDGE, config.longest, config.seed)
     return {
@@ -465,11 +470,11 @@ def draw(molecules: Sequence[Any], path: Path) -> None:
 
 
 def _numbered(molecules: Sequence[str], symbols: Sequence[str]) -> "tf.data.Dataset":
-    """Of each molecule `(previous characters, characters)`, between its edges."""
+    """`(previous ids, ids)` of each molecule, with start and end symbols."""
     import numpy as np
     import tensorflow as tf
 
-    # All in one array, cut where it is needed: a layer would take a minute to number them.
+    # Number all of them in one array and slice it: a layer would take a minute.
     whole = np.frombuffer(f"{EDGE}{EDGE.join(molecules)}{EDGE}".encode("utf-32-le"), "<u4")
     points = np.array([ord(symbol) for symbol in symbols])
     order = np.argsort(points)
@@ -503,7 +508,7 @@ def _tfds(limit: int, data_dir: str | None) -> tuple[list[str], list[str]]:
 
 
 def _own(path: str, limit: int) -> tuple[list[str], list[str]]:
-    """A user's own molecules; which are test data is decided by each string alone."""
+    """Read the user's own molecules; the split depends on each string alone."""
     train: list[str] = []
     test: list[str] = []
     for number, line in enumerate(text.read_text(path).split("\n"), start=1):
@@ -515,7 +520,7 @@ def _own(path: str, limit: int) -> tuple[list[str], list[str]]:
                 f"{path}, line {number}: expected a SMILES string; found {smiles!r}, which has "
                 "spaces."
             )
-        # Whoever gives another file is told at once; to read all of them would take minutes.
+        # Detect a wrong file early; parsing all strings would take minutes.
         if len(train) + len(test) < CHECKED and parsed([smiles]) == [None]:
             raise DatasetError(
                 f"{path}, line {number}: expected a SMILES string; found {smiles!r}, which RDKit "

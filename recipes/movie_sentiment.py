@@ -1,7 +1,7 @@
-"""Good or bad? Snippets of film reviews, judged by some twenty people each.
+"""Sentiment classification: snippets of film reviews, rated by about twenty people each.
 
 Paper: Hutto & Gilbert (2014), "VADER: a parsimonious rule-based model for sentiment analysis of
-social media text", ICWSM. Its protocol: half of the snippets to train on, half to judge by.
+social media text", ICWSM. Its protocol: half of the snippets for training, half for testing.
 
     kerasrnn train movie_sentiment
     kerasrnn train movie_sentiment --dataset imdb_reviews --longest 256
@@ -29,70 +29,76 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-HELD_OUT = 0.2  # of a user's own texts
+HELD_OUT = 0.2  # of the user's own texts
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     OF_CATALOGUE: ClassVar[tuple[str, ...]] = ("dataset",)
 
     dataset: str = options.option(
         "movie_snippets",
-        "the reviews: snippets of a package; or whole ones of TFDS's catalogue, which needs a "
-        "network",
+        "the reviews: snippets from a package; or full reviews from the TFDS catalogue, which "
+        "needs a network connection",
         choices=("movie_snippets", "imdb_reviews"),
     )
     data: str = options.option(
         "",
-        "a file of your own instead, lines of label, tab, text, or a CSV file; a fifth of the "
-        "texts is test data",
+        "your own file, with lines of label, tab, text, or a CSV file; a fifth of the texts is "
+        "test data",
     )
     symbols: str = options.option(
         "words",
-        "what is read: words, characters, or SentencePiece's pieces of words",
+        "input symbols: words, characters, or SentencePiece subwords",
         choices=text.KINDS,
     )
     vocabulary: int = options.option(
-        5_000, "symbols that have a vector of their own, at most; the others share one", low=1
+        5_000, "largest vocabulary size; all other symbols are unknown", low=1
     )
-    longest: int = options.option(48, "symbols that are read; what follows is cut off", low=1)
+    longest: int = options.option(
+        48, "largest number of symbols per text; longer texts are truncated", low=1
+    )
     epochs: int = options.option(4, "passes over the training data", low=1)
-    batch_size: int = options.option(64, "texts a step", low=1)
-    learning_rate: float = options.option(4e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(64, "texts per step", low=1)
+    learning_rate: float = options.option(4e-3, "peak learning rate", low=1e-6)
     warmup: float = options.option(
-        0.1, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.1,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
-    embedding: int = options.option(128, "width of a word's vector", low=1)
-    units: int = options.option(64, "width of a state", low=1)
-    depth: int = options.option(1, "layers on top of each other", low=1)
-    bidirectional: bool = options.option(True, "read in both directions")
+    embedding: int = options.option(128, "size of the word embeddings", low=1)
+    units: int = options.option(64, "units of each recurrent layer", low=1)
+    depth: int = options.option(1, "number of stacked layers", low=1)
+    bidirectional: bool = options.option(True, "use bidirectional layers")
     pooling: str = options.option(
         "max",
-        "what of the states is judged",
+        "pooling of the states over time",
         choices=("last", "mean", "max", "attention"),
     )
-    dropout: float = options.option(0.7, "fraction dropped in training", low=0.0, below=1.0)
+    dropout: float = options.option(0.7, "dropout rate", low=0.0, below=1.0)
 
 
 class MovieSentiment(Recipe):
-    """A recurrent network reads the words; the largest of its states say how it was meant."""
+    """A recurrent network reads the words; the pooled states predict the sentiment."""
 
     name = "movie_sentiment"
-    title = "Good or bad? Snippets of film reviews"
+    title = "Sentiment classification of film review snippets"
     topology = "many-to-one"
     dataset = "movie_snippets"
     result = "weighted F1 0.757 with max pooling (mean of three seeds), in 25 s; naive Bayes: 0.765"
     protocol = (
-        "The paper's: half of the snippets to train on, half to judge by. Which half it took it "
-        "does not say; here it follows from a hash of each text. The class is the sign of the mean "
-        "rating; neutral, exactly 0, are 37 snippets of 10,605. With that and with F1 averaged "
-        "over the classes by their sizes (test f1 weighted), the ratings reproduce the paper's "
-        "figures for people; with other thresholds or the plain average (test f1 macro) they do "
-        "not. Size, dropout and epochs were set by a fifth of the training half; nothing was "
-        "chosen by the test half. Data: of vaderSentiment's source archive, MIT licence."
+        "The paper's protocol: half of the snippets for training, half for testing. The paper "
+        "does not state which half; here the split follows from a hash of each text. The class is "
+        "the sign of the mean rating; 37 of the 10,605 snippets are neutral, exactly 0. With this "
+        "definition and with F1 averaged over the classes by their sizes (test f1 weighted), the "
+        "ratings reproduce the paper's figures for people; with other thresholds or the plain "
+        "average (test f1 macro) they do not. Size, dropout and epochs were tuned on a fifth of "
+        "the training half; nothing was tuned on the test half. Data: the vaderSentiment source "
+        "archive, MIT licence."
     )
     Config = Config
     searched: ClassVar = {
@@ -103,7 +109,7 @@ class MovieSentiment(Recipe):
         "bidirectional": space.switch(),
         "pooling": space.choice("last", "mean", "max", "attention"),
         "dropout": space.floats(0.2, 0.8),
-        # With so few texts, when to stop is a part of how strongly a network is held back.
+        # With so little data, the number of epochs is part of the regularization.
         "epochs": space.integers(2, 10),
         "learning_rate": space.floats(5e-4, 1e-2, log=True),
         **space.CLIPPING,
@@ -116,8 +122,9 @@ class MovieSentiment(Recipe):
     }
     kept = "GRU, largest state"
     limits = (
-        "It knows 5,000 words of snippets of film reviews; other texts, irony and what turns on "
-        "one rare word it judges badly. It calls nearly nothing neutral."
+        "The model knows 5,000 words of film review snippets. It performs poorly on other texts, "
+        "on irony and on sentences that depend on one rare word, and it predicts almost no "
+        "neutral texts."
     )
     metrics = ("test_f1_weighted", "test_f1_macro", "test_accuracy")
     asks = "texts, each in quotation marks"
@@ -139,7 +146,7 @@ class MovieSentiment(Recipe):
         def dataset(examples: Sequence[tuple[str, int]]) -> "tf.data.Dataset":
             def pair(line: Any, label: Any) -> Any:
                 ids = tf.cast(numbers(line), "int32")[: config.longest]
-                # A text without a symbol is a step of padding.
+                # A text without symbols is one step of padding.
                 return tf.pad(ids, [[0, tf.maximum(1 - tf.size(ids), 0)]]), label
 
             texts, labels = zip(*examples, strict=True)
@@ -270,7 +277,7 @@ def _tfds(
 
 
 def _own(path: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[str]]:
-    """A user's own texts; which are test data is decided by each text alone."""
+    """Read the user's own texts; the split depends on each text alone."""
     rows = tables.read_rows(path, ("label", "text"))
     lines: dict[str, list[int]] = {}
     for line, (label, _) in rows:
@@ -310,7 +317,7 @@ def _scores(expected: "np.ndarray", predicted: "np.ndarray") -> dict[str, float]
 
 
 def _baselines(data: Data) -> dict[str, tuple["np.ndarray", "np.ndarray"]]:
-    """Expected and predicted classes of the test data, of naive Bayes and of the majority."""
+    """True and predicted test classes of naive Bayes and of the majority class."""
     import numpy as np
     from sklearn.dummy import DummyClassifier
     from sklearn.feature_extraction.text import CountVectorizer

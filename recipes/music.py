@@ -1,6 +1,6 @@
-"""Piano rolls in and out: a chord read from text, a MIDI file, a picture.
+"""Input and output of piano rolls: chords from text, MIDI files, plots.
 
-What a roll is says `kerasrnn.recipes.datasets.piano_rolls`; here a frame is a quarter note.
+`kerasrnn.recipes.datasets.piano_rolls` defines piano rolls; here a frame is a quarter note.
 """
 
 import re
@@ -19,20 +19,20 @@ _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _NAME = re.compile(r"([A-Ga-g])([#♯]{1,2}|[b♭]{1,2}|)(-?\d)")
 
 BLACK = (1, 3, 6, 8, 10)
-"""The black keys of an octave, C being 0."""
+"""The black keys of an octave, with C as 0."""
 NAMED = (0, 4, 7)
-"""The keys that are named in a picture: C, E and G."""
+"""The keys that are labelled in a plot: C, E and G."""
 LINE = 64
-"""Quarters in a line of a picture."""
+"""Quarter notes in a line of a plot."""
 GIVEN, GIVEN_SHADE, COMPOSED = "#d98a16", "#fdecd0", "#2b5f9e"
 INK, STRONG, FAINT, SHADE = "#4a5360", "#c3cad3", "#e3e7ec", "#f1f3f6"
 
 ORGAN = 19
-"""The church organ among the programs of General MIDI, counted from 0."""
+"""The church organ in General MIDI, counted from 0."""
 
 
 class MidiError(RuntimeError):
-    """What writes MIDI files is not installed."""
+    """music21, which writes MIDI files, is not installed."""
 
 
 class Note(NamedTuple):
@@ -57,7 +57,7 @@ def notes(roll: np.ndarray) -> list[Note]:
     """
     silence = np.zeros((1, roll.shape[1]), np.int8)
     changes = np.diff(np.concatenate([silence, (roll > 0).astype(np.int8), silence]), axis=0).T
-    # Both key by key and in time, so that they pair.
+    # Both are ordered by key, then time, so that they pair.
     begins, ends = np.argwhere(changes > 0), np.argwhere(changes < 0)
     return sorted(
         (
@@ -80,15 +80,16 @@ def pitch_name(pitch: int) -> str:
 
 
 def read_chord(text: str) -> list[int]:
-    """The MIDI pitches of a chord written as names, as numbers, or both, apart by spaces or commas.
+    """The MIDI pitches of a chord written as names, as numbers, or both, separated by spaces or
+    commas.
 
     A name is a letter, sharps (`#`, `♯`) or flats (`b`, `♭`), and an octave; C4 is middle C, 60.
 
     Returns:
-        The pitches in rising order, each once.
+        The pitches in ascending order, without duplicates.
 
     Raises:
-        ConfigError: the text is empty, or a word is no pitch of the piano, A0 (21) to C8 (108).
+        ConfigError: the text is empty, or a word is not a pitch of the piano, A0 (21) to C8 (108).
 
     Example:
 
@@ -134,18 +135,18 @@ def written(roll: np.ndarray) -> str:
 
 
 def write_midi(roll: np.ndarray, path: Path, tempo: int = 80) -> None:
-    """Write a roll (frames, 88) as a MIDI file for an organ, a quarter note a frame.
+    """Write a roll (frames, 88) as a MIDI file for organ, one quarter note per frame.
 
-    Equal pitches in neighbouring frames are one held note, since a roll does not say which of them
-    are struck anew. Needs music21.
+    Equal pitches in neighbouring frames become one held note, since a roll does not record repeated
+    strikes. Needs music21.
 
     Args:
-        roll: what sounds in each frame.
-        path: where the file goes; it is written whole or not at all.
-        tempo: quarter notes a minute.
+        roll: the piano roll.
+        path: the output file; it is written atomically.
+        tempo: quarter notes per minute.
 
     Raises:
-        ValueError: `tempo` is not positive, or nothing sounds in the roll.
+        ValueError: `tempo` is not positive, or the roll is silent.
         MidiError: music21 is not installed.
     """
     if tempo < 1:
@@ -172,19 +173,19 @@ def write_midi(roll: np.ndarray, path: Path, tempo: int = 80) -> None:
 
 
 def draw(roll: np.ndarray, path: Path, title: str, seed: int = 0, bar: int = 4) -> None:
-    """Draw a roll (frames, 88) as a picture: time in quarters to the right, pitch upwards.
+    """Plot a roll (frames, 88): time in quarter notes to the right, pitch upwards.
 
-    A long piece is broken into lines, as on paper.
+    A long piece is broken into lines, as in sheet music.
 
     Args:
-        roll: what sounds in each frame.
-        path: where the picture goes; its suffix says which kind.
-        title: what stands above it.
-        seed: how many frames at the beginning were given, and are marked.
-        bar: after how many quarters a stronger line stands.
+        roll: the piano roll.
+        path: the output file; its suffix selects the format.
+        title: the title of the plot.
+        seed: number of frames at the beginning that were given; they are highlighted.
+        bar: number of quarter notes between two bar lines.
 
     Raises:
-        ValueError: nothing sounds in the roll.
+        ValueError: the roll is silent.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
@@ -194,7 +195,7 @@ def draw(roll: np.ndarray, path: Path, title: str, seed: int = 0, bar: int = 4) 
     low = min(note.pitch for note in held) - 2
     high = max(note.pitch for note in held) + 2
     named = [pitch for pitch in range(low, high + 1) if pitch % 12 in NAMED]
-    # Lines of about the same length, of whole bars where there are several.
+    # Lines of about the same length; of whole bars if there are several.
     width = -(-len(roll) // -(-len(roll) // LINE))
     if width < len(roll):
         width = min(-(-width // bar) * bar, LINE)
@@ -220,7 +221,7 @@ def draw(roll: np.ndarray, path: Path, title: str, seed: int = 0, bar: int = 4) 
         if begin < seed:
             panel.axvspan(begin, min(seed, end), color=GIVEN_SHADE, lw=0, zorder=0.5)
         for pitch, first, last in held:
-            # Of a note that goes on in the next line, each line shows its part.
+            # A note that continues in the next line is drawn in parts.
             first, last = max(first, begin), min(last, end)
             if first >= last:
                 continue
@@ -236,7 +237,7 @@ def draw(roll: np.ndarray, path: Path, title: str, seed: int = 0, bar: int = 4) 
                     zorder=2,
                 )
                 panel.add_patch(shape)
-                # A note that begins in the seed and goes on has both colours.
+                # A note that begins in the seed and continues after it has both colours.
                 frame = Rectangle((since, low - 1), max(0, until - since), high - low + 2)
                 shape.set_clip_path(frame.get_path(), frame.get_patch_transform() + panel.transData)
         panel.set_yticks(named, [pitch_name(pitch) for pitch in named])

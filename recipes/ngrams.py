@@ -1,6 +1,6 @@
-"""The baseline of character language models: n-grams, smoothed the way that was found to be best.
+"""Baseline of character language models: n-grams with modified Kneser-Ney smoothing.
 
-Libraries do this for words: NLTK's, from dictionaries, one word at a time, and KenLM has to be
+Existing libraries target words: NLTK is slow, as it uses dictionaries word by word; KenLM must be
 compiled.
 """
 
@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 UNKNOWN = 0
-"""The symbol that stands for all characters which the training text has not."""
+"""The symbol for all characters that do not occur in the training text."""
 
 FALLBACK = np.array([0.0, 0.5, 1.0, 1.5])
-"""Discounts where the counts allow no estimate; KenLM's `--discount_fallback` has the same."""
+"""Fallback discounts if the counts allow no estimate, as in KenLM's `--discount_fallback`."""
 
 
 def greatest_order(characters: int) -> int:
-    """The greatest n whose n-grams of so many different characters 64-bit integers can number.
+    """The largest n for which n-grams over an alphabet of this size fit into 64-bit integers.
 
     Example:
 
@@ -31,7 +31,7 @@ def greatest_order(characters: int) -> int:
 
 
 class NGrams:
-    """A character language model by interpolated modified Kneser-Ney smoothing.
+    """A character language model with interpolated modified Kneser-Ney smoothing.
 
     With h = w_1 ... w_{n-1} the context, h' = w_2 ... w_{n-1} and c a count,
 
@@ -40,23 +40,23 @@ class NGrams:
         Y = n_1 / (n_1 + 2 n_2),   D_i = i - (i + 1) Y n_{i+1} / n_i
 
     where D(0) = 0, D(c) = D_i with i = min(c, 3), and N_i(h) is the number of characters w with
-    min(c(h w), 3) = i. Of the highest order, c(h w) is how often the n-gram occurs; of a lower one,
-    how many different characters stand before it. n_i is the number of n-grams of an order with
-    c = i; where one of n_1 to n_4 is zero or a D_i not in (0, i], the order has the discounts 0.5,
-    1 and 1.5. Where h never occurs in the text, p_n(w | h) = p_{n-1}(w | h').
+    min(c(h w), 3) = i. For the highest order, c(h w) is the count of the n-gram; for lower orders,
+    the number of different characters that precede it. n_i is the number of n-grams of an order
+    with c = i; where one of n_1 to n_4 is zero or a D_i not in (0, i], the order has the discounts
+    0.5, 1 and 1.5. Where h never occurs in the text, p_n(w | h) = p_{n-1}(w | h').
 
     The recursion ends in the uniform distribution over the alphabet of the text and one more
-    symbol, which stands for every character that the text has not. Such a character costs the nats
-    of that symbol, and a context has no more than what comes after the last of them. No probability
-    is zero.
+    symbol, which represents all characters that do not occur in the text. Such a character has the
+    probability of that symbol, and a context is truncated after the last of them. No probability is
+    zero.
 
     Args:
-        text: the text to count in.
-        order: the greatest n: a character and the `order - 1` before it.
+        text: the training text.
+        order: the largest n: a character and the `order - 1` characters before it.
 
     Raises:
-        ValueError: `order` is less than 1 or greater than the text is long, or so many different
-            characters allow no such order (n-grams are counted as 64-bit integers).
+        ValueError: `order` is less than 1 or greater than the length of the text, or too large for
+            the alphabet (n-grams are counted as 64-bit integers).
 
     Example:
 
@@ -92,8 +92,8 @@ class NGrams:
         grams, counts = np.unique(self._codes(windows), return_counts=True)
         self._levels = [_level(grams, counts, self._base)]
         for n in range(order - 1, 0, -1):
-            # What is left of an n-gram without its first character; the first ones differ, since
-            # the n-grams do.
+            # An n-gram without its first character; the first characters differ, since the n-grams
+            # do.
             grams, counts = np.unique(grams % self._base**n, return_counts=True)
             self._levels.insert(0, _level(grams, counts, self._base))
 
@@ -103,10 +103,10 @@ class NGrams:
         return "".join(map(chr, self._points))
 
     def nats(self, text: str) -> np.ndarray:
-        """The negative natural logarithm of each character's probability, given those before it.
+        """The negative log-likelihood of each character, given those before it, in nats.
 
-        The first characters have the shorter context that there is. The mean is the cross-entropy
-        in nats per character.
+        The first characters have a shorter context. The mean is the cross-entropy in nats per
+        character.
 
         Raises:
             ValueError: the text is empty.
@@ -118,7 +118,7 @@ class NGrams:
         return -np.log(self._score(windows))
 
     def probabilities(self, context: str) -> np.ndarray:
-        """The probabilities of what comes next: any other character, then those of `alphabet`."""
+        """The probabilities of the next character: unknown first, then those of `alphabet`."""
         symbols = self._symbols(_points(context))[-(self.order - 1) :] if self.order > 1 else []
         windows = np.zeros((self._base, self.order), np.int64)
         windows[:, self.order - 1 - len(symbols) : -1] = symbols
@@ -126,20 +126,20 @@ class NGrams:
         return self._score(windows)
 
     def write(self, count: int, beginning: str, end: str, longest: int, seed: int) -> list[str]:
-        """Texts that the model makes up, without what they begin with and without the end.
+        """Generate texts, without the given beginning and without the end symbol.
 
-        Each character is drawn by its probability after those before it; what the unknown symbol
-        has of that is shared alike among the alphabet.
+        Each character is sampled given those before it; the probability of the unknown symbol is
+        distributed uniformly over the alphabet.
 
         Args:
-            count: of texts.
-            beginning: what each goes on from.
+            count: number of texts.
+            beginning: the text that each one continues.
             end: the character that ends one.
-            longest: the most characters that one may have.
-            seed: the same one draws the same.
+            longest: the largest number of characters of a text.
+            seed: makes the samples reproducible.
 
         Raises:
-            ValueError: `end` is none of the alphabet's characters.
+            ValueError: `end` is not a character of the alphabet.
         """
         if len(end) != 1 or end not in self.alphabet:
             raise ValueError(f"end={end!r}: expected a character of the alphabet.")
@@ -164,22 +164,22 @@ class NGrams:
     def _draw(
         self, contexts: np.ndarray, sums: Sequence[np.ndarray], random: np.random.Generator
     ) -> np.ndarray:
-        """What comes after each context.
+        """Sample the next character of each context.
 
-        One of the highest order's n-grams with the probability that these keep, one of the next
-        lower order's with what they leave, and so on down.
+        With the discounted mass of the highest order, one of its n-grams is drawn; with the
+        remaining mass, one of the next lower order; and so on.
         """
-        drawn = random.integers(1, self._base, len(contexts))  # where no order keeps it
+        drawn = random.integers(1, self._base, len(contexts))  # if no order is chosen
         rows = np.arange(len(contexts))
         for n in range(self.order, 0, -1):
             level, total = self._levels[n - 1], sums[n - 1]
             codes = self._codes(contexts[rows, self.order - n :]) * self._base
-            # Those of one context stand beside each other.
+            # N-grams of one context are adjacent.
             first, behind = np.searchsorted(level.grams, [codes, codes + self._base])
             points = total[first] + random.random(len(rows))
             kept = points < total[behind]
             place = np.searchsorted(total, points[kept], side="right") - 1
-            place = np.clip(place, first[kept], behind[kept] - 1)  # sums are rounded
+            place = np.clip(place, first[kept], behind[kept] - 1)  # because of rounding
             drawn[rows[kept]] = level.grams[place] % self._base
             rows = rows[~kept]
         return drawn
@@ -187,8 +187,8 @@ class NGrams:
     def _score(self, windows: np.ndarray) -> np.ndarray:
         """The probability of the last symbol in each row of `windows`, given those before it.
 
-        An unknown symbol in a context, which is also what fills up a short one, makes it one that
-        never occurs.
+        An unknown symbol in a context, which is also the padding of short ones, makes the context
+        one that never occurs.
         """
         found = np.full(len(windows), 1 / self._base)
         for n, level in enumerate(self._levels, start=1):
@@ -204,7 +204,7 @@ class NGrams:
         return _look_up(points, self._points, np.arange(1, self._base), UNKNOWN)
 
     def _codes(self, windows: np.ndarray) -> np.ndarray:
-        """One number for each row of symbols, which are its digits."""
+        """Encode each row of symbols as one integer, with the symbols as digits."""
         codes = np.zeros(len(windows), np.int64)
         for column in windows.T:
             codes = codes * self._base + column
@@ -212,7 +212,7 @@ class NGrams:
 
 
 class _Level(NamedTuple):
-    """The terms of p_n: of each n-gram that occurs the first, and γ of each context."""
+    """The terms of p_n: the first term of each occurring n-gram, and γ of each context."""
 
     grams: np.ndarray
     discounted: np.ndarray
@@ -233,7 +233,7 @@ def _level(grams: np.ndarray, counts: np.ndarray, base: int) -> _Level:
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """D_0 = 0, D_1, D_2 and D_3 of an order's counts."""
+    """D_0 = 0, D_1, D_2 and D_3 for the counts of an order."""
     n = np.bincount(np.minimum(counts, 5), minlength=6)
     if not n[1:5].all():
         return FALLBACK
@@ -243,7 +243,7 @@ def _discounts(counts: np.ndarray) -> np.ndarray:
 
 
 def _look_up(keys: np.ndarray, known: np.ndarray, values: np.ndarray, default: float) -> np.ndarray:
-    """The value of each key, where `known` keys are sorted; `default` for one that is not known."""
+    """Look up keys in the sorted `known` keys; `default` for unknown ones."""
     place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.where(known[place] == keys, values[place], default)
 

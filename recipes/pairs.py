@@ -1,4 +1,4 @@
-"""Pairs of texts, source and target: of a user's own file, or of a dataset of translations."""
+"""Pairs of source and target texts: from the user's own file, or from a translation dataset."""
 
 import itertools
 from pathlib import Path
@@ -16,25 +16,24 @@ SPLITS = ("train", "validation", "test")
 def read_pairs(
     path: str | Path, validation: float = 0.1, test: float = 0.1
 ) -> dict[str, list[Pair]]:
-    """The pairs of a file of sources and targets, by split: see `tables.read_rows` for its form.
+    """Read pairs of sources and targets by split; see `tables.read_rows` for the file format.
 
-    Which split a pair is in follows from its source alone, through the hash of
-    `kerasrnn.recipes.splits`. So pairs of one source, which may differ in capitals, spaces and
-    punctuation, stay together; the order of the lines does not matter; and a pair stays where it
-    is when more lines are added.
+    The split of a pair follows from its source alone, by the hash of `kerasrnn.recipes.splits`.
+    Pairs whose sources differ only in case, spaces and punctuation stay together, the order of the
+    lines does not matter, and a pair keeps its split when lines are added.
 
     Args:
-        path: of the file.
-        validation: the fraction of the sources that goes into `validation`, about.
-        test: the same of `test`.
+        path: the file.
+        validation: the approximate fraction of the sources in `validation`.
+        test: the same for `test`.
 
     Returns:
-        Pairs, in the order of the file, of `train`, `validation` and `test`.
+        The pairs of `train`, `validation` and `test`, in the order of the file.
 
     Raises:
-        DatasetError: the file cannot be read; a line, which is named, is not a source and a target;
-            or a split would have no pair.
-        ValueError: a fraction is not above 0, or nothing is left to train on.
+        DatasetError: the file cannot be read; a line, which the message names, is not a source and
+            a target; or a split would be empty.
+        ValueError: a fraction is not above 0, or no training data would be left.
     """
     for name, fraction in (("validation", validation), ("test", test)):
         if not 0 < fraction < 1:
@@ -67,25 +66,25 @@ def load_translations(
     data_dir: str | None = None,
     limit: int | None = None,
 ) -> dict[str, list[Pair]]:
-    """The pairs of a dataset of translations, by split.
+    """Load the pairs of a translation dataset by split.
 
-    A text has no blanks at its ends. Pairs of which a side is blank, as they occur in what was
-    collected from the web, are left out of `train`.
+    Texts are stripped. Pairs with an empty side, as they occur in web-crawled data, are dropped
+    from `train`.
 
     Args:
-        name: of a dataset here or of TFDS's catalogue, whose features are texts by language:
+        name: a dataset of this package or of the TFDS catalogue with one text feature per language:
             `multi30k`, `tatoeba/fr`, `ted_hrlr_translate/pt_to_en`, `wmt14_translate/de-en`.
-        source: the language that is read, as the dataset calls it.
-        target: the language that is written.
-        data_dir: where TFDS keeps datasets; default: its own place.
-        limit: how many pairs of `train` to read at most. TFDS has shuffled them.
+        source: the source language, as named by the dataset.
+        target: the target language.
+        data_dir: the TFDS data directory; default: TFDS's own.
+        limit: largest number of pairs of `train`. TFDS has shuffled them.
 
     Returns:
-        Pairs of `train`, `validation` and `test`.
+        The pairs of `train`, `validation` and `test`.
 
     Raises:
-        ConfigError: the dataset has not one of the languages, or both are one; or `limit` is below
-            1.
+        ConfigError: the dataset lacks one of the languages, or both are the same; or `limit` is
+            below 1.
     """
     import tensorflow_datasets as tfds
 
@@ -109,7 +108,7 @@ def load_translations(
     loaded, _ = datasets.load(name, SPLITS, data_dir)
     pairs = {}
     for split, examples in loaded.items():
-        # A batch at a time: one by one, pairs take more than ten times as long.
+        # Read in batches: one by one, pairs take more than ten times as long.
         batches = examples.map(lambda x: (x[source], x[target])).batch(1024).as_numpy_iterator()
         found = (
             (x.decode("utf-8").strip(), y.decode("utf-8").strip())

@@ -1,4 +1,4 @@
-"""What a run shows: learning curves, confusion matrices, attention."""
+"""Plots of a run: learning curves, confusion matrices, attention."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ CJK_FAMILIES = ("Noto Sans CJK JP", "Source Han Sans", "Hiragino Sans", "Yu Goth
 
 MARK = "kerasrnn"
 OURS = Kind("a picture of kerasrnn", starts_with(rb"\x89PNG.*Software\0kerasrnn"))
-"""What `save` has written: for folders in which there may be a user's pictures."""
+"""Recognizes files written by `save`, in folders that may hold the user's own pictures."""
 
 
 def learning_curves(log: Path, path: Path) -> None:
-    """Draw every metric of a CSV log against the epoch, one panel each.
+    """Plot every metric of a CSV log against the epoch, one panel each.
 
-    One that falls or rises by more than a factor of 100 has a logarithmic axis.
+    A metric that changes by more than a factor of 100 has a logarithmic axis.
     """
     from matplotlib.figure import Figure
 
@@ -46,11 +46,11 @@ def learning_curves(log: Path, path: Path) -> None:
 
 
 def alignments(translations: Sequence[Any], path: Path) -> None:
-    """Draw how much each symbol that was written looked at each of the source, a panel a text.
+    """Plot the attention of output symbols over source symbols, one panel per text.
 
     Args:
-        translations: of `kerasrnn.zoo.Translator.explain`, with attention.
-        path: of the picture.
+        translations: as returned by `kerasrnn.zoo.Translator.explain`, with attention.
+        path: the output file.
     """
     from matplotlib.figure import Figure
 
@@ -84,14 +84,14 @@ def curves(
     ylabel: str,
     path: Path,
 ) -> None:
-    """Draw how some models fare at each of a row of places: the mean of their seeds, and the span.
+    """Plot a metric of several models along an axis: mean and range over the seeds.
 
     Args:
-        values: by the model's name, a row of values for each seed.
-        places: the names of the places.
-        xlabel: what a place is.
-        ylabel: what a value is.
-        path: of the picture.
+        values: by model name, a row of values for each seed.
+        places: the labels of the axis.
+        xlabel: the label of the x axis.
+        ylabel: the label of the y axis.
+        path: the output file.
     """
     from matplotlib.figure import Figure
 
@@ -115,14 +115,14 @@ def hyperparameters(
     best: Mapping[str, Any],
     path: Path,
 ) -> None:
-    """Draw what trials of a search reached against each hyperparameter, one panel each.
+    """Plot the results of a search's trials against each hyperparameter, one panel each.
 
     Args:
-        trials: the values of each, and what it reached.
-        space: of `kerasrnn.recipes.space`, by name.
-        measure: what was reached.
-        best: the values of the best trial, which has a mark of its own.
-        path: of the picture.
+        trials: the values and the result of each trial.
+        space: the search space by name, see `kerasrnn.recipes.space`.
+        measure: the name of the result.
+        best: the values of the best trial, which is highlighted.
+        path: the output file.
     """
     from matplotlib.figure import Figure
 
@@ -133,11 +133,11 @@ def hyperparameters(
     reached = [value for _, value in trials]
     random = np.random.default_rng(0)
     for panel, (name, kind) in zip(panels, space.items(), strict=False):
-        # Trials in which it meant nothing have no value of it.
+        # Trials in which the hyperparameter had no effect have no value for it.
         found = [(values[name], value) for values, value in trials if name in values]
         places = [place for place, _ in found]
         if hasattr(kind, "values"):
-            # Categories stand in their order, their trials side by side.
+            # Categories keep their order; their trials are side by side.
             order = {value: n for n, value in enumerate(kind.values)}
             words = {False: "no", True: "yes"}
             panel.set_xticks(
@@ -179,16 +179,16 @@ def _marks(low: float, high: float) -> list[float]:
 
 
 def families() -> list[str]:
-    """Typefaces to write texts of any language in: matplotlib's own, and one that has Japanese.
+    """Fonts for texts of any language: matplotlib's own, and one with Japanese.
 
-    The latter is there with the extra `japanese`, or where the system has one of the usual.
+    The latter comes with the extra `japanese`, or is one of the common system fonts.
     """
     import matplotlib
     from matplotlib import font_manager
 
     names = list(matplotlib.rcParams["font.family"])
     try:
-        with matplotlib.rc_context():  # it would make its typeface that of all pictures
+        with matplotlib.rc_context():  # importing it changes the font of all plots
             import matplotlib_fontja
     except ImportError:
         pass
@@ -201,7 +201,7 @@ def families() -> list[str]:
 def confusion_matrix(
     expected: np.ndarray, predicted: np.ndarray, names: Sequence[str], title: str, path: Path
 ) -> None:
-    """Draw how often each class was taken for each other."""
+    """Plot a confusion matrix."""
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -221,7 +221,7 @@ def confusion_matrix(
 
 
 def colors(count: int) -> list[Any]:
-    """As many colours, as different as they can be."""
+    """Distinct colours."""
     from matplotlib import colormaps
 
     if count <= 10:
@@ -230,6 +230,6 @@ def colors(count: int) -> list[Any]:
 
 
 def save(figure: object, path: Path, kind: Kind = FILE) -> None:
-    """Write a PNG file, with the mark of `OURS`, in the place of one of a kind."""
+    """Write a PNG file atomically, with the mark of `OURS`."""
     with replacing(path, kind) as scratch:
         figure.savefig(scratch, dpi=120, metadata={"Software": MARK})

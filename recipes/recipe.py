@@ -1,4 +1,4 @@
-"""What a recipe is."""
+"""The interface of a recipe."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 
 Runtime = Callable[[Sequence["np.ndarray"]], Sequence["np.ndarray"]]
-"""Outputs of a model for arrays of its inputs, as another runtime computes them."""
+"""Computes a model's outputs from input arrays in another runtime."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a recipe trains on and is judged on: unbatched `(inputs, target)` datasets."""
+    """Training and test data of a recipe: unbatched `(inputs, target)` datasets."""
 
     train: "tf.data.Dataset"
     test: "tf.data.Dataset"
     train_size: int
     test_size: int
     facts: Mapping[str, Any]
-    """What the model must know of the training data: vocabulary, statistics, classes. As JSON."""
+    """What the model needs from the training data, as JSON: vocabulary, statistics, classes."""
 
     validation: "tf.data.Dataset | None" = None
-    """The data's own validation set; without one, a fraction of `train` may be held out."""
+    """The dataset's validation split; without one, a fraction of `train` may be held out."""
 
     validation_size: int = 0
 
     raw: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What else judging takes, such as texts for a baseline to read. No run keeps it."""
+    """Further data for the evaluation, such as texts for a baseline. Not stored in the run."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A figure that others reached, to be read beside ours."""
+    """A published result, for comparison."""
 
     model: str
     source: str
@@ -50,109 +50,109 @@ class Published:
 
 
 class Recipe(ABC):
-    """One task: its data, its model, and how it is judged. See `kerasrnn.recipes`."""
+    """One task: its data, its model and its evaluation. See `kerasrnn.recipes`."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     topology: ClassVar[str]
     dataset: ClassVar[str]
     result: ClassVar[str]
-    """The figure reached, with its conditions, for `kerasrnn list`."""
+    """The main result with its conditions, for `kerasrnn list`."""
 
     protocol: ClassVar[str]
-    """What was trained on, judged on and chosen by what, and the licence, for the card."""
+    """The training, validation and test data, what was tuned how, and the licence, for the card."""
 
     Config: ClassVar[type[Config]]
     Asking: ClassVar[type[Options]] = Options
-    """What may be said to `predict` besides the inputs: how to sample, say."""
+    """Options of `predict`, such as those of sampling."""
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Named overrides of the configuration, compared side by side in the recipe's card."""
 
     searched: ClassVar[Space]
-    """What `tune` searches: what may be of use, by the names of options. See `space`."""
+    """The search space of `tune`, by option name. See `space`."""
 
     kept: ClassVar[str] = ""
-    """The variant whose trained model comes with the library: see `kerasrnn.zoo.load`."""
+    """The variant whose pretrained model is included in the library: see `kerasrnn.zoo.load`."""
 
     limits: ClassVar[str] = ""
-    """What the trained model does not know or does badly, for its card."""
+    """The known limits of the pretrained model, for its card."""
 
     metrics: ClassVar[tuple[str, ...]]
-    """The test metrics that the card shows; the variants are compared by the first."""
+    """The test metrics shown in the card; variants are compared by the first one."""
 
     lower_is_better: ClassVar[bool] = False
-    """Of the first metric."""
+    """Whether lower values of the first metric are better."""
 
     published: ClassVar[Sequence[Published]] = ()
     shuffled: ClassVar[bool] = True
-    """Whether the training examples come in another order in each epoch."""
+    """Whether the training examples are shuffled in each epoch."""
 
     asks: ClassVar[str]
-    """What the inputs of `predict` are; `read` takes one."""
+    """A description of the inputs of `predict`, which `read` parses one by one."""
 
     makes: ClassVar[tuple[str, ...]] = ()
-    """The suffixes of the files that `predict` can make of an input: `(".png",)`, say."""
+    """The suffixes of the files that `predict` can write for an input, such as `(".png",)`."""
 
     @abstractmethod
     def load(self, config: Config, data_dir: str | None = None) -> Data:
-        """The data, downloaded and prepared if need be."""
+        """Load the data; download and prepare it if necessary."""
 
     @abstractmethod
     def model(self, config: Config, data: Data) -> "keras.Model":
-        """The model that is trained: not compiled, without weights of its own."""
+        """Build the model to train, uncompiled."""
 
     @abstractmethod
     def loss(self, config: Config) -> "str | keras.losses.Loss":
-        """What is minimized, or Keras's name of it."""
+        """The loss, or its Keras name."""
 
     def fit_metrics(self, config: Config) -> "tuple[str | keras.metrics.Metric, ...]":
-        """What is measured while training, besides the loss."""
+        """The metrics during training, besides the loss."""
         return ("accuracy",)
 
     def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        """What is saved when training has ended: with its vectorizer, say. `core` undoes it."""
+        """The model to save after training, such as one with a vectorizer. `core` reverses it."""
         return model
 
     def core(self, model: "keras.Model") -> "keras.Model":
-        """The model that was trained, of the one that was saved."""
+        """The trained model inside a saved one."""
         return model
 
     @abstractmethod
     def batches(
         self, dataset: "tf.data.Dataset", config: Config, training: bool = False
     ) -> "tf.data.Dataset":
-        """Padded batches of static shapes, whose number the dataset tells.
+        """Padded batches of static shapes, in a dataset of known length.
 
-        For training, all of a shape's batches are whole; examples may be varied at random, as the
-        seed says.
+        In training, all batches are full, and examples may be augmented at random, depending on the
+        seed.
         """
 
     @abstractmethod
     def judge(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, Any]:
-        """Metrics of the model that was saved, on the test data; pictures go into `folder`."""
+        """Evaluate a saved model on the test data; plots are written to `folder`."""
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
-        """The test metrics of what takes no network: `baseline_NAME_METRIC`."""
+        """The test metrics of baselines without a network: `baseline_NAME_METRIC`."""
         return {}
 
     def callbacks(
         self, config: Config, data: Data, folder: Path
     ) -> Sequence["keras.callbacks.Callback"]:
-        """What else watches the training."""
+        """Further callbacks of the training."""
         return ()
 
     @abstractmethod
     def read(self, text: str) -> Any:
-        """One input for `predict`, from what the user said: a file's name, or the input itself."""
+        """Parse one input of `predict`: a file name, or the input itself."""
 
     def numbering(self, model: "keras.Model") -> "keras.layers.Layer | None":
-        """The layer of a saved model that numbers the inputs of `predict`, where they are texts.
+        """The layer of a saved model that vectorizes the inputs of `predict`, if they are texts.
 
-        By it the user is told what the model does not know. None: they are no texts, or the recipe
-        refuses what is not known.
+        It is used to warn about unknown symbols. None: the inputs are not texts, or the recipe
+        rejects unknown symbols.
         """
         return None
 
@@ -165,33 +165,33 @@ class Recipe(ABC):
         asking: Options,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
-        """The answer to each input.
+        """Predict and describe each input.
 
         Args:
-            model: as it was saved.
-            facts: those of the data that the model was trained on, as JSON kept them.
-            inputs: of `read` and `example`.
-            asking: how to answer.
-            places: where the files of each input go, without the suffixes, which are those that
-                the recipe `makes`; None: none are made.
+            model: the saved model.
+            facts: the `facts` of the model's training data, read from JSON.
+            inputs: as returned by `read` or `example`.
+            asking: the options of the prediction.
+            places: the path of each input's files, without the suffixes in `makes`; None: no files
+                are written.
         """
 
     def example(self, data: Data, index: int) -> Any:
-        """A test example as an input for `predict`."""
+        """A test example as an input of `predict`."""
         return next(data.test.skip(index).as_numpy_iterator())[0]
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config
     ) -> Mapping[str, tuple["keras.Model", Sequence[Any] | bool]]:
-        """What `export` writes: models by name, each with batches of inputs to check it on besides
-        random ones, or True.
+        """The models to export by name, each with batches of inputs to verify it on besides random
+        ones, or True.
 
-        The first is the one that `judge_exported` judges.
+        `judge_exported` evaluates the first one.
         """
         import keras
 
         batches = [x for x, _ in self.batches(data.test, config).take(4).as_numpy_iterator()]
-        # One example alone, as short as it is: batch and time must be dynamic.
+        # A single unpadded example: batch size and length must be dynamic.
         alone = next(data.test.as_numpy_iterator())[0]
         batches.append(keras.tree.map_structure(lambda x: x[None], alone))
         return {"model": (self.core(model), batches)}
@@ -199,21 +199,21 @@ class Recipe(ABC):
     def judge_exported(
         self, run: Runtime, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, Any]:
-        """`judge` of an exported file: of the first of `exports`.
+        """Evaluate an exported file, the first of `exports`, with `judge`.
 
         Args:
-            run: computes what the file does.
-            model: what was exported, as it was saved.
-            data: of `load`.
-            config: of the run.
-            folder: where pictures go.
+            run: runs the exported file.
+            model: the saved model that was exported.
+            data: as returned by `load`.
+            config: the run's configuration.
+            folder: the folder for plots.
         """
         return self.judge(as_keras(run, self.core(model)), data, config, folder)
 
     def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
-        """What the numbers of the exported files mean, by input and output, as JSON.
+        """The meaning of the ids in the exported files, by input and output, JSON-compatible.
 
-        See docs/export.md for the form. Nothing where they are measurements.
+        docs/export.md describes the format. Empty for measurements.
         """
         if "classes" in facts:
             (name,) = self.core(model).output_names
@@ -221,14 +221,14 @@ class Recipe(ABC):
         return {}
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> Mapping[str, str]:
-        """Pictures of what the variants' runs did, side by side, for the card.
+        """Plots that compare the runs of the variants, for the card.
 
         Args:
             runs: folders of finished runs, by variant.
-            place: where the pictures go.
+            place: the folder for the plots.
 
         Returns:
-            What each picture shows, by the name of its file.
+            The caption of each plot, by file name.
         """
         return {}
 
@@ -238,7 +238,7 @@ class Recipe(ABC):
 
 
 def as_keras(run: Runtime, model: "keras.Model") -> "keras.Model":
-    """A Keras model with a model's inputs and outputs that another runtime computes."""
+    """Wrap another runtime as a Keras model with the inputs and outputs of `model`."""
     import keras
     import tensorflow as tf
 
@@ -264,6 +264,6 @@ def as_keras(run: Runtime, model: "keras.Model") -> "keras.Model":
 
 
 def most_likely(probabilities: Sequence[float], names: Sequence[str], count: int = 3) -> str:
-    """The most likely classes, in words."""
+    """Format the most likely classes."""
     ranked = sorted(zip(probabilities, names, strict=True), reverse=True)[:count]
     return ", ".join(f"{name}: {probability:.1%}" for probability, name in ranked)

@@ -1,4 +1,4 @@
-"""The same letters the other way round: a toy that shows that attention works, in a minute.
+"""String reversal: a toy task that shows attention at work, in a minute.
 
 Paper: Bahdanau, Cho & Bengio (2015), "Neural machine translation by jointly learning to align and
 translate", ICLR, arXiv 1409.0473, for the model.
@@ -6,7 +6,7 @@ translate", ICLR, arXiv 1409.0473, for the model.
     kerasrnn train reverse
     kerasrnn predict reverse stressed
 
-In the picture the weights lie on the other diagonal.
+In the plot, the attention weights lie on the anti-diagonal.
 """
 
 import dataclasses
@@ -27,34 +27,32 @@ HELD_OUT = 500
 
 @dataclass(frozen=True)
 class Config(text_to_text.Config):
-    """What varies."""
+    """The recipe's options."""
 
-    examples: int = options.option(20_000, "training strings", low=1)
-    longest: int = options.option(10, "letters of a string at most", low=SHORTEST, high=31)
+    examples: int = options.option(20_000, "number of training strings", low=1)
+    longest: int = options.option(10, "largest length of a string", low=SHORTEST, high=31)
     epochs: int = options.option(4, "passes over the training data", low=1)
-    learning_rate: float = options.option(5e-3, "highest learning rate", low=1e-6)
+    learning_rate: float = options.option(5e-3, "peak learning rate", low=1e-6)
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
-    embedding: int = options.option(32, "width of a letter's vector", low=1)
-    units: int = options.option(64, "width of a state", low=1)
-    dropout: float = options.option(0.0, "fraction dropped in training", low=0.0, below=1.0)
-    label_smoothing: float = options.option(
-        0.0, "share of the target that is spread over all symbols", low=0.0, below=1.0
-    )
+    embedding: int = options.option(32, "size of the letter embeddings", low=1)
+    units: int = options.option(64, "units of each recurrent layer", low=1)
+    dropout: float = options.option(0.0, "dropout rate", low=0.0, below=1.0)
+    label_smoothing: float = options.option(0.0, "label smoothing", low=0.0, below=1.0)
 
 
 class Reverse(TextToText):
-    """An encoder reads letters, a decoder writes them the other way round."""
+    """An encoder reads letters; a decoder writes them in reverse order."""
 
     name = "reverse"
-    title = "The same letters the other way round: a toy"
-    dataset = "made up, from the seed"
+    title = "String reversal: a toy task for attention"
+    dataset = "generated from the seed"
     result = (
         "100 % of unseen strings right with attention, in about a minute; without attention: "
         "47 % (means of three seeds)"
     )
     protocol = (
-        "Strings of letters drawn at random, of every length between 3 and the longest; those to "
-        "judge by are drawn from another seed, and none of them is trained on."
+        "Random strings of letters, of all lengths from 3 to the maximum. Test strings are drawn "
+        "from another seed, and none of them is a training string."
     )
     Config = Config
     searched: ClassVar = {
@@ -69,8 +67,8 @@ class Reverse(TextToText):
     }
     kept = "Bahdanau"
     limits = (
-        "A toy: strings of up to ten small letters, which it reads backwards. Longer ones it "
-        "has never seen."
+        "A toy model: it reverses strings of up to ten lower-case letters and has never seen "
+        "longer ones."
     )
     metrics = ("test_sequence_accuracy", "test_letter_error_rate")
     lengths = (8, 12, 16, 24, 32)
@@ -81,7 +79,7 @@ class Reverse(TextToText):
 
         known: set[str] = set()
         found = {}
-        # What is held out is drawn first, so that it does not depend on the number of examples.
+        # Draw held-out strings first, so that they do not depend on the number of examples.
         for number, (split, count) in enumerate(
             (("test", HELD_OUT), ("validation", HELD_OUT), ("train", config.examples))
         ):

@@ -1,17 +1,17 @@
-"""Run folders: everything that a training run leaves behind, and how it is read again.
+"""Run folders: the files that a training run writes, and how they are read.
 
-In a folder there are:
+A run folder contains:
 
     config.json          the recipe and its configuration; the hash of a user's own data file
-    environment.json     versions, machine, devices, commit; how training is carried out
-    sessions.jsonl       when it was begun and resumed, where, and how each session ended
-    facts.json           what the model knows of its training data: vocabulary, classes, statistics
-    log.csv              metrics, epoch by epoch
+    environment.json     versions, machine, devices, commit; execution options
+    sessions.jsonl       start, machine and outcome of each session
+    facts.json           properties of the training data: vocabulary, classes, statistics
+    log.csv              metrics of each epoch
     tensorboard/         the same for TensorBoard
-    checkpoint/          where the run can be resumed, until it is finished
+    checkpoint/          state for resuming the run, until it is finished
     model.keras          the trained model
     metrics.json         the test metrics
-    written.jsonl        what was written of each test source (recipes from text to text)
+    written.jsonl        prediction for each test source (text-to-text recipes)
     *.png                pictures
     export/              SavedModel and ONNX, once exported
 """
@@ -45,11 +45,11 @@ from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution, Placement
 
 RUNS = "runs"
-"""Where runs go, and where they are looked for, below the current folder."""
+"""The folder of runs, relative to the working directory."""
 
 
 class RunError(RuntimeError):
-    """A run folder is not what it should be."""
+    """A run folder is invalid."""
 
 
 class Run:
@@ -67,18 +67,18 @@ class Run:
         folder: str | Path | None = None,
         execution: Execution | None = None,
     ) -> "Run":
-        """A new run folder.
+        """Create a run folder.
 
         Args:
-            recipe: what is trained.
+            recipe: the recipe to train.
             config: its configuration.
-            folder: default: one below `runs/`, named by the time.
-            execution: how it is trained.
+            folder: the new folder; default: a subfolder of `runs/` named by the time.
+            execution: the execution options.
 
         Raises:
-            RunError: the folder holds something.
-            LockedError: another process creates a run there.
-            WriteError: it cannot be written.
+            RunError: the folder is not empty.
+            LockedError: another process is creating a run there.
+            WriteError: the folder cannot be written.
         """
         if folder is None:
             folder = default_folder(recipe)
@@ -99,10 +99,10 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """While this lasts, no other process trains in the folder. It may be nested.
+        """A context in which no other process can train in the folder. It may be nested.
 
         Raises:
-            LockedError: another process does.
+            LockedError: another process trains in it.
         """
         if self._is_locked:
             yield
@@ -116,10 +116,10 @@ class Run:
 
     @classmethod
     def open(cls, recipe: Recipe, folder: str | Path) -> tuple["Run", Config]:
-        """An existing run of a recipe, and its configuration.
+        """Open an existing run of a recipe; returns it and its configuration.
 
         Raises:
-            RunError: there is no run in the folder, or it is another recipe's, or damaged.
+            RunError: the folder has no run, or the run belongs to another recipe or is damaged.
         """
         run = cls(folder)
         try:
@@ -141,7 +141,7 @@ class Run:
             raise RunError(f"{run.folder / 'config.json'}: {error}") from None
 
     def execution(self) -> Execution:
-        """How its training was begun.
+        """The execution options with which the run was started.
 
         Raises:
             RunError: config.json is damaged.
@@ -153,17 +153,17 @@ class Run:
 
     @classmethod
     def latest(cls, recipe: Recipe, below: str | Path = RUNS) -> "Run | None":
-        """The newest finished run of a recipe in a folder and below it, if there is one."""
+        """The newest finished run of a recipe in a folder and its subfolders, if any."""
         finished = [
             run for run, name in runs_below(Path(below)) if name == recipe.name and run.finished
         ]
         return max(finished, key=lambda run: _age(run.path("metrics.json")), default=None)
 
     def check_data(self, config: Config) -> None:
-        """See that a user's own data file is the one that the run began with.
+        """Check that the user's data file is the one with which the run was started.
 
         Raises:
-            RunError: it has changed since, or cannot be read.
+            RunError: the file has changed, or cannot be read.
         """
         try:
             found = _own_data(config)
@@ -179,11 +179,11 @@ class Run:
             )
 
     def changed_versions(self) -> dict[str, tuple[str | None, str | None]]:
-        """The packages that had other versions when the run was last trained: then and now."""
+        """The packages whose versions changed since the run was last trained: old, new."""
         try:
             before = dict(self.read_json("environment.json")["versions"])
         except (RunError, KeyError, TypeError, ValueError):
-            return {}  # it has not been trained yet
+            return {}  # not trained yet
         now = _versions()
         return {
             name: (before.get(name), version)
@@ -197,7 +197,7 @@ class Run:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it came with the library: nothing is to be written there."""
+        """Whether the run is included in the library: its folder must not be written to."""
         from kerasrnn.zoo.saved import SUMS
 
         return self.path(SUMS).is_file()
@@ -206,7 +206,7 @@ class Run:
         return self.folder / name
 
     def write_json(self, name: str, value: Any, kind: Kind = FILE) -> None:
-        """Write a JSON file whole or not at all, in the place of one of a kind."""
+        """Write a JSON file atomically."""
         with replacing(self.folder / name, kind) as scratch:
             text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
             scratch.write_text(text + "\n", encoding="utf-8")
@@ -215,7 +215,7 @@ class Run:
         """Read a JSON file.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: the file is missing or damaged.
         """
         path = self.folder / name
         try:
@@ -229,7 +229,7 @@ class Run:
 
     @contextlib.contextmanager
     def session(self, placement: Placement) -> Iterator[None]:
-        """While this lasts, the run is being trained; it is written down how that ended."""
+        """A context around a training session; records how the session ended."""
         found = {**environment(), **placement.described()}
         self.write_json("environment.json", found)
         began = time.time()
@@ -243,7 +243,7 @@ class Run:
             ended = f"{type(error).__name__}: {error}".strip(": ")
             raise
         finally:
-            with contextlib.suppress(OSError):  # a full disk has been told already
+            with contextlib.suppress(OSError):  # a full disk has already been reported
                 seconds = round(time.time() - began, 1)
                 self._write_session({**line, "seconds": seconds, "ended": ended}, last=line)
 
@@ -261,29 +261,29 @@ class Run:
             model.save(scratch)
 
     def load_model(self) -> Any:
-        """The trained model.
+        """Load the trained model.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: the file is missing or damaged.
         """
         return load_model(self.folder / "model.keras")
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Where a run that is begun now is kept, unless it is said where."""
+    """The default folder of a run started now."""
     return Path(RUNS) / recipe.name / datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
 def check_new(folder: Path, what: str) -> None:
-    """See that something new can be kept in a folder, which need not be there.
+    """Check that a new run or search can be created in a folder.
 
     Args:
-        folder: where it is to be.
-        what: a run or a search.
+        folder: the folder, which need not exist.
+        what: "run" or "search".
 
     Raises:
-        RunError: the folder holds something.
-        OccupiedError, WriteError: it cannot be written.
+        RunError: the folder is not empty.
+        OccupiedError, WriteError: the folder cannot be written.
     """
     check_place(folder / "file")
     if folder.is_dir() and not is_empty(folder):
@@ -294,7 +294,7 @@ def check_new(folder: Path, what: str) -> None:
 
 
 def runs_below(folder: Path) -> list[tuple[Run, str | None]]:
-    """All runs in a folder and below it, each with its recipe's name; None: it is damaged.
+    """All runs in a folder and its subfolders, with their recipe's name; None: damaged.
 
     Raises:
         RunError: the folder cannot be read.
@@ -311,17 +311,17 @@ def runs_below(folder: Path) -> list[tuple[Run, str | None]]:
         except RunError:
             found.append((run, None))
             continue
-        # A file of this name may be anybody's.
+        # Other programs may have files of this name.
         if isinstance(saved, dict) and {"recipe", "config"} <= set(saved):
             found.append((run, saved["recipe"]))
     return found
 
 
 def load_model(path: Path) -> Any:
-    """A Keras model, loaded in safe mode.
+    """Load a Keras model in safe mode.
 
     Raises:
-        RunError: it is missing or damaged, or needs a package that is not installed.
+        RunError: the file is missing or damaged, or needs a package that is not installed.
     """
     from kerasrnn.zoo import saved
 
@@ -339,13 +339,13 @@ def sha256(path: Path) -> str:
 
 
 def _own_data(config: Config) -> str | None:
-    """The hash of a user's own data file, if the configuration names one."""
+    """The hash of the user's data file, if the configuration names one."""
     path = getattr(config, "data", "")
     return sha256(Path(path)) if path else None
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine, device and commit: what a result depends on besides its configuration."""
+    """Versions, machine, devices and commit: what affects a result besides the options."""
     import keras
     import tensorflow as tf
 
@@ -379,16 +379,16 @@ def _versions() -> dict[str, str | None]:
 
 
 def _processors() -> int | None:
-    """Those that this process may run on, which can be fewer than the machine has."""
+    """The processors available to this process, possibly fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this code runs from, if it does."""
+    """The commit of the checkout that this code runs from, if any."""
     file = Path(__file__).resolve()
-    # Those that a hook of another repository sets would name that one.
+    # Variables set by a hook of another repository would select that one.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 
     def git(*command: str) -> str:
@@ -403,7 +403,7 @@ def _commit() -> str | None:
         ).stdout.strip()
 
     try:
-        # An environment may lie inside of another project's checkout, which does not track it.
+        # The environment may be inside another project's checkout that does not track it.
         git("ls-files", "--error-unmatch", "--", file.name)
         return git("rev-parse", "HEAD")
     except (OSError, subprocess.SubprocessError):

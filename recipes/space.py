@@ -1,4 +1,4 @@
-"""What `tune` searches: values by the names of options, as plain data beside a recipe's `Config`.
+"""Search spaces of `tune`: values by option name, as plain data next to a recipe's `Config`.
 
     searched = {
         "cell": space.choice("lstm", "gru"),
@@ -7,7 +7,7 @@
         **space.CLIPPING,
     }
 
-Nothing here imports Keras or keras-tuner, so that the command line can show a space at once.
+This module imports neither Keras nor keras-tuner, so that the command line shows a space quickly.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Given = Mapping[str, tuple[Any, ...]]
-"""Values of other options, one of which each must have for a hyperparameter to mean anything."""
+"""Values of other options that are required for a hyperparameter to have an effect."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values: names, or false and true."""
+    """A choice among values: names, or false and true."""
 
     values: tuple[Any, ...]
     given: Given = field(default_factory=dict)
@@ -40,14 +40,14 @@ class Choice:
         return "one of " + ", ".join(map(str, self.values))
 
     def ends(self) -> Sequence[Any]:
-        """What a search may come to at the most extreme."""
+        """The extreme values of a search."""
         return self.values
 
     def rounded(self, value: Any) -> Any:
         return value
 
     def declare(self, hyperparameters: Any, name: str, default: Any = None) -> Any:
-        """Tell keras-tuner's `HyperParameters`; the value that they have for it, if any."""
+        """Register with keras-tuner's `HyperParameters`; returns their value for it, if any."""
         default = default if default in self.values else self.values[0]
         if set(self.values) == {False, True}:
             return hyperparameters.Boolean(name, default=default)
@@ -58,16 +58,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number between two, with both ends."""
+    """A number in a closed interval."""
 
     low: float
     high: float
     whole: bool = False
     log: bool = False
-    """Whether a factor counts, and not a difference."""
+    """Whether the scale is logarithmic."""
 
     step: float | None = None
-    """From one value to the next; with `log` by what factor. None: any value."""
+    """The step from one value to the next; with `log`, a factor. None: any value."""
 
     given: Given = field(default_factory=dict)
 
@@ -85,15 +85,15 @@ class Numbers:
         return text if self.whole and self.step == 1 else f"{text}, by {self.step:g}"
 
     def ends(self) -> Sequence[Any]:
-        """What a search may come to at the most extreme."""
+        """The extreme values of a search."""
         return (self.low, self.high)
 
     def rounded(self, value: Any) -> Any:
-        """A float with three digits: what a person would write, and no search is finer."""
+        """Round a float to three digits, which is fine enough for a search."""
         return int(value) if self.whole else float(f"{value:.3g}")
 
     def declare(self, hyperparameters: Any, name: str, default: Any = None) -> Any:
-        """Tell keras-tuner's `HyperParameters`; the value that they have for it, if any."""
+        """Register with keras-tuner's `HyperParameters`; returns their value for it, if any."""
         kind = hyperparameters.Int if self.whole else hyperparameters.Float
         value = kind(
             name,
@@ -119,17 +119,17 @@ Space = Mapping[str, Kind]
 
 
 def choice(*values: Any, given: Given | None = None) -> Choice:
-    """One of some values."""
+    """A choice among values."""
     return Choice(values, given or {})
 
 
 def switch(given: Given | None = None) -> Choice:
-    """Yes or no."""
+    """True or false."""
     return Choice((False, True), given or {})
 
 
 def powers(low: int, high: int, given: Given | None = None) -> Numbers:
-    """`low`, twice that, twice that again, up to `high`: widths."""
+    """Powers of two times `low`, up to `high`: layer sizes."""
     return Numbers(low, high, whole=True, log=True, step=2, given=given or {})
 
 
@@ -139,26 +139,26 @@ def integers(low: int, high: int, step: int = 1, given: Given | None = None) -> 
 
 
 def floats(low: float, high: float, log: bool = False, given: Given | None = None) -> Numbers:
-    """Numbers from `low` to `high`; with `log`, each factor as likely as any other."""
+    """Numbers from `low` to `high`; with `log`, uniform on a logarithmic scale."""
     return Numbers(low, high, log=log, given=given or {})
 
 
 CLIPPING: Space = {
-    # Each by its norm, and each number, are left to those who ask for them.
+    # Clipping by norm and by value are not searched by default.
     "clipping": choice("global_norm", "none"),
     "clip_at": floats(0.1, 10.0, log=True, given={"clipping": ("global_norm", "norm", "value")}),
 }
 
 
 def narrowed(space: Space, fixed: Collection[str], values: Mapping[str, Any]) -> dict[str, Kind]:
-    """What is left to search when a user has fixed some options.
+    """The remaining search space after the user has fixed some options.
 
-    What would mean nothing beside them is left out. Where an option that is fixed means something
-    beside some values of another alone, those alone are searched.
+    Hyperparameters without effect given the fixed options are dropped. If a fixed option has an
+    effect only with some values of another one, only those values are searched.
 
     Args:
-        space: of the recipe.
-        fixed: names of the options that are.
+        space: the recipe's search space.
+        fixed: names of the fixed options.
         values: of all options: those that are fixed, and the defaults of the others.
     """
     left: dict[str, Kind] = {}
@@ -177,9 +177,9 @@ def narrowed(space: Space, fixed: Collection[str], values: Mapping[str, Any]) ->
 
 
 def declare(hyperparameters: Any, space: Space, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Tell keras-tuner's `HyperParameters` of a space; the values that they have.
+    """Register a space with keras-tuner's `HyperParameters`; returns their values.
 
-    One that means nothing beside the others' values has none.
+    A hyperparameter without effect given the others' values has no value.
     """
     values: dict[str, Any] = {}
     for name, kind in space.items():
@@ -195,12 +195,12 @@ def declare(hyperparameters: Any, space: Space, defaults: Mapping[str, Any]) -> 
 
 
 def _possible(space: Space, parent: str, allowed: Sequence[Any]) -> list[Any]:
-    """Of the values that give a meaning, those that the parent can have: no other may be named."""
+    """The required values of a parent that the parent can take."""
     return [value for value in allowed if value in space[parent]]
 
 
 def described(space: Space) -> str:
-    """A line for each hyperparameter."""
+    """Describe a space, with a line for each hyperparameter."""
     lines = []
     for name, kind in space.items():
         line = f"  {name:<17} {kind}"

@@ -1,7 +1,7 @@
-"""Hashes that say which texts are held out.
+"""Splits by hash: which texts are held out.
 
-A split by hash depends on neither the order of a file nor a seed, and texts that are equal but for
-capitals, spaces and punctuation are never on two sides of it.
+A split by hash depends neither on the order of a file nor on a seed, and texts that differ only in
+case, spaces and punctuation are always in the same split.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import math
 
 
 def fingerprint(text: str) -> str:
-    """SHA-256 of the letters and digits of a text in lower case, in hexadecimal.
+    """SHA-256 of a text's letters and digits in lower case, in hexadecimal.
 
     Example:
         >>> fingerprint("A mess.") == fingerprint("...a MESS...")
@@ -20,22 +20,22 @@ def fingerprint(text: str) -> str:
 
 
 def place(text: str) -> float:
-    """Where the fingerprint of a text puts it between 0 and 1, 1 excluded.
+    """Map the fingerprint of a text to [0, 1).
 
-    Of many texts, a fraction p has a place below p.
+    About a fraction p of many texts has a place below p.
 
     Example:
         >>> round(place("A mess."), 4)
         0.2086
     """
-    digits = 13  # 52 bits, which a float holds exactly
+    digits = 13  # 52 bits, which a float represents exactly
     return int(fingerprint(text)[:digits], 16) / 16**digits
 
 
 def enough(fraction: float) -> int:
-    """So many texts nearly always have some whose place falls into a part; in tens.
+    """The number of texts, in tens, of which a fraction nearly always has at least one.
 
-    Once in ten thousand times they have none.
+    The probability of having none is one in ten thousand.
 
     Example:
         >>> enough(0.1), enough(0.2)

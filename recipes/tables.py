@@ -1,7 +1,7 @@
-"""Tables of a user's own: columns with tabs between them, or a CSV file.
+"""The user's own tables: tab-separated or CSV files.
 
-What is read is what programs write: rows without quotes, as of Tatoeba and Anki, and rows with the
-quotes of pandas and Excel.
+The reader accepts what common programs write: unquoted rows, as from Tatoeba and Anki, and rows
+quoted by pandas and Excel.
 """
 
 import csv
@@ -15,7 +15,7 @@ from kerasrnn.recipes.errors import DatasetError, DatasetWarning
 from kerasrnn.recipes.text import read_text
 
 Row = tuple[int, list[str]]
-"""The number of the line that a row begins in, and its fields."""
+"""The first line number of a row, and its fields."""
 
 NAMES = """class category input label output phonemes pronunciation review sentence sentiment sounds
 source src target text tgt translation trg word"""
@@ -23,32 +23,31 @@ LANGUAGES = """arabic chinese czech danish dutch english finnish french german g
 hungarian italian japanese korean norwegian polish portuguese romanian russian spanish swedish
 turkish ukrainian vietnamese"""
 HEADERS = (frozenset(NAMES.split()), frozenset(LANGUAGES.split()))
-"""What columns are called: the fields of a header are all in one of them."""
+"""Known column names: all fields of a header are in one of these sets."""
 
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 def read_rows(path: str | Path, columns: Sequence[str]) -> list[Row]:
-    """The rows of a file.
+    """Read the rows of a file.
 
-    In a file called `*.csv` fields have commas between them, or semicolons if its first line has no
-    comma, and quotes as RFC 4180 has them. In any other file fields have tabs between them;
-    quotes are taken off where a program has put them: where a quote within the field is doubled,
-    or where every field of the file has them.
+    In a `*.csv` file, fields are separated by commas, or by semicolons if the first line has no
+    comma, and quoted according to RFC 4180. In any other file, fields are separated by tabs; quotes
+    are removed if a program has added them: if a quote within the field is doubled, or if every
+    field of the file is quoted.
 
-    Blank lines are passed over. A first line that names the columns is not a row; where it has all
-    the names asked for, these columns are read, in whatever order they are. Where two columns
-    are asked for, those that Anki's and Tatoeba's files have beside the two texts are not read: a
-    third one with the attribution, and the numbers of the sentences. A `DatasetWarning` names what
-    is not read.
+    Blank lines are skipped. A first line with column names is a header; if it has all the requested
+    names, these columns are read, in any order. If two columns are requested, the additional
+    columns of Anki's and Tatoeba's files are ignored: the attribution in a third column, and the
+    sentence numbers. A `DatasetWarning` names what is ignored.
 
     Args:
         path: of the file.
-        columns: their names, in order.
+        columns: the names of the columns, in order.
 
     Raises:
-        DatasetError: the file cannot be read; or a line, which is named, has other columns than
-            expected or an empty one.
+        DatasetError: the file cannot be read; or a line, which the message names, has unexpected
+            columns or an empty one.
     """
     path = Path(path)
     text = read_text(path)
@@ -79,7 +78,7 @@ def _remark(message: str) -> None:
 
 
 def _of_header(path: Path, rows: list[Row], columns: Sequence[str]) -> list[Row]:
-    """The rows behind a header, and of these the columns that are asked for."""
+    """The rows after a header, with the requested columns."""
     if len(rows) < 2:
         return rows
     line, fields = rows[0]
@@ -139,7 +138,7 @@ def _of_commas(path: Path, text: str) -> list[Row]:
 
 
 def _without_attributions(path: Path, rows: list[Row]) -> list[Row]:
-    """Two columns of those that Anki's and Tatoeba's files have, if these are theirs."""
+    """The two text columns of Anki's and Tatoeba's files, if the rows have that format."""
     if rows and all(len(fields) == 3 and "tatoeba" in fields[2].lower() for _, fields in rows):
         _remark(f"{path}: the third column, the attribution, is not read.")
         return [(line, fields[:2]) for line, fields in rows]

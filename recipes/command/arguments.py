@@ -1,4 +1,4 @@
-"""What commands have in common: options, the run that is meant, and how figures are said."""
+"""Shared parts of the commands: options, selection of the run, formatting of metrics."""
 
 import argparse
 import dataclasses
@@ -16,16 +16,16 @@ from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.progress import MODES, size
 
 Action = Callable[[Recipe, argparse.Namespace], int]
-"""What a command does; returns the exit status."""
+"""The function that runs a command and returns the exit status."""
 
 PATHS = ("--config", "--data", "--data-dir", "--mirror", "--output", "--run")
-"""Options that take a path, which may be called like a recipe."""
+"""Options that take a path. A path may have the same name as a recipe."""
 
 
 def add_command(
     commands: Any, name: str, text: str, action: Action, epilog: str | None = None
 ) -> argparse.ArgumentParser:
-    """A command that works on a recipe."""
+    """Add a command that takes a recipe."""
     command = commands.add_parser(
         name,
         help=text,
@@ -43,47 +43,47 @@ def add_command(
 
 
 def add_sources(command: argparse.ArgumentParser) -> None:
-    """Where datasets are, and where they come from."""
+    """Add the options that locate datasets and their sources."""
     command.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="where TFDS keeps datasets (default: TFDS's own, ~/tensorflow_datasets)",
+        help="the TFDS data directory (default: ~/tensorflow_datasets)",
     )
     command.add_argument(
         "--mirror",
         metavar="DIR",
-        help="a folder with source archives at hand, looked into before anything is fetched",
+        help="a folder of downloaded source archives, searched before anything is downloaded",
     )
 
 
 def add_place(command: argparse.ArgumentParser, kind: str, where: str, lines: str) -> None:
-    """Where something long is kept, whether it is resumed, and how it is told of."""
+    """Add the options for the output folder, resuming and progress reports."""
     command.add_argument(
         "--output", metavar="DIR", help=f"the {kind}'s folder (default: {where}/RECIPE/TIME)"
     )
-    command.add_argument("--resume", action="store_true", help=f"go on with the {kind} in --output")
+    command.add_argument("--resume", action="store_true", help=f"continue the {kind} in --output")
     command.add_argument(
         "--progress",
         choices=MODES,
         default="auto",
-        help=f"{lines}, a line of JSON for each event, or nothing (default: a bar in a terminal, "
+        help=f"{lines}, one line of JSON per event, or nothing (default: a bar in a terminal, "
         "lines elsewhere)",
     )
 
 
 def add_run(command: argparse.ArgumentParser) -> None:
-    """Whose model is used."""
+    """Add the options that select the model."""
     of = command.add_mutually_exclusive_group()
     of.add_argument(
         "--run",
         metavar="DIR",
-        help="the run's folder (default: the recipe's newest finished run anywhere below runs/; if "
-        "there is none, the trained model that comes with the library)",
+        help="the run's folder (default: the recipe's newest finished run under runs/; if there is "
+        "none, the pretrained model included in the library)",
     )
     of.add_argument(
         "--zoo",
         action="store_true",
-        help="the trained model that comes with the library, whatever runs there are",
+        help="use the pretrained model included in the library, even if there are runs",
     )
 
 
@@ -104,7 +104,7 @@ def add_options(command: argparse.ArgumentParser, title: str, options: type[Opti
 
 
 def _checked(field: dataclasses.Field) -> Any:
-    """A converter for argparse that refuses what the field cannot be, with what it can be."""
+    """Return an argparse converter that rejects values the field does not accept."""
     kind = type(field.default)
 
     def convert(text: str) -> Any:
@@ -123,7 +123,7 @@ def _checked(field: dataclasses.Field) -> Any:
 
 
 def converted(kind: type, expected: str, allowed: Callable[[Any], bool]) -> Any:
-    """A converter for argparse of values that are of no `Options`."""
+    """Return an argparse converter for values that are not part of an `Options` class."""
 
     def convert(text: str) -> Any:
         try:
@@ -146,34 +146,34 @@ def given(options: type[Options], arguments: argparse.Namespace) -> dict[str, An
 
 
 def opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
-    """The run that is used, named on the standard error, and its configuration."""
+    """Return the selected run and its configuration, and print its folder to standard error."""
     from kerasrnn.recipes.runs import RUNS, Run
 
     run, which = None, ""
     if arguments.run is not None:
         run = Run(arguments.run)
     elif not arguments.zoo:
-        run, which = Run.latest(recipe), f" (the newest finished run below {RUNS}/)"
+        run, which = Run.latest(recipe), f" (the newest finished run under {RUNS}/)"
     if run is None:
         from kerasrnn import zoo
 
         if recipe.name not in zoo.trained():
             raise ConfigError(
-                f"{recipe.name} has no finished run below {RUNS}/, and no trained model comes with "
-                f"the library: train one with `kerasrnn train {recipe.name}`, or name its folder "
-                "with --run."
+                f"{recipe.name} has no finished run under {RUNS}/, and the library includes no "
+                f"pretrained model for it: train one with `kerasrnn train {recipe.name}`, or name "
+                "its folder with --run."
             )
-        run, which = Run(zoo.folder(recipe.name)), " (it comes with the library)"
+        run, which = Run(zoo.folder(recipe.name)), " (included in the library)"
     found = Run.open(recipe, run.folder)
     print(f"model: {run.folder}{which}", file=sys.stderr)
     return found
 
 
 def empty_folder(option: str, folder: Path) -> None:
-    """Make a folder for what is written, unless it holds something that is not to be overwritten.
+    """Create the output folder.
 
     Raises:
-        ConfigError: it is not empty.
+        ConfigError: the folder is not empty.
     """
     create_folder(folder)
     if any(folder.iterdir()):
@@ -198,7 +198,7 @@ def lines_of(metrics: dict[str, Any]) -> list[str]:
 
 
 def below_baselines(recipe: Recipe, metrics: dict[str, Any]) -> list[str]:
-    """A warning for each baseline that the first of the recipe's metrics does not reach."""
+    """Return a warning for each baseline that beats the model on the recipe's first metric."""
     from kerasrnn.recipes.cards import figure
 
     metric = recipe.metrics[0]

@@ -19,17 +19,17 @@ from kerasrnn.recipes.recipe import Recipe
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:
-    """Add the command."""
-    command = add_command(commands, "evaluate", "judge a run's model on the test data again", act)
+    """Add the command to the parser."""
+    command = add_command(commands, "evaluate", "evaluate a trained model on the test data", act)
     command.add_argument(
-        "--output", metavar="DIR", help="where pictures go (default: none are written)"
+        "--output", metavar="DIR", help="folder for plots (default: no plots are written)"
     )
     add_run(command)
     add_sources(command)
 
 
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    """Judge a model again."""
+    """Evaluate a model."""
     run, config = opened(recipe, arguments)
     run.check_data(config)
     if arguments.output is not None:

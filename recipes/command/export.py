@@ -20,7 +20,10 @@ from kerasrnn.recipes.recipe import Recipe
 def add(commands: Any, recipe: Recipe | None) -> None:
     """Add the command."""
     command = add_command(
-        commands, "export", "write a run's model as SavedModel, ONNX or LiteRT, and check it", act
+        commands,
+        "export",
+        "export a trained model as SavedModel, ONNX or LiteRT, and verify it",
+        act,
     )
     add_run(command)
     command.add_argument(
@@ -29,27 +32,28 @@ def add(commands: Any, recipe: Recipe | None) -> None:
         choices=exporting.PACKAGES,
         default=["saved_model", "onnx"],
         metavar="FORMAT",
-        help=f"some of: {', '.join(exporting.PACKAGES)} (default: saved_model onnx); onnx_int8 has "
-        "weights in eight bits, and is judged beside the file of floats",
+        help=f"one or more of: {', '.join(exporting.PACKAGES)} (default: saved_model onnx); "
+        "onnx_int8 has 8-bit weights and is evaluated next to the float32 file",
     )
     command.add_argument(
         "--step",
         action="store_true",
-        help="also the model's step, for streams: of models that read forwards",
+        help="also export the single-step model for streaming; only for unidirectional models",
     )
     command.add_argument(
-        "--output", metavar="DIR", help="where the files go (default: the run's export/)"
+        "--output", metavar="DIR", help="output folder (default: export/ in the run's folder)"
     )
     command.add_argument(
         "--tolerance",
         type=converted(float, "a finite number, at least 0", lambda value: 0 <= value < math.inf),
-        help="largest difference that is accepted (default: 1e-5, more for half precision)",
+        help="largest accepted difference from the Keras model (default: 1e-5, more for half "
+        "precision)",
     )
     add_sources(command)
 
 
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    """Write the exports, and print how they compare."""
+    """Export the model and print how the files compare with it."""
     run, config = opened(recipe, arguments)
     run.check_data(config)
     exporting.check_packages(arguments.formats)
@@ -58,7 +62,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         folder = Path(arguments.output)
     elif run.is_kept:
         folder = Path("export") / recipe.name
-    check_place(folder / "file")  # whether anything can be written there
+    check_place(folder / "file")  # fail early if the folder is not writable
     model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     for line in exporting.export(
         recipe, model, data, config, folder, arguments.formats, arguments.step, arguments.tolerance

@@ -7,11 +7,11 @@ from kerasrnn import recipes
 
 
 def add(commands: Any) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     command = commands.add_parser(
         "list",
-        help="the recipes there are, with the results they reached",
-        description="The recipes there are, with the results they reached.",
+        help="list the recipes and their results",
+        description="List the recipes and their results.",
     )
     command.set_defaults(action=act)
 
@@ -22,5 +22,5 @@ def act(arguments: argparse.Namespace) -> int:
         recipe = recipes.load(name)
         print(f"{name}\n    {recipe.title}\n    {recipe.topology}; {recipe.result}")
         if recipe.kept:
-            print("    a trained model comes with the library: kerasrnn predict", name)
+            print("    pretrained model included: kerasrnn predict", name)
     return 0

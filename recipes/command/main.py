@@ -1,6 +1,6 @@
-"""The command line: list, train, tune, runs, evaluate, predict, export.
+"""The command line interface: list, train, tune, runs, evaluate, predict, export.
 
-Help and refusals come before TensorFlow is loaded.
+Help and usage errors are printed before TensorFlow is imported.
 """
 
 import argparse
@@ -31,19 +31,19 @@ OF_ALL = (list_, runs)
 OF_A_RECIPE = (train, tune, evaluate, predict, export)
 
 WIDTHS = ("units", "embedding", "depth")
-"""Options that say how large a model is."""
+"""Options that determine the size of a model."""
 
 DESCRIPTION = """\
-Recurrent networks in Keras 3: train a recipe on real data, judge it, use it, ship it.
+Recurrent networks for Keras 3: train, evaluate, use and export models on real data.
 
-  kerasrnn list                                what there is
-  kerasrnn predict g2p tensorflow              the answers of a trained model, at once
-  kerasrnn train japanese_vowels --cell gru    train; the results go to runs/
-  kerasrnn tune japanese_vowels --minutes 10   look for better options by validation
-  kerasrnn evaluate japanese_vowels            judge the newest run again
-  kerasrnn predict japanese_vowels --test 3    its answer to a test example
-  kerasrnn export japanese_vowels              SavedModel and ONNX, checked
-  kerasrnn runs                                compare what was trained
+  kerasrnn list                                list the recipes
+  kerasrnn predict g2p tensorflow              predict with a pretrained model
+  kerasrnn train japanese_vowels --cell gru    train a model; results go to runs/
+  kerasrnn tune japanese_vowels --minutes 10   tune the options on validation data
+  kerasrnn evaluate japanese_vowels            evaluate the newest run on the test data
+  kerasrnn predict japanese_vowels --test 3    predict a test example
+  kerasrnn export japanese_vowels              export to SavedModel and ONNX, verified
+  kerasrnn runs                                compare the runs
 """
 
 
@@ -51,12 +51,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command.
 
     Returns:
-        0 if it did its work, 1 if it could not, 2 if it was not understood; 128 and the signal's
-        number if one has stopped it: 130 after Ctrl-C, 143 after SIGTERM. A training that was
-        stopped can be resumed.
+        0 on success, 1 on failure, 2 for usage errors; 128 plus the signal's number if a signal
+        stopped the command: 130 after Ctrl-C, 143 after SIGTERM. An interrupted training can be
+        resumed.
 
     Raises:
-        BrokenPipeError: nobody reads what it prints any more; `kerasrnn.__main__` ends with 141.
+        BrokenPipeError: the reader of the output has exited; `kerasrnn.__main__` exits with 141.
     """
     arguments = _parsed(arguments)
     if not hasattr(arguments, "recipe"):
@@ -95,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
             )
         if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
             remedy = _takes_less(arguments)
-            return fail(f"{arguments.command}: the memory of the machine is too small{remedy}.")
+            return fail(f"{arguments.command}: out of memory{remedy}.")
         disk = of_the_disk(error, "a temporary file or the output")
         if disk is not None:
             return fail(str(disk))
@@ -103,18 +103,18 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _takes_less(arguments: argparse.Namespace) -> str:
-    """What takes less memory, as the end of a message: of the batches and of the model."""
+    """Suggest options that reduce memory use, as the end of a message."""
     if arguments.command not in ("train", "tune"):
         return ""
     fields = [field.name for field in dataclasses.fields(recipes.load(arguments.recipe).Config)]
     widths = [f"--{dashed(name)}" for name in WIDTHS if name in fields]
     model = f", or a smaller model ({', '.join(widths)})" if widths else ""
-    return f"; less is taken by a smaller --batch-size, a higher --accumulate{model}"
+    return f"; try a smaller --batch-size, a higher --accumulate{model}"
 
 
 @contextlib.contextmanager
 def remarks_on_data() -> Iterator[None]:
-    """What warnings say of a user's data, as lines of their own."""
+    """Print warnings about the user's data as plain lines."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DatasetWarning)
         show = warnings.showwarning
@@ -135,10 +135,10 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace:
         parser.print_help(sys.stderr)
         sys.exit(2)
     arguments, rest = parser.parse_known_args(given)
-    # argparse takes positionals in one piece; inputs may stand behind options all the same.
+    # argparse takes positionals in one piece, but inputs may also follow options.
     unknown = [text for text in rest if text.startswith("-")]
     if rest and (unknown or arguments.command != "predict"):
-        # The values of an unknown option are not what is wrong.
+        # Do not report the values of an unknown option.
         arguments.parser.refuse(unknown or rest, getattr(arguments, "recipe", None))
     if rest:
         arguments.inputs = [*arguments.inputs, *rest]
@@ -147,12 +147,12 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace:
 
 
 def _check_paths(arguments: argparse.Namespace) -> None:
-    """Refuse paths that are empty, as unset variables of a shell are, or that are no text."""
+    """Reject paths that are empty, like unset shell variables, or not valid text."""
     for option in PATHS:
         path = getattr(arguments, option.removeprefix("--").replace("-", "_"), None)
         if path == "":
             arguments.parser.error(f"{option} '': expected a path.")
-        # TensorFlow takes no other names of files.
+        # TensorFlow accepts only such file names.
         if path is not None and os.fsencode(path).decode("utf-8", "replace") != path:
             arguments.parser.error(f"{option} {path!r}: expected a path in UTF-8.")
     if getattr(arguments, "folder", None) == "":
@@ -173,7 +173,7 @@ def _parser(recipe: Recipe | None) -> argparse.ArgumentParser:
 
 
 def _recipe_named_in(arguments: Sequence[str]) -> Recipe | None:
-    """The recipe whose options `train` must know, wherever its name stands."""
+    """The recipe whose options `train` needs, wherever its name occurs."""
     for before, argument in itertools.pairwise(["", *arguments]):
         if argument in recipes.NAMES and before not in PATHS:
             return recipes.load(argument)

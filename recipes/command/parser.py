@@ -1,4 +1,4 @@
-"""The parser of the command line: one line for a mistake, with what was probably meant."""
+"""The argument parser: one-line error messages with a suggestion."""
 
 import argparse
 import difflib
@@ -8,26 +8,26 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 NEAR = 0.75
-"""How alike two words are, of 1, if one was meant for the other: one letter of four is another."""
+"""Minimum similarity of two words for a suggestion, from 0 to 1: one letter in four may differ."""
 
 
 def closest(text: str, choices: Iterable[str]) -> str:
-    """What was probably meant, as the end of a message: `; did you mean X?`, or nothing."""
-    # Capitals are a common mistake, and make every letter a different one.
+    """The suggestion at the end of a message: `; did you mean X?`, or `.` if nothing is close."""
+    # Ignore case, a common mistake that would make every letter differ.
     names = {choice.lower(): choice for choice in choices}
     found = difflib.get_close_matches(text.lower(), list(names), n=1, cutoff=NEAR)
     return f"; did you mean {names[found[0]]}?" if found else "."
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose errors are one line, and which knows what was nearly written.
+    """An `ArgumentParser` whose errors are one line with a suggestion.
 
     Its subparsers are of the same class.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        # An abbreviation may stand for one option today and be ambiguous tomorrow.
+        # An abbreviation that is unique today may be ambiguous in a later version.
         super().__init__(*arguments, **options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
@@ -35,24 +35,24 @@ class Parser(argparse.ArgumentParser):
         message = re.sub(r"^argument ([^\s:]+)(/\S+)?: ?(?=')", r"\1 ", message)
         message = message.removeprefix("argument ")
         if "arguments are required: " in message:
-            # It counts those that may be left out, too.
+            # argparse lists the optional ones, too.
             first = message.split(": ")[1].split(",")[0]
             message = f"expected {first}: see {self.prog} --help"
         self.exit(2, f"kerasrnn: {message}\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Called by argparse for help and errors; its own passes over an output that is closed."""
+        """Called by argparse for help and errors; argparse's own ignores a closed output."""
         (file or sys.stderr).write(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Called by argparse for arguments with `choices`, commands among them."""
+        """Called by argparse for arguments with `choices`, including commands."""
         if action.choices is not None and value not in action.choices:
             expected = ", ".join(map(str, action.choices))
             hint = closest(str(value), map(str, action.choices))
             raise argparse.ArgumentError(action, f"{value!r}: expected one of {expected}{hint}")
 
     def refuse(self, unknown: Iterable[str], recipe: str | None = None) -> NoReturn:
-        """Refuse what is left over."""
+        """Report unknown arguments."""
         said = []
         for text in unknown:
             name = text.partition("=")[0]

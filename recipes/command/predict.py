@@ -23,32 +23,32 @@ from kerasrnn.recipes.command.arguments import (
 from kerasrnn.recipes.config import from_dict
 from kerasrnn.recipes.recipe import Recipe
 
-LONGEST = 60  # characters of a file's name
+LONGEST = 60  # characters of a file name
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:
     """Add the command."""
     command = add_command(
-        commands, "predict", "answer your inputs, or test examples, with a trained model", act
+        commands, "predict", "predict your own inputs, or test examples, with a trained model", act
     )
     command.add_argument(
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help=recipe.asks if recipe else "what the recipe reads: see kerasrnn predict RECIPE --help",
+        help=recipe.asks if recipe else "depends on the recipe: see kerasrnn predict RECIPE --help",
     )
     command.add_argument(
         "--test",
         type=converted(int, "the number of a test example, at least 0", lambda value: value >= 0),
         nargs="+",
         metavar="N",
-        help="numbers of test examples, from 0",
+        help="indices of test examples, starting at 0",
     )
     command.add_argument(
         "--output",
         metavar="DIR",
-        help="where files go, named after the inputs, of recipes that make some (default: no files "
-        "are written)",
+        help="folder for the files that some recipes make, named after the inputs (default: no "
+        "files are written)",
     )
     if recipe is not None:
         add_options(command, f"options of {recipe.name}", recipe.Asking)
@@ -57,18 +57,18 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 
 
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    """Print the answers of a model."""
+    """Print a model's predictions."""
     if not arguments.inputs and arguments.test is None:
-        return fail(f"nothing to predict: give {recipe.asks}, or test examples with --test.")
+        return fail(f"nothing to predict: expected INPUT ({recipe.asks}) or --test N.")
     if arguments.output is not None and not recipe.makes:
-        return fail(f"--output {arguments.output}: predict of {recipe.name} makes no files.")
+        return fail(f"--output {arguments.output}: the recipe {recipe.name} writes no files.")
     asking = from_dict(recipe.Asking, given(recipe.Asking, arguments))
     names = list(arguments.inputs)
     inputs = [recipe.read(name) for name in names]
     run, config = opened(recipe, arguments)
     folder = None if arguments.output is None else Path(arguments.output)
     if folder is not None:
-        check_place(folder / "file")  # whether anything can be written there
+        check_place(folder / "file")  # fail early if the folder is not writable
     if arguments.test is not None:
         run.check_data(config)
         data = recipe.load(config, arguments.data_dir)
@@ -90,18 +90,18 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         places = places_of(names, folder, recipe.makes)
     answers = recipe.answer(model, facts, inputs, asking, places)
     for name, answer in zip(names, answers, strict=True):
-        # The name of a file may be of bytes that are no text.
+        # The bytes of a file name need not be valid text.
         print(f"{os.fsencode(name).decode('utf-8', 'replace')}: {answer}")
     return 0
 
 
 def places_of(names: Sequence[str], folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Where the files of each input go, without their suffixes: none is there already.
+    """Return the path of each input's files, without suffix. None of the files exists yet.
 
-    A file is named after its input, and numbered where another one has the name.
+    A file is named after its input, and numbered if the name is taken.
     """
     places: list[Path] = []
-    # Names that differ in capitals alone are one to some file systems.
+    # Some file systems do not distinguish upper and lower case.
     taken: set[str] = set()
     for name in names:
         stem = re.sub(r"[^\w-]+", "_", name).strip("_")[:LONGEST] or "input"

@@ -1,4 +1,4 @@
-"""TensorFlow without its remarks."""
+"""TensorFlow without its log messages."""
 
 import logging
 import os
@@ -7,15 +7,15 @@ from kerasrnn.standard_error import filtered
 
 
 def quietly_import_tensorflow() -> None:
-    """Import TensorFlow without its remarks on oneDNN, processor flags and absent CUDA drivers.
+    """Import TensorFlow without its messages about oneDNN, CPU flags and missing CUDA drivers.
 
-    The first of them are written before any setting of TensorFlow's is read, so that they can only
-    be held back at the file descriptor. They are shown if the import fails. Of what it and TFDS say
-    later, errors alone are shown.
+    TensorFlow writes the first messages before it reads any of its settings, so they can only be
+    filtered at the file descriptor. They are shown if the import fails. Later messages of
+    TensorFlow and TFDS are shown only if they are errors.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS, of datasets not yet prepared
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # on functions traced several times
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # TFDS, of servers that it asks again
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS, about unprepared datasets
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # about retraced functions
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # TFDS, about retries
     with filtered(lambda said: b""):
         import tensorflow  # noqa: F401

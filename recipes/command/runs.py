@@ -13,19 +13,19 @@ from kerasrnn.recipes.command.arguments import fail
 
 
 def add(commands: Any) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     command = commands.add_parser(
         "runs",
-        help="compare runs: their options, metrics and curves",
-        description="Compare the runs in a folder and below it: what differs in their options, "
-        "their\nmetrics, and a picture of their curves.",
+        help="compare the options, metrics and learning curves of runs",
+        description="Compare the runs in a folder and its subfolders: the options in which they "
+        "differ,\ntheir metrics, and a plot of their learning curves.",
     )
     command.add_argument(
         "folder", nargs="?", default="runs", metavar="FOLDER", help="default: runs"
     )
-    command.add_argument("--json", action="store_true", help="a line of JSON for each run")
+    command.add_argument("--json", action="store_true", help="print one line of JSON per run")
     command.add_argument(
-        "--output", metavar="DIR", help="where the pictures go, RECIPE.png (default: FOLDER)"
+        "--output", metavar="DIR", help="folder for the plots, RECIPE.png (default: FOLDER)"
     )
     command.set_defaults(action=act)
 
@@ -46,7 +46,7 @@ def act(arguments: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    # As wide as it must be where nobody looks.
+    # Do not wrap the table when the output is not a terminal.
     console = Console(width=None if sys.stdout.isatty() else 1000)
     for recipe, summaries in by_recipe.items():
         console.print(comparison.table(summaries))

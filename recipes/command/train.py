@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     command = add_command(
         commands,
         "train",
-        "train a recipe's model and judge it on the test data",
+        "train a recipe's model and evaluate it on the test data",
         act,
         _epilog(recipe),
     )
-    add_place(command, "run", "runs", "a bar, a line an epoch")
+    add_place(command, "run", "runs", "a progress bar, a line per epoch")
     command.add_argument(
         "--config",
         metavar="FILE",
-        help="options from a search's best.json or a run's config.json; those on the command line "
-        "come before them",
+        help="read options from a search's best.json or a run's config.json; options on the "
+        "command line take precedence",
     )
-    add_options(command, "how training is carried out", Execution)
+    add_options(command, "execution options", Execution)
     if recipe is not None:
         add_options(command, f"options of {recipe.name}", recipe.Config)
     add_sources(command)
 
 
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    """Train, or go on training, and judge the model."""
+    """Train a model, or resume its training, and evaluate it."""
     from kerasrnn.recipes.runs import Run, check_new, default_folder
     from kerasrnn.recipes.training.execution import Placement
     from kerasrnn.recipes.training.progress import Progress
@@ -76,7 +76,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
                     f"--{dashed(name)} {value}: the run in {run.folder} has "
                     f"{begun[name]}, and a run is resumed as it was started."
                 )
-        if run.finished:  # whoever starts a run until it succeeds has succeeded
+        if run.finished:  # lets a script repeat the command until it succeeds
             _tell_end(
                 recipe, run, run.read_json("metrics.json"), Progress(arguments.progress), True
             )
@@ -84,7 +84,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         run.check_data(config)
     else:
         config, execution = from_dict(recipe.Config, options), from_dict(Execution, asked)
-    # First of all: TensorFlow must know the workers before it computes anything.
+    # First, because TensorFlow must know the workers before it computes anything.
     placement = Placement(execution)
     placement.check(config.batch_size)
     if run is None and placement.is_chief:  # before the data is prepared
@@ -103,7 +103,7 @@ def _train(
     progress: "Progress",
     arguments: argparse.Namespace,
 ) -> int:
-    """Load the data, make the folder of a new run, and train."""
+    """Load the data, create the folder of a new run, and train."""
     from kerasrnn.recipes.runs import Run
     from kerasrnn.recipes.training import Batches, train
 
@@ -116,14 +116,14 @@ def _train(
     )
     data = recipe.load(config, arguments.data_dir)
     count = Batches(recipe, config, data).size
-    # Made last, so that nothing is left behind by what was refused above.
+    # Created last, so that failed checks leave nothing behind.
     if run is None and placement.is_chief:
         run = Run.create(recipe, config, arguments.output, execution)
     elif run is None:
         run = Run(arguments.output or "")
     progress.say(
         "data",
-        f"{counted(count, 'example')} to train on, {data.test_size} to be judged on\nrun folder: "
+        f"{counted(count, 'example')} for training, {data.test_size} for testing\nrun folder: "
         f"{run.folder}",
         training=count,
         test=data.test_size,
@@ -138,7 +138,7 @@ def _tell_end(
 ) -> None:
     pictures = [str(path) for path in sorted(run.folder.glob("*.png"))] if metrics else []
     warnings = below_baselines(recipe, metrics)
-    text = [f"{run.folder} is finished already: nothing is left to do."] if already else []
+    text = [f"{run.folder} is already finished."] if already else []
     text += [*lines_of(metrics), *warnings, *(f"picture: {path}" for path in pictures)]
     text.append(f"model:   {run.path('model.keras')}")
     progress.say(
@@ -152,10 +152,10 @@ def _tell_end(
 
 
 def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:
-    """The options in a file: a search's best.json, or a run's config.json.
+    """Read the options in a search's best.json or a run's config.json.
 
     Raises:
-        ConfigError: it is none of them, or another recipe's.
+        ConfigError: the file is neither, or belongs to another recipe.
     """
     try:
         saved = parsed(path.read_text(encoding="utf-8"))
@@ -170,7 +170,7 @@ def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:
         )
     if saved.get("recipe") != recipe.name:
         raise ConfigError(
-            f"--config {path}: it is of the recipe {saved.get('recipe')}; expected {recipe.name}."
+            f"--config {path}: belongs to the recipe {saved.get('recipe')}; expected {recipe.name}."
         )
     try:
         from_dict(recipe.Config, saved["config"])
@@ -180,12 +180,12 @@ def _read_config(recipe: Recipe, path: Path) -> dict[str, Any]:
 
 
 def _described(config: Config) -> str:
-    """The options, without those that a user's own data replaces."""
+    """Format the options, without those that the user's own data replaces."""
     values = dataclasses.asdict(config)
     own = values.get("data")
     if own:
         values = {k: v for k, v in values.items() if k not in config.OF_CATALOGUE}
-        with contextlib.suppress(OSError):  # reading it says what is wrong
+        with contextlib.suppress(OSError):  # reported when the file is read
             values["data"] = f"{own} ({size(Path(own).stat().st_size)})"
     return ", ".join(f"{name}={value}" for name, value in values.items() if value != "")
 

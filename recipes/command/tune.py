@@ -18,26 +18,28 @@ from kerasrnn.recipes.tuning.options import Searching
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     command = add_command(
         commands,
         "tune",
-        "search for good options of a recipe, by validation",
+        "tune the options of a recipe on validation data",
         act,
         _space(recipe),
     )
-    add_place(command, "search", "runs/tune", "a bar and a line a trial, lines alone")
-    add_options(command, "how the search is carried out", Searching)
-    add_options(command, "how training is carried out", Execution)
+    add_place(command, "search", "runs/tune", "a progress bar and a line per trial, only lines")
+    add_options(command, "search options", Searching)
+    add_options(command, "execution options", Execution)
     if recipe is not None:
         add_options(
-            command, f"options of {recipe.name}; what is given is not searched", recipe.Config
+            command,
+            f"options of {recipe.name} (options given here are not searched)",
+            recipe.Config,
         )
     add_sources(command)
 
 
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    """Search, and print what was found."""
+    """Run the search and print the results."""
     from kerasrnn.recipes import tuning
     from kerasrnn.recipes.training.progress import Progress
 
@@ -52,7 +54,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         arguments.data_dir,
         progress,
     )
-    if search is None:  # a worker: the chief says what was found
+    if search is None:  # a worker: the chief prints the results
         return 0
     best, picture = search.folder / "best.json", search.folder / "hyperparameters.png"
     progress.say(
@@ -69,5 +71,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 def _space(recipe: Recipe | None) -> str:
     if recipe is None:
-        return "What is searched: kerasrnn tune RECIPE --help"
-    return f"what is searched, unless an option fixes it:\n{described(recipe.searched)}"
+        return "For the search space: kerasrnn tune RECIPE --help"
+    return (
+        f"search space, except for options given on the command line:\n{described(recipe.searched)}"
+    )

@@ -71,7 +71,7 @@ def load(
     Args:
         name: of a dataset here, or of TFDS's catalogue.
         splits: their names.
-        data_dir: where TFDS keeps datasets; default: its own place.
+        data_dir: the TFDS data directory; default: TFDS's own.
         as_supervised: whether an example is a pair.
 
     Raises:

@@ -9,8 +9,8 @@
     1.5,2.5,3.5:0.1,0.2,0.3:a
     7.0,8.0:-0.7,-0.8:b
 
-A line after `@data` is one series: its dimensions apart by `:`, their values in time by `,`, and
-the label last. The first series above is three steps long and the second one two.
+A line after `@data` is one series: its dimensions separated by `:`, their values in time by `,`,
+and the label last. The first series above is three steps long and the second one two.
 """
 
 import re
@@ -103,7 +103,7 @@ def _parse_series(
 ) -> Series:
     *fields, label = line.split(":")
     if len(fields) != dimensions:
-        expected = f"{dimensions} dimensions and a label, apart by colons"
+        expected = f"{dimensions} dimensions and a label, separated by colons"
         raise _error(
             source, number, expected, f"{counted(len(fields) + 1, 'field')}: {_short(line)}"
         )

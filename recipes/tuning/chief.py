@@ -256,7 +256,7 @@ def serve(tuner: "Tuner", workers: int, data_dir: str | None) -> None:
         tuner: whose.
         workers: processes to start on this machine; 0: they are started elsewhere, and the
             environment says where this one listens.
-        data_dir: where TFDS keeps datasets.
+        data_dir: the TFDS data directory.
 
     Raises:
         TuningError: the address is taken; a worker has failed; or all are lost.

@@ -29,7 +29,7 @@ class Searching(Options):
         "val_loss", "measure on the validation data: val_loss, or a val_NAME of the recipe's log"
     )
     workers: int = option(1, "processes on this machine that run trials side by side", low=1)
-    search_seed: int = option(0, "another one, another search", low=0, high=HIGHEST_SEED - 1)
+    search_seed: int = option(0, "random seed of the search", low=0, high=HIGHEST_SEED - 1)
 
     RESUMABLE = ("trials", "minutes", "workers")
     """What a search may be resumed with another value of."""

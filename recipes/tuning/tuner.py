@@ -48,7 +48,7 @@ class Tuner(base_tuner.BaseTuner):
     Args:
         search: what is searched.
         asked: how, this time: a search can be resumed with another budget.
-        data_dir: where TFDS keeps datasets.
+        data_dir: the TFDS data directory.
         progress: what is told.
     """
 

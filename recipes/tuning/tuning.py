@@ -58,7 +58,7 @@ def tune(
         asked: options of `Searching`.
         execution: options of `Execution`.
         resume: whether to go on with the search in `folder`.
-        data_dir: where TFDS keeps datasets.
+        data_dir: the TFDS data directory.
         progress: what is told; default: nothing.
 
     Returns:

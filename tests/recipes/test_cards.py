@@ -45,7 +45,7 @@ def test_a_card_holds_mean_and_spread_baseline_and_peers(tmp_path, monkeypatch):
     assert "| GRU | 0.5000 (0.5000 to 0.5000) | 1,234 | 11 |" in text
     assert "| baseline: majority | 0.2500 | | |" in text
     assert "| published: other (a paper) | 0.8000 | | |" in text
-    assert "Mean and spread of the seeds 0, 1, 2. Common to all: units 8." in text
+    assert "Mean (range) over the seeds 0, 1, 2. Common to all: units 8." in text
     assert (
         "Measured with `the command japanese_vowels --seeds 3 --variants LSTM GRU` on 2 processors"
     ) in text
@@ -133,4 +133,4 @@ def test_the_card_of_a_trained_model(tmp_path):
     text = cards.trained(recipe, keep(tmp_path / "r", recipe, "greedy", "float32", beam=4))
     assert "| greedy.onnx | 4,000 |" in text
     assert "| greedy.int8.onnx (not kept) | 1,000 |" in text
-    assert "greedily, where the Keras model was judged with a beam of 4; the file" in text
+    assert "greedily, whereas the Keras model was evaluated with a beam of 4; the" in text

@@ -92,7 +92,7 @@ def test_resuming(recipe, there, capsys):
     before = {path: path.stat().st_mtime_ns for path in (there / "here").rglob("*")}
     assert main(["train", "japanese_vowels", "--output", "here", "--resume"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("here is finished already: nothing is left to do.\n")
+    assert printed.startswith("here is already finished.\n")
     assert "test accuracy: " in printed
     assert {path: path.stat().st_mtime_ns for path in (there / "here").rglob("*")} == before
     (there / "here" / "metrics.json").unlink()
@@ -180,7 +180,7 @@ def test_what_is_not_understood(arguments, message, there, capsys):
     """One line, with what was probably meant."""
     if message is None:
         assert main(arguments) == 1
-        message = "--output here: predict of japanese_vowels makes no files."
+        message = "--output here: the recipe japanese_vowels writes no files."
     else:
         with pytest.raises(SystemExit) as exit:
             main(arguments)
@@ -194,7 +194,7 @@ def test_nothing_at_all_is_answered_with_the_commands(capsys):
     with pytest.raises(SystemExit) as exit:
         main([])
     assert exit.value.code == 2
-    assert "compare what was trained" in capsys.readouterr().err
+    assert "compare the runs" in capsys.readouterr().err
 
 
 def test_a_folder_may_be_called_like_a_recipe(there, capsys):
@@ -333,8 +333,8 @@ def test_nothing_trained_yet(there, capsys):
     for options in ([], ["--zoo"]):
         assert main(["evaluate", "long_memory", *options]) == 1
         assert (
-            "long_memory has no finished run below runs/, and no trained model comes with the "
-            "library: train one with `kerasrnn train long_memory`"
+            "long_memory has no finished run under runs/, and the library includes no pretrained "
+            "model for it: train one with `kerasrnn train long_memory`"
         ) in capsys.readouterr().err
     assert main(["predict", "long_memory"]) == 1
     assert "nothing to predict" in capsys.readouterr().err
@@ -347,7 +347,7 @@ def test_trained_models_come_with_the_library(there, capsys):
         assert main([*review, *options]) == 0
         printed = capsys.readouterr()
         assert printed.out.startswith("Dull, dull, dull.: negative: ")
-        model = r"model: \S+saved_models/movie_sentiment \(it comes with the library\)\n"
+        model = r"model: \S+saved_models/movie_sentiment \(included in the library\)\n"
         assert re.fullmatch(model, printed.err)
     with pytest.raises(SystemExit):
         main([*review, "--zoo", "--run", "here"])
@@ -380,7 +380,7 @@ def test_the_newest_finished_run_is_found_wherever_it_is(there, capsys):
     for command in (review, ["evaluate", "movie_sentiment"], ["export", "movie_sentiment"]):
         assert main(command) == 1  # these have no model
         said = capsys.readouterr().err.splitlines()
-        assert said[0] == "model: runs/mine (the newest finished run below runs/)"
+        assert said[0] == "model: runs/mine (the newest finished run under runs/)"
     assert main([*review, "--run", "runs/deep/er/still"]) == 1
     assert capsys.readouterr().err.startswith("model: runs/deep/er/still\n")
     # `kerasrnn runs` shows the same ones, and the others.
@@ -400,7 +400,7 @@ def test_the_newest_finished_run_is_found_wherever_it_is(there, capsys):
     assert main([*review, "--zoo"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("Dull.: negative: ")
-    assert printed.err.endswith("saved_models/movie_sentiment (it comes with the library)\n")
+    assert printed.err.endswith("saved_models/movie_sentiment (included in the library)\n")
 
 
 def test_files_are_named_after_what_they_are_of(there):
@@ -631,10 +631,10 @@ def test_an_output_that_takes_nothing(output, said, code):
             tf.errors.DataLossError(None, None, "corrupted record at 12"),
             "a prepared dataset of g2p is damaged (corrupted record at 12): delete its folder",
         ),
-        (MemoryError(), "predict: the memory of the machine is too small."),
+        (MemoryError(), "predict: out of memory."),
         (
             tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
-            "predict: the memory of the machine is too small.",
+            "predict: out of memory.",
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -663,7 +663,7 @@ def test_too_little_memory_names_what_takes_less(monkeypatch, capsys):
     for name, model in of_the_model.items():
         assert main(["train", name]) == 1
         assert capsys.readouterr().err == (
-            "kerasrnn: train: the memory of the machine is too small; less is taken by a smaller "
+            "kerasrnn: train: out of memory; try a smaller "
             f"--batch-size, a higher --accumulate, or a smaller model{model}.\n"
         )
 

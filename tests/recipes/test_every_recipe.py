@@ -53,7 +53,7 @@ def inputs_of(name, folder):
         np.savetxt(folder / "one.csv", np.ones((9, 12)), delimiter=",")
         return [str(folder / "one.csv")], [], PERCENTAGES
     if name == "long_memory":
-        return [], [], r"-?\d\.\d+, and \d\.\d+ is right"
+        return [], [], r"-?\d\.\d+ \(expected \d\.\d+\)"
     if name == "molecules":
         lines = r"(\n    [()CO]+(  \(no molecule\))?){3}"
         pattern = rf"\d of 3 are molecules(, drawn in (?P<made>\S+\.png))?{lines}"

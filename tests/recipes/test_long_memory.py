@@ -101,12 +101,12 @@ def test_answers_say_what_is_right(tmp_path):
     model = SimpleNamespace(predict=lambda batch, verbose: np.array([[0.25], [1.5]]))
     answers = RECIPE.answer(model, {"task": "adding"}, list(x), None)
     sums = [f"{value:.3f}" for value in y[:, 0]]
-    assert answers == [f"0.250, and {sums[0]} is right", f"1.500, and {sums[1]} is right"]
+    assert answers == [f"0.250 (expected {sums[0]})", f"1.500 (expected {sums[1]})"]
     x, y = long_memory.copy(1, 6, seed=0)
     model = SimpleNamespace(predict=lambda batch, verbose: np.eye(10)[y])
     (answer,) = RECIPE.answer(model, {"task": "copy"}, list(x), None)
     symbols = " ".join(str(n) for n in x[0, :10])
-    assert answer == f"{symbols}, and {symbols} is right"
+    assert answer == f"{symbols} (expected {symbols})"
 
 
 @pytest.mark.parametrize("task", ["adding", "copy"])

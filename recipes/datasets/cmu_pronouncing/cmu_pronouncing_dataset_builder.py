@@ -1,4 +1,4 @@
-"""CMU's pronouncing dictionary: builder, source and splits. See README.md for what it holds."""
+"""CMU's pronouncing dictionary: builder, source and splits. README.md describes the dataset."""
 
 import hashlib
 import re
@@ -47,8 +47,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Without stress; words held out by hash."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 
@@ -58,7 +58,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 {
                     "word": tfds.features.Text(doc="as it is spelt, in lower case"),
                     "pronunciations": tfds.features.Sequence(
-                        tfds.features.Text(), doc="phones without stress, apart by spaces"
+                        tfds.features.Text(), doc="phones without stress, separated by spaces"
                     ),
                 }
             ),
@@ -71,8 +71,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         content = SOURCE.read(SOURCE.fetch(dl_manager.download_dir), MEMBER)
-        # Everything is parsed before the first example is handed over: an error in the last line
-        # must not come after an example was written.
+        # Parse everything before yielding the first example, so that an error in the last line is
+        # raised before anything is written.
         entries = parse(content, source=MEMBER, entries=ENTRIES, words=WORDS)
         return {split: self._generate_examples(part) for split, part in cut(entries).items()}
 
@@ -82,7 +82,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def parse(content: bytes, *, source: str, entries: int, words: int) -> list[Entry]:
-    """Parse lines of a word, a space and phones with stress, apart by spaces.
+    """Parse lines of a word, a space and phones with stress, separated by spaces.
 
     The second and further pronunciations of a word follow its first one as `word(2)`, `word(3)`.
     What follows a ` #` is a remark. Stress is left out, and so are pronunciations that differ from

@@ -1,4 +1,4 @@
-"""The Ideographs dataset: builder, sources, pictures, splits. See README.md for what it holds."""
+"""The Ideographs dataset: builder, sources, pictures, splits. README.md describes the dataset."""
 
 import hashlib
 import io
@@ -68,8 +68,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "GB 2312 level 1 in seven weights, split by character."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 
@@ -82,7 +82,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     ),
                     "character": tfds.features.Text(),
                     "weight": tfds.features.ClassLabel(names=list(WEIGHTS)),
-                    "sequence": tfds.features.Text(doc="symbols, apart by single spaces"),
+                    "sequence": tfds.features.Text(doc="symbols, separated by single spaces"),
                 }
             ),
             supervised_keys=("image", "sequence"),

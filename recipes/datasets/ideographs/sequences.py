@@ -45,7 +45,7 @@ def well_formed(symbols: Iterable[str]) -> bool:
 def parse_ids(content: bytes, *, source: str, region: str = "G") -> dict[str, str]:
     """Parse a file of the CJKVI database: every character with its description.
 
-    A line holds a code point, its character and one or more descriptions, apart by tabs:
+    A line holds a code point, its character and one or more descriptions, separated by tabs:
 
         U+6B21	次	⿰冫欠[GJ]	⿰二欠[TKV]
 

@@ -1,4 +1,4 @@
-"""The Japanese Vowels dataset: builder, source and splits. See README.md for what it holds."""
+"""The Japanese Vowels dataset: builder, source and splits. README.md describes the dataset."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
@@ -33,8 +33,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The split of the authors, 270 utterances and 370."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 

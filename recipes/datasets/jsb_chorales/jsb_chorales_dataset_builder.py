@@ -1,4 +1,4 @@
-"""The JSB chorales: builder, source and splits. See README.md for what it holds."""
+"""The JSB chorales: builder, source and splits. README.md describes the dataset."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -32,8 +32,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The split of Boulanger-Lewandowski: 229, 76, 77 chorales."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 

@@ -1,4 +1,4 @@
-"""Karpathy's tiny Shakespeare: builder, source and splits. See README.md for what it holds."""
+"""Karpathy's tiny Shakespeare: builder, source and splits. README.md describes the dataset."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -25,8 +25,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The split of nanoGPT: nine tenths, and the last tenth."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 

@@ -1,4 +1,4 @@
-"""MOSES, molecules as strings: builder, source and splits. See README.md for what it holds."""
+"""MOSES, molecules as strings: builder, source and splits. README.md describes the dataset."""
 
 import gzip
 import hashlib
@@ -36,8 +36,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The benchmark's own splits, each in an order by hash."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 
@@ -56,8 +56,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         path = SOURCE.fetch(dl_manager.download_dir)
-        # Everything is parsed before the first example is handed over: an error in the last line
-        # must not come after an example was written.
+        # Parse everything before yielding the first example, so that an error in the last line is
+        # raised before anything is written.
         parsed = {}
         for split, count in MOLECULES.items():
             member = MEMBER.format(split=split)

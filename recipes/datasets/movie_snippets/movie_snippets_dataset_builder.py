@@ -1,4 +1,4 @@
-"""Rated snippets of film reviews: builder, source and splits. See README.md for what it holds."""
+"""Rated snippets of film reviews: builder, source and splits. README.md describes the dataset."""
 
 import io
 import re
@@ -49,8 +49,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Half of each class to train on, chosen by hash."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 
@@ -79,8 +79,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 content = archive.extractfile(MEMBER).read()
             except KeyError:
                 raise SourceError(f"{RESOURCES} holds no file {MEMBER!r}") from None
-        # Everything is parsed before the first example is handed over: an error in the last line
-        # must not come after an example was written.
+        # Parse everything before yielding the first example, so that an error in the last line is
+        # raised before anything is written.
         train, test = halves(parse_snippets(content, source=MEMBER, count=SNIPPETS))
         return {"train": self._generate_examples(train), "test": self._generate_examples(test)}
 
@@ -92,7 +92,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
-    """Parse lines of number, mean rating and text, apart by tabs and numbered from 1 to `count`.
+    """Parse lines of number, mean rating and text, separated by tabs and numbered from 1 to
+    `count`.
 
     Raises:
         DatasetError: the file is not UTF-8 or holds more or fewer lines; or a line has not three
@@ -113,7 +114,7 @@ def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
     for number, line in enumerate(lines, start=1):
         fields = line.split("\t")
         if len(fields) != 3:
-            expected = "a number, a rating and a text, apart by tabs"
+            expected = "a number, a rating and a text, separated by tabs"
             raise _error(source, number, expected, counted(len(fields), "field"))
         found, mean, text = fields
         if found != str(number):

@@ -1,4 +1,4 @@
-"""Multi30k: builder, sources and splits. See README.md for what it holds."""
+"""Multi30k: builder, sources and splits. README.md describes the dataset."""
 
 import gzip
 from collections.abc import Iterable, Iterator, Mapping
@@ -72,8 +72,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The authors' splits; tested on test_2016_flickr."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 

@@ -1,4 +1,4 @@
-"""Chorales from music21's corpus: builder, source and splits. See README.md for what it holds."""
+"""Chorales from music21's corpus: builder, source and splits. README.md describes the dataset."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -31,8 +31,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The scores of music21 10.5.1, in a split of our own."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 

@@ -1,4 +1,4 @@
-"""The People's Daily dataset: builder, source and splits. See README.md for what it holds."""
+"""The People's Daily dataset: builder, source and splits. README.md describes the dataset."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -39,8 +39,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "In the file's order: train, validation, test."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 
@@ -79,7 +79,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def parse(content: bytes, *, source: str, lines: int, words: int) -> list[Line]:
-    """Parse a tagged text: on every line words, each with a slash and its tag, apart by spaces.
+    """Parse a tagged text: on every line words, each with a slash and its tag, separated by spaces.
 
     Args:
         content: the bytes of the file.

@@ -1,4 +1,4 @@
-"""Pairs of Tatoeba's sentences: builder, source and splits. See README.md for what it holds."""
+"""Pairs of Tatoeba's sentences: builder, source and splits. README.md describes the dataset."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -39,8 +39,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "fr"
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 
@@ -57,8 +57,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         content = SOURCE.read(SOURCE.fetch(dl_manager.download_dir), MEMBER)
-        # Everything is parsed before the first example is handed over: an error in the last line
-        # must not come after an example was written.
+        # Parse everything before yielding the first example, so that an error in the last line is
+        # raised before anything is written.
         rows = parse(content, source=MEMBER, rows=ROWS)
         splits = cut(pairs(rows, self.builder_config.name))
         return {split: self._generate_examples(part) for split, part in splits.items()}
@@ -71,7 +71,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def parse(content: bytes, *, source: str, rows: int) -> list[list[str]]:
-    """Parse lines of `COLUMNS` apart by tabs.
+    """Parse lines of `COLUMNS` separated by tabs.
 
     Raises:
         DatasetError: the file is not UTF-8 or ends within a line; a line has more or fewer columns,
@@ -92,7 +92,7 @@ def parse(content: bytes, *, source: str, rows: int) -> list[list[str]]:
     for number, line in enumerate(lines, start=1):
         fields = line.split("\t")
         if len(fields) != len(COLUMNS):
-            expected = f"{len(COLUMNS)} columns apart by tabs ({', '.join(COLUMNS)})"
+            expected = f"{len(COLUMNS)} columns separated by tabs ({', '.join(COLUMNS)})"
             raise _error(source, number, expected, str(len(fields)))
         if not fields[0].isdecimal():
             raise _error(source, number, "the number of a sentence", repr(fields[0]))

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: builder, source and splits. See README.md for what it holds."""
+"""Fashion-MNIST: builder, source and splits. README.md describes the dataset."""
 
 import gzip
 from collections.abc import Iterator
@@ -49,8 +49,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The split of the authors, 60,000 images and 10,000."}
 
-    # TFDS would look for these below the folder of `kerasrnn`, where an editable install has no
-    # recipes.
+    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
+    # editable install.
     code_path = tfds.core.Path(__file__)
     pkg_dir_path = code_path.parent
 

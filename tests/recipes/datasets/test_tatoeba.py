@@ -136,7 +136,12 @@ class TestCut:
         ("ü", b"\xfc", 1, "expected UTF-8 text; found byte 0xfc"),
         ("No sé.\t-\t-\n", b"No se.\t-\t-", 11, "expected a line end; found the end of the file"),
         ("12\t雪だ。\tIt is snowing.\t-\t-\t-\t-\t-\t-\n", b"", 10, "expected 11 lines; found 10"),
-        ("It is snowing.\t", b"It is snowing. ", 8, "expected 9 columns apart by tabs .*; found 8"),
+        (
+            "It is snowing.\t",
+            b"It is snowing. ",
+            8,
+            "expected 9 columns separated by tabs .*found 8",
+        ),
         ("It is snowing.", b"It is\tsnowing.", 8, "expected 9 columns .*; found 10"),
         ("\n12\t", b"\n1e2\t", 8, "expected the number of a sentence; found '1e2'"),
         ("It is snowing.", b" ", 8, "expected a sentence or '-' in en; found ' '"),

@@ -132,7 +132,7 @@ def test_a_search_and_what_it_leaves(recipe, there, capsys):
         ("{", "best.json: expected JSON"),
         ("[]", "best.json: expected a search's best.json or a run's config.json"),
         ('{"recipe": "japanese_vowels"}', "expected a search's best.json or a run's config.json"),
-        ('{"recipe": "g2p", "config": {}}', "it is of the recipe g2p; expected japanese_vowels"),
+        ('{"recipe": "g2p", "config": {}}', "belongs to the recipe g2p; expected japanese_vowels"),
         (
             '{"recipe": "japanese_vowels", "config": {"unit": 3}}',
             "best.json: option 'unit' does not exist; there are: epochs, ",
