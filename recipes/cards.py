@@ -190,7 +190,7 @@ def _compared(stem: str, difference: float, beam: int) -> str:
     text = "The ONNX files decode greedily"
     if beam > 1:
         text += f", whereas the Keras model was evaluated with a beam of {beam}"
-    return f"{text}; the float32 file then generates the same output as the Keras model."
+    return f"{text}; the output of the float32 file equals the Keras model's greedy output."
 
 
 def _spread(values: Sequence[float]) -> str:

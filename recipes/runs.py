@@ -288,7 +288,7 @@ def check_new(folder: Path, what: str) -> None:
     check_place(folder / "file")
     if folder.is_dir() and not is_empty(folder):
         raise RunError(
-            f"{folder} is not empty: choose another --output, or go on with a {what} that was "
+            f"{folder} is not empty: choose another --output, or resume an interrupted {what} "
             "interrupted with --resume."
         )
 

@@ -1,4 +1,4 @@
-"""Training: one loop for all recipes, on one device or many, that survives interruptions."""
+"""Training: one resumable loop for all recipes, on one or several devices."""
 
 import lazy_loader
 

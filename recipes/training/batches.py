@@ -10,17 +10,17 @@ from kerasrnn.wording import counted
 
 
 class Batches:
-    """The batches of a run: what it trains on, epoch after epoch, and what it validates on.
+    """The training and validation batches of a run.
 
     Args:
-        recipe: whose data it is.
-        config: says the batch size, the seed and what is held out.
-        data: of `recipe.load`.
+        recipe: the recipe.
+        config: the configuration, with batch size, seed and validation fraction.
+        data: as returned by `recipe.load`.
 
     Raises:
-        ConfigError: a batch is larger than the training data; a fraction is held out of data that
-            has a validation set of its own, or it is none or all of it; or the best epoch is to be
-            kept without validation.
+        ConfigError: a batch is larger than the training data; a fraction is held out although the
+            data has a validation split, or it leaves no examples on one side; or the best epoch is
+            to be kept without validation.
     """
 
     def __init__(self, recipe: Recipe, config: Config, data: Data) -> None:
@@ -58,12 +58,11 @@ class Batches:
             )
 
     def train(self, passed: int = 0) -> tf.data.Dataset:
-        """The batches after those that were passed, epoch after epoch, without end."""
-        # The orders of the epochs follow one another from the seed: those behind the run are drawn
-        # and passed over.
+        """The batches after those already seen, for an infinite number of epochs."""
+        # The orders of the epochs follow one another from the seed: skip those of past epochs.
         return self._train.repeat().skip(passed).prefetch(tf.data.AUTOTUNE)
 
     def some(self, examples: int) -> tf.data.Dataset:
-        """Batches of about so many of the training examples, the last ones not whole."""
-        # A text is one example, of many batches.
+        """Batches of a part of the training examples; the last ones may be partial."""
+        # A text is one example with many batches.
         return self._batches(examples).take(math.ceil(examples / self.batch_size))

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that training needs to go on, at the step where it was."""
+"""Checkpoints: the complete state for resuming training at the same step."""
 
 import dataclasses
 import json
@@ -25,30 +25,31 @@ INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come, besides the numbers in its variables."""
+    """The progress of a run, besides the values of its variables."""
 
     epoch: int = 0
-    """Whole epochs that are behind."""
+    """Number of completed epochs."""
 
     step: int = 0
-    """Steps of the next one that are behind; all of them: its validation is not."""
+    """Number of completed steps of the next epoch; if all of them, its validation is pending."""
 
     seconds: float = 0.0
     rows: Sequence[Row] = ()
-    """The log: a row an epoch."""
+    """The log: one row per epoch."""
 
     best: Mapping[str, Any] | None = None
-    """The epoch (from 1) of the lowest validation loss, the loss, and the file of its weights."""
+    """The epoch (from 1) with the lowest validation loss, the loss, and the file of its weights."""
 
 
 class Checkpoints:
     """The checkpoints of a run: the last one, and the weights of the best epoch.
 
-    The variables are written first, whole; then a small index that names their file and its hash;
-    then the file before is deleted. Killed at any moment, the index names complete files.
+    The variables are written first; then a small index with their file and its hash; then the
+    previous file is deleted. If the process is killed at any moment, the index refers to complete
+    files.
 
     Args:
-        run: whose they are.
+        run: the run.
     """
 
     def __init__(self, run: Run) -> None:
@@ -56,10 +57,10 @@ class Checkpoints:
         self.folder = run.path("checkpoint")
 
     def save(self, arrays: Arrays, progress: Progress) -> None:
-        """Write a checkpoint, in the place of the one before.
+        """Write a checkpoint, replacing the previous one.
 
         Raises:
-            OSError: it cannot be written; the one before stands.
+            OSError: the checkpoint cannot be written; the previous one is kept.
         """
         self.folder.mkdir(exist_ok=True)
         name = f"epoch-{progress.epoch}-step-{progress.step}.npz"
@@ -76,9 +77,9 @@ class Checkpoints:
                 remove(old)
 
     def save_best(self, arrays: Arrays, epoch: int, loss: float) -> dict[str, Any]:
-        """Write the weights of the best epoch (from 1); what `Progress.best` is to be.
+        """Write the weights of the best epoch (from 1); returns the new `Progress.best`.
 
-        It counts when the next checkpoint names it.
+        It takes effect with the next checkpoint, which refers to it.
         """
         self.folder.mkdir(exist_ok=True)
         name = f"best-{epoch}.npz"
@@ -86,10 +87,10 @@ class Checkpoints:
         return {"epoch": epoch, "loss": loss, "file": name, "sha256": digest}
 
     def restore(self) -> tuple[Arrays, Progress] | None:
-        """The last checkpoint; None if there is none.
+        """Load the last checkpoint; None if there is none.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the checkpoint is damaged.
         """
         path = self.folder / INDEX
         if not path.is_file():
@@ -109,7 +110,7 @@ class Checkpoints:
         return arrays, Progress(**index)
 
     def load_best(self, best: Mapping[str, Any]) -> Arrays:
-        """The weights of the best epoch.
+        """Load the weights of the best epoch.
 
         Raises:
             RunError: their file is missing or damaged.
@@ -117,7 +118,7 @@ class Checkpoints:
         return self._read(best["file"], best["sha256"])
 
     def clean(self) -> None:
-        """Remove what a process that was killed had not finished writing."""
+        """Remove incomplete files of a killed process."""
         remove_strays(self.run.folder)
         if self.folder.is_dir():
             remove_strays(self.folder)
@@ -148,18 +149,18 @@ def weights(model: "keras.Model") -> Arrays:
 
 
 def states(model: "keras.Model") -> Arrays:
-    """All that a model in training has: also random states, optimizer, states that go on from batch
-    to batch, and the metrics of the epoch so far."""
+    """All variables of a model in training, including random states, optimizer, states carried
+    between batches, and the metrics of the current epoch."""
     return {key: values for part in _parts(model) for key, values in _values(*part).items()}
 
 
 def assign(
     model: "keras.Model", arrays: Mapping[str, np.ndarray], weights_alone: bool = False
 ) -> None:
-    """Give a model what `states` or, of its weights alone, `weights` returned.
+    """Restore what `states` or `weights` returned.
 
     Raises:
-        RunError: they are another model's: the names or shapes differ.
+        RunError: the names or shapes differ from those of the model.
     """
     parts = [("model", model.weights)] if weights_alone else _parts(model)
     known = {key: variable for part in parts for key, variable in _named(*part).items()}
@@ -175,7 +176,7 @@ def assign(
             f"the checkpoint is of another model: {len(differing)} of its "
             f"{counted(len(there), 'variable')} "
             f"differ from the {len(here)} of this one ({some}). The recipe, or Keras, has changed "
-            "since: go on with the versions in environment.json, or train anew."
+            "since: resume with the versions in environment.json, or train anew."
         )
     for key, values in arrays.items():
         known[key].assign(values)
@@ -201,7 +202,7 @@ def _named(part: str, variables: Sequence[Any]) -> dict[str, Any]:
 
 
 def _path(variable: Any) -> str:
-    """The path of a variable, without the numbers that Keras counts over a whole process."""
+    """The path of a variable, without Keras's process-wide counters."""
     return re.sub(r"_\d+(?=[/_]|$)", "", variable.path)
 
 

@@ -1,4 +1,4 @@
-"""Where numbers that are not finite began."""
+"""Diagnosis of losses and gradients that are not finite."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from kerasrnn.recipes.training.step import Trainee
 
 
 class DivergenceError(RuntimeError):
-    """Training came to a loss, or to gradients, that are not finite."""
+    """The loss or the gradients of the training are not finite."""
 
 
 def explain(model: Trainee, batch: Any) -> str:
-    """Which numbers of a step on a batch are the first that are not finite, and what to try.
+    """Find the first values of a step that are not finite, and suggest a remedy.
 
     Args:
-        model: as it was before the step.
-        batch: of the step.
+        model: the model before the step.
+        batch: the batch of the step.
     """
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
     for name, value in (("inputs", x), ("targets", y), ("weights of the examples", weights)):
@@ -44,7 +44,7 @@ def explain(model: Trainee, batch: Any) -> str:
             "probability of zero; look at the targets"
         )
     gradients = tape.gradient(loss, model.trainable_weights)
-    # Backpropagation begins at the outputs.
+    # Backpropagation starts at the outputs.
     for variable, gradient in reversed(list(zip(model.trainable_weights, gradients, strict=True))):
         if gradient is not None and not _finite(tf.convert_to_tensor(gradient)):
             return (
@@ -59,7 +59,7 @@ def explain(model: Trainee, batch: Any) -> str:
 
 
 class _watched:
-    """While this lasts, the names of layers whose outputs are not finite, in their order."""
+    """A context that records, in order, the names of layers whose outputs are not finite."""
 
     def __init__(self, model: keras.Model, found: list[str]) -> None:
         self.layers = [
@@ -69,7 +69,7 @@ class _watched:
 
     def __enter__(self) -> None:
         for layer in self.layers:
-            # An attribute of the object hides the method of its class; a layer would track it.
+            # An attribute of the object overrides the method of its class; a layer would track it.
             object.__setattr__(layer, "call", self._checked(layer))
 
     def __exit__(self, *error: Any) -> None:

@@ -1,8 +1,8 @@
-"""How a training is carried out: on which devices, in which precision, in what steps.
+"""Execution options of a training: devices, precision, steps.
 
-None of it is a matter of what is trained: the batches, their order and the loss are the same on one
-device and on many, so that the same configuration ends with the same weights, but for the rounding
-of sums that are added up in another order (and for dropout, which draws other numbers).
+They do not affect what is trained: the batches, their order and the loss are the same on one device
+and on several. The same configuration yields the same weights, up to rounding of sums in a
+different order (and up to dropout, which draws different numbers).
 """
 
 import contextlib
@@ -24,54 +24,54 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Execution(Options):
-    """How a training is carried out."""
+    """Execution options of a training."""
 
     strategy: str = option(
         "auto",
-        "one device; all GPUs of this machine (mirrored); all workers of TF_CONFIG (multiworker); "
-        "the TPU that TPU_NAME names; or the widest of them that there is (auto)",
+        "distribution: one device; all GPUs of this machine (mirrored); all workers of TF_CONFIG "
+        "(multiworker); the TPU given by TPU_NAME; or the widest one available (auto)",
         choices=STRATEGIES,
     )
     precision: str = option(
         "float32",
-        "of the computations; weights stay float32, and float16 scales the loss",
+        "precision of the computations; weights stay float32, and float16 uses loss scaling",
         choices=PRECISIONS,
     )
     accumulate: int = option(
         1,
-        "parts that each batch is computed in, one after the other, whose gradients are added up: "
-        "the same step with less memory",
+        "gradient accumulation: number of parts in which each batch is computed, for the same "
+        "step with less memory",
         low=1,
     )
     steps_per_execution: int = option(
-        1, "steps that are run in one call, without Python between them", low=1
+        1, "steps per call of the compiled function, without Python in between", low=1
     )
-    deterministic: bool = option(
-        False, "the same weights each time, also on a GPU, where that is slower"
-    )
+    deterministic: bool = option(False, "reproducible weights, also on a GPU, where this is slower")
     checkpoint_minutes: float = option(
-        10.0, "a checkpoint is written after each epoch, and within it as often", low=0.0
+        10.0,
+        "steps between checkpoints within an epoch; one is always written after each epoch",
+        low=0.0,
     )
 
     RESUMABLE = ("strategy", "accumulate", "steps_per_execution", "checkpoint_minutes")
-    """What a run may be resumed with another value of."""
+    """Options that may change when a run is resumed."""
 
 
 class ExecutionError(RuntimeError):
-    """The devices that were asked for cannot be had, or one was lost."""
+    """The requested devices are not available, or one was lost."""
 
 
 class Placement:
-    """Where a training runs: a strategy, and this process's part in it.
+    """The devices of a training: a strategy, and this process's role in it.
 
-    Must be made before anything else of TensorFlow's: workers and TPUs must be known to its runtime
-    when it starts.
+    Create it before any other use of TensorFlow: its runtime must know workers and TPUs when it
+    starts.
 
     Args:
-        execution: what was asked for.
+        execution: the execution options.
 
     Raises:
-        ExecutionError: the devices are not there, or TF_CONFIG is not what TensorFlow reads.
+        ExecutionError: the devices are not available, or TF_CONFIG is invalid.
     """
 
     def __init__(self, execution: Execution) -> None:
@@ -79,7 +79,7 @@ class Placement:
         if execution.deterministic:
             import tensorflow as tf
 
-            # For the rest of this process: TensorFlow has no way back.
+            # For the rest of this process: TensorFlow cannot revert it.
             tf.config.experimental.enable_op_determinism()
         chosen = execution.strategy
         if chosen == "auto":
@@ -108,7 +108,7 @@ class Placement:
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Where the trained model is made: its variables on the devices, its layers' precision."""
+        """A context for building the model: variables on the devices, precision of the layers."""
         import keras
 
         precision = self.execution.precision
@@ -122,8 +122,8 @@ class Placement:
                 keras.config.set_dtype_policy(outside)
 
     def compiles(self, model: "keras.Model") -> bool:
-        """Whether XLA compiles whole steps: on GPUs, if all layers can. On CPUs the time loops,
-        which are compiled anyway, are what gains; for a TPU, TensorFlow compiles everything."""
+        """Whether XLA compiles whole steps: on GPUs, if all layers support it. On CPUs, only the
+        time loops benefit, which are compiled anyway; for TPUs, TensorFlow compiles everything."""
         import tensorflow as tf
 
         from kerasrnn.keras_internals import model_supports_jit
@@ -136,10 +136,10 @@ class Placement:
         )
 
     def check(self, batch_size: int) -> None:
-        """See that a batch can be split among the devices, and in its parts.
+        """Check that a batch can be split among the devices and into its parts.
 
         Raises:
-            ConfigError: it cannot.
+            ConfigError: the batch cannot be split.
         """
         parts = self.replicas * self.execution.accumulate
         if batch_size % parts:
@@ -149,7 +149,7 @@ class Placement:
             )
 
     def described(self) -> dict[str, Any]:
-        """For the run's folder."""
+        """The description stored in the run's folder."""
         return {"strategy": self.kind, "replicas": self.replicas, "workers": self.workers}
 
 

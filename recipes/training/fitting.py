@@ -1,4 +1,4 @@
-"""The only loop that trains."""
+"""The training loop of all recipes."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ from kerasrnn.recipes.training.step import Signals, Trainee
 from kerasrnn.wording import counted
 
 CHECKPOINT, STOP = 1.0, 1e6
-"""What a worker wishes; the sum of all wishes is at least the strongest of them."""
+"""Requests of a worker; the sum of all requests is at least the strongest one."""
 
 
 def train(
@@ -39,36 +39,36 @@ def train(
     placement: Placement | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train a recipe's model, or go on training it, and judge it on the test data.
+    """Train a recipe's model, or resume its training, and evaluate it on the test data.
 
-    The optimizer is AdamW (Loshchilov & Hutter 2019); the learning rate rises linearly over the
-    `warmup` and then falls to zero along a cosine (Loshchilov & Hutter 2017) or stays; gradients
-    are clipped (Pascanu et al. 2013) as the configuration says. The order of the data in each epoch
-    follows from the seed, so that a resumed run sees it as an uninterrupted one would have.
+    The optimizer is AdamW (Loshchilov & Hutter 2019). The learning rate rises linearly over the
+    `warmup` and then decays to zero along a cosine (Loshchilov & Hutter 2017) or stays constant.
+    Gradients are clipped (Pascanu et al. 2013) as configured. The order of the data in each epoch
+    follows from the seed, so a resumed run sees the same batches as an uninterrupted one.
 
-    SIGINT (Ctrl-C) and SIGTERM stop after the step that is being run, with a checkpoint.
+    SIGINT (Ctrl-C) and SIGTERM stop the training after the current step, with a checkpoint.
 
     Args:
-        recipe: what to train.
+        recipe: the recipe to train.
         config: its configuration.
-        run: where everything is kept; a checkpoint in it is resumed.
-        data: of `recipe.load`.
+        run: the run folder; a checkpoint in it is resumed.
+        data: as returned by `recipe.load`.
         placement: the devices; default: one.
-        progress: what is told while training; default: nothing.
+        progress: receives progress reports; default: none.
 
     Returns:
-        The test metrics, with the time and the number of parameters; also in `metrics.json`. Of
-        several workers, the chief's; the others return nothing, and write nothing.
+        The test metrics, with the time and the number of parameters, which are also written to
+        `metrics.json`. With several workers, only the chief returns and writes them.
 
     Raises:
-        RunError: the run is finished, its checkpoint is damaged or another model's, or a user's own
-            data file is another than it was begun with.
+        RunError: the run is finished, its checkpoint is damaged or belongs to another model, or the
+            user's data file has changed.
         LockedError: another process trains in the run's folder.
         WriteError: the folder cannot be written.
         ConfigError: see `Batches`; or a batch cannot be split as asked.
-        DivergenceError: the loss or the gradients became infinite, or no numbers at all.
+        DivergenceError: the loss or the gradients became infinite or NaN.
         ExecutionError: a worker was lost.
-        Interrupted: a signal has stopped it.
+        Interrupted: a signal stopped the training.
     """
     with _begun(recipe, config, run, data, placement, progress) as training:
         training.fit()
@@ -83,7 +83,7 @@ def fit(
     placement: Placement | None = None,
     progress: Progress | None = None,
 ) -> Sequence[Row]:
-    """`train`, as far as the test data is not looked at: for choosing by validation.
+    """`train` without the evaluation on the test data, for model selection by validation.
 
     Returns:
         The log: the metrics of each epoch.
@@ -107,7 +107,7 @@ def _begun(
     progress = progress or Progress()
     with contextlib.ExitStack() as stack:
         stack.enter_context(writing(run.folder))
-        if placement.is_chief:  # the others may be here before the folder is
+        if placement.is_chief:  # other workers may get here before the folder exists
             stack.enter_context(run.locked())
             run.check_data(config)
         if run.finished:
@@ -121,7 +121,7 @@ def _begun(
 
 
 def _tell_versions(run: Run, progress: Progress) -> None:
-    """Say with which other versions a run is resumed."""
+    """Warn if a run is resumed with other package versions."""
     changed = run.changed_versions()
     if changed:
         text = ", ".join(f"{name} {old} (now {new})" for name, (old, new) in changed.items())
@@ -134,7 +134,7 @@ def _tell_versions(run: Run, progress: Progress) -> None:
 
 
 class _Training:
-    """One run, from where it stands to its end."""
+    """The remainder of one run."""
 
     def __init__(
         self,
@@ -194,11 +194,11 @@ class _Training:
             )
 
     def fit(self) -> None:
-        """Train for the epochs that are left."""
+        """Train for the remaining epochs."""
         board = None
         if self.placement.is_chief:
             self.run.write_json("facts.json", self.data.facts)
-            # Also those of the last epoch, after which it may have been killed.
+            # Including those of the last epoch, after which the process may have been killed.
             history.write(self.run, self.at.rows)
             board = history.Board(self.run, self.at.rows)
         try:
@@ -275,16 +275,18 @@ class _Training:
         self._end_epoch(logs)
 
     def _between_steps(self) -> None:
-        """Look after what goes on besides: every second, and not after each step of a device that
-        would have to wait for it."""
+        """Handle side tasks once per second, since doing so after each step would stall the
+        device."""
         now = time.perf_counter()
-        if now - self.last_watched > 1 or self.placement.workers > 1:  # where all are to say why
+        if (
+            now - self.last_watched > 1 or self.placement.workers > 1
+        ):  # where all workers report the reason
             self._watch()
             self.last_watched = now
         due = now - self.last_saved > 60 * self.execution.checkpoint_minutes
         stop = self.requests.number is not None
         if self.placement.workers > 1:
-            # All must do the same after the same step: they have told each other in it.
+            # All workers must act after the same step, in which they have exchanged their requests.
             agreed = float(self.signals.agreed.numpy())
             wish = STOP if stop else CHECKPOINT if due and self.placement.is_chief else 0.0
             self.signals.wish.assign(wish)
@@ -332,7 +334,7 @@ class _Training:
         raise Interrupted(
             number,
             f"stopped in epoch {self.at.epoch + 1} after {self.at.step} of its "
-            f"{counted(self.batches.steps, 'step')}; go on with: kerasrnn train "
+            f"{counted(self.batches.steps, 'step')}; resume with: kerasrnn train "
             f"{self.recipe.name} --resume --output {self.run.folder}",
         )
 
@@ -342,12 +344,12 @@ class _Training:
         self.at, self.counted = dataclasses.replace(self.at, seconds=seconds), now
 
     def _watch(self) -> None:
-        """See that all is finite so far."""
+        """Check that all values so far are finite."""
         step = int(self.signals.diverged_at.numpy())
         if step < 0:
             return
         epoch, within = divmod(step, self.batches.steps)
-        # Made anew: those that are being read would come in another order the second time.
+        # Created anew, since a second pass over the current batches would have another order.
         batches = Batches(self.recipe, self.config, self.data)
         batch = next(iter(batches.train(step)))
         place = f"step {step + 1} (epoch {epoch + 1}, batch {within + 1})"
@@ -358,9 +360,9 @@ class _Training:
         )
 
     def finish(self) -> dict[str, Any]:
-        """Keep the model, and judge it."""
+        """Save the model and evaluate it."""
         recipe, config, data, run = self.recipe, self.config, self.data, self.run
-        if self.arrays is not None:  # all epochs were behind already
+        if self.arrays is not None:  # all epochs were already completed
             checkpoints.assign(self.model, self.arrays)
         if config.keep == "best":
             best = self.checkpoints.load_best(self.at.best)
@@ -386,7 +388,7 @@ class _Training:
 
 
 def _fresh_states(model: keras.Model) -> None:
-    """Each pass over the data starts from zero states, in layers that carry them along."""
+    """Reset the states of stateful layers at the start of each pass over the data."""
     for layer in model.layers:
         if hasattr(layer, "reset_state"):
             layer.reset_state()

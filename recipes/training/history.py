@@ -1,7 +1,7 @@
 """The metrics of each epoch: `log.csv`, and the same for TensorBoard.
 
-What has happened is kept in the checkpoint alone; both are written from it, and so have no epoch
-twice and none too few, whenever a run was cut off.
+The checkpoint is the only source; both logs are written from it, so that they have each epoch
+exactly once, even after an interruption.
 """
 
 import csv
@@ -14,11 +14,11 @@ from kerasrnn.recipes.runs import Run
 Row = Mapping[str, float]
 
 TIMES = ("learning_rate", "seconds")
-"""What the log says of an epoch besides its metrics."""
+"""Columns of the log besides the metrics."""
 
 
 def write(run: Run, rows: Sequence[Row]) -> None:
-    """`log.csv`: an epoch a row, from 0, as Keras counts."""
+    """Write `log.csv`: one row per epoch, counted from 0 as in Keras."""
     names = ["epoch", *sorted({name for row in rows for name in row} - {"epoch"})]
     with replacing(run.path("log.csv")) as scratch, scratch.open("w", newline="") as file:
         table = csv.DictWriter(file, names, restval="", lineterminator="\n")
@@ -27,11 +27,11 @@ def write(run: Run, rows: Sequence[Row]) -> None:
 
 
 class Board:
-    """The metrics for TensorBoard, in the folders and by the names that Keras's callback has.
+    """Write the metrics for TensorBoard, with the folders and names of Keras's callback.
 
     Args:
-        run: whose.
-        rows: of the epochs that are behind: they are written anew.
+        run: the run.
+        rows: the completed epochs, which are written anew.
     """
 
     def __init__(self, run: Run, rows: Sequence[Row]) -> None:

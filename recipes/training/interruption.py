@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signal of a machine that is about to be taken away."""
+"""Handling of Ctrl-C and of SIGTERM, which precedes the shutdown of a machine."""
 
 import contextlib
 import signal
@@ -8,11 +8,11 @@ from types import FrameType
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training has stopped where it can be resumed, since a signal asked for it.
+    """A signal has stopped the training at a point from which it can be resumed.
 
     Args:
-        number: of the signal.
-        message: where it stopped, and how it goes on.
+        number: the number of the signal.
+        message: where it stopped, and how to resume it.
     """
 
     def __init__(self, number: int, message: str) -> None:
@@ -21,17 +21,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Requests:
-    """Whether a signal has asked to stop."""
+    """Whether a signal has requested a stop."""
 
     def __init__(self) -> None:
         self.number: int | None = None
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
-        """While this lasts, SIGINT and SIGTERM only ask; the second SIGINT stops at once.
+        """A context in which SIGINT and SIGTERM request a stop; a second SIGINT stops at once.
 
-        Elsewhere than in the main thread, of which alone Python lets signals be handled, nothing
-        is heard.
+        Only in the main thread, since Python does not allow signal handlers in others.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

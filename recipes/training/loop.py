@@ -1,4 +1,4 @@
-"""Steps, one after the other, on one device or many."""
+"""Sequences of steps on one or several devices."""
 
 import concurrent.futures
 import contextlib
@@ -16,9 +16,9 @@ class Loop:
     """Runs the steps of a model in training.
 
     Args:
-        trainee: what is trained.
-        strategy: over what devices; None: one.
-        fused: how many steps are run in one call.
+        trainee: the model in training.
+        strategy: the distribution strategy; None: one device.
+        fused: number of steps per call.
     """
 
     def __init__(
@@ -33,22 +33,22 @@ class Loop:
         logging.getLogger("tensorflow").addFilter(_is_news)  # once, however often it is called
 
     def batches(self, dataset: tf.data.Dataset) -> Any:
-        """Batches, each split among the devices; of one device: as they are."""
+        """Distribute batches among the devices; unchanged for one device."""
         if self.strategy is None:
             return dataset
         options = tf.data.Options()
-        # Every worker makes all batches and takes its part of each: they are the batches of one
-        # device, whatever they were sorted by.
+        # Every worker creates all batches and takes its part of each, so that they equal those of a
+        # single device.
         policy = tf.data.experimental.AutoShardPolicy.DATA
         options.experimental_distribute.auto_shard_policy = policy
         return self.strategy.experimental_distribute_dataset(dataset.with_options(options))
 
     @contextlib.contextmanager
     def source(self, dataset: tf.data.Dataset) -> Iterator[Iterator[Any]]:
-        """Batches for `train`, one after the other."""
+        """An iterator over batches for `train`."""
         batches = iter(self.batches(dataset))
         if self.fused > 1 or self.strategy is not None:
-            yield batches  # fetched in the graph, or by each device for itself
+            yield batches  # fetched in the graph, or by each device
             return
         ahead = Ahead(batches)
         try:
@@ -57,7 +57,7 @@ class Loop:
             ahead.close()
 
     def train(self, batches: Iterator[Any], steps: int) -> int:
-        """Train for so many steps, or for as many as are run in one call; returns how many."""
+        """Train for up to `steps` steps, at most those of one call; returns their number."""
         count = min(steps, self.fused)
         if self.fused == 1:
             self._train(next(batches))
@@ -66,7 +66,7 @@ class Loop:
         return count
 
     def evaluate(self, batches: Any, between: Callable[[], None]) -> dict[str, float]:
-        """The loss and the metrics of batches; `between` is called after each."""
+        """The loss and the metrics of batches; `between` is called after each one."""
         self.trainee.reset_metrics()
         for batch in batches:
             self._test(batch)
@@ -74,7 +74,7 @@ class Loop:
         return self.results()
 
     def results(self) -> dict[str, float]:
-        """The loss and the metrics since they were reset."""
+        """The loss and the metrics since the last reset."""
         return {name: float(value) for name, value in self.trainee.get_metrics_result().items()}
 
     def _each(self, step: Callable[[Any], Any]) -> Callable[[Any], None]:
@@ -95,13 +95,13 @@ class Loop:
 
 
 class Ahead:
-    """The items of an iterator, of which the next is fetched while the last is worked on.
+    """Prefetch the items of an iterator, one ahead.
 
-    Also where a pipeline has a batch ready, it takes half a millisecond to wake up and to hand it
-    out: a tenth of the step of a small model.
+    Even if a pipeline has a batch ready, fetching it takes half a millisecond, a tenth of the step
+    of a small model.
 
     Args:
-        items: read by a thread of its own from now on, one item ahead.
+        items: the iterator, read by a separate thread from now on.
     """
 
     def __init__(self, items: Iterator[Any]) -> None:
@@ -121,12 +121,12 @@ class Ahead:
         return item
 
     def close(self) -> None:
-        """End the thread, with the item that it is fetching."""
+        """Stop the thread after the current item."""
         self._thread.shutdown(cancel_futures=True)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not that a step is traced for each length that batches are padded to: it is meant to be."""
+    """Hide the warning about retracing: a step is intentionally traced for each padded length."""
     said = record.getMessage()
     return "triggered tf.function retracing" not in said or not (
         f"method {Trainee.__name__}." in said or f"function {Loop.__name__}." in said
@@ -135,7 +135,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def lost_workers(placement: Placement) -> Iterator[None]:
-    """Errors of a cluster that has lost a worker, in words."""
+    """Convert the errors of a cluster that has lost a worker."""
     try:
         yield
     except tf.errors.OpError as error:

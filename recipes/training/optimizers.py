@@ -8,10 +8,10 @@ from kerasrnn.recipes.config import Config
 
 
 class AdamW(keras.optimizers.AdamW):
-    """Keras's, whose gradients have been added up over the devices before they come here.
+    """A Keras optimizer that receives gradients already summed over the devices.
 
-    Keras's own clips each device's share of the gradients, and adds up what is left of them: with
-    more devices, another optimizer.
+    Keras clips each device's share of the gradients before the sum, which makes the result depend
+    on the number of devices.
     """
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
@@ -19,7 +19,7 @@ class AdamW(keras.optimizers.AdamW):
 
 
 def optimizer(config: Config, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer that a configuration asks for, for epochs of `steps` batches."""
+    """Create the configured optimizer for epochs of `steps` batches."""
     total = config.epochs * steps
     warmup = round(config.warmup * total)
     if config.schedule == "cosine":

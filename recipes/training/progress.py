@@ -1,4 +1,4 @@
-"""What a person, or a program, sees of a training while it runs."""
+"""Progress reports of a training, for people and programs."""
 
 import json
 import sys
@@ -9,19 +9,19 @@ from typing import Any
 from kerasrnn.recipes.training.history import TIMES
 
 MODES = ("auto", "bar", "lines", "json", "none")
-"""A bar, a line an epoch, a line of JSON for each event, or nothing; auto: a bar in a terminal,
-lines elsewhere."""
+"""A progress bar, a line per epoch, a line of JSON per event, or nothing; auto: a bar in a
+terminal, lines elsewhere."""
 
 FIRST_STEPS = 3
-"""That say nothing of the time that the others take: TensorFlow traces and XLA compiles in them."""
+"""Steps excluded from time estimates, since TensorFlow traces and XLA compiles in them."""
 
 
 class Progress:
-    """Tells how training goes on.
+    """Reports the progress of a training.
 
     Args:
         mode: one of `MODES`.
-        stream: where to; default: the standard output.
+        stream: the output stream; default: standard output.
     """
 
     def __init__(self, mode: str = "none", stream: Any = None) -> None:
@@ -34,14 +34,14 @@ class Progress:
         self._bar: Any = None
 
     def say(self, event: str, text: str, **facts: Any) -> None:
-        """Something that has happened: `text` for people, `facts` for programs."""
+        """Report an event: `text` for people, `facts` for programs."""
         if self.mode == "json":
             self._write(json.dumps({"event": event, **facts}, ensure_ascii=False))
         elif self.mode != "none":
             self._write(text)
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Training begins: so many epochs of so many steps, of which some are done."""
+        """Report the start: the number of epochs and steps, and how many are done."""
         self.epochs, self.steps = epochs, steps
         self.done = self.first = done
         self.since = time.perf_counter()
@@ -61,13 +61,13 @@ class Progress:
             )
 
     def step(self, count: int, epoch: int, loss: Any) -> None:
-        """Steps were done. `loss` is called for the loss so far, where it is shown."""
+        """Report completed steps. `loss` is called for the current loss if it is shown."""
         self.done += count
         now, done = time.perf_counter(), self.done - self.first
         if done <= FIRST_STEPS or self._warm is None:
             self._warm = now, self.done
         elif done > self.steps:
-            self._pace_told = True  # an epoch has been seen whole
+            self._pace_told = True  # a complete epoch has been seen
         elif not self._pace_told and done >= FIRST_STEPS + max(1, min(20, self.steps // 4)):
             self._pace_told = True
             self._tell_pace((now - self._warm[0]) / (self.done - self._warm[1]))
@@ -77,7 +77,7 @@ class Progress:
                 self._bar.set_postfix(loss=f"{loss():.4f}", refresh=False)
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """An epoch is over, with its row of the log."""
+        """Report the end of an epoch, with its row of the log."""
         number = int(row["epoch"]) + 1
         figures = {k: v for k, v in row.items() if k not in ("epoch", *TIMES)}
         since, before = self._warm or (self.since, self.first)
@@ -91,18 +91,18 @@ class Progress:
         self.say("epoch", text, **{**row, "epoch": number}, epochs=self.epochs, seconds_left=left)
 
     def end(self) -> None:
-        """No more steps are done."""
+        """Report the end of the training."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def left(self, seconds: float) -> float:
-        """The seconds that are left, if a step takes so many."""
+        """The estimated remaining seconds."""
         return seconds * (self.epochs * self.steps - self.done)
 
     def _tell_pace(self, seconds: float) -> None:
         if seconds * self.steps < 1:
-            return  # it is seen at once
+            return  # short enough to see without an estimate
         left = self.left(seconds)
         text = f"an epoch takes {duration(seconds * self.steps)}; {duration(left)} left"
         self.say("pace", text, seconds_per_step=seconds, seconds_left=left)
@@ -115,7 +115,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """A time in words: `1 h 05 min`, `3 min 20 s`, `12 s`, `0.4 s`."""
+    """Format a time: `1 h 05 min`, `3 min 20 s`, `12 s`, `0.4 s`."""
     if seconds >= 3600:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02} min"
     if seconds >= 60:
@@ -124,7 +124,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in words: `3.2 GB`, `410 MB`, `7 kB`."""
+    """Format a number of bytes: `3.2 GB`, `410 MB`, `7 kB`."""
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= unit:
             return (

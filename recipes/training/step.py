@@ -1,4 +1,4 @@
-"""One step of training: the gradients of a batch, on one device or on many, and the update."""
+"""One training step: the gradients of a batch on one or several devices, and the update."""
 
 from typing import Any
 
@@ -12,41 +12,40 @@ Tensor = Any
 
 
 class Signals:
-    """What a step tells its process, and a process the others: neither saved nor mirrored."""
+    """Signals between steps and processes; neither saved nor mirrored."""
 
     def __init__(self) -> None:
         self.diverged_at = tf.Variable(-1, dtype="int64", trainable=False)
-        """The first step whose loss or gradients were not finite; -1: there is none."""
+        """The first step whose loss or gradients were not finite; -1: none."""
 
         self.wish = tf.Variable(0.0, trainable=False)
-        """What this process wishes the others to know."""
+        """The request of this process."""
 
         self.agreed = tf.Variable(0.0, trainable=False)
-        """The sum of the wishes, the same in all of them after each step."""
+        """The sum of all requests, the same in all processes after each step."""
 
 
 class Trainee(keras.Model):
     """A model in training.
 
-    A step computes the loss L of a batch and its gradients. L is a mean over what counts: over
-    tokens, say, without those that are masked. Where the batch is split, among devices or into
-    `parts` that are computed one after the other, each share s has its mean L_s over n_s tokens,
-    and
+    A step computes the loss L of a batch and its gradients. L is a weighted mean, for example over
+    the unmasked tokens. If the batch is split, among devices or into `parts` that are computed
+    sequentially, each share s has its mean L_s over n_s tokens, and
 
         L = sum_s n_s L_s / sum_s n_s,    dL = sum_s n_s dL_s / sum_s n_s,
 
-    which is the mean of the whole batch; the mean of the L_s is not, where the shares are padded
-    differently. Gradients are clipped when they are added up. So a step is the same step, however
-    the batch was split.
+    which is the mean of the whole batch. The mean of the L_s differs from it if the shares are
+    padded differently. Gradients are clipped after the sum. The result of a step therefore does not
+    depend on how the batch is split.
 
     Args:
-        model: whose layers are trained, a functional or sequential one.
-        signals: made outside of the scope of a strategy.
-        parts: that each device computes its share in; they divide it.
-        by_xla: whether XLA compiles each device's share of a step: of one device, all of it; of
-            several, all but the exchange between them, which it cannot compile.
-        watch_gradients: whether gradients that are not finite are an error, as the loss always is.
-            With a scaled loss they are not: their step is left out.
+        model: the functional or sequential model to train.
+        signals: created outside the scope of a strategy.
+        parts: number of parts of each device's share, which must be divisible by it.
+        by_xla: whether XLA compiles each device's share of a step: on one device, the entire step;
+            on several, everything but the exchange between them, which XLA cannot compile.
+        watch_gradients: whether gradients that are not finite are an error, as for the loss. With
+            loss scaling they are not: the step is skipped.
     """
 
     def __init__(
@@ -68,16 +67,16 @@ class Trainee(keras.Model):
         self.signals = signals
 
     def prepare(self, batches: tf.data.Dataset) -> None:
-        """Make all variables, those of the optimizer and the metrics too, for such batches."""
+        """Create all variables, including those of the optimizer and the metrics."""
         with self.distribute_strategy.scope():
             make_variables(self, batches.element_spec)
 
     def compile_loops(self) -> None:
-        """Have XLA compile the time loops for each length that comes.
+        """Let XLA compile the time loops for each length.
 
-        By themselves they are compiled where the length is known beforehand, since who pads each
-        batch to its own longest would wait for the compiler more than for the training; recipes pad
-        to a few.
+        By default they are compiled only if the length is static, because with batches padded to
+        arbitrary lengths the compilation would take longer than the training. Recipes pad to a few
+        lengths.
         """
         for layer in flatten_layers(self):
             if isinstance(layer, kerasrnn.RNN) and isinstance(layer.cell, kerasrnn.Cell):
@@ -89,7 +88,7 @@ class Trainee(keras.Model):
         if self.watch_gradients:
             for gradient in gradients:
                 finite &= tf.reduce_all(tf.math.is_finite(gradient))
-            # The weights are left as they are, so that it can be found out where it began.
+            # Leave the weights unchanged, so that the cause can be found.
             gradients = [tf.where(finite, gradient, 0) for gradient in gradients]
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations), "int64")
         known = self.signals.diverged_at
@@ -149,8 +148,8 @@ class Trainee(keras.Model):
             add,
             [tf.constant(0), tf.constant(0.0), tf.constant(0.0), zeros],
             maximum_iterations=self.parts,
-            # One after the other: else the next goes forward while this one goes back, and the
-            # memory of all of them is taken at once.
+            # Sequentially: otherwise the forward pass of one part overlaps with the backward pass
+            # of another, and all of them take memory at once.
             parallel_iterations=1,
         )
         return (
@@ -169,8 +168,9 @@ class Trainee(keras.Model):
             if gradient is None:
                 raise ValueError(f"the loss does not depend on the weights {weight.path}.")
         self.compute_metrics(x, y, predicted, weights)
-        # That of an embedding comes as a row for each lookup, and Keras would clip and square these
-        # before those of an id are added up: not the norm, and not the square, of the gradient.
+        # The gradient of an embedding has a row per lookup, and Keras would clip and square the
+        # rows before summing those of an id, which gives neither the norm nor the square of the
+        # gradient.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return loss, self._count(y, predicted, weights), gradients
 
@@ -179,12 +179,12 @@ class Trainee(keras.Model):
         return loss * self.replicas  # Keras has divided by them
 
     def _count(self, y: Any, predicted: Any, weights: Any) -> Tensor:
-        """What the loss is a mean over: so many numbers, or so much weight."""
+        """The denominator of the loss: a number of values, or a sum of weights."""
         if self.replicas == 1 and self.parts == 1:
-            return tf.constant(1.0)  # nothing asks
+            return tf.constant(1.0)  # no mask, no weights
         if hasattr(self.loss, "denominator"):
             return tf.cast(self.loss.denominator(y, predicted, weights), "float32")
-        mask = get_keras_mask(predicted)  # as Keras's losses find it
+        mask = get_keras_mask(predicted)  # as in Keras's losses
         if mask is not None:
             return tf.reduce_sum(tf.cast(mask, "float32"))
         return tf.cast(tf.reduce_prod(tf.shape(predicted)[:-1]), "float32")
@@ -205,10 +205,10 @@ class Trainee(keras.Model):
                 metric.update_state(loss, sample_weight=rows)
 
     def _sum(self, values: list[Tensor]) -> list[Tensor]:
-        """Over the devices."""
+        """Sum over the devices."""
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
 def _product(value: Tensor, count: Tensor) -> Tensor:
-    """Nothing of nothing, also where it is not a number: the mean of no tokens."""
+    """A product that is 0 if the weight is 0, even if the mean of no tokens is NaN."""
     return tf.math.multiply_no_nan(value, tf.cast(count, value.dtype))

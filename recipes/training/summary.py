@@ -1,4 +1,4 @@
-"""What a training is going to take, told before it begins."""
+"""Estimate of a training's time and memory, reported before it starts."""
 
 import math
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from kerasrnn.recipes.training.progress import size
 from kerasrnn.wording import counted
 
 LOOKED_AT = 2000
-"""Training examples, whose longest batch says how long sequences are."""
+"""Number of training examples from which the sequence length is estimated."""
 
 ADAM = 5
-"""Numbers for each weight: itself, its gradient, this clipped, and its two moments."""
+"""Values per weight: itself, its gradient, the clipped gradient, and two moments."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,17 @@ class Summary:
 
     examples: int
     steps: int
-    """Of an epoch."""
+    """Steps per epoch."""
 
     batch: int
-    """Examples of a step that a device computes at once."""
+    """Examples that a device computes at once."""
 
     parameters: int
     weights_bytes: int
-    """Of a device: weights, gradients, their sums over parts, and what the optimizer remembers."""
+    """Per device: weights, gradients, their sums over parts, and optimizer state."""
 
     activations_bytes: int
-    """Of a device, about: what a step's forward pass keeps for its backward pass, and gradients of
-    it."""
+    """Per device, estimated: activations stored for the backward pass, and their gradients."""
 
     def __str__(self) -> str:
         return (
@@ -51,8 +50,8 @@ def of(model: keras.Model, batches: Batches, placement: Placement) -> Summary:
     """The summary of a training.
 
     Args:
-        model: in training.
-        batches: that it is trained on.
+        model: the model in training.
+        batches: the training batches.
         placement: the devices.
     """
     rows = batches.batch_size // placement.replicas // placement.execution.accumulate
@@ -71,22 +70,22 @@ def of(model: keras.Model, batches: Batches, placement: Placement) -> Summary:
 
 
 def _longest(model: keras.Model, batches: Batches) -> int:
-    """Steps of the longest sequence, of those that are looked at; 1: there are none."""
+    """Length of the longest sequence among the examined ones; 1: no sequences."""
     inputs = keras.tree.flatten(model.input)
     lengths = [1]
     for batch in batches.some(LOOKED_AT):
         x, *_ = keras.utils.unpack_x_y_sample_weight(batch)
         for entry, value in zip(inputs, keras.tree.flatten(x), strict=True):
-            if entry.shape[1:2] == (None,):  # rows of a picture, say, are known beforehand
+            if entry.shape[1:2] == (None,):  # static, such as the rows of an image
                 lengths.append(value.shape[1])
     return max(lengths)
 
 
 def _kept(layer: keras.layers.Layer, rows: int, steps: int) -> int:
-    """Numbers that a layer's outputs have, and, of a recurrent one, its gates."""
+    """Number of values in a layer's outputs and, for a recurrent layer, its gates."""
     if isinstance(layer, keras.layers.InputLayer):
         return 0
-    if isinstance(layer, keras.Model) and hasattr(layer, "inputs"):  # functional, or sequential
+    if isinstance(layer, keras.Model) and hasattr(layer, "inputs"):  # functional or sequential
         return sum(_kept(inner, rows, steps) for inner in layer.layers)
     total = sum(_size(tensor, rows, steps) for tensor in keras.tree.flatten(layer.output))
     kernels = {}
@@ -97,19 +96,19 @@ def _kept(layer: keras.layers.Layer, rows: int, steps: int) -> int:
     if kernels:
         time = keras.tree.flatten(layer.input)[0].shape[1]
         steps = steps if time is None else time
-    # Of all steps at once: what comes from the inputs, the gates, and the states.
+    # For all steps: input projections, gates and states.
     return total + sum(
         rows * steps * (2 * kernel.shape[-1] + kernel.shape[0]) for kernel in kernels.values()
     )
 
 
 def _size(tensor: keras.KerasTensor, rows: int, steps: int) -> int:
-    # The first axis is that of the rows; another whose size is not known is time.
+    # The first axis is the batch; another axis of unknown size is time.
     return rows * math.prod(steps if size is None else size for size in tensor.shape[1:])
 
 
 def peak() -> Mapping[str, Any]:
-    """The most memory that was taken so far: of this process, and of its first GPU."""
+    """The peak memory of this process and of its first GPU."""
     import tensorflow as tf
 
     found = {}

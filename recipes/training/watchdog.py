@@ -1,7 +1,7 @@
-"""Workers that are gone.
+"""Detection of lost workers.
 
-TensorFlow tells the workers when one of them is lost, unless it was the first one, which would have
-told them: then the others would wait for ever.
+TensorFlow informs the workers when one of them is lost, except for the first worker, which sends
+this information: without it, the others would wait forever.
 """
 
 import contextlib
@@ -13,25 +13,25 @@ import time
 from collections.abc import Iterator, Sequence
 
 PATIENCE = 60.0
-"""Seconds that a worker may not be reached: twice as long as TensorFlow waits before it tells."""
+"""Seconds that a worker may be unreachable: twice the time that TensorFlow waits."""
 
 PERIOD = 5.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 @contextlib.contextmanager
 def watched(
     addresses: Sequence[str], patience: float = PATIENCE, period: float = PERIOD
 ) -> Iterator[None]:
-    """While this lasts, the process ends if another worker cannot be reached any more.
+    """A context in which the process exits if another worker becomes unreachable.
 
-    It is in the midst of a step then, and waits for what the other would have sent: nothing else
-    than its end can be brought about.
+    At that point the process is blocked in a step, waiting for data from the lost worker, so
+    exiting is the only option.
 
     Args:
-        addresses: of the other workers, `host:port`.
-        patience: seconds that one may not be reached.
-        period: seconds between two looks.
+        addresses: addresses of the other workers, `host:port`.
+        patience: seconds that a worker may be unreachable.
+        period: seconds between two checks.
     """
     over = threading.Event()
     last = dict.fromkeys(addresses, time.monotonic())

@@ -1,4 +1,4 @@
-"""Searches for a good configuration, by validation."""
+"""Hyperparameter search on validation data."""
 
 import lazy_loader
 

@@ -1,19 +1,19 @@
-"""Trials in parallel: keras-tuner's chief, who hands them out, and its workers, who run them.
+"""Parallel trials: keras-tuner's chief distributes them, and its workers run them.
 
 The protocol is keras-tuner's own, over gRPC. Three environment variables make a process a chief or
-a worker; on one machine the chief starts its workers itself.
+a worker; on a single machine, the chief starts its workers itself.
 
     KERASTUNER_TUNER_ID      chief, or another name for each worker
     KERASTUNER_ORACLE_IP     where the chief listens
     KERASTUNER_ORACLE_PORT
 
-keras-tuner's chief waits for ever for a worker that is gone, and its workers an hour for a chief.
-Here workers say every few seconds that they are there, and the chief hands the trial of one that is
-gone to another.
+keras-tuner's chief waits forever for a lost worker, and its workers wait an hour for a chief. Here
+workers send a sign of life every few seconds, and the chief gives the trial of a lost worker to
+another.
 
-Whoever can reach the port can send messages. The chief answers those alone that carry the token in
-the search's folder, which only the folder's owner can read, and it checks what they say: a message
-that is refused changes nothing.
+Anyone who can reach the port can send messages. The chief accepts only those with the token in the
+search's folder, which only the folder's owner can read, and validates their content: a rejected
+message has no effect.
 """
 
 import contextlib
@@ -51,38 +51,38 @@ if TYPE_CHECKING:
     from kerasrnn.recipes.tuning.tuner import Tuner
 
 PATIENCE = 120.0
-"""Seconds that a worker or the chief may not be heard of."""
+"""Seconds that a worker or the chief may be silent."""
 
 PERIOD = 5.0
 """Seconds between two signs of life."""
 
 TO_END = 60.0
-"""Seconds that workers have to end in when they are asked to: until the step is over."""
+"""Seconds for workers to exit on request, after the current step."""
 
 TWICE = 2
-"""Workers that a trial may cost before it counts as failed."""
+"""Number of lost workers after which a trial counts as failed."""
 
 COMMAND = (sys.executable, "-P", "-m", "kerasrnn")
-"""What starts a worker on this machine."""
+"""The command that starts a worker on this machine."""
 
 TOKEN = "chief.token"
-"""The file in the search's folder without whose content no message is answered."""
+"""The file with the token, in the search's folder."""
 
 HEADER = "kerasrnn-token"
-"""The metadata of a message that carry it."""
+"""The message metadata with the token."""
 
 LARGEST = 1 << 20
-"""Bytes of a message."""
+"""Largest size of a message, in bytes."""
 
 PARENT = "KERASRNN_TUNE_CHIEF"
-"""The environment variable that tells a worker on this machine the chief's process."""
+"""The environment variable with the chief's process id, for workers on this machine."""
 
 
 def role() -> str:
-    """What keras-tuner's environment variables make this process: chief, worker, or alone.
+    """The role of this process according to keras-tuner's environment variables.
 
     Raises:
-        ConfigError: some of them are set, and some are not.
+        ConfigError: only some of them are set.
     """
     names = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
     if not os.environ.get("KERASTUNER_ORACLE_IP"):
@@ -94,26 +94,26 @@ def role() -> str:
 
 
 def awaited(recipe: Recipe, folder: Path | None, patience: float = 600.0) -> Search:
-    """The search that the chief begins, once it has.
+    """Wait for the chief to start the search, and open it.
 
     Raises:
-        ConfigError: no folder is named, or nothing was begun in it.
+        ConfigError: no folder is given, or no search was started in it.
     """
     if folder is None:
         raise ConfigError("--output: expected the folder that chief and workers share.")
     until = time.monotonic() + patience
     while not (folder / "search.json").is_file():
         if time.monotonic() > until:
-            raise ConfigError(f"--output {folder}: the chief has begun no search there.")
+            raise ConfigError(f"--output {folder}: the chief has started no search there.")
         time.sleep(0.5)
     return Search.open(recipe, folder)
 
 
 def work(tuner: "Tuner") -> None:
-    """Run the trials that the chief hands out, until there are no more.
+    """Run the chief's trials until there are no more.
 
     Raises:
-        TuningError: the chief cannot be reached, or refuses this worker.
+        TuningError: the chief cannot be reached, or rejects this worker.
     """
     address = f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
     tuner.oracle.stub = stub(address, tuner.task.folder)
@@ -127,16 +127,16 @@ def work(tuner: "Tuner") -> None:
 
 
 def stub(address: str, folder: Path) -> Any:
-    """What a worker calls the chief by, with the token in the search's folder."""
+    """A worker's connection to the chief, with the token in the search's folder."""
     channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", LARGEST)])
     return protos.get_service_grpc().OracleStub(grpc.intercept_channel(channel, _Bearer(folder)))
 
 
 class _Bearer(grpc.UnaryUnaryClientInterceptor):
-    """Puts the token on each message: read each time, since a chief that begins again has another.
+    """Adds the token to each message. It is read each time, since a restarted chief has a new one.
 
     Raises:
-        TuningError: it cannot be read.
+        TuningError: the token cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -145,7 +145,7 @@ class _Bearer(grpc.UnaryUnaryClientInterceptor):
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         token = self._token()
         call = self._called(continuation, details, request, token)
-        # A chief that had not begun yet, when it was waited for, has a new one.
+        # A chief that starts later has a new token.
         if call.code() == grpc.StatusCode.UNAUTHENTICATED and self._token() != token:
             return self._called(continuation, details, request, self._token())
         return call
@@ -166,7 +166,7 @@ class _Bearer(grpc.UnaryUnaryClientInterceptor):
 
 
 class _Doorkeeper(grpc.ServerInterceptor):
-    """Lets those messages through that carry the token."""
+    """Accepts only messages with the token."""
 
     def __init__(self, token: str) -> None:
         self.token = token.encode()
@@ -185,9 +185,9 @@ class _Doorkeeper(grpc.ServerInterceptor):
 
 
 def server(desk: "_Desk", address: str) -> tuple[Any, int]:
-    """A server that has a desk's messages answered, and its port; not started.
+    """Create a server for a desk; returns it, not started, and its port.
 
-    It writes the token that workers need, readable by its user alone.
+    It writes the token for the workers, readable only by the user.
 
     Raises:
         TuningError: the address is taken.
@@ -196,7 +196,7 @@ def server(desk: "_Desk", address: str) -> tuple[Any, int]:
     made = grpc.server(
         futures.ThreadPoolExecutor(max_workers=1),
         interceptors=[_Doorkeeper(token)],
-        # Not shared with other processes, which could answer in the chief's place.
+        # Not shared with other processes, which could reply in place of the chief.
         options=[("grpc.max_receive_message_length", LARGEST), ("grpc.so_reuseport", 0)],
     )
     protos.get_service_grpc().add_OracleServicer_to_server(desk, made)
@@ -205,7 +205,7 @@ def server(desk: "_Desk", address: str) -> tuple[Any, int]:
     except RuntimeError as error:
         raise TuningError(f"the chief cannot listen at {address}: {error}") from None
     path = desk.tuner.task.folder / TOKEN
-    remove(path)  # of a chief that was killed
+    remove(path)  # of a killed chief
     with replacing(path) as scratch:
         scratch.touch(mode=0o600)
         scratch.write_text(token, encoding="ascii")
@@ -214,9 +214,9 @@ def server(desk: "_Desk", address: str) -> tuple[Any, int]:
 
 @contextlib.contextmanager
 def _heartbeat(tuner: "Tuner") -> Iterator[None]:
-    """While this lasts, the chief hears of this worker; without a chief, the worker ends.
+    """A context that sends signs of life to the chief; if the chief is lost, the worker exits.
 
-    It is sent SIGTERM then: a training stops with a checkpoint, anything else at once.
+    It receives SIGTERM then: a training stops with a checkpoint, anything else immediately.
     """
     over = threading.Event()
     parent = int(os.environ.get(PARENT, 0))
@@ -229,7 +229,7 @@ def _heartbeat(tuner: "Tuner") -> Iterator[None]:
                 tuner.oracle.stub.GetTrial(request, timeout=PERIOD)
                 last = time.monotonic()
             except grpc.RpcError as error:
-                # It has answered, were it only that it knows no such trial.
+                # It has replied, even if only with an unknown trial.
                 if error.code() not in (
                     grpc.StatusCode.UNAVAILABLE,
                     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -250,17 +250,17 @@ def _heartbeat(tuner: "Tuner") -> Iterator[None]:
 
 
 def serve(tuner: "Tuner", workers: int, data_dir: str | None) -> None:
-    """Hand out trials until there are no more.
+    """Distribute trials until there are no more.
 
     Args:
-        tuner: whose.
+        tuner: the tuner.
         workers: processes to start on this machine; 0: they are started elsewhere, and the
-            environment says where this one listens.
+            environment defines where the chief listens.
         data_dir: the TFDS data directory.
 
     Raises:
-        TuningError: the address is taken; a worker has failed; or all are lost.
-        Interrupted: a signal has stopped it; the workers have written checkpoints.
+        TuningError: the address is in use; a worker has failed; or all are lost.
+        Interrupted: a signal stopped the search; the workers have written checkpoints.
     """
     desk = _Desk(tuner)
     address = "127.0.0.1:0"
@@ -296,10 +296,10 @@ class RefusedError(ValueError):
 
 
 class _Desk(oracle_chief.OracleServicer):
-    """What the workers ask. All of it happens in one thread, what the chief does in another.
+    """Handles the workers' messages, in one thread; the chief works in another.
 
-    All that a message says is checked before keras-tuner's oracle, which an error would leave
-    locked for ever, is given it.
+    All content of a message is validated before it is passed to keras-tuner's oracle, which an
+    error would leave locked forever.
     """
 
     def __init__(self, tuner: "Tuner") -> None:
@@ -308,7 +308,7 @@ class _Desk(oracle_chief.OracleServicer):
         self.lock = threading.RLock()
         self.error: Exception | None = None
         self.heard: dict[str, float] = {}
-        """When a trial's worker was last heard of."""
+        """The time of the last sign of life of a trial's worker."""
 
         self.last = time.monotonic()
         self.cost: Counter[str] = Counter()
@@ -334,7 +334,7 @@ class _Desk(oracle_chief.OracleServicer):
         """The trial of a message.
 
         Raises:
-            RefusedError: there is none of that name.
+            RefusedError: there is no such trial.
         """
         if name not in self.oracle.trials:
             raise RefusedError(f"trial_id={name[:40]!r}: expected that of a trial.")
@@ -361,14 +361,14 @@ class _Desk(oracle_chief.OracleServicer):
             trial = self._trial(request.trial_id)
             metrics = dict(request.metrics)
             self._check_report(trial, metrics, request.step)
-            if trial.status == "RUNNING":  # and not that of a worker that was taken for lost
+            if trial.status == "RUNNING":  # not a worker considered lost
                 trial = self.oracle.update_trial(request.trial_id, metrics, step=request.step)
             return protos.get_service().UpdateTrialResponse(trial=_plain(trial))
 
     def _check_report(self, trial: Any, metrics: dict[str, float], step: int) -> None:
-        """Raise RefusedError if a trial cannot have come to such a measure.
+        """Raise RefusedError if a trial cannot have such a result.
 
-        Its worker has written the measure down before it is reported.
+        Its worker writes the result to a file before reporting it.
         """
         search = self.tuner.task
         objective = self.tuner.asked.objective
@@ -387,7 +387,7 @@ class _Desk(oracle_chief.OracleServicer):
 
     def GetTrial(self, request: Any, context: Any) -> Any:
         with self._asked(context):
-            if not request.trial_id:  # a worker that has none
+            if not request.trial_id:  # a worker without a trial
                 return protos.get_service().GetTrialResponse()
             trial = self._trial(request.trial_id)
             return protos.get_service().GetTrialResponse(trial=_plain(trial))
@@ -398,7 +398,7 @@ class _Desk(oracle_chief.OracleServicer):
             proto = protos.get_proto()
             if request.trial.status not in (proto.COMPLETED, proto.FAILED):
                 raise RefusedError(f"status={request.trial.status}: expected COMPLETED or FAILED.")
-            if known.status == "RUNNING":  # and not that of a worker that was taken for lost
+            if known.status == "RUNNING":  # not a worker considered lost
                 status = trials.TrialStatus.from_proto(request.trial.status)
                 objective = self.tuner.asked.objective
                 if status == "COMPLETED" and not known.metrics.exists(objective):
@@ -407,11 +407,11 @@ class _Desk(oracle_chief.OracleServicer):
                     )
                 ended = trials.Trial(known.hyperparameters, known.trial_id, status)
                 self.oracle.end_trial(ended)
-                self.oracle.save()  # keras-tuner's is of the moment before the trial ended
+                self.oracle.save()  # keras-tuner's is from before the trial ended
             return protos.get_service().EndTrialResponse()
 
     def tell(self) -> None:
-        """Say what came of the trials that have ended since."""
+        """Report the trials that have ended since."""
         with self.lock:
             ended = self.oracle.end_order[self.told :]
             self.told += len(ended)
@@ -420,7 +420,7 @@ class _Desk(oracle_chief.OracleServicer):
                 self.tuner.told(by_name[name])
 
     def is_done(self) -> bool:
-        """Whether the search is over, and all have been told so, or are not heard of any more."""
+        """Whether the search is over and all workers know it or are lost."""
         with self.lock:
             oracle = self.oracle
             if not self.stop_triggered or oracle.ongoing_trials or oracle._retry_queue:
@@ -428,16 +428,16 @@ class _Desk(oracle_chief.OracleServicer):
             return not oracle.tuner_ids or time.monotonic() - self.last > PATIENCE
 
     def look_for_the_lost(self) -> None:
-        """Take back the trials of workers that are not heard of any more."""
+        """Withdraw the trials of silent workers."""
         with self.lock:
             for worker, trial in list(self.oracle.ongoing_trials.items()):
                 if time.monotonic() - self.heard.get(trial.trial_id, self.last) > PATIENCE:
                     self.take_back(worker, f"not heard of for {PATIENCE:.0f} seconds")
 
     def take_back(self, worker: str, reason: str) -> bool:
-        """Take back the trial of a worker that is gone; whether it had one.
+        """Withdraw the trial of a lost worker; returns whether it had one.
 
-        Another one is to run it, unless this was its second.
+        Another worker will run it, unless this was its second attempt.
         """
         with self.lock:
             oracle, search = self.oracle, self.tuner.task
@@ -466,9 +466,9 @@ class _Desk(oracle_chief.OracleServicer):
 
 
 def _plain(trial: Any) -> Any:
-    """A trial as it is sent to workers, which need its values alone.
+    """A trial as sent to workers, which need only its values.
 
-    With conditions in its space, keras-tuner prints a line for each time that it is sent.
+    With conditions in its space, keras-tuner prints a line each time it is sent.
     """
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.values = dict(trial.hyperparameters.values)
@@ -500,7 +500,7 @@ class _Crew:
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
             "KERASTUNER_ORACLE_PORT": str(self.port),
             PARENT: str(os.getpid()),
-            # Each takes its share of the cores, and of a GPU's memory what it needs.
+            # Each takes its share of the cores, and as much GPU memory as it needs.
             "TF_NUM_INTRAOP_THREADS": str(len(cores)),
             "TF_NUM_INTEROP_THREADS": str(len(cores)),
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -513,10 +513,10 @@ class _Crew:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is the chief's: it tells the others, once.
+                # Only the chief handles Ctrl-C; it informs the workers once.
                 start_new_session=True,
             )
-        if hasattr(os, "sched_setaffinity"):  # Linux alone
+        if hasattr(os, "sched_setaffinity"):  # Linux only
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(process.pid, cores)
         self.processes[name] = process
@@ -525,10 +525,10 @@ class _Crew:
         return not self.processes
 
     def look_after(self, desk: _Desk) -> None:
-        """Take back the trials of workers that were lost, and start others in their place.
+        """Withdraw the trials of lost workers, and start replacements.
 
         Raises:
-            TuningError: a worker has failed in a way that others would too.
+            TuningError: a worker has failed in a way that would affect others, too.
         """
         for name, process in list(self.processes.items()):
             code = process.poll()
@@ -548,7 +548,7 @@ class _Crew:
             raise TuningError(f"{name} has failed, with {reason}: {self._last_words(name)}")
 
     def end(self) -> None:
-        """Ask all to end, which they do with a checkpoint; who does not is killed."""
+        """Ask all workers to exit with a checkpoint; kill those that do not."""
         for process in self.processes.values():
             process.terminate()
         until = time.monotonic() + TO_END
@@ -567,8 +567,8 @@ class _Crew:
 
 
 def _shares(count: int) -> Sequence[Sequence[int]]:
-    """The cores of this process, divided among so many."""
-    if hasattr(os, "sched_getaffinity"):  # Linux alone
+    """The cores of this process, divided among the workers."""
+    if hasattr(os, "sched_getaffinity"):  # Linux only
         cores = sorted(os.sched_getaffinity(0))
     else:
         cores = list(range(os.cpu_count() or 1))

@@ -1,4 +1,4 @@
-"""A search space of models of one's own data, for keras-tuner."""
+"""Search spaces of models for your own data, for keras-tuner."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,10 @@ RANGES = {
     "learning_rate": space.floats(3e-4, 1e-2, log=True),
     **space.CLIPPING,
 }
-"""What `hypermodel` searches, and what it has fixed, unless it is told otherwise."""
+"""The default search space and fixed values of `hypermodel`."""
 
 OF_ONE = ("pooling",)
-"""What many-to-one alone has."""
+"""Hyperparameters of many-to-one only."""
 
 OF_TRAINING = ("learning_rate", "clipping", "clip_at")
 
@@ -46,26 +46,26 @@ def hypermodel(
     metrics: Any = None,
     **ranges: Any,
 ) -> "keras_tuner.HyperModel":
-    """A `keras_tuner.HyperModel` of recurrent networks: any tuner of keras-tuner searches it.
+    """A `keras_tuner.HyperModel` of recurrent networks, for any keras-tuner tuner.
 
-    The models are those of `kerasrnn.zoo`, compiled with Adam (Kingma & Ba 2015). In a stack, the
-    layers below the highest return their states at all steps; the highest does where each step has
-    an output, or all of them are pooled.
+    The models are those of `kerasrnn.zoo`, compiled with Adam (Kingma & Ba 2015). In a stack, all
+    layers but the last return their states at all steps; the last one does so if each step has an
+    output, or if the states are pooled.
 
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
         outputs: `zoo.Classes`, `MultiLabel` or `Values`.
         topology: "many_to_one", or "many_to_many" for an output at every step.
-        loss: of `compile`; default: the cross-entropy of classes or flags, the squared error of
-            values.
-        metrics: of `compile`; default: the accuracy of classes.
-        **ranges: what is searched, of `kerasrnn.recipes.space`, or a value that it is fixed at:
-            `cell`, `units`, `depth`, `bidirectional`, `pooling` (many-to-one alone), `dropout`,
-            `recurrent_dropout` (default: fixed at 0), `residual` (default: fixed at no),
-            `learning_rate`, `clipping` ("global_norm", "norm", "value" or "none") and `clip_at`.
+        loss: see `keras.Model.compile`; default: cross-entropy for classes and flags, mean squared
+            error for values.
+        metrics: see `keras.Model.compile`; default: accuracy for classes.
+        **ranges: search ranges from `kerasrnn.recipes.space`, or fixed values: `cell`, `units`,
+            `depth`, `bidirectional`, `pooling` (many-to-one alone), `dropout`, `recurrent_dropout`
+            (default: fixed at 0), `residual` (default: fixed at no), `learning_rate`, `clipping`
+            ("global_norm", "norm", "value" or "none") and `clip_at`.
 
     Raises:
-        ValueError: an argument is none of these.
+        ValueError: an argument is invalid.
         ModuleNotFoundError: keras-tuner is not installed.
 
     Example:
@@ -102,7 +102,7 @@ def hypermodel(
 
 
 def _class(keras_tuner: Any) -> Any:
-    """The class, made when keras-tuner is there."""
+    """Create the class, which needs keras-tuner."""
 
     class HyperModel(keras_tuner.HyperModel):
         """Recurrent networks of a topology of the zoo."""
@@ -125,7 +125,7 @@ def _class(keras_tuner: Any) -> Any:
             self.space = space.narrowed(searched, self.fixed, {"clip_at": 1.0, **self.fixed})
 
         def build(self, hp: Any) -> Any:
-            """A compiled model with the values that `hp` has."""
+            """A compiled model with the values of `hp`."""
             import keras
 
             from kerasrnn import zoo

@@ -1,4 +1,4 @@
-"""How a search for a good configuration is carried out."""
+"""Options of a hyperparameter search."""
 
 from dataclasses import dataclass
 
@@ -9,30 +9,34 @@ ALGORITHMS = ("random", "hyperband", "bayesian")
 
 @dataclass(frozen=True)
 class Searching(Options):
-    """How a search for a good configuration is carried out."""
+    """Options of a hyperparameter search."""
 
     algorithm: str = option(
         "random",
-        "what is tried next: values drawn at random (Bergstra & Bengio 2012); many, trained "
-        "briefly, and the best of them for longer, up to the recipe's epochs (hyperband, Li et al. "
-        "2018); or what a Gaussian process expects most of (bayesian, Snoek et al. 2012)",
+        "search algorithm: random search (Bergstra & Bengio 2012); hyperband, which trains many "
+        "configurations briefly and the best ones longer, up to the recipe's epochs (Li et al. "
+        "2018); or bayesian optimization with a Gaussian process (Snoek et al. 2012)",
         choices=ALGORITHMS,
     )
     trials: int = option(
         20,
-        "configurations that are tried, the defaults among them; 0: as many as there is time for, "
-        "or as Hyperband takes, which is what it has where --minutes or Hyperband is asked for",
+        "number of trials, including one with the defaults; 0: as many as the time allows or "
+        "Hyperband needs, which is the default with --minutes or Hyperband",
         low=0,
     )
-    minutes: float = option(0.0, "after which no trial is begun, from now on; 0: no end", low=0.0)
-    objective: str = option(
-        "val_loss", "measure on the validation data: val_loss, or a val_NAME of the recipe's log"
+    minutes: float = option(
+        0.0, "time budget, after which no new trial is started; 0: unlimited", low=0.0
     )
-    workers: int = option(1, "processes on this machine that run trials side by side", low=1)
+    objective: str = option(
+        "val_loss", "validation metric to optimize: val_loss, or a val_NAME of the recipe's log"
+    )
+    workers: int = option(
+        1, "number of processes that run trials in parallel on this machine", low=1
+    )
     search_seed: int = option(0, "random seed of the search", low=0, high=HIGHEST_SEED - 1)
 
     RESUMABLE = ("trials", "minutes", "workers")
-    """What a search may be resumed with another value of."""
+    """Options that may change when a search is resumed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

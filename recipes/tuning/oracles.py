@@ -1,4 +1,4 @@
-"""Who says what is tried next: keras-tuner's oracles, with a budget, and files that survive."""
+"""Search algorithms: keras-tuner's oracles with a time budget and crash-safe files."""
 
 import dataclasses
 import json
@@ -16,24 +16,24 @@ from kerasrnn.recipes.tuning.options import Searching
 from kerasrnn.recipes.tuning.search import Search
 
 HOPELESS = 5
-"""Failed trials, and none that succeeded, after which a search ends."""
+"""Number of failed trials, without a successful one, after which a search ends."""
 
 
 def oracle(search: Search, asked: Searching) -> Any:
-    """Who says what is tried next."""
+    """Create the oracle of a search."""
     hyperparameters = keras_tuner.HyperParameters()
     defaults = space.declare(hyperparameters, search.space, dataclasses.asdict(search.config))
     options = {
         "objective": keras_tuner.Objective(asked.objective, direction(asked.objective)),
         "hyperparameters": hyperparameters,
-        "seed": asked.search_seed + 1,  # 0 would be any
-        # They are counted here: keras-tuner would raise with its lock held.
+        "seed": asked.search_seed + 1,  # 0 would mean any
+        # Counted here, since keras-tuner would raise while holding its lock.
         "max_consecutive_failed_trials": 10**9,
     }
     if asked.algorithm == "hyperband":
         found = _Hyperband(max_epochs=search.config.epochs, **options)
     elif asked.algorithm == "bayesian":
-        # By itself it would draw three for each hyperparameter before it looks at any result.
+        # The default would be three random trials per hyperparameter before using any result.
         initial = max(4, asked.trials // 4) if asked.trials else 8
         found = _Bayesian(max_trials=None, num_initial_points=initial, **options)
     else:
@@ -45,13 +45,13 @@ def oracle(search: Search, asked: Searching) -> Any:
 
 
 def direction(objective: str) -> str:
-    """Whether more or less of a measure is better, as keras-tuner says it."""
+    """The direction of an objective, in keras-tuner's terms."""
     return "max" if objective.endswith("accuracy") else "min"
 
 
 class _Budgeted:
-    """What every oracle does here besides: it ends with the budget, begins with the defaults, and
-    writes its state whole or not at all."""
+    """Mixin of all oracles: stop with the budget, start with the defaults, and write the state
+    atomically."""
 
     asked: Searching
     deadline: float
@@ -70,14 +70,14 @@ class _Budgeted:
         return response
 
     def take_up(self) -> None:
-        """Go on from what is on the disk; trials that were cut off come first."""
+        """Resume from disk; interrupted trials come first."""
         folder = Path(self._project_dir)
         remove_strays(folder)
         if not Path(self._get_oracle_fname()).is_file():
             self.save()
             return
         self.reload()
-        # Also those of which the state, that is written after them, does not know yet.
+        # Including trials that the state, written after them, does not know yet.
         self._retry_queue = []
         for name, trial in sorted(self.trials.items(), reverse=True):
             self._record_values(trial)
@@ -104,10 +104,10 @@ class _Hyperband(_Budgeted, keras_tuner.oracles.HyperbandOracle):
 class _Bayesian(_Budgeted, keras_tuner.oracles.BayesianOptimizationOracle):
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         with warnings.catch_warnings():
-            # Of a Gaussian process whose scale is at its bound: the suggestion is as good as any.
+            # A Gaussian process whose scale is at its bound; its suggestion is still usable.
             warnings.simplefilter("ignore")
             response = super().populate_space(trial_id)
-        # Among few values the best guess may be one that was tried.
+        # With few values, the best guess may already have been tried.
         if response["status"] == "RUNNING" and self._duplicate(response["values"]):
             return self._random_populate_space()
         return response

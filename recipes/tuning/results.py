@@ -1,4 +1,4 @@
-"""What came of trials: in their folders, as tables, and the best configuration."""
+"""Results of trials: in their folders, as tables, and the best configuration."""
 
 import csv
 import dataclasses
@@ -15,44 +15,44 @@ from kerasrnn.recipes.tuning.search import Search
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial; what `result.json` holds."""
+    """The result of a trial, as stored in `result.json`."""
 
     trial: str
     status: str
-    """completed, failed, or running: also one that was cut off, and is to be taken up again."""
+    """completed, failed, or running, which includes interrupted trials that will be resumed."""
 
     values: Mapping[str, Any]
-    """What was searched."""
+    """The hyperparameters."""
 
     value: float | None = None
-    """The measure."""
+    """The value of the objective."""
 
     epoch: int | None = None
-    """The epoch (from 1) that it is of."""
+    """The epoch (from 1) of the value."""
 
     epochs: int | None = None
-    """How many there were."""
+    """Number of epochs."""
 
     seconds: float | None = None
     reason: str = ""
-    """Why it failed."""
+    """The reason of the failure."""
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """What came of a trial; None: nothing yet."""
+    """Read the result of a trial; None: no result yet."""
     if not (folder / "result.json").is_file():
         return None
     return Outcome(**Run(folder).read_json("result.json"))
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
-    """Write down what came of a trial."""
+    """Write the result of a trial."""
     create_folder(folder)
     Run(folder).write_json("result.json", dataclasses.asdict(outcome))
 
 
 def write_tables(search: Search, outcomes: Sequence[Outcome], objective: str) -> None:
-    """`results.csv`, `results.json`, and, once a trial has succeeded, `best.json`."""
+    """Write `results.csv`, `results.json` and, once a trial has succeeded, `best.json`."""
     run = Run(search.folder)
     run.write_json(
         "results.json",
@@ -82,7 +82,7 @@ def write_tables(search: Search, outcomes: Sequence[Outcome], objective: str) ->
 
 
 def table(outcomes: Sequence[Outcome], names: Sequence[str], objective: str) -> str:
-    """The trials as lines of text: the best first; at the end those that failed, and why."""
+    """The trials as text: best first; failed ones at the end, with the reason."""
     rows = [["trial", objective, "epoch", "time", *names]]
     for o in outcomes:
         if o.status == "failed":

@@ -1,4 +1,4 @@
-"""A search's folder, and what it is a search for."""
+"""A search: its folder and its plan."""
 
 import dataclasses
 import re
@@ -17,24 +17,24 @@ from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.tuning.options import Searching
 
 HELD_OUT = 0.15
-"""Of the training data, to choose by, where it has no validation set of its own."""
+"""Fraction of the training data held out if the dataset has no validation split."""
 
 
 class TuningError(RuntimeError):
-    """A search cannot go on."""
+    """A search cannot continue."""
 
 
 class Search:
-    """A search's folder, and what it is a search for.
+    """A search: its folder and its plan.
 
     Args:
-        recipe: what is trained.
-        folder: where everything is kept.
-        plan: what `search.json` holds.
+        recipe: the recipe to train.
+        folder: the folder of the search.
+        plan: the content of `search.json`.
 
     Attributes:
-        config: the configuration that the trials vary.
-        space: what they vary.
+        config: the configuration that the trials modify.
+        space: the search space.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, plan: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ class Search:
         self.fixed = dict(plan["fixed"])
         self.config: Config = from_dict(recipe.Config, plan["config"])
         self.execution = from_dict(Execution, plan["execution"])
-        # Hyperband says itself how long each trial is trained.
+        # Hyperband decides how long each trial is trained.
         fixed = {*self.fixed, *(["epochs"] if self.asked.algorithm == "hyperband" else [])}
         self.space = space.narrowed(recipe.searched, fixed, dataclasses.asdict(self.config))
 
@@ -57,15 +57,15 @@ class Search:
         execution: Execution,
         data_dir: str | None,
     ) -> "Search":
-        """A new search.
+        """Create a search.
 
-        The data is loaded once, so that it is there, and prepared, before any worker needs it.
+        The data is loaded once, so that it is prepared before any worker needs it.
 
         Raises:
-            RunError: the folder holds something.
-            WriteError: it cannot be written.
-            ConfigError: a fixed option has a value that it cannot have, nothing is left to search,
-                or the measure is none that the recipe has.
+            RunError: the folder is not empty.
+            WriteError: the folder cannot be written.
+            ConfigError: a fixed option has an invalid value, nothing is left to search, or the
+                recipe lacks the objective.
         """
         config = from_dict(recipe.Config, dict(fixed))
         if execution.strategy == "multiworker":
@@ -83,7 +83,7 @@ class Search:
         data = recipe.load(config, data_dir)
         holds_out = data.validation is None and not config.validation
         base = dataclasses.replace(config, validation=HELD_OUT) if holds_out else config
-        Batches(recipe, base, data)  # refuses what cannot be
+        Batches(recipe, base, data)  # rejects invalid values
         plan = {
             "recipe": recipe.name,
             "search": dataclasses.asdict(asked),
@@ -104,10 +104,10 @@ class Search:
 
     @classmethod
     def open(cls, recipe: Recipe, folder: Path) -> "Search":
-        """A search that was begun.
+        """Open an existing search.
 
         Raises:
-            RunError: there is none in the folder, or it is another recipe's, or damaged.
+            RunError: the folder has no search, or it belongs to another recipe or is damaged.
         """
         if not (folder / "search.json").is_file():
             raise RunError(f"{folder} is not a search's folder: it has no search.json.")
@@ -123,7 +123,7 @@ class Search:
         """The folder of a trial.
 
         Raises:
-            TuningError: the id is no name that a trial has, but a path, say.
+            TuningError: the id is not a valid name of a trial, for example a path.
         """
         if not re.fullmatch(r"\w{1,100}", trial_id, re.ASCII):
             raise TuningError(f"trial_id={trial_id[:40]!r}: expected letters and digits.")
@@ -133,7 +133,7 @@ class Search:
         """The configuration of a trial.
 
         Raises:
-            ConfigError: it is none that can be.
+            ConfigError: the configuration is invalid.
         """
         chosen = self.chosen(values)
         if "tuner/epochs" in values:
@@ -141,14 +141,14 @@ class Search:
         return from_dict(self.recipe.Config, {**dataclasses.asdict(self.config), **chosen})
 
     def chosen(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What was searched, of keras-tuner's values."""
+        """The searched hyperparameters among keras-tuner's values."""
         return {
             name: kind.rounded(values[name]) for name, kind in self.space.items() if name in values
         }
 
     def final(self, config: Config) -> Config:
-        """A trial's configuration as it is trained in the end: on all of the training data, unless
-        the best epoch is chosen by what is held out."""
+        """A trial's configuration for the final training: on all training data, unless the best
+        epoch is chosen on a held-out part."""
         if self.plan["held_out_to_search"] and config.keep != "best":
             return dataclasses.replace(config, validation=0.0)
         return config

@@ -1,4 +1,4 @@
-"""Runs the trials of a search, each of them a training that is judged by validation."""
+"""Runs the trials of a search: trainings evaluated on validation data."""
 
 import dataclasses
 import math
@@ -39,17 +39,17 @@ from kerasrnn.recipes.tuning.search import Search
 
 
 class TrialFailedError(RuntimeError):
-    """A trial came to no measure."""
+    """A trial has no result."""
 
 
 class Tuner(base_tuner.BaseTuner):
-    """Runs trials: all of them, or, in a worker, those that the chief hands out.
+    """Runs trials: all of them or, in a worker, those from the chief.
 
     Args:
-        search: what is searched.
-        asked: how, this time: a search can be resumed with another budget.
+        search: the search.
+        asked: the search options of this session; a search can be resumed with another budget.
         data_dir: the TFDS data directory.
-        progress: what is told.
+        progress: receives progress reports.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class Tuner(base_tuner.BaseTuner):
         self.task, self.asked = search, asked
         self.data_dir, self.progress = data_dir, progress
         self.kept = oracle(search, asked)
-        """The oracle itself, of which workers have none but a way to ask it."""
+        """The oracle itself; workers only have a connection to it."""
 
         self.running = ""
-        """The trial that is being run."""
+        """The current trial."""
 
         super().__init__(self.kept, directory=str(search.folder), project_name="oracle")
         if not self._is_worker():
@@ -73,7 +73,7 @@ class Tuner(base_tuner.BaseTuner):
             trial = self.oracle.create_trial(self.tuner_id)
             if trial.status == "STOPPED":
                 return
-            if trial.status == "IDLE":  # others must end before it is known what comes next
+            if trial.status == "IDLE":  # the next trial depends on running ones
                 time.sleep(0.5)
                 continue
             self.running = trial.trial_id
@@ -86,18 +86,18 @@ class Tuner(base_tuner.BaseTuner):
             self.oracle.end_trial(trial)
             self.running = ""
             if not self._is_worker():
-                self.kept.save()  # keras-tuner's is of the moment before the trial ended
+                self.kept.save()  # keras-tuner's is from before the trial ended
             self.told(outcome)
 
     def run_trial(self, trial: Any) -> Outcome:
-        """Train with a trial's configuration, or go on with it.
+        """Train with a trial's configuration, or resume it.
 
-        What goes wrong is the trial's outcome, unless it would go wrong in every other one too.
+        An error is the trial's outcome, unless it would occur in every trial.
         """
         search, name = self.task, trial.trial_id
         folder = search.trial_folder(name)
         outcome = read_outcome(folder)
-        if outcome is not None:  # killed after it was known, and before it was told
+        if outcome is not None:  # killed after the result was written and before it was reported
             return outcome
         values = search.chosen(trial.hyperparameters.values)
         outcome = Outcome(name, "running", values)
@@ -126,7 +126,7 @@ class Tuner(base_tuner.BaseTuner):
                 scratch.write_text(traceback.format_exc(), encoding="utf-8")
         write_outcome(folder, outcome)
         remove(folder / "checkpoint")
-        # The next one begins with empty memory: Keras keeps every layer's graph until then.
+        # Free memory for the next trial: Keras keeps the graphs of all layers until then.
         keras.utils.clear_session()
         return outcome
 
@@ -143,7 +143,7 @@ class Tuner(base_tuner.BaseTuner):
         return training.fit(recipe, config, run, data, placement, _BarAlone(self.progress.mode))
 
     def told(self, outcome: Outcome) -> None:
-        """Say what came of a trial, and write the tables anew."""
+        """Report the result of a trial, and update the tables."""
         facts = {"trial": outcome.trial, "status": outcome.status, "value": outcome.value}
         text = f"trial {outcome.trial} failed: {outcome.reason}"
         if outcome.status == "completed":
@@ -159,7 +159,7 @@ class Tuner(base_tuner.BaseTuner):
         self.progress.say("trial_end", text, **facts, reason=outcome.reason)
 
     def outcomes(self) -> list[Outcome]:
-        """The trials so far: those that succeeded, best first; then the others."""
+        """The trials so far: successful ones first, best first; then the others."""
         search, found = self.task, []
         for name, trial in sorted(self.kept.trials.items()):
             values = search.chosen(trial.hyperparameters.values)
@@ -172,7 +172,7 @@ class Tuner(base_tuner.BaseTuner):
         )
 
     def report(self) -> list[Outcome]:
-        """Write tables, picture and the best configuration; returns the trials, best first."""
+        """Write tables, plot and the best configuration; returns the trials, best first."""
         outcomes = self.outcomes()
         write_tables(self.task, outcomes, self.asked.objective)
         done = [outcome for outcome in outcomes if outcome.status == "completed"]
@@ -188,7 +188,7 @@ class Tuner(base_tuner.BaseTuner):
 
 
 class _BarAlone(Progress):
-    """A bar for a trial's steps, if bars are shown, and not its epochs, of which there are many."""
+    """A bar for a trial's steps, if bars are shown, instead of its many epochs."""
 
     def __init__(self, mode: str) -> None:
         super().__init__("bar" if mode == "bar" else "none")
@@ -198,7 +198,7 @@ class _BarAlone(Progress):
 
 
 def measured(rows: Sequence[Row], objective: str, keep: str) -> tuple[float, int]:
-    """The measure of a training, and the epoch (from 1) that it is of: that whose weights are kept.
+    """The objective of a training, and its epoch (from 1): the one whose weights are kept.
 
     Args:
         rows: the log.
@@ -206,7 +206,7 @@ def measured(rows: Sequence[Row], objective: str, keep: str) -> tuple[float, int
         keep: "last", or "best": the epoch of the lowest validation loss.
 
     Raises:
-        TrialFailedError: the measure is not finite.
+        TrialFailedError: the objective is not finite.
     """
     row = rows[-1]
     if keep == "best":

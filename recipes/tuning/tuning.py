@@ -1,17 +1,15 @@
-"""A search from its beginning to its end.
+"""A complete hyperparameter search.
 
-Its folder:
+The folder of a search contains:
 
-search.json          what is searched and how; what is fixed
-oracle/              keras-tuner's state of the search
-trials/ID/           a run folder for each trial, without a model; result.json says what came of it
-workers/ID.log       what each worker said, where there are some
-results.csv, .json   the trials, best first
-hyperparameters.png  the measure against each hyperparameter
-best.json            the best configuration, for `kerasrnn train --config`
+search.json          search space and options; fixed options oracle/              keras-tuner's
+state of the search trials/ID/           a run folder for each trial, without a model; result.json
+has the result workers/ID.log       output of each worker, if any results.csv, .json   the trials,
+best first hyperparameters.png  the objective against each hyperparameter best.json            the
+best configuration, for `kerasrnn train --config`
 
-Everything is written whole or not at all, and what happened stands in the files before anything
-follows from it: killed at any moment, a search goes on with the trials that were cut off.
+All files are written atomically, and each event is recorded before anything depends on it. A search
+that was killed at any moment can be resumed with its interrupted trials.
 """
 
 import dataclasses
@@ -45,31 +43,31 @@ def tune(
     data_dir: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[Sequence[Outcome], Search | None]:
-    """Search for a good configuration, by the validation data; the test data is not looked at.
+    """Search for a good configuration on the validation data; the test data is not used.
 
-    The first trial is the configuration as it is without a search. A process that keras-tuner's
-    environment variables make a chief or a worker of a search over several machines does its part
-    of it: see docs/tuning.md.
+    The first trial is the default configuration. If keras-tuner's environment variables make this
+    process a chief or a worker of a search over several machines, it takes that role: see
+    docs/tuning.md.
 
     Args:
         recipe: what to train.
-        folder: where everything is kept; default: one below `runs/tune/`, named by the time.
+        folder: the folder of the search; default: a subfolder of `runs/tune/` named by the time.
         fixed: options of the recipe that are not searched.
         asked: options of `Searching`.
         execution: options of `Execution`.
-        resume: whether to go on with the search in `folder`.
+        resume: whether to resume the search in `folder`.
         data_dir: the TFDS data directory.
-        progress: what is told; default: nothing.
+        progress: receives progress reports; default: none.
 
     Returns:
-        The trials, best first, and the search. A worker of several machines has none to return.
+        The trials, best first, and the search. A worker of several machines returns neither.
 
     Raises:
         RunError: the folder cannot be used.
         LockedError: another process searches in it.
-        ConfigError: what is asked for cannot be.
-        TuningError: all trials fail, or a worker cannot begin.
-        Interrupted: a signal has stopped it; it can be resumed.
+        ConfigError: an option is invalid.
+        TuningError: all trials fail, or a worker cannot start.
+        Interrupted: a signal stopped the search; it can be resumed.
     """
     fixed, asked, execution = dict(fixed or {}), dict(asked or {}), dict(execution or {})
     progress = progress or Progress()
@@ -131,7 +129,7 @@ def _searched(
         done = sum(outcome.status != "running" for outcome in outcomes)
         raise Interrupted(
             number,
-            f"stopped with {counted(done, 'trial')} done; go on with: kerasrnn tune {name} "
+            f"stopped with {counted(done, 'trial')} done; resume with: kerasrnn tune {name} "
             f"--resume "
             f"--output {search.folder}",
         ) from None
@@ -147,7 +145,7 @@ def _searched(
 def _refuse_others(
     search: Search, fixed: Mapping[str, Any], asked: Mapping[str, Any], execution: Mapping[str, Any]
 ) -> None:
-    """Raise ConfigError where a search is asked to go on as another one than was begun."""
+    """Raise ConfigError if a search is resumed with different options."""
     begun = {
         **dataclasses.asdict(search.asked),
         **dataclasses.asdict(search.execution),

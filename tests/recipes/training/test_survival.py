@@ -171,7 +171,7 @@ def test_what_the_command_says_of_a_signal(
     stopped_by(number, 1)
     assert main(["train", "japanese_vowels", *options, "--output", "here"]) == status
     again = "kerasrnn train japanese_vowels --resume --output here"
-    assert f"stopped in epoch 1 after 1 of its 4 steps; go on with: {again}" in (
+    assert f"stopped in epoch 1 after 1 of its 4 steps; resume with: {again}" in (
         capsys.readouterr().err
     )
     assert main(again.split()[1:]) == 0
