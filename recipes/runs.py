@@ -289,7 +289,7 @@ def check_new(folder: Path, what: str) -> None:
     if folder.is_dir() and not is_empty(folder):
         raise RunError(
             f"{folder} is not empty: choose another --output, or resume an interrupted {what} "
-            "interrupted with --resume."
+            "with --resume."
         )
 
 

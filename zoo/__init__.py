@@ -1,4 +1,4 @@
-"""The zoo: one file per topology, functions that return Keras models.
+"""The model zoo: functions that return Keras models, one module per topology.
 
 >>> from kerasrnn import zoo
 >>> model = zoo.many_to_one(zoo.Vectors(12), zoo.Classes(9), cell="gru", units=8)
@@ -10,7 +10,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    # No file has the name of a function: importing the file would put it in the function's place.
+    # No module has the name of a function: importing the module would replace the function.
     submod_attrs={
         "cells": ["layer_class"],
         "inputs_outputs": [

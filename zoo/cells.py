@@ -1,4 +1,4 @@
-"""How the zoo's functions take a cell, by name or by class, and make layers of it."""
+"""Resolution of cells, by name or class, and creation of recurrent layers."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ CellLike = str | type[kerasrnn.Cell] | type[kerasrnn.RNN]
 
 
 def layer_class(cell: CellLike) -> type[kerasrnn.RNN]:
-    """The layer of a cell, given the cell's name ("lstm"), its class, or the layer itself.
+    """Return a cell's layer class, given its name ("lstm"), its class, or the layer class.
 
     Raises:
-        ValueError: an unknown name, with the names that exist.
+        ValueError: the name is unknown; the message lists the existing names.
 
     Example:
 
@@ -36,10 +36,10 @@ def layer_class(cell: CellLike) -> type[kerasrnn.RNN]:
 
 
 def cell_class(cell: CellLike) -> type[kerasrnn.Cell]:
-    """The cell's class, given as for `layer_class`; or one of one's own, which has no layer.
+    """Return the cell class, given as for `layer_class`, or a custom cell class without a layer.
 
     Raises:
-        ValueError: an unknown name, with the names that exist.
+        ValueError: the name is unknown; the message lists the existing names.
     """
     return cell if _is_of_ones_own(cell) else layer_class(cell).cell_class
 
@@ -53,18 +53,17 @@ def recurrent_layers(
     recurrent_dropout: float = 0.0,
     **options: Any,
 ) -> list[Any]:
-    """New layers of a cell, from the bottom up.
+    """Create recurrent layers of a cell, from the bottom up.
 
     Args:
-        cell: see `layer_class`; a cell class of one's own, which has no layer, runs in a
-            `kerasrnn.RNN`.
+        cell: see `layer_class`; a custom cell class without a layer is wrapped in `kerasrnn.RNN`.
         units: width of a state.
         depth: number of layers.
-        bidirectional: whether each reads in both directions.
-        dropout: fraction dropped from the first layer's input; between the layers of a stack, the
-            stack drops out.
+        bidirectional: whether each layer is bidirectional.
+        dropout: dropout rate of the first layer's input; the stack applies the dropout between
+            layers.
         recurrent_dropout: fraction of the state dropped from step to step.
-        **options: of the layers' loop: `stateful`, `jit_compile`, ...
+        **options: further arguments of the layers: `stateful`, `jit_compile`, ...
     """
     layers = []
     for n in range(depth):
@@ -84,14 +83,14 @@ def recurrent(
     name: str = "recurrent",
     **options: Any,
 ) -> kerasrnn.StackedRNN:
-    """A stack of `recurrent_layers`.
+    """Create a stack of `recurrent_layers`.
 
     Args:
-        layers: at least one.
-        dropout: fraction dropped between the layers.
+        layers: at least one layer.
+        dropout: dropout rate between the layers.
         residual: whether each layer's input is added to its output, from the second layer on.
-        name: of the layer.
-        **options: of `kerasrnn.StackedRNN`: `return_sequences`, ...
+        name: name of the layer.
+        **options: further arguments of `kerasrnn.StackedRNN`: `return_sequences`, ...
     """
     return kerasrnn.StackedRNN(layers, dropout=dropout, residual=residual, name=name, **options)
 

@@ -1,4 +1,4 @@
-"""From a model that foresees the next symbol to one that writes the whole sequence."""
+"""From a model that predicts the next symbol to a model that generates entire sequences."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -36,34 +36,35 @@ def generator(
     prefix: bool = False,
     name: str = "generator",
 ) -> Model:
-    """A model that generates, sharing the layers of one that was trained with teacher forcing.
+    """Create a generating model that shares the layers of a model trained with teacher forcing.
 
-    It is an ordinary Keras model with the decode loop inside: it predicts, saves, loads and exports
-    as a whole. What it learns of later training of `model`, it learns at once.
+    It is an ordinary Keras model that contains the decoding loop, so it can be used, saved, loaded
+    and exported like any other. Later training of `model` changes it, too.
 
     Args:
-        model: of `zoo.next_step`, `one_to_many` or `encoder_decoder`, trained or loaded.
+        model: a trained or loaded model of `zoo.next_step`, `one_to_many` or `encoder_decoder`.
         sampler: `kerasrnn.decoding.Greedy`, `Sample`, `Beam`, ...; see `kerasrnn.Generator`.
-        max_length: the largest number of symbols that a row may get.
-        start: the symbol that comes before the first one; None: prompts begin with it themselves.
-        end: the id that ends a row; None: only its length does.
-        seed: integer: makes what is drawn repeatable.
-        prompt: whether there is an input of what each sequence begins with. Default: only where
-            there is no source.
-        prompt_lengths: whether there is an input of the prompts' lengths, for flags and values
-            among which none is free to be padding.
-        max_lengths: whether there is an input of each row's largest number of symbols.
-        return_lengths: whether there is an output of the lengths.
-        return_log_probabilities: whether there is an output of the symbols' log-probabilities.
-        min_length: `end` is impossible before so many symbols have been generated.
-        return_scores: whether there is an output of a `Beam`'s scores.
-        return_attention: whether there is an output of the attention, of a decoder that has it.
-        processors: what changes the logits before the sampler or the beam chooses: a list of
+        max_length: the largest number of generated symbols per row.
+        start: the symbol before the first one; None: prompts include it.
+        end: the id that ends a row; None: rows end only at the maximum length.
+        seed: an integer that makes the sampling reproducible.
+        prompt: whether to add an input for the beginning of each sequence. Default: only if the
+            model has no source.
+        prompt_lengths: whether to add an input for the prompts' lengths, for flags and values
+            without a padding value.
+        max_lengths: whether to add an input for the largest number of symbols of each row.
+        return_lengths: whether to add an output of the lengths.
+        return_log_probabilities: whether to add an output of the symbols' log-probabilities.
+        min_length: the number of symbols before which `end` is not generated.
+        return_scores: whether to add an output of a `Beam`'s scores.
+        return_attention: whether to add an output of the attention weights, for a decoder with
+            attention.
+        processors: functions of the logits, applied before the sampler or the beam: a list of
             `kerasrnn.decoding.NoRepeatNGrams`, `RepetitionPenalty`, ...
-        forbidden: ids that are never generated, beside padding. Default: `start`, if it is an id
-            other than `end`; give [] where it is a symbol like others.
-        prefix: whether there is an input of what each sequence must begin with, ids `(batch,
-            length)`, 0 behind a row's own. Unlike a prompt, it is part of the outputs.
+        forbidden: ids that are never generated, besides padding. Default: `start`, if it is an id
+            other than `end`; pass [] if it is an ordinary symbol.
+        prefix: whether to add an input for the forced beginning of each sequence, ids `(batch,
+            length)`, padded with 0 at the end. Unlike a prompt, it is part of the outputs.
         name: name of the model.
 
     Returns:
@@ -72,10 +73,10 @@ def generator(
         "scores" and "attention": see `kerasrnn.Generator`.
 
     Raises:
-        ValueError: the model holds no decoder; an argument is out of its range; there is neither
-            `start` nor a prompt.
+        ValueError: the model has no decoder; an argument is out of range; there is neither `start`
+            nor a prompt.
 
-    Example: characters go on from a prompt.
+    Example: continue characters from a prompt.
 
         >>> import numpy as np
         >>> import kerasrnn
@@ -140,6 +141,6 @@ def generator(
         keras.layers.Identity(name=output_name)(result)
         for output_name, result in zip(names, results, strict=True)
     ]
-    # A list of one would have to be called with a list.
+    # A model with a list of one input would have to be called with a list.
     ends = [end if len(end) > 1 else end[0] for end in (inputs, outputs)]
     return Model(*ends, name=name)

@@ -1,7 +1,7 @@
-"""The inputs and outputs of the zoo's models, the same for every topology.
+"""Inputs and outputs of the zoo's models, shared by all topologies.
 
 Inputs are `Vectors`, `Tokens`, `Images` or `Labels`; outputs are `Classes`, `MultiLabel` or
-`Values`. The topology decides whether there is one of them or a sequence.
+`Values`. The topology determines whether an input or output is a single one or a sequence.
 
 >>> from kerasrnn import zoo
 >>> model = zoo.many_to_one(zoo.Tokens(1000, 16), zoo.Classes(3), cell="gru", units=8)
@@ -28,18 +28,18 @@ Tensor = Any
 @validation.checked
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of measurements: a step of speech, a day's weather, an image's row.
+    """Vectors of measurements: a frame of speech, the weather of a day, a row of an image.
 
     Args:
-        features: width of a vector.
+        features: number of features of a vector.
         mean: of each feature over the training data, or one number for all; default 0.
         std: standard deviation of each feature over the training data, or one number for all;
             default 1.
-        padding: in a sequence, a step all of whose features have this value is padding; None where
-            no value is free to say so.
+        padding: in a sequence, a step whose features all have this value is padding; None if no
+            value can be reserved for padding.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
     features: PositiveInteger
@@ -73,7 +73,7 @@ class Vectors:
         return keras.Input(shape, batch_size=batch_size, name=name)
 
     def encode(self, x: Tensor, steps: bool) -> Tensor:
-        """`(x - mean) / std`, with the mask of padding."""
+        """`(x - mean) / std`, with the padding mask."""
         if steps and self.padding is not None:
             x = keras.layers.Masking(self.padding, name="padding")(x)
         if self.mean is None and self.std is None:
@@ -89,16 +89,16 @@ class Tokens:
     """Sequences of ids: words, characters, notes.
 
     Args:
-        vocabulary: number of ids; they are 0 to vocabulary - 1, and 0 is padding.
-        units: width of an id's embedding.
-        bigrams: pairs of neighbours, `(count, 2)`, that have an embedding of their own, beside that
-            of the id: see `kerasrnn.BigramEmbedding`, whose `frequent` finds them. None: no pair
-            has one.
-        bigram_units: width of a pair's embedding.
-        bigram_dropout: fraction of the pairs that are taken for unknown in training.
+        vocabulary: number of ids, from 0 to vocabulary - 1; 0 is padding.
+        units: size of the embeddings.
+        bigrams: pairs of adjacent ids, `(count, 2)`, with embeddings in addition to those of the
+            ids: see `kerasrnn.BigramEmbedding`, whose `frequent` finds them. None: no bigram
+            embeddings.
+        bigram_units: size of the bigram embeddings.
+        bigram_dropout: fraction of the bigrams replaced by unknown in training.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
     vocabulary: PositiveInteger
@@ -111,7 +111,7 @@ class Tokens:
         if self.vocabulary < 2:
             raise ValueError(f"vocabulary={self.vocabulary!r}: expected at least 2; 0 is padding.")
         if self.bigrams is None:
-            # The defaults are what the class holds.
+            # Class attributes hold the defaults.
             for name in ("bigram_units", "bigram_dropout"):
                 if (value := getattr(self, name)) != getattr(Tokens, name):
                     raise ValueError(f"{name}={value!r}: expected none without bigrams.")
@@ -123,7 +123,7 @@ class Tokens:
         return keras.Input((None,), batch_size=batch_size, dtype="int32", name=name)
 
     def encode(self, x: Tensor, steps: bool) -> Tensor:
-        """Their embeddings, `(batch, time, units)`, with the mask of padding."""
+        """The embeddings, `(batch, time, units)`, with the padding mask."""
         embedding = keras.layers.Embedding(
             self.vocabulary, self.units, mask_zero=True, name="embedding"
         )
@@ -138,21 +138,21 @@ class Tokens:
 @validation.checked
 @dataclass(frozen=True)
 class Images:
-    """Pictures, or the frames of a video, with intensities from 0 to 255.
+    """Images, or the frames of a video, with intensities from 0 to 255.
 
-    A small convolutional encoder makes each one a vector: for each of `filters`, a 3x3 convolution
-    with relu and a 2x2 maximum; then one dense layer with layer normalization (Ba et al. 2016) and
-    relu.
+    A small convolutional encoder maps each image to a vector: for each of `filters`, a 3x3
+    convolution with ReLU and 2x2 max pooling; then a dense layer with layer normalization (Ba et
+    al. 2016) and ReLU.
 
     Args:
         shape: height, width and channels.
-        filters: of each convolution.
-        units: width of the vector.
-        padding: in a video, a frame all of whose intensities have this value is padding; None where
-            a black frame means something.
+        filters: number of filters of each convolution.
+        units: size of the vector.
+        padding: in a video, a frame whose intensities all have this value is padding; None if such
+            frames are valid data.
 
     Raises:
-        ValueError: an argument is out of its range; the picture is smaller than the maxima halve.
+        ValueError: an argument is out of range; the image is too small for the max pooling.
     """
 
     shape: tuple[int, int, int]
@@ -177,13 +177,13 @@ class Images:
         return keras.Input(shape, batch_size=batch_size, name=name)
 
     def encode(self, x: Tensor, steps: bool) -> Tensor:
-        """A vector for each picture, with the mask of padding."""
+        """A vector for each image, with the padding mask."""
         layers: list[Any] = [keras.Input(self.shape), keras.layers.Rescaling(1 / 255)]
         for filters in self.filters:
             layers.append(keras.layers.Conv2D(filters, 3, padding="same", activation="relu"))
             layers.append(keras.layers.MaxPooling2D())
-        # Not normalized, the vector can grow until it saturates a recurrent network that reads it
-        # as its first step, which then never learns what is in the picture.
+        # Without normalization, the vector can grow until it saturates a recurrent network that
+        # reads it as its first step, which then never learns the content of the image.
         layers += [
             keras.layers.Flatten(),
             keras.layers.Dense(self.units),
@@ -201,14 +201,14 @@ class Images:
 @validation.checked
 @dataclass(frozen=True)
 class Labels:
-    """One of several labels a row: a speaker, a genre, a class to draw from.
+    """One label per row, such as a speaker, a genre, or a class to generate.
 
     Args:
-        count: number of labels, 0 to count - 1. None of them is padding.
-        units: width of a label's embedding.
+        count: number of labels, from 0 to count - 1. None of them is padding.
+        units: size of the embeddings.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
     count: PositiveInteger
@@ -221,50 +221,50 @@ class Labels:
         return keras.Input((), batch_size=batch_size, dtype="int32", name=name)
 
     def encode(self, x: Tensor, steps: bool) -> Tensor:
-        """Their embeddings, `(batch, units)`."""
+        """The embeddings, `(batch, units)`."""
         return keras.layers.Embedding(self.count, self.units, name="embedding")(x)
 
 
 @validation.checked
 @dataclass(frozen=True)
 class Output:
-    """What the three kinds of outputs share.
+    """Base class of the three kinds of outputs.
 
     Args:
-        count: of classes, flags or values; the width of the output.
+        count: number of classes, flags or values; the size of the output.
 
     Raises:
-        ValueError: `count` is no positive integer.
+        ValueError: `count` is not a positive integer.
     """
 
     count: PositiveInteger
 
     kind: ClassVar[str]
-    """As a `kerasrnn.Decoder` calls it."""
+    """The name of this kind in `kerasrnn.Decoder`."""
     activation: ClassVar[str]
     name: ClassVar[str]
-    """Of the output, in the model and in its exports, unless another is given."""
+    """The default name of the output, in the model and in its exports."""
 
     def layer(self, name: str | None = None) -> keras.layers.Layer:
-        """From features to the output."""
+        """The layer from features to the output."""
         return keras.layers.Dense(self.count, activation=self.activation, name=name or self.name)
 
     def previous(self, name: str, batch_size: int | None = None) -> Tensor:
-        """An input of such outputs, as a decoder reads them: what has come before.
+        """An input of previous outputs, as a decoder reads them.
 
-        Ids `(batch, time)` of classes, else frames `(batch, time, count)`.
+        Ids `(batch, time)` for classes, otherwise frames `(batch, time, count)`.
         """
         if self.kind == "classes":
             return keras.Input((None,), batch_size=batch_size, dtype="int32", name=name)
         return keras.Input((None, self.count), batch_size=batch_size, name=name)
 
     def probabilities(self, name: str | None = None) -> keras.layers.Layer:
-        """From logits to the output."""
+        """The activation from logits to the output."""
         return keras.layers.Activation(self.activation, name=name or self.name)
 
 
 class Classes(Output):
-    """One of `count` classes: probabilities that sum to 1, by a softmax."""
+    """One of `count` classes: probabilities from a softmax."""
 
     kind = "classes"
     activation = "softmax"
@@ -272,7 +272,7 @@ class Classes(Output):
 
 
 class MultiLabel(Output):
-    """Any of `count` labels, each by itself: a probability for each, by a sigmoid."""
+    """`count` independent labels: a probability for each, from a sigmoid."""
 
     kind = "flags"
     activation = "sigmoid"

@@ -1,4 +1,4 @@
-"""The models of the zoo: what they are given is checked before Keras reads it."""
+"""The model class of the zoo, which validates data before Keras reads it."""
 
 import math
 import types
@@ -27,32 +27,32 @@ OF_BATCHES = ("tensorflow.python.", "torch.utils.data", "grain.")
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Model(keras.Model):
-    """A functional model that refuses data that it cannot compute with, and says why.
+    """A functional model that validates its data.
 
-    Every function of the zoo returns one, and so does `zoo.load`. It computes, trains, saves and
-    exports as any `keras.Model` of the same inputs and outputs.
+    All functions of the zoo return one, and so does `zoo.load`. It trains, predicts, saves and
+    exports like any `keras.Model` with the same inputs and outputs.
 
     Inputs are arrays or tensors; pandas' Series and DataFrames; lists and tuples of rows of one
-    length. Numbers must be finite. Ids are integers, or floats that are whole: those that an
-    embedding has. Texts are any one-dimensional collection of strings. For several inputs, a list
-    of them or a dict by name. Targets and weights are finite numbers, as many rows as there are
-    inputs.
+    length. Numbers must be finite. Ids are integers, or integral floats, in the range of the
+    embedding. Texts are any one-dimensional collection of strings. For several inputs, pass a list
+    or a dict by name. Targets and weights are finite numbers with as many rows as the inputs.
 
     A call, `fit`, `evaluate`, `predict`, `train_on_batch`, `test_on_batch` and `predict_on_batch`
-    check what they are given, before anything is computed. Not read are the tensors of a call and
-    of a batch, and what comes batch by batch: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
-    torch `DataLoader`, a generator of batches. `predict` of a model of texts takes a generator of
-    texts. Whatever the data, `fit` warns at the end of the first epoch whose loss is not finite.
+    validate their data before any computation. Tensors passed to a call or as a batch are not
+    validated, nor is data that comes in batches: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
+    torch `DataLoader`, a generator of batches. `predict` of a text model accepts a generator of
+    texts. For all kinds of data, `fit` warns at the end of the first epoch whose loss is not
+    finite.
 
     Args:
-        inputs: of `keras.Model`.
-        outputs: of `keras.Model`.
-        name: of the model.
+        inputs: see `keras.Model`.
+        outputs: see `keras.Model`.
+        name: name of the model.
 
     Raises:
-        ValueError: data are no numbers, no ids or no texts, or are not finite; they have another
-            shape, or other numbers of rows; `batch_size` is no positive integer. The message names
-            the argument, the entry, and what was expected.
+        ValueError: data are not numbers, ids or texts as required, or are not finite; shapes or
+            numbers of rows do not match; `batch_size` is not a positive integer. The message names
+            the argument, the entry and what was expected.
 
     Example:
 
@@ -124,7 +124,7 @@ class Model(keras.Model):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        if not kwargs.get("_use_cached_eval_dataset"):  # as `fit` calls it, which has checked them
+        if not kwargs.get("_use_cached_eval_dataset"):  # called by `fit`, which has validated them
             x, y, sample_weight, batch_size = _data(self, x, y, sample_weight, batch_size)
         return super().evaluate(x, y, batch_size, verbose, sample_weight, *args, **kwargs)
 
@@ -149,25 +149,25 @@ class Model(keras.Model):
 
 
 def of(model: keras.Model) -> keras.Model:
-    """A functional `keras.Model` as a `Model`, which shares its layers; any other as it is."""
-    # A subclass may have a call of its own.
+    """Convert a functional `keras.Model` to a `Model` that shares its layers."""
+    # A subclass may override `call`.
     functional = type(model) is type(keras.Model(*2 * [keras.Input(())]))
     return Model(model.input, model.output, name=model.name) if functional else model
 
 
-# Functions, and not a base of the models: Keras changes the bases of functional ones.
+# Functions instead of a base class: Keras changes the bases of functional models.
 
 
 def to_call(like: Any, inputs: Any, model: keras.Model | None = None) -> Any:
-    """What a model is called with, of what a user gives; tensors as they are.
+    """Validate and convert the inputs of a call; tensors are returned unchanged.
 
     Args:
         like: symbolic tensors in the structure of the model's inputs.
         inputs: the argument.
-        model: a functional one, whose embeddings tell which ids there are.
+        model: a functional model, whose embeddings define the valid ids.
 
     Raises:
-        ValueError: the model cannot compute with them.
+        ValueError: the inputs are invalid for the model.
     """
     given = keras.tree.flatten(inputs)
     if len(given) == len(keras.tree.flatten(like)) and all(map(_is_tensor, given)):
@@ -178,16 +178,16 @@ def to_call(like: Any, inputs: Any, model: keras.Model | None = None) -> Any:
 def to_predict(
     like: Any, x: Any, batch_size: int | None, model: keras.Model | None = None
 ) -> tuple[Any, int | None]:
-    """The arguments of `predict`; what comes in batches stays as it is.
+    """Validate the arguments of `predict`; data in batches is returned unchanged.
 
     Args:
-        like: as of `to_call`.
+        like: see `to_call`.
         x: the argument.
         batch_size: the argument.
-        model: as of `to_call`.
+        model: see `to_call`.
 
     Raises:
-        ValueError: the model cannot compute with `x`; `batch_size` is not positive.
+        ValueError: `x` is invalid for the model; `batch_size` is not positive.
     """
     of_texts = isinstance(like, keras.KerasTensor) and like.dtype == "string"
     batched = _comes_in_batches(x) and not (of_texts and isinstance(x, types.GeneratorType))
@@ -196,7 +196,7 @@ def to_predict(
 
 
 def _data(model: Model, x: Any, y: Any, weights: Any, batch_size: int | None) -> tuple[Any, ...]:
-    """The arguments of `fit` and `evaluate`."""
+    """Validate the arguments of `fit` and `evaluate`."""
     batched = _comes_in_batches(x)
     batch_size = _batch_size(model.input, batch_size, batched)
     if batched:
@@ -206,12 +206,12 @@ def _data(model: Model, x: Any, y: Any, weights: Any, batch_size: int | None) ->
 
 
 def _batch(model: Model, x: Any, y: Any, weights: Any) -> tuple[Any, ...]:
-    """The arguments of `train_on_batch` and `test_on_batch`."""
+    """Validate the arguments of `train_on_batch` and `test_on_batch`."""
     return _checked(model, _Inputs("x", model.input, model, read=False), x, y, weights)
 
 
 def _validation(model: Model, data: Any) -> Any:
-    """`validation_data`, checked."""
+    """Validate `validation_data`."""
     if data is None or _comes_in_batches(data):
         return data
     if not isinstance(data, (tuple, list)) or not 1 <= len(data) <= 3:
@@ -235,12 +235,12 @@ def _checked(
     weights: Any,
     names: Any = ("x", "y", "sample_weight"),
 ) -> tuple[Any, Any, Any]:
-    """Inputs, targets and weights, as many rows of each."""
+    """Validate inputs, targets and weights, and their equal number of rows."""
     if y is None and model.compiled and model.loss is not None:
         raise ArgumentError(names[1], y, "targets, one for each row of the inputs")
     x = inputs(x)
     count = len(model.outputs)
-    if isinstance(model.output, keras.KerasTensor):  # Keras takes no dict then
+    if isinstance(model.output, keras.KerasTensor):  # Keras accepts no dict in this case
         (output,) = model.output_names
         y = _only(names[1], output, y)
         weights = _only(names[2], output, weights)
@@ -249,14 +249,14 @@ def _checked(
 
 
 class _Inputs:
-    """Checks what a model reads; knows then how many rows it has.
+    """Validates the inputs of a model, and records their number of rows.
 
     Args:
-        name: of the argument.
+        name: name of the argument.
         like: symbolic tensors in the structure of the model's inputs.
-        model: a functional one, whose embeddings tell which ids there are.
-        batch_size: of a model whose batches have one size.
-        read: whether tensors are read. It costs time, where they are on another device.
+        model: a functional model, whose embeddings define the valid ids.
+        batch_size: the batch size of a model with a fixed one.
+        read: whether to validate tensors, which takes time if they are on another device.
     """
 
     def __init__(
@@ -273,13 +273,13 @@ class _Inputs:
         self.read = read
         self.ids = {} if model is None else _ids(model)
         self.rows: dict[str, int] = {}
-        """By the name of what has them."""
+        """Numbers of rows by argument name."""
 
     def __call__(self, value: Any) -> Any:
         return self._structure(self.name, self.like, value)
 
     def count(self, name: str, rows: int | None) -> None:
-        """Raise ValueError unless there are as many as of the others."""
+        """Raise ValueError unless the number of rows equals that of the others."""
         if rows is None:
             return
         for other, count in self.rows.items():
@@ -322,12 +322,12 @@ class _Inputs:
         return checked
 
     def _one(self, name: str, like: Any, value: Any) -> Any:
-        """What one input reads."""
+        """Validate one input."""
         if not isinstance(like, keras.KerasTensor):
             return self._structure(name, like, value)
         value = _only(name, like.name, value)
         if isinstance(value, (list, tuple)) and len(value) == 1:
-            shape = getattr(value[0], "shape", None)  # of a list of arrays, one for each input
+            shape = getattr(value[0], "shape", None)  # for a list of arrays, one per input
             if shape is not None and len(shape) == len(like.shape):
                 value = value[0]
         if value is None and getattr(operation_of(like), "optional", False):
@@ -380,15 +380,15 @@ def _targets(
     advice: str = "",
     classes: int | None = None,
 ) -> Any:
-    """Targets or weights, checked. Their shapes are for the loss to judge.
+    """Validate targets or weights; their shapes are left to the loss.
 
     Args:
-        name: of the argument.
-        value: the argument.
-        count: of outputs.
-        inputs: which have as many rows.
-        advice: how texts become numbers.
-        classes: how many there are, of targets that are their ids.
+        name: name of the argument.
+        value: value of the argument.
+        count: number of outputs.
+        inputs: the inputs, with the expected number of rows.
+        advice: how to convert texts to numbers, for messages.
+        classes: number of classes, if the targets are class ids.
     """
     if value is None:
         return None
@@ -398,7 +398,7 @@ def _targets(
             for key, each in value.items()
         }
     if isinstance(value, (list, tuple)) and len(value) == count:
-        # Of one output, a list is of rows, unless it holds an array of as many.
+        # With one output, a list is a list of rows, unless it holds a single array of all rows.
         shape = getattr(value[0], "shape", ())
         if count > 1 or (len(shape) and shape[0] in inputs.rows.values()):
             return [
@@ -417,7 +417,7 @@ def _targets(
 
 
 def _only(name: str, key: str, value: Any) -> Any:
-    """What stands in a dict for a model's only input or output; anything else as it is."""
+    """The value in a dict for a model's only input or output; other values unchanged."""
     if not isinstance(value, Mapping):
         return value
     if key not in value:
@@ -426,12 +426,12 @@ def _only(name: str, key: str, value: Any) -> Any:
 
 
 def _shaped(name: str, like: Any, found: np.ndarray) -> np.ndarray:
-    """An array in the shape of an input. As for Keras, it may lack a last axis of 1, or have one.
+    """Reshape an array to an input's shape: a last axis of size 1 may be added or removed.
 
-    Keras reshapes it, too, but fails where a function was traced with the other shape before.
+    Keras reshapes it, too, but fails if a function was traced with the other shape before.
 
     Raises:
-        ValueError: it does not fit.
+        ValueError: the shape does not match.
     """
     shape, wanted = found.shape, like.shape
     if len(shape) == len(wanted) + 1 and shape[-1] == 1:
@@ -450,7 +450,7 @@ def _shaped(name: str, like: Any, found: np.ndarray) -> np.ndarray:
 
 
 def _axes(like: Any) -> list[str]:
-    """What the axes of an input are called, in messages."""
+    """Names of an input's axes, for messages."""
     axes = ["row"]
     if len(like.shape) > 1 and like.shape[1] is None:
         axes.append("step")
@@ -460,7 +460,7 @@ def _axes(like: Any) -> list[str]:
 
 
 def _batch_size(like: Any, size: int | None, batched: bool) -> int | None:
-    """That of `fit`, `evaluate` or `predict`; of a model whose batches have one size, that one."""
+    """The batch size of `fit`, `evaluate` or `predict`, or the fixed one of the model."""
     if size is not None:
         size = validation.positive_integer("batch_size", size)
     fixed = next((x.shape[0] for x in keras.tree.flatten(like) if x.shape[0] is not None), None)
@@ -472,14 +472,14 @@ def _batch_size(like: Any, size: int | None, batched: bool) -> int | None:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether it is a dense tensor of the backend, symbolic or not."""
+    """Whether a value is a dense tensor of the backend, symbolic or not."""
     if isinstance(value, (keras.KerasTensor, keras.Variable)):
         return True
     return ops.is_tensor(value) and "Ragged" not in type(value).__name__
 
 
 def _comes_in_batches(value: Any) -> bool:
-    """Whether Keras reads it batch by batch: a dataset, a loader or a generator."""
+    """Whether Keras reads the data in batches: a dataset, a loader or a generator."""
     if isinstance(value, (types.GeneratorType, keras.utils.PyDataset)):
         return True
     if hasattr(value, "__array__") or _is_tensor(value) or "Ragged" in type(value).__name__:
@@ -488,10 +488,10 @@ def _comes_in_batches(value: Any) -> bool:
 
 
 def _ids(model: keras.Model) -> dict[str, int]:
-    """How many ids each input has, where they are those of an embedding: 0 to count - 1."""
+    """The number of ids of each input that feeds an embedding: 0 to count - 1."""
     found = {}
     for layer in model.layers:
-        decoder = getattr(layer, "decoder", layer)  # of a generator
+        decoder = getattr(layer, "decoder", layer)  # a generator
         if isinstance(layer, keras.layers.Embedding):
             count = layer.input_dim
         elif isinstance(decoder, kerasrnn.Decoder) and decoder.kind == "classes":
@@ -507,7 +507,7 @@ def _ids(model: keras.Model) -> dict[str, int]:
 
 
 def _classes(model: keras.Model) -> int | None:
-    """How many classes the targets are ids of, where the loss says that they are ids."""
+    """The number of classes, if the loss takes class ids as targets."""
     known = (keras.losses.sparse_categorical_crossentropy, "sparse_categorical_crossentropy")
     losses = keras.tree.flatten(model.loss) if model.compiled else []
     if len(model.outputs) != 1 or len(losses) != 1:
@@ -518,7 +518,7 @@ def _classes(model: keras.Model) -> int | None:
 
 
 class _Watch(keras.callbacks.Callback):
-    """Warns of a loss that is not finite, once."""
+    """Warns once about a loss that is not finite."""
 
     def __init__(self) -> None:
         super().__init__()

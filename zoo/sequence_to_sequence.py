@@ -1,4 +1,4 @@
-"""Encoder-decoder: a sequence in, a sequence of another length out.
+"""Encoder-decoder: from a sequence to a sequence of another length.
 
                        y_1   y_2  ...  y_T
                         |     |         |
@@ -6,8 +6,7 @@
  |     |          | c   |     |         |        mode="every": c enters beside every y_{t-1}
 x_1   x_2  ...   x_S   y_0   y_1 ... y_{T-1}     mode="both"
 
-With an attention, each step of the decoder also looks at all h_1 ... h_S, more at some than at
-others:
+With attention, each step of the decoder also reads a weighted sum of all h_1 ... h_S:
 
                        y_1                 y_2
                         |                   |
@@ -17,8 +16,8 @@ x_1   x_2        x_S   y_0      |    |    y_1      |
  :     :          :             |    |
  h_1   h_2  ...  h_S -> sum_j alpha_j h_j -> ...
 
-y_0 is the start symbol. In training the y_t that enter are the true ones (teacher forcing);
-`zoo.generator` lets the model go on from its own.
+y_0 is the start symbol. In training, the inputs y_t are the true ones (teacher forcing);
+`zoo.generator` feeds the model its own predictions.
 """
 
 from typing import Any
@@ -65,22 +64,22 @@ def encoder_decoder(
     name: str = "encoder_decoder",
     **options: Any,
 ) -> Model:
-    """One recurrent network reads a sequence into a vector; another writes a sequence from it.
+    """A recurrent encoder reads a sequence into a vector; a decoder generates a sequence from it.
 
         s_1 ... s_S = RNN(D(x_1) ... D(x_S))
         c = tanh(s_S V)
         p(y_t | y_0 ... y_{t-1}, x) = g(logits_t),   logits = Decoder(y_0 ... y_{T-1}; c)
 
-    with s_S the final states of every layer and direction, side by side. With "state" c becomes
-    the decoder's initial state, as in Sutskever, Vinyals & Le (2014), "Sequence to sequence
-    learning with neural networks", which hands the states on as they are; "both" is Cho et al.
-    (2014), "Learning phrase representations using RNN encoder-decoder" (appendix A.1): see
-    `kerasrnn.Decoder` for the equations. Padding of the source has no part in c.
+    with s_S the concatenated final states of all layers and directions. With "state", c is the
+    decoder's initial state, as in Sutskever, Vinyals & Le (2014), "Sequence to sequence learning
+    with neural networks", which passes the states on unchanged; "both" is Cho et al. (2014),
+    "Learning phrase representations using RNN encoder-decoder" (appendix A.1): see
+    `kerasrnn.Decoder` for the equations. Padding of the source does not affect c.
 
-    With an attention each step also attends to s_1 ... s_S, the outputs of the encoder: "bahdanau"
-    as in Bahdanau, Cho & Bengio (2015), asked by the state before the step, "luong" as in Luong,
-    Pham & Manning (2015), general scores, asked by the step's output. See `kerasrnn.AttentionCell`
-    for the equations, and `kerasrnn.Decoder` for the layer that attends.
+    With attention, each step also attends to s_1 ... s_S, the outputs of the encoder: "bahdanau" as
+    in Bahdanau, Cho & Bengio (2015), with the state before the step as the query, "luong" as in
+    Luong, Pham & Manning (2015), with general scores and the step's output as the query. See
+    `kerasrnn.AttentionCell` for the equations, and `kerasrnn.Decoder` for the layer that attends.
 
     Args:
         inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video.
@@ -88,40 +87,42 @@ def encoder_decoder(
         mode: "state", "every" or "both".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class: of encoder and decoder.
-        units: width of a state, and of c.
-        depth: number of layers on top of each other, in the encoder and in the decoder.
-        bidirectional: whether the encoder reads in both directions.
-        embedding_units: width of an output symbol's embedding. Default: `units` for classes; flags
-            and values enter as they are.
-        dropout: fraction dropped from the encoder's inputs, from the embeddings, between the layers
-            and before the output.
-        recurrent_dropout: fraction of the state dropped from step to step.
+        units: number of units of each recurrent layer, and size of c.
+        depth: number of stacked layers, in the encoder and in the decoder.
+        bidirectional: whether the encoder is bidirectional.
+        embedding_units: size of the output symbols' embeddings. Default: `units` for classes; flags
+            and values are not embedded.
+        dropout: dropout rate of the encoder's inputs and the embeddings, between the layers and
+            before the output.
+        recurrent_dropout: dropout rate of the recurrent state.
         residual: whether to add each layer's input to its output, from the second layer on.
-        skip: whether the output reads what the decoder reads beside its state.
-        tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
-        attention: "bahdanau", "luong", a new attention of kerasrnn, or None: c is all that the
-            decoder learns of the source.
-        attention_units: width of what the layer that attends puts out, and of Bahdanau's
-            comparison; default: `units`.
-        query: what asks: "state" or "output". Default: "state" with "bahdanau", else "output".
-        input_feeding: whether what a step has found enters the next one.
-        sampling: a `kerasrnn.decoding.ScheduledSampling`: in training the decoder reads, more and
-            more, what it says itself. None: what is true.
-        padding: flags and values: a frame all of whose entries have this value is padding; None
-            where no value is free to say so.
+        skip: whether the output layer also reads the decoder's input, besides its state.
+        tied: whether to tie the output weights to the embeddings (Press & Wolf 2017); only for
+            classes.
+        attention: "bahdanau", "luong", a new attention of kerasrnn, or None: the decoder sees the
+            source only through c.
+        attention_units: size of the attending layer's output, and of Bahdanau's comparison;
+            default: `units`.
+        query: the query of the attention: "state" or "output". Default: "state" with "bahdanau",
+            otherwise "output".
+        input_feeding: whether the attention output of a step is an input of the next one.
+        sampling: a `kerasrnn.decoding.ScheduledSampling`: in training, the decoder reads its own
+            predictions with increasing probability. None: teacher forcing.
+        padding: for flags and values: a frame whose entries all have this value is padding; None if
+            no value can be reserved for padding.
         input_name: name of the source, in the model and in its exports.
         previous_name: name of the input of y_0 ... y_{T-1}.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
-        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+        **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
         A `zoo.Model` from `[source, previous]`, a sequence a row and ids `(batch, time)` or frames
         `(batch, time, count)`, to `(batch, time, count)`.
 
     Raises:
-        ValueError: an argument is out of its range, or of another kind; labels, which come alone:
-            that is `zoo.one_to_many`.
+        ValueError: an argument is out of range or of the wrong kind; `inputs` are labels, for which
+            use `zoo.one_to_many`.
 
     Example: spelling to sound.
 
@@ -176,7 +177,7 @@ def encoder_decoder(
 
 
 def _attention(attention: str | Attention | None, units: int) -> Attention | None:
-    """An attention by its name, or as it is."""
+    """Return an attention by name; an instance is returned unchanged."""
     if attention is None or isinstance(attention, Attention):
         return attention
     if attention == "bahdanau":

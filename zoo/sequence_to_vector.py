@@ -1,4 +1,4 @@
-"""Many-to-one: a sequence in, one vector out.
+"""Many-to-one: from a sequence to one vector.
 
 x_1   x_2   ...   x_T            x_1   x_2   ...   x_T
  |     |           |              |     |           |
@@ -39,37 +39,38 @@ def many_to_one(
     name: str = "many_to_one",
     **options: Any,
 ) -> Model:
-    """A recurrent network reads a sequence; one vector says what it is.
+    """A recurrent network that maps a sequence to one vector.
 
         h_1 ... h_T = RNN(D(x_1) ... D(x_T)),   y = g(D(pool(h)) V + c)
 
     with g the softmax of classes, the sigmoid of flags or nothing for values, and D dropout.
-    pool(h) is h_T with "last" (with two directions, the last of each: the backward one's is h_1),
-    or `kerasrnn.SequencePooling` of all steps that are used. Padding has no part in it.
+    pool(h) is h_T with "last" (for bidirectional layers, the last state of each direction: that of
+    the backward one is h_1), or `kerasrnn.SequencePooling` over all unmasked steps. Padding does
+    not affect it.
 
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
         outputs: `zoo.Classes`, `MultiLabel` or `Values`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
-        units: width of a state.
-        depth: number of layers on top of each other.
-        bidirectional: whether the layers read in both directions.
+        units: number of units of each recurrent layer.
+        depth: number of stacked layers.
+        bidirectional: whether the layers are bidirectional.
         pooling: "last", "mean", "max" or "attention".
-        dropout: fraction dropped from the inputs, between the layers and before the output.
-        recurrent_dropout: fraction of the state dropped from step to step.
+        dropout: dropout rate of the inputs, between the layers and before the output.
+        recurrent_dropout: dropout rate of the recurrent state.
         residual: whether to add each layer's input to its output, from the second layer on.
         input_name: name of the input, in the model and in its exports.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
-        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+        **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
         A `zoo.Model` from a sequence a row, `(batch, time, ...)`, to `(batch, count)`.
 
     Raises:
-        ValueError: an argument is out of its range; labels, which come alone; `residual` with
-            "last" and two directions, whose two ends belong to no one step.
+        ValueError: an argument is out of range; `inputs` are labels, not a sequence; `residual`
+            with "last" and bidirectional layers, whose last states belong to different steps.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Many-to-many, in step: a sequence in, one output for every step.
+"""Synced many-to-many: from a sequence to one output per step.
 
 y_1   y_2   ...   y_T                y_1    y_2   ...   y_T
  |     |           |                  | \\    | \\         |
@@ -52,41 +52,41 @@ def many_to_many(
     name: str = "many_to_many",
     **options: Any,
 ) -> Model:
-    """A recurrent network says something at every step: a tag, several flags, a forecast.
+    """A recurrent network with an output at every step: a tag, several flags, a forecast.
 
         h_1 ... h_T = RNN(D(x_1) ... D(x_T)),   y_t = g(D(h_t) V + c)
 
     with g the softmax of classes, the sigmoid of flags or nothing for values, and D dropout. With
-    `feedback`, y_{t-1} enters step t: `kerasrnn.FeedbackCell`, around the highest layer's cell. The
-    mask of padding goes on to the outputs, so that losses and metrics leave padding out.
+    `feedback`, y_{t-1} is an input of step t, by a `kerasrnn.FeedbackCell` around the last layer's
+    cell. The padding mask is passed on to the outputs, so losses and metrics ignore padding.
 
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
         outputs: `zoo.Classes`, `MultiLabel` or `Values`, at every step.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
-        units: width of a state.
-        depth: number of layers on top of each other.
-        bidirectional: whether the layers read in both directions: y_t then knows what comes after.
-        stateful: whether a batch goes on where the last one ended: for long sequences in segments.
-            `model.get_layer("recurrent").reset_state()` begins anew, and with `feedback` that of
-            the output's layer too.
-        batch_size: number of rows, which a stateful model must know.
-        feedback: whether the output is fed back into the next step; in one direction alone.
-        dropout: fraction dropped from the inputs, between the layers and before the output.
-        recurrent_dropout: fraction of the state dropped from step to step.
+        units: number of units of each recurrent layer.
+        depth: number of stacked layers.
+        bidirectional: whether the layers are bidirectional; y_t then depends on later steps, too.
+        stateful: whether a batch continues from the states of the previous one, for long sequences
+            in segments. Reset the states with `model.get_layer("recurrent").reset_state()`, and
+            with `feedback` also those of the output layer.
+        batch_size: number of rows, required for a stateful model.
+        feedback: whether the output is fed back into the next step; only for unidirectional layers.
+        dropout: dropout rate of the inputs, between the layers and before the output.
+        recurrent_dropout: dropout rate of the recurrent state.
         residual: whether to add each layer's input to its output, from the second layer on.
         input_name: name of the input, in the model and in its exports.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
-        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+        **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
         A `zoo.Model` from a sequence a row, `(batch, time, ...)`, to `(batch, time, count)`.
 
     Raises:
-        ValueError: an argument is out of its range; labels, which come alone; `feedback` or
-            `stateful` in both directions; `stateful` without a `batch_size`.
+        ValueError: an argument is out of range; `inputs` are labels, not a sequence; `feedback` or
+            `stateful` with bidirectional layers; `stateful` without a `batch_size`.
 
     Example: word classes.
 
@@ -144,42 +144,44 @@ def next_step(
     name: str = "next_step",
     **options: Any,
 ) -> Model:
-    """A model of sequences: it foresees each step from those before it.
+    """A sequence model that predicts each step from those before it.
 
         p(x_{t+1} | x_1 ... x_t) = g(logits_t),   logits = Decoder(x)
 
-    A language model with `Classes`, a model of music with `MultiLabel`, a forecast with `Values`:
-    the input is of the same kind as the output. `zoo.generator` lets it go on by itself.
+    It is a language model with `Classes`, a music model with `MultiLabel`, a forecasting model with
+    `Values`: the input is of the same kind as the output. `zoo.generator` feeds the model its own
+    predictions.
 
     Args:
         outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
-        units: width of a state.
-        depth: number of layers on top of each other.
-        embedding_units: width of a symbol's embedding. Default: `units` for classes; flags and
-            values enter as they are.
-        stateful: whether a batch goes on where the last one ended: for long texts in segments.
-            `model.get_layer("decoder").reset_state()` begins anew.
-        batch_size: number of rows, which a stateful model must know.
-        dropout: fraction dropped from the embeddings, between the layers and before the output.
-        recurrent_dropout: fraction of the state dropped from step to step.
+        units: number of units of each recurrent layer.
+        depth: number of stacked layers.
+        embedding_units: size of the symbols' embeddings. Default: `units` for classes; flags and
+            values are not embedded.
+        stateful: whether a batch continues from the states of the previous one, for long texts in
+            segments. Reset the states with `model.get_layer("decoder").reset_state()`.
+        batch_size: number of rows, required for a stateful model.
+        dropout: dropout rate of the embeddings, between the layers and before the output.
+        recurrent_dropout: dropout rate of the recurrent state.
         residual: whether to add each layer's input to its output, from the second layer on.
-        skip: whether the output reads what the decoder reads beside its state.
-        tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
-        padding: flags and values: a frame all of whose entries have this value is padding; None
-            where no value is free to say so.
+        skip: whether the output layer also reads the decoder's input, besides its state.
+        tied: whether to tie the output weights to the embeddings (Press & Wolf 2017); only for
+            classes.
+        padding: for flags and values: a frame whose entries all have this value is padding; None if
+            no value can be reserved for padding.
         input_name: name of the input, in the model and in its exports.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
-        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+        **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
         A `zoo.Model` from x_1 ... x_T, ids `(batch, time)` or frames `(batch, time, count)`, to
         `(batch, time, count)`: of x_2 ... x_{T+1}.
 
     Raises:
-        ValueError: an argument is out of its range, or of another kind; `stateful` without a
+        ValueError: an argument is out of range or of the wrong kind; `stateful` without a
             `batch_size`.
 
     Example: characters.

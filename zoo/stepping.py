@@ -1,4 +1,4 @@
-"""From a model with a decoder to its encoder and its step: for runtimes without a decode loop."""
+"""Split a model into its encoder and its decoder step, for runtimes without a decoding loop."""
 
 from typing import Any, NamedTuple
 
@@ -14,41 +14,41 @@ STATE, CONTEXT = "state_", "source_context"
 
 
 class Parts(NamedTuple):
-    """A model in two: what is computed once, and what is computed for each symbol."""
+    """A model in two parts: the encoder runs once, the step runs for each symbol."""
 
     encoder: Model | None
-    """From the source to the first states and to what each step reads of the source; None where
-    there is no source."""
+    """Maps the source to the initial states and to the source features that each step reads; None
+    if there is no source."""
 
     step: Model
-    """From the symbol before, states and what the encoder found to a symbol and new states."""
+    """Maps the previous symbol, the states and the encoder's outputs to a symbol and new states."""
 
 
 def encoder_and_step(model: keras.Model) -> Parts:
-    """A model's encoder, and its decoder's step, as two models that share its layers.
+    """Return a model's encoder and its decoder step as two models that share its layers.
 
         s_0, m = encoder(x)
         p(y_t), s_t = step(y_{t-1}, s_{t-1}, m)
 
-    For an environment that decodes by itself, symbol by symbol, as with onnxruntime: the exporters
-    of `kerasrnn.export` take both. `zoo.generator` holds the whole loop instead.
+    They serve environments that run the decoding loop themselves, for example with onnxruntime; the
+    exporters of `kerasrnn.export` accept both. `zoo.generator` contains the entire loop instead.
 
     The encoder's outputs have the names of the step's inputs: first the states, `state_0`,
-    `state_1`, ..., `(batch, units)`, or `(batch, positions)` of what an attention keeps; then what
-    stays: `source_context`, `(batch, units)`, where the decoder reads it at every step, and of an
-    attention `attention_keys` and `attention_values`, `(batch, positions, width)`, and
-    `attention_mask`, `(batch, positions)`, ones and zeros. The step reads `previous` before them:
-    ids `(batch,)` or frames `(batch, count)`; it puts out what the model does, of one step, under
-    its name, the new states as `state_0_next`, ..., and of an attention `attention`, `(batch,
-    positions)`. Without an encoder, the first states are zeros.
+    `state_1`, ..., `(batch, units)`, or `(batch, positions)` for the state of an attention; then
+    the constants: `source_context`, `(batch, units)`, if the decoder reads it at every step, and
+    with attention `attention_keys` and `attention_values`, `(batch, positions, width)`, and
+    `attention_mask`, `(batch, positions)`, ones and zeros. The step's first input is `previous`:
+    ids `(batch,)` or frames `(batch, count)`. Its outputs are the model's output for one step,
+    under the same name, the new states as `state_0_next`, ..., and with attention `attention`,
+    `(batch, positions)`. Without an encoder, the initial states are zeros.
 
-    They are made to be exported, and are not to be saved as Keras models themselves: save `model`.
+    They are intended for export and should not be saved as Keras models: save `model` instead.
 
     Args:
-        model: of `zoo.next_step`, `one_to_many` or `encoder_decoder`.
+        model: a model of `zoo.next_step`, `one_to_many` or `encoder_decoder`.
 
     Raises:
-        ValueError: the model holds no decoder, or several.
+        ValueError: the model has no decoder, or several.
 
     Example:
 
@@ -82,10 +82,10 @@ def encoder_and_step(model: keras.Model) -> Parts:
 
 
 def decoder_of(model: keras.Model) -> kerasrnn.Decoder:
-    """A model's only decoder.
+    """Return a model's only decoder.
 
     Raises:
-        ValueError: it has none, or several.
+        ValueError: the model has none, or several.
     """
     decoders = [layer for layer in model.layers if isinstance(layer, kerasrnn.Decoder)]
     if len(decoders) != 1:
@@ -97,7 +97,7 @@ def decoder_of(model: keras.Model) -> kerasrnn.Decoder:
 
 
 def source_of(model: keras.Model, decoder: kerasrnn.Decoder) -> dict[str, Tensor]:
-    """What a model's decoder is given of its source: `context`, `memory`, or nothing."""
+    """The source features that a model's decoder reads: `context`, `memory`, or nothing."""
     given = {}
     if decoder.context is not None:
         given["context"] = model.get_layer("context").output
@@ -107,7 +107,7 @@ def source_of(model: keras.Model, decoder: kerasrnn.Decoder) -> dict[str, Tensor
 
 
 class _InitialStates(keras.layers.Layer):
-    """The first states, and what each step reads of the source, by name."""
+    """The initial states, and the source features that each step reads, by name."""
 
     def __init__(self, decoder: kerasrnn.Decoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -129,15 +129,15 @@ class _InitialStates(keras.layers.Layer):
             found[CONTEXT] = context
         for of_layer in prepared or ():
             found |= of_layer or {}
-        # The memory itself is among them, and would carry its mask along.
+        # The memory itself is among them, and would pass its mask on.
         return {name: ops.copy(x) for name, x in found.items()}
 
     def compute_mask(self, *args: Any, **kwargs: Any) -> None:
-        """None is passed on: `attention_mask` says it."""
+        """No mask is passed on: `attention_mask` replaces it."""
 
 
 class _Step(keras.layers.Layer):
-    """One step of a decoder, of what `_InitialStates` has found."""
+    """One step of a decoder, given the outputs of `_InitialStates`."""
 
     def __init__(self, decoder: kerasrnn.Decoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)

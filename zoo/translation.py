@@ -1,4 +1,4 @@
-"""Text in, text out: an encoder-decoder with the vectorizers of both sides."""
+"""Text-to-text models: an encoder-decoder with the vectorizers of both sides."""
 
 import warnings
 from collections.abc import Sequence
@@ -24,67 +24,67 @@ from kerasrnn.zoo.reading import BLANK, UNKNOWN
 Tensor = Any
 
 TEXTS = keras.Input((), dtype="string", name="texts")
-"""What a translator reads."""
+"""The vectorizers of a translator."""
 
 LEGACY_LIMIT = (2.0, 10)
-"""The limit of what version 0.1 saved, which had no argument for it."""
+"""The limit of models saved by version 0.1, which had no such argument."""
 
 MOST_GENERATORS = 16
-"""How many generators a translator keeps, one for each way of decoding."""
+"""Number of generators that a translator caches, one per decoding configuration."""
 
 
 class Translation(NamedTuple):
-    """A text, and how it was generated."""
+    """A generated text, with its symbols, score and attention."""
 
     text: str
     symbols: list[str]
-    """Of the text, without the end."""
+    """The symbols of the text, without the end."""
 
     source: list[str]
-    """The symbols that were read."""
+    """The symbols of the source."""
 
     score: float
-    """The sum of the symbols' log-probabilities, the end's included; of a beam, its score."""
+    """The sum of the symbols' log-probabilities, including the end; with a beam, its score."""
 
     attention: Any
-    """How much each symbol, the end included, attended to each of `source`: an array `(symbols + 1,
-    len(source))`; a text that was cut has no end. None without attention."""
+    """The attention weights of each symbol, including the end, over `source`: an array `(symbols +
+    1, len(source))`; a truncated text has no end. None without attention."""
 
     truncated: bool = False
-    """Whether the text was cut at the longest length it may have."""
+    """Whether the text was truncated at its maximum length."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Translator(keras.Model):
-    """An encoder-decoder that takes texts and gives texts.
+    """An encoder-decoder from texts to texts.
 
-    It holds the model of `zoo.encoder_decoder` that was trained on ids, and the layers that number
-    the symbols of either side. Of a target vocabulary of n symbols, padding and unknown included,
-    n is the end and n + 1 the start of a text: see `zoo.target_ids`, which makes what `fit` takes.
+    It contains the model of `zoo.encoder_decoder` that was trained on ids, and the vectorizers of
+    both sides. For a target vocabulary of n symbols, including padding and unknown, the id of the
+    end is n and that of the start n + 1: see `zoo.target_ids`, which prepares the data for `fit`.
 
-    It is saved, loaded and called like any Keras model: a call and `predict` take texts, as
-    `translate` does, and return the greedy translations, strings `(batch,)`, on TensorFlow.
+    It is saved, loaded and called like any Keras model: a call and `predict` take texts, like
+    `translate`, and return the greedy translations, strings `(batch,)`, on TensorFlow.
 
     Args:
-        model: of `zoo.encoder_decoder`, from Tokens to Classes of two more than the target's
-            symbols.
+        model: a model of `zoo.encoder_decoder`, from Tokens to Classes, with two classes more than
+            the target has symbols.
         source: a built `keras.layers.TextVectorization` whose `split` is "whitespace" or
             "character", or a `kerasrnn.SentencePieceVectorization`.
-        target: another one.
-        max_length: the largest number of symbols of a text, the end included.
-        length_limit: `(a, b)`: a text has at most `a * n + b` symbols, n those of its source, but
-            one at least, and never more than `max_length`; so beams, and texts that do not end,
-            stop early. Choose it by the training data. Default: `max_length` alone.
+        target: another such layer.
+        max_length: the largest number of symbols of a text, including the end.
+        length_limit: `(a, b)`: a text has at most `a * n + b` symbols for a source of n symbols,
+            but at least one, and never more than `max_length`. This stops beams, and texts that do
+            not end, early. Choose it from the training data. Default: only `max_length`.
 
-    The start, padding and the unknown are never generated. A text without a symbol has the empty
-    translation. These rules, like the limits, are those of a call, of `translate`, `serving` and
-    `writer` alike.
+    The start, padding and unknown symbols are never generated. A text without symbols has an empty
+    translation. These rules and the limits apply to a call, `translate`, `serving` and `writer`
+    alike.
 
     Raises:
-        ValueError: `model` has not as many classes; a vectorizer is none of these; a limit is out
-            of its range.
+        ValueError: `model` has a different number of classes; a vectorizer is of another type; a
+            limit is out of range.
 
-    Example: what an untrained model makes of a word.
+    Example: an untrained model.
 
         >>> import keras, kerasrnn
         >>> from kerasrnn import zoo
@@ -126,19 +126,19 @@ class Translator(keras.Model):
                 f"model has {classes} classes; expected {self.end + 2}: the target's {self.end} "
                 "symbols, the end and the start."
             )
-        # Hidden from Keras, which would save them: they have no weights of their own.
+        # Hidden from Keras, which would save them although they have no weights of their own.
         self._writers = SimpleNamespace(known={})
         self._greedy = SimpleNamespace(model=self._generator())
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
-        self.built = True  # all that has weights was built before
+        self.built = True  # all layers with weights were built before
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
         return super().__call__(to_call(TEXTS, inputs), *args, **kwargs)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """The greedy texts, strings `(batch,)`."""
+        """The greedy translations, strings `(batch,)`."""
         return self._texts(self._greedy.model, inputs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
@@ -146,11 +146,11 @@ class Translator(keras.Model):
         return super().predict(x, batch_size=batch_size, **kwargs)
 
     def _texts(self, write: keras.Model, inputs: Tensor) -> Tensor:
-        """What a generator writes, as strings, in a graph."""
+        """The output of a generator as strings, in a graph."""
         import tensorflow as tf
 
         read = self.source(inputs)
-        # One step of padding where no text has a symbol: an encoder reads one at least.
+        # One step of padding if no text has a symbol: an encoder reads at least one.
         read = tf.pad(read, [[0, 0], [0, tf.cast(tf.equal(tf.shape(read)[1], 0), "int32")]])
         ids, *_ = write([read, self._longest(read)])
         written = (ids > 0) & (ids < self.end)
@@ -171,14 +171,14 @@ class Translator(keras.Model):
         length_penalty: float = 1.0,
         processors: Sequence[LogitsProcessor] = (),
     ) -> Model:
-        """A model from texts to texts, strings `(batch,)` both: what `kerasrnn.export` exports.
+        """A model from texts to texts, both strings `(batch,)`, for `kerasrnn.export`.
 
-        It shares its layers with this one, and is not to be saved as a Keras model itself. It
-        cannot report that a text was cut.
+        It shares its layers with this one and should not be saved as a Keras model. It cannot
+        report truncated texts.
 
         Args:
-            beam: number of hypotheses; 1: greedy.
-            length_penalty: of a beam.
+            beam: number of hypotheses; 1: greedy decoding.
+            length_penalty: length penalty of the beam.
             processors: see `translate`.
         """
         texts = keras.Input((), dtype="string", name="texts")
@@ -191,12 +191,12 @@ class Translator(keras.Model):
         length_penalty: float = 1.0,
         processors: Sequence[LogitsProcessor] = (),
     ) -> Model:
-        """`serving` without texts: from the source's ids to those of what is written.
+        """`serving` without texts: from the ids of the source to those of the output.
 
         Returns:
             A model from "source", int32 `(batch, time)`, to "sequences", int32 `(batch,
-            max_length)`: the id that ends a text included, and 0 behind it; `text` reads a row. A
-            row without an end was cut.
+            max_length)`: including the end of a text, padded with 0; `text` decodes a row. A row
+            without an end was truncated.
         """
         ids = keras.Input((None,), dtype="int32", name="source")
         write = self._generator(None if beam == 1 else Beam(beam, length_penalty), processors)
@@ -219,31 +219,30 @@ class Translator(keras.Model):
         prefix: Sequence[str] | None = None,
         processors: Sequence[LogitsProcessor] = (),
     ) -> list[str] | list[list[str]]:
-        """The translations of texts.
+        """Translate texts.
 
-        A warning names the texts whose translation was cut at the longest length it may have.
+        A warning names the texts whose translation was truncated at its maximum length.
 
         Args:
-            texts: of the source: a list, or another collection or iterator of one dimension, read
-                in its order.
-            beam: number of hypotheses; 1: greedy, each symbol the most probable one.
-            length_penalty: of a beam; see `kerasrnn.decoding.Beam`.
-            sampler: in place of a beam: `kerasrnn.decoding.Sample`, ...
-            copy_unknown: whether unknown words are generated, and each then replaced by the word of
-                the source that it attended to most, as it was written there (Luong et al. 2015,
-                "Addressing the rare word problem in neural machine translation"). The model needs
-                attention, and words or characters on both sides.
-            batch_size: texts that are translated at once.
-            n_best: how many translations each text has, at most, from the best on: lists of lists.
-                Of a beam at least as wide.
-            prefix: what each translation begins with, one text for each of `texts`: empty where
-                nothing is asked for. Its symbols are part of the result and of its score.
-            processors: what changes the logits before symbols are chosen: a list of
+            texts: source texts: a list, or another one-dimensional collection or iterator.
+            beam: number of hypotheses; 1: greedy decoding.
+            length_penalty: length penalty of the beam; see `kerasrnn.decoding.Beam`.
+            sampler: a sampler instead of a beam: `kerasrnn.decoding.Sample`, ...
+            copy_unknown: whether to generate unknown words and replace each by the source word with
+                the highest attention weight (Luong et al. 2015, "Addressing the rare word problem
+                in neural machine translation"). Requires attention, and words or characters on both
+                sides.
+            batch_size: number of texts per batch.
+            n_best: largest number of translations per text, best first; returns lists of lists.
+                Requires a beam that is at least as wide.
+            prefix: the forced beginning of each translation, one text for each of `texts`; may be
+                empty. Its symbols are part of the result and of its score.
+            processors: functions of the logits, applied before symbols are chosen: a list of
                 `kerasrnn.decoding.NoRepeatNGrams`, `RepetitionPenalty`, ...
 
         Raises:
-            ValueError: no texts, or something else; an argument is out of its range; `copy_unknown`
-                cannot be done; a prefix has an unknown symbol, or is as long as a text may be.
+            ValueError: `texts` are not texts; an argument is out of range; `copy_unknown` is not
+                possible; a prefix has an unknown symbol, or is as long as the maximum length.
         """
         found = self.explain(
             texts,
@@ -282,7 +281,7 @@ class Translator(keras.Model):
         prefix: Sequence[str] | None = None,
         processors: Sequence[LogitsProcessor] = (),
     ) -> list[Translation] | list[list[Translation]]:
-        """`translate`, with what was read, the scores, the attention, and what was cut."""
+        """Like `translate`, but with source symbols, scores, attention and truncation."""
         texts = reading.as_texts("texts", texts)
         if copy_unknown:
             self.check_copying()
@@ -297,7 +296,7 @@ class Translator(keras.Model):
         begun = self._prefixes(prefix, words)
         write = self._generator(sampler, processors, copy_unknown, prefix is not None)
         found: list[Any] = [None] * len(texts)
-        # Texts of similar length together; their lengths rounded up, since each is compiled anew.
+        # Batch texts of similar length, rounded up, since each length is compiled separately.
         order = sorted(range(len(texts)), key=lambda n: len(words[n]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -344,7 +343,7 @@ class Translator(keras.Model):
         return cls(**{"length_limit": LEGACY_LIMIT, **config, **parts})
 
     def _longest(self, ids: Tensor) -> Tensor:
-        """How many symbols each text may have: none, where nothing was read."""
+        """The maximum number of symbols of each text: 0 if the source is empty."""
         read = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1)
         longest = ops.full_like(read, self.max_length)
         if self.length_limit is not None:
@@ -356,7 +355,7 @@ class Translator(keras.Model):
     def _prefixes(
         self, prefix: Sequence[str] | None, words: Sequence[list[str]]
     ) -> list[list[int]] | None:
-        """The ids that each translation begins with."""
+        """The ids of the prefixes."""
         if prefix is None:
             return None
         begun = reading.as_texts("prefix", prefix)
@@ -392,13 +391,13 @@ class Translator(keras.Model):
         unknown: bool = False,
         prefix: bool = False,
     ) -> keras.Model:
-        """It shares its layers with the model: what the model learns later, it learns at once.
+        """It shares its layers with the model, so later training changes it, too.
 
         Args:
-            sampler: None: greedy.
-            processors: beside those that forbid what is never generated.
-            unknown: whether the unknown may be generated.
-            prefix: whether there is an input of what each row begins with.
+            sampler: a sampler; None: greedy decoding.
+            processors: in addition to those for the forbidden symbols.
+            unknown: whether the unknown symbol may be generated.
+            prefix: whether to add an input for the prefixes.
         """
         processors = check_processors(processors, self.end + 2, self.end)
         beam = isinstance(sampler, Beam)
@@ -423,13 +422,13 @@ class Translator(keras.Model):
                 forbidden=[self.start] if unknown else [UNKNOWN, self.start],
                 prefix=prefix,
             )
-            known[key].jit_compile = False  # each length would be compiled, for a few texts
+            known[key].jit_compile = False  # avoids compiling each length for a few texts
         return known[key]
 
     def _translations(
         self, source: list[str], copied: list[str], ids: Any, lengths: Any, *rest: Any
     ) -> Any:
-        """Of one text: a translation, or a list of those that were found."""
+        """The result for one text: a translation, or a list of them."""
         if ids.ndim == 1:
             return self._translation(source, copied, ids, lengths, *rest)
         count = max(int((lengths > 0).sum()), 1)
@@ -479,7 +478,7 @@ class _Serving(keras.layers.Layer):
 
 
 class _Longest(keras.layers.Layer):
-    """How many symbols a translator's texts may have."""
+    """The maximum number of symbols of a translator's texts."""
 
     def __init__(self, translator: Translator, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -490,7 +489,7 @@ class _Longest(keras.layers.Layer):
 
 
 def _key(strategy: Any) -> Any:
-    """What a sampler or a processor is known by: this library's by what they are made of."""
+    """A cache key of a sampler or processor: for those of this library, their configuration."""
     own = type(strategy).__module__.startswith("kerasrnn.") or strategy is None
     return repr(strategy) if own else id(strategy)
 

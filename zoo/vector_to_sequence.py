@@ -1,4 +1,4 @@
-"""One-to-many: one vector in, a sequence out.
+"""One-to-many: from one vector to a sequence.
 
 mode="first"                    mode="every"                mode="state"
 
@@ -8,8 +8,8 @@ mode="first"                    mode="every"                mode="state"
  |    |     |          |         |     |          |             |     |          |
  c   y_0   y_1 ...  y_{T-1}    c,y_0 c,y_1 ... c,y_{T-1}       y_0   y_1 ...  y_{T-1}
 
-c is what the source is encoded as; y_0 is the start symbol. In training the y_t that enter are the
-true ones (teacher forcing); `zoo.generator` lets the model go on from its own.
+c is the encoding of the source; y_0 is the start symbol. In training, the inputs y_t are the true
+ones (teacher forcing); `zoo.generator` feeds the model its own predictions.
 """
 
 from typing import Any
@@ -47,12 +47,12 @@ def one_to_many(
     name: str = "one_to_many",
     **options: Any,
 ) -> Model:
-    """A recurrent network unfolds one vector into a sequence.
+    """A recurrent network that generates a sequence from one vector.
 
         c = D(encode(source)),   p(y_t | y_0 ... y_{t-1}, source) = g(logits_t)
         logits = Decoder(y_0 ... y_{T-1}; c)
 
-    How c enters says `mode`; see `kerasrnn.Decoder` for the equations.
+    `mode` defines how c enters; see `kerasrnn.Decoder` for the equations.
 
     Args:
         inputs: `zoo.Images`, `Vectors` or `Labels`.
@@ -60,33 +60,33 @@ def one_to_many(
         mode: "first", "every" or "state".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
-        units: width of a state.
-        depth: number of layers on top of each other.
-        embedding_units: width of a symbol's embedding. Default: `units` for classes; flags and
-            values enter as they are.
-        dropout: fraction dropped from c, from the embeddings, between the layers and before the
-            output.
-        recurrent_dropout: fraction of the state dropped from step to step.
+        units: number of units of each recurrent layer.
+        depth: number of stacked layers.
+        embedding_units: size of the symbols' embeddings. Default: `units` for classes; flags and
+            values are not embedded.
+        dropout: dropout rate of c and the embeddings, between the layers and before the output.
+        recurrent_dropout: dropout rate of the recurrent state.
         residual: whether to add each layer's input to its output, from the second layer on.
-        skip: whether the output reads what the decoder reads beside its state.
-        tied: whether the output's weights are the embeddings (Press & Wolf 2017); classes alone.
-        padding: flags and values: a frame all of whose entries have this value is padding; None
-            where no value is free to say so.
+        skip: whether the output layer also reads the decoder's input, besides its state.
+        tied: whether to tie the output weights to the embeddings (Press & Wolf 2017); only for
+            classes.
+        padding: for flags and values: a frame whose entries all have this value is padding; None if
+            no value can be reserved for padding.
         input_name: name of the source, in the model and in its exports.
         previous_name: name of the input of y_0 ... y_{T-1}.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
-        **options: of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
+        **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
         A `zoo.Model` from `[source, previous]`, one source a row and ids `(batch, time)` or frames
         `(batch, time, count)`, to `(batch, time, count)`.
 
     Raises:
-        ValueError: an argument is out of its range, or of another kind; tokens, which come in
-            sequences: that is `zoo.encoder_decoder`.
+        ValueError: an argument is out of range or of the wrong kind; `inputs` are tokens, for which
+            use `zoo.encoder_decoder`.
 
-    Example: a picture described in a vocabulary of 50 symbols.
+    Example: describe an image with a vocabulary of 50 symbols.
 
         >>> from kerasrnn import zoo
         >>> source = zoo.Images((16, 16, 1), filters=(8,), units=16)

@@ -1,4 +1,4 @@
-"""One-to-one: one vector in, one vector out, and no hidden state.
+"""One-to-one: from one vector to one vector, without a hidden state.
 
  x
  |
@@ -6,7 +6,7 @@
  |
  y
 
-The model that recurrence is compared with.
+The non-recurrent baseline.
 """
 
 from collections.abc import Sequence
@@ -41,9 +41,9 @@ def one_to_one(
     Args:
         inputs: `zoo.Vectors`, `Images` or `Labels`.
         outputs: `zoo.Classes`, `MultiLabel` or `Values`.
-        hidden: width of each hidden layer; () for none, which is a linear model.
+        hidden: units of each hidden layer; () for none, which is a linear model.
         activation: f.
-        dropout: fraction dropped from each hidden layer.
+        dropout: dropout rate of each hidden layer.
         input_name: name of the input, in the model and in its exports.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
@@ -52,7 +52,7 @@ def one_to_one(
         A `zoo.Model` from one input a row to `(batch, count)`.
 
     Raises:
-        ValueError: an argument is out of its range; tokens, which come in sequences.
+        ValueError: an argument is out of range; `inputs` are tokens, which are sequences.
 
     Example:
 

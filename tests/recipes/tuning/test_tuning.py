@@ -287,7 +287,9 @@ def test_an_interrupted_search_goes_on(recipe, there, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "train", until)
         assert main([*TUNE, "--trials=1", "--search-seed=3", "--output=found"]) == 143
-    message = "stopped with 0 trials done; resume with: kerasrnn tune japanese_vowels --resume --out"
+    message = (
+        "stopped with 0 trials done; resume with: kerasrnn tune japanese_vowels --resume --out"
+    )
     assert message in capsys.readouterr().err
     (before,) = results("found")
     assert before["status"] == "running"
