@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 RETRIES, TIMEOUTS = 3, (10, 60)
-"""How often a server is asked again, and seconds to be connected and between two parts."""
+"""Number of retries, and timeouts in seconds for connecting and between two chunks."""
 
 READ = 1 << 30
-"""Bytes of a split up to which its records are read before the training, for their checksums."""
+"""Largest size in bytes of a split whose records are read before training to verify checksums."""
 
 __all__ = [
     "builder",
@@ -66,17 +66,17 @@ __all__ = [
 def load(
     name: str, splits: Sequence[str], data_dir: str | None = None, as_supervised: bool = False
 ) -> tuple[dict[str, "tf.data.Dataset"], Any]:
-    """Splits of a dataset by their names, downloaded and prepared if need be, and its `info`.
+    """Load splits of a dataset, downloading and preparing it if necessary; also returns its `info`.
 
     Args:
-        name: of a dataset here, or of TFDS's catalogue.
-        splits: their names.
+        name: a dataset of this package, or of the TFDS catalogue.
+        splits: names of the splits.
         data_dir: the TFDS data directory; default: TFDS's own.
-        as_supervised: whether an example is a pair.
+        as_supervised: whether examples are pairs.
 
     Raises:
-        SourceError: it cannot be had, or what was prepared before is damaged.
-        WriteError: it cannot be written.
+        SourceError: the dataset cannot be obtained, or the prepared files are damaged.
+        WriteError: the dataset cannot be written.
     """
     made = builder(name, data_dir)
     _prepare(made)
@@ -86,16 +86,16 @@ def load(
 
 
 def builder(name: str, data_dir: str | None = None) -> Any:
-    """TFDS's builder of a dataset; what it has prepared before is read.
+    """The TFDS builder of a dataset; reads what was prepared before.
 
     Raises:
-        SourceError: what is in the dataset's folder is damaged.
+        SourceError: the dataset's folder is damaged.
     """
     import tensorflow_datasets as tfds
 
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except Exception as error:  # whatever TFDS may raise, of JSON say
+    except Exception as error:  # any error of TFDS, for example from JSON
         folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
         if not folder.is_dir():
             raise
@@ -103,11 +103,11 @@ def builder(name: str, data_dir: str | None = None) -> Any:
 
 
 def _prepare(made: Any) -> None:
-    """Download and prepare a dataset, unless it has been; of several processes one does.
+    """Download and prepare a dataset if necessary, in only one of several processes.
 
     Raises:
-        SourceError: it cannot be had.
-        WriteError: it cannot be written.
+        SourceError: the dataset cannot be obtained.
+        WriteError: the dataset cannot be written.
     """
     root = made.data_dir_root
     if made.data_path.exists() or "://" in str(root):
@@ -135,10 +135,10 @@ def _prepare(made: Any) -> None:
 
 @contextlib.contextmanager
 def _few_tries() -> Iterator[None]:
-    """While this lasts, TFDS gives a server up after some seconds.
+    """A context in which downloads of TFDS time out after some seconds.
 
-    It has no option for that: by itself it tries eleven times, with minutes between the last ones,
-    and waits for an answer without end.
+    TFDS has no option for this: by default it tries eleven times, minutes apart in the end, and
+    waits for a response without a timeout.
     """
     from tensorflow_datasets.core.download import downloader
 
@@ -152,11 +152,11 @@ def _few_tries() -> Iterator[None]:
 
 
 def _not_fetched(error: Exception) -> str | None:
-    """What was not to be had, and why, if the error is one of a download."""
+    """The failed download and its cause, if the error is from a download."""
     import requests
     from tensorflow_datasets.core.download.util import DownloadError
 
-    if isinstance(error, DownloadError):  # of TFDS: an answer that is no file
+    if isinstance(error, DownloadError):  # of TFDS: a response that is not a file
         return str(error)
     if not isinstance(error, requests.RequestException):
         return None
@@ -170,7 +170,7 @@ def _not_fetched(error: Exception) -> str | None:
 
 
 def _check(made: Any, splits: Sequence[str]) -> None:
-    """See that all that was prepared is there, before anything is trained on it.
+    """Check that the prepared dataset is complete before any training.
 
     Raises:
         SourceError: files are missing, damaged or empty.
@@ -178,7 +178,7 @@ def _check(made: Any, splits: Sequence[str]) -> None:
     import tensorflow as tf
 
     folder = made.data_path
-    if not folder.exists():  # datasets that only tests have
+    if not folder.exists():  # datasets of tests
         return
     try:
         for split in splits:
@@ -186,7 +186,7 @@ def _check(made: Any, splits: Sequence[str]) -> None:
             sizes = [os.path.getsize(path) for path in info.filepaths]
             if info.num_examples < 1 or not all(sizes):
                 raise ValueError(f"the split {split!r} is empty")
-            # A record has 16 bytes besides its content; 0: TFDS has not counted.
+            # A record has 16 bytes besides its content; 0: unknown to TFDS.
             expected = info.num_bytes + 16 * info.num_examples
             if made.info.file_format.value != "tfrecord" or not info.num_bytes:
                 continue
@@ -203,7 +203,7 @@ def _check(made: Any, splits: Sequence[str]) -> None:
                         f"{info.num_examples}"
                     )
         made.as_dataset(split=list(splits))
-    except Exception as error:  # whatever TFDS and TensorFlow may raise
+    except Exception as error:  # any error of TFDS and TensorFlow
         raise _damaged(folder, error) from error
 
 

@@ -1,10 +1,8 @@
-"""The `idx` binary format of MNIST and its successors: one array of bytes behind a short header.
+"""The `idx` binary format of MNIST and its successors: a short header and an array of bytes.
 
-00 00 08 03    magic number: two zeros, the type (08: unsigned bytes), how many dimensions
-00 00 ea 60    their sizes, 32 bits each, highest byte first: 60,000 images
-00 00 00 1c    of 28 rows
-00 00 00 1c    of 28 pixels
-00 00 ...      the values, the last dimension fastest
+00 00 08 03    magic number: two zeros, the type (08: unsigned bytes), number of dimensions 00 00 ea
+60    the sizes, big-endian 32-bit integers: 60,000 images 00 00 00 1c    of 28 rows 00 00 00 1c
+of 28 pixels 00 00 ...      the values, last dimension fastest
 """
 
 import math
@@ -20,15 +18,15 @@ _UNSIGNED_BYTES = 8
 
 
 def parse_idx(content: bytes, *, source: str, shape: Sequence[int]) -> np.ndarray:
-    """Parse an `idx` file of unsigned bytes whose shape the caller knows, and check it.
+    """Parse an `idx` file of unsigned bytes, and check its shape.
 
     Args:
         content: the bytes of the file, decompressed.
-        source: the file's name, for the messages.
-        shape: the sizes that the header must give.
+        source: the file's name, for messages.
+        shape: the expected shape.
 
     Returns:
-        A uint8 array of this shape, which cannot be written to.
+        A read-only uint8 array of this shape.
 
     Raises:
         DatasetError: the file does not begin with the magic number of unsigned bytes in this many

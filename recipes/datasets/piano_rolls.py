@@ -1,8 +1,8 @@
-"""Piano rolls: which keys of a piano sound in each frame of a piece.
+"""Piano rolls: the keys that sound in each frame of a piece.
 
-A roll is a uint8 array (frames, 88) of zeros and ones. Column k is the key of MIDI pitch 21 + k, so
-that the first column is A0, the piano's lowest key, and the last one C8, its highest. A frame says
-what sounds, not what begins: a pitch in two frames that follow each other may be held or repeated.
+A roll is a uint8 array (frames, 88) of zeros and ones. Column k is the key of MIDI pitch 21 + k:
+the first column is A0, the piano's lowest key, and the last one C8, its highest. A frame records
+what sounds, not what begins: a pitch in two consecutive frames may be held or repeated.
 """
 
 import itertools
@@ -19,15 +19,15 @@ KEYS = HIGHEST - LOWEST + 1
 
 
 def from_pitches(frames: Sequence[Any], source: str = "frames") -> np.ndarray:
-    """A roll from the MIDI pitches of each frame, each frame's in rising order.
+    """Create a roll from the MIDI pitches of each frame, in ascending order.
 
     Args:
         frames: a list of lists of integers, as read from a file; a silent frame is an empty list.
-        source: where they come from, for the messages.
+        source: the origin of the frames, for messages.
 
     Raises:
-        DatasetError: there are no frames, or a frame is not a list of integers from 21 to 108 that
-            rise. The message names `source` and the frame, counted from 1.
+        DatasetError: there are no frames, or a frame is not a list of ascending integers from 21 to
+            108. The message names `source` and the frame, counted from 1.
 
     Example:
 
@@ -55,12 +55,12 @@ def from_pitches(frames: Sequence[Any], source: str = "frames") -> np.ndarray:
 
 
 def to_pitches(roll: np.ndarray) -> list[list[int]]:
-    """The MIDI pitches of each frame of a roll, in rising order."""
+    """The MIDI pitches of each frame of a roll, in ascending order."""
     return [(np.flatnonzero(frame) + LOWEST).tolist() for frame in roll]
 
 
 def transposed(roll: np.ndarray, semitones: int) -> np.ndarray:
-    """A roll moved up by `semitones`, or down if they are negative.
+    """Transpose a roll up by `semitones`, or down if negative.
 
     Raises:
         ValueError: a pitch would leave the keyboard.
@@ -76,13 +76,13 @@ def transposed(roll: np.ndarray, semitones: int) -> np.ndarray:
 
 
 def semitones_to_c(roll: np.ndarray) -> int:
-    """How far the official JSB chorales would move this piece up so that its tonic is C: 6 to 17.
+    """The upward transposition to C as in the official JSB chorales: 6 to 17 semitones.
 
-    The tonic is taken to be the lowest pitch of the last chord. Where a piece of theirs can be
-    compared with the score in its own key, they moved it so far in 341 cases out of 366.
+    The tonic is assumed to be the lowest pitch of the last chord. This rule reproduces 341 of the
+    366 official pieces that can be compared with the score in its original key.
 
     Raises:
-        ValueError: nothing sounds in the roll.
+        ValueError: the roll is silent.
 
     Example:
 

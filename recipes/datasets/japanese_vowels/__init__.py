@@ -1,4 +1,4 @@
-"""Japanese vowels: which of nine speakers says /ae/?"""
+"""Japanese vowels: utterances of /ae/ by nine speakers."""
 
 from kerasrnn.recipes.datasets.japanese_vowels.japanese_vowels_dataset_builder import Builder
 

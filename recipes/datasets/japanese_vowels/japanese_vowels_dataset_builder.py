@@ -28,10 +28,10 @@ SPEAKERS = tuple("123456789")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Utterances of /ae/ by nine men, as LPC cepstra; the task is to tell the speaker."""
+    """Utterances of /ae/ by nine men, as LPC cepstra; the task is to identify the speaker."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "The split of the authors, 270 utterances and 370."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "The authors' split, 270 and 370 utterances."}
 
     # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
     # editable install.
@@ -59,8 +59,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         path = SOURCE.fetch(dl_manager.download_dir)
-        # Both files are parsed before the first example is handed over: an error in the second
-        # one must not come after the first one was written.
+        # Parse both files before yielding the first example, so that an error in the second one is
+        # raised before anything is written.
         series = {
             split: parse_ts(
                 SOURCE.read(path, member),

@@ -21,13 +21,13 @@ SOURCE = PublishedFile(
     licence="none stated; Bach's music is in the public domain",
 )
 KEYS = {"train": "train", "validation": "valid", "test": "test"}
-"""The file's name of each split."""
+"""The name of each split in the file."""
 CHORALES = {"train": 229, "validation": 76, "test": 77}
 FRAMES = {"train": 13_807, "validation": 4_602, "test": 4_725}
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Chorales by Bach as piano rolls, a frame a quarter note; the task is the next frame."""
+    """Chorales by Bach as piano rolls, a frame per quarter note; the task is to predict the next."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The split of Boulanger-Lewandowski: 229, 76, 77 chorales."}
@@ -49,7 +49,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     ),
                 }
             ),
-            # What is predicted of the frames is the frames, one step on.
+            # The targets are the frames, shifted by one step.
             supervised_keys=("frames", "frames"),
             homepage=SOURCE.origin,
             license=SOURCE.licence,
@@ -58,8 +58,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        # Everything is parsed before the first example is handed over: an error in the last split
-        # must not come after the first one was written.
+        # Parse everything before yielding the first example, so that an error in the last split is
+        # raised before anything is written.
         rolls = parse(SOURCE.read(SOURCE.fetch(dl_manager.download_dir)), SOURCE.path)
         return {split: self._generate_examples(found) for split, found in rolls.items()}
 
@@ -71,12 +71,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def parse(content: bytes, source: str) -> dict[str, list[np.ndarray]]:
-    """The piano rolls of each split, counted.
+    """Parse the piano rolls of each split, and check their number.
 
     Args:
         content: the bytes of the file: a JSON object with the lists `train`, `valid` and `test`; a
-            chorale is a list of frames, and a frame a list of MIDI pitches.
-        source: the file's name, for the messages.
+            chorale is a list of frames, and a frame is a list of MIDI pitches.
+        source: the file's name, for messages.
 
     Raises:
         DatasetError: the file is not such JSON, a frame is not what `piano_rolls.from_pitches`

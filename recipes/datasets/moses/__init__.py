@@ -1,4 +1,4 @@
-"""Molecules that a medicine might be, as SMILES strings: the benchmark MOSES."""
+"""The MOSES benchmark: drug-like molecules as SMILES strings."""
 
 from kerasrnn.recipes.datasets.moses.moses_dataset_builder import Builder
 

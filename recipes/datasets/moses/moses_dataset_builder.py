@@ -26,15 +26,15 @@ MEMBER = "moses/dataset/data/{split}.csv.gz"
 MOLECULES = {"train": 1_584_663, "test": 176_074, "test_scaffolds": 176_225}
 HEADER = "SMILES"
 
-# Each character is a symbol of its own, `Cl` and `Br` are two.
+# Each character is a symbol; `Cl` and `Br` are two symbols each.
 _SMILES = re.compile(r"[#()\-1-6=BCFHNOS\[\]clnors]+")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Molecules as SMILES strings; the task is to invent new ones that are like them."""
+    """Molecules as SMILES strings; the task is to generate new, similar ones."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "The benchmark's own splits, each in an order by hash."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "The benchmark's own splits, each sorted by hash."}
 
     # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
     # editable install.
@@ -44,11 +44,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
-                {"smiles": tfds.features.Text(doc="a molecule, as the source writes it")}
+                {
+                    "smiles": tfds.features.Text(
+                        doc="the SMILES string of a molecule, as in the source"
+                    )
+                }
             ),
             homepage=SOURCE.origin,
             license=SOURCE.licence,
-            # It would take minutes; they come in an order that is as good.
+            # Shuffling would take minutes; the order by hash is as good.
             disable_shuffling=True,
         )
 
@@ -62,7 +66,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for split, count in MOLECULES.items():
             member = MEMBER.format(split=split)
             molecules = parse(SOURCE.read(path, member), source=member, count=count)
-            # The source's order is not random; in this one, the first of them are a sample.
+            # The source's order is not random; in this order, the first ones are a random sample.
             parsed[split] = sorted(molecules, key=_hash)
         return {split: self._generate_examples(lines) for split, lines in parsed.items()}
 
@@ -72,13 +76,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def parse(content: bytes, *, source: str, count: int) -> list[str]:
-    """Parse a compressed file of a header and a SMILES string a line.
+    """Parse a compressed file with a header and one SMILES string per line.
 
     Raises:
-        DatasetError: the file is no whole gzip file, not ASCII or ends within a line; its first
-            line is not the header; a line is not of the characters of the benchmark's strings; or
-            there are more or fewer molecules than `count`. The message names `source`, the line
-            (counted from 1), what was expected and what was found.
+        DatasetError: the file is not a complete gzip file, not ASCII or ends within a line; its
+            first line is not the header; a line has characters that do not occur in the benchmark;
+            or the number of molecules is not `count`. The message names `source`, the line (counted
+            from 1), the expected and the actual content.
     """
     try:
         content = gzip.decompress(content)

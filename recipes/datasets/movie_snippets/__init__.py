@@ -1,4 +1,4 @@
-"""Snippets of film reviews, as people rated them: for or against?"""
+"""Snippets of film reviews with human ratings."""
 
 from kerasrnn.recipes.datasets.movie_snippets.movie_snippets_dataset_builder import Builder
 

@@ -28,14 +28,14 @@ RESOURCES = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 MEMBER = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 SNIPPETS = 10_605
 LABELS = ("negative", "neutral", "positive")
-# Ratings go from -4 to 4.
+# Ratings range from -4 to 4.
 EXTREME = 4.0
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
 class Snippet(NamedTuple):
-    """A text, the mean of its ratings, and the class that this makes."""
+    """A text, the mean of its ratings, and the resulting class."""
 
     number: int
     text: str
@@ -44,10 +44,10 @@ class Snippet(NamedTuple):
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Snippets of film reviews with the mean of people's ratings; the task is to tell its sign."""
+    """Snippets of film reviews with mean human ratings; the task is to predict the sign."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "Half of each class to train on, chosen by hash."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "Half of each class for training, chosen by hash."}
 
     # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
     # editable install.
@@ -96,8 +96,8 @@ def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
     `count`.
 
     Raises:
-        DatasetError: the file is not UTF-8 or holds more or fewer lines; or a line has not three
-            fields, another number, a rating that is not a number from -4 to 4, or no text. The
+        DatasetError: the file is not UTF-8 or has a different number of lines; or a line does not
+            have three fields, or has a wrong number, a rating outside -4 to 4, or no text. The
             message names `source`, the line, what was expected and what was found.
     """
     try:
@@ -106,7 +106,7 @@ def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
         line = content.count(b"\n", 0, error.start) + 1
         raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
 
-    # The authors' last line has no end. Split at this end alone: str.splitlines splits elsewhere.
+    # The last line has no newline. Split only at newlines: str.splitlines also splits elsewhere.
     lines = text.removesuffix("\r\n").split("\r\n")
     if len(lines) != count:
         raise _error(source, len(lines), f"{count} lines", f"{len(lines)}")
@@ -129,10 +129,10 @@ def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
 
 
 def halves(snippets: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet]]:
-    """Split each class at the median of its texts' hashes: below it is for training.
+    """Split each class at the median of its texts' hashes; the lower half is for training.
 
-    The hash is `fingerprint`, so that snippets of one class that are equal in letters and digits
-    lie on one side.
+    The hash is `fingerprint`, so snippets of one class with equal letters and digits are in the
+    same split.
     """
     hashes = {snippet.number: fingerprint(snippet.text) for snippet in snippets}
     train, test = [], []

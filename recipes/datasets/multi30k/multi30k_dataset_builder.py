@@ -12,7 +12,7 @@ from kerasrnn.wording import counted
 
 LANGUAGES = ("de", "en", "fr")
 FILES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
-"""The authors' name of each split."""
+"""The name of each split in the source."""
 SENTENCES = {"train": 29_000, "validation": 1_014, "test": 1_000}
 
 _PINS = {
@@ -90,8 +90,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         splits = {}
-        # Everything is parsed before the first example is handed over: an error in the last file
-        # must not come after an example was written.
+        # Parse everything before yielding the first example, so that an error in the last file is
+        # raised before anything is written.
         for split, name in FILES.items():
             lines = {}
             for language in LANGUAGES:
@@ -109,18 +109,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def parse(content: bytes, source: str) -> list[str]:
-    """The lines of a file.
+    """Parse the lines of a file.
 
     Raises:
         DatasetError: the file is not UTF-8 or ends within a line, or a line is empty. The message
-            names `source`, the line (counted from 1), what was expected and what was found.
+            names `source`, the line (counted from 1), the expected and the actual content.
     """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
-    # Split at this end alone: str.splitlines splits elsewhere.
+    # Split only at newlines: str.splitlines also splits at other characters.
     *lines, rest = text.split("\n")
     if rest:
         raise _error(source, len(lines) + 1, "a line end", "the end of the file")
@@ -131,14 +131,14 @@ def parse(content: bytes, source: str) -> list[str]:
 
 
 def aligned(lines: Mapping[str, list[str]], count: int) -> list[tuple[str, ...]]:
-    """The lines of several files side by side.
+    """Combine the lines of several files.
 
     Args:
-        lines: of each file, by its name.
-        count: how many there are of each.
+        lines: the lines of each file, by file name.
+        count: expected number of lines of each file.
 
     Raises:
-        DatasetError: a file has more or fewer lines. The message names all files.
+        DatasetError: a file has a different number of lines. The message names all files.
     """
     if any(len(found) != count for found in lines.values()):
         counts = ", ".join(f"{len(found)} in {source}" for source, found in lines.items())

@@ -15,21 +15,21 @@ from kerasrnn.recipes.datasets.sources import SourceError
 from kerasrnn.recipes.errors import DatasetError
 
 MUSIC21 = "10.5.1"
-"""The version whose scores, and whose reading of them, this dataset is."""
+"""The version of music21 that defines the scores and their parsing."""
 FILES = 410
 SHA256 = "2326751ce118d04a1e6eec03989f0823c8ad77b056e854566edad6b691e4013f"
-"""Of the lines that `sha256sum *.mxl *.xml` writes in the corpus's folder, sorted by name."""
+"""SHA-256 of the output of `sha256sum *.mxl *.xml` in the corpus's folder, sorted by name."""
 CHORALES = {"train": 233, "validation": 86, "test": 69}
 
-# Above this likeness, two pieces are versions of one chorale. See README.md.
+# Above this similarity, two pieces are versions of one chorale. See README.md.
 VERSIONS = 0.8
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Chorales by Bach as piano rolls, a frame a quarter note; the task is the next frame."""
+    """Chorales by Bach as piano rolls, a frame per quarter note; the task is to predict the next."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "The scores of music21 10.5.1, in a split of our own."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "The scores of music21 10.5.1, in our own split."}
 
     # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
     # editable install.
@@ -48,7 +48,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     ),
                 }
             ),
-            # What is predicted of the frames is the frames, one step on.
+            # The targets are the frames, shifted by one step.
             supervised_keys=("frames", "frames"),
             homepage="https://www.music21.org",
             license="Bach's music: public domain; the encodings: see music21/corpus/license.txt",
@@ -57,7 +57,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        # Everything is parsed before the first example is handed over, as errors come first.
+        # Parse everything before yielding the first example, so that errors are raised first.
         splits: dict[str, dict[str, np.ndarray]] = {split: {} for split in CHORALES}
         for name, roll in rolls(corpus()).items():
             splits[split_of(name)][name] = roll
@@ -74,10 +74,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def corpus() -> list[Path]:
-    """The scores by Bach in music21's corpus, in the order of their names.
+    """The scores by Bach in music21's corpus, sorted by name.
 
     Raises:
-        SourceError: music21 is not installed, has another version, or its scores were changed.
+        SourceError: music21 is not installed, has another version, or its scores were modified.
     """
     try:
         import music21
@@ -106,10 +106,10 @@ def corpus() -> list[Path]:
 
 
 def rolls(paths: list[Path]) -> dict[str, np.ndarray]:
-    """The piano roll of each chorale by its file's name, one version of each.
+    """The piano roll of each chorale by file name, one version of each.
 
     Raises:
-        DatasetError: a pitch is beyond the piano.
+        DatasetError: a pitch is outside the piano's range.
     """
     found: dict[str, np.ndarray] = {}
     kept: list[Any] = []
@@ -124,9 +124,9 @@ def rolls(paths: list[Path]) -> dict[str, np.ndarray]:
 
 
 def split_of(name: str) -> str:
-    """Three chorales in five are for training, one for validation, one for testing.
+    """Three chorales in five are used for training, one for validation, one for testing.
 
-    Which is which depends on the name alone, so that it is the same everywhere and for ever.
+    The split depends only on the name, so it is the same everywhere.
     """
     fifth = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 5
     return {3: "validation", 4: "test"}.get(fifth, "train")

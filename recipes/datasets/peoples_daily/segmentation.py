@@ -1,7 +1,7 @@
-"""Word segmentation as tagging: words to one tag a character and back, and the scores of the field.
+"""Word segmentation as tagging: conversion between words and character tags, and the scores.
 
-Chinese is written without spaces. Whether a character begins a word (B), stands in its middle (M),
-ends it (E), or is a word by itself (S) says where the words are (Xue 2003, *Chinese word
+Chinese is written without spaces. The words are encoded by tagging each character as the beginning
+(B), middle (M) or end (E) of a word, or as a single-character word (S) (Xue 2003, *Chinese word
 segmentation as character tagging*):
 
     characters   我 喜 欢 电 视 机
@@ -31,12 +31,12 @@ def to_tags(words: Sequence[str]) -> str:
 
 
 def to_words(sentence: str, tags: str) -> list[str]:
-    """Cut a sentence into words where its tags say so.
+    """Segment a sentence into words by its tags.
 
-    A word ends after every E and S and before every B and S, and nowhere else. Tags of `to_tags`
-    give the words back. A tagger's may contradict each other, and the rule covers these too: a word
-    that is never ended (B, B) ends where the next one begins, a middle or an end that nothing began
-    (S, M) begins a word, and the last word ends with the sentence.
+    A word ends after every E and S and before every B and S, and nowhere else. This inverts
+    `to_tags`. Predicted tags may be inconsistent, and the rule covers these cases, too: a word
+    without an end (B, B) ends where the next one begins, a middle or an end without a beginning (S,
+    M) begins a word, and the last word ends with the sentence.
 
     Args:
         sentence: the characters.
@@ -68,14 +68,14 @@ def to_words(sentence: str, tags: str) -> list[str]:
 
 
 class Scores(NamedTuple):
-    """How well words were found.
+    """Scores of a word segmentation.
 
-    - `precision`, `recall`: the share of the predicted words that are right, and of the reference's
+    - `precision`, `recall`: the fraction of the predicted words that are correct, and of the reference
       words that were found.
     - `f1`: 2 precision recall / (precision + recall).
-    - `oov_rate`: the share of the reference's words that are out of vocabulary.
-    - `oov_recall`, `iv_recall`: recall of the words out of and in the vocabulary; None where the
-      reference has no such word.
+    - `oov_rate`: the fraction of the reference words that are out of vocabulary.
+    - `oov_recall`, `iv_recall`: recall of the words out of and in the vocabulary; None if the reference has no
+      such word.
     """
 
     precision: float
@@ -93,19 +93,21 @@ def score(
 ) -> Scores:
     """Score predicted words by the definitions of the SIGHAN bakeoffs.
 
-    A predicted word is right if the reference has a word that begins and ends at the same
-    characters. All sentences' words are counted together. The definitions are those of Emerson
-    (2005), *The second international Chinese word segmentation bakeoff*, section 3. The bakeoff's
-    own script lines words up by `diff`, and so may, rarely, credit a word that stands elsewhere.
+    A predicted word is correct if the reference has a word that begins and ends at the same
+    characters. The words of all sentences are counted together. The definitions are those of
+    Emerson (2005), *The second international Chinese word segmentation bakeoff*, section 3. The
+    bakeoff's own script aligns words with `diff`, so in rare cases it credits a word at another
+    position.
 
     Args:
         references: the true words of every sentence.
         predictions: the predicted words of the same sentences, in the same order.
-        vocabulary: the words of the training data, best a set; all others are out of vocabulary.
+        vocabulary: the words of the training data, preferably a set; all others are out of
+            vocabulary.
 
     Raises:
-        ValueError: there is no word at all, or an empty one; there are more or fewer predictions
-            than references; or a prediction has other characters than its reference.
+        ValueError: there are no words, or an empty one; the number of predictions differs from that
+            of references; or a prediction has other characters than its reference.
 
     Example:
         >>> score([["我", "喜欢", "电视机"]], [["我", "喜欢", "电视", "机"]], {"我", "喜欢"})[:2]
@@ -156,17 +158,17 @@ def tagged_f1(
 ) -> float:
     """F1 of words with their parts of speech.
 
-    A predicted word is right if the reference has a word that begins and ends at the same
-    characters, with the same part of speech (Ng & Low 2004, *Chinese part-of-speech tagging*). All
-    sentences' words are counted together.
+    A predicted word is correct if the reference has a word that begins and ends at the same
+    characters, with the same part of speech (Ng & Low 2004, *Chinese part-of-speech tagging*). The
+    words of all sentences are counted together.
 
     Args:
-        references: of every sentence the words and their parts of speech.
-        predictions: of the same sentences, in the same order.
+        references: words and parts of speech of every sentence.
+        predictions: those of the same sentences, in the same order.
 
     Raises:
-        ValueError: there are more or fewer predictions than references, or more or fewer parts of
-            speech than words; or there is no word.
+        ValueError: the number of predictions differs from that of references, or the number of
+            parts of speech from that of words; or there are no words.
 
     Example:
         >>> tagged_f1([(["我", "喜欢"], ["r", "v"])], [(["我", "喜", "欢"], ["r", "v", "v"])])
@@ -185,7 +187,7 @@ def tagged_f1(
 
 
 def _places(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where each word begins and ends."""
+    """The beginning and end of each word."""
     start = 0
     for word in words:
         yield start, start + len(word)

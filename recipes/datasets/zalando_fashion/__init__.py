@@ -1,4 +1,4 @@
-"""Fashion-MNIST out of a Debian package: which of ten garments is in the picture?"""
+"""Fashion-MNIST from a Debian package: images of ten kinds of garments."""
 
 from kerasrnn.recipes.datasets.zalando_fashion.zalando_fashion_dataset_builder import Builder
 

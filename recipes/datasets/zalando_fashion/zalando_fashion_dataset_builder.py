@@ -28,7 +28,7 @@ MEMBERS = {
 }
 IMAGES = {"train": 60_000, "test": 10_000}
 SIDE = 28
-# As TFDS's catalogue writes them.
+# As in the TFDS catalogue.
 GARMENTS = (
     "T-shirt/top",
     "Trouser",
@@ -44,10 +44,10 @@ GARMENTS = (
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Garments on 28 by 28 pixels; the task is to tell which of ten kinds it is."""
+    """Images of garments, 28 by 28 pixels; the task is to classify them into ten kinds."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "The split of the authors, 60,000 images and 10,000."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "The authors' split, 60,000 and 10,000 images."}
 
     # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
     # editable install.
@@ -78,8 +78,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             content = gzip.decompress(SOURCE.read(path, member))
             return parse_idx(content, source=member, shape=shape)
 
-        # All four files are parsed before the first example is handed over: an error in the last
-        # one must not come after the first one was written.
+        # Parse all four files before yielding the first example, so that an error in the last one
+        # is raised before anything is written.
         arrays = {}
         for split, (images, labels) in MEMBERS.items():
             count = IMAGES[split]
