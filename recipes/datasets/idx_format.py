@@ -1,8 +1,10 @@
 """The `idx` binary format of MNIST and its successors: a short header and an array of bytes.
 
-00 00 08 03    magic number: two zeros, the type (08: unsigned bytes), number of dimensions 00 00 ea
-60    the sizes, big-endian 32-bit integers: 60,000 images 00 00 00 1c    of 28 rows 00 00 00 1c
-of 28 pixels 00 00 ...      the values, last dimension fastest
+00 00 08 03    magic number: two zeros, the type (08: unsigned bytes), number of dimensions
+00 00 ea 60    the sizes, big-endian 32-bit integers: 60,000 images
+00 00 00 1c    of 28 rows
+00 00 00 1c    of 28 pixels
+00 00 ...      the values, last dimension fastest
 """
 
 import math

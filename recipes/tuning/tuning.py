@@ -2,11 +2,13 @@
 
 The folder of a search contains:
 
-search.json          search space and options; fixed options oracle/              keras-tuner's
-state of the search trials/ID/           a run folder for each trial, without a model; result.json
-has the result workers/ID.log       output of each worker, if any results.csv, .json   the trials,
-best first hyperparameters.png  the objective against each hyperparameter best.json            the
-best configuration, for `kerasrnn train --config`
+    search.json          search space and options; fixed options
+    oracle/              keras-tuner's state of the search
+    trials/ID/           a run folder for each trial, without a model; result.json has the result
+    workers/ID.log       output of each worker, if any
+    results.csv, .json   the trials, best first
+    hyperparameters.png  the objective against each hyperparameter
+    best.json            the best configuration, for `kerasrnn train --config`
 
 All files are written atomically, and each event is recorded before anything depends on it. A search
 that was killed at any moment can be resumed with its interrupted trials.

@@ -27,7 +27,7 @@ FRAMES = {"train": 13_807, "validation": 4_602, "test": 4_725}
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Chorales by Bach as piano rolls, a frame per quarter note; the task is to predict the next."""
+    """Bach chorales as piano rolls, a frame per quarter note; the task is to predict the next."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The split of Boulanger-Lewandowski: 229, 76, 77 chorales."}

@@ -26,7 +26,7 @@ VERSIONS = 0.8
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Chorales by Bach as piano rolls, a frame per quarter note; the task is to predict the next."""
+    """Bach chorales as piano rolls, a frame per quarter note; the task is to predict the next."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The scores of music21 10.5.1, in our own split."}

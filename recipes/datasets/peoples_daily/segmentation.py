@@ -70,12 +70,12 @@ def to_words(sentence: str, tags: str) -> list[str]:
 class Scores(NamedTuple):
     """Scores of a word segmentation.
 
-    - `precision`, `recall`: the fraction of the predicted words that are correct, and of the reference
-      words that were found.
+    - `precision`, `recall`: the fraction of the predicted words that are correct, and of the
+      reference words that were found.
     - `f1`: 2 precision recall / (precision + recall).
     - `oov_rate`: the fraction of the reference words that are out of vocabulary.
-    - `oov_recall`, `iv_recall`: recall of the words out of and in the vocabulary; None if the reference has no
-      such word.
+    - `oov_recall`, `iv_recall`: recall of the words out of and in the vocabulary; None if the
+      reference has no such word.
     """
 
     precision: float
