@@ -29,7 +29,7 @@ LONGEST = 60  # characters of a file name
 def add(commands: Any, recipe: Recipe | None) -> None:
     """Add the command."""
     command = add_command(
-        commands, "predict", "predict your own inputs, or test examples, with a trained model", act
+        commands, "predict", "run a trained model on your own inputs or on test examples", act
     )
     command.add_argument(
         "inputs",

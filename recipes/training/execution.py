@@ -49,7 +49,7 @@ class Execution(Options):
     deterministic: bool = option(False, "reproducible weights, also on a GPU, where this is slower")
     checkpoint_minutes: float = option(
         10.0,
-        "steps between checkpoints within an epoch; one is always written after each epoch",
+        "minutes between checkpoints within an epoch; one is always written after each epoch",
         low=0.0,
     )
 

@@ -25,7 +25,7 @@ class Searching(Options):
         low=0,
     )
     minutes: float = option(
-        0.0, "time budget, after which no new trial is started; 0: unlimited", low=0.0
+        0.0, "time budget in minutes, after which no new trial is started; 0: unlimited", low=0.0
     )
     objective: str = option(
         "val_loss", "validation metric to optimize: val_loss, or a val_NAME of the recipe's log"
