@@ -120,7 +120,7 @@ def test_resuming(recipe, there, capsys):
         ),
         (
             [*TRAIN, "--cell", "lstmm"],
-            "--cell 'lstmm': expected one of simple_rnn, lstm, .*; did you mean lstm?",
+            "--cell 'lstmm': expected one of gru, .*; did you mean lstm?",
         ),
         ([*TRAIN, "--cell", "GRU"], "--cell 'GRU': expected one of .*; did you mean gru?"),
         ([*TRAIN, "--progress", "jso"], "--progress 'jso': expected one of .*; did you mean json?"),
