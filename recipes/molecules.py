@@ -175,10 +175,10 @@ class Molecules(Recipe):
         train, test = (
             [smiles for smiles in part if len(smiles) <= config.longest] for part in (train, test)
         )
-        for part, molecules in (("train on", train), ("be judged by", test)):
+        for part, molecules in (("training", train), ("testing", test)):
             if not molecules:
                 raise ConfigError(
-                    f"longest={config.longest}: expected molecules as short as that to {part}; "
+                    f"longest={config.longest}: expected molecules up to this length for {part}; "
                     "found none."
                 )
         counts = collections.Counter("".join(train))
@@ -527,11 +527,11 @@ def _own(path: str, limit: int) -> tuple[list[str], list[str]]:
                 "cannot read."
             )
         (test if splits.place(smiles) < HELD_OUT else train).append(smiles)
-    for name, part in (("train on", train), ("be judged by", test)):
+    for name, part in (("training", train), ("testing", test)):
         if not part:
             raise DatasetError(
-                f"{path}: its {counted(len(train) + len(test), 'molecule')} left none to {name}; "
-                f"{splits.enough(HELD_OUT)} different ones are nearly always enough."
+                f"{path}: its {counted(len(train) + len(test), 'molecule')} left none for {name}; "
+                f"{splits.enough(HELD_OUT)} different ones nearly always suffice."
             )
     return train[: limit or None], test
 

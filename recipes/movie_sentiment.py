@@ -297,11 +297,11 @@ def _own(path: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[
         (test if splits.place(line) < HELD_OUT else train).append((line, classes.index(label)))
     if not any(re.search(r"[^\W_]{2}", line) for line, _ in train or test):
         raise DatasetError(f"{path}: expected texts with words; found none of two letters.")
-    for name, part in (("train on", train), ("be judged by", test)):
+    for name, part in (("training", train), ("testing", test)):
         if not part:
             raise DatasetError(
-                f"{path}: its {counted(len(rows), 'text')} left none to {name}; "
-                f"{splits.enough(HELD_OUT)} different ones are nearly always enough."
+                f"{path}: its {counted(len(rows), 'text')} left none for {name}; "
+                f"{splits.enough(HELD_OUT)} different ones nearly always suffice."
             )
     return train, test, classes
 

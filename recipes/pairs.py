@@ -54,7 +54,7 @@ def read_pairs(
         raise DatasetError(
             f"{path}: expected one pair at least in each part; its {found} gave {counts}. Add "
             f"pairs with other sources: {splits.enough(min(validation, test))} different sources "
-            "are nearly always enough."
+            "nearly always suffice."
         )
     return pairs
 

@@ -50,8 +50,8 @@ def generator(
         seed: an integer that makes the sampling reproducible.
         prompt: whether to add an input for the beginning of each sequence. Default: only if the
             model has no source.
-        prompt_lengths: whether to add an input for the prompts' lengths, for flags and values
-            without a padding value.
+        prompt_lengths: whether to add an input for the prompts' lengths, for `MultiLabel` and
+            `Values` without a padding value.
         max_lengths: whether to add an input for the largest number of symbols of each row.
         return_lengths: whether to add an output of the lengths.
         return_log_probabilities: whether to add an output of the symbols' log-probabilities.

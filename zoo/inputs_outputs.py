@@ -231,7 +231,7 @@ class Output:
     """Base class of the three kinds of outputs.
 
     Args:
-        count: number of classes, flags or values; the size of the output.
+        count: number of classes, labels or values; the size of the output.
 
     Raises:
         ValueError: `count` is not a positive integer.

@@ -90,8 +90,8 @@ def encoder_decoder(
         units: number of units of each recurrent layer, and size of c.
         depth: number of stacked layers, in the encoder and in the decoder.
         bidirectional: whether the encoder is bidirectional.
-        embedding_units: size of the output symbols' embeddings. Default: `units` for classes; flags
-            and values are not embedded.
+        embedding_units: size of the output symbols' embeddings. Default: `units` for classes; other
+            outputs are not embedded.
         dropout: dropout rate of the encoder's inputs and the embeddings, between the layers and
             before the output.
         recurrent_dropout: dropout rate of the recurrent state.
@@ -108,8 +108,8 @@ def encoder_decoder(
         input_feeding: whether the attention output of a step is an input of the next one.
         sampling: a `kerasrnn.decoding.ScheduledSampling`: in training, the decoder reads its own
             predictions with increasing probability. None: teacher forcing.
-        padding: for flags and values: a frame whose entries all have this value is padding; None if
-            no value can be reserved for padding.
+        padding: for `MultiLabel` and `Values`: a frame whose entries all have this value is
+            padding; None if no value can be reserved for padding.
         input_name: name of the source, in the model and in its exports.
         previous_name: name of the input of y_0 ... y_{T-1}.
         output_name: name of the output; default: "probabilities" or "values".

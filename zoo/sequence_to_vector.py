@@ -43,10 +43,10 @@ def many_to_one(
 
         h_1 ... h_T = RNN(D(x_1) ... D(x_T)),   y = g(D(pool(h)) V + c)
 
-    with g the softmax of classes, the sigmoid of flags or nothing for values, and D dropout.
-    pool(h) is h_T with "last" (for bidirectional layers, the last state of each direction: that of
-    the backward one is h_1), or `kerasrnn.SequencePooling` over all unmasked steps. Padding does
-    not affect it.
+    with g the softmax for classes, the sigmoid for `MultiLabel` or the identity for values, and D
+    dropout. pool(h) is h_T with "last" (for bidirectional layers, the last state of each direction:
+    that of the backward one is h_1), or `kerasrnn.SequencePooling` over all unmasked steps. Padding
+    does not affect it.
 
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.

@@ -56,9 +56,10 @@ def many_to_many(
 
         h_1 ... h_T = RNN(D(x_1) ... D(x_T)),   y_t = g(D(h_t) V + c)
 
-    with g the softmax of classes, the sigmoid of flags or nothing for values, and D dropout. With
-    `feedback`, y_{t-1} is an input of step t, by a `kerasrnn.FeedbackCell` around the last layer's
-    cell. The padding mask is passed on to the outputs, so losses and metrics ignore padding.
+    with g the softmax for classes, the sigmoid for `MultiLabel` or the identity for values, and D
+    dropout. With `feedback`, y_{t-1} is an input of step t, by a `kerasrnn.FeedbackCell` around the
+    last layer's cell. The padding mask is passed on to the outputs, so losses and metrics ignore
+    padding.
 
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
@@ -158,8 +159,8 @@ def next_step(
             a kerasrnn cell or layer class.
         units: number of units of each recurrent layer.
         depth: number of stacked layers.
-        embedding_units: size of the symbols' embeddings. Default: `units` for classes; flags and
-            values are not embedded.
+        embedding_units: size of the symbols' embeddings. Default: `units` for classes; other
+            outputs are not embedded.
         stateful: whether a batch continues from the states of the previous one, for long texts in
             segments. Reset the states with `model.get_layer("decoder").reset_state()`.
         batch_size: number of rows, required for a stateful model.
@@ -169,8 +170,8 @@ def next_step(
         skip: whether the output layer also reads the decoder's input, besides its state.
         tied: whether to tie the output weights to the embeddings (Press & Wolf 2017); only for
             classes.
-        padding: for flags and values: a frame whose entries all have this value is padding; None if
-            no value can be reserved for padding.
+        padding: for `MultiLabel` and `Values`: a frame whose entries all have this value is
+            padding; None if no value can be reserved for padding.
         input_name: name of the input, in the model and in its exports.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.

@@ -62,16 +62,16 @@ def one_to_many(
             a kerasrnn cell or layer class.
         units: number of units of each recurrent layer.
         depth: number of stacked layers.
-        embedding_units: size of the symbols' embeddings. Default: `units` for classes; flags and
-            values are not embedded.
+        embedding_units: size of the symbols' embeddings. Default: `units` for classes; other
+            outputs are not embedded.
         dropout: dropout rate of c and the embeddings, between the layers and before the output.
         recurrent_dropout: dropout rate of the recurrent state.
         residual: whether to add each layer's input to its output, from the second layer on.
         skip: whether the output layer also reads the decoder's input, besides its state.
         tied: whether to tie the output weights to the embeddings (Press & Wolf 2017); only for
             classes.
-        padding: for flags and values: a frame whose entries all have this value is padding; None if
-            no value can be reserved for padding.
+        padding: for `MultiLabel` and `Values`: a frame whose entries all have this value is
+            padding; None if no value can be reserved for padding.
         input_name: name of the source, in the model and in its exports.
         previous_name: name of the input of y_0 ... y_{T-1}.
         output_name: name of the output; default: "probabilities" or "values".

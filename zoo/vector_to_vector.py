@@ -35,8 +35,8 @@ def one_to_one(
 
         h^0 = x,   h^l = D(f(h^{l-1} W^l + b^l)),   y = g(h^L V + c)
 
-    with f `activation`, g the softmax of classes, the sigmoid of flags or nothing for values, and D
-    dropout.
+    with f `activation`, g the softmax for classes, the sigmoid for `MultiLabel` or the identity for
+    values, and D dropout.
 
     Args:
         inputs: `zoo.Vectors`, `Images` or `Labels`.

@@ -413,7 +413,7 @@ class PublishedFile(Source):
         # Names that are valid in the folder on every system.
         if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", self.path, re.ASCII):
             raise ValueError(
-                "path must be relative, with names of letters, digits and ._- apart by slashes, "
+                "path must be relative, of letters, digits and ._- separated by slashes, "
                 f"found {self.path!r}"
             )
 

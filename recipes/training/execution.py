@@ -202,8 +202,8 @@ def _multiworker() -> "tf.distribute.Strategy":
 
     if not _tf_config():
         raise ExecutionError(
-            "--strategy multiworker: expected the environment variable TF_CONFIG to say who the "
-            "workers are; it is not set."
+            "--strategy multiworker: expected the environment variable TF_CONFIG with the "
+            "addresses of the workers; it is not set."
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
 

@@ -144,5 +144,5 @@ def lost_workers(placement: Placement) -> Iterator[None]:
         first = str(error).strip().splitlines()[0]
         raise ExecutionError(
             f"a worker was lost, or has failed, and training has stopped ({type(error).__name__}: "
-            f"{first}). Start all workers again with --resume: they go on from the last checkpoint."
+            f"{first}). Restart all workers with --resume to continue from the last checkpoint."
         ) from error

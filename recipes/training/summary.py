@@ -40,8 +40,8 @@ class Summary:
 
     def __str__(self) -> str:
         return (
-            f"{counted(self.steps, 'step')} an epoch; {self.parameters:,} parameters; memory of a "
-            f"device, about: {size(self.weights_bytes)} for weights and optimizer, "
+            f"{counted(self.steps, 'step')} per epoch; {self.parameters:,} parameters; memory per "
+            f"device, about {size(self.weights_bytes)} for weights and optimizer, "
             f"{size(self.activations_bytes)} for {counted(self.batch, 'example')} at once"
         )
 

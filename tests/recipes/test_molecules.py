@@ -225,7 +225,7 @@ def test_ones_own_molecules(tmp_path):
             "SMILES\nCC\n",
             r"mine.smi, line 1: expected a SMILES string; found 'SMILES', which RDKit",
         ),
-        ("CCO\n", r"its 1 molecule left none to be judged by; 90 different ones are nearly always"),
+        ("CCO\n", r"its 1 molecule left none for testing; 90 different ones nearly always"),
     ],
 )
 def test_files_without_molecules(tmp_path, content, message):

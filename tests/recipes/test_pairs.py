@@ -88,7 +88,7 @@ def test_fractions(tmp_path):
         (
             b"ein Hund\ta dog\n" * 7,
             ": expected one pair at least in each part; its 7 pairs gave 7 in train, 0 in "
-            "validation, 0 in test.*: 90 different sources are nearly always enough",
+            "validation, 0 in test.*: 90 different sources nearly always suffice",
         ),
         (b"ein Hund\ta dog\n", ": .*; its 1 pair gave 1 in train, 0 in validation, 0 in test"),
         (b"ein Hund\ta dog\neine\0 Katze\ta cat\n", ", line 2: .* control character U.0000"),

@@ -183,7 +183,7 @@ def test_devices_that_are_not_there(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ExecutionError, match="mirrored: expected two devices or more; found"):
         Placement(Execution(strategy="mirrored"))
-    with pytest.raises(ExecutionError, match="TF_CONFIG to say who the workers are; it is not set"):
+    with pytest.raises(ExecutionError, match="TF_CONFIG with the addresses of the workers"):
         Placement(Execution(strategy="multiworker"))
     with pytest.raises(ExecutionError, match=r"expected a TPU, by the name in .* TPU_NAME"):
         Placement(Execution(strategy="tpu"))
