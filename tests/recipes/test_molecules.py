@@ -213,7 +213,7 @@ def test_ones_own_molecules(tmp_path):
     assert data.raw["train"] == [x for x in short if place(x) >= 0.1]
     limited = RECIPE.load(dataclasses.replace(config, limit=5))
     assert limited.raw["train"] == data.raw["train"][:5]
-    with pytest.raises(ConfigError, match=r"^longest=1: expected molecules as short as that to"):
+    with pytest.raises(ConfigError, match=r"^longest=1: expected molecules up to this length"):
         RECIPE.load(dataclasses.replace(config, longest=1))
 
 
