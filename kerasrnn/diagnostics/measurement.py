@@ -21,7 +21,7 @@ from kerasrnn.diagnostics.diagnosis import (
     StateDiagnosis,
     memory_length,
 )
-from kerasrnn.diagnostics.observation import Walked
+from kerasrnn.diagnostics.observation import ObservedCall
 from kerasrnn.keras_internals import get_keras_mask, reset_dropout_masks
 
 Tensor = Any
@@ -191,9 +191,9 @@ def _losses(
     function: Callable[[Any, Any], Tensor],
     y: Any,
     outputs: Any,
-    calls: list[Walked],
+    calls: list[ObservedCall],
     at_the_end: bool,
-) -> list[tuple[Tensor, list[Walked]]]:
+) -> list[tuple[Tensor, list[ObservedCall]]]:
     """Losses, and the calls whose states each is differentiated by; the model's own comes first."""
     if not at_the_end:
         pairs = [(function(y, outputs), calls)]
@@ -252,7 +252,7 @@ def _at_the_end(y: Any, outputs: Any, backwards: bool) -> tuple[Any, Any]:
 
 
 def _diagnose_layer(
-    name: str, call: Walked, d_states: Sequence[Sequence[Tensor]], by_step: bool
+    name: str, call: ObservedCall, d_states: Sequence[Sequence[Tensor]], by_step: bool
 ) -> LayerDiagnosis:
     layer, used = call.layer, call.used
     cell = observation.inner_cell(layer.cell)

@@ -33,7 +33,7 @@ BUILT_IN: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @dataclass
-class Walked:
+class ObservedCall:
     """One call of a layer; the steps are in the order in which it read them."""
 
     layer: keras.layers.RNN
@@ -99,14 +99,14 @@ def state_names(cell: Any, states: int) -> tuple[str, ...]:
 
 
 @contextmanager
-def watched(model: keras.Model, tape: Any) -> Iterator[list[Walked]]:
+def watched(model: keras.Model, tape: Any) -> Iterator[list[ObservedCall]]:
     """Within, calls of the model's recurrent layers are written out and noted, in their order.
 
     Raises:
         ValueError: a layer whose states are not `(batch, units)` each, or that is called inside a
             compiled function.
     """
-    calls: list[Walked] = []
+    calls: list[ObservedCall] = []
     with ExitStack() as stack:
         for layer in recurrent_layers(model):
             attends = isinstance(layer.cell, AttentionCell)
@@ -127,7 +127,7 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[Walked]]:
         yield calls
 
 
-def observe(call: Walked) -> Activations | None:
+def observe(call: ObservedCall) -> Activations | None:
     """The gates at all used steps, from one call of the cell with every step a row.
 
     None for a cell of which it is not known what its activations are: one that is neither
@@ -204,7 +204,7 @@ class _KerasCell:
 class _Recorder:
     """A cell that notes its steps; the tape watches the states that they compute."""
 
-    def __init__(self, cell: Any, tape: Any, call: Walked) -> None:
+    def __init__(self, cell: Any, tape: Any, call: ObservedCall) -> None:
         self._cell, self._tape, self._call = cell, tape, call
 
     def __getattr__(self, name: str) -> Any:
@@ -236,7 +236,7 @@ def _held(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
 def _written_out(
     layer: keras.layers.RNN,
     tape: Any,
-    calls: list[Walked],
+    calls: list[ObservedCall],
     sequences: Tensor,
     initial_state: Any,
     mask: Tensor | None,
@@ -259,7 +259,7 @@ def _written_out(
         mask = ops.reshape(ops.cast(mask, "bool"), sequences.shape[:2])
     used = np.ones(sequences.shape[:2], bool) if mask is None else ops.convert_to_numpy(mask)
     used = used.T[::-1] if layer.go_backwards else used.T
-    call = Walked(layer, used)
+    call = ObservedCall(layer, used)
     calls.append(call)
     cell, weights, states, memory = layer.cell, {}, list(initial_state), {}
     if isinstance(cell, Cell) and not cell.overrides_call:

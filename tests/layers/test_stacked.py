@@ -754,7 +754,7 @@ def test_residual_that_cannot_be():
 def test_initial_states_of_the_wrong_length(n):
     stack = kerasrnn.StackedRNN([kerasrnn.LSTM(5), kerasrnn.GRU(5)], name="n")
     with pytest.raises(
-        ValueError, match=rf"n: initial_state has {n} tensors; expected 3: every layer's states"
+        ValueError, match=rf"n: initial_state has {n} tensors?; expected 3: every layer's states"
     ):
         stack(sequences(), initial_state=[np.zeros((4, 5), "float32")] * n)
 
