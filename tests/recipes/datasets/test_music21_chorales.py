@@ -202,6 +202,6 @@ def test_the_corpus_that_is_installed_is_the_pinned_one():
 def test_description_and_citation_come_from_the_folder():
     metadata = Builder.get_metadata()
     assert metadata.description.startswith("# Music21 Chorales")
-    assert "not bit-identical" in metadata.description
+    assert "identical to the official JSB chorales" in metadata.description
     assert "music21" in metadata.citation
     assert "content.subject.music" in metadata.tags
