@@ -115,12 +115,12 @@ def test_what_clipping_does_to_known_gradients(clipping):
     ("name", "value", "expected"),
     [
         ("clipping", "norms", "one of global_norm, norm, value, none"),
-        ("clip_at", 0.0, "a number, at least 1e-06"),
+        ("clip_at", 0.0, "a finite number, at least 1e-06"),
         ("schedule", "linear", "one of cosine, constant"),
         ("keep", "first", "one of last, best"),
-        ("warmup", 1.0, "a number, at least 0.0 and below 1.0"),
-        ("validation", 1.0, "a number, at least 0.0 and below 1.0"),
-        ("weight_decay", -0.1, "a number, at least 0.0"),
+        ("warmup", 1.0, "a finite number, at least 0.0 and below 1.0"),
+        ("validation", 1.0, "a finite number, at least 0.0 and below 1.0"),
+        ("weight_decay", -0.1, "a finite number, at least 0.0"),
         ("seed", 2**32, "an integer, at least 0 and at most 4294967295"),
     ],
 )
