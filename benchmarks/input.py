@@ -70,7 +70,7 @@ def main() -> None:
 def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict[str, Any]:
     """Measure the time that the loop spends waiting and working."""
     from benchmarks.ready import ready
-    from kerasrnn.recipes import runs
+    from kerasrnn.recipes.base import runs
     from kerasrnn.recipes.training.loop import Loop
 
     made = ready(name, data_dir)

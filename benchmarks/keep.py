@@ -22,9 +22,9 @@ import numpy as np
 
 from kerasrnn import recipes
 from kerasrnn.recipes import cards
+from kerasrnn.recipes.base.recipe import Data, Recipe
+from kerasrnn.recipes.base.runs import Run, sha256
 from kerasrnn.recipes.command import quietly_import_tensorflow
-from kerasrnn.recipes.recipe import Data, Recipe
-from kerasrnn.recipes.runs import Run, sha256
 
 LARGEST = 5_000_000
 """The largest size of a file, in bytes."""

@@ -77,7 +77,7 @@ def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
     import tensorflow as tf
 
     from benchmarks.ready import ready
-    from kerasrnn.recipes.config import ConfigError
+    from kerasrnn.recipes.base.config import ConfigError
     from kerasrnn.recipes.training import summary
     from kerasrnn.recipes.training.execution import Execution, Placement
     from kerasrnn.recipes.training.loop import Loop

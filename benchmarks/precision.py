@@ -17,8 +17,8 @@ from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.files import replacing
+from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.cards import figure
-from kerasrnn.recipes.runs import Run
 from kerasrnn.recipes.training.execution import PRECISIONS
 
 RESULTS = Path(__file__).parent / "results"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kerasrnn.recipes.recipe import Data, Recipe
+from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.recipes.training.batches import Batches
 from kerasrnn.recipes.training.step import Trainee
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
+from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.command import quietly_import_tensorflow
-from kerasrnn.recipes.recipe import Data
 from kerasrnn.recipes.training.execution import Execution, Placement
 
 LARGE = {"vocabulary": 32_000, "embedding": 512, "units": 1024, "depth": 4}

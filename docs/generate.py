@@ -16,9 +16,9 @@ from typing import Any
 
 import kerasrnn
 from kerasrnn import recipes, zoo
+from kerasrnn.recipes.base.config import Options, expectation
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.cards import as_said
-from kerasrnn.recipes.config import Options, expectation
-from kerasrnn.recipes.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT / "recipes" / "datasets"
@@ -46,12 +46,12 @@ PARTS = {
 """The library's packages, and the titles of their pages."""
 
 OF_RECIPES = {
-    "recipe": "What a recipe is",
-    "config": "Options",
+    "base.recipe": "What a recipe is",
+    "base.config": "Options",
     "training": "Training",
-    "runs": "Runs",
+    "base.runs": "Runs",
     "tuning": "Searching for a good configuration",
-    "space": "Spaces that are searched",
+    "base.search_space": "Search spaces",
 }
 """The parts of `kerasrnn.recipes` that one's own recipe or script uses."""
 

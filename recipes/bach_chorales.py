@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.lengths import bucketed
-from kerasrnn.recipes.recipe import Data, Published, Recipe
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.lengths import bucketed
+from kerasrnn.recipes.base.recipe import Data, Published, Recipe
 
 if TYPE_CHECKING:
     import keras
@@ -222,8 +222,8 @@ class BachChorales(Recipe):
         }
 
     def read(self, text: str) -> "np.ndarray":
-        from kerasrnn.recipes import music
         from kerasrnn.recipes.datasets import piano_rolls
+        from kerasrnn.recipes.tasks import music
 
         return piano_rolls.from_pitches([music.read_chord(chord) for chord in text.split(",")])
 
@@ -238,8 +238,8 @@ class BachChorales(Recipe):
         import numpy as np
 
         from kerasrnn import decoding, zoo
-        from kerasrnn.recipes import music
         from kerasrnn.recipes.datasets import piano_rolls
+        from kerasrnn.recipes.tasks import music
 
         # The official pieces are written an octave above the sung pitch.
         octave = 12 if facts["dataset"] == "jsb_chorales" else 0
@@ -291,8 +291,8 @@ class BachChorales(Recipe):
         }
 
     def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
-        from kerasrnn.recipes import music
         from kerasrnn.recipes.datasets.piano_rolls import LOWEST
+        from kerasrnn.recipes.tasks import music
 
         (name,) = self.core(model).output_names
         return {name: {"flags": [music.pitch_name(LOWEST + key) for key in range(KEYS)]}}

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn.files import replacing
-from kerasrnn.recipes.recipe import Recipe
-from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.base.recipe import Recipe
+from kerasrnn.recipes.base.runs import Run, RunError
 
 COMMAND = "python -m benchmarks.quality"
 """The command that trains the variants given as arguments."""

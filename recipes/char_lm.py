@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space, text
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.recipe import Data, Published, Recipe
-from kerasrnn.recipes.text import checked
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.recipe import Data, Published, Recipe
+from kerasrnn.recipes.tasks import text
+from kerasrnn.recipes.tasks.text import checked
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class CharLm(Recipe):
         return _of_nats(float(total / ids[:, 1:].size))
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
-        from kerasrnn.recipes import ngrams
+        from kerasrnn.recipes.tasks import ngrams
 
         metrics = {}
         highest = min(6, ngrams.greatest_order(len(set(data.raw["train"]))))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasrnn.files import Kind, replacing_together
-from kerasrnn.recipes.config import Config, ConfigError
-from kerasrnn.recipes.recipe import Data, Recipe, Runtime
-from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.base.config import Config, ConfigError
+from kerasrnn.recipes.base.recipe import Data, Recipe, Runtime
+from kerasrnn.recipes.base.runs import Run
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space
-from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.recipe import Data, Published, Recipe, most_likely
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
@@ -201,8 +201,8 @@ class FashionMnist(Recipe):
     def read(self, text: str) -> "np.ndarray":
         import numpy as np
 
-        from kerasrnn.recipes.errors import DatasetError
-        from kerasrnn.recipes.images import read_image
+        from kerasrnn.recipes.base.errors import DatasetError
+        from kerasrnn.recipes.tasks.images import read_image
 
         pixels = np.array(read_image(text).convert("L"))
         if pixels.shape != (SIDE, SIDE):

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import pairs, text_to_text
-from kerasrnn.recipes.recipe import Published
-from kerasrnn.recipes.text_to_text import TextToText
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base.recipe import Published
+from kerasrnn.recipes.tasks import pairs, text_to_text
+from kerasrnn.recipes.tasks.text_to_text import TextToText
 
 
 @dataclass(frozen=True)

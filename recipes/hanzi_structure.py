@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space, text
-from kerasrnn.recipes.lengths import bucketed
-from kerasrnn.recipes.recipe import Data, Recipe, Runtime
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.lengths import bucketed
+from kerasrnn.recipes.base.recipe import Data, Recipe, Runtime
+from kerasrnn.recipes.tasks import text
 
 if TYPE_CHECKING:
     import keras
@@ -251,7 +252,7 @@ class HanziStructure(Recipe):
         from PIL import Image, ImageOps
 
         from kerasrnn.recipes.datasets.ideographs.ideographs_dataset_builder import SIZE
-        from kerasrnn.recipes.images import read_image
+        from kerasrnn.recipes.tasks.images import read_image
 
         image = read_image(text)
         if image.has_transparency_data:

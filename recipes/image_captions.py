@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import hanzi_structure, space, text
+from kerasrnn.recipes import hanzi_structure
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.hanzi_structure import END, START, HanziStructure, teacher_forced
-from kerasrnn.recipes.recipe import Data
+from kerasrnn.recipes.tasks import text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +130,7 @@ class ImageCaptions(HanziStructure):
     def read(self, text: str) -> "np.ndarray":
         import numpy as np
 
-        from kerasrnn.recipes.images import read_image
+        from kerasrnn.recipes.tasks.images import read_image
 
         pixels = np.asarray(read_image(text).convert("RGB"))
         return _small(pixels).numpy()

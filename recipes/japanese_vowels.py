@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space
-from kerasrnn.recipes.recipe import Data, Recipe, most_likely
-from kerasrnn.recipes.text import read_text
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.recipe import Data, Recipe, most_likely
+from kerasrnn.recipes.tasks.text import read_text
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class JapaneseVowels(Recipe):
     def read(self, text: str) -> "np.ndarray":
         import numpy as np
 
-        from kerasrnn.recipes.errors import DatasetError
+        from kerasrnn.recipes.base.errors import DatasetError
 
         path = text
         rows = []

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.recipe import Data, Published, Recipe
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.recipe import Data, Published, Recipe
 
 if TYPE_CHECKING:
     import keras

@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.files import replacing
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space, splits, text
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.lengths import bucketed
-from kerasrnn.recipes.recipe import Data, Published, Recipe, Runtime, as_keras
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base import splits
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.lengths import bucketed
+from kerasrnn.recipes.base.recipe import Data, Published, Recipe, Runtime, as_keras
+from kerasrnn.recipes.tasks import text
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
@@ -234,7 +236,7 @@ class Molecules(Recipe):
         return metrics
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
-        from kerasrnn.recipes import ngrams
+        from kerasrnn.recipes.tasks import ngrams
 
         possible = ngrams.greatest_order(len(data.facts["vocabulary"]))
         return {
@@ -439,7 +441,7 @@ def _ngrams(data: Data, order: int, config: Config) -> dict[str, float]:
     """The model's metrics for character n-grams."""
     import numpy as np
 
-    from kerasrnn.recipes import ngrams
+    from kerasrnn.recipes.tasks import ngrams
 
     # Enough end symbols to keep the previous molecule out of a character's context.
     edges = EDGE * (order - 1)

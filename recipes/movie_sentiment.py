@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space, splits, tables, text
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.lengths import bucketed
-from kerasrnn.recipes.recipe import Data, Published, Recipe, most_likely
-from kerasrnn.recipes.text import checked
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base import splits
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.lengths import bucketed
+from kerasrnn.recipes.base.recipe import Data, Published, Recipe, most_likely
+from kerasrnn.recipes.tasks import tables, text
+from kerasrnn.recipes.tasks.text import checked
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ def hyperparameters(
 
     Args:
         trials: the values and the result of each trial.
-        space: the search space by name, see `kerasrnn.recipes.space`.
+        space: the search space by name, see `kerasrnn.recipes.base.search_space`.
         measure: the name of the result.
         best: the values of the best trial, which is highlighted.
         path: the output file.

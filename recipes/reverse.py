@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space, text_to_text
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.pairs import Pair
-from kerasrnn.recipes.text_to_text import TextToText
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.tasks import text_to_text
+from kerasrnn.recipes.tasks.pairs import Pair
+from kerasrnn.recipes.tasks.text_to_text import TextToText
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SHORTEST = 3

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import pairs, text, text_to_text
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.recipe import Published
-from kerasrnn.recipes.runs import Run
-from kerasrnn.recipes.text_to_text import TextToText
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.recipe import Published
+from kerasrnn.recipes.base.runs import Run
+from kerasrnn.recipes.tasks import pairs, text, text_to_text
+from kerasrnn.recipes.tasks.text_to_text import TextToText
 
 DATASETS = (
     "multi30k",

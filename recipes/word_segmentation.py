@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space, text
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.lengths import bucketed
-from kerasrnn.recipes.recipe import Data, Published, Recipe
-from kerasrnn.recipes.text import checked
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.lengths import bucketed
+from kerasrnn.recipes.base.recipe import Data, Published, Recipe
+from kerasrnn.recipes.tasks import text
+from kerasrnn.recipes.tasks.text import checked
 
 if TYPE_CHECKING:
     import keras

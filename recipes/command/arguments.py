@@ -10,9 +10,9 @@ from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.files import create_folder
+from kerasrnn.recipes.base.config import Config, ConfigError, Options, check, expectation, shown
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.parser import closest
-from kerasrnn.recipes.config import Config, ConfigError, Options, check, expectation, shown
-from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.progress import MODES, size
 
 Action = Callable[[Recipe, argparse.Namespace], int]
@@ -147,7 +147,7 @@ def given(options: type[Options], arguments: argparse.Namespace) -> dict[str, An
 
 def opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
     """Return the selected run and its configuration, and print its folder to standard error."""
-    from kerasrnn.recipes.runs import RUNS, Run
+    from kerasrnn.recipes.base.runs import RUNS, Run
 
     run, which = None, ""
     if arguments.run is not None:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.arguments import (
     add_command,
     add_run,
@@ -15,7 +16,6 @@ from kerasrnn.recipes.command.arguments import (
     lines_of,
     opened,
 )
-from kerasrnn.recipes.recipe import Recipe
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kerasrnn.files import check_place
 from kerasrnn.recipes import exporting
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.arguments import (
     add_command,
     add_run,
@@ -14,7 +15,6 @@ from kerasrnn.recipes.command.arguments import (
     converted,
     opened,
 )
-from kerasrnn.recipes.recipe import Recipe
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:

@@ -18,14 +18,14 @@ from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.files import of_the_disk
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetWarning
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command import evaluate, export, predict, runs, train, tune
 from kerasrnn.recipes.command import list as list_
 from kerasrnn.recipes.command.arguments import PATHS, dashed, fail
 from kerasrnn.recipes.command.parser import Parser
 from kerasrnn.recipes.command.quiet import quietly_import_tensorflow
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetWarning
-from kerasrnn.recipes.recipe import Recipe
 
 OF_ALL = (list_, runs)
 OF_A_RECIPE = (train, tune, evaluate, predict, export)

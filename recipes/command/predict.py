@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn.files import check_place, create_folder
-from kerasrnn.recipes import text
+from kerasrnn.recipes.base.config import from_dict
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.arguments import (
     add_command,
     add_options,
@@ -20,8 +21,7 @@ from kerasrnn.recipes.command.arguments import (
     given,
     opened,
 )
-from kerasrnn.recipes.config import from_dict
-from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.tasks import text
 
 LONGEST = 60  # characters of a file name
 

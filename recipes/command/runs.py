@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 def act(arguments: argparse.Namespace) -> int:
     """Compare runs."""
     from kerasrnn.recipes import comparison
-    from kerasrnn.recipes.runs import RunError
+    from kerasrnn.recipes.base.runs import RunError
 
     folder = Path(arguments.folder)
     try:

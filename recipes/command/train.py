@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasrnn.recipes.base.config import Config, ConfigError, from_dict, parsed
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.arguments import (
     add_command,
     add_options,
@@ -18,14 +20,12 @@ from kerasrnn.recipes.command.arguments import (
     given,
     lines_of,
 )
-from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
-from kerasrnn.recipes.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.progress import size
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
-    from kerasrnn.recipes.runs import Run
+    from kerasrnn.recipes.base.runs import Run
     from kerasrnn.recipes.training.execution import Placement
     from kerasrnn.recipes.training.progress import Progress
 
@@ -54,7 +54,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Train a model, or resume its training, and evaluate it."""
-    from kerasrnn.recipes.runs import Run, check_new, default_folder
+    from kerasrnn.recipes.base.runs import Run, check_new, default_folder
     from kerasrnn.recipes.training.execution import Placement
     from kerasrnn.recipes.training.progress import Progress
 
@@ -104,7 +104,7 @@ def _train(
     arguments: argparse.Namespace,
 ) -> int:
     """Load the data, create the folder of a new run, and train."""
-    from kerasrnn.recipes.runs import Run
+    from kerasrnn.recipes.base.runs import Run
     from kerasrnn.recipes.training import Batches, train
 
     progress.say(

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 from typing import Any
 
+from kerasrnn.recipes.base.recipe import Recipe
+from kerasrnn.recipes.base.search_space import described
 from kerasrnn.recipes.command.arguments import (
     add_command,
     add_options,
@@ -11,8 +13,6 @@ from kerasrnn.recipes.command.arguments import (
     add_sources,
     given,
 )
-from kerasrnn.recipes.recipe import Recipe
-from kerasrnn.recipes.space import described
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.tuning.options import Searching
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasrnn.files import create_folder, locked, writing
+from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.datasets import (
     cmu_pronouncing,
     ideographs,
@@ -33,7 +34,6 @@ from kerasrnn.recipes.datasets import (
     tatoeba,
     zalando_fashion,
 )
-from kerasrnn.recipes.errors import SourceError
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:

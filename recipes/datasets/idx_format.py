@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.wording import counted
 
 _UNSIGNED_BYTES = 8

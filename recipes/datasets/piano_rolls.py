@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.errors import DatasetError
 
 LOWEST = 21
 HIGHEST = 108

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from kerasrnn.files import ADVICE, create_folder, remove, replacing
-from kerasrnn.recipes.errors import SourceError
+from kerasrnn.recipes.base.errors import SourceError
 
 MIRROR_VARIABLE = "KERASRNN_MIRROR"
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.wording import counted
 
 # Other strings that float() accepts ("nan", "inf", "1_0", " 1") are not values in this format.

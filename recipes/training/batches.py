@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
-from kerasrnn.recipes.config import Config, ConfigError
-from kerasrnn.recipes.recipe import Data, Recipe
+from kerasrnn.recipes.base.config import Config, ConfigError
+from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.wording import counted
 
 

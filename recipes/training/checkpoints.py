@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasrnn.files import remove, remove_strays, replacing
-from kerasrnn.recipes.runs import Run, RunError, sha256
+from kerasrnn.recipes.base.runs import Run, RunError, sha256
 from kerasrnn.recipes.training.history import Row
 from kerasrnn.wording import counted
 

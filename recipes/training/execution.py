@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kerasrnn.recipes.config import ConfigError, Options, option
+from kerasrnn.recipes.base.config import ConfigError, Options, option
 
 if TYPE_CHECKING:
     import keras

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerasrnn.files import remove, replacing
-from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.base.runs import Run
 
 Row = Mapping[str, float]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from kerasrnn.recipes.config import Config
+from kerasrnn.recipes.base.config import Config
 
 
 class AdamW(keras.optimizers.AdamW):

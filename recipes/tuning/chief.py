@@ -40,8 +40,8 @@ from keras_tuner.src import protos  # keras-tuner exports no part of its protoco
 from keras_tuner.src.distribute import oracle_chief
 
 from kerasrnn.files import remove, replacing
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.training.interruption import Interrupted, Requests
 from kerasrnn.recipes.tuning.oracles import direction
 from kerasrnn.recipes.tuning.results import Outcome, read_outcome, write_outcome

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from kerasrnn.recipes import space
-from kerasrnn.recipes.space import Choice, Numbers
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.search_space import Choice, Numbers
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -59,10 +59,10 @@ def hypermodel(
         loss: see `keras.Model.compile`; default: cross-entropy for classes and flags, mean squared
             error for values.
         metrics: see `keras.Model.compile`; default: accuracy for classes.
-        **ranges: search ranges from `kerasrnn.recipes.space`, or fixed values: `cell`, `units`,
-            `depth`, `bidirectional`, `pooling` (many-to-one alone), `dropout`, `recurrent_dropout`
-            (default: fixed at 0), `residual` (default: fixed at no), `learning_rate`, `clipping`
-            ("global_norm", "norm", "value" or "none") and `clip_at`.
+        **ranges: search ranges from `kerasrnn.recipes.base.search_space`, or fixed values: `cell`,
+            `units`, `depth`, `bidirectional`, `pooling` (many-to-one alone), `dropout`,
+            `recurrent_dropout` (default: fixed at 0), `residual` (default: fixed at no),
+            `learning_rate`, `clipping` ("global_norm", "norm", "value" or "none") and `clip_at`.
 
     Raises:
         ValueError: an argument is invalid.
@@ -72,7 +72,7 @@ def hypermodel(
 
         >>> import keras_tuner
         >>> from kerasrnn import zoo
-        >>> from kerasrnn.recipes import space
+        >>> from kerasrnn.recipes.base import search_space as space
         >>> from kerasrnn.recipes.tuning.hypermodels import hypermodel
         >>> speakers = hypermodel(
         ...     zoo.Vectors(12), zoo.Classes(9), cell="gru", units=space.powers(8, 32), depth=2)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerasrnn.recipes.config import HIGHEST_SEED, ConfigError, Options, option
+from kerasrnn.recipes.base.config import HIGHEST_SEED, ConfigError, Options, option
 
 ALGORITHMS = ("random", "hyperband", "bayesian")
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras_tuner
 
 from kerasrnn.files import remove_strays, replacing
-from kerasrnn.recipes import space
+from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.tuning.options import Searching
 from kerasrnn.recipes.tuning.search import Search
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn.files import create_folder, replacing
-from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training.progress import duration
 from kerasrnn.recipes.tuning.search import Search
 

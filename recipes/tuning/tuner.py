@@ -20,9 +20,9 @@ from kerasrnn.files import (
     replacing,
 )
 from kerasrnn.recipes import pictures, training
-from kerasrnn.recipes.config import Config
-from kerasrnn.recipes.errors import SourceError
-from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.base.config import Config
+from kerasrnn.recipes.base.errors import SourceError
+from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.training.execution import Placement
 from kerasrnn.recipes.training.history import Row
 from kerasrnn.recipes.training.progress import Progress, duration

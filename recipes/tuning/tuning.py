@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn.files import locked
-from kerasrnn.recipes import space
-from kerasrnn.recipes.config import ConfigError, from_dict
-from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.config import ConfigError, from_dict
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.interruption import Interrupted
 from kerasrnn.recipes.training.progress import Progress

@@ -12,7 +12,7 @@ import pytest
 
 from kerasrnn import zoo
 from kerasrnn.export import to_onnx
-from kerasrnn.recipes import text
+from kerasrnn.recipes.tasks import text
 from tests.measure import randomize
 
 pytestmark = pytest.mark.tensorflow

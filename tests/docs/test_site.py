@@ -11,7 +11,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn import recipes, zoo
-from kerasrnn.recipes.config import expectation
+from kerasrnn.recipes.base.config import expectation
 
 pytestmark = pytest.mark.tensorflow
 

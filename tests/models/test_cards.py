@@ -12,8 +12,8 @@ import os
 import pytest
 
 from kerasrnn import recipes, zoo
+from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.exporting import compared
-from kerasrnn.recipes.runs import Run
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.models]
 

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrnn import recipes
-from kerasrnn.recipes.config import Config
-from kerasrnn.recipes.recipe import Data
+from kerasrnn.recipes.base.config import Config
+from kerasrnn.recipes.base.recipe import Data
 
 
 def utterances(count, seed):

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from kerasrnn import recipes
 from kerasrnn.recipes import bach_chorales
-from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.piano_rolls import from_pitches, to_pitches
-from kerasrnn.recipes.errors import DatasetError
 from tests import numpy_models
 from tests.recipes import stand_ins
 
@@ -158,10 +158,10 @@ def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
     assert not list(tmp_path.iterdir())
     written, titles = [], []
     monkeypatch.setattr(
-        "kerasrnn.recipes.music.write_midi", lambda roll, path, tempo: written.append(roll)
+        "kerasrnn.recipes.tasks.music.write_midi", lambda roll, path, tempo: written.append(roll)
     )
     monkeypatch.setattr(
-        "kerasrnn.recipes.music.draw", lambda roll, path, title, seed: titles.append(title)
+        "kerasrnn.recipes.tasks.music.draw", lambda roll, path, title, seed: titles.append(title)
     )
     for facts in (data.facts, {"dataset": "music21_chorales"}):
         RECIPE.answer(model, facts, [RECIPE.read("C3 G3, C7")], asking, [tmp_path / "a"])

@@ -6,8 +6,8 @@ import pytest
 
 from kerasrnn import recipes
 from kerasrnn.recipes import cards
-from kerasrnn.recipes.recipe import Published
-from kerasrnn.recipes.runs import RunError
+from kerasrnn.recipes.base.recipe import Published
+from kerasrnn.recipes.base.runs import RunError
 
 
 def write_run(folder, seed, accuracy, recipe="japanese_vowels", **options):

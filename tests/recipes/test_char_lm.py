@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrnn import recipes
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.ngrams import NGrams
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.tasks.ngrams import NGrams
 from tests import numpy_models
 from tests.recipes import stand_ins
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kerasrnn import recipes
 from kerasrnn.recipes import hanzi_structure
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.errors import DatasetError
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow

@@ -9,7 +9,7 @@ import pytest
 
 from kerasrnn import recipes
 from kerasrnn.recipes import long_memory
-from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.base.config import ConfigError
 
 pytestmark = pytest.mark.tensorflow
 RECIPE = recipes.load("long_memory")

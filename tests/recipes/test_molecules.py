@@ -10,10 +10,10 @@ from PIL import Image
 
 from kerasrnn import recipes
 from kerasrnn.recipes import molecules
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.ngrams import NGrams
-from kerasrnn.recipes.splits import place
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.splits import place
+from kerasrnn.recipes.tasks.ngrams import NGrams
 from tests import numpy_models
 from tests.recipes import stand_ins
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from kerasrnn import recipes
-from kerasrnn.recipes import movie_sentiment, splits
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes import movie_sentiment
+from kerasrnn.recipes.base import splits
+from kerasrnn.recipes.base.errors import DatasetError
 
 pytestmark = pytest.mark.tensorflow
 RECIPE = recipes.load("movie_sentiment")

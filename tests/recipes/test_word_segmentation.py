@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasrnn import recipes
-from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.peoples_daily import segmentation
-from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.recipes.word_segmentation import (
     ENDS,
     LENGTHS,

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import zoo
-from kerasrnn.recipes import text
+from kerasrnn.recipes.tasks import text
 from kerasrnn.zoo.model import of
 
 pytestmark = pytest.mark.tensorflow

@@ -12,7 +12,7 @@ The grammar is that of the Unicode Standard, section 18.2, "Ideographic Descript
 import re
 from collections.abc import Iterable, Mapping
 
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.errors import DatasetError
 
 # Number of parts of each operator.
 ARITY = {chr(code): 2 for code in range(0x2FF0, 0x2FFC)} | {"\u2ff2": 3, "\u2ff3": 3}

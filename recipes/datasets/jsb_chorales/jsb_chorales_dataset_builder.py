@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets import piano_rolls
 from kerasrnn.recipes.datasets.sources import PublishedFile
-from kerasrnn.recipes.errors import DatasetError
 
 SOURCE = PublishedFile(
     url="https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/"

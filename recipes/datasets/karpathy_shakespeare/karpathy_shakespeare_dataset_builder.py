@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.sources import PublishedFile
-from kerasrnn.recipes.errors import DatasetError
 
 SOURCE = PublishedFile(
     url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",

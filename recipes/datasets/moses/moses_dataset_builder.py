@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.sources import PackageArchive
-from kerasrnn.recipes.errors import DatasetError
 from kerasrnn.wording import counted
 
 SOURCE = PackageArchive(

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.splits import fingerprint
 from kerasrnn.recipes.datasets.sources import PackageArchive, SourceError
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.splits import fingerprint
 from kerasrnn.wording import counted
 
 SOURCE = PackageArchive(

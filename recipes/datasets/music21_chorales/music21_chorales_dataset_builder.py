@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import tqdm_utils
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets import piano_rolls
 from kerasrnn.recipes.datasets.music21_chorales import scores
 from kerasrnn.recipes.datasets.sources import SourceError
-from kerasrnn.recipes.errors import DatasetError
 
 MUSIC21 = "10.5.1"
 """The version of music21 that defines the scores and their parsing."""

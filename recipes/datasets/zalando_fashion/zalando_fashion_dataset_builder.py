@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.idx_format import parse_idx
 from kerasrnn.recipes.datasets.sources import DebianPackage
-from kerasrnn.recipes.errors import DatasetError
 
 SOURCE = DebianPackage(
     name="dataset-fashion-mnist",

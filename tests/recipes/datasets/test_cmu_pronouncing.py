@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.cmu_pronouncing import Builder
 from kerasrnn.recipes.datasets.cmu_pronouncing import cmu_pronouncing_dataset_builder as module
 from kerasrnn.recipes.datasets.cmu_pronouncing.cmu_pronouncing_dataset_builder import Entry, cut
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import left_in, pinned, wheel
 
 DUMMY_DATA = Path(__file__).parent / "cmu_pronouncing" / "dummy_data"

@@ -9,11 +9,11 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import ImageFont
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.ideographs import Builder
 from kerasrnn.recipes.datasets.ideographs import ideographs_dataset_builder as module
 from kerasrnn.recipes.datasets.ideographs.sequences import well_formed
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import pinned, wheel
 from tests.recipes.datasets.fonts import collection
 

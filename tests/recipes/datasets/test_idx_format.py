@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.idx_format import parse_idx
-from kerasrnn.recipes.errors import DatasetError
 
 HEADER = bytes.fromhex("00000803 00000002 00000001 00000003")
 CONTENT = HEADER + bytes([0, 1, 2, 253, 254, 255])

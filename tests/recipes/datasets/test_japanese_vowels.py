@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.japanese_vowels import Builder
 from kerasrnn.recipes.datasets.japanese_vowels import japanese_vowels_dataset_builder as module
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import pinned, wheel
 
 DUMMY_DATA = Path(__file__).parent / "japanese_vowels" / "dummy_data"

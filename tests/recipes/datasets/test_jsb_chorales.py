@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.jsb_chorales import Builder
 from kerasrnn.recipes.datasets.jsb_chorales import jsb_chorales_dataset_builder as module
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import left_in, pinned_file
 
 DUMMY_DATA = Path(__file__).parent / "jsb_chorales" / "dummy_data"

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.karpathy_shakespeare import Builder
 from kerasrnn.recipes.datasets.karpathy_shakespeare import (
     karpathy_shakespeare_dataset_builder as module,
 )
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import left_in, pinned_file
 
 DUMMY_DATA = Path(__file__).parent / "karpathy_shakespeare" / "dummy_data"

@@ -13,9 +13,9 @@ import pytest
 
 from kerasrnn.files import WriteError
 from kerasrnn.recipes import datasets
+from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.datasets.japanese_vowels import japanese_vowels_dataset_builder as module
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE
-from kerasrnn.recipes.errors import SourceError
 from tests.recipes.datasets.archives import pinned, wheel
 from tests.recipes.datasets.test_japanese_vowels import COUNTS, DUMMY_DATA
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.moses import Builder
 from kerasrnn.recipes.datasets.moses import moses_dataset_builder as module
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import left_in, pinned, wheel
 
 DUMMY_DATA = Path(__file__).parent / "moses" / "dummy_data"

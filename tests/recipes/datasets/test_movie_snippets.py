@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.movie_snippets import Builder
 from kerasrnn.recipes.datasets.movie_snippets import movie_snippets_dataset_builder as module
 from kerasrnn.recipes.datasets.movie_snippets.movie_snippets_dataset_builder import (
@@ -15,7 +16,6 @@ from kerasrnn.recipes.datasets.movie_snippets.movie_snippets_dataset_builder imp
     parse_snippets,
 )
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import left_in, pinned, tar
 
 DUMMY_DATA = Path(__file__).parent / "movie_snippets" / "dummy_data"

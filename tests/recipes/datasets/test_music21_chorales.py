@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.music21_chorales import Builder, scores
 from kerasrnn.recipes.datasets.music21_chorales import music21_chorales_dataset_builder as module
 from kerasrnn.recipes.datasets.piano_rolls import to_pitches
 from kerasrnn.recipes.datasets.sources import SourceError
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import left_in
 from tests.recipes.datasets.musicxml import compressed, score
 

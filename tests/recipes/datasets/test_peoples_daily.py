@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.peoples_daily import Builder
 from kerasrnn.recipes.datasets.peoples_daily import peoples_daily_dataset_builder as module
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import pinned, wheel
 
 DUMMY_DATA = Path(__file__).parent / "peoples_daily" / "dummy_data"

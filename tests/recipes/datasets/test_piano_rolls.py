@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.piano_rolls import (
     from_pitches,
     semitones_to_c,
     to_pitches,
     transposed,
 )
-from kerasrnn.recipes.errors import DatasetError
 
 CHORDS = st.sets(st.integers(21, 108), max_size=6).map(sorted)
 

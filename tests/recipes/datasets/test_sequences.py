@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.ideographs.sequences import (
     ARITY,
     decompose,
     parse_ids,
     well_formed,
 )
-from kerasrnn.recipes.errors import DatasetError
 
 OPERATORS = "⿰⿱⿲⿳⿴⿵⿶⿷⿸⿹⿺⿻"
 COMPONENTS = "一丨口木日月③"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
 from kerasrnn.recipes.datasets.tatoeba import Builder
 from kerasrnn.recipes.datasets.tatoeba import tatoeba_dataset_builder as module
 from kerasrnn.recipes.datasets.tatoeba.tatoeba_dataset_builder import cut
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import left_in, pinned, tar
 
 DUMMY_DATA = Path(__file__).parent / "tatoeba" / "dummy_data"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.ts_format import parse_ts
-from kerasrnn.recipes.errors import DatasetError
 
 HEADER = (
     "# two dimensions\n\n@timeStamps false\n@missing false\n@dimensions 2\n@classLabel true a b\n"

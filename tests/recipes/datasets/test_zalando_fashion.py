@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.sources import MIRROR_VARIABLE, SourceError
 from kerasrnn.recipes.datasets.zalando_fashion import Builder
 from kerasrnn.recipes.datasets.zalando_fashion import zalando_fashion_dataset_builder as module
-from kerasrnn.recipes.errors import DatasetError
 from tests.recipes.datasets.archives import deb, left_in, pinned_deb
 
 DUMMY_DATA = Path(__file__).parent / "zalando_fashion" / "dummy_data"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import kerasrnn.files
 from kerasrnn.recipes import exporting, pictures, training
-from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training import checkpoints
 from kerasrnn.recipes.training.execution import Execution, Placement
 from kerasrnn.recipes.training.loop import Loop

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import recipes
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.recipe import Data
-from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.recipe import Data
+from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.training import Batches, checkpoints, train
 from kerasrnn.recipes.training.loop import Loop
 from tests.recipes import stand_ins

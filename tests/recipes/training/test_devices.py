@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from kerasrnn.__main__ import main
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training import train, watchdog
 from kerasrnn.recipes.training.execution import Execution, ExecutionError, Placement
 from kerasrnn.recipes.training.step import Trainee

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.config import Config, ConfigError
+from kerasrnn.recipes.base.config import Config, ConfigError
 from kerasrnn.recipes.training.optimizers import optimizer
 
 pytestmark = pytest.mark.tensorflow

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import losses, zoo
-from kerasrnn.recipes.config import Config
+from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.optimizers import optimizer
 from kerasrnn.recipes.training.step import Signals, Trainee

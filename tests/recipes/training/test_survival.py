@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kerasrnn.__main__ import main
-from kerasrnn.recipes.runs import Run
+from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training import checkpoints, train
 from kerasrnn.recipes.training.divergence import DivergenceError
 from kerasrnn.recipes.training.execution import Execution, Placement

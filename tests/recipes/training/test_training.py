@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from kerasrnn.files import LockedError, WriteError, locked
-from kerasrnn.recipes import runs
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.runs import Run, RunError
+from kerasrnn.recipes.base import runs
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.training import checkpoints, train
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.loop import Loop

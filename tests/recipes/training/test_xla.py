@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import decoding, zoo
-from kerasrnn.recipes.config import Config
+from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.training.optimizers import optimizer
 from kerasrnn.recipes.training.step import Signals, Trainee
 

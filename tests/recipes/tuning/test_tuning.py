@@ -23,10 +23,11 @@ from keras_tuner.src import protos
 from kerasrnn import recipes, zoo
 from kerasrnn.__main__ import main
 from kerasrnn.files import LockedError, locked
-from kerasrnn.recipes import space, training, tuning
+from kerasrnn.recipes import training, tuning
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.command.train import _read_config
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import SourceError
 from kerasrnn.recipes.training.divergence import DivergenceError
 from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.loop import Loop

@@ -7,8 +7,8 @@ import keras_tuner
 import pytest
 
 from kerasrnn import recipes
-from kerasrnn.recipes import space
-from kerasrnn.recipes.config import ConfigError, from_dict
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.config import ConfigError, from_dict
 
 EVERY = [recipes.load(name) for name in recipes.NAMES]
 every = pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)

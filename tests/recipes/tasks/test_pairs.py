@@ -9,9 +9,9 @@ import tensorflow_datasets as tfds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.pairs import load_translations, read_pairs
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.tasks.pairs import load_translations, read_pairs
 from tests.recipes import stand_ins
 
 

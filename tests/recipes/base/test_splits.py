@@ -2,7 +2,7 @@
 
 import pytest
 
-from kerasrnn.recipes.splits import fingerprint, place
+from kerasrnn.recipes.base.splits import fingerprint, place
 
 # printf %s amess | sha256sum
 AMESS = "356612c2e402cffae0df37bcea70318aaa02ac6ba66c6a0b7cac1b2c5d2ce350"

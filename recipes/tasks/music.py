@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasrnn.files import replacing
-from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.datasets.piano_rolls import HIGHEST, LOWEST
 from kerasrnn.recipes.pictures import save
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.ngrams import NGrams
+from kerasrnn.recipes.tasks.ngrams import NGrams
 
 
 def test_by_hand():

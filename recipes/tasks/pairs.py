@@ -3,9 +3,10 @@
 import itertools
 from pathlib import Path
 
-from kerasrnn.recipes import splits, tables
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base import splits
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.tasks import tables
 from kerasrnn.wording import counted
 
 Pair = tuple[str, str]
@@ -18,9 +19,10 @@ def read_pairs(
 ) -> dict[str, list[Pair]]:
     """Read pairs of sources and targets by split; see `tables.read_rows` for the file format.
 
-    The split of a pair follows from its source alone, by the hash of `kerasrnn.recipes.splits`.
-    Pairs whose sources differ only in case, spaces and punctuation stay together, the order of the
-    lines does not matter, and a pair keeps its split when lines are added.
+    The split of a pair follows from its source alone, by the hash of
+    `kerasrnn.recipes.base.splits`. Pairs whose sources differ only in case, spaces and punctuation
+    stay together, the order of the lines does not matter, and a pair keeps its split when lines are
+    added.
 
     Args:
         path: the file.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasrnn import recipes, zoo
-from kerasrnn.recipes.config import CELLS, ConfigError, from_dict
+from kerasrnn.recipes.base.config import CELLS, ConfigError, from_dict
 
 EVERY = [recipes.load(name) for name in recipes.NAMES]
 every = pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)

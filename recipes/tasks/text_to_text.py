@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.files import replacing
-from kerasrnn.recipes import config as options
-from kerasrnn.recipes import space, text
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.lengths import bucketed
-from kerasrnn.recipes.pairs import SPLITS, Pair
-from kerasrnn.recipes.recipe import Data, Recipe, Runtime
-from kerasrnn.recipes.text import checked
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.lengths import bucketed
+from kerasrnn.recipes.base.recipe import Data, Recipe, Runtime
+from kerasrnn.recipes.tasks import text
+from kerasrnn.recipes.tasks.pairs import SPLITS, Pair
+from kerasrnn.recipes.tasks.text import checked
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:

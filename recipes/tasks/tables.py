@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from kerasrnn.recipes.errors import DatasetError, DatasetWarning
-from kerasrnn.recipes.text import read_text
+from kerasrnn.recipes.base.errors import DatasetError, DatasetWarning
+from kerasrnn.recipes.tasks.text import read_text
 
 Row = tuple[int, list[str]]
 """The first line number of a row, and its fields."""

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasrnn.recipes import music
-from kerasrnn.recipes.config import ConfigError
+from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.datasets.piano_rolls import from_pitches
+from kerasrnn.recipes.tasks import music
 
 PHRASE = from_pitches([[48, 60, 64, 67], [48, 60, 65, 69], [], [43, 59, 62, 67], [43, 67]])
 # Pitch, first frame, frame after the last: by hand.

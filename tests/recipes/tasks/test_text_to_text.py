@@ -7,9 +7,9 @@ import pytest
 
 import kerasrnn
 from kerasrnn import recipes
-from kerasrnn.recipes import text, text_to_text
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.tasks import text, text_to_text
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
@@ -144,7 +144,7 @@ def test_a_language_that_takes_packages_is_refused_without_them(monkeypatch):
 def test_bleu_against_length_by_hand(tmp_path, monkeypatch):
     """What is right has 100, what is wrong 0, in the class of its length; seeds are drawn apart."""
     from kerasrnn.recipes import pictures
-    from kerasrnn.recipes.runs import Run
+    from kerasrnn.recipes.base.runs import Run
 
     short, long = "a man rides a horse", "a man in a hat rides a big brown horse past us"
     rows = [(short, short, short)] * 20 + [(long, long, "no")] * 4 + [(long, long, long)]

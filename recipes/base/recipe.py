@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes.config import Config, Options
-from kerasrnn.recipes.space import Space
+from kerasrnn.recipes.base.config import Config, Options
+from kerasrnn.recipes.base.search_space import Space
 
 if TYPE_CHECKING:
     import keras

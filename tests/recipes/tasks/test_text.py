@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from kerasrnn import zoo
 from kerasrnn.keras_internals import get_keras_mask
-from kerasrnn.recipes import text
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.tasks import text
 
 pytestmark = pytest.mark.tensorflow
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from kerasrnn import recipes
-from kerasrnn.recipes.errors import DatasetError
-from kerasrnn.recipes.images import read_image
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.tasks.images import read_image
 
 PIXELS = np.arange(28 * 28, dtype="uint8").reshape(28, 28)
 

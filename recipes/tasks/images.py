@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.errors import DatasetError
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -40,8 +40,8 @@ from kerasrnn.files import (
     locked,
     replacing,
 )
-from kerasrnn.recipes.config import Config, ConfigError, from_dict, parsed
-from kerasrnn.recipes.recipe import Recipe
+from kerasrnn.recipes.base.config import Config, ConfigError, from_dict, parsed
+from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.training.execution import Execution, Placement
 
 RUNS = "runs"

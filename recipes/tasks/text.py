@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kerasrnn.recipes.config import ConfigError
-from kerasrnn.recipes.errors import DatasetError
+from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.errors import DatasetError
 
 if TYPE_CHECKING:
     import keras

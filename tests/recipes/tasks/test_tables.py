@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.errors import DatasetError, DatasetWarning
-from kerasrnn.recipes.tables import read_rows
+from kerasrnn.recipes.base.errors import DatasetError, DatasetWarning
+from kerasrnn.recipes.tasks.tables import read_rows
 
 COLUMNS = ("source", "target")
 
