@@ -156,7 +156,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Draw the share of time that each recipe spends waiting."""
     from matplotlib.figure import Figure
 
-    from kerasrnn.recipes import pictures
+    from kerasrnn.recipes.reporting import pictures
 
     names = sorted(results, key=lambda name: results[name]["waiting"])
     picture = Figure(figsize=(7, 0.35 * len(names) + 1.2), layout="constrained")

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from kerasrnn import recipes
-from kerasrnn.recipes import cards
 from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.recipes.base.runs import Run, sha256
 from kerasrnn.recipes.command import quietly_import_tensorflow
+from kerasrnn.recipes.reporting import cards
 
 LARGEST = 5_000_000
 """The largest size of a file, in bytes."""
@@ -109,7 +109,7 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
         versions in `exports.json`.
     """
     from kerasrnn.export import to_int8, to_onnx
-    from kerasrnn.recipes import exporting
+    from kerasrnn.recipes.reporting import exporting
 
     files = []
     vocabulary = recipe.vocabulary(model, data.facts)

@@ -18,7 +18,7 @@ from typing import Any
 from kerasrnn import recipes
 from kerasrnn.files import replacing
 from kerasrnn.recipes.base.runs import Run
-from kerasrnn.recipes.cards import figure
+from kerasrnn.recipes.reporting.cards import figure
 from kerasrnn.recipes.training.execution import PRECISIONS
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from kerasrnn import recipes
 from kerasrnn.files import replacing
-from kerasrnn.recipes import cards
 from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.command import quietly_import_tensorflow
+from kerasrnn.recipes.reporting import cards
 
 
 def main() -> None:

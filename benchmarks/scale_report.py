@@ -467,7 +467,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     """Draw the parts of the step time, and the throughput of more devices."""
     from matplotlib.figure import Figure
 
-    from kerasrnn.recipes import pictures
+    from kerasrnn.recipes.reporting import pictures
 
     plan, measured = plan_of(results), measured_of(results)
     figure = Figure(figsize=(11, 3.9), layout="constrained")

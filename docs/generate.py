@@ -18,7 +18,7 @@ import kerasrnn
 from kerasrnn import recipes, zoo
 from kerasrnn.recipes.base.config import Options, expectation
 from kerasrnn.recipes.base.recipe import Recipe
-from kerasrnn.recipes.cards import as_said
+from kerasrnn.recipes.reporting.cards import as_said
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT / "recipes" / "datasets"

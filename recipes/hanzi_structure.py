@@ -388,7 +388,7 @@ def _draw(
     from matplotlib.figure import Figure
 
     from kerasrnn.recipes.datasets.ideographs.ideographs_dataset_builder import draw
-    from kerasrnn.recipes.pictures import save
+    from kerasrnn.recipes.reporting.pictures import save
 
     chosen = np.linspace(0, len(examples) - 1, count).astype(int)
     columns, widest = 3, 12

@@ -127,7 +127,7 @@ class JapaneseVowels(Recipe):
     ) -> dict[str, float]:
         import numpy as np
 
-        from kerasrnn.recipes import pictures
+        from kerasrnn.recipes.reporting import pictures
 
         batches = self.batches(data.test, config)
         expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])

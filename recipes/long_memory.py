@@ -252,7 +252,7 @@ def draw_gradients(path: Path, steps: int) -> None:
 
     import kerasrnn
     from kerasrnn import diagnostics, zoo
-    from kerasrnn.recipes import pictures
+    from kerasrnn.recipes.reporting import pictures
 
     def network(cell: str, **given: Any) -> Any:
         keras.utils.set_random_seed(0)  # independent of what was drawn before

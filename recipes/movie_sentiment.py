@@ -204,7 +204,7 @@ class MovieSentiment(Recipe):
     ) -> dict[str, float]:
         import numpy as np
 
-        from kerasrnn.recipes import pictures
+        from kerasrnn.recipes.reporting import pictures
 
         batches = self.batches(data.test, config).cache()
         expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])

@@ -213,7 +213,7 @@ class Translate(TextToText):
     def _draw_by_length(self, variants: Mapping[str, Sequence[Any]], path: Path) -> None:
         import numpy as np
 
-        from kerasrnn.recipes import pictures
+        from kerasrnn.recipes.reporting import pictures
 
         _, sentences = next(iter(variants.values()))[0]
         words = np.array([len(sentence["source"].split()) for sentence in sentences])

@@ -181,7 +181,7 @@ def empty_folder(option: str, folder: Path) -> None:
 
 
 def lines_of(metrics: dict[str, Any]) -> list[str]:
-    from kerasrnn.recipes.cards import figure
+    from kerasrnn.recipes.reporting.cards import figure
 
     lines = []
     for name, value in metrics.items():
@@ -199,7 +199,7 @@ def lines_of(metrics: dict[str, Any]) -> list[str]:
 
 def below_baselines(recipe: Recipe, metrics: dict[str, Any]) -> list[str]:
     """Return a warning for each baseline that beats the model on the recipe's first metric."""
-    from kerasrnn.recipes.cards import figure
+    from kerasrnn.recipes.reporting.cards import figure
 
     metric = recipe.metrics[0]
     if metric not in metrics:

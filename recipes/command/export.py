@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn.files import check_place
-from kerasrnn.recipes import exporting
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.arguments import (
     add_command,
@@ -15,6 +14,7 @@ from kerasrnn.recipes.command.arguments import (
     converted,
     opened,
 )
+from kerasrnn.recipes.reporting import exporting
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:

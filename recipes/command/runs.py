@@ -32,8 +32,8 @@ def add(commands: Any) -> None:
 
 def act(arguments: argparse.Namespace) -> int:
     """Compare runs."""
-    from kerasrnn.recipes import comparison
     from kerasrnn.recipes.base.runs import RunError
+    from kerasrnn.recipes.reporting import comparison
 
     folder = Path(arguments.folder)
     try:

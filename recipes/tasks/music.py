@@ -12,7 +12,7 @@ import numpy as np
 from kerasrnn.files import replacing
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.datasets.piano_rolls import HIGHEST, LOWEST
-from kerasrnn.recipes.pictures import save
+from kerasrnn.recipes.reporting.pictures import save
 
 NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

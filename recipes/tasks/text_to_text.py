@@ -357,7 +357,7 @@ class TextToText(Recipe):
 
     def draw(self, translations: Sequence["Translation"], path: Path) -> None:
         """Draw the attention of each output symbol."""
-        from kerasrnn.recipes import pictures
+        from kerasrnn.recipes.reporting import pictures
 
         pictures.alignments(translations, path)
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 
 from kerasrnn.files import writing
-from kerasrnn.recipes import pictures
 from kerasrnn.recipes.base.config import Config, ConfigError
 from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.recipes.base.runs import Run, RunError
+from kerasrnn.recipes.reporting import pictures
 from kerasrnn.recipes.training import checkpoints, divergence, history, summary, watchdog
 from kerasrnn.recipes.training.batches import Batches
 from kerasrnn.recipes.training.execution import Execution, Placement

@@ -19,10 +19,11 @@ from kerasrnn.files import (
     remove_strays,
     replacing,
 )
-from kerasrnn.recipes import pictures, training
+from kerasrnn.recipes import training
 from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.base.runs import Run, RunError
+from kerasrnn.recipes.reporting import pictures
 from kerasrnn.recipes.training.execution import Placement
 from kerasrnn.recipes.training.history import Row
 from kerasrnn.recipes.training.progress import Progress, duration

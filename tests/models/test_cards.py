@@ -13,7 +13,7 @@ import pytest
 
 from kerasrnn import recipes, zoo
 from kerasrnn.recipes.base.runs import Run
-from kerasrnn.recipes.exporting import compared
+from kerasrnn.recipes.reporting.exporting import compared
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.models]
 

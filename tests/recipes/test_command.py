@@ -20,12 +20,12 @@ from kerasrnn import files, recipes, zoo
 from kerasrnn.__main__ import main
 from kerasrnn.export import Report
 from kerasrnn.files import LockedError, OccupiedError, WriteError
-from kerasrnn.recipes import exporting
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.command import predict, train
 from kerasrnn.recipes.command.arguments import below_baselines, lines_of
 from kerasrnn.recipes.command.predict import places_of
 from kerasrnn.recipes.datasets.sources import SourceError
+from kerasrnn.recipes.reporting import exporting
 from kerasrnn.recipes.training.progress import size
 
 pytestmark = pytest.mark.tensorflow

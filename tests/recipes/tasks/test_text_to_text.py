@@ -143,8 +143,8 @@ def test_a_language_that_takes_packages_is_refused_without_them(monkeypatch):
 
 def test_bleu_against_length_by_hand(tmp_path, monkeypatch):
     """What is right has 100, what is wrong 0, in the class of its length; seeds are drawn apart."""
-    from kerasrnn.recipes import pictures
     from kerasrnn.recipes.base.runs import Run
+    from kerasrnn.recipes.reporting import pictures
 
     short, long = "a man rides a horse", "a man in a hat rides a big brown horse past us"
     rows = [(short, short, short)] * 20 + [(long, long, "no")] * 4 + [(long, long, long)]
@@ -232,7 +232,7 @@ def test_bad_inputs(tmp_path):
 
 
 def test_the_picture_has_a_panel_a_text(tmp_path):
-    from kerasrnn.recipes import pictures
+    from kerasrnn.recipes.reporting import pictures
     from kerasrnn.zoo import Translation
 
     weights = np.eye(3)[:, :2]

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 import kerasrnn.files
-from kerasrnn.recipes import exporting, pictures, training
+from kerasrnn.recipes import training
 from kerasrnn.recipes.base.runs import Run
+from kerasrnn.recipes.reporting import exporting, pictures
 from kerasrnn.recipes.training import checkpoints
 from kerasrnn.recipes.training.execution import Execution, Placement
 from kerasrnn.recipes.training.loop import Loop

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from kerasrnn.recipes import pictures
 from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.reporting import pictures
 from kerasrnn.zoo import Translation
 
 

@@ -240,7 +240,7 @@ def _told(report: "Report") -> str:
 
 
 def _beside(recipe: Recipe, found: dict[str, dict[str, float]]) -> str:
-    from kerasrnn.recipes.cards import figure
+    from kerasrnn.recipes.reporting.cards import figure
 
     small, whole = found["eight bits"], found["floats"]
     parts = [

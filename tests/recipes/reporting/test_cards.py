@@ -5,9 +5,9 @@ import json
 import pytest
 
 from kerasrnn import recipes
-from kerasrnn.recipes import cards
 from kerasrnn.recipes.base.recipe import Published
 from kerasrnn.recipes.base.runs import RunError
+from kerasrnn.recipes.reporting import cards
 
 
 def write_run(folder, seed, accuracy, recipe="japanese_vowels", **options):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from kerasrnn import recipes
 from kerasrnn.files import create_folder
-from kerasrnn.recipes import pictures
 from kerasrnn.recipes.base.runs import Run, RunError, runs_below
-from kerasrnn.recipes.cards import figure
+from kerasrnn.recipes.reporting import pictures
+from kerasrnn.recipes.reporting.cards import figure
 from kerasrnn.recipes.training.history import TIMES
 
 if TYPE_CHECKING:
