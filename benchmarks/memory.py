@@ -78,9 +78,10 @@ def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
 
     from benchmarks.ready import ready
     from kerasrnn.recipes.base.config import ConfigError
+    from kerasrnn.recipes.base.execution import Execution
     from kerasrnn.recipes.training import summary
-    from kerasrnn.recipes.training.execution import Execution, Placement
     from kerasrnn.recipes.training.loop import Loop
+    from kerasrnn.recipes.training.placement import Placement
 
     made = ready(name, data_dir, parts)
     placement = Placement(Execution(strategy="one", accumulate=parts))

@@ -17,9 +17,9 @@ from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.files import replacing
+from kerasrnn.recipes.base.execution import PRECISIONS
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.reporting.cards import figure
-from kerasrnn.recipes.training.execution import PRECISIONS
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.command import quietly_import_tensorflow
-from kerasrnn.recipes.training.execution import Execution, Placement
+from kerasrnn.recipes.training.placement import Placement
 
 LARGE = {"vocabulary": 32_000, "embedding": 512, "units": 1024, "depth": 4}
 """The recipe's options for WMT14."""

@@ -48,6 +48,7 @@ PARTS = {
 OF_RECIPES = {
     "base.recipe": "What a recipe is",
     "base.config": "Options",
+    "base.execution": "Execution options",
     "training": "Training",
     "base.runs": "Runs",
     "tuning": "Searching for a good configuration",

@@ -25,7 +25,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,14 @@ from kerasrnn.files import (
     replacing,
 )
 from kerasrnn.recipes.base.config import Config, ConfigError, from_dict, parsed
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
-from kerasrnn.recipes.training.execution import Execution, Placement
 
 RUNS = "runs"
 """The folder of runs, relative to the working directory."""
+
+TIMES = ("learning_rate", "seconds")
+"""Columns of `log.csv` besides the epoch and the metrics."""
 
 
 class RunError(RuntimeError):
@@ -228,9 +231,13 @@ class Run:
             raise RunError(f"{path} is damaged: {error}.") from None
 
     @contextlib.contextmanager
-    def session(self, placement: Placement) -> Iterator[None]:
-        """A context around a training session; records how the session ended."""
-        found = {**environment(), **placement.described()}
+    def session(self, devices: Mapping[str, Any]) -> Iterator[None]:
+        """A context around a training session; records how the session ended.
+
+        Args:
+            devices: the strategy and its devices, for the records.
+        """
+        found = {**environment(), **devices}
         self.write_json("environment.json", found)
         began = time.time()
         ended = "killed"

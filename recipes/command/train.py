@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasrnn.recipes.base.config import Config, ConfigError, from_dict, parsed
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.arguments import (
     add_command,
@@ -20,13 +21,12 @@ from kerasrnn.recipes.command.arguments import (
     given,
     lines_of,
 )
-from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.progress import size
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     from kerasrnn.recipes.base.runs import Run
-    from kerasrnn.recipes.training.execution import Placement
+    from kerasrnn.recipes.training.placement import Placement
     from kerasrnn.recipes.training.progress import Progress
 
 
@@ -55,7 +55,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Train a model, or resume its training, and evaluate it."""
     from kerasrnn.recipes.base.runs import Run, check_new, default_folder
-    from kerasrnn.recipes.training.execution import Placement
+    from kerasrnn.recipes.training.placement import Placement
     from kerasrnn.recipes.training.progress import Progress
 
     options, asked = given(recipe.Config, arguments), given(Execution, arguments)

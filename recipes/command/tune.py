@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 from typing import Any
 
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.base.search_space import described
 from kerasrnn.recipes.command.arguments import (
@@ -13,7 +14,6 @@ from kerasrnn.recipes.command.arguments import (
     add_sources,
     given,
 )
-from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.tuning.options import Searching
 
 

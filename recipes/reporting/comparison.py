@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from kerasrnn import recipes
 from kerasrnn.files import create_folder
-from kerasrnn.recipes.base.runs import Run, RunError, runs_below
+from kerasrnn.recipes.base.runs import TIMES, Run, RunError, runs_below
 from kerasrnn.recipes.reporting import pictures
 from kerasrnn.recipes.reporting.cards import figure
-from kerasrnn.recipes.training.history import TIMES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,7 +80,7 @@ def _read(run: Run, recipe: str, above: Path) -> Summary:
 
 def _unusual(execution: Mapping[str, Any]) -> dict[str, Any]:
     """The execution options of a run that differ from their defaults."""
-    from kerasrnn.recipes.training.execution import Execution
+    from kerasrnn.recipes.base.execution import Execution
 
     usual = dataclasses.asdict(Execution())
     return {name: value for name, value in execution.items() if usual.get(name) != value}

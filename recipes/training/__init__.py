@@ -6,8 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "batches": ["Batches"],
-        "execution": ["Execution", "Placement"],
         "fitting": ["fit", "train"],
+        "placement": ["Placement"],
         "progress": ["Progress"],
     },
 )

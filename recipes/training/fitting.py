@@ -13,16 +13,17 @@ import numpy as np
 
 from kerasrnn.files import writing
 from kerasrnn.recipes.base.config import Config, ConfigError
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.reporting import pictures
 from kerasrnn.recipes.training import checkpoints, divergence, history, summary, watchdog
 from kerasrnn.recipes.training.batches import Batches
-from kerasrnn.recipes.training.execution import Execution, Placement
 from kerasrnn.recipes.training.history import Row
 from kerasrnn.recipes.training.interruption import Interrupted, Requests
 from kerasrnn.recipes.training.loop import Loop, lost_workers
 from kerasrnn.recipes.training.optimizers import optimizer
+from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.training.step import Signals, Trainee
 from kerasrnn.wording import counted
@@ -116,7 +117,7 @@ def _begun(
         training = _Training(recipe, config, run, data, placement, progress)
         if placement.is_chief:
             _tell_versions(run, progress)
-            stack.enter_context(run.session(placement))
+            stack.enter_context(run.session(placement.described()))
         yield training
 
 

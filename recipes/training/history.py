@@ -13,9 +13,6 @@ from kerasrnn.recipes.base.runs import Run
 
 Row = Mapping[str, float]
 
-TIMES = ("learning_rate", "seconds")
-"""Columns of the log besides the metrics."""
-
 
 def write(run: Run, rows: Sequence[Row]) -> None:
     """Write `log.csv`: one row per epoch, counted from 0 as in Keras."""

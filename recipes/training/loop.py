@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasrnn.recipes.training.execution import ExecutionError, Placement
+from kerasrnn.recipes.training.placement import ExecutionError, Placement
 from kerasrnn.recipes.training.step import Trainee
 
 

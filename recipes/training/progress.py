@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from kerasrnn.recipes.training.history import TIMES
+from kerasrnn.recipes.base.runs import TIMES
 
 MODES = ("auto", "bar", "lines", "json", "none")
 """A progress bar, a line per epoch, a line of JSON per event, or nothing; auto: a bar in a

@@ -9,7 +9,7 @@ import keras
 
 from kerasrnn.keras_internals import flatten_layers
 from kerasrnn.recipes.training.batches import Batches
-from kerasrnn.recipes.training.execution import Placement
+from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.progress import size
 from kerasrnn.wording import counted
 

@@ -10,10 +10,10 @@ from typing import Any
 from kerasrnn.files import create_folder, locked
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.config import Config, ConfigError, from_dict
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.base.runs import Run, RunError, check_new
 from kerasrnn.recipes.training.batches import Batches
-from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.tuning.options import Searching
 
 HELD_OUT = 0.15

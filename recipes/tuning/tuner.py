@@ -24,8 +24,8 @@ from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.reporting import pictures
-from kerasrnn.recipes.training.execution import Placement
 from kerasrnn.recipes.training.history import Row
+from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.progress import Progress, duration
 from kerasrnn.recipes.tuning.options import Searching
 from kerasrnn.recipes.tuning.oracles import direction, oracle

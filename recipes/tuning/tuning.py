@@ -23,8 +23,8 @@ from typing import Any
 from kerasrnn.files import locked
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.config import ConfigError, from_dict
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
-from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.interruption import Interrupted
 from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.tuning import chief

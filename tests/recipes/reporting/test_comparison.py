@@ -8,10 +8,10 @@ import pytest
 from kerasrnn import recipes
 from kerasrnn.__main__ import main
 from kerasrnn.files import replacing
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run, RunError, runs_below
 from kerasrnn.recipes.reporting import comparison
 from kerasrnn.recipes.training import history
-from kerasrnn.recipes.training.execution import Execution
 
 
 def made(folder, started, rows, finished=True, execution=None, name="japanese_vowels", **options):

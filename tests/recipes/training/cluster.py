@@ -10,8 +10,9 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from kerasrnn import recipes
 from kerasrnn.recipes import training
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
-from kerasrnn.recipes.training.execution import Execution, Placement
+from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.step import Trainee
 from tests.recipes import made_up
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import kerasrnn.files
 from kerasrnn.recipes import training
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.reporting import exporting, pictures
 from kerasrnn.recipes.training import checkpoints
-from kerasrnn.recipes.training.execution import Execution, Placement
 from kerasrnn.recipes.training.loop import Loop
+from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.step import Trainee
 from tests.recipes import made_up
 

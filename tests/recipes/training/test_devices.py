@@ -15,9 +15,10 @@ import pytest
 
 from kerasrnn.__main__ import main
 from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training import train, watchdog
-from kerasrnn.recipes.training.execution import Execution, ExecutionError, Placement
+from kerasrnn.recipes.training.placement import ExecutionError, Placement
 from kerasrnn.recipes.training.step import Trainee
 from tests.recipes import made_up
 from tests.recipes.training import cluster

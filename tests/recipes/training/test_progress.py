@@ -12,8 +12,9 @@ import tensorflow as tf
 
 import kerasrnn
 from kerasrnn.__main__ import main
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.training import progress, summary
-from kerasrnn.recipes.training.execution import Execution, Placement
+from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.training.step import Trainee
 

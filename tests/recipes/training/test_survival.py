@@ -13,12 +13,13 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kerasrnn.__main__ import main
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training import checkpoints, train
 from kerasrnn.recipes.training.divergence import DivergenceError
-from kerasrnn.recipes.training.execution import Execution, Placement
 from kerasrnn.recipes.training.interruption import Interrupted, Requests
 from kerasrnn.recipes.training.loop import Loop
+from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.step import Trainee
 from tests.recipes import made_up
 from tests.recipes.training import nursery

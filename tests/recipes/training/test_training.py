@@ -15,9 +15,9 @@ import pytest
 from kerasrnn.files import LockedError, WriteError, locked
 from kerasrnn.recipes.base import runs
 from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.training import checkpoints, train
-from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.training.step import Trainee

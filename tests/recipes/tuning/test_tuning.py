@@ -27,9 +27,9 @@ from kerasrnn.recipes import training, tuning
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import SourceError
+from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.command.train import _read_config
 from kerasrnn.recipes.training.divergence import DivergenceError
-from kerasrnn.recipes.training.execution import Execution
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.training.step import Trainee
