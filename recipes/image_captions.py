@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kerasrnn.recipes import hanzi_structure
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.recipe import Data
-from kerasrnn.recipes.hanzi_structure import END, START, HanziStructure, teacher_forced
-from kerasrnn.recipes.tasks import text
+from kerasrnn.recipes.tasks import image_to_text, text
+from kerasrnn.recipes.tasks.image_to_text import END, START, ImageToText, teacher_forced
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +31,7 @@ SIDE = 64
 
 
 @dataclass(frozen=True)
-class Config(hanzi_structure.Config):
+class Config(image_to_text.Config):
     """The recipe's options."""
 
     mode: str = options.option(
@@ -47,7 +46,7 @@ class Config(hanzi_structure.Config):
     embedding: int = options.option(256, "size of the word embeddings", low=1)
 
 
-class ImageCaptions(HanziStructure):
+class ImageCaptions(ImageToText):
     """A convolutional network encodes the image; a recurrent network writes the caption."""
 
     name = "image_captions"
@@ -60,13 +59,11 @@ class ImageCaptions(HanziStructure):
     )
     Config = Config
     searched: ClassVar = {
-        **HanziStructure.searched,
+        **ImageToText.searched,
         "embedding": space.powers(64, 512),
         "units": space.powers(128, 1024),
     }
     variants: ClassVar = {"GRU": {}}
-    kept = ""
-    limits = ""
     metrics = ("test_bleu",)
     lengths: ClassVar[Sequence[int]] = (12, 16, 24)
     asks = "photographs"

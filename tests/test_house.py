@@ -391,6 +391,8 @@ def test_imports_run_one_way(linted):
         ("losses/weights.py", "from kerasrnn import metrics, zoo", "Imports run one way"),
         ("zoo/cells.py", "from kerasrnn.recipes import config", "Imports run one way"),
         ("layers/stacked.py", "from kerasrnn import LSTM", "No part of the library"),
+        ("recipes/g2p.py", "from kerasrnn.recipes import reverse", "No recipe imports another"),
+        ("recipes/base/runs.py", "import kerasrnn.recipes.training.loop", "No recipe imports"),
         ("zoo/cells.py", "import tensorflow_datasets", "Only recipes import datasets"),
         ("unlisted/__init__.py", "", "Imports run one way"),
     ],

@@ -1,0 +1,243 @@
+"""What image-to-text recipes share: an image, and a text that a decoder writes about it."""
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.lengths import bucketed
+from kerasrnn.recipes.base.recipe import Data, Recipe, Runtime
+from kerasrnn.recipes.tasks import text
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+START, END = "[START]", "[END]"
+
+
+@dataclass(frozen=True)
+class Config(options.Config):
+    """Options of image-to-text recipes."""
+
+    mode: str = options.option(
+        "every",
+        "how the image embedding enters the decoder: before the first symbol, at every symbol, or "
+        "as the initial state",
+        choices=("first", "every", "state"),
+    )
+    epochs: int = options.option(20, "passes over the training data", low=1)
+    batch_size: int = options.option(64, "pictures per step", low=1)
+    learning_rate: float = options.option(2e-3, "peak learning rate", low=1e-6)
+    warmup: float = options.option(
+        0.05,
+        "fraction of the steps over which the learning rate warms up from zero",
+        low=0.0,
+        below=1.0,
+    )
+    shift: int = options.option(2, "data augmentation: the largest random shift, in pixels", low=0)
+    stretch: float = options.option(
+        0.15,
+        "data augmentation: the largest random stretch factor of width and height, drawn "
+        "independently",
+        low=0.0,
+        below=1.0,
+    )
+    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    image_units: int = options.option(256, "size of the image embedding", low=1)
+    embedding: int = options.option(64, "size of the symbol embeddings", low=1)
+    units: int = options.option(256, "units of each recurrent layer", low=1)
+    depth: int = options.option(1, "number of stacked layers", low=1)
+    dropout: float = options.option(0.5, "dropout rate", low=0.0, below=1.0)
+
+
+class ImageToText(Recipe):
+    """A convolutional network encodes the image; a recurrent network writes the text.
+
+    A recipe implements `load`, `test_pictures`, `judge_said`, `read` and `example`.
+    """
+
+    topology = "one-to-many"
+    Config = Config
+    searched: ClassVar = {
+        "mode": space.choice("first", "every", "state"),
+        "cell": space.choice("simple_rnn", "lstm", "gru"),
+        "image_units": space.powers(64, 512),
+        "embedding": space.powers(32, 256),
+        "units": space.powers(64, 512),
+        "depth": space.integers(1, 2),
+        "dropout": space.floats(0.0, 0.7),
+        "shift": space.integers(0, 4),
+        "stretch": space.floats(0.0, 0.3),
+        "learning_rate": space.floats(3e-4, 1e-2, log=True),
+        **space.CLIPPING,
+    }
+    lengths: ClassVar[Sequence[int]]
+    """Lengths that texts are padded to; the last one is the maximum length of predictions."""
+
+    def model(self, config: Config, data: Data) -> "keras.Model":
+        from kerasrnn import zoo
+
+        size = len(data.facts["vocabulary"]) + 2
+        return zoo.one_to_many(
+            zoo.Images(tuple(data.facts["shape"]), filters=(32, 64, 128), units=config.image_units),
+            zoo.Classes(size),
+            mode=config.mode,
+            cell=config.cell,
+            units=config.units,
+            depth=config.depth,
+            embedding_units=config.embedding,
+            dropout=config.dropout,
+            name=self.name,
+        )
+
+    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        return text.attach(model, {"previous": text.vectorizer(data.facts["vocabulary"])})
+
+    def core(self, model: "keras.Model") -> "keras.Model":
+        return text.core(model)
+
+    def loss(self, config: Config) -> str:
+        return "sparse_categorical_crossentropy"
+
+    def batches(
+        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
+    ) -> "tf.data.Dataset":
+        import tensorflow as tf
+
+        if training and (config.shift or config.stretch):
+            seeds = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True).batch(2)
+
+            def moved(seed: Any, example: Any) -> Any:
+                (image, previous), target = example
+                return (_moved(image, seed, config.shift, config.stretch), previous), target
+
+            dataset = tf.data.Dataset.zip(seeds, dataset).map(moved)
+        return bucketed(
+            dataset.map(lambda x, y: ((tf.cast(x[0], "float32"), x[1]), y)),
+            self.lengths,
+            config.batch_size,
+            training,
+            length=lambda x, y: tf.shape(y)[0],
+        )
+
+    def judge(
+        self, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        said = self.say(model, data.facts["vocabulary"], self.test_pictures(data))
+        return self.judge_said(said, data, folder)
+
+    def judge_exported(
+        self, run: Runtime, model: "keras.Model", data: Data, config: Config, folder: Path
+    ) -> dict[str, float]:
+        import numpy as np
+
+        images = self.test_pictures(data)
+        ids = [run([batch])[0] for batch in np.array_split(images, -(-len(images) // 256))]
+        said = _spelled(np.concatenate(ids), data.facts["vocabulary"])
+        return self.judge_said(said, data, folder)
+
+    @abstractmethod
+    def test_pictures(self, data: Data) -> "np.ndarray":
+        """The images as the model reads them, `(examples, height, width, channels)`."""
+
+    @abstractmethod
+    def judge_said(self, said: Sequence[str], data: Data, folder: Path) -> dict[str, float]:
+        """The test metrics of the predictions for all test images."""
+
+    def say(
+        self, model: "keras.Model", vocabulary: Sequence[str], images: "np.ndarray"
+    ) -> list[str]:
+        """The predicted sequence of each image, its symbols separated by spaces."""
+        ids = self._speller(model, vocabulary).predict(images, batch_size=256, verbose=0)
+        return _spelled(ids, vocabulary)
+
+    def _speller(self, model: "keras.Model", vocabulary: Sequence[str]) -> "keras.Model":
+        from kerasrnn import zoo
+
+        symbols = ["", "[UNK]", *vocabulary]
+        return zoo.generator(
+            self.core(model),
+            max_length=self.lengths[-1],
+            start=symbols.index(START),
+            end=symbols.index(END),
+            forbidden=[symbols.index("[UNK]"), symbols.index(START)],
+        )
+
+    def answer(
+        self,
+        model: "keras.Model",
+        facts: Mapping[str, Any],
+        inputs: Sequence["np.ndarray"],
+        asking: options.Options,
+        places: Sequence[Path] | None = None,
+    ) -> list[str]:
+        import numpy as np
+
+        return self.say(model, facts["vocabulary"], np.stack(inputs).astype("float32"))
+
+    def exports(
+        self, model: "keras.Model", data: Data, config: Config
+    ) -> dict[str, tuple["keras.Model", list[Any]]]:
+        from kerasrnn import zoo
+
+        images = self.test_pictures(data)
+        batches = [images[:32], images[:1]]
+        encoder, step = zoo.encoder_and_step(self.core(model))
+        return {
+            "greedy": (self._speller(model, data.facts["vocabulary"]), batches),
+            "encoder": (encoder, batches),
+            "step": (step, True),
+        }
+
+    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+        symbols = ["", "[UNK]", *facts["vocabulary"]]
+        ends = {"start": symbols.index(START), "end": symbols.index(END)}
+        return {"sequences": {"symbols": symbols, "separator": " ", **ends}}
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(
+            super().tiny(), units=8, embedding=4, image_units=8, batch_size=8
+        )
+
+
+def _spelled(ids: "np.ndarray", vocabulary: Sequence[str]) -> list[str]:
+    """Sequences, their symbols separated by spaces."""
+    symbols = ["", "[UNK]", *vocabulary]
+    ends = (0, symbols.index(END))
+    return [" ".join(symbols[n] for n in row if n not in ends) for row in ids]
+
+
+def teacher_forced(image: Any, numbers: Any, sequence: Any) -> Any:
+    """`((image, previous ids), ids)` with start and end symbols."""
+    import tensorflow as tf
+
+    ids = tf.cast(numbers(tf.strings.join([START, sequence, END], separator=" ")), "int32")
+    return (image, ids[:-1]), ids[1:]
+
+
+def _moved(image: Any, seed: Any, shift: int, stretch: float) -> Any:
+    """Stretch an image about its centre and shift it by whole pixels, at random."""
+    import tensorflow as tf
+
+    first, second = tf.unstack(tf.random.split(seed, 2))
+    middle = (tf.cast(tf.shape(image)[:2], "float32") - 1) / 2
+    factors = tf.exp(tf.random.stateless_uniform([2], first, -1.0, 1.0) * tf.math.log1p(stretch))
+    moves = tf.cast(tf.random.stateless_uniform([2], second, -shift, shift + 1, "int32"), "float32")
+    (height, width), (down, right) = tf.unstack(1 / factors), tf.unstack(moves)
+    # Each pixel (x, y) is taken from (width x + ..., height y + ...).
+    left, top = middle[1] - width * (middle[1] + right), middle[0] - height * (middle[0] + down)
+    zero = tf.zeros([])
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=tf.stack([width, zero, left, zero, height, top, zero, zero])[None],
+        output_shape=tf.shape(image)[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )[0]
