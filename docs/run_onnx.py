@@ -1,18 +1,19 @@
-"""Use an exported model with numpy and onnxruntime alone: no TensorFlow, no Keras, no kerasrnn.
+"""Run an exported model with numpy and onnxruntime alone: no TensorFlow, no Keras, no kerasrnn.
 
     pip install numpy onnxruntime
     python run_onnx.py FOLDER "a text" "another"
     python run_onnx.py FOLDER frames.npy
 
-FOLDER holds what `kerasrnn export` wrote, or what `kerasrnn.zoo.folder` names: ONNX files, and
-`vocabulary.json`, which says what their numbers mean (see docs/export.md). A model of texts takes
-texts; one of measurements or pictures takes arrays, each a file of NumPy's without the axis of the
-batch. What it prints depends on the model:
+FOLDER is a folder written by `kerasrnn export` or returned by `kerasrnn.zoo.folder`. It contains
+ONNX files and `vocabulary.json`, which defines what their numbers mean (see docs/export.md). Text
+models take texts. Models of measurements or images take arrays, each in a NumPy file without a
+batch axis.
+The output depends on the model:
 
-    sequences   what `greedy.onnx` writes, or `encoder.onnx` and `step.onnx`, symbol by symbol
-    a class     the likeliest one and its probability, of the whole or of each symbol
-    flags       those at least as likely as not, after the last step
-    symbols     the text, continued with the likeliest symbols
+    sequences   the output of `greedy.onnx`, or of `encoder.onnx` and `step.onnx`, symbol by symbol
+    a class     the most probable class and its probability, or the class of each symbol
+    flags       those with a probability of at least 0.5, after the last step
+    symbols     the text, continued with the most probable symbols
 """
 
 import json
@@ -28,7 +29,7 @@ ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 def session(folder, name):
-    """The file, in floats or in eight bits, or None."""
+    """A session for the file, in float or eight-bit weights; None if there is none."""
     for path in (Path(folder) / f"{name}.onnx", Path(folder) / f"{name}.int8.onnx"):
         if path.is_file():
             return onnxruntime.InferenceSession(path)
@@ -36,13 +37,13 @@ def session(folder, name):
 
 
 def vocabulary(folder):
-    """What the numbers mean; nothing where they are measurements."""
+    """The entries of `vocabulary.json`; empty for measurements."""
     file = Path(folder) / "vocabulary.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def numbers(texts, entry):
-    """Texts as an array (texts, length) of int32, padded with zeros; 1 is what is not known."""
+    """Texts as an int32 array (texts, length), padded with 0; unknown symbols are 1."""
     known = {symbol: number for number, symbol in enumerate(entry["symbols"])}
     rows = []
     for text in texts:
@@ -53,7 +54,7 @@ def numbers(texts, entry):
             text = text.translate(ASCII_LOWER)
         if entry["strip_punctuation"]:
             text = text.translate(PUNCTUATION)
-        # Of bytes, `split` separates at the white space of ASCII alone, as in training.
+        # `bytes.split` splits only at ASCII white space, as in training.
         words = [word.decode() for word in text.encode().split()]
         symbols = list(text) if entry["cut"] == "characters" else words
         rows.append([known.get(symbol, 1) for symbol in symbols])
@@ -62,10 +63,10 @@ def numbers(texts, entry):
 
 
 def pieces(text, known, scores):
-    """The way to cut a text whose pieces have the largest sum of scores (Viterbi)."""
+    """The segmentation of a text whose pieces have the largest total score (Viterbi)."""
     text = "\u2581" + "\u2581".join(unicodedata.normalize("NFKC", text).split())
     longest, unknown = max(map(len, known)), min(scores) - 10
-    best = [(0.0, 0, 0)]  # score up to here, where the last piece begins, its number
+    best = [(0.0, 0, 0)]  # score up to here, start of the last piece, its number
     for end in range(1, len(text) + 1):
         ways = []
         for start in range(max(0, end - longest), end):
@@ -77,13 +78,13 @@ def pieces(text, known, scores):
     found, end = [], len(text)
     while end:
         _, end, number = best[end]
-        if not (number == 1 and found and found[-1] == 1):  # signs not known are one piece
+        if not (number == 1 and found and found[-1] == 1):  # unknown characters in a row are one
             found.append(number)
     return found[::-1]
 
 
 def text_of(ids, entry):
-    """The text of a row of numbers, up to its end."""
+    """The text of a row of numbers, up to the end symbol."""
     symbols = []
     for number in ids:
         if number in (0, entry["end"]):
@@ -94,7 +95,7 @@ def text_of(ids, entry):
 
 
 def written(folder, source, entry, longest=100):
-    """What the model writes of sources, as arrays of numbers."""
+    """The sequences that the model generates from a batch of sources, as numbers."""
     whole = session(folder, "greedy")
     if whole is not None:
         return whole.run(None, {"source": source})[0]
@@ -112,7 +113,7 @@ def written(folder, source, entry, longest=100):
     while not ended.all() and len(rows) < longest:
         results = dict(zip(names, step.run(None, {"previous": symbols, **found}), strict=True))
         probabilities = results["probabilities"]
-        probabilities[:, [0, 1, entry["start"]]] = 0  # padding, the unknown and the start: never
+        probabilities[:, [0, 1, entry["start"]]] = 0  # never padding, unknown or start
         symbols = np.where(ended, 0, probabilities.argmax(axis=-1)).astype("int32")
         ended |= symbols == entry["end"]
         rows.append(symbols)
@@ -123,14 +124,14 @@ def written(folder, source, entry, longest=100):
 
 
 def continued(model, ids, entry, longest=100):
-    """What a language model writes after some numbers: each time the likeliest one."""
+    """The continuation of `ids` by a language model: the most probable number at each step."""
     (source,) = model.get_inputs()
     ids, found = [*([entry["start"]] if "start" in entry else []), *ids], []
     if not ids:
-        sys.exit("nothing to continue: expected a text of one symbol or more")
+        sys.exit("nothing to continue: expected a text with at least one symbol")
     while len(found) < longest:
         (probabilities,) = model.run(None, {source.name: np.array([ids + found], "int32")})
-        number = int(probabilities[0, -1, 2:].argmax()) + 2  # neither padding nor what is unknown
+        number = int(probabilities[0, -1, 2:].argmax()) + 2  # neither padding nor unknown
         if number == entry.get("end"):
             break
         found.append(number)
@@ -138,12 +139,12 @@ def continued(model, ids, entry, longest=100):
 
 
 def read(given, source, entry):
-    """A batch of one, of a text or of a file of NumPy's."""
+    """A batch of one text, or of one array from a NumPy file."""
     if entry is not None:
         return numbers([given], entry)
     rank = len(source.shape) - 1
     if not given.endswith(".npy"):
-        sys.exit(f"{given}: this model reads arrays; expected a file .npy with {rank} axes")
+        sys.exit(f"{given}: this model reads arrays; expected a .npy file with {rank} axes")
     array = np.load(given).astype("float32")
     if array.ndim != rank:
         sys.exit(f"{given}: has {array.ndim} axes; expected {rank}: {source.shape[1:]}")
@@ -151,7 +152,7 @@ def read(given, source, entry):
 
 
 def answer(folder, given):
-    """What a model says of a text, or of an array in a file."""
+    """The model's output for a text, or for an array in a file, as text."""
     entries = vocabulary(folder)
     if "sequences" in entries:
         first = session(folder, "greedy") or session(folder, "encoder")
