@@ -1,4 +1,4 @@
-"""kerasrnn: the home of recurrent networks in Keras 3.
+"""kerasrnn: recurrent networks for Keras 3.
 
     >>> import numpy as np
     >>> import kerasrnn
@@ -6,10 +6,10 @@
     >>> tuple(y.shape)
     (2, 3, 4)
 
-What is public is listed once, in `__init__.pyi`, and loaded when it is first used, so that the
-command line answers before Keras and its backend are imported. A saved model, though, must load
-after a bare `import kerasrnn`: every class is registered with Keras as soon as Keras itself is
-imported, whether before or after this package.
+Public names are listed once, in `__init__.pyi`, and loaded on first use, so that the command line
+responds before Keras and its backend are imported. A saved model, however, must load after a bare
+`import kerasrnn`: every class is registered with Keras as soon as Keras itself is imported, before
+or after this package.
 """
 
 import importlib
@@ -22,11 +22,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 @when_imported("keras")
 def _register_classes(_keras: object) -> None:
-    # The packages below import Keras before anything of their own, so that whichever of them a
-    # program imports first, none is half-imported when this runs.
+    # The packages below import Keras before any of their own modules, so that none of them is
+    # half-imported when this runs, in whatever order a program imports them.
     for name in __all__:
         if name[0].isupper():
             __getattr__(name)
-    # Classes that a model was compiled with, and the classes of the zoo's models.
+    # Classes that a model is compiled with, and the classes of the zoo's models.
     for package in ("losses", "metrics", "zoo.translation"):
         importlib.import_module(f"{__name__}.{package}")

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Sequence
 
 UNREAD = 128 + 13
-"""The exit status if nobody reads the output any more: 128 and the number of SIGPIPE, which not
-every system has."""
+"""The exit status when the reader of the output has gone: 128 plus the number of SIGPIPE, which
+some systems lack."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: see `kerasrnn.recipes.command.main.run`."""
+    """Run the command line and return the exit status: see `kerasrnn.recipes.command.main.run`."""
     if sys.stdout is None or sys.stderr is None:
-        # Their numbers would be given to the next files that are opened.
+        # The next files to be opened would get the numbers of the missing streams.
         if sys.stderr is not None:
             sys.stderr.write("kerasrnn: the standard output is closed; expected it to be open.\n")
         return 1
@@ -23,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             code = run(sys.argv[1:] if arguments is None else arguments)
         finally:
-            sys.stdout.flush()  # of help, too, after which Python exits
+            sys.stdout.flush()  # also after help, when Python exits
     except BrokenPipeError:
-        # Whoever read the output has stopped (`| head`): what SIGPIPE does to other programs.
+        # The reader has stopped (`| head`): exit as other programs do on SIGPIPE.
         _drop_output()
         return UNREAD
     except OSError as error:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _drop_output() -> None:
-    """Send what is still to be written nowhere, so that Python does not fail on it as it ends."""
+    """Discard pending output, so that Python does not fail on it at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,7 +1,7 @@
-"""What all layers share: weights created once, checked inputs in the compute dtype, boolean masks.
+"""Shared by all layers: thread-safe building, inputs in the compute dtype, boolean masks.
 
 Keras builds a layer in its first call, without a lock, and converts only floating-point inputs to
-the layer's dtype. The bases here do both for every layer of the library.
+the layer's dtype. These base classes add both for every layer of the library.
 """
 
 import functools
@@ -18,30 +18,30 @@ from kerasrnn.keras_internals import get_keras_mask, set_keras_mask
 
 Tensor = Any
 
-# One for all layers: a layer builds the layers inside it, so locks of their own could be taken in
-# different orders. It is held while weights are created, never while a layer computes.
+# One lock for all layers: a layer builds the layers inside it, so separate locks could be acquired
+# in different orders. It is held while weights are created, never while a layer computes.
 _BUILDING = threading.RLock()
 
 _NOT_NUMBERS = ("str", "bytes", "object", "void", "datetime", "timedelta", "variant", "resource")
 
 
 class BaseLayer(keras.layers.Layer):
-    """The base of every layer: it is built once, whatever threads call it first.
+    """The base class of every layer: it is built once, even if several threads call it first.
 
-    A subclass may override `call` with fewer arguments than the class that it extends, as Python
-    code often does (`call(self, x)`, `call(self, *args, **kwargs)`). Keras matches the arguments of
-    `build` with those of `call` by name; it is shown the arguments of the class extended.
+    A subclass may override `call` with fewer arguments than its base class, as Python code often
+    does (`call(self, x)`, `call(self, *args, **kwargs)`). Keras matches the arguments of `build`
+    with those of `call` by name, so it sees the signature of the base class.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         layer = super().__new__(cls, *args, **kwargs)
-        build = layer.build  # as Keras wraps it: it marks the layer as built at its end
+        build = layer.build  # wrapped by Keras: it marks the layer as built
 
         @functools.wraps(build)
         def build_once(*args: Any, **kwargs: Any) -> None:
             before = layer.built
             with _BUILDING:
-                if layer.built == before:  # else another thread has built it meanwhile
+                if layer.built == before:  # otherwise another thread has built it
                     build(*args, **kwargs)
 
         layer.build = build_once
@@ -56,9 +56,9 @@ class BaseLayer(keras.layers.Layer):
 
 
 class SequenceLayer(BaseLayer):
-    """The base of layers that read numbers: what is no dense tensor of numbers is refused.
+    """The base class of layers with numeric inputs: rejects anything but dense numeric tensors.
 
-    Before anything is built or computed, and by the name of the argument.
+    The check runs before anything is built or computed, and the error names the argument.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -76,7 +76,7 @@ class SequenceLayer(BaseLayer):
         return super().__call__(*args, **kwargs)
 
     def in_compute_dtype(self, x: Tensor) -> Tensor:
-        """The tensor in the layer's compute dtype; True is 1."""
+        """Cast a tensor to the layer's compute dtype; True becomes 1."""
         x = ops.convert_to_tensor(x)
         if keras.backend.standardize_dtype(x.dtype) == self.compute_dtype:
             return x
@@ -90,19 +90,19 @@ def boolean_mask(
     axes: str = "(batch, time)",
     used: str = "a step is used",
 ) -> Tensor:
-    """A mask as a boolean tensor.
+    """Convert a mask to a boolean tensor.
 
     Args:
-        name: of the layer and the argument, for errors.
+        name: names of the layer and the argument, for errors.
         mask: boolean, or numbers that are 0 or 1. Inside a compiled function, where values are
-            not known, other numbers than 0 count as 1.
-        shape: the shape expected, None for an unknown size. Default: any with as many axes as
-            `axes` has.
+            unknown, every number other than 0 counts as 1.
+        shape: the expected shape, with None for an unknown size. Default: any shape with as many
+            axes as `axes`.
         axes: names of the axes.
-        used: what True means.
+        used: the meaning of True.
 
     Raises:
-        ValueError: another shape, or other values.
+        ValueError: the shape or the values are invalid.
     """
     if isinstance(mask, (list, tuple)):
         raise ValueError(
@@ -120,7 +120,7 @@ def boolean_mask(
         return mask
     values = validation.known(mask)
     if values is not None:
-        wrong = values[(values != 0) & (values != 1)]  # NaN among them
+        wrong = values[(values != 0) & (values != 1)]  # NaN included
         if wrong.size:
             raise ValueError(
                 f"{name} holds the value {wrong[0]!s}; expected booleans, or numbers that are 0 "
@@ -130,7 +130,7 @@ def boolean_mask(
 
 
 def check_steps(name: str, sequences: Tensor) -> None:
-    """Raise ValueError if there are known to be no steps."""
+    """Raise ValueError if the number of steps is known to be zero."""
     if sequences.shape[1] == 0:
         raise ValueError(
             f"{name} of shape {tuple(sequences.shape)} have no steps; expected (batch, time, "
@@ -139,7 +139,7 @@ def check_steps(name: str, sequences: Tensor) -> None:
 
 
 def fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
-    """Whether a shape may be the expected one; None is any size."""
+    """Whether a shape is compatible with the expected one; None matches any size."""
     return len(shape) == len(expected) and all(
         size is None or wanted is None or size == wanted
         for size, wanted in zip(shape, expected, strict=True)
@@ -147,7 +147,7 @@ def fits(shape: Sequence[int | None], expected: Sequence[int | None]) -> bool:
 
 
 def _check_numbers(name: str, x: Any) -> None:
-    """Raise ValueError if an argument is a tensor or an array, but not a dense one of numbers."""
+    """Raise ValueError if an argument is a tensor or an array, but not a dense numeric one."""
     kind = type(x).__name__
     if "Ragged" in kind:
         raise ValueError(
@@ -173,11 +173,11 @@ def _check_numbers(name: str, x: Any) -> None:
 
 
 def _with_arguments_of(call: Callable[..., Any], extended: inspect.Signature) -> Callable[..., Any]:
-    """An override of `call` with the arguments of the method that it overrides.
+    """Give an override of `call` the arguments of the method that it overrides.
 
-    Arguments that the override does not have are left out where nothing was given for them, and
-    refused otherwise. `training` is left out always, as Keras does; a mask, too, if one came with
-    the first argument, with which it goes on.
+    Arguments that the override lacks are dropped if they were not given, and rejected otherwise.
+    `training` is always dropped, as in Keras; so is a mask that came with the first argument, which
+    carries it on.
     """
     own = list(inspect.signature(call).parameters.values())[1:]
     kinds = {p.kind for p in own}
@@ -205,9 +205,9 @@ def _with_arguments_of(call: Callable[..., Any], extended: inspect.Signature) ->
             if name in rest or takes_any:
                 passed[name] = value
             elif name == "mask" and value is not None and get_keras_mask(x) is not None:
-                # A functional model computes it anew, from the tensors that it was made of.
+                # A functional model computes it again, from the tensors that it was built from.
                 if value is not get_keras_mask(x):
-                    x = ops.copy(x)  # the caller's keeps its own
+                    x = ops.copy(x)  # the caller's tensor keeps its own mask
                     set_keras_mask(x, value)
             elif not (value is None or name == "training"):
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""The file descriptor behind the standard error, to which compiled code writes past Python."""
+"""Filters the standard error's file descriptor, to which compiled code writes directly."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def filtered(passed_on: Callable[[bytes], bytes]) -> Iterator[None]:
-    """Hold back what is written to it; afterwards write what a function makes of all of it.
+    """Hold back what is written to the standard error; then write the result of a function of it.
 
-    If the block raises an error, all of it is written: it may explain the error. Where there is no
+    If the block raises an error, everything is written, since it may explain the error. Without a
     standard error, nothing is held back.
 
     Args:
-        passed_on: of what was held back, the part that is written.
+        passed_on: takes the text held back and returns the part to write.
     """
     try:
         kept = os.dup(2)
@@ -29,7 +29,7 @@ def filtered(passed_on: Callable[[bytes], bytes]) -> Iterator[None]:
         failed = False
         try:
             yield
-        except Exception:  # not Ctrl-C, which they do not explain
+        except Exception:  # not Ctrl-C, which the text does not explain
             failed = True
             raise
         finally:

@@ -1,15 +1,15 @@
-"""How numbers of things and names of classes are written."""
+"""How counts and class names are written."""
 
 import re
 
 
 def counted(number: int, thing: str, several: str | None = None) -> str:
-    """A number of things: `1 pair`, `2 pairs`.
+    """Write a count: `1 pair`, `2 pairs`.
 
     Args:
-        number: how many.
-        thing: what one is called.
-        several: what more than one are called; default: with an s.
+        number: the count.
+        thing: the singular.
+        several: the plural. Default: the singular with an s.
 
     Example:
 
@@ -20,7 +20,7 @@ def counted(number: int, thing: str, several: str | None = None) -> str:
 
 
 def snake_case(name: str) -> str:
-    """A class's name as Keras writes it in the names of layers.
+    """Convert a class name to snake case, as Keras does for layer names.
 
     Example:
 

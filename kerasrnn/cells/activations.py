@@ -1,4 +1,4 @@
-"""Activations of gates side by side, and their derivatives from their values."""
+"""Activations of adjacent gates, and their derivatives in terms of their values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from keras import ops
 Tensor = Any
 Activation = Callable[[Tensor], Tensor]
 
-# The derivative at x, told from y = activation(x) alone, so that the way back needs no x.
+# The derivative at x as a function of y = activation(x), so that the backward pass needs no x.
 DERIVATIVES: dict[Activation, Activation] = {
     keras.activations.tanh: lambda y: 1 - y * y,
     keras.activations.sigmoid: lambda y: y * (1 - y),
@@ -23,13 +23,13 @@ _SCALES = {keras.activations.tanh: 1.0, keras.activations.sigmoid: 0.5}
 
 
 def activate(p: Tensor, activations: Sequence[Activation]) -> Tensor:
-    """Apply an activation to each of the blocks of columns of p, `(batch, gates * units)`.
+    """Apply one activation to each block of columns of p, `(batch, gates * units)`.
 
-    Gates of sigmoid and tanh are one tanh of the whole, since
+    Adjacent gates of sigmoid and tanh are computed as one tanh, since
 
         sigmoid(x) = tanh(x / 2) / 2 + 1 / 2,
 
-    which is one kernel and one array to keep where there were as many as gates.
+    which takes one kernel and one stored array instead of one per gate.
     """
     if len(set(activations)) == 1:
         return activations[0](p)

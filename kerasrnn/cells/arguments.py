@@ -1,7 +1,7 @@
-"""The arguments of cells and their layers, once for all: order, defaults, checks, descriptions.
+"""Constructor arguments of all cells and layers: their order, defaults, checks and descriptions.
 
-A cell declares the arguments that are its own: `own_arguments = {"epsilon": 1e-3}`. Its
-constructor, its configuration, its layer's constructor and the documentation of both follow.
+A cell declares its own arguments: `own_arguments = {"epsilon": 1e-3}`. Its constructor, its
+configuration, its layer's constructor and the documentation of both are derived from them.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger, PositiveNumber, Rate, Seed
 
 REQUIRED = inspect.Parameter.empty
-"""The default of an argument that has none."""
+"""The default of a required argument."""
 
 ANNOTATIONS: dict[str, Any] = {
     "units": PositiveInteger,
@@ -41,10 +41,10 @@ ANNOTATIONS: dict[str, Any] = {
     "epsilon": PositiveNumber,
     "seed": Seed | None,
 }
-"""The arguments of the cells' constructors, in Keras's order, and what each one takes."""
+"""The arguments of the cells' constructors, in Keras's order, with the type of each."""
 
 DESCRIPTIONS = {
-    "cell": "the cell, or a list of cells, which run as `keras.layers.StackedRNNCells`.",
+    "cell": "a cell, or a list of cells, which run as `keras.layers.StackedRNNCells`.",
     "units": "positive integer: the width of the output and of each state.",
     "activation": "activation of the candidate (and of LSTM's output); None is linear.",
     "recurrent_activation": "activation of the gates; None is linear.",
@@ -65,32 +65,32 @@ DESCRIPTIONS = {
     "peephole_regularizer": "penalty on V.",
     "peephole_constraint": "projection of V after each update.",
     "epsilon": "positive number added to the variances before their square roots are taken.",
-    "dropout": "fraction of the inputs to drop in training, in [0, 1); one mask a sequence.",
-    "recurrent_dropout": "fraction of the state to drop in training, in [0, 1); one mask a gate "
+    "dropout": "fraction of the inputs to drop in training, in [0, 1); one mask per sequence.",
+    "recurrent_dropout": "fraction of the state to drop in training, in [0, 1); one mask per gate "
     "and sequence.",
     "reset_after": "whether the reset gate is applied after the recurrent product (True, as in "
     "cuDNN and ONNX's `linear_before_reset`) or before it (False, as in the paper).",
-    "seed": "integer that makes the dropout masks repeatable.",
+    "seed": "integer that makes the dropout masks reproducible.",
     "return_sequences": "whether to return the output of every step instead of the last one.",
-    "return_state": "whether to return the final states after the output.",
-    "go_backwards": "whether to read the sequence from its end; outputs are in that order.",
+    "return_state": "whether to also return the final states, after the output.",
+    "go_backwards": "whether to process the sequence in reverse; the outputs are in that order.",
     "stateful": "whether a batch starts from the final states of the previous one; `reset_state()` "
     "sets them to zero.",
-    "unroll": "whether to write out the loop step by step: for short sequences of known length.",
-    "use_cudnn": '"auto" or False, for compatibility: the time loop is kerasrnn\'s own.',
+    "unroll": "whether to unroll the loop: for short sequences of known length.",
+    "use_cudnn": '"auto" or False, for compatibility: kerasrnn uses its own time loop.',
     "zero_output_for_mask": "whether masked steps output zeros instead of the previous output.",
-    "checkpoint_every": "reduces the memory of training on long sequences: states are stored only "
-    "every so many steps, and the steps between are computed again for the gradient, which stays "
+    "checkpoint_every": "reduces memory in training on long sequences: the states are stored only "
+    "every so many steps, and the steps in between are recomputed for the gradient, which stays "
     'the same; "sqrt": the square root of the number of steps (Chen et al. 2016). None: all states '
     "are stored.",
-    "truncate_every": "truncated backpropagation through time (Williams & Peng 1990): states are "
-    "carried on, but their gradient is cut every so many steps. None: never.",
-    "jit_compile": "XLA: True compiles the time loop wherever it runs; False never compiles it by "
+    "truncate_every": "truncated backpropagation through time (Williams & Peng 1990): the states "
+    "are carried on, but their gradient is cut every so many steps. None: never.",
+    "jit_compile": "XLA: True always compiles the time loop; False never compiles it by "
     'itself, and disables XLA for a model compiled with `jit_compile="auto"`; "auto" compiles it '
     "on TensorFlow in training, in a graph, if the number of steps is known and `unroll` is False. "
     "JAX compiles every loop. A loop inside a function that XLA compiles is compiled with it.",
 }
-"""What each argument means. An argument of a single cell may be described in its docstring."""
+"""Descriptions of the arguments. Arguments of a single cell may be described in its docstring."""
 
 _KINDS = {
     "activation": (validation.activation, keras.activations.serialize),
@@ -98,14 +98,14 @@ _KINDS = {
     "regularizer": (validation.regularizer, keras.regularizers.serialize),
     "constraint": (validation.constraint, keras.constraints.serialize),
 }
-"""How arguments whose names end so are read, and written into a configuration."""
+"""By the end of an argument's name: how to read it, and how to write it into a configuration."""
 
 
 def signature(declared: dict[str, Any]) -> inspect.Signature:
-    """The constructor of a cell that declares these arguments, with their defaults.
+    """The constructor's signature for these arguments and their defaults.
 
-    Arguments known here come in Keras's order, others before `seed`; such a one is checked by the
-    type of its default.
+    Known arguments come in Keras's order, and others before `seed`; the type of an unknown
+    argument's default is its annotation.
     """
     known = [name for name in ANNOTATIONS if name in declared and name != "seed"]
     others = [name for name in declared if name not in ANNOTATIONS]
@@ -127,19 +127,19 @@ def _type_of(default: Any) -> Any:
 
 
 def read(name: str, value: Any) -> Any:
-    """An argument's value as an attribute: activations, initializers, ... are objects."""
+    """Convert an argument to its attribute: activations, initializers, ... become objects."""
     kind = _KINDS.get(name.rpartition("_")[2])
     return value if kind is None else kind[0](name, value)
 
 
 def written(name: str, value: Any) -> Any:
-    """The value of such an attribute in a configuration."""
+    """Convert such an attribute to its value in a configuration."""
     kind = _KINDS.get(name.rpartition("_")[2])
     return value if kind is None else kind[1](value)
 
 
 class ClassSignature:
-    """A class's `__signature__` that its instances do not have: they are called otherwise."""
+    """A `__signature__` of a class but not of its instances, whose calls have a different one."""
 
     def __init__(self, value: inspect.Signature) -> None:
         self.value = value
@@ -151,7 +151,7 @@ class ClassSignature:
 
 
 def bind(cls: type, constructor: inspect.Signature, args: Any, kwargs: Any) -> dict[str, Any]:
-    """The arguments of a call of a derived constructor, by name, defaults included.
+    """Bind a call to a derived constructor: arguments by name, defaults included.
 
     Raises:
         TypeError: an argument is missing, unknown or given twice.
@@ -165,7 +165,7 @@ def bind(cls: type, constructor: inspect.Signature, args: Any, kwargs: Any) -> d
 
 
 def document(cls: type, *sections: str) -> None:
-    """Append sections to a class's docstring, except those that it has."""
+    """Append sections to a class's docstring, except those already present."""
     text = inspect.cleandoc(cls.__doc__ or "")
     for section in sections:
         title = section.strip().splitlines()[0]
@@ -175,7 +175,7 @@ def document(cls: type, *sections: str) -> None:
 
 
 def described(names: Sequence[str]) -> str:
-    """The section of a docstring on these arguments."""
+    """The docstring section that describes these arguments."""
     lines = [
         textwrap.fill(
             f"{name}: {DESCRIPTIONS[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8

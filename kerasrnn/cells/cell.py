@@ -1,4 +1,4 @@
-"""What every recurrent cell shares: weights, dropout, configuration, and the single step."""
+"""The base class of recurrent cells: weights, dropout, configuration, and the single step."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -61,43 +61,44 @@ FORWARD = (
     "weights_by_name",
     "run",
 )
-"""Other methods on which a cell's outputs depend."""
+"""Other methods that affect a cell's outputs."""
 
 
 def is_step(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a `call` that computes what `step` does, so that the time loop may run `step`."""
+    """Mark a `call` that is equivalent to `step`, so that the time loop may run `step`."""
     call.is_step = True
     return call
 
 
 class Cell(DropoutRNNCell, SequenceLayer):
-    """The base of every cell. A subclass declares `gates`, `state_names` and `update`.
+    """The base class of all cells. A subclass declares `gates`, `state_names` and `update`.
 
-    With W, U, b the kernel, the recurrent kernel and the bias, whose columns are the gates' blocks:
+    W, U and b are the kernel, the recurrent kernel and the bias; their columns are blocks of gates:
 
         a_t = x_t W + b                          input part
         r_t = h_{t-1} U                          recurrent part
         y_t, s_t = update(a_t, r_t, s_{t-1})     pointwise
 
-    The library owns the matrix products, the time loop, masks, dropout, differentiation and
-    serialization. Arguments of the cell's own are declared in `own_arguments`: the constructor,
-    the attributes and the configuration follow. A cell with several products in a step overrides
-    `product_groups` and `step` (see `GRUCell`). One whose recurrent part is no matrix product
-    overrides `recurrent_kernel_shape` and `recurrent_products` (see `IndRNNCell`). One with more
-    weights adds them in `build`, names them in `step_weights`, and reads them from `weights` (see
-    `PeepholeLSTMCell`). With several `product_groups`, `update` is given the results of all
-    products side by side.
+    The base class implements the matrix products, the time loop, masks, dropout, differentiation
+    and serialization. A cell declares its own arguments in `own_arguments`: the constructor, the
+    attributes and the configuration are derived from them. A cell with several products per step
+    overrides `product_groups` and `step` (see `GRUCell`). One whose recurrent part is not a matrix
+    product overrides `recurrent_kernel_shape` and `recurrent_products` (see `IndRNNCell`). One with
+    further weights adds them in `build`, names them in `step_weights`, and reads them from
+    `weights` (see `PeepholeLSTMCell`). With several `product_groups`, `update` receives the results
+    of all products, concatenated.
 
     Call arguments:
         inputs: `(batch, features)`.
-        states: list of the previous states, each `(batch, units)`; one tensor where there is one.
+        states: list of the previous states, each `(batch, units)`; or a single tensor if there is
+            only one.
         training: whether dropout is applied.
 
     Returns:
-        `(output, new_states)`, the states in the structure they came in.
+        `(output, new_states)`; the states have the same structure as the input.
 
     Raises:
-        ValueError: an argument is out of its range, a state is missing.
+        ValueError: an argument is out of its range, or a state is missing.
 
     Example: a leaky unit.
 
@@ -133,38 +134,38 @@ class Cell(DropoutRNNCell, SequenceLayer):
         "recurrent_dropout": 0.0,
         "seed": None,
     }
-    """Arguments of the constructor, with their defaults, beside those of the class extended."""
+    """Constructor arguments and their defaults, in addition to those of the base class."""
 
     constructor: ClassVar[inspect.Signature]
-    """The arguments that `Cell.__init__` takes, derived from `own_arguments`."""
+    """The arguments of `Cell.__init__`, derived from `own_arguments`."""
 
     gates: tuple[str, ...] = ("h",)
-    """Names of the blocks of columns of the kernels and the bias, in the weights' order."""
+    """Names of the column blocks of the kernels and the bias, in order."""
 
     state_names: tuple[str, ...] = ("h",)
-    """Names of the states; the first is what the recurrent product is applied to."""
+    """Names of the states; the recurrent product is applied to the first."""
 
     step_weights: tuple[str, ...] = ()
-    """Names of the weights, besides the kernels and the bias, that `update` or `step` reads."""
+    """Names of the weights, besides the kernels and the bias, that `update` or `step` uses."""
 
     single_read: bool = False
-    """Whether a step uses each element of `a` in one place alone. It may then be read where it is
-    used, which is faster in inference; where something is written over `a`, as in training, it is
-    read a step ahead all the same. Said of another cell, this would make it slow, and not wrong."""
+    """Whether a step uses each element of `a` only once. It may then be read where it is used,
+    which is faster in inference; if something is written over `a`, as in training, it is read a
+    step ahead anyway. A wrong value makes the cell slow, but not incorrect."""
 
     reads_memory: bool = False
-    """Whether a step reads a memory, which does not change over time: see `AttentionCell`. Such a
-    cell prepares it with `prepare_memory`; its initial states are those of
-    `get_initial_state(prepared=...)` or of `extend_states`."""
+    """Whether a step reads a memory, which is constant over time: see `AttentionCell`. Such a cell
+    prepares it with `prepare_memory`; its initial states come from
+    `get_initial_state(prepared=...)` or `extend_states`."""
 
     overrides_call: bool = False
     """Whether a subclass overrides `call`, the single step. Layers then call the cell at each step,
-    in Keras's own loop; a cell that overrides `update` or `step` runs in kerasrnn's."""
+    in Keras's own loop; a cell that overrides `update` or `step` runs in kerasrnn's loop."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._declare()
-        # What a class derives from its equations does not hold for a subclass that changes them.
+        # Properties derived from a class's equations do not hold for a subclass that changes them.
         if cls._is_overridden(EQUATIONS, below="has_adjoint"):
             cls.has_adjoint = property(Cell.has_adjoint.fget)
         if cls._is_overridden(EQUATIONS, below="single_read"):
@@ -183,7 +184,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @classmethod
     def _declare(cls) -> None:
-        """Derive the constructor and the documentation from what the class declares."""
+        """Derive the constructor and the documentation from the class's declarations."""
         declared: dict[str, Any] = {}
         for owner in reversed(cls.__mro__):
             declared |= vars(owner).get("own_arguments", {})
@@ -200,7 +201,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @classmethod
     def _is_overridden(cls, names: Sequence[str], below: str) -> bool:
-        """Whether a subclass of the class that defines `below` defines one of these."""
+        """Whether a subclass of the class that defines `below` overrides one of these methods."""
 
         def depth(name: str) -> int:
             return next(n for n, owner in enumerate(cls.__mro__) if name in vars(owner))
@@ -211,14 +212,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
         arguments = bind(type(self), self.constructor, args, kwargs)
         options = arguments.pop("kwargs", {})
         arguments = validation.check(arguments, validation.checks_of(self.constructor))
-        # Keras's own option, which it does not save: 1 draws one input mask a gate, and so did 0,
-        # the default of Keras 1 and of the first versions of Keras 2.
+        # Keras's own option, which it does not save: 1 draws one input mask per gate, as did 0, the
+        # default of Keras 1 and of the first versions of Keras 2.
         implementation = options.pop("implementation", 2)
         implementation = validation.one_of("implementation", implementation, (0, 1, 2)) or 1
         super().__init__(**options)
         self.input_spec = keras.layers.InputSpec(ndim=2)
-        # Keras draws the dropout's seed before those of the initializers in SimpleRNN, and after
-        # them in cells with gates: one global seed gives the same weights here.
+        # In SimpleRNN, Keras draws the seed of the dropout before those of the initializers; in
+        # cells with gates, after them. The same global seed thus gives the same weights here.
         gated = "recurrent_activation" in arguments
         if not gated:
             self.seed_generator = keras.random.SeedGenerator(arguments["seed"])
@@ -234,27 +235,27 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def __post_init__(self) -> None:
         """Called at the end of the constructor, when the arguments are attributes.
 
-        A cell may override it to check arguments against each other, or to derive attributes.
+        A cell may override it to check combinations of arguments, or to derive attributes.
         """
 
-    # What a cell may say of itself.
+    # What a cell may define.
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """The pointwise part of a step.
+        """Compute the pointwise part of a step.
 
         Args:
             a: input part, `(batch, gates * units)`, bias included.
             r: recurrent part, `(batch, gates * units)`.
             states: previous states.
-            weights: those of `step_weights`, by name.
+            weights: the weights named in `step_weights`, by name.
 
         Returns:
             `(output, new_states)`.
         """
-        # Abstract: a cell that says `step` needs no `update`.
-        raise NotImplementedError(f"{type(self).__name__} must say `update` or `step`.")
+        # Abstract: a cell that defines `step` needs no `update`.
+        raise NotImplementedError(f"{type(self).__name__} must define `update` or `step`.")
 
     def step(
         self,
@@ -263,25 +264,25 @@ class Cell(DropoutRNNCell, SequenceLayer):
         weights: Mapping[str, Tensor],
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        """One step.
+        """Compute one step.
 
         A step may apply each product any number of times, in any order, to states, to results of
-        other products or to anything else of shape `(batch, width)`; dropout masks are the same in
-        each application. In training the loop records the applications and differentiates them,
-        with each product's weight gradient summed over all of them. What the record cannot follow
-        is refused with an error that names the cell and the product:
+        other products or to any other tensor of shape `(batch, width)`; the dropout masks are the
+        same in each application. In training the loop records the applications and differentiates
+        them, with each product's weight gradient summed over all of them. The following cannot be
+        recorded, and raises an error that names the cell and the product:
 
-        - a product applied inside of a loop, branch or function of the backend (`ops.while_loop`,
+        - a product applied inside a loop, branch or function of the backend (`ops.while_loop`,
           `ops.cond`, `tf.function`, ...): use Python's `for` and `if`;
-        - an attribute of a product, such as its kernel: a weight that the step reads by itself is
-          named in `step_weights`;
-        - a step that applies its products differently each time that it is traced.
+        - access to an attribute of a product, such as its kernel: name a weight that the step uses
+          directly in `step_weights`;
+        - a step that applies its products differently when it is traced again.
 
         Args:
             a: input part, `(batch, gates * units)`, bias included.
             states: previous states.
-            weights: those of `step_weights`, by name.
-            products: a function for each of `product_groups`, in their order, from `(batch, units)`
+            weights: the weights named in `step_weights`, by name.
+            products: one function for each of `product_groups`, in order, from `(batch, units)`
                 to the group's `(batch, gates * units)`.
 
         Returns:
@@ -291,51 +292,51 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
-        """Gates that are multiplied together, group by group, in the order of `gates`."""
+        """Groups of gates that share a matrix product, in the order of `gates`."""
         return (self.gates,)
 
     @property
     def recurrent_kernel_shape(self) -> tuple[int, ...]:
-        """`(units, gates * units)`, unless `recurrent_products` are of another kind."""
+        """`(units, gates * units)`, unless the `recurrent_products` need another shape."""
         return (self.units, len(self.gates) * self.units)
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
-        """`(gates * units,)`, or `(2, gates * units)`: of the input and of the recurrent part."""
+        """`(gates * units,)`, or `(2, gates * units)`: for the input and the recurrent part."""
         return (len(self.gates) * self.units,)
 
     def make_bias_initializer(self) -> Callable[..., Tensor]:
-        """What the bias starts from."""
+        """The initializer of the bias."""
         return self.bias_initializer
 
     @property
     def onnx_operator(self) -> OnnxOperator | None:
-        """The ONNX operator that computes this cell, as it is configured; None: a loop does."""
+        """The ONNX operator for this cell as configured; None: it is exported as a loop."""
         return None
 
-    # What a cell may say of its gradient; one that does not is differentiated automatically.
+    # A cell may also define its gradient; otherwise it is differentiated automatically.
 
     @property
     def has_adjoint(self) -> bool:
-        """Whether the pointwise part has an adjoint derived by hand, as it is configured."""
+        """Whether the pointwise part, as configured, has a manually derived adjoint."""
         return False
 
     def update_with_residuals(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor], Any]:
-        """`update`, and what `update_adjoint` needs of it: `(output, new_states, residuals)`."""
-        # Abstract: asked of a cell with `has_adjoint` alone.
-        raise NotImplementedError(f"{type(self).__name__} has no adjoint by hand.")
+        """`update` with residuals for `update_adjoint`: `(output, new_states, residuals)`."""
+        # Abstract: called only for a cell with `has_adjoint`.
+        raise NotImplementedError(f"{type(self).__name__} has no manually derived adjoint.")
 
     def update_adjoint(
         self, residuals: Any, states: Sequence[Tensor], d_output: Tensor, d_states: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """`(d_a, d_r, d_states)` from the gradients of the output and of the new states.
 
-        `d_states` are the shares that do not go through the recurrent product.
+        `d_states` exclude the contributions through the recurrent product.
         """
-        # Abstract: asked of a cell with `has_adjoint` alone.
-        raise NotImplementedError(f"{type(self).__name__} has no adjoint by hand.")
+        # Abstract: called only for a cell with `has_adjoint`.
+        raise NotImplementedError(f"{type(self).__name__} has no manually derived adjoint.")
 
     def step_with_residuals(
         self,
@@ -344,7 +345,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         weights: Mapping[str, Tensor],
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor], Any]:
-        """`step`, and what `step_adjoint` needs of it."""
+        """`step` with residuals for `step_adjoint`."""
         return self.update_with_residuals(
             a, self._recurrent_part(states[0], products), states, weights
         )
@@ -358,7 +359,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         d_output: Tensor,
         d_states: Sequence[Tensor],
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
-        """`(d_a, d_states, d_weights, d_results)`; `d_results` are those of the products."""
+        """`(d_a, d_states, d_weights, d_results)`, with the gradients of the products' results."""
         d_a, d_r, (d_first, *d_others) = self.update_adjoint(residuals, states, d_output, d_states)
         ends = np.cumsum([len(group) * self.units for group in self.product_groups])[:-1]
         d_results = ops.split(d_r, ends.tolist(), axis=-1) if len(ends) else [d_r]
@@ -367,10 +368,10 @@ class Cell(DropoutRNNCell, SequenceLayer):
         return d_a, [d_first, *d_others], {}, d_results
 
     def product_arguments(self, residuals: Any, states: Sequence[Tensor]) -> list[Tensor]:
-        """What the products were applied to, at one step or at all of them at once."""
+        """The arguments of the products, at one step or at all of them at once."""
         return [states[0] for _ in self.product_groups]
 
-    # What Keras and the time loop ask of it.
+    # The interface to Keras and the time loop.
 
     @property
     def state_size(self) -> int | list[int]:
@@ -408,7 +409,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         self.built = True
 
     def _features(self, input_shape: Sequence[int | None]) -> int:
-        """The width of the inputs, to which they are held from now on."""
+        """The width of the inputs, which is checked from now on."""
         features = input_shape[-1]
         if features is None:
             raise ValueError(f"input_shape={tuple(input_shape)}: the features must be known.")
@@ -422,14 +423,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
         ]
 
     def weights_by_name(self) -> dict[str, Tensor]:
-        """The weights as tensors in the compute dtype: what the time loop takes."""
+        """The weights as tensors in the compute dtype, as the time loop takes them."""
         return weights_by_name(self)
 
     def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
-        """One sequence's dropout masks, kept until they are reset.
+        """Draw the dropout masks of one sequence, which are kept until they are reset.
 
         Args:
-            inputs: any step of the inputs, `(batch, features)`: its shape and dtype count.
+            inputs: any step of the inputs, `(batch, features)`: only its shape and dtype matter.
             state: the first state, `(batch, units)`.
         """
         return Dropout(
@@ -461,7 +462,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         return tuple(products)
 
     def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
-        """The cell over time: in the time loop."""
+        """Run the cell over time, in the time loop."""
         return loop.run(self, options, call, jit_compile)
 
     @is_step
@@ -477,7 +478,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         training: bool | None,
         memory: Mapping[str, Tensor],
     ) -> tuple[Tensor, Any]:
-        """`call`, with what a step reads of a memory."""
+        """`call`, with the prepared memory of a step."""
         nested = isinstance(states, (list, tuple))
         inputs = self.in_compute_dtype(inputs)
         previous = [self.in_compute_dtype(s) for s in (states if nested else [states])]
@@ -500,8 +501,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def arguments(cls) -> dict[str, inspect.Parameter]:
         """The constructor's own arguments, in order, without Keras's `**kwargs`.
 
-        Of a subclass that overrides the constructor: those that it takes by name; if it takes
-        `**kwargs` too, then those of the class that it extends.
+        For a subclass that overrides the constructor: its named arguments and, if it takes
+        `**kwargs`, those of its base class.
         """
         found: dict[str, inspect.Parameter] = {}
         for owner in cls.__mro__:
@@ -521,11 +522,11 @@ class Cell(DropoutRNNCell, SequenceLayer):
         return config
 
     def _recurrent_part(self, state: Tensor, products: Sequence[Callable]) -> Tensor:
-        """r of all gates, of as many products as there are groups of them."""
+        """Compute r of all gates, from one product per group."""
         if not products:
             raise ValueError(
-                f"{type(self).__name__}: product_groups is empty; expected one group at least, "
-                "whose results `update` is given, or an override of `step`."
+                f"{type(self).__name__}: product_groups is empty; expected at least one group, "
+                "whose results are passed to `update`, or an override of `step`."
             )
         parts = [product(state) for product in products]
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
@@ -555,9 +556,9 @@ def _without_self(init: Callable[..., None]) -> inspect.Signature:
 
 
 def _as_argument(names: Sequence[str]) -> str:
-    """The states, in the docstring of a cell's call."""
+    """Describe the states in the docstring of a cell's call."""
     if len(names) == 1:
-        return f"{names[0]}, `(batch, units)`, alone or in a list."
+        return f"{names[0]}, `(batch, units)`, as a tensor or in a list."
     return f"`[{', '.join(names)}]`, each `(batch, units)`."
 
 
@@ -567,7 +568,7 @@ def _is_ours(cls: type) -> bool:
 
 
 def _as_list(masks: Tensor | list[Tensor] | None) -> list[Tensor] | None:
-    """None, one mask or one a gate, as Keras draws them."""
+    """Convert None, one mask, or one mask per gate, as Keras draws them."""
     if masks is None:
         return None
     return list(masks) if isinstance(masks, list) else [masks]

@@ -1,4 +1,4 @@
-"""Biases that make gates remember for as long as they are told to."""
+"""Initial biases that set how long gates remember."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,18 +21,18 @@ class ChronoInitializer(keras.initializers.RandomUniform):
 
         tau ~ U[1, longest - 1],   b_f = log tau,   b_i = -b_f
 
-    A gate that keeps the state with sigmoid(log tau) = tau / (1 + tau) forgets within about tau
-    steps. For LSTM, with `unit_forget_bias=False`, f keeps and i lets in; for GRU, z keeps, and
-    1 - z lets in by itself; every other bias is 0.
+    A gate that retains the state with sigmoid(log tau) = tau / (1 + tau) forgets within about tau
+    steps. In LSTM, with `unit_forget_bias=False`, f retains the state and i admits the input; in
+    GRU, z retains it, and 1 - z admits the input by itself. All other biases are 0.
 
     Args:
         longest: T_max, the longest memory in steps, more than 2.
-        gates: the cell's gates in the order of its bias: `kerasrnn.LSTMCell.gates`, say.
-        seed: integer: makes it repeatable.
+        gates: the cell's gates in the order of its bias, for example `kerasrnn.LSTMCell.gates`.
+        seed: integer that makes the initialization reproducible.
 
     Raises:
-        ValueError: `longest` is 2 or less; `gates` are not LSTM's or GRU's; the bias has another
-            number of blocks than there are gates.
+        ValueError: `longest` is 2 or less; `gates` are not those of LSTM or GRU; the number of
+            blocks in the bias differs from the number of gates.
 
     Example:
 
@@ -68,7 +68,7 @@ class ChronoInitializer(keras.initializers.RandomUniform):
         if self.gates == LSTM:
             return ops.concatenate([-keep, keep, ops.zeros_like(keep), ops.zeros_like(keep)])
         bias = ops.concatenate([keep, ops.zeros((2 * units,), keep.dtype)])
-        # Where the recurrent part has a bias of its own, the two are added.
+        # If the recurrent part has its own bias, the two are added.
         return ops.stack([bias, ops.zeros_like(bias)]) if rows else bias
 
     def get_config(self) -> dict[str, Any]:

@@ -27,10 +27,10 @@ class GRUCell(Cell):
         candidate_t = tanh(a_h + (rho_t * h_{t-1}) U_h)        with reset_after=False, and beta = 0
         h_t = z_t * h_{t-1} + (1 - z_t) * candidate_t
 
-    The reset gate, r elsewhere, is called rho, as r is the recurrent part. `sigmoid` is
+    The reset gate, usually called r, is rho here, since r is the recurrent part. `sigmoid` is
     `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 3 * units)`,
     `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and beta as `(2, 3 * units)` with
-    `reset_after`, else b alone, `(3 * units,)`; the gates' columns in the order z, rho, h.
+    `reset_after`, otherwise b, `(3 * units,)`; the gates' columns are in the order z, rho, h.
     State: h.
     """
 

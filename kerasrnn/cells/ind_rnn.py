@@ -22,12 +22,12 @@ class IndRNNCell(Cell):
         a_t = x_t W + b,   r_t = h_{t-1} * u
         h_t = relu(a_t + r_t)
 
-    Each unit sees itself alone from step to step; stacked layers mix them. `relu` is `activation`.
-    Weights: `kernel` W `(features, units)`, `recurrent_kernel` u `(units,)`, `bias` b `(units,)`.
-    With `recurrent_initializer=None`, u is drawn uniformly from [0, 1), as the authors do for relu,
-    so that each unit forgets at a rate of its own. Over T steps a unit multiplies by u up to T
-    times: the authors keep `|u| <= 2^(1/T)` by a `recurrent_constraint` (docs/cells.md has one).
-    State: h.
+    Each unit is connected only to itself over time; stacked layers mix the units. `relu` is
+    `activation`. Weights: `kernel` W `(features, units)`, `recurrent_kernel` u `(units,)`, `bias` b
+    `(units,)`. With `recurrent_initializer=None`, u is drawn uniformly from [0, 1), as the authors
+    do for relu, so that each unit forgets at its own rate. Over T steps a unit multiplies by u up
+    to T times: the authors keep `|u| <= 2^(1/T)` with a `recurrent_constraint` (docs/cells.md has
+    one). State: h.
     """
 
     own_arguments: ClassVar = {"activation": "relu", "recurrent_initializer": None}

@@ -1,4 +1,4 @@
-"""The layers around the cells: `RNN` runs any; `Recurrent` makes a layer out of a cell class."""
+"""The layers of the cells: `RNN` runs any cell; `Recurrent` makes a layer from a cell class."""
 
 import functools
 import inspect
@@ -21,21 +21,22 @@ from kerasrnn.wording import counted, snake_case
 
 Tensor = Any
 
-# What Keras's layers do not have, with its default: keyword arguments.
+# Keyword arguments that Keras's layers lack, with their defaults.
 EXTRAS = {"jit_compile": "auto", "checkpoint_every": None, "truncate_every": None}
 
 CALL = """
 Call arguments:
     sequences: `(batch, time, features)`, numbers of any dtype: they are cast to the layer's compute
-        dtype. A Keras cell is given them as they are, and may read more axes.
-    initial_state: the states to start from, each `(batch, units)`: a list, or one tensor where
-        there is one state. Default: zeros, or where the last batch ended if `stateful`.
+        dtype. A Keras cell receives them unchanged, and may take more axes.
+    initial_state: the initial states, each `(batch, units)`: a list, or a single tensor if there
+        is only one state. Default: zeros, or the final states of the last batch if `stateful`.
     mask: boolean `(batch, time)`, or numbers that are 0 or 1; True = use the step. Default: the
-        mask that came with the sequences, if any.
-    training: whether dropout is applied. The random state advances in training alone.
-    memory: `(batch, positions, width)`: what a cell attends to; of cells that read one alone, such
-        as `AttentionCell`. Their `initial_state` may be that of the cell inside alone.
-    memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
+        mask attached to the sequences, if any.
+    training: whether dropout is applied. The random state advances only in training.
+    memory: `(batch, positions, width)`: what a cell attends to; only for cells that read a memory,
+        such as `AttentionCell`. Their `initial_state` may be that of the inner cell alone.
+    memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
+        attached to the memory, if any.
         came with the memory, if any.
 
 Returns:
@@ -44,15 +45,15 @@ Returns:
 
 Masking: at a masked step the states are carried over, and the output repeats the previous one
 (zeros before the first valid step), or is zeros with `zero_output_for_mask`. Any pattern of masked
-steps is allowed, whole rows included: such a row keeps its initial state and outputs zeros. The
-mask is passed on to the next layer if `return_sequences`, in the order of the outputs: reversed
-with `go_backwards`.
+steps is allowed, including fully masked rows: such a row keeps its initial state and outputs zeros.
+With `return_sequences`, the mask is passed on to the next layer, in the order of the outputs:
+reversed with `go_backwards`.
 
 Raises:
-    ValueError: an argument is out of its range; `sequences` is no dense tensor of numbers, is not
-        three-dimensional, has no steps, or has an unknown number of them with `unroll`; `mask` or
-        `initial_state` does not fit; a memory is missing or not expected. In a graph that does not
-        know how many steps there are, none lead to an output of zeros and the initial states.
+    ValueError: an argument is out of its range; `sequences` is not a dense numeric tensor, is not
+        three-dimensional, has no steps, or has an unknown number of steps with `unroll`; `mask` or
+        `initial_state` does not fit; a memory is missing or unexpected. In a graph with an unknown
+        number of steps, a sequence without steps returns zeros and the initial states instead.
     TypeError: an unknown or missing constructor argument.
 """
 
@@ -72,8 +73,8 @@ Example:
 class RNN(SequenceLayer, keras.layers.RNN):
     """Runs a cell over time: `keras.layers.RNN` with kerasrnn's time loop.
 
-    A `kerasrnn.Cell` runs in `kerasrnn.recurrence`: one product for the inputs of all steps, one
-    product a step for the states. Any other Keras cell runs in Keras's own loop, and so does a
+    A `kerasrnn.Cell` runs in `kerasrnn.recurrence`: one product for the inputs of all steps, and
+    one product per step for the states. Any other Keras cell runs in Keras's own loop, as does a
     `kerasrnn.Cell` whose `call` is overridden.
 
     Example:
@@ -130,8 +131,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
                     f"unroll={unroll} and {type(self.cell).__name__}, which runs in {where}."
                 )
         if in_keras and getattr(self.cell, "reads_memory", False):
-            raise ValueError(
-                f"cell: {type(self.cell).__name__} overrides `call` and reads a memory, of which "
+                f"cell: {type(self.cell).__name__} overrides `call` and reads a memory, which "
+                "Keras's own loop does not support; expected an override of `step`."
                 "Keras's own loop knows nothing; expected an override of `step`."
             )
         if stateful and getattr(self.cell, "reads_memory", False):
@@ -143,19 +144,19 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self.checkpoint_every = checkpoint_every
         self.truncate_every = truncate_every
         self.supports_jit = jit_compile is not False
-        # Keras stops passing masks through RNN layers in 3.16; here they pass.
+        # Keras stops passing masks through RNN layers in 3.16; this layer passes them.
         self.supports_masking = True
-        if isinstance(self.cell, Cell):  # others may read more axes
+        if isinstance(self.cell, Cell):  # others may take more axes
             self.input_spec = keras.layers.InputSpec(ndim=3)
 
     @property
     def in_own_loop(self) -> bool:
-        """Whether the cell runs in kerasrnn's time loop, and not in Keras's."""
+        """Whether the cell runs in kerasrnn's time loop rather than in Keras's."""
         return isinstance(self.cell, Cell) and not self.cell.overrides_call
 
     @property
     def runs_its_cell(self) -> bool:
-        """Whether the layer computes what its cell does at each step, and nothing else.
+        """Whether the layer only applies its cell at each step.
 
         A subclass that overrides `call` or `inner_loop` may compute more.
         """
@@ -170,12 +171,12 @@ class RNN(SequenceLayer, keras.layers.RNN):
             self.state_size = self.cell.state_size
         super().build(sequences_shape)
         if isinstance(self.cell, Cell):
-            # Another width is refused by name, and not by the matrix product.
+            # A different width raises an error by name here, rather than in the matrix product.
             self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
-        """The mask if `return_sequences`, in the order of the outputs, else None; None for each
-        state.
+        """The mask if `return_sequences`, in the order of the outputs, otherwise None; None for
+        each state.
         """
         if isinstance(mask, (list, tuple)):
             mask = mask[0]  # one mask for each of (sequences, *initial_state)
@@ -190,7 +191,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
     ) -> Any:
         if self.built and len(sequences_shape) > 3:
-            # The sizes of such a cell's states do not say their shapes.
+            # The sizes of such a cell's states do not determine their shapes.
             sequences = keras.KerasTensor(sequences_shape, self.compute_dtype)
             spec = keras.Operation.compute_output_spec(self, sequences)
             return keras.tree.map_structure(lambda tensor: tensor.shape, spec)
@@ -211,7 +212,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         return super().compute_output_spec(sequences, *args, **kwargs)
 
     def reset_state(self) -> None:
-        """Set the states that a stateful layer has kept to zeros."""
+        """Set the stored states of a stateful layer to zero."""
         for state in keras.tree.flatten(self.states or []):
             state.assign(ops.zeros_like(state.value))
 
@@ -225,8 +226,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
         memory_mask: Tensor | None = None,
     ) -> Any:
         if mask is None:
-            # Keras looks for it only where the sequences are the one tensor argument, and so
-            # forgets it where initial states are given.
+            # Keras looks for the mask only if the sequences are the only tensor argument, and
+            # therefore loses it if initial states are given.
             mask = get_keras_mask(sequences)
         if mask is not None:
             mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2])
@@ -243,10 +244,10 @@ class RNN(SequenceLayer, keras.layers.RNN):
     def _of_any_length(
         self, walk: Callable[..., Any], sequences: Tensor, initial_state: Any, mask: Tensor | None
     ) -> Any:
-        """A call in a graph of TensorFlow that does not know how many steps there are: maybe none.
+        """A call in a TensorFlow graph with an unknown number of steps, possibly zero.
 
-        Every loop reads the first step before it begins. Where there is none, it walks one of
-        zeros, and what comes out of that is replaced by what there was before.
+        Every loop reads the first step before it begins. If there are no steps, it runs on one step
+        of zeros, whose results are then replaced by the initial values.
         """
         batch, steps = ops.shape(sequences)[:2]
         empty = ops.equal(steps, 0)
@@ -285,10 +286,10 @@ class RNN(SequenceLayer, keras.layers.RNN):
     def inner_loop(
         self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Called by `keras.layers.RNN.call`, which keeps the states and shapes the results."""
+        """Called by `keras.layers.RNN.call`, which stores the states and arranges the results."""
         if not self.in_own_loop:
             if training and isinstance(self.cell, Cell):
-                # Before the loop, as its masks are the same at every step.
+                # Before the loop, since the masks are the same at every step.
                 self.cell.draw_dropout(sequences[:, 0], initial_state[0])
             if mask is not None:
                 return self._masked_loop(sequences, initial_state, mask, training)
@@ -313,17 +314,17 @@ class RNN(SequenceLayer, keras.layers.RNN):
             Call(sequences, states, self.cell.weights_by_name(), prepared, dropout, mask),
             self.jit_compile,
         )
-        # Keras asks for both and takes one.
+        # Keras takes both and returns one.
         return (outputs, outputs, finals) if output is None else (output, output, finals)
 
     def _masked_loop(
         self, sequences: Tensor, initial_state: list[Any], mask: Tensor, training: bool
     ) -> tuple[Tensor, Tensor, list[Any]]:
-        """Keras's own loop; the mask is applied inside the step, where the last output is known."""
+        """Keras's own loop, with the mask applied inside the step, which has the last output."""
         options = {"training": training} if takes_training(self.cell) else {}
         first, _ = self.cell(sequences[:, 0], initial_state, **options)
         nothing = ops.zeros_like(first)
-        # One tensor, of which Keras knows the length where it is unknown when a graph is made.
+        # A single tensor, whose length Keras finds even if it is unknown when a graph is built.
         used = ops.reshape(mask, (*ops.shape(mask), *(1 for _ in sequences.shape[2:])))
         used = ops.broadcast_to(used, (*ops.shape(sequences)[:-1], 1))
         sequences = ops.concatenate([sequences, ops.cast(used, sequences.dtype)], axis=-1)
@@ -355,15 +356,16 @@ class RNN(SequenceLayer, keras.layers.RNN):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        # Only where it says something, so that the configuration is Keras's own otherwise.
+        # Defaults are omitted, so that the configuration otherwise equals that of Keras.
         for name, default in EXTRAS.items():
             if getattr(self, name) != default:
                 config[name] = getattr(self, name)
         return config
 
     def _maybe_config_dropout_masks(self, cell: Any, inputs: Tensor, state: Any) -> None:
-        # Keras draws the masks here, in inference too. Ours are drawn in `inner_loop`, in training
-        # alone: evaluation leaves the random state as it was, an export holds no random operation.
+        # Keras draws the masks here, also in inference. This layer draws them in `inner_loop`, and
+        # only in training: evaluation leaves the random state alone, and an export contains no
+        # random operation.
         if cell is not self.cell or not isinstance(cell, Cell):
             super()._maybe_config_dropout_masks(cell, inputs, state)
 
@@ -393,7 +395,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 )
 
     def _check_structure(self, initial_state: Any) -> None:
-        """Of another cell, whose states' shapes are not known, or of cells in a stack."""
+        """Check the initial states of another cell, whose shapes are unknown, or of a stack."""
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
         counts = [len(s) if isinstance(s, (list, tuple)) else 1 for s in states]
         expected = [len(s) if isinstance(s, (list, tuple)) else 1 for s in self.state_size]
@@ -403,14 +405,14 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 f"expected {expected}, as the cell's state_size, {self.state_size}."
             )
 
-    # A memory travels through Keras's call as the last of the initial states: what is prepared from
-    # it is cast to the compute dtype there, as they are.
+    # A memory passes through Keras's call as the last of the initial states: what is prepared from
+    # it is cast to the compute dtype there, as the states are.
 
     def _reads_memory(self) -> bool:
         return getattr(self.cell, "reads_memory", False)
 
     def _completes(self, states: Sequence[Tensor]) -> bool:
-        """Whether these are the states of the cell inside, which the cell knows how to complete."""
+        """Whether these are only the states of the inner cell, which the cell can complete."""
         return self._reads_memory() and len(states) == len(self.cell.cell.state_names)
 
     def _with_memory(
@@ -450,17 +452,18 @@ document(RNN, described([*inspect.signature(RNN).parameters]), CALL)
 
 
 class Recurrent(RNN):
-    """A layer made of a cell class: takes the cell's arguments and the loop's, in Keras's order.
+    """A layer made from a cell class: takes the arguments of the cell and of the loop, in Keras's
+    order.
 
         class LSTM(Recurrent, cell_class=LSTMCell, after_loop=("use_cudnn",)): ...
 
     The constructor's signature, the forwarding properties and the documentation are derived from
-    the cell, so that they cannot drift from it.
+    the cell, so that they stay consistent with it.
 
     Args (of the class statement):
         cell_class: the cell.
-        after_loop: arguments that stand after the loop's in Keras's order, where that differs from
-            the cell's; `use_cudnn` is one of a layer alone.
+        after_loop: arguments that follow those of the loop in Keras's order, if it differs from
+            the cell's order; `use_cudnn` exists only for layers.
     """
 
     cell_class: type[Cell]
@@ -472,7 +475,7 @@ class Recurrent(RNN):
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
-        if cell_class is None:  # a user's subclass of LSTM, say
+        if cell_class is None:  # for example a user's subclass of LSTM
             return
         cls.cell_class = cell_class
         cls.__signature__ = ClassSignature(_signature(cell_class, after_loop))
@@ -528,7 +531,7 @@ class Recurrent(RNN):
 
 
 def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Signature:
-    """The cell's arguments and the loop's; those that Keras's layers lack are keyword-only."""
+    """The arguments of the cell and the loop; those that Keras's layers lack are keyword-only."""
     of_cell, of_loop = cell_class.arguments(), dict(inspect.signature(RNN).parameters)
     del of_loop["cell"]
     options = of_loop.pop("kwargs")
@@ -552,7 +555,7 @@ def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Sig
 
 
 def _equations(cell_class: type[Cell]) -> str:
-    """The paper, the equations and the weights, from the cell's docstring."""
+    """Extract the paper, the equations and the weights from the cell's docstring."""
     _, _, rest = (cell_class.__doc__ or "").partition("\n\n")
     return re.split(r"\n(?=Args:\n|Call arguments:\n)", f"\n{rest}")[0]
 

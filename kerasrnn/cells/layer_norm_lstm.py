@@ -26,11 +26,11 @@ class LayerNormLSTMCell(LSTMCell):
         c_t = f_t * c_{t-1} + i_t * tanh(p_c)
         h_t = o_t * tanh(gamma_c * N(c_t) + beta_c)
 
-    The input part and the recurrent part are normalized each over all 4 * units columns, and b is
-    one bias: the paper adds a shift to either and a bias to both, three vectors that enter as their
-    sum. The cell state handed on is c_t, not normalized. `epsilon` is Keras's for
-    `LayerNormalization`; the paper has none. Where h_0 = 0 the first recurrent part does not vary,
-    and its gradient is multiplied by 1 / sqrt(epsilon).
+    The input part and the recurrent part are each normalized over all 4 * units columns, and b is
+    one bias: the paper adds a shift to each part and a bias to both, three vectors of which only
+    the sum matters. The cell state passed to the next step is c_t, not normalized. `epsilon`
+    follows Keras's `LayerNormalization`; the paper has none. If h_0 = 0, the first recurrent part
+    is constant, and its gradient is multiplied by 1 / sqrt(epsilon).
 
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: those of `LSTMCell`
     (`kernel` W, `recurrent_kernel` U, `bias` b; the gates' columns in the order i, f, c, o), then
@@ -73,9 +73,9 @@ class LayerNormLSTMCell(LSTMCell):
 
     def _normalize(self, v: Tensor) -> Tensor:
         # Not `ops.layer_normalization`: on TensorFlow its second derivatives are wrong, since
-        # `tf.nn.moments` takes the mean in the variance for a constant.
+        # `tf.nn.moments` treats the mean in the variance as a constant.
         dtype = keras.backend.standardize_dtype(v.dtype)
-        v = ops.cast(v, keras.backend.result_type(dtype, "float32"))  # half precision is too little
+        v = ops.cast(v, keras.backend.result_type(dtype, "float32"))  # half precision is too coarse
         v = v - ops.mean(v, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(v), axis=-1, keepdims=True)
         return ops.cast(v * ops.rsqrt(variance + self.epsilon), dtype)

@@ -18,8 +18,8 @@ Tensor = Any
 class LSTMCell(Cell):
     """One step of a long short-term memory, drop-in for `keras.layers.LSTMCell`.
 
-    Hochreiter & Schmidhuber (1997), "Long short-term memory"; the forget gate is Gers,
-    Schmidhuber & Cummins's (2000), "Learning to forget: continual prediction with LSTM".
+    Hochreiter & Schmidhuber (1997), "Long short-term memory"; the forget gate is from Gers,
+    Schmidhuber & Cummins (2000), "Learning to forget: continual prediction with LSTM".
 
         a_t = x_t W + b,   r_t = h_{t-1} U,   (p_i, p_f, p_c, p_o) = a_t + r_t
         i_t = sigmoid(p_i),   f_t = sigmoid(p_f),   o_t = sigmoid(p_o)
@@ -86,7 +86,7 @@ class LSTMCell(Cell):
         i, f, candidate, o = ops.split(residuals, 4, axis=-1)
         of_activation = DERIVATIVES[self.activation]
         of_gate = DERIVATIVES[self.recurrent_activation]
-        # Computed again rather than kept: as fast, and a sixth of what is kept.
+        # Recomputed rather than stored: equally fast, and it would be a sixth of what is stored.
         shown = self.activation(f * states[1] + i * candidate)
         dh = d_output + d_states[0]  # (B2)
         dc = d_states[1] + dh * o * of_activation(shown)  # (L8)
@@ -103,7 +103,7 @@ class LSTMCell(Cell):
 
     @property
     def _activations(self) -> list[Callable[[Tensor], Tensor]]:
-        """Of the gates, in their order."""
+        """The activations of the gates, in order."""
         return [self.activation if g == "c" else self.recurrent_activation for g in self.gates]
 
 

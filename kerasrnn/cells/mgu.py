@@ -24,7 +24,7 @@ class MGUCell(Cell):
         candidate_t = tanh(a_h + (f_t * h_{t-1}) U_h)
         h_t = (1 - f_t) * h_{t-1} + f_t * candidate_t
 
-    A GRU (with `reset_after=False`) whose two gates are one. `sigmoid` is `recurrent_activation`,
+    It is a GRU (with `reset_after=False`) with a single gate. `sigmoid` is `recurrent_activation`,
     `tanh` is `activation`. Weights: `kernel` W `(features, 2 * units)`, `recurrent_kernel` U
     `(units, 2 * units)`, `bias` b `(2 * units,)`, with the columns in the order f, h. State: h.
     """
@@ -41,7 +41,7 @@ class MGUCell(Cell):
         sigmoids = (keras.activations.sigmoid, keras.activations.hard_sigmoid)
         if self.recurrent_activation not in sigmoids:
             return None
-        # A GRU whose z is 1 - f: sigmoid(-p) = 1 - sigmoid(p).
+        # A GRU with z = 1 - f: sigmoid(-p) = 1 - sigmoid(p).
         return OnnxOperator("GRU", ("-f", "f", "h"), (self.recurrent_activation, self.activation))
 
     def step(

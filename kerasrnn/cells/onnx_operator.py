@@ -1,4 +1,4 @@
-"""Which ONNX operator a cell is."""
+"""The ONNX operator that corresponds to a cell."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import keras
 
 Activation = Callable[[Any], Any]
 
-# Names in ONNX, with alpha and beta where the operator does not take Keras's by itself.
+# Names in ONNX, with alpha and beta where the operator's defaults differ from Keras's.
 ACTIVATIONS: dict[Activation, tuple[str, float | None, float | None]] = {
     keras.activations.tanh: ("Tanh", None, None),
     keras.activations.sigmoid: ("Sigmoid", None, None),
@@ -24,27 +24,27 @@ ACTIVATIONS: dict[Activation, tuple[str, float | None, float | None]] = {
 
 @dataclass(frozen=True)
 class OnnxOperator:
-    """A recurrent operator of ONNX, as a cell's weights and activations fill it in.
+    """A recurrent ONNX operator, with a cell's weights and activations.
 
-    Its matrices are the cell's, block by block:
+    Its matrices consist of blocks of the cell's:
 
         W, R   the blocks of `kernel` and `recurrent_kernel` that `gates` names, transposed
         B      those of `bias`: of the input part, then of the recurrent part
-        P      the rows of `peephole_kernel` that `peepholes` numbers
+        P      the rows of `peephole_kernel` that `peepholes` lists
     """
 
     name: Literal["RNN", "LSTM", "GRU"]
     gates: tuple[str, ...]
-    """The cell's gates in the operator's order; one after a minus with its weights negated."""
+    """The cell's gates in the operator's order; a minus sign negates the gate's weights."""
 
     activations: tuple[Activation, ...]
-    """In the operator's order; see `ACTIVATIONS`."""
+    """The activations in the operator's order; see `ACTIVATIONS`."""
 
     peepholes: tuple[int, ...] = ()
     linear_before_reset: bool = False
-    """GRU: whether the reset gate acts after the recurrent product."""
+    """GRU: whether the reset gate is applied after the recurrent product."""
 
     @property
     def exists(self) -> bool:
-        """Whether ONNX has the activations."""
+        """Whether ONNX supports the activations."""
         return all(activation in ACTIVATIONS for activation in self.activations)

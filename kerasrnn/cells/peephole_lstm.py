@@ -15,11 +15,11 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class PeepholeLSTMCell(LSTMCell):
-    """One step of a long short-term memory whose gates see the cell state.
+    """One step of a long short-term memory whose gates read the cell state.
 
     Gers & Schmidhuber (2000), "Recurrent nets that time and count"; Gers, Schraudolph & Schmidhuber
-    (2002), "Learning precise timing with LSTM recurrent networks". They cut the gradient short;
-    here it is whole.
+    (2002), "Learning precise timing with LSTM recurrent networks". The papers truncate the
+    gradient; this cell uses the full gradient.
 
         a_t = x_t W + b,   r_t = h_{t-1} U,   (p_i, p_f, p_c, p_o) = a_t + r_t
         i_t = sigmoid(p_i + V_i * c_{t-1}),   f_t = sigmoid(p_f + V_f * c_{t-1})
@@ -29,8 +29,8 @@ class PeepholeLSTMCell(LSTMCell):
 
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: those of `LSTMCell`
     (`kernel` W, `recurrent_kernel` U, `bias` b; the gates' columns in the order i, f, c, o), then
-    `peephole_kernel` V `(3, units)`, its rows in the order i, f, o. With V = 0, where it starts by
-    default, this is `LSTMCell`. States: h, c.
+    `peephole_kernel` V `(3, units)`, its rows in the order i, f, o. With V = 0, its default initial
+    value, the cell equals `LSTMCell`. States: h, c.
     """
 
     own_arguments: ClassVar = {
@@ -75,4 +75,4 @@ class PeepholeLSTM(
     cell_class=PeepholeLSTMCell,
     after_loop=("peephole_initializer", "peephole_regularizer", "peephole_constraint"),
 ):
-    """A long short-term memory layer whose gates see the cell state."""
+    """A long short-term memory layer whose gates read the cell state."""

@@ -1,11 +1,11 @@
-"""The time loop, its matrix products, its masks: the ground floor, which knows no cell by name.
+"""The time loop, its matrix products and its masks: the lowest layer, independent of any cell.
 
     a_t = x_t W + b                 the input part: one product for all steps, outside the loop
-    r_t = h_{t-1} U                 the recurrent part: one product a step
+    r_t = h_{t-1} U                 the recurrent part: one product per step
     y_t, s_t = update(a_t, r_t, s_{t-1})    pointwise
 
-`loop.run` is the only door. Behind it stand one loop per backend (`tensorflow.py`, `jax.py`) and
-the loop written out step by step (`unrolled.py`), which every backend has.
+`loop.run` is the only entry point. Each backend has its own loop (`tensorflow.py`, `jax.py`), and
+all share the unrolled loop (`unrolled.py`).
 """
 
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)

@@ -1,4 +1,4 @@
-"""The time loop on JAX: a `lax.scan` in a `jax.jit`, with a gradient of its own in training."""
+"""The time loop on JAX: a `lax.scan` in a `jax.jit`, with a custom gradient in training."""
 
 import functools
 import sys
@@ -14,13 +14,13 @@ from kerasrnn.recurrence import unrolled
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
 from kerasrnn.recurrence.unroll import Unroll
 
-# A compiled loop belongs to its cell and goes with it: cell -> {options: compiled function}.
+# A compiled loop lives as long as its cell: cell -> {options: compiled function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
-    """See `loop.run`. A `jax.jit`, whatever `jit_compile` says."""
-    # JAX compiles a loop wherever it stands: one that no `jax.jit` keeps, again in every call.
+    """See `loop.run`. Always a `jax.jit`, for any value of `jit_compile`."""
+    # JAX compiles every loop: without a cached `jax.jit`, again in each call.
     try:
         return _function(cell, options)(call)
     except TypeError as error:
@@ -42,7 +42,7 @@ def scan_loop(cell: Steppable, options: Options, call: Call) -> Results:
     return _loop_with_gradient(cell, options, call)
 
 
-# What `Unroll` needs from a backend.
+# The backend interface of `Unroll`.
 
 
 def scan(
@@ -64,7 +64,7 @@ def vjp(
 
     def vjp_fn(d_results: Any) -> tuple[Any, ...]:
         flat, structure = jax.tree.flatten(results)
-        # Where a gradient is None, a whole branch of results may stand.
+        # A single None may replace a whole branch of gradients.
         d_flat = jax.tree.leaves(
             jax.tree.map(
                 lambda d, y: jax.tree.map(jnp.zeros_like, y) if d is None else d,
@@ -103,7 +103,7 @@ def _backward(
         {name: d[name].astype(x.dtype) for name, x in of.items()}
         for d, of in zip(d_named, (call.weights, call.memory), strict=True)
     )
-    dropout = jax.tree.map(jnp.zeros_like, call.dropout)  # drawn, and not differentiated
+    dropout = jax.tree.map(jnp.zeros_like, call.dropout)  # drawn, not differentiated
     return (Call(d_sequences, d_states, d_weights, d_memory, dropout, None),)
 
 
@@ -117,6 +117,6 @@ def _unroll(cell: Steppable, options: Options, call: Call) -> Unroll:
 def _function(cell: Steppable, options: Options) -> Callable[..., Any]:
     functions = _functions.setdefault(cell, {})
     if options not in functions:
-        owner = weakref.ref(cell)  # a strong reference would keep the cell alive for ever
+        owner = weakref.ref(cell)  # a strong reference would keep the cell alive forever
         functions[options] = jax.jit(lambda call: scan_loop(owner(), options, call))
     return functions[options]

@@ -1,4 +1,4 @@
-"""The door to the time loop, and the protocol between it and the cells."""
+"""The entry point of the time loop, and its interface to the cells."""
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ JitCompile = Literal["auto"] | bool
 
 
 class Dropout(NamedTuple):
-    """Dropout masks of one call; None where nothing is dropped."""
+    """Dropout masks of one call; None without dropout."""
 
     inputs: list[Tensor] | None = None
     recurrent: list[Tensor] | None = None
 
 
 class Call(NamedTuple):
-    """The tensors of one call."""
+    """The tensors of one call of the loop."""
 
     sequences: Tensor
     """`(batch, time, features)`"""
@@ -33,23 +33,23 @@ class Call(NamedTuple):
     """The cell's weights by name."""
 
     memory: dict[str, Tensor]
-    """What a step reads besides, by name: it has a batch axis, and does not change over time."""
+    """Further inputs of a step, by name, with a batch axis; constant over time."""
 
     dropout: Dropout
     """The dropout masks drawn for this call."""
 
     mask: Tensor | None
-    """Boolean `(batch, time)`, True where the step counts."""
+    """Boolean `(batch, time)`, True at valid steps."""
 
 
 class Results(NamedTuple):
-    """What comes out."""
+    """The results of the loop."""
 
     output: Tensor | None
     """The last output, `(batch, units)`; None with `return_sequences`."""
 
     outputs: Tensor | None
-    """Every step's, `(batch, time, units)`; None unless `return_sequences`."""
+    """The output of every step, `(batch, time, units)`; None unless `return_sequences`."""
 
     states: list[Tensor]
     """The final states."""
@@ -57,7 +57,7 @@ class Results(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What a time loop does besides stepping; part of the key under which a loop is compiled."""
+    """Options of the time loop; part of the cache key of compiled loops."""
 
     return_sequences: bool = False
     go_backwards: bool = False
@@ -69,29 +69,29 @@ class Options:
 
 
 class Steppable(Protocol):
-    """What the loop asks of a cell. `kerasrnn.Cell` is one."""
+    """The interface of a cell that the loop can run. `kerasrnn.Cell` implements it."""
 
     output_size: int
     step_weights: tuple[str, ...]
     single_read: bool
-    """Whether a step uses each element of its a once: see `prefetch` of `unroll.Backend.scan`."""
+    """Whether a step uses each element of `a` once: see `prefetch` of `unroll.Backend.scan`."""
 
     has_adjoint: bool
-    """Whether the cell derives its gradient itself: `step_with_residuals`, `step_adjoint` and
+    """Whether the cell defines its own gradient: `step_with_residuals`, `step_adjoint` and
     `product_arguments`."""
 
     def input_part(
         self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
     ) -> Tensor:
-        """The part of every step that does not depend on the state, for all steps at once.
+        """Compute the part of all steps that does not depend on the state.
 
-        `weights` hold the memory, too, here and below.
+        Here and below, `weights` include the memory.
         """
 
     def recurrent_products(
         self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
     ) -> tuple[Any, ...]:
-        """The `products.RecurrentProduct`s of a step, prepared outside the loop."""
+        """The `products.RecurrentProduct`s of a step, prepared before the loop."""
 
     def step(
         self,
@@ -100,8 +100,8 @@ class Steppable(Protocol):
         weights: Mapping[str, Tensor],
         products: tuple[Any, ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        """One step: `(output, new_states)`. It applies the products as often as it likes, in any
-        order."""
+        """Compute one step: `(output, new_states)`. It may apply the products any number of times,
+        in any order."""
 
     def step_with_residuals(
         self,
@@ -110,7 +110,8 @@ class Steppable(Protocol):
         weights: Mapping[str, Tensor],
         products: tuple[Any, ...],
     ) -> tuple[Tensor, list[Tensor], Any]:
-        """One step, and what `step_adjoint` needs of it: `(output, new_states, residuals)`."""
+        """Compute one step and its residuals for `step_adjoint`: `(output, new_states,
+        residuals)`."""
 
     def step_adjoint(
         self,
@@ -121,10 +122,11 @@ class Steppable(Protocol):
         d_output: Tensor,
         d_states: Sequence[Tensor],
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
-        """`(d_a, d_states, d_weights, d_results)` of one step from those of its results."""
+        """`(d_a, d_states, d_weights, d_results)` of one step, given the gradients of its
+        results."""
 
     def product_arguments(self, residuals: Any, states: Sequence[Tensor]) -> list[Tensor]:
-        """What each product was applied to, at one step or at all of them at once."""
+        """The arguments of each product, for one step or for all of them at once."""
 
 
 Substitute = Callable[[Steppable, Options, Call], Results | None]
@@ -133,9 +135,10 @@ _substitute: ContextVar[Substitute | None] = ContextVar("_substitute", default=N
 
 @contextmanager
 def replaced_by(substitute: Substitute) -> Iterator[None]:
-    """Within it, `substitute(cell, options, call)` stands for the loop, unless it returns None.
+    """Within this context, run `substitute(cell, options, call)` first; it replaces the loop unless
+    it returns None.
 
-    For exports, whose formats have recurrent operators of their own.
+    For exports, whose formats have their own recurrent operators.
     """
     token = _substitute.set(substitute)
     try:
@@ -145,25 +148,25 @@ def replaced_by(substitute: Substitute) -> Iterator[None]:
 
 
 def is_replaced() -> bool:
-    """Whether something may stand for the loop: see `replaced_by`."""
+    """Whether the loop may be replaced: see `replaced_by`."""
     return _substitute.get() is not None
 
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """Run a cell over time.
 
-    The mask rule: where the mask is False the states are carried over unchanged and the output
-    repeats the previous one, zeros before the first valid step, or is zeros at every masked step
-    with `zero_output_for_mask`. `go_backwards` reads the steps, and the mask, from the last to the
-    first and leaves the outputs in the order in which they were computed.
+    The mask rule: at a masked step the states are carried over unchanged, and the output repeats
+    the previous one (zeros before the first valid step), or is zeros with `zero_output_for_mask`.
+    With `go_backwards`, the steps and the mask are processed from last to first, and the outputs
+    are in the order of computation.
 
     Args:
-        cell: says `input_part`, `recurrent_products` and `step`.
+        cell: defines `input_part`, `recurrent_products` and `step`.
         options: see `Options`.
         call: see `Call`.
-        jit_compile: True compiles the loop with XLA wherever it runs, False never on its own (but
-            on JAX, which knows no other loop); with "auto" the backend decides. A loop inside a
-            function that is compiled by XLA is compiled along with it.
+        jit_compile: True always compiles the loop with XLA; False never compiles it by itself
+            (except on JAX, which has no other loop); with "auto" the backend decides. A loop
+            inside a function that XLA compiles is compiled with it.
     """
     substitute = _substitute.get()
     if substitute is not None:

@@ -1,8 +1,8 @@
 """The matrix products of a recurrent cell, with dropout.
 
 Dropout follows Gal & Ghahramani (2016), "A theoretically grounded application of dropout in
-recurrent neural networks": one mask a sequence, the same at every step. A mask list holds either
-one mask, shared by all gates, or one mask a gate.
+recurrent neural networks": one mask per sequence, the same at every step. A mask list holds either
+one mask, shared by all gates, or one mask per gate.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Tensor = Any
 def input_part(
     x: Tensor, kernel: Tensor, bias: Tensor | None, masks: Sequence[Tensor] | None = None
 ) -> Tensor:
-    """The input part `a = x W + b` of one step or of all steps at once.
+    """Compute the input part `a = x W + b` of one step or of all steps at once.
 
     Args:
         x: `(batch, features)` for one step, `(time, batch, features)` for all.
@@ -37,10 +37,10 @@ def input_part(
     if masks is not None:
         x = x * masks[0]
     if bias is not None and len(x.shape) == 2:
-        return ops.matmul(x, kernel) + bias  # one step: the kernel is what is large
+        return ops.matmul(x, kernel) + bias  # one step: the kernel is the larger array
     if bias is not None:
-        # The bias as one more row of the kernel. Added by itself, it would be one more pass over
-        # all of a, and its gradient another: a is the largest array that there is.
+        # The bias becomes one more row of the kernel. Added separately, it would cost one more pass
+        # over all of a, the largest array, and its gradient another.
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
         kernel = ops.concatenate([kernel, ops.expand_dims(bias, 0)])
     return ops.matmul(x, kernel)
@@ -56,22 +56,22 @@ class RecurrentProduct:
     Args:
         kernel: U, `(units, gates * units)`, the columns of the gates asked for.
         bias: b, `(gates * units,)`, or None.
-        masks: dropout masks of the state, each `(batch, units)`: one for all gates or one a gate.
+        masks: dropout masks of the state, each `(batch, units)`: one for all gates or one per gate.
     """
 
     def __init__(
         self, kernel: Tensor, bias: Tensor | None, masks: Sequence[Tensor] | None = None
     ) -> None:
         self.kernel, self.bias = kernel, bias
-        self.gates = 1 if masks is None else len(masks)  # blocks of columns with masks of their own
+        self.gates = 1 if masks is None else len(masks)  # blocks of columns with separate masks
         self.masks = None if masks is None else ops.stack(list(masks))  # (gates, batch, units)
-        # Laid out for `adjoint`: inside the loop it would be laid out once a step.
+        # Transposed once for `adjoint`; inside the loop it would be transposed at every step.
         self.transposed = ops.transpose(kernel)
         if self.gates > 1:
             self.blocks = ops.stack(ops.split(kernel, self.gates, axis=-1))  # (gates, units, width)
 
     def __call__(self, v: Tensor) -> Tensor:
-        """r for one step's v, `(batch, units)`, in the dtype of v."""
+        """Compute r for one step's v, `(batch, units)`, in the dtype of v."""
         dtype, v = v.dtype, ops.cast(v, self.kernel.dtype)
         if self.gates == 1:
             r = ops.matmul(v if self.masks is None else v * self.masks[0], self.kernel)
@@ -80,7 +80,7 @@ class RecurrentProduct:
         return ops.cast(r if self.bias is None else r + self.bias, dtype)
 
     def adjoint(self, d_r: Tensor) -> Tensor:
-        """dL/dv of one step from its dL/dr: `dL/dr U^T`, with the masks."""
+        """Compute dL/dv of one step from its dL/dr: `dL/dr U^T`, with the masks."""
         dtype, d_r = d_r.dtype, ops.cast(d_r, self.kernel.dtype)
         if self.gates == 1:
             d_v = ops.matmul(d_r, self.transposed)
@@ -90,7 +90,7 @@ class RecurrentProduct:
         return ops.cast(ops.sum(d_v * self.masks, axis=0), dtype)
 
     def weight_gradients(self, v: Tensor, d_r: Tensor) -> tuple[Tensor, Tensor | None]:
-        """dL/dU and dL/db from the v and dL/dr of all steps, `(time, batch, ...)`."""
+        """Compute dL/dU and dL/db from the v and dL/dr of all steps, `(time, batch, ...)`."""
         v, d_r = ops.cast(v, self.kernel.dtype), ops.cast(d_r, self.kernel.dtype)
         d_bias = None if self.bias is None else ops.sum(d_r, axis=(0, 1))
         if self.gates == 1:
@@ -104,12 +104,12 @@ class RecurrentProduct:
 
 
 class ElementwiseProduct:
-    """The recurrent part `r = v * u + b` of units that do not see each other.
+    """The recurrent part `r = v * u + b` of units without connections between them.
 
     Args:
         kernel: u, `(units,)`.
         bias: b, `(units,)`, or None.
-        masks: dropout masks of the state, each `(batch, units)`: one.
+        masks: dropout masks of the state: a single one, `(batch, units)`.
     """
 
     def __init__(
@@ -120,16 +120,16 @@ class ElementwiseProduct:
         self.mask = None if masks is None else masks[0]
 
     def __call__(self, v: Tensor) -> Tensor:
-        """r for one step's v, `(batch, units)`, in the dtype of v."""
+        """Compute r for one step's v, `(batch, units)`, in the dtype of v."""
         r = v * ops.cast(self.factors, v.dtype)
         return r if self.bias is None else r + ops.cast(self.bias, v.dtype)
 
     def adjoint(self, d_r: Tensor) -> Tensor:
-        """dL/dv of one step from its dL/dr."""
+        """Compute dL/dv of one step from its dL/dr."""
         return d_r * ops.cast(self.factors, d_r.dtype)
 
     def weight_gradients(self, v: Tensor, d_r: Tensor) -> tuple[Tensor, Tensor | None]:
-        """dL/du and dL/db from the v and dL/dr of all steps, `(time, batch, units)`."""
+        """Compute dL/du and dL/db from the v and dL/dr of all steps, `(time, batch, units)`."""
         v, d_r = ops.cast(v, self.kernel.dtype), ops.cast(d_r, self.kernel.dtype)
         d_bias = None if self.bias is None else ops.sum(d_r, axis=(0, 1))
         v = v if self.mask is None else v * self.mask
@@ -137,12 +137,12 @@ class ElementwiseProduct:
 
 
 def _join(blocks: Tensor) -> Tensor:
-    """`(gates, batch, width)` to `(batch, gates * width)`."""
+    """Reshape `(gates, batch, width)` to `(batch, gates * width)`."""
     gates, _, width = blocks.shape
     return ops.reshape(ops.transpose(blocks, (1, 0, 2)), (-1, gates * width))
 
 
 def _sum_of_products(v: Tensor, d_r: Tensor) -> Tensor:
-    """The sum over time of `v_t^T d_r_t`, as one product."""
+    """Compute the sum over time of `v_t^T d_r_t` as one product."""
     rows = [ops.reshape(x, (-1, x.shape[-1])) for x in (v, d_r)]
     return ops.matmul(ops.transpose(rows[0]), rows[1])

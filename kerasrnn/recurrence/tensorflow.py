@@ -1,13 +1,14 @@
 """The time loop on TensorFlow.
 
-Two ways of running it:
+There are two ways of running it:
 
-- as graph: a `tf.while_loop`, part of the graph around it; eagerly, inside a `tf.function`;
-- compiled: by XLA, on CPUs once for each part of the batch. Rows do not see each other, so every
-  core loops over rows of its own, with no waiting for the others at each step.
+- as a graph: a `tf.while_loop`, part of the surrounding graph; eagerly, inside a `tf.function`;
+- compiled: by XLA, on CPUs once for each part of the batch. Rows are independent, so every core
+  loops over its own rows, without synchronization at each step.
 
-In training both have the loop's own gradient; otherwise the graph's is automatic and keeps nothing
-unless a gradient is asked for, and the compiled loop runs forward a second time for a gradient.
+In training both use the loop's custom gradient. Otherwise the graph is differentiated automatically
+and stores nothing unless a gradient is needed, and the compiled loop runs forward a second time for
+a gradient.
 """
 
 import dataclasses
@@ -30,18 +31,18 @@ from kerasrnn.recurrence.unroll import Unroll
 
 Tensor = Any
 
-# A compiled function belongs to its cell and goes with it: cell -> {key: tf.function}.
+# A compiled function lives as long as its cell: cell -> {key: tf.function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
-# The fewest rows of the batch for a core, and the largest recurrent kernel, in bytes, that it pays
-# to read once a core: measured in benchmarks/NOTES.md.
+# The minimum number of rows per core, and the largest recurrent kernel, in bytes, that is worth
+# reading once per core: measured in benchmarks/NOTES.md.
 ROWS_A_PART = 8
 KERNEL_BYTES = 1 << 20
 
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. An eager call runs a compiled graph, not a loop driven by Python."""
-    # Of a stateful layer, Keras passes the variables themselves.
+    # Keras passes the variables of a stateful layer themselves.
     call = call._replace(states=[tf.convert_to_tensor(state) for state in call.states])
     if _in_forward_mode(call):
         return _forward_mode_loop(cell, options, call)
@@ -50,7 +51,7 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
     compiled = compiled and not (nested and tf.executing_eagerly())
     if (
         compiled and options.unroll
-    ):  # no loop to run part by part: XLA compiles the steps as they are
+    ):  # without a loop there are no parts: XLA compiles the steps directly
         return _function(cell, graph_loop, options, True)(call)
     if nested and not compiled and not options.unroll:
         return twice_differentiable_loop(cell, options, call)
@@ -61,22 +62,22 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
 
 
 def _under_xla() -> bool:
-    """Whether the function around is compiled by XLA as a whole."""
+    """Whether XLA compiles the entire surrounding function."""
     if tf.executing_eagerly():
         return False
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def _in_forward_mode(call: Call) -> bool:
-    """Whether a `tf.autodiff.ForwardAccumulator` follows what this call depends on."""
+    """Whether a `tf.autodiff.ForwardAccumulator` watches an input of this call."""
     return bool(forwardprop_util.pack_tangents(leaves(_differentiated(call))).tangents)
 
 
 def _forward_mode_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """The steps written out, which a `ForwardAccumulator` follows rightly.
+    """Unroll the steps, which a `ForwardAccumulator` differentiates correctly.
 
-    Inside a graph it takes a custom gradient for zero, and it fails on loops there and on what XLA
-    compiles (TensorFlow 2.21).
+    Inside a graph it treats a custom gradient as zero, and it fails on loops there and on
+    XLA-compiled code (TensorFlow 2.21).
     """
     if call.sequences.shape[1] is None:
         raise ValueError(
@@ -102,14 +103,14 @@ def _in_nested_tapes(call: Call) -> bool:
 def _compiles(options: Options, call: Call, jit_compile: JitCompile) -> bool:
     if jit_compile != "auto":
         return jit_compile
-    # XLA compiles each length anew: it pays where the graph is called with one length.
-    # Steps written out take it long, and ever longer: docs/execution.md has figures.
+    # XLA compiles each length separately, which pays off if the graph is called with one length.
+    # Unrolled steps take longer and longer to compile: docs/execution.md has figures.
     graph = not tf.executing_eagerly()
     known = call.sequences.shape[1] is not None
     return graph and options.training and known and not options.unroll
 
 
-# What `Unroll` needs from a backend.
+# The backend interface of `Unroll`.
 
 
 def scan(
@@ -121,16 +122,16 @@ def scan(
 ) -> tuple[Any, Any]:
     """See `unroll.Backend`.
 
-    XLA would clear the array of a y first, so there a y is written over an x that has its shape.
-    Such an x is always read a step ahead: XLA may well order a step's reading after its writing,
-    and would then copy the whole array in every step.
+    XLA would first clear the output array, so under XLA y is written over an x of the same shape.
+    Such an x is always read a step ahead: XLA may order a step's read after its write, and would
+    then copy the whole array in every step.
     """
     xla = _under_xla()
     flat_xs = leaves(xs)
     steps = _length(flat_xs[0])
-    # TensorArrays, not slices of one tensor: where the loop is differentiated automatically, the
-    # gradient of a slice is a full-size tensor of zeros a step, and the backward pass would grow
-    # with the square of the steps.
+    # TensorArrays, not slices of one tensor: in automatic differentiation, the gradient of a slice
+    # is a full-size tensor of zeros per step, and the cost of the backward pass would be quadratic
+    # in the number of steps.
     # The first x is read twice, which matters where functions are run eagerly.
     x_arrays = [
         tf.TensorArray(x.dtype, steps, clear_after_read=False, element_shape=x.shape[1:]).unstack(x)
@@ -138,7 +139,7 @@ def scan(
     ]
     start = steps - 1 if reverse else 0
     first = [array.read(start) for array in x_arrays]
-    _, y = body(carry, filled(xs, first))  # for its structure: the values are never computed
+    _, y = body(carry, filled(xs, first))  # only for its structure: the values are never computed
     over, y_arrays = _targets(leaves(y), first if xla else [], x_arrays, steps)
     prefetch = xla and (prefetch or any(k is not None for k in over))
 
@@ -159,19 +160,19 @@ def scan(
         cond=lambda *_: True,
         body=step,
         loop_vars=(tf.constant(0), leaves(carry), first if prefetch else [], y_arrays),
-        # All of the condition: XLA then knows how many steps there are, if they are known, and need
-        # not ask for it after each; and its automatic differentiation needs a bound.
+        # This must be the entire condition: XLA then knows the number of steps, if it is static,
+        # and need not evaluate the condition after each; its differentiation also needs a bound.
         maximum_iterations=steps,
     )
     return filled(carry, flat_carry), filled(y, [array.stack() for array in y_arrays])
 
 
 def _tied(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
-    """What a step makes of a carried value, with a dependence on that value if it has none.
+    """Make a step's new value depend on the carried one, if it does not already.
 
     `tape.jacobian` vectorizes loops, and fails on one that replaces a carried value by something
-    that does not depend on it, as a step does with the output before it (TensorFlow 2.21). XLA
-    removes the selection.
+    independent of it, as a step does with the previous output (TensorFlow 2.21). XLA removes the
+    selection.
     """
     if tf.executing_eagerly() or _depends(new, old):
         return new
@@ -179,7 +180,7 @@ def _tied(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
 
 
 def _depends(result: tf.Tensor, source: tf.Tensor) -> bool:
-    """Whether a tensor of a graph is computed from the values of another one."""
+    """Whether one tensor of a graph is computed from another."""
     waiting, seen = [result], set()
     while waiting:
         tensor = waiting.pop()
@@ -212,7 +213,7 @@ def vjp(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """See `unroll.Backend`."""
-    # Nodes of their own, so that the same tensor may stand for two arguments.
+    # Separate nodes, since the same tensor may be passed for two arguments.
     arguments = tree.map_structure(tf.identity, arguments)
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch([x for x in tree.flatten(arguments) if x is not None])
@@ -241,11 +242,11 @@ def _length(x: tf.Tensor) -> tf.Tensor | int:
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 
 
-# The ways of running it.
+# Ways of running the loop.
 
 
 def graph_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """As part of the graph around it."""
+    """Run the loop as part of the surrounding graph."""
     if options.unroll:
         return unrolled.loop(cell, options, call)
     if not options.training and options.checkpoint_every is None:
@@ -260,7 +261,7 @@ def graph_loop(cell: Steppable, options: Options, call: Call) -> Results:
 
 
 def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """Compiled by XLA, part by part."""
+    """Run the loop compiled by XLA, in parts."""
 
     def function(way: Callable[..., Any]) -> Callable[..., Any]:
         return _function(cell, way, options, True)
@@ -270,7 +271,7 @@ def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
 
 
 def twice_differentiable_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """As a graph, whose gradient's gradient is made anew.
+    """Run the loop as a graph whose second derivative is built separately.
 
     TensorFlow cannot vectorize the second derivative of a loop, as `tape.jacobian` of a gradient
     does: it raises an error, or returns an empty tensor (TensorFlow 2.21).
@@ -292,9 +293,9 @@ def _loop_of_functions(
     with_residuals: bool,
     split: Callable[[Call], list[Call]],
 ) -> Results:
-    """Part by part, there and back in functions that tapes do not look into.
+    """Run the loop in parts, forward and backward in functions that tapes do not trace.
 
-    `with_residuals` says whether the forward pass keeps what the backward pass needs.
+    `with_residuals`: whether the forward pass stores the residuals of the backward pass.
     """
 
     def forward(call: Call) -> tuple[Results, Callable[[Results], Any]]:
@@ -337,7 +338,7 @@ def _differentiable(
     call: Call,
     d_results: Results,
 ) -> Any:
-    """What goes back in a function, with a gradient: that of going back in the graph."""
+    """Make a backward function differentiable; its gradient is that of the graph's backward."""
     arguments = (_differentiated(call), d_results)
     flat_arguments = leaves(arguments)
 
@@ -381,19 +382,20 @@ def _differentiable(
 
 
 def _vectorizing() -> bool:
-    """Whether this is traced to be vectorized: `tf.vectorized_map` and tapes name it so."""
+    """Whether this is traced for vectorization, detected by the names that `tf.vectorized_map` and
+    tapes give the function."""
     return any(part.startswith("loop_body") for part in tf.get_current_name_scope().split("/"))
 
 
 def _apart(structure: Any) -> Any:
-    """Hidden from tapes, which would take apart the compiled function that it is given to."""
+    """Hide a structure from tapes, which would inline the compiled function that receives it."""
     return tree.map_structure(lambda x: None if x is None else tf.stop_gradient(x), structure)
 
 
 def _with_gradient(
     forward: Callable[[Call], tuple[Results, Callable[[Results], Any]]], call: Call
 ) -> Results:
-    """`forward` gives the results and what takes their gradients back."""
+    """`forward` returns the results and their pullback."""
     structure: list[Results] = []
 
     @tf.custom_gradient
@@ -420,22 +422,22 @@ def _replaced(call: Call, differentiated: tuple[Any, ...]) -> Call:
 
 
 def leaves(structure: Any) -> list[Tensor]:
-    """What there is in a structure, in which None stands for nothing."""
+    """The leaves of a structure, without None."""
     return [x for x in tree.flatten(structure) if x is not None]
 
 
 def filled(structure: Any, flat: Any) -> Any:
-    """The other way: a structure with these in the places of its leaves."""
+    """The inverse of `leaves`: the structure with new leaves."""
     values = iter(flat)
     return tree.map_structure(lambda x: None if x is None else next(values), structure)
 
 
 def _parts(cell: Steppable, call: Call) -> list[Call]:
-    """The call, cut into parts of its batch, one a core, where that pays."""
+    """Split the call along its batch, one part per core, where that is faster."""
     parts = _cores()
     if call.sequences.shape[0] is not None:
         parts = max(1, min(parts, call.sequences.shape[0] // ROWS_A_PART))
-    kernel = call.weights.get("recurrent_kernel")  # a user's cell may have none of that name
+    kernel = call.weights.get("recurrent_kernel")  # a user's cell may have no weight of that name
     if kernel is not None and kernel.shape.num_elements() * kernel.dtype.size > KERNEL_BYTES:
         parts = 1
     of_batch = call._replace(weights=None)
@@ -443,19 +445,19 @@ def _parts(cell: Steppable, call: Call) -> list[Call]:
 
 
 def _cores() -> int:
-    """Over which the parts of the batch are spread: those of a machine without a GPU."""
+    """The number of cores that share the batch, on a machine without a GPU."""
     if tf.config.list_physical_devices("GPU"):
         return 1
     threads = tf.config.threading.get_inter_op_parallelism_threads()
     if threads:
         return threads
-    if hasattr(os, "sched_getaffinity"):  # Linux alone: those that this process may use
+    if hasattr(os, "sched_getaffinity"):  # Linux only: the cores that this process may use
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _split(structure: Any, parts: int) -> list[Any]:
-    """Every tensor of a structure cut along its first axis, the batch."""
+    """Cut every tensor of a structure along its first axis, the batch."""
     if parts == 1:
         return [structure]
     batch = _length(leaves(structure)[0])
@@ -501,18 +503,18 @@ def _backward_from_start(
 def _function(
     cell: Steppable, way: Callable[..., Any], options: Options, jit_compile: bool = False
 ) -> Callable[..., Any]:
-    """A way of running the loop, as a `tf.function`."""
+    """Wrap a way of running the loop as a `tf.function`."""
     functions = _functions.setdefault(cell, {})
     key = (way, options, jit_compile)
     if key not in functions:
-        # A strong reference would keep the cell alive for ever. A partial, and not a closure,
-        # since TensorFlow takes closures of one piece of code for one function, and would warn
-        # that it is traced too often.
+        # A strong reference would keep the cell alive forever. A partial rather than a closure,
+        # since TensorFlow identifies closures of the same code with each other, and would warn
+        # about excessive retracing.
         functions[key] = tf.function(
             functools.partial(_call, way, weakref.ref(cell), options),
             jit_compile=jit_compile or None,
             autograph=False,
-            reduce_retracing=not options.unroll,  # written out, each length is another graph
+            reduce_retracing=not options.unroll,  # unrolled, each length is a different graph
         )
     return functions[key]
 

@@ -1,7 +1,7 @@
-"""A cell unrolled over time, forward and backward: the one algorithm behind every backend's loop.
+"""A cell unrolled over time, forward and backward: the algorithm that all backends share.
 
-Written with `keras.ops` and what a backend provides in `Backend`: a scan and a vector-Jacobian
-product. The names are those of docs/bptt.md; `d_v` is dL/dv.
+It is written with `keras.ops` and the two primitives of `Backend`: a scan and a vector-Jacobian
+product. The names follow docs/bptt.md; `d_v` is dL/dv.
 """
 
 import math
@@ -17,7 +17,7 @@ Tensor = Any
 
 
 class Backend(Protocol):
-    """What `Unroll` needs from a backend."""
+    """The backend interface of `Unroll`."""
 
     def scan(
         self,
@@ -29,34 +29,34 @@ class Backend(Protocol):
     ) -> tuple[Any, Any]:
         """`carry, y[t] = body(carry, x[t])` for every t; x and y have time as their first axis.
 
-        `prefetch` reads a whole x[t] a step ahead, on the backends where this matters for speed.
-        Otherwise x[t] is read as part of what is computed from it, which is faster where each of
-        its elements is used once, and much slower where one is used more often
+        `prefetch` reads all of x[t] a step ahead, on the backends where this matters for speed.
+        Otherwise x[t] is read as part of the computation that uses it, which is faster if each
+        element is used once, and much slower if elements are used repeatedly
         (benchmarks/NOTES.md).
         """
 
     def vjp(
         self, function: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-        """The results of the function and `vjp_fn`, the pullback: from the gradients of the results
-        (None is zero) to those of the arguments."""
+        """Return the results of the function and `vjp_fn`, the pullback, which maps the gradients
+        of the results (None for zero) to those of the arguments."""
 
     def scope(self) -> Any:
-        """What is equal between two places of a step unless one is inside of the backend's own
-        loop, branch or function, from which no tensor can be taken out."""
+        """A token that is equal at two points of a step unless one is inside a loop, branch or
+        function of the backend, which no tensor can leave."""
 
 
 class Residuals(NamedTuple):
-    """What the forward pass keeps for the backward pass, each `(time, batch, ...)`."""
+    """What the forward pass stores for the backward pass, each `(time, batch, ...)`."""
 
     states: list[Tensor]  # before each step
     steps: Any  # of each step; see `_Automatic` and `_ByHand`
 
 
 class Carry(NamedTuple):
-    """What a step hands to the next; in the backward pass, their gradients."""
+    """The values passed from step to step; in the backward pass, their gradients."""
 
-    output: Tensor | None  # None where no step and no result needs it
+    output: Tensor | None  # None if no step and no result needs it
     states: list[Tensor]
 
 
@@ -68,20 +68,19 @@ class _StepAdjoint(NamedTuple):
 
 
 class _Step:
-    """The products of one step, and a record of how it applies them.
+    """The products of one step, and a record of their applications.
 
-    A step may apply a product any number of times, and the products in any order: what it does is
-    what Python does while the step is traced. The record is differentiated from its end to its
-    beginning.
+    A step may apply a product any number of times, and the products in any order: the record
+    follows Python's execution while the step is traced. It is differentiated in reverse.
     """
 
     def __init__(self, unroll: "Unroll", results: list[list[Tensor]] | None = None) -> None:
-        """With `results`, of each product's applications, they are given, and not computed."""
+        """With `results`, the results of each product's applications are given, not computed."""
         self.products = tuple(_Applied(self, k) for k in range(len(unroll.products)))
         self.cell, self.unroll, self.given = unroll.cell, unroll, results
         self.arguments: list[list[Tensor]] = [[] for _ in unroll.products]
         self.results: list[list[Tensor]] = [[] for _ in unroll.products]
-        self.order: list[tuple[int, int]] = []  # (product, which of its applications)
+        self.order: list[tuple[int, int]] = []  # (product, index of the application)
 
     def __call__(
         self, a: Tensor, states: list[Tensor], weights: Mapping[str, Tensor]
@@ -117,7 +116,7 @@ class _Step:
         return result
 
     def _check_repeated(self) -> None:
-        """A step is traced several times, and does the same each time."""
+        """A step is traced several times, and must apply its products in the same way each time."""
         counts = [len(results) for results in self.results]
         before = self.unroll.applications if self.given is None else list(map(len, self.given))
         if self.given is None:
@@ -140,7 +139,7 @@ class _Step:
 
 
 class _Applied:
-    """One of the products that a step is given in training."""
+    """A product as passed to a step in training."""
 
     def __init__(self, step: _Step, k: int) -> None:
         self._step, self._k = step, k
@@ -159,7 +158,7 @@ class _Applied:
 
 
 class _ByHand:
-    """One step and its adjoint as the cell derives it: `step_with_residuals` and `step_adjoint`.
+    """One step and the cell's own adjoint: `step_with_residuals` and `step_adjoint`.
 
     Each product is applied once.
     """
@@ -193,10 +192,10 @@ class _ByHand:
 
 
 class _Automatic:
-    """One step, differentiated automatically with its products taken out.
+    """One step, differentiated automatically except for its products.
 
-    It keeps the result of each application of a product, and its argument unless that is the first
-    state.
+    It stores the result of each application of a product, and its argument unless that is the
+    first state.
     """
 
     def __init__(self, unroll: "Unroll") -> None:
@@ -234,8 +233,8 @@ class _Automatic:
             step, (a, states, dict(self.unroll.step_weights), results)
         )
         d_arguments: list[list[Tensor | None]] = [[None for _ in of] for of in results]
-        # From the last application to the first: what one receives depends on those after it, whose
-        # arguments may hold its result.
+        # In reverse: the gradient of an application depends on later ones, whose arguments may
+        # contain its result.
         for k, nth in reversed(order):
             d_result = vjp_fn((d_output, d_states, d_arguments))[3][k][nth]
             d_arguments[k][nth] = self.unroll.products[k].adjoint(d_result)
@@ -246,15 +245,15 @@ class _Automatic:
 
 
 class Unroll:
-    """One call of the loop: everything that does not change over time, laid out once.
+    """One call of the loop, with everything that is constant over time prepared once.
 
-    The states are carried in `state_dtype`: float32 where the compute dtype is half precision,
-    since errors of a carried state add up over the steps. Products are in the compute dtype.
+    The states are carried in `state_dtype`: float32 if the compute dtype is half precision, since
+    errors of a carried state accumulate over the steps. Products use the compute dtype.
     """
 
     def __init__(self, backend: Backend, cell: Steppable, options: Options, call: Call) -> None:
         self.backend, self.cell, self.options = backend, cell, options
-        # To a step, a memory is as constant as its weights.
+        # For a step, a memory is as constant as its weights.
         self.weights, self.memory = {**call.weights, **call.memory}, tuple(call.memory)
         self.dropout = call.dropout
         self.compute_dtype = keras.backend.standardize_dtype(call.sequences.dtype)
@@ -269,7 +268,7 @@ class Unroll:
         self.zeros = ops.zeros(
             (ops.shape(call.sequences)[0], cell.output_size), dtype=self.state_dtype
         )
-        # Only a last output, or one that masked steps repeat, goes from step to step.
+        # Only a last output, or one that masked steps repeat, is carried from step to step.
         self.carries_output = self._holds() or not options.return_sequences
         self.start = Carry(
             self.zeros if self.carries_output else None,
@@ -277,12 +276,12 @@ class Unroll:
         )
 
     def forward(self) -> Results:
-        """Nothing is kept; a gradient is the framework's own, by automatic differentiation."""
+        """Run the loop without storing residuals; a gradient is computed automatically."""
         end, outputs, _ = self._segment(self.x, self.keeps, self._borders(self.x), self.start)
         return self._results(end, outputs)
 
     def forward_with_residuals(self) -> tuple[Results, Any]:
-        """The same results, and what `backward` needs."""
+        """Run the loop and return the results and the residuals for `backward`."""
         if not self._checkpoints():
             end, outputs, residuals = self._segment(
                 self.x, self.keeps, self._borders(self.x), self.start, with_residuals=True
@@ -305,7 +304,7 @@ class Unroll:
     def backward(
         self, residuals: Any, d_results: Results
     ) -> tuple[Tensor, list[Tensor], dict, dict]:
-        """The gradients of the sequences, the initial states, the weights and the memory."""
+        """Compute the gradients of the sequences, initial states, weights and memory."""
         d_output = None
         if d_results.output is not None:
             d_output = ops.cast(d_results.output, self.state_dtype)
@@ -328,7 +327,7 @@ class Unroll:
     def _checkpointed_adjoint(
         self, xs: tuple[Any, ...], residuals: Any, d_carry: Carry
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        """Each segment is computed again from its start, and then differentiated."""
+        """Recompute each segment from its start, then differentiate it."""
         starts, middle = residuals
         segments = _Segments(self.options.checkpoint_every, self.x)
         whole, rest = segments.cut(xs)
@@ -365,7 +364,7 @@ class Unroll:
         start: Carry,
         with_residuals: bool = False,
     ) -> tuple[Carry, Tensor | None, Residuals | None]:
-        """Some steps: where they end, the outputs, and the residuals."""
+        """Run some steps: returns the final carry, the outputs and the residuals."""
         a = self.cell.input_part(x, self.weights, self.dropout.inputs)
 
         def body(carry: Carry, xs: tuple[Any, ...]) -> tuple[Carry, Any]:
@@ -380,7 +379,7 @@ class Unroll:
             else:
                 new_output, new = self.cell.step(a, states, self.step_weights, self.products)
                 residuals = None
-            # Keras computes some operations on float64 in float32 on JAX; a scan keeps its types.
+            # On JAX, Keras computes some float64 operations in float32; a scan's types are fixed.
             new_output = ops.cast(new_output, self.state_dtype)
             new = [ops.cast(s, self.state_dtype) for s in new]
             if keep is not None:
@@ -406,7 +405,7 @@ class Unroll:
         residuals: Residuals,
         d_end: Carry,
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        """The gradients of where the steps began, of x, and of the weights."""
+        """Compute the gradients of the initial carry, of x, and of the weights."""
 
         def outside(x: Tensor, weights: dict[str, Tensor]) -> Any:
             products, step_weights = self._prepare(weights)
@@ -426,7 +425,7 @@ class Unroll:
                 d_output = d_outputs if d_output is None else d_output + d_outputs
             d_held = None if d_end.output is None else ops.zeros_like(d_output)
             if keep is not None:
-                # A masked step sends everything around the cell, nothing through it.
+                # At a masked step the entire gradient bypasses the cell.
                 around = [ops.where(keep, ops.zeros_like(d), d) for d in d_states]
                 d_states = [ops.where(keep, d, ops.zeros_like(d)) for d in d_states]
                 if self._holds():
@@ -445,7 +444,7 @@ class Unroll:
             if border is not None:
                 d_states = [ops.where(border, ops.zeros_like(d), d) for d in d_states]
             d_weights = {name: d + step.d_weights[name] for name, d in d_weights.items()}
-            # Where a gate adds its two parts, as most do, their gradients are one tensor.
+            # If a gate adds its two parts, as most do, their gradients are the same tensor.
             d_results = [[None if d is step.d_a else d for d in of] for of in step.d_results]
             return (Carry(d_held, d_states), d_weights), (step.d_a, d_results)
 
@@ -465,19 +464,19 @@ class Unroll:
         return d_start, d_x, d_weights
 
     def _in_order(self, x: Tensor) -> Tensor:
-        """`(batch, time, ...)` to `(time, batch, ...)`, in the order of the steps."""
+        """Transpose `(batch, time, ...)` to `(time, batch, ...)`, in the order of the steps."""
         x = ops.swapaxes(x, 0, 1)
         return ops.flip(x, 0) if self.options.go_backwards else x
 
     def _borders(self, x: Tensor) -> Tensor | None:
-        """Where the gradient of the states is cut: before every `truncate_every`-th step."""
+        """Mark where the gradient of the states is cut: before every `truncate_every`-th step."""
         if self.options.truncate_every is None:
             return None
         steps = ops.arange(ops.shape(x)[0])
         return ops.logical_and(steps > 0, steps % self.options.truncate_every == 0)
 
     def _holds(self) -> bool:
-        """Whether a masked step repeats the output before it."""
+        """Whether a masked step repeats the previous output."""
         return self.keeps is not None and not self.options.zero_output_for_mask
 
     def _checkpoints(self) -> bool:
@@ -496,7 +495,7 @@ class Unroll:
 def _weight_gradients(
     product: Any, arguments: list[Tensor], d_results: list[Tensor]
 ) -> tuple[Tensor, Tensor | None]:
-    """dL/dU and dL/db of one product: the sum over its applications."""
+    """dL/dU and dL/db of one product, summed over its applications."""
     gradients = [product.weight_gradients(v, d) for v, d in zip(arguments, d_results, strict=True)]
     if not gradients:
         bias = product.bias
@@ -508,12 +507,12 @@ def _weight_gradients(
 
 
 class _Segments:
-    """A sequence cut into segments of one length, and the steps that are left, at least one.
+    """A sequence cut into segments of equal length, and the remaining steps, at least one.
 
-    The last segment is not stacked with the others, since it may be shorter. Where the number of
-    steps is not known when the graph is made, there may be no whole segment. A loop needs at least
-    one (TensorFlow cannot stack an empty list of tensors of unknown shape, and XLA cannot read from
-    an empty array), so the first step is then run as a segment, and its results are dropped.
+    The last segment is not stacked with the others, since it may be shorter. If the number of steps
+    is unknown when the graph is built, there may be no full segment. A loop needs at least one
+    (TensorFlow cannot stack an empty list of tensors of unknown shape, and XLA cannot read from an
+    empty array), so the first step is then run as a segment, and its results are discarded.
     """
 
     def __init__(self, checkpoint_every: int | str, x: Tensor) -> None:
@@ -528,7 +527,7 @@ class _Segments:
         self.length, self.count = length, whole
 
     def cut(self, xs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """All whole segments, `(segments, steps, ...)`, and the steps that are left."""
+        """All full segments, `(segments, steps, ...)`, and the remaining steps."""
 
         def stack(x: Tensor | None) -> Tensor | None:
             if x is None:
@@ -542,12 +541,12 @@ class _Segments:
         return tuple(map(stack, xs)), tuple(map(rest, xs))
 
     def joined(self, whole: Tensor, rest: Tensor) -> Tensor:
-        """The steps of both in one, `(steps, ...)`."""
+        """Concatenate the steps of both, `(steps, ...)`."""
         whole = ops.reshape(whole, (self.count * self.length, *ops.shape(whole)[2:]))
         return ops.concatenate([whole if self.known else whole[: self.stacked], rest])
 
     def if_any(self, after: Any, before: Any) -> Any:
-        """What the whole segments led to; what there was before if there are none."""
+        """`after`, the result of the full segments, or `before` if there are none."""
         if self.known:
             return after
         return tree.map_structure(
@@ -556,7 +555,7 @@ class _Segments:
 
 
 def _length(checkpoint_every: int | str, steps: Any) -> Any:
-    """Of a segment: the square root of the steps, rounded up, with "sqrt"."""
+    """The length of a segment; with "sqrt", the square root of the steps, rounded up."""
     if checkpoint_every != "sqrt":
         return checkpoint_every
     if isinstance(steps, int):

@@ -1,7 +1,7 @@
-"""The time loop written out step by step: `unroll=True`, and backends without a loop of their own.
+"""The unrolled time loop: `unroll=True`, and backends without their own loop.
 
-Only `keras.ops`, so it runs everywhere; the number of steps must be known, and the gradient is the
-framework's own.
+It uses only `keras.ops`, so it runs on every backend; the number of steps must be known, and the
+gradient is computed automatically.
 """
 
 import sys
@@ -51,5 +51,5 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
             "of its own for the time loop; expected None in training, which the attribute "
             "`checkpoint_every` of a loaded layer can be set to."
         )
-    # Keras assigns a stateful layer's new states in place, and the gradient reads the old ones.
+    # Keras assigns a stateful layer's new states in place, and the gradient needs the old ones.
     return loop(cell, options, call._replace(states=[ops.copy(s) for s in call.states]))

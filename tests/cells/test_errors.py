@@ -99,7 +99,7 @@ def test_a_cell_without_an_update_says_so():
     class EmptyCell(kerasrnn.Cell):
         pass
 
-    with pytest.raises(NotImplementedError, match="EmptyCell must say `update` or `step`"):
+    with pytest.raises(NotImplementedError, match="EmptyCell must define `update` or `step`"):
         kerasrnn.RNN(EmptyCell(5))(X)
 
 
