@@ -13,5 +13,5 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 # Before any module here (see kerasrnn/__init__.py), and after the names, which are needed
-# meanwhile: importing Keras registers all classes, and `kerasrnn.layers` exports the cells' classes.
+# meanwhile: importing Keras registers all classes, and `kerasrnn.layers` has the cells' classes.
 import keras  # noqa: E402, F401

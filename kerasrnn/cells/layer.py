@@ -125,15 +125,15 @@ class RNN(SequenceLayer, keras.layers.RNN):
             ("truncate_every", truncate_every),
         ):
             if every is not None and (unroll or in_keras):
-                where = in_keras or "steps that are written out"
+                where = in_keras or "unrolled steps"
                 raise ValueError(
                     f"{name}={every!r}: an option of kerasrnn's time loop; expected None with "
                     f"unroll={unroll} and {type(self.cell).__name__}, which runs in {where}."
                 )
         if in_keras and getattr(self.cell, "reads_memory", False):
+            raise ValueError(
                 f"cell: {type(self.cell).__name__} overrides `call` and reads a memory, which "
                 "Keras's own loop does not support; expected an override of `step`."
-                "Keras's own loop knows nothing; expected an override of `step`."
             )
         if stateful and getattr(self.cell, "reads_memory", False):
             raise ValueError(
