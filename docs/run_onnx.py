@@ -7,8 +7,7 @@
 FOLDER is a folder written by `kerasrnn export` or returned by `kerasrnn.zoo.folder`. It contains
 ONNX files and `vocabulary.json`, which defines what their numbers mean (see docs/export.md). Text
 models take texts. Models of measurements or images take arrays, each in a NumPy file without a
-batch axis.
-The output depends on the model:
+batch axis. The output depends on the model:
 
     sequences   the output of `greedy.onnx`, or of `encoder.onnx` and `step.onnx`, symbol by symbol
     a class     the most probable class and its probability, or the class of each symbol
