@@ -15,7 +15,7 @@ SUITE := $(PYTEST) -m "not torch and not models and not site and not runtimes"
 .PHONY: help demo test test-jax test-next test-torch test-models test-runtimes lint format docs bench clean
 
 help:
-	@echo "make demo        trained models at work; then train on real speech, judge, export, check"
+	@echo "make demo        trained models at work; then train on real speech, evaluate, export"
 	@echo "make test        the tests, on TensorFlow"
 	@echo "make test-jax    the tests of layers, decoding and the zoo, on JAX"
 	@echo "make test-torch  the comparisons with PyTorch, and layers and decoders on PyTorch (fetches it)"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.points import CONTENDERS, Point
+from benchmarks.grid import CONTENDERS, Point
 
 GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 

@@ -69,12 +69,12 @@ def main() -> None:
 
 def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict[str, Any]:
     """Measure the time that the loop spends waiting and working."""
-    from benchmarks.ready import ready
+    from benchmarks.prepared import prepared
     from kerasrnn.recipes.base import runs
     from kerasrnn.recipes.training.loop import Loop
 
-    made = ready(name, data_dir)
-    loop = Loop(made.trainee)
+    made = prepared(name, data_dir)
+    loop = Loop(made.model)
     seen: set[Any] = set()
     waited = worked = 0.0
     count = 0
@@ -85,7 +85,7 @@ def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict
         while count < steps and waited + worked < seconds and time.perf_counter() < end:
             began = time.perf_counter()
             loop.train(timed, 1)
-            made.trainee.optimizer.iterations.numpy()  # waits for the step
+            made.model.optimizer.iterations.numpy()  # waits for the step
             took = time.perf_counter() - began
             if timed.shape in seen:
                 waited += timed.seconds

@@ -76,31 +76,31 @@ def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
     import keras
     import tensorflow as tf
 
-    from benchmarks.ready import ready
+    from benchmarks.prepared import prepared
     from kerasrnn.recipes.base.config import ConfigError
     from kerasrnn.recipes.base.execution import Execution
     from kerasrnn.recipes.training import summary
     from kerasrnn.recipes.training.loop import Loop
     from kerasrnn.recipes.training.placement import Placement
 
-    made = ready(name, data_dir, parts)
+    made = prepared(name, data_dir, parts)
     placement = Placement(Execution(strategy="one", accumulate=parts))
     placement.check(made.config.batch_size)
-    if parts > 1 and any(getattr(layer, "stateful", False) for layer in made.trainee.layers):
+    if parts > 1 and any(getattr(layer, "stateful", False) for layer in made.model.layers):
         raise ConfigError("the recipe is stateful: accumulation would split the rows of its states")
-    said = summary.of(made.trainee, made.batches, placement)
+    said = summary.of(made.model, made.batches, placement)
     longest = max(made.batches.train().take(BATCHES), key=_numbers)
-    loop = Loop(made.trainee)
+    loop = Loop(made.model)
 
     def step() -> None:
         loop.train(iter([longest]), 1)
-        made.trainee.optimizer.iterations.numpy()  # waits for the step
+        made.model.optimizer.iterations.numpy()  # waits for the step
 
     for _ in range(2):  # the first step compiles
         step()
     # Memory in use before the step: the weights and the optimizer's moments.
-    weights = sum(variable.numpy().nbytes for variable in made.trainee.variables)
-    weights += sum(variable.numpy().nbytes for variable in made.trainee.optimizer.variables)
+    weights = sum(variable.numpy().nbytes for variable in made.model.variables)
+    weights += sum(variable.numpy().nbytes for variable in made.model.optimizer.variables)
     before = tf.config.experimental.get_memory_info("CPU:0")["current"]
     tf.config.experimental.reset_memory_stats("CPU:0")
     step()

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.points import BUILT_IN, CONTENDERS, FEW, PARTS
+from benchmarks.grid import BUILT_IN, CONTENDERS, FEW, PARTS
 from benchmarks.summary import (
     AGREEMENT,
     Result,

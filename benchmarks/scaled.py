@@ -45,7 +45,7 @@ def stand_in(recipe: Any, config: Any, rows: int = 0, length: int = 0) -> Data:
     import numpy as np
     import tensorflow as tf
 
-    facts = {side: {"symbols": ["?"] * config.vocabulary} for side in ("source", "target")}
+    metadata = {side: {"symbols": ["?"] * config.vocabulary} for side in ("source", "target")}
     ids = np.random.default_rng(0).integers(1, config.vocabulary + 2, (3, rows, length), "int32")
     source, previous, target = (
         tf.RaggedTensor.from_row_lengths(part.ravel(), [length] * rows) for part in ids
@@ -53,7 +53,7 @@ def stand_in(recipe: Any, config: Any, rows: int = 0, length: int = 0) -> Data:
     dataset = tf.data.Dataset.from_tensor_slices(((source, previous), target))
     # All pairs have one length, but as in the recipe's own data the static shape is unknown.
     dataset = dataset.map(lambda x, y: ((tf.identity(x[0]), tf.identity(x[1])), tf.identity(y)))
-    return Data(dataset, dataset.take(0), rows, 0, facts)
+    return Data(dataset, dataset.take(0), rows, 0, metadata)
 
 
 def made(options: dict[str, Any]) -> Any:
@@ -63,19 +63,19 @@ def made(options: dict[str, Any]) -> Any:
     return recipe.model(config, stand_in(recipe, config))
 
 
-def trainee(
+def training_model(
     options: dict[str, Any],
     rows: int,
     length: int,
     placement: Placement | None = None,
     by_xla: bool = False,
 ) -> tuple[Any, Any]:
-    """The recipe's trainee and its training batches."""
+    """The recipe's model in training and its training batches."""
     import keras
 
     from kerasrnn.recipes.training.batches import Batches
     from kerasrnn.recipes.training.optimizers import optimizer
-    from kerasrnn.recipes.training.step import Signals, Trainee
+    from kerasrnn.recipes.training.step import Signals, TrainingModel
 
     placement = placement or Placement(Execution(strategy="one"))
     recipe = recipes.load("translate")
@@ -85,7 +85,7 @@ def trainee(
     batches = Batches(recipe, config, data)
     signals = Signals()
     with placement.scope():
-        trains = Trainee(recipe.model(config, data), signals, by_xla=by_xla)
+        trains = TrainingModel(recipe.model(config, data), signals, by_xla=by_xla)
         trains.compile(
             optimizer(config, batches.steps),
             recipe.loss(config),
@@ -115,7 +115,7 @@ def train(
     seconds: dict[int, list[float]] = {}
     shapes: list[Any] = []
     for rows in batches:
-        trains, dataset = trainee(options, rows, length, placement)
+        trains, dataset = training_model(options, rows, length, placement)
         shapes = [tuple(weight.shape) for weight in trains.trainable_weights]
         loop = Loop(trains, placement.strategy)
         source = iter(loop.batches(dataset))
@@ -192,7 +192,7 @@ def corpus(options: dict[str, Any], data_dir: str | None, batches: int) -> dict[
     words = [np.mean([len(pair[side].split()) for pair in data.raw["train"]]) for side in (0, 1)]
     return {
         "pairs": data.train_size,
-        "left_out": data.facts["left_out_of_training"],
+        "left_out": data.metadata["left_out_of_training"],
         "words": words,
         "pieces": list(pieces / rows),
         "padded": 1 - float(pieces.sum()) / (2 * slots),
@@ -215,7 +215,7 @@ def program(options: dict[str, Any]) -> dict[str, Any]:
 
     from benchmarks import counting
 
-    trains, dataset = trainee(options, 4, 12, by_xla=True)
+    trains, dataset = training_model(options, 4, 12, by_xla=True)
     batch = next(iter(dataset))
     step = tf.function(trains.train_step, jit_compile=True)
     text = step.experimental_get_compiler_ir(batch)(stage="optimized_hlo")
@@ -253,7 +253,7 @@ def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict
 
     peaks = []
     for rows in batches:
-        trains, dataset = trainee(options, rows, length)
+        trains, dataset = training_model(options, rows, length)
         loop = Loop(trains)
         source = iter(loop.batches(dataset))
         for _ in range(3):
@@ -278,7 +278,7 @@ def allocated(options: dict[str, Any], batches: Sequence[int], length: int) -> d
         # XLA reads this when it first compiles.
         os.environ["XLA_FLAGS"] = f"--xla_dump_to={folder} --xla_dump_hlo_module_re=.*train_step.*"
         for rows in batches:
-            trains, dataset = trainee(options, rows, length, by_xla=True)
+            trains, dataset = training_model(options, rows, length, by_xla=True)
             tf.function(trains.train_step, jit_compile=True)(next(iter(dataset)))
             (report,) = Path(folder).glob("*memory-usage-report.txt")
             size = re.search(r"size ([\d.]+)MiB, preallocated-temp", report.read_text())

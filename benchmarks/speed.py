@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks import report, summary
 from benchmarks.contenders import cores
-from benchmarks.points import CELLS, CONTENDERS, FEW, PARTS, Point, Shape, points, shapes
+from benchmarks.grid import CELLS, CONTENDERS, FEW, PARTS, Point, Shape, points, shapes
 from kerasrnn.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from benchmarks.points import BUILT_IN, KERAS, KERAS_RNN, LARGE, OTHERS, Point
+from benchmarks.grid import BUILT_IN, KERAS, KERAS_RNN, LARGE, OTHERS, Point
 
 Record = Mapping[str, Any]
 

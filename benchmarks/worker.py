@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import Ready, ready
-from benchmarks.points import Point
+from benchmarks.grid import Point
 
 WARM_SECONDS = 0.1
 

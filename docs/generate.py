@@ -186,7 +186,7 @@ def recipe(recipe: Recipe) -> str:
                 ("topology", f"{', '.join(kinds)} ({recipe.topology})"),
                 ("data", recipe.dataset),
                 ("reaches", recipe.result),
-                ("`predict` takes", recipe.asks),
+                ("`predict` takes", recipe.input_help),
                 ("trained model", _trained(recipe)),
                 ("source", f"`recipes/{recipe.name}.py`"),
             ],
@@ -196,9 +196,14 @@ def recipe(recipe: Recipe) -> str:
         lines += ["## Known limits", "", recipe.limits, ""]
     lines += ["## Options of training", "", f"After `kerasrnn train {recipe.name}`:", ""]
     lines += _options(recipe.Config)
-    if dataclasses.fields(recipe.Asking):
-        lines += ["## Options of asking", "", f"After `kerasrnn predict {recipe.name}`:", ""]
-        lines += _options(recipe.Asking)
+    if dataclasses.fields(recipe.PredictOptions):
+        lines += [
+            "## Options of prediction",
+            "",
+            f"After `kerasrnn predict {recipe.name}`:",
+            "",
+        ]
+        lines += _options(recipe.PredictOptions)
     rows = [
         (name, f"`{' '.join(as_said(values))}`" if values else "as it is")
         for name, values in recipe.variants.items()
@@ -219,7 +224,7 @@ def recipe(recipe: Recipe) -> str:
 def _trained(recipe: Recipe) -> str:
     if recipe.name not in zoo.trained():
         return "none comes with the library"
-    return f'`zoo.load("{recipe.name}")`: {recipe.kept}'
+    return f'`zoo.load("{recipe.name}")`: {recipe.published_variant}'
 
 
 def _datasets(recipe: Recipe) -> list[str]:

@@ -72,7 +72,7 @@ class Config(options.Config):
 
 
 @dataclass(frozen=True)
-class Asking(options.Options):
+class PredictOptions(options.Options):
     """Options of the composition."""
 
     length: int = options.option(
@@ -105,7 +105,7 @@ class BachChorales(Recipe):
         "licence; the file is read at run time and not redistributed."
     )
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "cell": space.choice("simple_rnn", "lstm", "gru"),
         "units": space.integers(128, 512, step=64),
         "depth": space.integers(1, 2),
@@ -116,14 +116,14 @@ class BachChorales(Recipe):
         "transpose": space.integers(0, 6),
         **space.CLIPPING,
     }
-    Asking = Asking
+    PredictOptions = PredictOptions
     variants: ClassVar = {
         "SimpleRNN": {"cell": "simple_rnn"},
         "LSTM": {"cell": "lstm"},
         "GRU": {"cell": "gru"},
         "GRU, moved by up to 5 semitones": {"cell": "gru", "transpose": 5},
     }
-    kept = "GRU"
+    published_variant = "GRU"
     limits = (
         "The model writes four voices in C, quarter note by quarter note, without structure "
         "beyond a few bars: cadences occur by chance, and voices may cross."
@@ -131,7 +131,9 @@ class BachChorales(Recipe):
     metrics = ("test_nats_per_frame",)
     lower_is_better = True
     makes = (".mid", ".png")
-    asks = 'one or more chords to begin with, such as "C3 G3 E4 C5" or "48 55 64 72, 50 57 65 74"'
+    input_help = (
+        'one or more chords to begin with, such as "C3 G3 E4 C5" or "48 55 64 72, 50 57 65 74"'
+    )
     published = tuple(
         Published(model, source, {"test_nats_per_frame": nats})
         for source, figures in (
@@ -159,7 +161,7 @@ class BachChorales(Recipe):
             test_size=len(rolls["test"]),
             validation=_pieces(rolls["validation"]),
             validation_size=len(rolls["validation"]),
-            facts={"dataset": config.dataset},
+            metadata={"dataset": config.dataset},
             raw=rolls,
         )
 
@@ -207,7 +209,7 @@ class BachChorales(Recipe):
         pairs = dataset.map(lambda piece: (piece[:-1], piece[1:]))
         return bucketed(pairs, LENGTHS, config.batch_size, training, padding=(PADDING, 0.0))
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         test = data.raw["test"]
@@ -221,18 +223,18 @@ class BachChorales(Recipe):
             for name, guess in _baselines(data.raw["train"]).items()
         }
 
-    def read(self, text: str) -> "np.ndarray":
+    def parse_input(self, text: str) -> "np.ndarray":
         from kerasrnn.recipes.datasets import piano_rolls
         from kerasrnn.recipes.tasks import music
 
         return piano_rolls.from_pitches([music.read_chord(chord) for chord in text.split(",")])
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
-        asking: Asking,
+        predict_options: PredictOptions,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         import numpy as np
@@ -242,7 +244,7 @@ class BachChorales(Recipe):
         from kerasrnn.recipes.tasks import music
 
         # The official pieces are written an octave above the sung pitch.
-        octave = 12 if facts["dataset"] == "jsb_chorales" else 0
+        octave = 12 if metadata["dataset"] == "jsb_chorales" else 0
         for number, seed in enumerate(inputs, start=1):
             if seed[:, KEYS - octave :].any():
                 highest = piano_rolls.HIGHEST - octave
@@ -252,9 +254,9 @@ class BachChorales(Recipe):
                 )
         composer = zoo.generator(
             model,
-            sampler=decoding.Bernoulli(asking.temperature),
-            max_length=asking.length,
-            seed=asking.seed,
+            sampler=decoding.Bernoulli(predict_options.temperature),
+            max_length=predict_options.length,
+            seed=predict_options.seed,
         )
         answers = []
         for number, seed in enumerate(inputs):
@@ -267,7 +269,7 @@ class BachChorales(Recipe):
                 answers.append(music.written(roll[len(seed) :]))
                 continue
             midi, picture = (places[number].with_name(places[number].name + x) for x in self.makes)
-            music.write_midi(roll, midi, tempo=asking.tempo)
+            music.write_midi(roll, midi, tempo=predict_options.tempo)
             title = textwrap.shorten(music.written(seed), 60, placeholder=" ...")
             music.draw(roll, picture, title, seed=len(seed))
             answers.append(f"{midi}, {picture}")
@@ -277,7 +279,7 @@ class BachChorales(Recipe):
         """The first chords of a test piece."""
         from kerasrnn.recipes.datasets import piano_rolls
 
-        octave = 12 if data.facts["dataset"] == "jsb_chorales" else 0
+        octave = 12 if data.metadata["dataset"] == "jsb_chorales" else 0
         return piano_rolls.transposed(data.raw["test"][index][:4].astype("uint8"), -octave)
 
     def exports(
@@ -290,11 +292,11 @@ class BachChorales(Recipe):
             "step": (zoo.encoder_and_step(model).step, True),
         }
 
-    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+    def vocabulary(self, model: "keras.Model", metadata: Mapping[str, Any]) -> dict[str, Any]:
         from kerasrnn.recipes.datasets.piano_rolls import LOWEST
         from kerasrnn.recipes.tasks import music
 
-        (name,) = self.core(model).output_names
+        (name,) = self.trained_model(model).output_names
         return {name: {"flags": [music.pitch_name(LOWEST + key) for key in range(KEYS)]}}
 
     def tiny(self) -> Config:

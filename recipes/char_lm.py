@@ -64,7 +64,7 @@ class Config(options.Config):
 
 
 @dataclass(frozen=True)
-class Asking(options.Options):
+class PredictOptions(options.Options):
     """Options of the generation."""
 
     length: int = options.option(400, "number of characters to generate", low=1)
@@ -106,7 +106,7 @@ class CharLm(Recipe):
         "domain, collected by A. Karpathy."
     )
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "cell": space.choice("lstm", "gru"),
         "embedding": space.powers(32, 256),
         "units": space.powers(128, 1024),
@@ -115,13 +115,13 @@ class CharLm(Recipe):
         "learning_rate": space.floats(1e-3, 1e-2, log=True),
         **space.CLIPPING,
     }
-    Asking = Asking
+    PredictOptions = PredictOptions
     variants: ClassVar = {
         "LSTM": {},
         "LSTM, small": {"units": 384, "dropout": 0.4},
         "GRU": {"cell": "gru"},
     }
-    kept = "LSTM, small"
+    published_variant = "LSTM, small"
     limits = (
         "The model has learned spelling and the form of a play; its text has no meaning. It "
         "covers the 65 characters of its training text."
@@ -129,7 +129,7 @@ class CharLm(Recipe):
     metrics = ("validation_nats", "validation_bits", "validation_perplexity")
     lower_is_better = True
     shuffled = False
-    asks = "the beginning of the text, in quotation marks"
+    input_help = "the beginning of the text, in quotation marks"
     published = (
         Published("nanoGPT, GPU, 10.6M parameters", "its README", {"validation_nats": 1.4697}),
         Published("nanoGPT, CPU, 3 minutes", "its README", {"validation_nats": 1.88}),
@@ -169,18 +169,18 @@ class CharLm(Recipe):
             test_size=len(held),
             validation=dataset(held),
             validation_size=len(held),
-            facts={"vocabulary": symbols},
+            metadata={"vocabulary": symbols},
             raw={"train": train, "validation": held},
         )
 
     def model(self, config: Config, data: Data) -> "keras.Model":
-        return self._build(config, data.facts, stateful=True)
+        return self._build(config, data.metadata, stateful=True)
 
-    def _build(self, config: Config, facts: Mapping[str, Any], stateful: bool) -> "keras.Model":
+    def _build(self, config: Config, metadata: Mapping[str, Any], stateful: bool) -> "keras.Model":
         from kerasrnn import zoo
 
         return zoo.next_step(
-            zoo.Classes(len(facts["vocabulary"]) + 2),
+            zoo.Classes(len(metadata["vocabulary"]) + 2),
             cell=config.cell,
             units=config.units,
             depth=config.depth,
@@ -191,19 +191,19 @@ class CharLm(Recipe):
             name=self.name,
         )
 
-    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+    def bundle(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
         """The same network without fixed batch size or carried states."""
-        stateless = self._build(config, data.facts, stateful=False)
+        stateless = self._build(config, data.metadata, stateful=False)
         # All trained variables; the states are not among them.
         for weight, trained in zip(
             stateless.trainable_weights, model.trainable_weights, strict=True
         ):
             weight.assign(trained)
-        numbers = text.vectorizer(data.facts["vocabulary"], split="character")
+        numbers = text.vectorizer(data.metadata["vocabulary"], split="character")
         return text.attach(stateless, {"sequence": numbers})
 
-    def core(self, model: "keras.Model") -> "keras.Model":
-        return text.core(model)
+    def trained_model(self, model: "keras.Model") -> "keras.Model":
+        return text.trained_model(model)
 
     def loss(self, config: Config) -> str:
         return "sparse_categorical_crossentropy"
@@ -236,12 +236,12 @@ class CharLm(Recipe):
         count = batches.reduce(np.int64(0), lambda count, _: count + 1)
         return batches.apply(tf.data.experimental.assert_cardinality(count))
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         import numpy as np
 
-        numbers = text.vectorizer(data.facts["vocabulary"], split="character")
+        numbers = text.vectorizer(data.metadata["vocabulary"], split="character")
         ids = np.array(numbers(data.raw["validation"]))
         # Use more streams if the probabilities of longer ones would not fit into memory.
         streams = STREAMS * -(-len(ids) // (STREAMS * LONGEST))
@@ -249,7 +249,7 @@ class CharLm(Recipe):
         total = 0.0
         for start in range(0, streams, STREAMS):
             rows = ids[start : start + STREAMS]
-            probabilities = self.core(model).predict_on_batch(rows[:, :-1])
+            probabilities = self.trained_model(model).predict_on_batch(rows[:, :-1])
             right = np.take_along_axis(probabilities, rows[:, 1:, None], axis=-1)
             total -= np.log(right.astype("float64")).sum()
         return _of_nats(float(total / ids[:, 1:].size))
@@ -266,7 +266,7 @@ class CharLm(Recipe):
                 metrics[f"baseline_{order}-grams_{name}"] = value
         return metrics
 
-    def read(self, text: str) -> str:
+    def parse_input(self, text: str) -> str:
         if text.isspace():  # a text may start with a newline
             return text
         return checked(text, "the beginning of the text")
@@ -274,12 +274,12 @@ class CharLm(Recipe):
     def numbering(self, model: "keras.Model") -> "keras.layers.Layer":
         return model.get_layer("vectorizer")
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence[str],
-        asking: Asking,
+        predict_options: PredictOptions,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         import numpy as np
@@ -288,18 +288,20 @@ class CharLm(Recipe):
 
         sampler = (
             decoding.Greedy()
-            if asking.greedy
-            else decoding.Sample(asking.temperature, asking.top_k or None, asking.top_p)
+            if predict_options.greedy
+            else decoding.Sample(
+                predict_options.temperature, predict_options.top_k or None, predict_options.top_p
+            )
         )
-        symbols = ["", "�", *facts["vocabulary"]]
+        symbols = ["", "�", *metadata["vocabulary"]]
         writer = zoo.generator(
-            self.core(model),
+            self.trained_model(model),
             sampler=sampler,
-            max_length=asking.length,
-            seed=asking.seed,
+            max_length=predict_options.length,
+            seed=predict_options.seed,
             forbidden=[symbols.index("�")],
         )
-        numbers = text.vectorizer(facts["vocabulary"], split="character")
+        numbers = text.vectorizer(metadata["vocabulary"], split="character")
         written = writer.predict(np.array(numbers(list(inputs))), verbose=0)
         return [
             "\n" + beginning + "".join(symbols[n] for n in row)
@@ -325,18 +327,18 @@ class CharLm(Recipe):
         from kerasrnn import zoo
 
         lines = [line for line in data.raw["validation"].split("\n") if line][:8]
-        numbers = text.vectorizer(data.facts["vocabulary"], split="character")
+        numbers = text.vectorizer(data.metadata["vocabulary"], split="character")
         batches = [np.array(numbers(x), "int32") for x in (lines, lines[:1])]
-        core = self.core(model)
+        trained = self.trained_model(model)
         return {
-            "model": (core, batches),
-            "step": (zoo.encoder_and_step(core).step, True),
+            "model": (trained, batches),
+            "step": (zoo.encoder_and_step(trained).step, True),
             "of_text": (model, [np.array(lines, dtype=object)]),
         }
 
-    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
-        described = text.described(text.vectorizer(facts["vocabulary"], split="character"))
-        (name,) = self.core(model).output_names
+    def vocabulary(self, model: "keras.Model", metadata: Mapping[str, Any]) -> dict[str, Any]:
+        described = text.described(text.vectorizer(metadata["vocabulary"], split="character"))
+        (name,) = self.trained_model(model).output_names
         return {"sequence": described, name: {"symbols": described["symbols"], "separator": ""}}
 
     def tiny(self) -> Config:

@@ -81,7 +81,7 @@ class FashionMnist(Recipe):
         "data augmentation. Data: Zalando SE, MIT licence."
     )
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "cell": space.choice("simple_rnn", "lstm", "gru", given={"reader": ("rows",)}),
         "units": space.powers(32, 512),
         "depth": space.integers(1, 3),
@@ -96,13 +96,13 @@ class FashionMnist(Recipe):
         "rows, LSTM": {"cell": "lstm"},
         "rows, GRU": {"cell": "gru"},
     }
-    kept = "rows, GRU"
+    published_variant = "rows, GRU"
     limits = (
         "The model expects images like those of the dataset: 28 by 28 pixels, one garment, light "
         "on dark. It confuses shirts, pullovers and coats most often."
     )
     metrics = ("test_accuracy",)
-    asks = f"pictures of {SIDE} by {SIDE} pixels, light on dark"
+    input_help = f"pictures of {SIDE} by {SIDE} pixels, light on dark"
     published = (
         Published(
             "MLP 256-128-100", "the dataset's README, user submissions", {"test_accuracy": 0.8833}
@@ -125,13 +125,13 @@ class FashionMnist(Recipe):
             test=splits["test"],
             train_size=int(splits["train"].cardinality()),
             test_size=int(splits["test"].cardinality()),
-            facts={"classes": info.features["label"].names},
+            metadata={"classes": info.features["label"].names},
         )
 
     def model(self, config: Config, data: Data) -> "keras.Model":
         from kerasrnn import zoo
 
-        outputs = zoo.Classes(len(data.facts["classes"]))
+        outputs = zoo.Classes(len(data.metadata["classes"]))
         if config.reader == "all":
             return zoo.one_to_one(
                 zoo.Vectors(SIDE * SIDE),
@@ -165,7 +165,7 @@ class FashionMnist(Recipe):
             lambda image, label: (tf.reshape(tf.cast(image, "float32") / 255, shape), label)
         )
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         import numpy as np
@@ -180,7 +180,7 @@ class FashionMnist(Recipe):
         pictures.confusion_matrix(
             expected,
             predicted,
-            data.facts["classes"],
+            data.metadata["classes"],
             f"{config.dataset}: {accuracy:.1%} of {counted(data.test_size, 'image')}",
             folder / "confusion_matrix.png",
         )
@@ -198,7 +198,7 @@ class FashionMnist(Recipe):
         majority = float(np.bincount(expected).max() / len(expected))
         return {"baseline_majority_test_accuracy": majority}
 
-    def read(self, text: str) -> "np.ndarray":
+    def parse_input(self, text: str) -> "np.ndarray":
         import numpy as np
 
         from kerasrnn.recipes.base.errors import DatasetError
@@ -212,12 +212,12 @@ class FashionMnist(Recipe):
             )
         return pixels[..., None]
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
-        asking: options.Options,
+        predict_options: options.Options,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         import numpy as np
@@ -226,7 +226,7 @@ class FashionMnist(Recipe):
         # Rows are time steps; the model itself accepts any number of them.
         pixels = (SIDE, SIDE) if len(model.input_shape) == 3 else (SIDE * SIDE,)
         images = images.reshape(-1, *pixels)
-        return [most_likely(p, facts["classes"]) for p in model.predict(images, verbose=0)]
+        return [most_likely(p, metadata["classes"]) for p in model.predict(images, verbose=0)]
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config

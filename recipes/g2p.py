@@ -60,7 +60,7 @@ class G2P(TextToText):
         "Luong, no input feeding": {"attention": "luong", "input_feeding": False},
         "context only": {"attention": "none"},
     }
-    kept = "Bahdanau"
+    published_variant = "Bahdanau"
     limits = (
         "The model covers American English, without stress marks. For one unseen word in four, at "
         "least one sound differs from the dictionary, most often for names and foreign words. It "
@@ -69,7 +69,7 @@ class G2P(TextToText):
     metrics = ("test_word_error_rate", "test_phone_error_rate")
     lower_is_better = True
     lengths = (8, 11, 16, 30)
-    asks = "words"
+    input_help = "words"
     published = (
         Published("n-grams (Phonetisaurus)", "g2p-seq2seq", {"test_word_error_rate": 0.3389}),
         Published("Transformer", "g2p-seq2seq", {"test_word_error_rate": 0.31}),

@@ -46,14 +46,14 @@ class HanziStructure(ImageToText):
         "vector at every symbol": {"mode": "every"},
         "vector as the state": {"mode": "state"},
     }
-    kept = "vector at every symbol"
+    published_variant = "vector at every symbol"
     limits = (
         "For seven unseen characters in ten, at least one component is wrong, most often a rare "
         "one. The model has seen neither other typefaces nor handwriting."
     )
     metrics = ("test_exact_match", "test_symbol_error_rate", "test_well_formed")
     lengths: ClassVar[Sequence[int]] = (8, 12, 26)
-    asks = "image files of one character each, dark on light, of any size"
+    input_help = "image files of one character each, dark on light, of any size"
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         from kerasrnn.recipes import datasets
@@ -79,7 +79,7 @@ class HanziStructure(ImageToText):
             test_size=sizes["test"],
             validation=splits["validation"].map(pair),
             validation_size=sizes["validation"],
-            facts={"vocabulary": symbols, "shape": list(info.features["image"].shape)},
+            metadata={"vocabulary": symbols, "shape": list(info.features["image"].shape)},
             raw={
                 "train": splits["train"],
                 "test": splits["test"],
@@ -95,7 +95,9 @@ class HanziStructure(ImageToText):
             "float32"
         )
 
-    def judge_said(self, said: Sequence[str], data: Data, folder: Path) -> dict[str, float]:
+    def evaluate_predictions(
+        self, said: Sequence[str], data: Data, folder: Path
+    ) -> dict[str, float]:
         examples = list(data.raw["test"].as_numpy_iterator())
         _draw(examples, said, data.raw["face"], folder / "examples.png")
         return _scores(data.raw["test_texts"], said)
@@ -105,7 +107,7 @@ class HanziStructure(ImageToText):
         scores = _scores(data.raw["test_texts"], nearest)
         return {f"baseline_nearest_picture_{name}": value for name, value in scores.items()}
 
-    def read(self, text: str) -> "np.ndarray":
+    def parse_input(self, text: str) -> "np.ndarray":
         import numpy as np
         from PIL import Image, ImageOps
 

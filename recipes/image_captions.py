@@ -58,15 +58,15 @@ class ImageCaptions(ImageToText):
         "all captions of each test image (sacreBLEU, lower case, no punctuation)."
     )
     Config = Config
-    searched: ClassVar = {
-        **ImageToText.searched,
+    search_space: ClassVar = {
+        **ImageToText.search_space,
         "embedding": space.powers(64, 512),
         "units": space.powers(128, 1024),
     }
     variants: ClassVar = {"GRU": {}}
     metrics = ("test_bleu",)
     lengths: ClassVar[Sequence[int]] = (12, 16, 24)
-    asks = "photographs"
+    input_help = "photographs"
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         from kerasrnn.recipes import datasets
@@ -103,7 +103,7 @@ class ImageCaptions(ImageToText):
             test_size=int(splits["test"].cardinality()),
             validation=counted["val"],
             validation_size=sizes["val"],
-            facts={"vocabulary": symbols, "shape": [SIDE, SIDE, 3]},
+            metadata={"vocabulary": symbols, "shape": [SIDE, SIDE, 3]},
             raw={"test": splits["test"], "spoken": spoken},
         )
 
@@ -113,7 +113,9 @@ class ImageCaptions(ImageToText):
         images = [_small(example["image"]).numpy() for example in data.raw["test"]]
         return np.stack(images).astype("float32")
 
-    def judge_said(self, said: Sequence[str], data: Data, folder: Path) -> dict[str, float]:
+    def evaluate_predictions(
+        self, said: Sequence[str], data: Data, folder: Path
+    ) -> dict[str, float]:
         return {"test_bleu": _bleu(said, _captions(data))}
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
@@ -124,7 +126,7 @@ class ImageCaptions(ImageToText):
         score = _bleu([always] * len(captions), captions)
         return {"baseline_always_one_sentence_test_bleu": score}
 
-    def read(self, text: str) -> "np.ndarray":
+    def parse_input(self, text: str) -> "np.ndarray":
         import numpy as np
 
         from kerasrnn.recipes.tasks.images import read_image

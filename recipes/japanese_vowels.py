@@ -55,7 +55,7 @@ class JapaneseVowels(Recipe):
         "it is read from a package at run time and not redistributed."
     )
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "cell": space.choice("simple_rnn", "lstm", "gru", "peephole_lstm", "layer_norm_lstm"),
         "units": space.powers(16, 256),
         "depth": space.integers(1, 3),
@@ -70,13 +70,13 @@ class JapaneseVowels(Recipe):
         "GRU": {"cell": "gru"},
         "Bidirectional LSTM": {"cell": "lstm", "bidirectional": True},
     }
-    kept = "Bidirectional LSTM"
+    published_variant = "Bidirectional LSTM"
     limits = (
         "The model knows nine male speakers and two vowels in one recording setup. It assigns any "
         "other speaker to one of the nine."
     )
     metrics = ("test_accuracy",)
-    asks = f"text files with one frame per line, {COEFFICIENTS} numbers each"
+    input_help = f"text files with one frame per line, {COEFFICIENTS} numbers each"
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         import numpy as np
@@ -90,7 +90,7 @@ class JapaneseVowels(Recipe):
             test=splits["test"],
             train_size=int(splits["train"].cardinality()),
             test_size=int(splits["test"].cardinality()),
-            facts={
+            metadata={
                 "mean": frames.mean(axis=0).tolist(),
                 "deviation": frames.std(axis=0).tolist(),
                 "classes": info.features["speaker"].names,
@@ -101,8 +101,8 @@ class JapaneseVowels(Recipe):
         from kerasrnn import zoo
 
         return zoo.many_to_one(
-            zoo.Vectors(COEFFICIENTS, data.facts["mean"], data.facts["deviation"]),
-            zoo.Classes(len(data.facts["classes"])),
+            zoo.Vectors(COEFFICIENTS, data.metadata["mean"], data.metadata["deviation"]),
+            zoo.Classes(len(data.metadata["classes"])),
             cell=config.cell,
             units=config.units,
             depth=config.depth,
@@ -122,7 +122,7 @@ class JapaneseVowels(Recipe):
         shapes = ([LENGTH, COEFFICIENTS], [])
         return dataset.padded_batch(config.batch_size, shapes, drop_remainder=training)
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         import numpy as np
@@ -137,7 +137,7 @@ class JapaneseVowels(Recipe):
         pictures.confusion_matrix(
             expected,
             predicted,
-            [name.removeprefix("speaker_") for name in data.facts["classes"]],
+            [name.removeprefix("speaker_") for name in data.metadata["classes"]],
             f"Japanese vowels: {accuracy:.1%} of {counted(data.test_size, 'utterance')}",
             folder / "confusion_matrix.png",
         )
@@ -155,7 +155,7 @@ class JapaneseVowels(Recipe):
         majority = float(np.bincount(expected).max() / len(expected))
         return {"baseline_majority_test_accuracy": majority}
 
-    def read(self, text: str) -> "np.ndarray":
+    def parse_input(self, text: str) -> "np.ndarray":
         import numpy as np
 
         from kerasrnn.recipes.base.errors import DatasetError
@@ -186,18 +186,18 @@ class JapaneseVowels(Recipe):
             rows.append(row)
         return np.array(rows, "float32")
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
-        asking: options.Options,
+        predict_options: options.Options,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         return [
             most_likely(
                 model.predict(frames[None], verbose=0)[0],
-                [name.replace("_", " ") for name in facts["classes"]],
+                [name.replace("_", " ") for name in metadata["classes"]],
             )
             for frames in inputs
         ]

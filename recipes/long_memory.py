@@ -71,7 +71,7 @@ class LongMemory(Recipe):
         "the ten symbols: the baselines are its expected losses, 1/6 and 10 ln 8 / (T + 20)."
     )
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "cell": space.choice("simple_rnn", "lstm", "gru", "ind_rnn", "ugrnn"),
         "units": space.powers(32, 256),
         "depth": space.integers(1, 2),
@@ -98,7 +98,7 @@ class LongMemory(Recipe):
     }
     metrics = ("test_loss",)
     lower_is_better = True
-    asks = "not supported; use --test"
+    input_help = "not supported; use --test"
     published = tuple(
         Published(f"{task}, T={steps}, {model}", "Bai et al. 2018", {"test_loss": loss})
         for task, steps, figures in (
@@ -123,7 +123,7 @@ class LongMemory(Recipe):
             test=tf.data.Dataset.from_tensor_slices(test),
             train_size=config.examples,
             test_size=TEST_SIZE,
-            facts={"task": config.task, "steps": config.steps},
+            metadata={"task": config.task, "steps": config.steps},
         )
 
     def model(self, config: Config, data: Data) -> "keras.Model":
@@ -177,7 +177,7 @@ class LongMemory(Recipe):
 
         return [flow, keras.callbacks.LambdaCallback(on_train_end=draw)]
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         import numpy as np
@@ -203,22 +203,22 @@ class LongMemory(Recipe):
             loss = COPIED * math.log(SYMBOLS) / (config.steps + 2 * COPIED)
         return {"baseline_no_memory_test_loss": loss}
 
-    def read(self, text: str) -> Any:
+    def parse_input(self, text: str) -> Any:
         raise ConfigError(f"{text!r}: long_memory answers its own test sequences: see --test.")
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
-        asking: options.Options,
+        predict_options: options.Options,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         import keras
         import numpy as np
 
         batch = np.stack(inputs)
-        if facts["task"] == "adding":
+        if metadata["task"] == "adding":
             sums = (batch[..., 0] * batch[..., 1]).sum(axis=1)
             answers = model.predict(batch, verbose=0)[:, 0]
             return [f"{y:.3f} (expected {x:.3f})" for x, y in zip(sums, answers, strict=True)]

@@ -89,7 +89,7 @@ class Config(options.Config):
 
 
 @dataclass(frozen=True)
-class Asking(options.Options):
+class PredictOptions(options.Options):
     """Options of the generation."""
 
     count: int = options.option(12, "number of molecules for each beginning", low=1)
@@ -123,7 +123,7 @@ class Molecules(Recipe):
         "licence."
     )
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "cell": space.choice("lstm", "gru"),
         "embedding": space.powers(16, 128),
         "units": space.powers(128, 1024),
@@ -132,9 +132,9 @@ class Molecules(Recipe):
         "learning_rate": space.floats(1e-3, 2e-2, log=True),
         **space.CLIPPING,
     }
-    Asking = Asking
+    PredictOptions = PredictOptions
     variants: ClassVar = {"LSTM": {}, "GRU": {"cell": "gru"}}
-    kept = "LSTM"
+    published_variant = "LSTM"
     limits = (
         "The model generates drug-like molecules: small, uncharged, of C, N, O, S, F, Cl and Br. "
         "It predicts neither whether a molecule can be synthesized nor its effects."
@@ -144,7 +144,7 @@ class Molecules(Recipe):
     """Lengths that molecules are padded to, up to one more than the longest."""
 
     makes = (".png",)
-    asks = 'the beginning of a SMILES string, in quotation marks; "" for any molecule'
+    input_help = 'the beginning of a SMILES string, in quotation marks; "" for any molecule'
     published = (
         Published(
             "CharRNN",
@@ -190,7 +190,7 @@ class Molecules(Recipe):
             test=_numbered(test, symbols),
             train_size=len(train),
             test_size=len(test),
-            facts={"vocabulary": symbols, "longest": config.longest},
+            metadata={"vocabulary": symbols, "longest": config.longest},
             raw={"train": train, "test": test},
         )
 
@@ -198,7 +198,7 @@ class Molecules(Recipe):
         from kerasrnn import zoo
 
         return zoo.next_step(
-            zoo.Classes(len(data.facts["vocabulary"]) + 2),
+            zoo.Classes(len(data.metadata["vocabulary"]) + 2),
             cell=config.cell,
             units=config.units,
             depth=config.depth,
@@ -207,12 +207,12 @@ class Molecules(Recipe):
             name=self.name,
         )
 
-    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        numbers = text.vectorizer(data.facts["vocabulary"], split="character")
+    def bundle(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        numbers = text.vectorizer(data.metadata["vocabulary"], split="character")
         return text.attach(model, {"sequence": numbers})
 
-    def core(self, model: "keras.Model") -> "keras.Model":
-        return text.core(model)
+    def trained_model(self, model: "keras.Model") -> "keras.Model":
+        return text.trained_model(model)
 
     def loss(self, config: Config) -> str:
         return "sparse_categorical_crossentropy"
@@ -223,14 +223,14 @@ class Molecules(Recipe):
         lengths = [n for n in self.lengths if n <= config.longest]
         return bucketed(dataset, [*lengths, config.longest + 1], config.batch_size, training)
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
-        core = self.core(model)
-        written = self.write(core, data.facts, [""] * config.samples, seed=config.seed)
+        trained = self.trained_model(model)
+        written = self.write(trained, data.metadata, [""] * config.samples, seed=config.seed)
         molecules = parsed(written)
         known = set(data.raw["train"])
-        metrics = _scores(molecules, known) | _of_nats(self._nats(core, data, config))
+        metrics = _scores(molecules, known) | _of_nats(self._nats(trained, data, config))
         new = (m for m in molecules if m is not None and canonical(m) not in known)
         draw(list(itertools.islice(new, PICTURED)), folder / "examples.png")
         return metrics
@@ -238,7 +238,7 @@ class Molecules(Recipe):
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
         from kerasrnn.recipes.tasks import ngrams
 
-        possible = ngrams.greatest_order(len(data.facts["vocabulary"]))
+        possible = ngrams.greatest_order(len(data.metadata["vocabulary"]))
         return {
             f"baseline_{order}-grams_{metric}": value
             for order in ORDERS
@@ -246,20 +246,20 @@ class Molecules(Recipe):
             for metric, value in _ngrams(data, order, config).items()
         }
 
-    def judge_exported(
+    def evaluate_exported(
         self, run: Runtime, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         """Only the loss, which is deterministic."""
-        return _of_nats(self._nats(as_keras(run, self.core(model)), data, config))
+        return _of_nats(self._nats(as_keras(run, self.trained_model(model)), data, config))
 
-    def _nats(self, core: "keras.Model", data: Data, config: Config) -> float:
+    def _nats(self, trained: "keras.Model", data: Data, config: Config) -> float:
         """The loss per character of the test molecules, end symbols included."""
         import numpy as np
 
         total, count = 0.0, 0
         wide = dataclasses.replace(config, batch_size=max(config.batch_size, 256))
         for previous, following in self.batches(data.test, wide).as_numpy_iterator():
-            probabilities = core.predict_on_batch(previous)
+            probabilities = trained.predict_on_batch(previous)
             right = np.take_along_axis(probabilities, following[..., None], axis=-1)[..., 0]
             total -= np.log(right[following > 0].astype("float64")).sum()
             count += int((following > 0).sum())
@@ -267,8 +267,8 @@ class Molecules(Recipe):
 
     def write(
         self,
-        core: "keras.Model",
-        facts: Mapping[str, Any],
+        trained: "keras.Model",
+        metadata: Mapping[str, Any],
         beginnings: Sequence[str],
         temperature: float = 1.0,
         seed: int = 0,
@@ -283,11 +283,11 @@ class Molecules(Recipe):
 
         from kerasrnn import decoding, zoo
 
-        symbols, longest = ["", "�", *facts["vocabulary"]], facts["longest"]
+        symbols, longest = ["", "�", *metadata["vocabulary"]], metadata["longest"]
         for beginning in beginnings:
             for character in beginning:
-                if character not in facts["vocabulary"]:
-                    known = "".join(sorted(facts["vocabulary"])).strip()
+                if character not in metadata["vocabulary"]:
+                    known = "".join(sorted(metadata["vocabulary"])).strip()
                     raise ConfigError(
                         f"{beginning!r}: expected characters of the training molecules, {known}; "
                         f"found {character!r}."
@@ -299,7 +299,7 @@ class Molecules(Recipe):
                 )
         edge = symbols.index(EDGE)
         writer = zoo.generator(
-            core,
+            trained,
             decoding.Sample(temperature),
             max_length=longest + 1,
             start=edge,
@@ -318,32 +318,38 @@ class Molecules(Recipe):
             for beginning, row in zip(beginnings, ids, strict=True)
         ]
 
-    def read(self, text: str) -> str:
+    def parse_input(self, text: str) -> str:
         if any(character.isspace() for character in text):
             raise ConfigError(f"{text!r}: expected how a SMILES string begins; found spaces.")
         return text
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence[str],
-        asking: Asking,
+        predict_options: PredictOptions,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         _rdkit()
-        beginnings = [beginning for beginning in inputs for _ in range(asking.count)]
-        written = self.write(self.core(model), facts, beginnings, asking.temperature, asking.seed)
+        beginnings = [beginning for beginning in inputs for _ in range(predict_options.count)]
+        written = self.write(
+            self.trained_model(model),
+            metadata,
+            beginnings,
+            predict_options.temperature,
+            predict_options.seed,
+        )
         molecules = parsed(written)
         answers = []
-        for n, start in enumerate(range(0, len(written), asking.count)):
-            part = slice(start, start + asking.count)
+        for n, start in enumerate(range(0, len(written), predict_options.count)):
+            part = slice(start, start + predict_options.count)
             lines = [
                 f"    {smiles}{'' if molecule is not None else '  (no molecule)'}"
                 for smiles, molecule in zip(written[part], molecules[part], strict=True)
             ]
             valid = [molecule for molecule in molecules[part] if molecule is not None]
-            head = f"{len(valid)} of {asking.count} are molecules"
+            head = f"{len(valid)} of {predict_options.count} are molecules"
             if places is not None and valid:
                 picture = places[n].with_name(f"{places[n].name}.png")
                 draw(valid, picture)
@@ -365,16 +371,16 @@ class Molecules(Recipe):
 
         batches = [x for x, _ in self.batches(data.test, config).take(2).as_numpy_iterator()]
         lines = np.array([EDGE + smiles for smiles in data.raw["test"][:16]], dtype=object)
-        core = self.core(model)
+        trained = self.trained_model(model)
         return {
-            "model": (core, [*batches, batches[0][:1, :5]]),
-            "step": (zoo.encoder_and_step(core).step, True),
+            "model": (trained, [*batches, batches[0][:1, :5]]),
+            "step": (zoo.encoder_and_step(trained).step, True),
             "of_text": (model, [lines, lines[:1]]),
         }
 
-    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
-        described = text.described(text.vectorizer(facts["vocabulary"], split="character"))
-        (name,) = self.core(model).output_names
+    def vocabulary(self, model: "keras.Model", metadata: Mapping[str, Any]) -> dict[str, Any]:
+        described = text.described(text.vectorizer(metadata["vocabulary"], split="character"))
+        (name,) = self.trained_model(model).output_names
         edge = described["symbols"].index(EDGE)
         symbols = {"symbols": described["symbols"], "separator": "", "start": edge, "end": edge}
         return {"sequence": described, name: symbols}

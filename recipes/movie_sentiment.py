@@ -103,7 +103,7 @@ class MovieSentiment(Recipe):
         "archive, MIT licence."
     )
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "cell": space.choice("simple_rnn", "lstm", "gru"),
         "embedding": space.powers(32, 256),
         "units": space.powers(16, 128),
@@ -122,14 +122,14 @@ class MovieSentiment(Recipe):
         "GRU, mean state": {"pooling": "mean"},
         "GRU, attention": {"pooling": "attention"},
     }
-    kept = "GRU, largest state"
+    published_variant = "GRU, largest state"
     limits = (
         "The model knows 5,000 words of film review snippets. It performs poorly on other texts, "
         "on irony and on sentences that depend on one rare word, and it predicts almost no "
         "neutral texts."
     )
     metrics = ("test_f1_weighted", "test_f1_macro", "test_accuracy")
-    asks = "texts, each in quotation marks"
+    input_help = "texts, each in quotation marks"
     published = (
         Published("naive Bayes", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),
         Published("maximum entropy", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),
@@ -159,7 +159,7 @@ class MovieSentiment(Recipe):
             test=dataset(test),
             train_size=len(train),
             test_size=len(test),
-            facts={"classes": classes, "numbers": fit},
+            metadata={"classes": classes, "numbers": fit},
             raw={
                 "train_texts": texts,
                 "train_labels": [y for _, y in train],
@@ -172,8 +172,8 @@ class MovieSentiment(Recipe):
         from kerasrnn import zoo
 
         return zoo.many_to_one(
-            zoo.Tokens(len(data.facts["numbers"]["symbols"]) + 2, config.embedding),
-            zoo.Classes(len(data.facts["classes"])),
+            zoo.Tokens(len(data.metadata["numbers"]["symbols"]) + 2, config.embedding),
+            zoo.Classes(len(data.metadata["classes"])),
             cell=config.cell,
             units=config.units,
             depth=config.depth,
@@ -183,12 +183,12 @@ class MovieSentiment(Recipe):
             name=self.name,
         )
 
-    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        numbers = text.numbering(data.facts["numbers"])
+    def bundle(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        numbers = text.numbering(data.metadata["numbers"])
         return text.attach(model, {"sequence": numbers}, config.longest)
 
-    def core(self, model: "keras.Model") -> "keras.Model":
-        return text.core(model)
+    def trained_model(self, model: "keras.Model") -> "keras.Model":
+        return text.trained_model(model)
 
     def loss(self, config: Config) -> str:
         return "sparse_categorical_crossentropy"
@@ -199,7 +199,7 @@ class MovieSentiment(Recipe):
         lengths = [n for n in (8, 16, 32, 64, 128, 256) if n < config.longest]
         return bucketed(dataset, [*lengths, config.longest], config.batch_size, training)
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         import numpy as np
@@ -208,12 +208,12 @@ class MovieSentiment(Recipe):
 
         batches = self.batches(data.test, config).cache()
         expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])
-        predicted = self.core(model).predict(batches, verbose=0).argmax(axis=-1)
+        predicted = self.trained_model(model).predict(batches, verbose=0).argmax(axis=-1)
         metrics = _scores(expected, predicted)
         pictures.confusion_matrix(
             expected,
             predicted,
-            data.facts["classes"],
+            data.metadata["classes"],
             f"Sentiment: {metrics['test_accuracy']:.1%} of {counted(data.test_size, 'text')}",
             folder / "confusion_matrix.png",
         )
@@ -226,24 +226,24 @@ class MovieSentiment(Recipe):
             for metric, value in _scores(*answers).items()
         }
 
-    def read(self, text: str) -> str:
+    def parse_input(self, text: str) -> str:
         return checked(text)
 
     def numbering(self, model: "keras.Model") -> "keras.layers.Layer":
         return model.get_layer("vectorizer")
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence[str],
-        asking: options.Options,
+        predict_options: options.Options,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         import tensorflow as tf
 
         probabilities = model.predict(tf.constant(inputs), verbose=0)
-        return [most_likely(p, facts["classes"]) for p in probabilities]
+        return [most_likely(p, metadata["classes"]) for p in probabilities]
 
     def example(self, data: Data, index: int) -> str:
         return data.raw["test_texts"][index]
@@ -257,10 +257,10 @@ class MovieSentiment(Recipe):
         texts = np.array(data.raw["test_texts"], dtype=object)
         return {**of_numbers, "of_text": (model, [texts[:1], texts[:64]])}
 
-    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+    def vocabulary(self, model: "keras.Model", metadata: Mapping[str, Any]) -> dict[str, Any]:
         (name,) = (tensor.name for tensor in model.inputs)
         described = text.described(model.get_layer("vectorizer"))
-        return {name: described, **super().vocabulary(model, facts)}
+        return {name: described, **super().vocabulary(model, metadata)}
 
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), units=8, embedding=8)

@@ -56,8 +56,8 @@ class Reverse(TextToText):
         "from another seed, and none of them is a training string."
     )
     Config = Config
-    searched: ClassVar = {
-        **TextToText.searched,
+    search_space: ClassVar = {
+        **TextToText.search_space,
         "embedding": space.powers(16, 64),
         "units": space.powers(16, 128),
     }
@@ -66,14 +66,14 @@ class Reverse(TextToText):
         "Luong": {"attention": "luong"},
         "context only": {"attention": "none"},
     }
-    kept = "Bahdanau"
+    published_variant = "Bahdanau"
     limits = (
         "A toy model: it reverses strings of up to ten lower-case letters and has never seen "
         "longer ones."
     )
     metrics = ("test_sequence_accuracy", "test_letter_error_rate")
     lengths = (8, 12, 16, 24, 32)
-    asks = "strings of letters from a to z"
+    input_help = "strings of letters from a to z"
 
     def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[Pair]]:
         import numpy as np
@@ -107,7 +107,7 @@ class Reverse(TextToText):
             "test_letter_error_rate": float(jiwer.cer(expected, list(said))),
         }
 
-    def read(self, text: str) -> str:
+    def parse_input(self, text: str) -> str:
         if not text or set(text) - set(LETTERS):
             raise ConfigError(f"{text!r}: expected letters from a to z.")
         return text

@@ -89,7 +89,7 @@ class Config(text_to_text.Config):
 
 
 @dataclass(frozen=True)
-class Asking(text_to_text.Asking):
+class PredictOptions(text_to_text.PredictOptions):
     """Options of the translation."""
 
     copy_unknown: bool = options.option(
@@ -120,7 +120,7 @@ class Translate(TextToText):
         "no English test sentence occurs in training; BLEU tokenizes Japanese with tok:ja-mecab."
     )
     Config = Config
-    Asking = Asking
+    PredictOptions = PredictOptions
     variants: ClassVar = {
         "German to English, Bahdanau": {},
         # With mode "state" and the other variants' dropout it ignores the source: 4.8 BLEU.
@@ -149,7 +149,7 @@ class Translate(TextToText):
             )
         },
     }
-    kept = "German to English, Bahdanau, small"
+    published_variant = "German to English, Bahdanau, small"
     limits = (
         "The model was trained on one-sentence image descriptions and turns other German text "
         "into image descriptions, too; it translates longer sentences, names, numbers and "
@@ -158,7 +158,7 @@ class Translate(TextToText):
     )
     metrics = ("test_bleu", "test_chrf")
     lengths = (12, 16, 20, 28, 48)
-    asks = "sentences, each in quotation marks"
+    input_help = "sentences, each in quotation marks"
     published = (
         Published("German to English, Bahdanau", "msarmi9/multi30k", {"test_bleu": 33.47}),
         Published("German to English, attention", "maximus-21", {"test_bleu": 38.45}),

@@ -94,7 +94,7 @@ class Config(options.Config):
 
 
 @dataclass(frozen=True)
-class Asking(options.Options):
+class PredictOptions(options.Options):
     """Options of the prediction."""
 
     parts: bool = options.option(False, "also print each word's part of speech, as in word/n")
@@ -122,7 +122,7 @@ class WordSegmentation(Recipe):
         "time and not redistributed."
     )
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "cell": space.choice("lstm", "gru"),
         "embedding": space.powers(32, 128),
         "bigrams": space.choice(0, 2, 3, 5),
@@ -135,7 +135,7 @@ class WordSegmentation(Recipe):
         "learning_rate": space.floats(5e-4, 1e-2, log=True),
         **space.CLIPPING,
     }
-    Asking = Asking
+    PredictOptions = PredictOptions
     variants: ClassVar = {
         "bidirectional LSTM": {},
         "bidirectional GRU": {"cell": "gru"},
@@ -147,13 +147,13 @@ class WordSegmentation(Recipe):
         "bidirectional LSTM, no parts of speech": {"parts_of_speech": False},
         "bidirectional LSTM, no pairs": {"bigrams": 0},
     }
-    kept = "bidirectional GRU, pairs from three on"
+    published_variant = "bidirectional GRU, pairs from three on"
     limits = (
         "The model was trained on one month of one newspaper, in 1998: it segments names, other "
         "domains and contemporary text less well. It has seen hardly any traditional characters."
     )
     metrics = ("test_f1", "test_precision", "test_recall", "test_oov_recall", "test_tagged_f1")
-    asks = "sentences, each in quotation marks"
+    input_help = "sentences, each in quotation marks"
     published: ClassVar[Sequence[Published]] = ()
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
@@ -207,7 +207,7 @@ class WordSegmentation(Recipe):
             test_size=len(splits["test"]),
             validation=dataset("validation"),
             validation_size=len(texts["validation"]),
-            facts={"vocabulary": symbols, "parts": parts},
+            metadata={"vocabulary": symbols, "parts": parts},
             raw={
                 "pairs": pairs,
                 "usual_parts": _usual_parts(splits["train"]) if parts else None,
@@ -228,8 +228,8 @@ class WordSegmentation(Recipe):
                 "bigram_dropout": config.bigram_dropout,
             }
         return zoo.many_to_many(
-            zoo.Tokens(len(data.facts["vocabulary"]) + 2, config.embedding, **pairs),
-            zoo.Classes(len(segmentation.TAGS) * max(len(data.facts["parts"]), 1)),
+            zoo.Tokens(len(data.metadata["vocabulary"]) + 2, config.embedding, **pairs),
+            zoo.Classes(len(segmentation.TAGS) * max(len(data.metadata["parts"]), 1)),
             cell=config.cell,
             units=config.units,
             depth=config.depth,
@@ -239,12 +239,12 @@ class WordSegmentation(Recipe):
             name=self.name,
         )
 
-    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        numbers = text.vectorizer(data.facts["vocabulary"], split="character")
+    def bundle(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        numbers = text.vectorizer(data.metadata["vocabulary"], split="character")
         return text.attach(model, {"sequence": numbers})
 
-    def core(self, model: "keras.Model") -> "keras.Model":
-        return text.core(model)
+    def trained_model(self, model: "keras.Model") -> "keras.Model":
+        return text.trained_model(model)
 
     def loss(self, config: Config) -> str:
         return "sparse_categorical_crossentropy"
@@ -254,15 +254,15 @@ class WordSegmentation(Recipe):
     ) -> "tf.data.Dataset":
         return bucketed(dataset, LENGTHS, config.batch_size, training)
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         from kerasrnn.recipes.datasets.peoples_daily import segmentation
 
         lines = data.raw["test"]
-        found = self._segment(model, data.facts, ["".join(line.words) for line in lines])
+        found = self._segment(model, data.metadata, ["".join(line.words) for line in lines])
         metrics = _scores(data, [line.words for line in found])
-        if data.facts["parts"]:
+        if data.metadata["parts"]:
             metrics["test_tagged_f1"] = segmentation.tagged_f1(lines, found)
         return metrics
 
@@ -272,34 +272,34 @@ class WordSegmentation(Recipe):
         lines = data.raw["test"]
         longest = longest_match(["".join(line.words) for line in lines], data.raw["train_words"])
         metrics = _scores(data, longest)
-        if data.facts["parts"]:
+        if data.metadata["parts"]:
             usual, commonest = data.raw["usual_parts"]
             guessed = [(words, [usual.get(w, commonest) for w in words]) for words in longest]
             metrics["test_tagged_f1"] = segmentation.tagged_f1(lines, guessed)
         return {f"baseline_longest_match_{name}": value for name, value in metrics.items()}
 
     def _segment(
-        self, model: "keras.Model", facts: Mapping[str, Any], sentences: Sequence[str]
+        self, model: "keras.Model", metadata: Mapping[str, Any], sentences: Sequence[str]
     ) -> list[Line]:
         import numpy as np
 
         from kerasrnn.recipes.datasets.peoples_daily import segmentation
 
-        numbers = text.vectorizer(facts["vocabulary"], split="character")
+        numbers = text.vectorizer(metadata["vocabulary"], split="character")
         pieces = [(n, piece) for n, s in enumerate(sentences) for piece in cut(s)]
         texts = ["".join(piece) for _, piece in pieces]
         lines = [Line([], []) for _ in sentences]
         found: dict[int, Line] = {}
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
-        core = self.core(model)
-        parts = facts["parts"]
+        trained = self.trained_model(model)
+        parts = metadata["parts"]
         for start in range(0, len(order), 256):
             batch = order[start : start + 256]
             length = next(m for m in LENGTHS if m >= len(texts[batch[-1]]))
             ids = np.zeros((len(batch), length), "int32")
             for row, n in enumerate(batch):
                 ids[row, : len(texts[n])] = np.array(numbers(texts[n]))
-            for n, p in zip(batch, core.predict_on_batch(ids), strict=True):
+            for n, p in zip(batch, trained.predict_on_batch(ids), strict=True):
                 p = p[: len(texts[n])].reshape(len(texts[n]), len(segmentation.TAGS), -1)
                 tags = likeliest(np.log(p.sum(axis=-1) + 1e-30))
                 words = segmentation.to_words(texts[n], tags)
@@ -309,26 +309,26 @@ class WordSegmentation(Recipe):
             lines[sentence].parts.extend(found[n].parts)
         return lines
 
-    def read(self, text: str) -> str:
+    def parse_input(self, text: str) -> str:
         return checked(text, "a sentence").strip().translate(WIDE)
 
     def numbering(self, model: "keras.Model") -> "keras.layers.Layer":
         return model.get_layer("vectorizer")
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence[str],
-        asking: Asking,
+        predict_options: PredictOptions,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
-        if asking.parts and not facts["parts"]:
+        if predict_options.parts and not metadata["parts"]:
             raise options.ConfigError(
                 "parts=True: the model was trained without parts of speech; expected parts=False."
             )
-        lines = self._segment(model, facts, inputs)
-        if asking.parts:
+        lines = self._segment(model, metadata, inputs)
+        if predict_options.parts:
             return [" ".join(map("/".join, zip(*line, strict=True))) for line in lines]
         return [" ".join(line.words) for line in lines]
 
@@ -346,16 +346,16 @@ class WordSegmentation(Recipe):
             "of_text": (model, [np.array(texts, dtype=object)]),
         }
 
-    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+    def vocabulary(self, model: "keras.Model", metadata: Mapping[str, Any]) -> dict[str, Any]:
         from kerasrnn.recipes.datasets.peoples_daily import segmentation
 
-        described = text.described(text.vectorizer(facts["vocabulary"], split="character"))
+        described = text.described(text.vectorizer(metadata["vocabulary"], split="character"))
         classes = [
             f"{tag}-{part}" if part else tag
             for tag in segmentation.TAGS
-            for part in facts["parts"] or [""]
+            for part in metadata["parts"] or [""]
         ]
-        (name,) = self.core(model).output_names
+        (name,) = self.trained_model(model).output_names
         return {"sequence": described, name: {"classes": classes}}
 
     def tiny(self) -> Config:

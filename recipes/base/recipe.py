@@ -28,7 +28,7 @@ class Data:
     test: "tf.data.Dataset"
     train_size: int
     test_size: int
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     """What the model needs from the training data, as JSON: vocabulary, statistics, classes."""
 
     validation: "tf.data.Dataset | None" = None
@@ -63,16 +63,16 @@ class Recipe(ABC):
     """The training, validation and test data, what was tuned how, and the licence, for the card."""
 
     Config: ClassVar[type[Config]]
-    Asking: ClassVar[type[Options]] = Options
+    PredictOptions: ClassVar[type[Options]] = Options
     """Options of `predict`, such as those of sampling."""
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Named overrides of the configuration, compared side by side in the recipe's card."""
 
-    searched: ClassVar[Space]
+    search_space: ClassVar[Space]
     """The search space of `tune`, by option name. See `space`."""
 
-    kept: ClassVar[str] = ""
+    published_variant: ClassVar[str] = ""
     """The variant whose pretrained model is included in the library: see `kerasrnn.zoo.load`."""
 
     limits: ClassVar[str] = ""
@@ -88,8 +88,8 @@ class Recipe(ABC):
     shuffled: ClassVar[bool] = True
     """Whether the training examples are shuffled in each epoch."""
 
-    asks: ClassVar[str]
-    """A description of the inputs of `predict`, which `read` parses one by one."""
+    input_help: ClassVar[str]
+    """A description of the inputs of `predict`, which `parse_input` parses one by one."""
 
     makes: ClassVar[tuple[str, ...]] = ()
     """The suffixes of the files that `predict` can write for an input, such as `(".png",)`."""
@@ -110,11 +110,14 @@ class Recipe(ABC):
         """The metrics during training, besides the loss."""
         return ("accuracy",)
 
-    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        """The model to save after training, such as one with a vectorizer. `core` reverses it."""
+    def bundle(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        """The model to save after training, such as one with a vectorizer.
+
+        `trained_model` reverses it.
+        """
         return model
 
-    def core(self, model: "keras.Model") -> "keras.Model":
+    def trained_model(self, model: "keras.Model") -> "keras.Model":
         """The trained model inside a saved one."""
         return model
 
@@ -129,7 +132,7 @@ class Recipe(ABC):
         """
 
     @abstractmethod
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, Any]:
         """Evaluate a saved model on the test data; plots are written to `folder`."""
@@ -145,7 +148,7 @@ class Recipe(ABC):
         return ()
 
     @abstractmethod
-    def read(self, text: str) -> Any:
+    def parse_input(self, text: str) -> Any:
         """Parse one input of `predict`: a file name, or the input itself."""
 
     def numbering(self, model: "keras.Model") -> "keras.layers.Layer | None":
@@ -157,21 +160,21 @@ class Recipe(ABC):
         return None
 
     @abstractmethod
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence[Any],
-        asking: Options,
+        predict_options: Options,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         """Predict and describe each input.
 
         Args:
             model: the saved model.
-            facts: the `facts` of the model's training data, read from JSON.
-            inputs: as returned by `read` or `example`.
-            asking: the options of the prediction.
+            metadata: the `metadata` of the model's training data, read from JSON.
+            inputs: as returned by `parse_input` or `example`.
+            predict_options: the options of the prediction.
             places: the path of each input's files, without the suffixes in `makes`; None: no files
                 are written.
         """
@@ -186,7 +189,7 @@ class Recipe(ABC):
         """The models to export by name, each with batches of inputs to verify it on besides random
         ones, or True.
 
-        `judge_exported` evaluates the first one.
+        `evaluate_exported` evaluates the first one.
         """
         import keras
 
@@ -194,12 +197,12 @@ class Recipe(ABC):
         # A single unpadded example: batch size and length must be dynamic.
         alone = next(data.test.as_numpy_iterator())[0]
         batches.append(keras.tree.map_structure(lambda x: x[None], alone))
-        return {"model": (self.core(model), batches)}
+        return {"model": (self.trained_model(model), batches)}
 
-    def judge_exported(
+    def evaluate_exported(
         self, run: Runtime, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, Any]:
-        """Evaluate an exported file, the first of `exports`, with `judge`.
+        """Evaluate an exported file, the first of `exports`, with `evaluate`.
 
         Args:
             run: runs the exported file.
@@ -208,16 +211,16 @@ class Recipe(ABC):
             config: the run's configuration.
             folder: the folder for plots.
         """
-        return self.judge(as_keras(run, self.core(model)), data, config, folder)
+        return self.evaluate(as_keras(run, self.trained_model(model)), data, config, folder)
 
-    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
+    def vocabulary(self, model: "keras.Model", metadata: Mapping[str, Any]) -> dict[str, Any]:
         """The meaning of the ids in the exported files, by input and output, JSON-compatible.
 
         docs/export.md describes the format. Empty for measurements.
         """
-        if "classes" in facts:
-            (name,) = self.core(model).output_names
-            return {name: {"classes": list(facts["classes"])}}
+        if "classes" in metadata:
+            (name,) = self.trained_model(model).output_names
+            return {name: {"classes": list(metadata["classes"])}}
         return {}
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> Mapping[str, str]:

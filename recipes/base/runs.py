@@ -5,7 +5,7 @@ A run folder contains:
     config.json          the recipe and its configuration; the hash of a user's own data file
     environment.json     versions, machine, devices, commit; execution options
     sessions.jsonl       start, machine and outcome of each session
-    facts.json           properties of the training data: vocabulary, classes, statistics
+    metadata.json           properties of the training data: vocabulary, classes, statistics
     log.csv              metrics of each epoch
     tensorboard/         the same for TensorBoard
     checkpoint/          state for resuming the run, until it is finished

@@ -1,6 +1,6 @@
 """Search spaces of `tune`: values by option name, as plain data next to a recipe's `Config`.
 
-    searched = {
+    search_space = {
         "cell": space.choice("lstm", "gru"),
         "units": space.powers(32, 256),
         "learning_rate": space.floats(3e-4, 3e-2, log=True),

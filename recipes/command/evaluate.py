@@ -37,7 +37,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     model, data = run.load_model(), recipe.load(config, arguments.data_dir)
     with contextlib.ExitStack() as stack:
         folder = Path(arguments.output or stack.enter_context(tempfile.TemporaryDirectory()))
-        metrics = recipe.judge(model, data, config, folder)
+        metrics = recipe.evaluate(model, data, config, folder)
         metrics |= recipe.baselines(data, config)
         print("\n".join([*lines_of(metrics), *below_baselines(recipe, metrics)]))
         if arguments.output is not None:

@@ -21,6 +21,6 @@ def act(arguments: argparse.Namespace) -> int:
     for name in recipes.NAMES:
         recipe = recipes.load(name)
         print(f"{name}\n    {recipe.title}\n    {recipe.topology}; {recipe.result}")
-        if recipe.kept:
+        if recipe.published_variant:
             print("    pretrained model included: kerasrnn predict", name)
     return 0

@@ -35,7 +35,9 @@ def add(commands: Any, recipe: Recipe | None) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help=recipe.asks if recipe else "depends on the recipe: see kerasrnn predict RECIPE --help",
+        help=recipe.input_help
+        if recipe
+        else "depends on the recipe: see kerasrnn predict RECIPE --help",
     )
     command.add_argument(
         "--test",
@@ -51,7 +53,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
         "files are written)",
     )
     if recipe is not None:
-        add_options(command, f"options of {recipe.name}", recipe.Asking)
+        add_options(command, f"options of {recipe.name}", recipe.PredictOptions)
     add_run(command)
     add_sources(command)
 
@@ -59,12 +61,12 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Print a model's predictions."""
     if not arguments.inputs and arguments.test is None:
-        return fail(f"nothing to predict: expected INPUT ({recipe.asks}) or --test N.")
+        return fail(f"nothing to predict: expected INPUT ({recipe.input_help}) or --test N.")
     if arguments.output is not None and not recipe.makes:
         return fail(f"--output {arguments.output}: the recipe {recipe.name} writes no files.")
-    asking = from_dict(recipe.Asking, given(recipe.Asking, arguments))
+    predict_options = from_dict(recipe.PredictOptions, given(recipe.PredictOptions, arguments))
     names = list(arguments.inputs)
-    inputs = [recipe.read(name) for name in names]
+    inputs = [recipe.parse_input(name) for name in names]
     run, config = opened(recipe, arguments)
     folder = None if arguments.output is None else Path(arguments.output)
     if folder is not None:
@@ -77,7 +79,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
                 return fail(f"--test {index}: expected 0 to {data.test_size - 1}.")
             names.append(f"test example {index}")
             inputs.append(recipe.example(data, index))
-    facts = run.read_json("facts.json")
+    metadata = run.read_json("metadata.json")
     model = run.load_model()
     layer = recipe.numbering(model)
     if layer is not None:
@@ -88,7 +90,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     if folder is not None:
         create_folder(folder)
         places = places_of(names, folder, recipe.makes)
-    answers = recipe.answer(model, facts, inputs, asking, places)
+    answers = recipe.predict(model, metadata, inputs, predict_options, places)
     for name, answer in zip(names, answers, strict=True):
         # The bytes of a file name need not be valid text.
         print(f"{os.fsencode(name).decode('utf-8', 'replace')}: {answer}")

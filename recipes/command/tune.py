@@ -72,6 +72,5 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
 def _space(recipe: Recipe | None) -> str:
     if recipe is None:
         return "For the search space: kerasrnn tune RECIPE --help"
-    return (
-        f"search space, except for options given on the command line:\n{described(recipe.searched)}"
-    )
+    space = described(recipe.search_space)
+    return f"search space, except for options given on the command line:\n{space}"

@@ -138,8 +138,8 @@ def trained(recipe: Recipe, place: Path) -> str:
     lines = [
         "## The trained model",
         "",
-        f"`zoo.load({recipe.name!r})` is the model of the variant {recipe.kept!r}, seed "
-        f"{config.seed}: {metrics['parameters']:,} parameters, trained in "
+        f"`zoo.load({recipe.name!r})` is the model of the variant {recipe.published_variant!r}, "
+        f"seed {config.seed}: {metrics['parameters']:,} parameters, trained in "
         f"{metrics['seconds']:,.0f} s by `{command}` ({environment['started'][:10]}, commit "
         f"{(environment['commit'] or 'unknown')[:7]}). Its weights are rounded to nine significant "
         "bits. The table was measured with the files in this folder.",

@@ -84,8 +84,8 @@ def export(
     """
     exports = dict(recipe.exports(model, data, config))
     if step and "step" not in exports:
-        exports["step"] = (_step(recipe.core(model)), True)
-    vocabulary = recipe.vocabulary(model, data.facts)
+        exports["step"] = (_step(recipe.trained_model(model)), True)
+    vocabulary = recipe.vocabulary(model, data.metadata)
     kinds = {f"{name}.{SUFFIXES[format]}": _kind(format) for name in exports for format in formats}
     if vocabulary:
         kinds[VOCABULARY] = WRITTEN
@@ -188,7 +188,7 @@ def compared(
     """
     run = onnx_runtime(path, exported)
     with tempfile.TemporaryDirectory() as scratch:
-        metrics = recipe.judge_exported(run, model, data, config, Path(scratch))
+        metrics = recipe.evaluate_exported(run, model, data, config, Path(scratch))
     one = batches[0] if isinstance(batches[0], (list, tuple)) else [batches[0]]
     one = [x[:1] for x in one]
     run(one)
@@ -219,11 +219,11 @@ def onnx_runtime(path: Path, exported: "keras.Model") -> Runtime:
     return run
 
 
-def _step(core: "keras.Model") -> "keras.Model":
+def _step(trained: "keras.Model") -> "keras.Model":
     from kerasrnn.export import to_step
 
     try:
-        return to_step(core)
+        return to_step(trained)
     except ValueError as error:
         raise ConfigError(f"--step: {error}") from None
 

@@ -59,12 +59,13 @@ class Config(options.Config):
 class ImageToText(Recipe):
     """A convolutional network encodes the image; a recurrent network writes the text.
 
-    A recipe implements `load`, `test_pictures`, `judge_said`, `read` and `example`.
+    A recipe implements `load`, `test_pictures`, `evaluate_predictions`, `parse_input` and
+    `example`.
     """
 
     topology = "one-to-many"
     Config = Config
-    searched: ClassVar = {
+    search_space: ClassVar = {
         "mode": space.choice("first", "every", "state"),
         "cell": space.choice("simple_rnn", "lstm", "gru"),
         "image_units": space.powers(64, 512),
@@ -83,9 +84,11 @@ class ImageToText(Recipe):
     def model(self, config: Config, data: Data) -> "keras.Model":
         from kerasrnn import zoo
 
-        size = len(data.facts["vocabulary"]) + 2
+        size = len(data.metadata["vocabulary"]) + 2
         return zoo.one_to_many(
-            zoo.Images(tuple(data.facts["shape"]), filters=(32, 64, 128), units=config.image_units),
+            zoo.Images(
+                tuple(data.metadata["shape"]), filters=(32, 64, 128), units=config.image_units
+            ),
             zoo.Classes(size),
             mode=config.mode,
             cell=config.cell,
@@ -96,11 +99,11 @@ class ImageToText(Recipe):
             name=self.name,
         )
 
-    def finished(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        return text.attach(model, {"previous": text.vectorizer(data.facts["vocabulary"])})
+    def bundle(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
+        return text.attach(model, {"previous": text.vectorizer(data.metadata["vocabulary"])})
 
-    def core(self, model: "keras.Model") -> "keras.Model":
-        return text.core(model)
+    def trained_model(self, model: "keras.Model") -> "keras.Model":
+        return text.trained_model(model)
 
     def loss(self, config: Config) -> str:
         return "sparse_categorical_crossentropy"
@@ -126,28 +129,30 @@ class ImageToText(Recipe):
             length=lambda x, y: tf.shape(y)[0],
         )
 
-    def judge(
+    def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
-        said = self.say(model, data.facts["vocabulary"], self.test_pictures(data))
-        return self.judge_said(said, data, folder)
+        said = self.say(model, data.metadata["vocabulary"], self.test_pictures(data))
+        return self.evaluate_predictions(said, data, folder)
 
-    def judge_exported(
+    def evaluate_exported(
         self, run: Runtime, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         import numpy as np
 
         images = self.test_pictures(data)
         ids = [run([batch])[0] for batch in np.array_split(images, -(-len(images) // 256))]
-        said = _spelled(np.concatenate(ids), data.facts["vocabulary"])
-        return self.judge_said(said, data, folder)
+        said = _spelled(np.concatenate(ids), data.metadata["vocabulary"])
+        return self.evaluate_predictions(said, data, folder)
 
     @abstractmethod
     def test_pictures(self, data: Data) -> "np.ndarray":
         """The images as the model reads them, `(examples, height, width, channels)`."""
 
     @abstractmethod
-    def judge_said(self, said: Sequence[str], data: Data, folder: Path) -> dict[str, float]:
+    def evaluate_predictions(
+        self, said: Sequence[str], data: Data, folder: Path
+    ) -> dict[str, float]:
         """The test metrics of the predictions for all test images."""
 
     def say(
@@ -162,24 +167,24 @@ class ImageToText(Recipe):
 
         symbols = ["", "[UNK]", *vocabulary]
         return zoo.generator(
-            self.core(model),
+            self.trained_model(model),
             max_length=self.lengths[-1],
             start=symbols.index(START),
             end=symbols.index(END),
             forbidden=[symbols.index("[UNK]"), symbols.index(START)],
         )
 
-    def answer(
+    def predict(
         self,
         model: "keras.Model",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence["np.ndarray"],
-        asking: options.Options,
+        predict_options: options.Options,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         import numpy as np
 
-        return self.say(model, facts["vocabulary"], np.stack(inputs).astype("float32"))
+        return self.say(model, metadata["vocabulary"], np.stack(inputs).astype("float32"))
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config
@@ -188,15 +193,15 @@ class ImageToText(Recipe):
 
         images = self.test_pictures(data)
         batches = [images[:32], images[:1]]
-        encoder, step = zoo.encoder_and_step(self.core(model))
+        encoder, step = zoo.encoder_and_step(self.trained_model(model))
         return {
-            "greedy": (self._speller(model, data.facts["vocabulary"]), batches),
+            "greedy": (self._speller(model, data.metadata["vocabulary"]), batches),
             "encoder": (encoder, batches),
             "step": (step, True),
         }
 
-    def vocabulary(self, model: "keras.Model", facts: Mapping[str, Any]) -> dict[str, Any]:
-        symbols = ["", "[UNK]", *facts["vocabulary"]]
+    def vocabulary(self, model: "keras.Model", metadata: Mapping[str, Any]) -> dict[str, Any]:
+        symbols = ["", "[UNK]", *metadata["vocabulary"]]
         ends = {"start": symbols.index(START), "end": symbols.index(END)}
         return {"sequences": {"symbols": symbols, "separator": " ", **ends}}
 

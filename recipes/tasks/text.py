@@ -3,7 +3,7 @@
 Symbols are numbered by Keras's `TextVectorization` (words, characters) or by SentencePiece: 0 is
 padding, 1 is any symbol that does not occur in the training data, and the others follow by
 frequency in the training data. A model is trained on ids; the saved model takes text, since
-`attach` adds its vectorizers in front of it. `core` removes them again.
+`attach` adds its vectorizers in front of it. `trained_model` removes them again.
 """
 
 import re
@@ -200,7 +200,7 @@ def attach(
     return keras.Model(whole if len(whole) > 1 else whole[0], outputs, name=f"{model.name}_of_text")
 
 
-def core(model: "keras.Model") -> "keras.Model":
+def trained_model(model: "keras.Model") -> "keras.Model":
     """The model that was passed to `attach`."""
     import keras
 

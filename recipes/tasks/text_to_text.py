@@ -104,7 +104,7 @@ class Config(options.Config):
 
 
 @dataclass(frozen=True)
-class Asking(options.Options):
+class PredictOptions(options.Options):
     """Options of the decoding."""
 
     beam: int = options.option(5, "beam width; 1: greedy decoding", low=1)
@@ -126,8 +126,8 @@ class TextToText(Recipe):
 
     topology = "many-to-many of unequal length"
     Config: ClassVar[type[Config]] = Config
-    Asking: ClassVar[type[Asking]] = Asking
-    searched: ClassVar[space.Space] = {
+    PredictOptions: ClassVar[type[PredictOptions]] = PredictOptions
+    search_space: ClassVar[space.Space] = {
         "attention": space.choice("bahdanau", "luong"),
         "input_feeding": space.switch(given={"attention": ("luong",)}),
         "cell": space.choice("lstm", "gru"),
@@ -143,7 +143,7 @@ class TextToText(Recipe):
     lengths: ClassVar[Sequence[int]]
     """Lengths that sources and targets are padded to; longer training pairs are dropped."""
 
-    asks = "texts, each in quotation marks"
+    input_help = "texts, each in quotation marks"
     makes = (".png",)
 
     @abstractmethod
@@ -187,7 +187,7 @@ class TextToText(Recipe):
                 zip(self.kinds(config), self.sizes(config), strict=True)
             )
         ]
-        facts: dict[str, Any] = dict(zip(("source", "target"), fits, strict=True))
+        metadata: dict[str, Any] = dict(zip(("source", "target"), fits, strict=True))
         numbers = [text.numbering(fit) for fit in fits]
         datasets, counts, excess = {}, {}, {}
         for split in SPLITS:
@@ -199,7 +199,7 @@ class TextToText(Recipe):
                 f"{self.name}: expected training pairs of {self.lengths[-1] - 1} symbols at most; "
                 "found none."
             )
-        facts["left_out_of_training"] = len(pairs["train"]) - counts["train"]
+        metadata["left_out_of_training"] = len(pairs["train"]) - counts["train"]
         references: dict[str, list[str]] = {}
         for source, target in pairs["test"]:
             references.setdefault(source, []).append(target)
@@ -210,7 +210,7 @@ class TextToText(Recipe):
             test_size=counts["test"],
             validation=datasets["validation"],
             validation_size=counts["validation"],
-            facts=facts,
+            metadata=metadata,
             raw={"train": pairs["train"], "test": references, "excess": excess["train"]},
         )
 
@@ -223,7 +223,7 @@ class TextToText(Recipe):
             sampling = decoding.ScheduledSampling(
                 "linear", slope=config.sampling / steps, floor=1 - config.sampling
             )
-        source, target = (len(data.facts[side]["symbols"]) + 2 for side in ("source", "target"))
+        source, target = (len(data.metadata[side]["symbols"]) + 2 for side in ("source", "target"))
         return zoo.encoder_decoder(
             zoo.Tokens(source, config.embedding),
             zoo.Classes(target + 2),
@@ -241,10 +241,10 @@ class TextToText(Recipe):
             name=self.name,
         )
 
-    def finished(self, model: "keras.Model", config: Config, data: Data) -> "Translator":
+    def bundle(self, model: "keras.Model", config: Config, data: Data) -> "Translator":
         from kerasrnn import zoo
 
-        sides = [text.numbering(data.facts[side], side) for side in ("source", "target")]
+        sides = [text.numbering(data.metadata[side], side) for side in ("source", "target")]
         return zoo.Translator(
             model,
             *sides,
@@ -254,7 +254,7 @@ class TextToText(Recipe):
             name=self.name,
         )
 
-    def core(self, model: "keras.Model") -> "keras.Model":
+    def trained_model(self, model: "keras.Model") -> "keras.Model":
         from kerasrnn import zoo
 
         return model.model if isinstance(model, zoo.Translator) else model
@@ -278,7 +278,7 @@ class TextToText(Recipe):
             "of_text": (serving, [texts, texts[:1]]),
         }
 
-    def judge_exported(
+    def evaluate_exported(
         self, run: Runtime, model: "Translator", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         """With greedy decoding."""
@@ -295,7 +295,7 @@ class TextToText(Recipe):
                 said[n] = model.text(written)
         return self.scored(references, said, config)
 
-    def vocabulary(self, model: "Translator", facts: Mapping[str, Any]) -> dict[str, Any]:
+    def vocabulary(self, model: "Translator", metadata: Mapping[str, Any]) -> dict[str, Any]:
         symbols = [*model.symbols, "[END]", "[START]"]
         ends = {"start": model.start, "end": model.end}
         target = text.described(model.target)
@@ -325,7 +325,7 @@ class TextToText(Recipe):
             length=lambda x, y: tf.maximum(tf.shape(x[0])[0], tf.shape(y)[0]),
         )
 
-    def judge(
+    def evaluate(
         self, model: "Translator", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         sources, references = map(list, zip(*data.raw["test"].items(), strict=True))
@@ -361,30 +361,30 @@ class TextToText(Recipe):
 
         pictures.alignments(translations, path)
 
-    def read(self, text: str) -> str:
+    def parse_input(self, text: str) -> str:
         return checked(text)
 
     def numbering(self, model: "Translator") -> "keras.layers.Layer":
         return model.source
 
-    def answer(
+    def predict(
         self,
         model: "Translator",
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         inputs: Sequence[str],
-        asking: Asking,
+        predict_options: PredictOptions,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         how: dict[str, Any] = {}
-        if asking.beam > 1:
-            how["length_penalty"] = asking.length_penalty
-        if getattr(asking, "copy_unknown", False):
+        if predict_options.beam > 1:
+            how["length_penalty"] = predict_options.length_penalty
+        if getattr(predict_options, "copy_unknown", False):
             try:
                 model.check_copying()
             except ValueError as error:
                 raise options.ConfigError(str(error)) from None
             how["copy_unknown"] = True
-        said = model.explain(inputs, asking.beam, **how)
+        said = model.explain(inputs, predict_options.beam, **how)
         answers = [translation.text for translation in said]
         for n, translation in enumerate(said):
             if translation.truncated:

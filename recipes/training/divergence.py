@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 
 
 class DivergenceError(RuntimeError):
     """The loss or the gradients of the training are not finite."""
 
 
-def explain(model: Trainee, batch: Any) -> str:
+def explain(model: TrainingModel, batch: Any) -> str:
     """Find the first values of a step that are not finite, and suggest a remedy.
 
     Args:

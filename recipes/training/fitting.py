@@ -25,7 +25,7 @@ from kerasrnn.recipes.training.loop import Loop, lost_workers
 from kerasrnn.recipes.training.optimizers import optimizer
 from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.progress import Progress
-from kerasrnn.recipes.training.step import Signals, Trainee
+from kerasrnn.recipes.training.step import Signals, TrainingModel
 from kerasrnn.wording import counted
 
 CHECKPOINT, STOP = 1.0, 1e6
@@ -161,7 +161,7 @@ class _Training:
         self.requests = Requests()
         self.model = self._model()
 
-    def _model(self) -> Trainee:
+    def _model(self) -> TrainingModel:
         with self.placement.scope():
             model = self.recipe.model(self.config, self.data)
             self._check_states(model)
@@ -169,22 +169,22 @@ class _Training:
             scaled = self.execution.precision == "float16"
             if scaled:
                 update = keras.optimizers.LossScaleOptimizer(update)
-            trainee = Trainee(
+            model = TrainingModel(
                 model,
                 self.signals,
                 self.execution.accumulate,
                 self.placement.compiles(model),
                 watch_gradients=not scaled,
             )
-            trainee.compile(
+            model.compile(
                 update,
                 self.recipe.loss(self.config),
                 metrics=list(self.recipe.fit_metrics(self.config)),
                 jit_compile=False,
             )
-        trainee.prepare(self.batches.train())
-        trainee.compile_loops()
-        return trainee
+        model.prepare(self.batches.train())
+        model.compile_loops()
+        return model
 
     def _check_states(self, model: keras.Model) -> None:
         parts = self.placement.replicas * self.execution.accumulate
@@ -198,7 +198,7 @@ class _Training:
         """Train for the remaining epochs."""
         board = None
         if self.placement.is_chief:
-            self.run.write_json("facts.json", self.data.facts)
+            self.run.write_json("metadata.json", self.data.metadata)
             # Including those of the last epoch, after which the process may have been killed.
             history.write(self.run, self.at.rows)
             board = history.Board(self.run, self.at.rows)
@@ -371,13 +371,13 @@ class _Training:
         model = recipe.model(config, data)
         for weight, trained in zip(model.weights, self.model.weights, strict=True):
             weight.assign(np.array(trained))
-        model = recipe.finished(model, config, data)
+        model = recipe.bundle(model, config, data)
         run.save_model(model)
         pictures.learning_curves(run.path("log.csv"), run.path("learning_curves.png"))
-        metrics = recipe.judge(model, data, config, run.folder)
+        metrics = recipe.evaluate(model, data, config, run.folder)
         metrics |= recipe.baselines(data, config)
         metrics |= {
-            "parameters": recipe.core(model).count_params(),
+            "parameters": recipe.trained_model(model).count_params(),
             **{f"peak_memory_of_{name}": count for name, count in summary.peak().items()},
             "seconds": round(self.at.seconds, 1),
             "epochs": config.epochs,

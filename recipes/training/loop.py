@@ -9,26 +9,26 @@ from typing import Any
 import tensorflow as tf
 
 from kerasrnn.recipes.training.placement import ExecutionError, Placement
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 
 
 class Loop:
     """Runs the steps of a model in training.
 
     Args:
-        trainee: the model in training.
+        model: the model in training.
         strategy: the distribution strategy; None: one device.
         fused: number of steps per call.
     """
 
     def __init__(
-        self, trainee: Trainee, strategy: tf.distribute.Strategy | None = None, fused: int = 1
+        self, model: TrainingModel, strategy: tf.distribute.Strategy | None = None, fused: int = 1
     ) -> None:
-        self.trainee = trainee
+        self.model = model
         self.strategy = strategy
         self.fused = fused
-        self._train = self._each(trainee.train_step)
-        self._test = self._each(trainee.test_step)
+        self._train = self._each(model.train_step)
+        self._test = self._each(model.test_step)
         self._steps = tf.function(self._repeated)
         logging.getLogger("tensorflow").addFilter(_is_news)  # once, however often it is called
 
@@ -50,11 +50,11 @@ class Loop:
         if self.fused > 1 or self.strategy is not None:
             yield batches  # fetched in the graph, or by each device
             return
-        ahead = Ahead(batches)
+        prefetcher = Prefetcher(batches)
         try:
-            yield ahead
+            yield prefetcher
         finally:
-            ahead.close()
+            prefetcher.close()
 
     def train(self, batches: Iterator[Any], steps: int) -> int:
         """Train for up to `steps` steps, at most those of one call; returns their number."""
@@ -67,7 +67,7 @@ class Loop:
 
     def evaluate(self, batches: Any, between: Callable[[], None]) -> dict[str, float]:
         """The loss and the metrics of batches; `between` is called after each one."""
-        self.trainee.reset_metrics()
+        self.model.reset_metrics()
         for batch in batches:
             self._test(batch)
             between()
@@ -75,12 +75,12 @@ class Loop:
 
     def results(self) -> dict[str, float]:
         """The loss and the metrics since the last reset."""
-        return {name: float(value) for name, value in self.trainee.get_metrics_result().items()}
+        return {name: float(value) for name, value in self.model.get_metrics_result().items()}
 
     def _each(self, step: Callable[[Any], Any]) -> Callable[[Any], None]:
         """A step as a function of a batch."""
         if self.strategy is None:
-            run = tf.function(step, jit_compile=self.trainee.by_xla)
+            run = tf.function(step, jit_compile=self.model.by_xla)
         else:
 
             @tf.function
@@ -94,8 +94,8 @@ class Loop:
             self._train(next(batches))
 
 
-class Ahead:
-    """Prefetch the items of an iterator, one ahead.
+class Prefetcher:
+    """Prefetch the items of an iterator, one prefetcher.
 
     Even if a pipeline has a batch ready, fetching it takes half a millisecond, a tenth of the step
     of a small model.
@@ -129,7 +129,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     """Hide the warning about retracing: a step is intentionally traced for each padded length."""
     said = record.getMessage()
     return "triggered tf.function retracing" not in said or not (
-        f"method {Trainee.__name__}." in said or f"function {Loop.__name__}." in said
+        f"method {TrainingModel.__name__}." in said or f"function {Loop.__name__}." in said
     )
 
 

@@ -25,7 +25,7 @@ class Signals:
         """The sum of all requests, the same in all processes after each step."""
 
 
-class Trainee(keras.Model):
+class TrainingModel(keras.Model):
     """A model in training.
 
     A step computes the loss L of a batch and its gradients. L is a weighted mean, for example over

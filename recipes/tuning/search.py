@@ -45,7 +45,7 @@ class Search:
         self.execution = from_dict(Execution, plan["execution"])
         # Hyperband decides how long each trial is trained.
         fixed = {*self.fixed, *(["epochs"] if self.asked.algorithm == "hyperband" else [])}
-        self.space = space.narrowed(recipe.searched, fixed, dataclasses.asdict(self.config))
+        self.space = space.narrowed(recipe.search_space, fixed, dataclasses.asdict(self.config))
 
     @classmethod
     def create(

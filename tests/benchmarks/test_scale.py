@@ -97,7 +97,7 @@ class Program:
 
 def test_the_products_are_those_of_the_compiled_step(small):
     """Of the recipe's own step, whole, to the last operation."""
-    trains, _ = scaled.trainee(SMALL, 4, 12, by_xla=True)
+    trains, _ = scaled.training_model(SMALL, 4, 12, by_xla=True)
     rows, source, target = 4, 5, 7
     ids = [tf.ones((rows, steps), "int32") for steps in (source, target, target)]
     step = tf.function(trains.train_step, jit_compile=True)

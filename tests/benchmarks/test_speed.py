@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import report, speed, summary
-from benchmarks.points import CONTENDERS, LARGE, LONG, SHORT, Point, Shape, points
+from benchmarks.grid import CONTENDERS, LARGE, LONG, SHORT, Point, Shape, points
 from benchmarks.summary import Result, Spread
 
 ROOT = Path(__file__).parents[2]

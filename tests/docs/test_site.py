@@ -45,9 +45,9 @@ def test_every_recipe_has_a_page(name, pages):
     assert recipe.result in page
     assert f"    kerasrnn train {name}" in page
     assert recipe.limits in page
-    assert ("none comes with the library" in page) == (not recipe.kept)
+    assert ("none comes with the library" in page) == (not recipe.published_variant)
     found = [(*row[0].split()[:1], *row[1:]) for row in rows(page)]
-    for options in (recipe.Config, recipe.Asking):
+    for options in (recipe.Config, recipe.PredictOptions):
         for field in dataclasses.fields(options):
             default = f"`{field.default}`" if field.default != "" else ""
             option = f"`--{field.name.replace('_', '-')}`"

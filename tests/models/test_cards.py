@@ -30,7 +30,7 @@ def kept(request):
 def test_the_model_reaches_what_its_card_says(kept, tmp_path):
     recipe, run, config, model, data = kept
     expected = run.read_json("metrics.json")
-    found = recipe.judge(model, data, config, tmp_path)
+    found = recipe.evaluate(model, data, config, tmp_path)
     for metric in recipe.metrics:
         if metric in expected:
             # Another processor may round otherwise, and other strings be drawn.
@@ -56,4 +56,4 @@ def test_the_onnx_file_reaches_what_its_card_says(kept):
 
 def test_what_the_model_knows_of_its_data_is_what_the_data_says(kept):
     _, run, _, _, data = kept
-    assert run.read_json("facts.json") == json.loads(json.dumps(data.facts))
+    assert run.read_json("metadata.json") == json.loads(json.dumps(data.metadata))

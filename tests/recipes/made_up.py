@@ -35,7 +35,7 @@ def data() -> Data:
         test=dataset(31, 1).cache(),
         train_size=60,
         test_size=31,
-        facts={
+        metadata={
             "mean": [0.0] * 12,
             "deviation": [1.0] * 12,
             "classes": ["speaker_1", "speaker_2", "speaker_3"],

@@ -92,7 +92,7 @@ def test_what_frames_cost_by_hand():
 def test_what_the_model_says_costs_against_a_loop(tiny, tmp_path):
     config, data = tiny
     model = RECIPE.model(config, data)
-    metrics = RECIPE.judge(model, data, config, tmp_path)
+    metrics = RECIPE.evaluate(model, data, config, tmp_path)
     total, frames = 0.0, 0
     for roll in data.raw["test"]:
         p = numpy_models.sigmoid(numpy_models.decode(model.get_layer("decoder"), roll[None, :-1]))[
@@ -139,11 +139,11 @@ def test_keys_that_always_or_never_sound_have_a_baseline_too():
 )
 def test_what_is_no_chord(text, message):
     with pytest.raises((ConfigError, DatasetError), match=message):
-        RECIPE.read(text)
+        RECIPE.parse_input(text)
 
 
 def test_chords_are_read_in_their_order():
-    assert to_pitches(RECIPE.read("C4 E4 60, 72 Bb3")) == [[60, 64], [58, 72]]
+    assert to_pitches(RECIPE.parse_input("C4 E4 60, 72 Bb3")) == [[60, 64], [58, 72]]
 
 
 def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
@@ -151,10 +151,16 @@ def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
 ):
     config, data = tiny
     model = RECIPE.model(config, data)
-    asking = RECIPE.Asking(length=2, temperature=0.05)
-    high = RECIPE.read("C7, C8")
+    predict_options = RECIPE.PredictOptions(length=2, temperature=0.05)
+    high = RECIPE.parse_input("C7, C8")
     with pytest.raises(ConfigError, match=r"input 2: expected pitches up to C7 \(96\)"):
-        RECIPE.answer(model, data.facts, [RECIPE.read("C4"), high], asking, [tmp_path / "a"] * 2)
+        RECIPE.predict(
+            model,
+            data.metadata,
+            [RECIPE.parse_input("C4"), high],
+            predict_options,
+            [tmp_path / "a"] * 2,
+        )
     assert not list(tmp_path.iterdir())
     written, titles = [], []
     monkeypatch.setattr(
@@ -163,8 +169,10 @@ def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
     monkeypatch.setattr(
         "kerasrnn.recipes.tasks.music.draw", lambda roll, path, title, seed: titles.append(title)
     )
-    for facts in (data.facts, {"dataset": "music21_chorales"}):
-        RECIPE.answer(model, facts, [RECIPE.read("C3 G3, C7")], asking, [tmp_path / "a"])
+    for metadata in (data.metadata, {"dataset": "music21_chorales"}):
+        RECIPE.predict(
+            model, metadata, [RECIPE.parse_input("C3 G3, C7")], predict_options, [tmp_path / "a"]
+        )
         assert to_pitches(written[-1])[:2] == [[48, 55], [96]]
         assert written[-1].shape == (4, 88)
         assert titles[-1] == "C3 G3, C7"
@@ -179,5 +187,5 @@ def test_the_own_split_is_read_too(tiny):
     other = dataclasses.replace(config, dataset="music21_chorales")
     with stand_ins.served():
         found = RECIPE.load(other)
-    assert found.facts == {"dataset": "music21_chorales"}
+    assert found.metadata == {"dataset": "music21_chorales"}
     np.testing.assert_array_equal(found.raw["train"][3], data.raw["train"][3])

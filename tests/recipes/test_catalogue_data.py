@@ -56,8 +56,8 @@ def step(recipe, config, data):
 def test_a_dataset_of_the_catalogue_trains(tmp_path, name, overrides, facts):
     with stand_ins.served():
         recipe, config, data = load(name, tmp_path, **overrides)
-    names = data.facts.get("classes") or data.facts.get("vocabulary")
-    assert facts in (names or data.facts["source"]["symbols"])
+    names = data.metadata.get("classes") or data.metadata.get("vocabulary")
+    assert facts in (names or data.metadata["source"]["symbols"])
     before, after, expected = step(recipe, config, data)
     assert before == pytest.approx(expected, rel=1e-4)
     assert after < before
@@ -73,9 +73,9 @@ def test_what_tfds_makes_up_is_loaded_too(tmp_path):
         _, _, reviews = load("movie_sentiment", tmp_path, dataset="imdb_reviews")
         _, _, text = load("char_lm", tmp_path, dataset="tiny_shakespeare", batch_size=1)
     assert (garments.train_size, garments.test_size) == (30, 30)
-    assert len(garments.facts["classes"]) == 10
-    assert reviews.facts["classes"] == ["neg", "pos"]
+    assert len(garments.metadata["classes"]) == 10
+    assert reviews.metadata["classes"] == ["neg", "pos"]
     assert len(reviews.raw["test_texts"]) == 30
-    assert set(text.facts["vocabulary"]) == set(text.raw["train"])
+    assert set(text.metadata["vocabulary"]) == set(text.raw["train"])
     assert talks.train_size == 30
     assert translate.model(config, talks).output_shape == (None, None, 9 + 4)

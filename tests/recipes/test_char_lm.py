@@ -81,12 +81,12 @@ def test_what_a_character_costs_against_a_loop(tiny, tmp_path, monkeypatch, long
     monkeypatch.setattr("kerasrnn.recipes.char_lm.LONGEST", longest)
     config, data = tiny
     assert (len(data.raw["validation"]) - 1) // (8 * longest) + 1 == streams / 8
-    model = RECIPE.finished(RECIPE.model(config, data), config, data)
-    decoder = RECIPE.core(model).get_layer("decoder")
-    metrics = RECIPE.judge(model, data, config, tmp_path)
+    model = RECIPE.bundle(RECIPE.model(config, data), config, data)
+    decoder = RECIPE.trained_model(model).get_layer("decoder")
+    metrics = RECIPE.evaluate(model, data, config, tmp_path)
     metrics |= RECIPE.baselines(data, config)
 
-    text, symbols = data.raw["validation"], data.facts["vocabulary"]
+    text, symbols = data.raw["validation"], data.metadata["vocabulary"]
     ids = np.array([symbols.index(c) + 2 if c in symbols else 1 for c in text])
     width = len(ids) // streams
     nats = []
@@ -107,9 +107,9 @@ def test_the_model_that_is_kept_reads_as_the_one_that_is_trained(tiny):
     """The states that one segment leaves are those that the whole text would have there."""
     config, data = tiny
     trained = RECIPE.model(config, data)
-    kept = RECIPE.finished(trained, config, data)
+    kept = RECIPE.bundle(trained, config, data)
     lines = [stand_ins.RHYME[n : n + 12] for n in range(4)]
-    symbols = data.facts["vocabulary"]
+    symbols = data.metadata["vocabulary"]
     ids = np.array([[symbols.index(c) + 2 for c in line] for line in lines])
     parts = [trained.predict_on_batch(ids[:, start : start + 4]) for start in (0, 4, 8)]
     np.testing.assert_allclose(np.concatenate(parts, axis=1), kept(tf.constant(lines)), atol=1e-6)
@@ -122,9 +122,9 @@ def test_a_text_of_ones_own(tmp_path):
     config = dataclasses.replace(RECIPE.tiny(), data=str(path), batch_size=2, segment=3)
     data = RECIPE.load(config)
     assert data.raw == {"train": "ab\n" * 60, "validation": "abz\n" * 5}
-    assert set(data.facts["vocabulary"]) == set("ab\n")
+    assert set(data.metadata["vocabulary"]) == set("ab\n")
     (ids,) = data.test.as_numpy_iterator()
-    expected = [{**{s: n for n, s in enumerate(data.facts["vocabulary"], 2)}, "z": 1}[c]
+    expected = [{**{s: n for n, s in enumerate(data.metadata["vocabulary"], 2)}, "z": 1}[c]
                 for c in "abz\n"] * 5  # fmt: skip
     np.testing.assert_array_equal(ids, expected)
 
@@ -162,19 +162,19 @@ def test_lines_that_are_not_there_and_prompts_of_nothing(tiny):
     lines = data.raw["validation"].count("\n") + 1
     with pytest.raises(ConfigError, match=rf"--test {lines}: .* expected 0 to {lines - 1}"):
         RECIPE.example(data, lines)
-    with pytest.raises(DatasetError, match="expected how the text begins; found none"):
-        RECIPE.read("")
+    with pytest.raises(DatasetError, match="expected the beginning of the text; found none"):
+        RECIPE.parse_input("")
 
 
 def test_greedy_goes_on_with_the_likeliest(tiny, tmp_path):
     config, data = tiny
-    model = RECIPE.finished(RECIPE.model(config, data), config, data)
-    asking = RECIPE.Asking(length=4, greedy=True)
-    (answer,) = RECIPE.answer(model, data.facts, ["The"], asking)
-    symbols = ["", "�", *data.facts["vocabulary"]]
+    model = RECIPE.bundle(RECIPE.model(config, data), config, data)
+    predict_options = RECIPE.PredictOptions(length=4, greedy=True)
+    (answer,) = RECIPE.predict(model, data.metadata, ["The"], predict_options)
+    symbols = ["", "�", *data.metadata["vocabulary"]]
     ids = [symbols.index(c) for c in "The"]
     for _ in range(4):
-        p = np.array(RECIPE.core(model)(np.array([ids])))[0, -1]
+        p = np.array(RECIPE.trained_model(model)(np.array([ids])))[0, -1]
         ids.append(int(p[1:].argmax()) + 1)  # padding is never written
     assert answer == "\n" + "".join(symbols[n] for n in ids)
 
@@ -184,4 +184,4 @@ def test_greedy_goes_on_with_the_likeliest(tiny, tmp_path):
 )
 def test_how_nobody_can_write(name, value):
     with pytest.raises(ConfigError, match=f"{name}={value}: expected a"):
-        RECIPE.Asking(**{name: value})
+        RECIPE.PredictOptions(**{name: value})

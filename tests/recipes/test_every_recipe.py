@@ -15,7 +15,7 @@ from PIL import Image
 
 from kerasrnn import recipes
 from kerasrnn.__main__ import main
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
@@ -74,7 +74,7 @@ def _data():
     with pytest.MonkeyPatch.context() as patch, stand_ins.served():
         patch.setattr("kerasrnn.recipes.hanzi_structure._face", lambda data_dir: stand_ins.face())
         # That would take a third of the time; test_training.py trains with compiled loops.
-        patch.setattr(Trainee, "compile_loops", lambda self: None)
+        patch.setattr(TrainingModel, "compile_loops", lambda self: None)
         yield
 
 
@@ -135,7 +135,7 @@ def test_training_leaves_metrics_baselines_logs_and_pictures(trained):
     for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG")
         assert f"picture: {path}" in trained.printed
-    assert isinstance(json.loads((folder / "facts.json").read_text()), dict)
+    assert isinstance(json.loads((folder / "metadata.json").read_text()), dict)
     assert list((folder / "tensorboard").rglob("events.*"))
 
 
@@ -226,16 +226,16 @@ def test_what_the_numbers_mean(trained):
         # A piano's lowest and highest, and the one that orchestras tune to.
         assert (len(keys), keys[0], keys[48], keys[-1]) == (88, "A0", "A4", "C8")
         return
-    facts = json.loads((trained.folder / "facts.json").read_text(encoding="utf-8"))
+    metadata = json.loads((trained.folder / "metadata.json").read_text(encoding="utf-8"))
     if name in ("g2p", "reverse", "translate"):
-        assert found["source"]["symbols"][2:] == facts["source"]["symbols"]
-        assert found["sequences"]["symbols"][2:-2] == facts["target"]["symbols"]
-        assert found["sequences"]["end"] == len(facts["target"]["symbols"]) + 2
+        assert found["source"]["symbols"][2:] == metadata["source"]["symbols"]
+        assert found["sequences"]["symbols"][2:-2] == metadata["target"]["symbols"]
+        assert found["sequences"]["end"] == len(metadata["target"]["symbols"]) + 2
     elif name in ("hanzi_structure", "image_captions"):
-        assert found["sequences"]["symbols"][2:] == facts["vocabulary"]
+        assert found["sequences"]["symbols"][2:] == metadata["vocabulary"]
         assert found["sequences"]["symbols"][found["sequences"]["start"]] == "[START]"
     else:
-        if "classes" in facts:
-            assert {"classes": facts["classes"]} in found.values()
+        if "classes" in metadata:
+            assert {"classes": metadata["classes"]} in found.values()
         if name in ("char_lm", "word_segmentation"):
-            assert found["sequence"]["symbols"][2:] == facts["vocabulary"]
+            assert found["sequence"]["symbols"][2:] == metadata["vocabulary"]

@@ -25,7 +25,7 @@ def data():
 
 
 def test_symbols_are_numbered_and_end(data):
-    symbols = ["", "[UNK]", *data.facts["vocabulary"]]
+    symbols = ["", "[UNK]", *data.metadata["vocabulary"]]
     assert symbols[2:4] == ["[END]", "[START]"]
     assert set(symbols[4:]) == {"⿰", "⿱", *stand_ins.PARTS}
     for ((_, previous), target), sequence in zip(
@@ -54,11 +54,11 @@ def speaker(data, follows):
 
     The state is the symbol before, since the update gate is shut and nothing else comes in.
     """
-    size = len(data.facts["vocabulary"]) + 2
+    size = len(data.metadata["vocabulary"]) + 2
     config = dataclasses.replace(RECIPE.tiny(), units=size, embedding=size, mode="state")
     model = RECIPE.model(config, data)
     decoder = model.get_layer("decoder")
-    symbols = ["", "[UNK]", *data.facts["vocabulary"]]
+    symbols = ["", "[UNK]", *data.metadata["vocabulary"]]
     for weight in decoder.weights:
         weight.assign(np.zeros(weight.shape))
     decoder.embedding.embeddings.assign(np.eye(size))
@@ -71,7 +71,7 @@ def speaker(data, follows):
     for before, after in follows.items():
         readout[symbols.index(before), symbols.index(after)] = 10.0
     decoder.readout.weights[0].assign(readout)
-    return RECIPE.finished(model, config, data)
+    return RECIPE.bundle(model, config, data)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def speaker(data, follows):
 def test_the_speller_stops_at_the_end(data, follows, said):
     images = np.random.default_rng(0).uniform(0, 255, (2, 40, 40, 1)).astype("float32")
     model = speaker(data, follows)
-    assert RECIPE.say(model, data.facts["vocabulary"], images) == [said, said]
+    assert RECIPE.say(model, data.metadata["vocabulary"], images) == [said, said]
 
 
 def test_what_is_judged_is_what_is_said(data, tmp_path):
     """The stand-in's test sequences are ⿱ 女 木 and ⿰ 子 口, in turn."""
     model = speaker(data, {"[START]": "⿱", "⿱": "女", "女": "木", "木": "[END]"})
-    metrics = RECIPE.judge(model, data, RECIPE.tiny(), tmp_path)
+    metrics = RECIPE.evaluate(model, data, RECIPE.tiny(), tmp_path)
     metrics |= RECIPE.baselines(data, RECIPE.tiny())
     assert metrics["test_exact_match"] == 0.5
     assert metrics["test_symbol_error_rate"] == pytest.approx(3 / 6)
@@ -160,18 +160,18 @@ def test_pictures_are_stretched_about_their_middle():
 def test_pictures_of_any_size_and_kind_become_ink_on_paper(tmp_path):
     """A black bar, 80 by 40: between two strips of paper; dark on nothing is dark on paper."""
     Image.new("L", (80, 40), 0).save(tmp_path / "bar.png")
-    found = RECIPE.read(str(tmp_path / "bar.png"))
+    found = RECIPE.parse_input(str(tmp_path / "bar.png"))
     assert found.shape == (40, 40, 1)
     np.testing.assert_array_equal(found[:, 0, 0], [0] * 10 + [255] * 20 + [0] * 10)
     clear = np.zeros((40, 40, 4), "uint8")  # black, but not to be seen
     clear[5:9, 3, 3] = 255
     Image.fromarray(clear).save(tmp_path / "clear.png")
-    found = RECIPE.read(str(tmp_path / "clear.png"))[..., 0]
+    found = RECIPE.parse_input(str(tmp_path / "clear.png"))[..., 0]
     assert np.argwhere(found == 255).tolist() == [[y, 3] for y in range(5, 9)]
     assert (found == 0).sum() == 1600 - 4
     for mode, size in (("1", (1, 900)), ("P", (40, 40)), ("I;16", (40, 40)), ("LA", (3, 3))):
         Image.new(mode, size).save(tmp_path / "other.png")
-        found = RECIPE.read(str(tmp_path / "other.png"))
+        found = RECIPE.parse_input(str(tmp_path / "other.png"))
         # The line is too thin to be seen, and what is transparent is paper.
         assert np.all(found == (255 if size == (40, 40) else 0))
 
@@ -180,7 +180,7 @@ def test_pictures_of_any_size_and_kind_become_ink_on_paper(tmp_path):
 def test_files_that_are_no_pictures(recipe, tmp_path):
     Image.effect_noise((28, 28), 90).save(tmp_path / "whole.png")
     whole = (tmp_path / "whole.png").read_bytes()
-    assert recipe.read(str(tmp_path / "whole.png")).shape[-1] == 1
+    assert recipe.parse_input(str(tmp_path / "whole.png")).shape[-1] == 1
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("no picture")
     for name, message in (
@@ -190,11 +190,11 @@ def test_files_that_are_no_pictures(recipe, tmp_path):
         ("", "cannot be read: .*Is a directory"),
     ):
         with pytest.raises(DatasetError, match=message):
-            recipe.read(str(tmp_path / name))
+            recipe.parse_input(str(tmp_path / name))
 
 
 def test_garments_have_one_size(tmp_path):
     recipe = recipes.load("fashion_mnist")
     Image.new("L", (28, 30)).save(tmp_path / "tall.png")
     with pytest.raises(DatasetError, match=r"expected 28 by 28 pixels; found 28 by 30"):
-        recipe.read(str(tmp_path / "tall.png"))
+        recipe.parse_input(str(tmp_path / "tall.png"))

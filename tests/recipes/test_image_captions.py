@@ -50,11 +50,11 @@ def test_the_middle_of_a_photograph_is_kept(shape, tmp_path):
     edge = slice(SIDE // 2 - 2, SIDE // 2 + 2)  # where the halves meet, they mix
     np.testing.assert_allclose(np.delete(small, edge, 0), np.delete(expected, edge, 0), atol=1e-3)
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
-    np.testing.assert_array_equal(RECIPE.read(str(tmp_path / "photograph.png")), small)
+    np.testing.assert_array_equal(RECIPE.parse_input(str(tmp_path / "photograph.png")), small)
 
 
 def test_every_sentence_of_a_picture_is_an_example(data):
-    symbols = ["", "[UNK]", *data.facts["vocabulary"]]
+    symbols = ["", "[UNK]", *data.metadata["vocabulary"]]
     pictures = stand_ins.examples("coco_captions", "train")
     expected = [
         (image_captions._small(picture["image"]).numpy(), sentence)
@@ -80,7 +80,7 @@ def test_what_is_said_is_counted_against_every_sentence(data, tmp_path, monkeypa
         return [of_picture[-1] for of_picture in sentences]
 
     monkeypatch.setattr(type(RECIPE), "say", say)
-    metrics = RECIPE.judge(None, data, RECIPE.tiny(), tmp_path)
+    metrics = RECIPE.evaluate(None, data, RECIPE.tiny(), tmp_path)
     metrics |= RECIPE.baselines(data, RECIPE.tiny())
     assert metrics["test_bleu"] == pytest.approx(100)
     pictures = stand_ins.examples("coco_captions", "test")

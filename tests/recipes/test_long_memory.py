@@ -61,7 +61,7 @@ def judged(task, answers, folder, monkeypatch):
     data = RECIPE.load(config)
     expected = np.concatenate([y for _, y in data.test.batch(100).as_numpy_iterator()])
     model = SimpleNamespace(predict=lambda batches, verbose: answers(expected))
-    return RECIPE.judge(model, data, config, folder) | RECIPE.baselines(data, config)
+    return RECIPE.evaluate(model, data, config, folder) | RECIPE.baselines(data, config)
 
 
 def test_the_baseline_of_adding_is_what_one_costs(tmp_path, monkeypatch):
@@ -99,12 +99,12 @@ def test_the_baseline_of_copying_is_what_drawing_the_symbols_costs(tmp_path, mon
 def test_answers_say_what_is_right(tmp_path):
     x, y = long_memory.adding(2, 6, seed=0)
     model = SimpleNamespace(predict=lambda batch, verbose: np.array([[0.25], [1.5]]))
-    answers = RECIPE.answer(model, {"task": "adding"}, list(x), None)
+    answers = RECIPE.predict(model, {"task": "adding"}, list(x), None)
     sums = [f"{value:.3f}" for value in y[:, 0]]
     assert answers == [f"0.250 (expected {sums[0]})", f"1.500 (expected {sums[1]})"]
     x, y = long_memory.copy(1, 6, seed=0)
     model = SimpleNamespace(predict=lambda batch, verbose: np.eye(10)[y])
-    (answer,) = RECIPE.answer(model, {"task": "copy"}, list(x), None)
+    (answer,) = RECIPE.predict(model, {"task": "copy"}, list(x), None)
     symbols = " ".join(str(n) for n in x[0, :10])
     assert answer == f"{symbols} (expected {symbols})"
 
@@ -126,7 +126,7 @@ def test_nobody_trains_on_the_test_sequences():
     with pytest.raises(ConfigError, match="seed=1000003: expected another one"):
         RECIPE.load(dataclasses.replace(RECIPE.tiny(), seed=1_000_003))
     with pytest.raises(ConfigError, match="'x': long_memory answers its own test sequences"):
-        RECIPE.read("x")
+        RECIPE.parse_input("x")
 
 
 def test_gradients_are_drawn_of_a_run_with_epochs_left(tmp_path):

@@ -31,7 +31,7 @@ def data():
 
 
 def test_characters_are_numbered_between_edges(data):
-    symbols = ["", "�", *data.facts["vocabulary"]]
+    symbols = ["", "�", *data.metadata["vocabulary"]]
     assert symbols[2] == "\n"
     counts = ["".join(TRAIN).count(symbol) for symbol in symbols[3:]]
     assert set(symbols[3:]) == set("CO()")
@@ -48,11 +48,11 @@ def test_characters_are_numbered_between_edges(data):
 
 def test_what_is_kept_reads_text_as_what_is_trained_reads_numbers(data):
     config = RECIPE.tiny()
-    model = RECIPE.finished(RECIPE.model(config, data), config, data)
-    symbols = ["", "�", *data.facts["vocabulary"]]
+    model = RECIPE.bundle(RECIPE.model(config, data), config, data)
+    symbols = ["", "�", *data.metadata["vocabulary"]]
     ids = np.array([[symbols.index(c) for c in "\nCCO"], [2, symbols.index("C"), 1, 0]])
     p = model.predict(np.array(["\nCCO", "\nCN"], dtype=object), verbose=0)
-    np.testing.assert_allclose(p[:, :3], RECIPE.core(model)(ids)[:, :3], atol=1e-6)
+    np.testing.assert_allclose(p[:, :3], RECIPE.trained_model(model)(ids)[:, :3], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def writer(data, follows):
 
     The state is the character before, since the update gate is shut and nothing else comes in.
     """
-    size = len(data.facts["vocabulary"]) + 2
+    size = len(data.metadata["vocabulary"]) + 2
     config = dataclasses.replace(RECIPE.tiny(), units=size, embedding=size, cell="gru")
     model = RECIPE.model(config, data)
     decoder = model.get_layer("decoder")
-    symbols = ["", "�", *data.facts["vocabulary"]]
+    symbols = ["", "�", *data.metadata["vocabulary"]]
     for weight in decoder.weights:
         weight.assign(np.zeros(weight.shape))
     decoder.embedding.embeddings.assign(np.eye(size))
@@ -123,17 +123,17 @@ def test_what_is_written_goes_on_from_its_beginning_to_its_end(data):
     model = writer(data, {"\n": "(", "(": "C", "C": ")", ")": "O", "O": "\n"})
     beginnings = ["", "C", "OC(", "CO", "O" * 20]
     expected = ["(C)O", "C)O", "OC(C)O", "CO", "O" * 20]
-    assert RECIPE.write(model, data.facts, beginnings) == expected
+    assert RECIPE.write(model, data.metadata, beginnings) == expected
     model = writer(data, {"\n": "C", "C": "O", "O": "C"})
-    assert RECIPE.write(model, data.facts, ["", "C"]) == ["CO" * 10 + "C", "CO" * 10 + "C"]
+    assert RECIPE.write(model, data.metadata, ["", "C"]) == ["CO" * 10 + "C", "CO" * 10 + "C"]
 
 
 def test_the_same_seed_writes_the_same(data):
     model = RECIPE.model(RECIPE.tiny(), data)
-    found = [RECIPE.write(model, data.facts, ["C"] * 8, 1.0, seed) for seed in (0, 0, 1)]
+    found = [RECIPE.write(model, data.metadata, ["C"] * 8, 1.0, seed) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
     assert all(smiles.startswith("C") for smiles in found[0])
-    cold = RECIPE.write(model, data.facts, ["C"] * 8, temperature=1e-5)
+    cold = RECIPE.write(model, data.metadata, ["C"] * 8, temperature=1e-5)
     assert len(set(cold)) == 1 < len(set(found[0]))
 
 
@@ -147,31 +147,31 @@ def test_the_same_seed_writes_the_same(data):
 def test_beginnings_that_nothing_goes_on_from(data, beginning, message):
     model = RECIPE.model(RECIPE.tiny(), data)
     with pytest.raises(ConfigError, match=message):
-        RECIPE.write(model, data.facts, ["C", beginning])
+        RECIPE.write(model, data.metadata, ["C", beginning])
 
 
 def test_beginnings_are_read():
-    assert [RECIPE.read(smiles) for smiles in ("", "C1CC")] == ["", "C1CC"]
+    assert [RECIPE.parse_input(smiles) for smiles in ("", "C1CC")] == ["", "C1CC"]
     with pytest.raises(ConfigError, match=r"^'C C': expected how a SMILES string begins"):
-        RECIPE.read("C C")
+        RECIPE.parse_input("C C")
 
 
 def test_what_is_judged(data, tmp_path, monkeypatch):
     """Nats against a loop; what is written is a training molecule, a new one and none."""
     config = RECIPE.tiny()
-    model = RECIPE.finished(RECIPE.model(config, data), config, data)
+    model = RECIPE.bundle(RECIPE.model(config, data), config, data)
     written = [TRAIN[0], "OOOO", "CC("]
     monkeypatch.setattr(type(RECIPE), "write", lambda *args, **kwargs: written)
-    metrics = RECIPE.judge(model, data, config, tmp_path) | RECIPE.baselines(data, config)
+    metrics = RECIPE.evaluate(model, data, config, tmp_path) | RECIPE.baselines(data, config)
     assert metrics["test_valid"] == pytest.approx(2 / 3)
     assert metrics["test_unique"] == 1.0
     assert metrics["test_novel"] == pytest.approx(1 / 2)
 
-    symbols = ["", "�", *data.facts["vocabulary"]]
+    symbols = ["", "�", *data.metadata["vocabulary"]]
     nats = []
     for smiles in TEST:
         ids = np.array([[symbols.index(c) for c in f"\n{smiles}\n"]])
-        decoder = RECIPE.core(model).get_layer("decoder")
+        decoder = RECIPE.trained_model(model).get_layer("decoder")
         p = numpy_models.softmax(numpy_models.decode(decoder, ids[:, :-1]))[0]
         nats += [-math.log(p[t, n]) for t, n in enumerate(ids[0, 1:])]
     assert metrics["test_nats"] == pytest.approx(np.mean(nats), rel=1e-5)

@@ -34,9 +34,9 @@ def test_texts_of_ones_own(tmp_path):
         line for _, line in ROWS if line not in data.raw["test_texts"]
     ]
     assert (data.train_size, data.test_size) == (30 - len(held), len(held))
-    assert data.facts["classes"] == ["glad", "sad"]
+    assert data.metadata["classes"] == ["glad", "sad"]
 
-    symbols = ["", "[UNK]", *data.facts["numbers"]["symbols"]]
+    symbols = ["", "[UNK]", *data.metadata["numbers"]["symbols"]]
     for (ids, label), (name, line) in zip(data.test.as_numpy_iterator(), held, strict=True):
         words = line.lower().replace(".", "").replace(",", "").replace("!", "").split()
         known = [word if word in symbols else "[UNK]" for word in words]
@@ -76,11 +76,11 @@ def test_what_is_judged_and_what_is_answered_are_one(tmp_path):
     lines = ["\t".join(row) for row in ROWS]
     config = own(tmp_path, lines, longest=3, pooling="mean")
     data = RECIPE.load(config)
-    model = RECIPE.finished(RECIPE.model(config, data), config, data)
+    model = RECIPE.bundle(RECIPE.model(config, data), config, data)
     batches = RECIPE.batches(data.test, config)
-    judged = RECIPE.core(model).predict(batches, verbose=0)
-    answers = RECIPE.answer(model, data.facts, data.raw["test_texts"], None)
-    (alone,) = RECIPE.answer(model, data.facts, data.raw["test_texts"][:1], None)
+    judged = RECIPE.trained_model(model).predict(batches, verbose=0)
+    answers = RECIPE.predict(model, data.metadata, data.raw["test_texts"], None)
+    (alone,) = RECIPE.predict(model, data.metadata, data.raw["test_texts"][:1], None)
     assert answers[0] == alone
     for p, answer in zip(judged, answers, strict=True):
         said = {part.split(": ")[0]: part.split(": ")[1] for part in answer.split(", ")}
@@ -108,7 +108,7 @@ def test_the_baselines_count_words(tmp_path):
 
 def test_nothing_is_no_text():
     with pytest.raises(DatasetError, match="expected a text; found none"):
-        RECIPE.read(" \n")
+        RECIPE.parse_input(" \n")
 
 
 @pytest.mark.parametrize(

@@ -109,10 +109,10 @@ def test_the_longest_match_by_hand():
 
 
 def test_what_is_narrow_is_read_wide():
-    assert RECIPE.read("  我有3 apples~!\n") == "我有３　ａｐｐｌｅｓ～！"
-    assert RECIPE.read("全角，。") == "全角，。"
+    assert RECIPE.parse_input("  我有3 apples~!\n") == "我有３　ａｐｐｌｅｓ～！"
+    assert RECIPE.parse_input("全角，。") == "全角，。"
     with pytest.raises(DatasetError, match="expected a sentence; found none"):
-        RECIPE.read(" \n ")
+        RECIPE.parse_input(" \n ")
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_sentences_of_ones_own(own):
     config, lines = own
     data = RECIPE.load(config)
     assert (data.train_size, data.validation_size, data.test_size) == (35, 1, 4)
-    assert data.facts["parts"] == []
+    assert data.metadata["parts"] == []
     assert [line.words for line in data.raw["test"]] == [
         ["我们", "看", "电影", "。"],
         ["看", "电视", "书"],
@@ -148,8 +148,8 @@ def test_sentences_of_ones_own(own):
     ]
     assert data.raw["train_words"] == {"我们", "看", "电视", "电影", "。", "书"}
     (ids, tags), = data.validation.as_numpy_iterator()  # fmt: skip
-    assert RECIPE.read("ok") == "ｏｋ"
-    symbols = ["", "[UNK]", *data.facts["vocabulary"]]
+    assert RECIPE.parse_input("ok") == "ｏｋ"
+    symbols = ["", "[UNK]", *data.metadata["vocabulary"]]
     assert [symbols[n] for n in ids] == ["我", "们", "[UNK]", "[UNK]", "看", "[UNK]", "。"]
     assert "".join("BMES"[n] for n in tags) == segmentation.to_tags(lines[35])
     assert set(symbols[2:]) == set(
@@ -165,21 +165,21 @@ def test_words_are_those_of_the_likeliest_tags(own, tmp_path):
     """Of sentences of any length, in batches of any; a piece is read for itself."""
     config, _ = own
     data = RECIPE.load(config)
-    model = RECIPE.finished(RECIPE.model(config, data), config, data)
+    model = RECIPE.bundle(RECIPE.model(config, data), config, data)
     long = "我们看电视，" * 40 + "电影。"
     sentences = ["看", "我们看电影。", long, "书"]
-    answers = RECIPE.answer(model, data.facts, sentences, RECIPE.Asking())
-    symbols = ["", "[UNK]", *data.facts["vocabulary"]]
+    answers = RECIPE.predict(model, data.metadata, sentences, RECIPE.PredictOptions())
+    symbols = ["", "[UNK]", *data.metadata["vocabulary"]]
     for sentence, answer in zip(sentences, answers, strict=True):
         expected = []
         for piece in cut(sentence):
             ids = [symbols.index(c) if c in symbols else 1 for c in piece]
-            p = np.array(RECIPE.core(model)(np.array([ids])))[0]
+            p = np.array(RECIPE.trained_model(model)(np.array([ids])))[0]
             expected += segmentation.to_words("".join(piece), likeliest(np.log(p)))
         assert answer == " ".join(expected)
         assert answer.replace(" ", "") == sentence
     with pytest.raises(ConfigError, match="parts=True: the model was trained without"):
-        RECIPE.answer(model, data.facts, sentences, RECIPE.Asking(parts=True))
+        RECIPE.predict(model, data.metadata, sentences, RECIPE.PredictOptions(parts=True))
 
 
 @pytest.fixture
@@ -194,34 +194,34 @@ def tagged(tmp_path):
 def test_parts_of_speech_are_learned_with_the_tags(tagged):
     """Those of the test lines, x and vn, are not known; what is narrow stays so in a part."""
     data = RECIPE.load(tagged)
-    assert data.facts["parts"] == ["n", "r", "v", "w"]
-    symbols = ["", "[UNK]", *data.facts["vocabulary"]]
+    assert data.metadata["parts"] == ["n", "r", "v", "w"]
+    symbols = ["", "[UNK]", *data.metadata["vocabulary"]]
     (ids, targets) = next(iter(data.train.as_numpy_iterator()))
     assert "".join(symbols[n] for n in ids) == "我们看电影。"
     assert "".join("BMES"[n // 4] for n in targets) == "BESBES"
-    assert "".join(data.facts["parts"][n % 4] for n in targets) == "rrvnnw"
+    assert "".join(data.metadata["parts"][n % 4] for n in targets) == "rrvnnw"
     assert data.raw["test"][-1] == (["电视", "ｏｋ"], ["x", "n"])
     assert RECIPE.model(tagged, data).output_shape == (None, None, 16)
     without = RECIPE.load(dataclasses.replace(tagged, parts_of_speech=False))
     (_, targets) = next(iter(without.train.as_numpy_iterator()))
     assert "".join("BMES"[n] for n in targets) == "BESBES"
-    assert without.facts["parts"] == []
+    assert without.metadata["parts"] == []
 
 
 def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
     """Of the tags by their sums over the parts; of the parts by what a word's characters say."""
     data = RECIPE.load(tagged)
-    model = RECIPE.finished(RECIPE.model(tagged, data), tagged, data)
+    model = RECIPE.bundle(RECIPE.model(tagged, data), tagged, data)
     for weight in model.trainable_weights:  # so that there are words of several characters
         weight.assign(np.random.default_rng(1).normal(size=weight.shape))
     sentences = ["看我们看电视。", "我看", "电影电影。我们看"]
-    asked = RECIPE.Asking(parts=True)
-    answers = RECIPE.answer(model, data.facts, sentences, asked)
-    symbols, parts = ["", "[UNK]", *data.facts["vocabulary"]], data.facts["parts"]
+    asked = RECIPE.PredictOptions(parts=True)
+    answers = RECIPE.predict(model, data.metadata, sentences, asked)
+    symbols, parts = ["", "[UNK]", *data.metadata["vocabulary"]], data.metadata["parts"]
     lengths = set()
     for sentence, answer in zip(sentences, answers, strict=True):
         ids = [symbols.index(c) if c in symbols else 1 for c in sentence]
-        p = np.array(RECIPE.core(model)(np.array([ids])))[0].reshape(-1, 4, len(parts))
+        p = np.array(RECIPE.trained_model(model)(np.array([ids])))[0].reshape(-1, 4, len(parts))
         tags = likeliest(np.log(p.sum(-1)))
         expected, start = [], 0
         for word in segmentation.to_words(sentence, tags):
@@ -234,7 +234,7 @@ def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
             start += len(word)
         assert answer == " ".join(expected)
     assert len(lengths) > 1
-    metrics = RECIPE.judge(model, data, tagged, tmp_path)
+    metrics = RECIPE.evaluate(model, data, tagged, tmp_path)
     metrics |= RECIPE.baselines(data, tagged)
     assert 0 <= metrics["test_tagged_f1"] <= metrics["test_f1"]
     # Longest match, usual parts: 看/v 电视/n 。/w, 我/r 看/v, 看/v 。/w, 电视/n ｏ/r ｋ/r.

@@ -27,7 +27,7 @@ def own(tmp_path, monkeypatch):
     place.mkdir()
     model = keras.Sequential([keras.Input((None, 2)), kerasrnn.GRU(3)], name="toy")
     model.save(place / "model.keras")
-    (place / "facts.json").write_text("{}")
+    (place / "metadata.json").write_text("{}")
     write_sums(place)
     monkeypatch.setattr(saved, "_all", lambda: tmp_path)
     return place, model
@@ -36,7 +36,7 @@ def own(tmp_path, monkeypatch):
 def write_sums(place):
     lines = [
         f"{hashlib.sha256((place / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in ("facts.json", "model.keras")
+        for name in ("metadata.json", "model.keras")
     ]
     (place / "SHA256SUMS").write_text("".join(lines))
 
@@ -85,8 +85,8 @@ def test_damaged_files(own):
         zoo.SavedModelError, match=r"model.keras is damaged or was saved by another"
     ):
         zoo.load("toy")
-    (place / "facts.json").unlink()
-    with pytest.raises(zoo.SavedModelError, match=r"facts.json cannot be read: No such file"):
+    (place / "metadata.json").unlink()
+    with pytest.raises(zoo.SavedModelError, match=r"metadata.json cannot be read: No such file"):
         zoo.load("toy")
 
 

@@ -71,7 +71,7 @@ def test_generators_and_datasets(model):
 def test_it_is_a_functional_model_as_any(model, tmp_path):
     reads = of(model)
     assert [layer.name for layer in reads.layers] == [layer.name for layer in model.layers]
-    assert text.core(reads) is text.core(model)
+    assert text.trained_model(reads) is text.trained_model(model)
     reads.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert isinstance(again, zoo.Model)

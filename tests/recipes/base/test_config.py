@@ -90,4 +90,4 @@ def test_what_would_be_ignored_is_refused(name, options, ignored):
 
 def test_a_greedy_writer_draws_nothing():
     with pytest.raises(ConfigError, match=r"seed=3: expected 0; with greedy it would be ignored"):
-        recipes.load("char_lm").Asking(greedy=True, seed=3)
+        recipes.load("char_lm").PredictOptions(greedy=True, seed=3)

@@ -22,22 +22,22 @@ def conditions_hold(kind, values):
 def test_every_extreme_makes_a_configuration(recipe):
     """Whatever is searched can be; what is refused beside other values is not tried beside them."""
     defaults = dataclasses.asdict(recipe.Config())
-    parents = sorted({parent for kind in recipe.searched.values() for parent in kind.given})
+    parents = sorted({parent for kind in recipe.search_space.values() for parent in kind.given})
     ends = [
-        recipe.searched[name].ends() if name in recipe.searched else [defaults[name]]
+        recipe.search_space[name].ends() if name in recipe.search_space else [defaults[name]]
         for name in parents
     ]
     tried = 0
     for chosen in itertools.product(*ends):
         base = {**defaults, **dict(zip(parents, chosen, strict=True))}
-        for name, kind in recipe.searched.items():
+        for name, kind in recipe.search_space.items():
             if name in parents or not conditions_hold(kind, base):
                 continue
             for value in kind.ends():
                 from_dict(recipe.Config, {**base, name: value})
                 tried += 1
-    assert tried >= 2 * (len(recipe.searched) - len(parents))
-    assert {"cell", "units", "learning_rate", "clipping"} <= set(recipe.searched)
+    assert tried >= 2 * (len(recipe.search_space) - len(parents))
+    assert {"cell", "units", "learning_rate", "clipping"} <= set(recipe.search_space)
 
 
 @every
@@ -45,9 +45,9 @@ def test_the_defaults_can_be_found(recipe):
     """The first trial of a search is one of those that it might have drawn."""
     defaults = dataclasses.asdict(recipe.Config())
     hyperparameters = keras_tuner.HyperParameters()
-    searched = space.narrowed(recipe.searched, [], defaults)
+    searched = space.narrowed(recipe.search_space, [], defaults)
     values = space.declare(hyperparameters, searched, defaults)
-    for name, kind in recipe.searched.items():
+    for name, kind in recipe.search_space.items():
         if conditions_hold(kind, defaults):
             assert defaults[name] in kind, name
             assert values[name] == defaults[name]
@@ -60,7 +60,7 @@ def test_the_defaults_can_be_found(recipe):
 def test_what_is_drawn_makes_a_configuration(recipe):
     defaults = dataclasses.asdict(recipe.Config())
     hyperparameters = keras_tuner.HyperParameters()
-    space.declare(hyperparameters, space.narrowed(recipe.searched, [], defaults), defaults)
+    space.declare(hyperparameters, space.narrowed(recipe.search_space, [], defaults), defaults)
     oracle = keras_tuner.oracles.RandomSearchOracle(
         objective=keras_tuner.Objective("val_loss", "min"),
         hyperparameters=hyperparameters,
@@ -68,9 +68,9 @@ def test_what_is_drawn_makes_a_configuration(recipe):
     )
     for _ in range(20):
         values = oracle._random_values()
-        rounded = {name: recipe.searched[name].rounded(value) for name, value in values.items()}
+        rounded = {name: recipe.search_space[name].rounded(value) for name, value in values.items()}
         for name, value in rounded.items():
-            kind = recipe.searched[name]
+            kind = recipe.search_space[name]
             assert value in kind
             assert conditions_hold(kind, {**defaults, **rounded})
         from_dict(recipe.Config, {**defaults, **rounded})
@@ -129,7 +129,7 @@ def test_only_what_gives_a_fixed_option_a_meaning_is_searched():
     assert left["attention"].values == ("luong",)
     for recipe in EVERY:
         config = recipe.Config(clip_at=2.0)
-        left = space.narrowed(recipe.searched, ["clip_at"], dataclasses.asdict(config))
+        left = space.narrowed(recipe.search_space, ["clip_at"], dataclasses.asdict(config))
         assert left["clipping"].values == ("global_norm",)
     with pytest.raises(ConfigError, match="clip_at"):
         recipe.Config(clipping="none", clip_at=2.0)

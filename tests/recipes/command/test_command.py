@@ -303,7 +303,7 @@ def test_what_cannot_be_kept_is_refused_before_the_data_is_loaded(
 def test_what_may_not_be_read_is_said_to_be_so(there, monkeypatch, capsys):
     """Not that it is missing or damaged. Of root, too, who may read everything."""
     finished(there / "run", recipes.load("reverse"), age=0)
-    (there / "run" / "facts.json").write_text("{}")
+    (there / "run" / "metadata.json").write_text("{}")
     (there / "run" / "model.keras").touch()
 
     def read(hidden, *command):

@@ -15,7 +15,7 @@ def test_sixteen_bits_are_the_upper_eight(tmp_path):
     for name, pixels in (("8.png", PIXELS), ("16.png", PIXELS.astype("uint16") * 257)):
         Image.fromarray(pixels).save(tmp_path / name)
         np.testing.assert_array_equal(np.asarray(read_image(tmp_path / name)), PIXELS)
-        read = recipes.load("fashion_mnist").read(str(tmp_path / name))
+        read = recipes.load("fashion_mnist").parse_input(str(tmp_path / name))
         np.testing.assert_array_equal(read[..., 0], PIXELS)
 
 
@@ -37,4 +37,4 @@ def test_files_that_are_no_pictures(tmp_path):
     ):
         for recipe in ("fashion_mnist", "hanzi_structure", "image_captions"):
             with pytest.raises(DatasetError, match=message):
-                recipes.load(recipe).read(str(tmp_path / name))
+                recipes.load(recipe).parse_input(str(tmp_path / name))

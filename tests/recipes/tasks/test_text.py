@@ -60,7 +60,7 @@ def test_an_attached_vectorizer_comes_first_and_core_takes_it_off():
     np.testing.assert_array_equal(found, expected)
     # The mask went along: padding carries the state of the step before.
     np.testing.assert_array_equal(get_keras_mask(found), [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
-    assert text.core(whole) is model
+    assert text.trained_model(whole) is model
     assert [tensor.name for tensor in whole.inputs] == ["sequence"]
     assert whole.name == "tagger_of_text"
 
@@ -77,7 +77,7 @@ def test_only_the_inputs_named_take_text():
     np.testing.assert_array_equal(
         whole([labels, tf.constant(["x y x", "y"])]), model([labels, numbers(["x y x", "y"])])
     )
-    assert text.core(whole) is model
+    assert text.trained_model(whole) is model
 
 
 def test_texts_are_cut_at_the_longest_and_may_be_empty():
@@ -103,7 +103,7 @@ def test_ends_of_lines_and_spaces_survive_saving(tmp_path):
     assert text.symbols_of(loaded) == ["", "[UNK]", *symbols]
     texts = tf.constant(["e\n \t\r'é?", "\n"])
     np.testing.assert_array_equal(loaded(texts), whole(texts))
-    assert text.core(loaded).name == "tagger"
+    assert text.trained_model(loaded).name == "tagger"
 
 
 @pytest.mark.parametrize(

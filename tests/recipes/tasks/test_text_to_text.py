@@ -17,8 +17,8 @@ G2P, REVERSE, TRANSLATE = (recipes.load(name) for name in ("g2p", "reverse", "tr
 ENGLISH = TRANSLATE.Config()
 
 
-def spelt(facts, side, ids):
-    symbols = ["", "[UNK]", *facts[side]["symbols"], "[END]", "[START]"]
+def spelt(metadata, side, ids):
+    symbols = ["", "[UNK]", *metadata[side]["symbols"], "[END]", "[START]"]
     return [symbols[n] for n in ids]
 
 
@@ -30,13 +30,13 @@ def test_pairs_are_numbered():
     rows = list(data.test.as_numpy_iterator())
     assert data.test_size == len(rows) == len(pairs)
     assert sorted(
-        ("".join(spelt(data.facts, "source", source)), spelt(data.facts, "target", target))
+        ("".join(spelt(data.metadata, "source", source)), spelt(data.metadata, "target", target))
         for (source, _), target in rows
     ) == sorted((word, [*said.split(), "[END]"]) for word, said in pairs)
     for (_, previous), target in rows:
-        assert spelt(data.facts, "target", previous) == [
+        assert spelt(data.metadata, "target", previous) == [
             "[START]",
-            *spelt(data.facts, "target", target)[:-1],
+            *spelt(data.metadata, "target", target)[:-1],
         ]
 
 
@@ -47,9 +47,9 @@ def test_what_is_too_long_to_train_on_is_counted(tmp_path):
     config = dataclasses.replace(G2P.tiny(), data=str(file))
     data = G2P.load(config)
     long = sum(len(source) > 30 for source, _ in data.raw["train"])
-    assert data.facts["left_out_of_training"] == long
+    assert data.metadata["left_out_of_training"] == long
     assert data.train_size == len(data.raw["train"]) - long
-    assert data.facts["target"]["symbols"] in (["X", "Y"], ["Y", "X"])
+    assert data.metadata["target"]["symbols"] in (["X", "Y"], ["Y", "X"])
 
 
 def test_word_and_phone_error_rates_by_hand():
@@ -113,10 +113,10 @@ def test_few_pairs_train_with_the_usual_options(tmp_path):
     file.write_text("".join(f"{line}\t{line.title()}\n" for line in lines), "utf-8")
     data = TRANSLATE.load(dataclasses.replace(ENGLISH, data=str(file)))
     assert data.train_size + data.validation_size + sum(map(len, data.raw["test"].values())) == 320
-    assert data.facts["left_out_of_training"] == 0
+    assert data.metadata["left_out_of_training"] == 0
     # Each piece occurs in what it was learned of.
     for side in (0, 1):
-        fit = data.facts[("source", "target")[side]]
+        fit = data.metadata[("source", "target")[side]]
         text_of_side = " ".join(pair[side] for pair in data.raw["train"])
         assert all(p.replace("▁", " ").strip() in text_of_side for p in fit["symbols"])
         assert 10 < len(fit["symbols"]) < 1_000
@@ -207,7 +207,7 @@ def test_nearest_source_by_hand():
         (text_to_text.Config, {"input_feeding": False}, "with attention='bahdanau' it would"),
         (text_to_text.Config, {"mode": "both"}, "with attention='bahdanau' it would"),
         (text_to_text.Config, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
-        (text_to_text.Asking, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
+        (text_to_text.PredictOptions, {"beam": 1, "length_penalty": 0.5}, "with beam=1 it would"),
         (TRANSLATE.Config, {"data": "x.tsv", "source": "fr"}, "with data it would"),
         (TRANSLATE.Config, {"dataset": "tatoeba/it"}, "dataset='tatoeba/it': expected one of"),
     ],
@@ -219,9 +219,9 @@ def test_options_that_would_say_nothing(config, options, message):
 
 def test_bad_inputs(tmp_path):
     with pytest.raises(ConfigError, match="'Ab': expected letters from a to z"):
-        REVERSE.read("Ab")
+        REVERSE.parse_input("Ab")
     with pytest.raises(DatasetError, match="expected a text; found none"):
-        G2P.read("  ")
+        G2P.parse_input("  ")
     file = tmp_path / "pairs.tsv"
     file.write_text("cat\tK AE T\ndog\n")
     with pytest.raises(DatasetError, match=r"pairs.tsv, line 2: expected 2 columns"):
@@ -255,9 +255,9 @@ def test_words_are_read_as_in_training(tmp_path):
     file.write_text("\n".join(f"{word}\tK  AE" for word in words), encoding="utf-8")
     data = G2P.load(dataclasses.replace(G2P.tiny(), data=str(file)))
     trained_on = {tuple(source) for (source, _), _ in data.train.as_numpy_iterator()}
-    source = text.numbering(data.facts["source"])
+    source = text.numbering(data.metadata["source"])
     for word, _ in data.raw["train"]:
-        assert tuple(np.asarray(source([G2P.read(word)]))[0]) in trained_on
+        assert tuple(np.asarray(source([G2P.parse_input(word)]))[0]) in trained_on
     sounds = [symbol for _, y in data.train.as_numpy_iterator() for symbol in y.tolist()]
     assert set(sounds) == {2, 3, 4}  # two sounds and the end, in spite of two blanks
 
@@ -270,7 +270,7 @@ def test_the_longest_text_follows_the_training_data(tmp_path):
     config = dataclasses.replace(G2P.tiny(), data=str(file))
     data = G2P.load(config)
     assert ("a33", ("B " * 20).strip()) in data.raw["train"]
-    translator = G2P.finished(G2P.model(config, data), config, data)
+    translator = G2P.bundle(G2P.model(config, data), config, data)
     assert (translator.max_length, translator.length_limit) == (60, (2.0, 15))
 
 
@@ -279,6 +279,6 @@ def test_copying_is_refused_in_one_line():
         def check_copying(self):
             raise ValueError("copy_unknown=True: source cuts texts into pieces")
 
-    asking = TRANSLATE.Asking(copy_unknown=True)
+    predict_options = TRANSLATE.PredictOptions(copy_unknown=True)
     with pytest.raises(ConfigError, match="copy_unknown=True: source cuts texts into pieces"):
-        TRANSLATE.answer(Model(), {}, ["Ein Hund"], asking, None)
+        TRANSLATE.predict(Model(), {}, ["Ein Hund"], predict_options, None)

@@ -13,7 +13,7 @@ from kerasrnn.recipes import training
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 from tests.recipes import made_up
 
 
@@ -45,7 +45,7 @@ def main(folder: Path, name: str, *plans: str, deterministic: bool = False) -> N
         with contextlib.ExitStack() as stack:
             if name != "japanese_vowels" or strategy == "multiworker":
                 # That would take most of the time; two devices have the loops compiled.
-                Trainee.compile_loops = lambda self: None
+                TrainingModel.compile_loops = lambda self: None
             if name == "japanese_vowels":
                 recipe = made_up.recipe()
                 config = made_up.small(batch_size=12, dropout=0.0, validation=0.25, epochs=3)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([f"{__package__}.cluster", f"{__package__}.nursery"])
+_CONTEXT.set_forkserver_preload([f"{__package__}.cluster", f"{__package__}.kill_loop"])
 
 
 class Forked:

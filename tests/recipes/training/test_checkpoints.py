@@ -48,7 +48,7 @@ def quick(recipe, monkeypatch):
         return keras.Sequential([*pooled, keras.layers.Dense(3, activation="softmax")])
 
     monkeypatch.setattr(type(recipe), "model", model)
-    monkeypatch.setattr(type(recipe), "judge", lambda *arguments: {"test_accuracy": 0.5})
+    monkeypatch.setattr(type(recipe), "evaluate", lambda *arguments: {"test_accuracy": 0.5})
 
     def watch(watcher):
         monkeypatch.setattr(type(recipe), "callbacks", lambda self, config, data, folder: [watcher])
@@ -185,7 +185,7 @@ def test_some_batches_of_a_long_text_are_not_all_of_it():
     recipe = recipes.load("char_lm")
     config = dataclasses.replace(recipe.tiny(), batch_size=4, segment=5)
     text = tf.data.Dataset.from_tensors(tf.range(1000))
-    data = Data(train=text, test=text, train_size=1, test_size=1, facts={})
+    data = Data(train=text, test=text, train_size=1, test_size=1, metadata={})
     found = list(Batches(recipe, config, data).some(9).as_numpy_iterator())
     assert [x.shape for x, _ in found] == [(4, 5)] * 3
 
@@ -200,7 +200,7 @@ def test_lengths_with_fewer_examples_than_a_batch_make_one_together():
 
     spec = tf.TensorSpec((None,), tf.int32)
     dataset = tf.data.Dataset.from_generator(pairs, output_signature=(spec, spec))
-    data = Data(train=dataset, test=dataset, train_size=6, test_size=6, facts={})
+    data = Data(train=dataset, test=dataset, train_size=6, test_size=6, metadata={})
     config = dataclasses.replace(recipe.tiny(), batch_size=4)
     (x, _), *_ = Batches(recipe, config, data).train().take(1).as_numpy_iterator()
     assert x.shape == (4, 32)
@@ -244,16 +244,16 @@ def test_each_pass_of_a_stateful_model_starts_from_zeros(tmp_path, monkeypatch):
     assert states.largest["epoch begin"] == states.largest["test begin"] == [0.0, 0.0]
     assert min(states.largest["test end"]) > 0.01
     # Kept is a model without states, of as many weights as are trained.
-    core = recipe.core(run.load_model())
-    assert not core.non_trainable_weights
-    assert metrics["parameters"] == core.count_params()
+    trained = recipe.trained_model(run.load_model())
+    assert not trained.non_trainable_weights
+    assert metrics["parameters"] == trained.count_params()
 
     ids = next(data.test.as_numpy_iterator())
     width = (len(ids) - 1) // (4 * 16) * 16
     streams = np.stack([ids[n * width : (n + 1) * width + 1] for n in range(4)])
-    probabilities = core.predict(streams[:, :-1], verbose=0)
+    probabilities = trained.predict(streams[:, :-1], verbose=0)
     right = np.take_along_axis(probabilities, streams[:, 1:, None], axis=-1)
     log = [line.split(",") for line in run.path("log.csv").read_text().splitlines()]
     last = dict(zip(log[0], log[-1], strict=True))
     assert float(last["val_loss"]) == pytest.approx(-np.log(right).mean(), rel=1e-4)
-    assert json.loads(run.path("facts.json").read_text()) == data.facts
+    assert json.loads(run.path("metadata.json").read_text()) == data.metadata

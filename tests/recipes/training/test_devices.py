@@ -19,7 +19,7 @@ from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training import train, watchdog
 from kerasrnn.recipes.training.placement import ExecutionError, Placement
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 from tests.recipes import made_up
 from tests.recipes.training import cluster
 from tests.recipes.training.forked import Forked
@@ -204,7 +204,7 @@ def test_batches_that_cannot_be_split(recipe, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision(recipe, tmp_path, monkeypatch, precision):
     """Learns as float32 does; and what is kept is a model of float32."""
-    monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
+    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
     config = made_up.small(cell="gru", learning_rate=0.03, dropout=0.0, epochs=3)
     losses = {}
     for name in ("float32", precision):

@@ -6,7 +6,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from kerasrnn.recipes.training.loop import Ahead, Loop
+from kerasrnn.recipes.training.loop import Loop, Prefetcher
 
 pytestmark = pytest.mark.tensorflow
 
@@ -38,35 +38,35 @@ class Source:
 def test_the_next_item_is_fetched_while_one_is_worked_on():
     """One item, and not more of them, by one thread, which is not that of who reads."""
     source = Source()
-    ahead = Ahead(source)
+    prefetcher = Prefetcher(source)
     for number in range(5):
-        assert next(ahead) == number
+        assert next(prefetcher) == number
         assert source.comes_to(number + 2)
     time.sleep(0.05)
     assert source.asked == 6
     (thread,) = source.threads
     assert thread is not threading.current_thread()
-    ahead.close()
+    prefetcher.close()
     assert not thread.is_alive()
 
 
 def test_an_error_comes_in_the_place_of_its_item():
-    ahead = Ahead(Source(fails=2))
-    assert [next(ahead), next(ahead)] == [0, 1]
+    prefetcher = Prefetcher(Source(fails=2))
+    assert [next(prefetcher), next(prefetcher)] == [0, 1]
     for _ in range(2):
         with pytest.raises(OSError, match="no such file"):
-            next(ahead)
-    ahead.close()
+            next(prefetcher)
+    prefetcher.close()
 
 
 def test_it_ends_where_the_items_end():
-    ahead = Ahead(iter(range(3)))
-    assert list(ahead) == [0, 1, 2]
-    assert next(ahead, None) is None
-    ahead.close()
+    prefetcher = Prefetcher(iter(range(3)))
+    assert list(prefetcher) == [0, 1, 2]
+    assert next(prefetcher, None) is None
+    prefetcher.close()
 
 
-class Trainee:
+class TrainingModel:
     """The batches that it is trained on."""
 
     by_xla = False
@@ -84,11 +84,11 @@ class Trainee:
 @pytest.mark.parametrize("fused", [1, 3])
 @pytest.mark.parametrize("strategy", [None, tf.distribute.OneDeviceStrategy])
 def test_each_batch_is_trained_on_once_and_in_its_place(fused, strategy):
-    trainee = Trainee()
+    model = TrainingModel()
     strategy = strategy and strategy("cpu:0")
-    loop, before = Loop(trainee, strategy, fused), threading.active_count()
+    loop, before = Loop(model, strategy, fused), threading.active_count()
     with loop.source(tf.data.Dataset.range(100)) as batches:
         for _ in range(0, 7, fused):
             loop.train(batches, fused)
-    assert list(trainee.seen.numpy()[:7]) == list(range(7))
+    assert list(model.seen.numpy()[:7]) == list(range(7))
     assert threading.active_count() == before

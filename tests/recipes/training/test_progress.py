@@ -16,7 +16,7 @@ from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.training import progress, summary
 from kerasrnn.recipes.training.placement import Placement
 from kerasrnn.recipes.training.progress import Progress
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 
 pytestmark = pytest.mark.tensorflow
 
@@ -132,7 +132,7 @@ def test_a_summary_by_hand(execution, rows, width, copies):
 def test_the_command_in_json(recipe, tmp_path, monkeypatch, capsys):
     """Nothing else is printed, and everything is there."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
+    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
     options = ["--units", "8", "--epochs", "2", "--batch-size", "15", "--cell", "simple_rnn"]
     assert main(["train", "japanese_vowels", *options, "--progress", "json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -12,7 +12,7 @@ from kerasrnn import losses, zoo
 from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.optimizers import optimizer
-from kerasrnn.recipes.training.step import Signals, Trainee
+from kerasrnn.recipes.training.step import Signals, TrainingModel
 
 pytestmark = pytest.mark.tensorflow
 
@@ -44,7 +44,7 @@ def vectors_tagger(dropout):
 def trained(parts, loss, fused=1):
     """After four steps of plain descent: Adam makes much of rounding where a gradient is small."""
     dataset = batches(4)
-    model = Trainee(tagger(), Signals(), parts)
+    model = TrainingModel(tagger(), Signals(), parts)
     optimizer = keras.optimizers.SGD(0.5, global_clipnorm=0.5)
     model.compile(optimizer, LOSSES[loss](), metrics=["accuracy"])
     model.prepare(dataset)
@@ -63,7 +63,7 @@ LOSSES = {
 
 def test_parts_are_computed_one_after_the_other():
     """Else all of them are in memory at once, and cutting a batch spares none."""
-    model = Trainee(tagger(), Signals(), parts=4)
+    model = TrainingModel(tagger(), Signals(), parts=4)
     model.compile("sgd", "sparse_categorical_crossentropy")
     dataset = batches(1)
     model.prepare(dataset)
@@ -82,7 +82,7 @@ def test_one_device_does_what_keras_does(loss):
         keras.optimizers.schedules.CosineDecay(1e-3, 5), weight_decay=0.01, global_clipnorm=0.1
     )
     theirs.compile(keras_adamw, LOSSES[loss](), metrics=["accuracy"], jit_compile=False)
-    ours = Trainee(ours, Signals())
+    ours = TrainingModel(ours, Signals())
     ours.compile(optimizer(Config(clip_at=0.1), 5), LOSSES[loss](), metrics=["accuracy"])
     history = theirs.fit(dataset, shuffle=False, verbose=0).history
     ours.prepare(dataset)
@@ -112,16 +112,16 @@ def test_a_gradient_is_one_before_it_is_used(clipped):
     clips by the norm of them all, and divides by the root of the sum of their squares."""
     inputs = keras.Input((None,), dtype="int32")
     rows = keras.layers.Embedding(2, 1, embeddings_initializer="zeros")(inputs)
-    trainee = Trainee(keras.Model(inputs, rows), Signals())
+    model = TrainingModel(keras.Model(inputs, rows), Signals())
     sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.5)
     adam = optimizer(Config(clipping="none", schedule="constant", weight_decay=0.0), 1)
-    trainee.compile(sgd if clipped else adam, "mse")
+    model.compile(sgd if clipped else adam, "mse")
     dataset = tf.data.Dataset.from_tensors((np.ones((1, 4), "int32"), np.ones((1, 4, 1))))
-    trainee.prepare(dataset)
-    Loop(trainee).train(iter(dataset), 1)
+    model.prepare(dataset)
+    Loop(model).train(iter(dataset), 1)
     # d/dw of the mean of (w - 1)^2 is -2: clipped to -0.5; and Adam's first step is the rate.
     expected = [[0.0], [0.5 if clipped else 1e-3]]
-    np.testing.assert_allclose(np.array(trainee.weights[0]), expected, rtol=1e-4)
+    np.testing.assert_allclose(np.array(model.weights[0]), expected, rtol=1e-4)
 
 
 def test_a_weight_that_has_no_gradient_is_named():
@@ -129,17 +129,17 @@ def test_a_weight_that_has_no_gradient_is_named():
     unused = keras.layers.Dense(2, name="unused")(inputs)
     outputs = keras.layers.Dense(2, name="used")(inputs)
     model = keras.Model(inputs, outputs + keras.ops.stop_gradient(unused))
-    trainee = Trainee(model, Signals())
-    trainee.compile(optimizer(Config(), 1), "mse")
+    model = TrainingModel(model, Signals())
+    model.compile(optimizer(Config(), 1), "mse")
     dataset = tf.data.Dataset.from_tensors((np.ones((4, 3), "float32"), np.ones((4, 2), "float32")))
-    trainee.prepare(dataset)
+    model.prepare(dataset)
     with pytest.raises(ValueError, match="the loss does not depend on the weights unused/kernel"):
-        Loop(trainee).train(iter(dataset), 1)
+        Loop(model).train(iter(dataset), 1)
 
 
 def test_what_is_not_finite_changes_no_weight():
     """And the step is remembered, also within several that are run in one call."""
-    model = Trainee(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), Signals())
+    model = TrainingModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), Signals())
     model.compile(optimizer(Config(weight_decay=0.0), 10), "mse")
     data = np.ones((4, 4, 3), "float32")
     data[2, 1, 1] = np.inf
@@ -160,7 +160,7 @@ def test_a_trace_for_each_length_is_no_oversight():
     logger.addHandler(handler)
     try:
         layers = [keras.layers.Embedding(9, 2), keras.layers.Dense(CLASSES)]
-        model = Trainee(keras.Sequential([keras.Input((None,)), *layers]), Signals())
+        model = TrainingModel(keras.Sequential([keras.Input((None,)), *layers]), Signals())
         model.compile("sgd", "sparse_categorical_crossentropy")
         model.prepare(batches(1))
         loop = Loop(model)

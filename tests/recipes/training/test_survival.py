@@ -20,9 +20,9 @@ from kerasrnn.recipes.training.divergence import DivergenceError
 from kerasrnn.recipes.training.interruption import Interrupted, Requests
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 from tests.recipes import made_up
-from tests.recipes.training import nursery
+from tests.recipes.training import kill_loop
 from tests.recipes.training.forked import Forked
 
 pytestmark = pytest.mark.tensorflow
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.tensorflow
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
     # test_training.py has the loops compiled.
-    monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
+    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
 
 
 def log_of(folder):
@@ -90,7 +90,7 @@ def assert_same_run(one, other):
 @pytest.mark.slow
 def test_killed_again_and_again(tmp_path):
     """During steps, checkpoints, half-written files, saving and exporting: bit for bit the same."""
-    process = Forked(tmp_path / "said.txt", nursery.main, tmp_path)
+    process = Forked(tmp_path / "said.txt", kill_loop.main, tmp_path)
     assert process.wait() == 0, process.said()
     lives = json.loads((tmp_path / "lives.json").read_text())["lives"]
     assert sum(events == -1 for _, _, events, _ in lives) >= 7
@@ -113,7 +113,7 @@ def stopped_by(monkeypatch):
 
         def until(self, batches, steps):
             done = original(self, batches, steps)
-            if int(self.trainee.optimizer.iterations) == after:
+            if int(self.model.optimizer.iterations) == after:
                 os.kill(os.getpid(), number)
             return done
 

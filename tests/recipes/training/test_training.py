@@ -20,7 +20,7 @@ from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.training import checkpoints, train
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.progress import Progress
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 
 pytestmark = pytest.mark.tensorflow
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.tensorflow
 @pytest.fixture
 def _quickly(monkeypatch):
     # Compiling the loops would take most of the time; the first test below has them compiled.
-    monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
+    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
 
 
 def start(recipe, folder, **overrides):
@@ -50,7 +50,7 @@ def interrupted(recipe, folder, monkeypatch, after_epochs, **overrides):
     original = Loop.train
 
     def until(self, batches, steps):
-        if int(self.trainee.optimizer.iterations) == after_epochs * 4 + 2:
+        if int(self.model.optimizer.iterations) == after_epochs * 4 + 2:
             raise KeyboardInterrupt
         return original(self, batches, steps)
 
@@ -83,7 +83,7 @@ def test_a_run_learns_and_leaves_everything(recipe, tmp_path):
         assert run.path(picture).read_bytes().startswith(b"\x89PNG")
     assert list(run.path("tensorboard").rglob("events.*"))
     model = run.load_model()
-    again = recipe.judge(model, recipe.load(None), config, tmp_path)
+    again = recipe.evaluate(model, recipe.load(None), config, tmp_path)
     assert again["test_accuracy"] == pytest.approx(metrics["test_accuracy"])
 
 
@@ -104,7 +104,7 @@ def test_one_seed_one_result(recipe, tmp_path):
 def test_a_resumed_run_ends_as_an_uninterrupted_one(recipe, tmp_path, monkeypatch, after_epochs):
     """Weights, log and metrics: dropout, schedule, optimizer and the order of the data go on."""
     if after_epochs == 0:  # once with compiled loops
-        monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
+        monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
     config, whole = start(recipe, tmp_path / "whole")
     expected = train(recipe, config, whole, recipe.load(None))
     _, run = interrupted(recipe, tmp_path / "cut", monkeypatch, after_epochs)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from kerasrnn import decoding, zoo
 from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.training.optimizers import optimizer
-from kerasrnn.recipes.training.step import Signals, Trainee
+from kerasrnn.recipes.training.step import Signals, TrainingModel
 
 pytestmark = pytest.mark.tensorflow
 
@@ -91,7 +91,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_is_one_program(name):
     make, (x, y) = MODELS[name]
-    model = Trainee(make(), Signals(), by_xla=True)
+    model = TrainingModel(make(), Signals(), by_xla=True)
     model.compile(
         optimizer(Config(warmup=0.5), 10), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )

@@ -32,7 +32,7 @@ from kerasrnn.recipes.command.train import _read_config
 from kerasrnn.recipes.training.divergence import DivergenceError
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.progress import Progress
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 from kerasrnn.recipes.tuning import chief, hypermodels, oracles, search
 from kerasrnn.recipes.tuning.results import Outcome, read_outcome, write_outcome
 from kerasrnn.recipes.tuning.search import TuningError
@@ -55,7 +55,7 @@ SCRIPT = Path(__file__).with_name("tuned.py")
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     # That would take most of the time; test_training.py trains with compiled loops.
-    monkeypatch.setattr(Trainee, "compile_loops", lambda self: None)
+    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
 
 
 @pytest.fixture

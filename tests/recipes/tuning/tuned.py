@@ -17,13 +17,13 @@ from kerasrnn.__main__ import main  # noqa: E402
 
 def stand_in():
     from kerasrnn.recipes.training.loop import Loop
-    from kerasrnn.recipes.training.step import Trainee
+    from kerasrnn.recipes.training.step import TrainingModel
     from kerasrnn.recipes.tuning import chief
     from tests.recipes import made_up
 
     recipe, made = recipes.load("japanese_vowels"), made_up.data()
     type(recipe).load = lambda self, config, data_dir=None: made
-    Trainee.compile_loops = lambda self: None
+    TrainingModel.compile_loops = lambda self: None
     chief.COMMAND = (sys.executable, "-P", __file__)
     chief.PERIOD = 0.5
     original = Loop.train

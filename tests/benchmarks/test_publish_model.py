@@ -1,11 +1,11 @@
-"""What is kept of a trained model."""
+"""What is published of a trained model."""
 
 import keras
 import numpy as np
 import pytest
 
 import kerasrnn
-from benchmarks import keep
+from benchmarks import publish_model
 
 pytestmark = pytest.mark.tensorflow
 
@@ -15,9 +15,9 @@ def test_rounding_is_to_nine_significant_bits():
     values = np.random.default_rng(0).standard_normal(5000).astype("float32") * 2.0**-20
     fractions, powers = np.frexp(values)
     expected = np.ldexp(np.rint(fractions * 2**9), powers - 9)
-    np.testing.assert_array_equal(keep.rounded(values), expected)
+    np.testing.assert_array_equal(publish_model.rounded(values), expected)
     few = values[:10]
-    assert keep.rounded(few) is few
+    assert publish_model.rounded(few) is few
 
 
 def test_a_compressed_file_is_the_same_model(tmp_path):
@@ -30,8 +30,8 @@ def test_a_compressed_file_is_the_same_model(tmp_path):
     )
     for weight in model.weights:
         if weight.dtype == "float32":
-            weight.assign(keep.rounded(np.asarray(weight)))
-    keep.save(model, tmp_path / "small.keras")
+            weight.assign(publish_model.rounded(np.asarray(weight)))
+    publish_model.save(model, tmp_path / "small.keras")
     model.save(tmp_path / "whole.keras")
     sizes = [(tmp_path / name).stat().st_size for name in ("small.keras", "whole.keras")]
     assert sizes[0] < 0.6 * sizes[1]

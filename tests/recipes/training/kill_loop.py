@@ -20,7 +20,7 @@ from kerasrnn.recipes.reporting import exporting, pictures
 from kerasrnn.recipes.training import checkpoints
 from kerasrnn.recipes.training.loop import Loop
 from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 from tests.recipes import made_up
 
 CONFIG = {"cell": "lstm", "validation": 0.25, "keep": "best", "epochs": 3, "batch_size": 9}
@@ -88,7 +88,7 @@ def live(folder: Path, at: int | None, after: float | None = None) -> int:
         (kerasrnn.files.shutil, "rmtree"),
     ):
         fate.wrap(place, name)
-    Trainee.compile_loops = lambda self: None  # seconds a life
+    TrainingModel.compile_loops = lambda self: None  # seconds a life
     if after is not None:
         timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL))
         timer.daemon = True

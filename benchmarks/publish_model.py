@@ -1,11 +1,11 @@
 """Copy a trained model from its run into `saved_models/<recipe>/`, where `zoo.load` finds it.
 
     python -m benchmarks.quality g2p --seeds 1 --variants Bahdanau
-    python -m benchmarks.keep g2p --run runs/quality/g2p/Bahdanau-0
+    python -m benchmarks.publish_model g2p --run runs/quality/g2p/Bahdanau-0
 
-The run must be of the variant that the recipe names as `kept`. The weights are rounded to nine
-significant bits, which more than halves the size of the compressed file. The rounded Keras model is
-evaluated again, and so are its ONNX files with int8 and with float32 weights. With
+The run must be of the variant that the recipe names as `published_variant`. The weights are rounded
+to nine significant bits, which more than halves the size of the compressed file. The rounded Keras
+model is evaluated again, and so are its ONNX files with int8 and with float32 weights. With
 `--run saved_models/g2p`, a saved model is evaluated and exported again. With `--exports` instead,
 only the exports are written again; the Keras model and its metrics stay.
 """
@@ -35,7 +35,7 @@ LARGEST_CHANGE = 0.005
 LARGEST_PART = 0.3
 """The largest acceptable size of the int8 file, as a fraction of the float32 file."""
 
-COPIED = ("config.json", "environment.json", "facts.json")
+COPIED = ("config.json", "environment.json", "metadata.json")
 """Files of the run that are copied unchanged."""
 
 FEWEST = 1024
@@ -59,11 +59,11 @@ def main() -> None:
     recipe = recipes.load(arguments.recipe)
     place = Run(arguments.output / recipe.name)
     run, config = Run.open(recipe, arguments.run or place.folder)
-    kept = recipe.variants.get(recipe.kept)
+    kept = recipe.variants.get(recipe.published_variant)
     if kept is None:
-        raise SystemExit(f"{recipe.name} names no variant to keep")
+        raise SystemExit(f"{recipe.name} names no variant to publish")
     if config != dataclasses.replace(recipe.Config(), seed=config.seed, **kept):
-        raise SystemExit(f"{run.folder} is not a run of the variant {recipe.kept!r}")
+        raise SystemExit(f"{run.folder} is not a run of the variant {recipe.published_variant!r}")
     data = recipe.load(config, arguments.data_dir)
     if arguments.run:
         _keep(recipe, run, data, config, place)
@@ -95,7 +95,7 @@ def _keep(recipe: Recipe, run: Run, data: Data, config: Any, place: Run) -> None
         if run.path(name) != place.path(name):
             shutil.copyfile(run.path(name), place.path(name))
     with tempfile.TemporaryDirectory() as scratch:
-        metrics = recipe.judge(place.load_model(), data, config, Path(scratch))
+        metrics = recipe.evaluate(place.load_model(), data, config, Path(scratch))
     of_run = run.read_json("metrics.json")
     metrics |= {name: of_run[name] for name in ("parameters", "seconds", "epochs")}
     place.write_json("metrics.json", metrics)
@@ -112,7 +112,7 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
     from kerasrnn.recipes.reporting import exporting
 
     files = []
-    vocabulary = recipe.vocabulary(model, data.facts)
+    vocabulary = recipe.vocabulary(model, data.metadata)
     if vocabulary:
         place.write_json(exporting.VOCABULARY, vocabulary)
         files.append(exporting.VOCABULARY)

@@ -5,21 +5,21 @@ from typing import Any
 
 from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.recipes.training.batches import Batches
-from kerasrnn.recipes.training.step import Trainee
+from kerasrnn.recipes.training.step import TrainingModel
 
 
 @dataclass(frozen=True)
-class Ready:
+class Prepared:
     """A prepared recipe with its default configuration."""
 
     recipe: Recipe
     config: Any
     data: Data
     batches: Batches
-    trainee: Trainee
+    model: TrainingModel
 
 
-def ready(name: str, data_dir: str | None, parts: int = 1) -> Ready:
+def prepared(name: str, data_dir: str | None, parts: int = 1) -> Prepared:
     """Load the data and build the model of a recipe.
 
     Args:
@@ -38,12 +38,12 @@ def ready(name: str, data_dir: str | None, parts: int = 1) -> Ready:
     data = recipe.load(config, data_dir)
     keras.utils.set_random_seed(config.seed)
     batches = Batches(recipe, config, data)
-    trainee = Trainee(recipe.model(config, data), Signals(), parts)
-    trainee.compile(
+    model = TrainingModel(recipe.model(config, data), Signals(), parts)
+    model.compile(
         optimizer(config, batches.steps),
         recipe.loss(config),
         metrics=list(recipe.fit_metrics(config)),
     )
-    trainee.prepare(batches.train())
-    trainee.compile_loops()
-    return Ready(recipe, config, data, batches, trainee)
+    model.prepare(batches.train())
+    model.compile_loops()
+    return Prepared(recipe, config, data, batches, model)
