@@ -153,7 +153,7 @@ def test_files_that_are_no_configuration(text, message, recipe, there, capsys):
 
 def test_a_file_that_is_missing_and_one_too_many(recipe, there, capsys):
     assert main(["train", "japanese_vowels", "--config=none.json"]) == 1
-    assert "No such file or directory: none.json" in capsys.readouterr().err
+    assert "--config none.json cannot be read: No such file or directory" in capsys.readouterr().err
     options = ["--config=none.json", "--resume", "--output=run"]
     assert main(["train", "japanese_vowels", *options]) == 1
     assert "--config: a run is resumed as it was started" in capsys.readouterr().err
