@@ -1,6 +1,6 @@
-"""Layers made of recurrent layers: directions and stacks.
+"""Layers built from recurrent layers: bidirectional and stacked layers, and others.
 
-As in Keras, the cells and their layers are here, too:
+As in Keras, the cells and their layers are also available here:
 
 >>> import kerasrnn
 >>> kerasrnn.layers.LSTM is kerasrnn.LSTM

@@ -1,4 +1,4 @@
-"""A layer on every step of a sequence: an image encoder on every frame of a video."""
+"""Applies a layer to every step of a sequence, such as an image encoder to video frames."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Tensor = Any
 
 
 def batched_over_time(function: Callable[[Tensor], Tensor], sequences: Tensor) -> Tensor:
-    """A function of one step, `(batch, ...)`, of all steps of `(batch, time, ...)` in one call."""
+    """Apply a function of a step, `(batch, ...)`, to all steps of `(batch, time, ...)` at once."""
     batch, time, *step = ops.shape(sequences)
     y = function(ops.reshape(sequences, (-1, *step)))
     return ops.reshape(y, (batch, time, *ops.shape(y)[1:]))
@@ -22,13 +22,13 @@ def batched_over_time(function: Callable[[Tensor], Tensor], sequences: Tensor) -
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class BatchedTimeDistributed(BaseLayer):
-    """Applies a layer to every step of a sequence, to all of them at once.
+    """Applies a layer to all steps of a sequence at once.
 
         y_t = layer(x_t)
 
-    The steps of all rows are one batch for the layer, `(batch * time, ...)`: one call, whatever
-    the number of steps, which need not be known. `keras.layers.TimeDistributed` calls the layer
-    once a step.
+    The layer receives the steps of all rows as one batch, `(batch * time, ...)`, in a single call,
+    for any number of steps, which may be unknown. `keras.layers.TimeDistributed` calls the layer
+    once per step.
 
     Args:
         layer: a layer or a model from one step, `(batch, ...)`, to one tensor.
@@ -36,16 +36,16 @@ class BatchedTimeDistributed(BaseLayer):
 
     Call arguments:
         sequences: `(batch, time, ...)`.
-        training: passed to the layer, if it has use for it.
+        training: passed to the layer, if it takes this argument.
 
     Returns:
-        `(batch, time, ...)`, with the shape that the layer gives a step.
+        `(batch, time, ...)`, where `...` is the shape of the layer's output for one step.
 
-    Masking: the layer sees masked steps too; what it says of them is marked by the mask, which is
-    that of `padding`, and of the sequences if they come with one.
+    Masking: the layer also processes masked steps. Their outputs are marked in the output mask: the
+    mask from `padding`, combined with the mask of the sequences, if any.
 
     Raises:
-        ValueError: `layer` is no layer; the sequences have fewer than three axes.
+        ValueError: `layer` is not a layer; the sequences have fewer than three axes.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Both directions of a sequence: Schuster & Paliwal (1997)."""
+"""The bidirectional recurrent network: Schuster & Paliwal (1997)."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -22,30 +22,30 @@ MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-# Keras writes the weights of a model's layers under the names of their classes: since this name is
-# that of Keras's own layer, a weights file of a model with either loads into one with the other.
+# Keras saves the weights of a model's layers under their class names. Since this class has the name
+# of Keras's own layer, a weights file of a model with either loads into a model with the other.
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Bidirectional(SequenceLayer):
-    """Reads a sequence in both directions.
+    """Processes a sequence in both directions.
 
-    Schuster & Paliwal (1997), "Bidirectional recurrent neural networks". With f and g two layers
-    of the same kind, g reading from the end:
+    Schuster & Paliwal (1997), "Bidirectional recurrent neural networks". With two layers f and g of
+    the same kind, where g processes the sequence in reverse:
 
         y_t = merge(f(x)_t, g(x)_t)        with return_sequences
-        y   = merge(f(x)_T, g(x)_1)        without: the output of each after all it has read
+        y   = merge(f(x)_T, g(x)_1)        otherwise: the final output of each layer
 
-    The weights, results and call are those of `keras.layers.Bidirectional`. What differs: the
-    layer given is the forward layer itself, not a copy; the mask goes on to the next layer with
-    every version of Keras; the two outputs are always merged (there is no
-    `merge_mode=None`); `residual=True` adds the input, `y_t + x_t`.
+    The weights, results and calls are those of `keras.layers.Bidirectional`, with these
+    differences: the given layer itself becomes the forward layer, without a copy; the mask is
+    passed on to the next layer in every version of Keras; the two outputs are always merged (there
+    is no `merge_mode=None`); `residual=True` adds the input, `y_t + x_t`.
 
     Args:
-        layer: the forward layer, a `kerasrnn.RNN` (so any kerasrnn layer) that reads forwards; it
-            also says `return_sequences`, `return_state`, `stateful`. The backward layer is a new
-            one of its configuration.
+        layer: the forward layer, a `kerasrnn.RNN` (any kerasrnn recurrent layer) without
+            `go_backwards`; it also determines `return_sequences`, `return_state` and `stateful`.
+            The backward layer is a new layer with the same configuration.
         merge_mode: "concat", "sum", "ave" or "mul".
-        residual: whether to add the input to the output; needs `return_sequences`, and the same
-            width.
+        residual: whether to add the input to the output; requires `return_sequences` and equal
+            widths.
 
     Call arguments:
         sequences: `(batch, time, features)`.
@@ -55,15 +55,16 @@ class Bidirectional(SequenceLayer):
 
     Returns:
         The output, `(batch, units)` or `(batch, time, units)`, twice as wide with "concat"; with
-        `return_state` the forward layer's final states follow, then the backward layer's.
+        `return_state`, followed by the final states of the forward and then the backward layer.
 
-    Masking: as in the layers, whatever their `zero_output_for_mask` says: when sequences are
-    returned, both directions put out zeros at a masked step (they would repeat different
-    neighbours); when not, each its output after its last step that is used.
+    Masking: as in the layers, except that `zero_output_for_mask` is ignored: with
+    `return_sequences`, both directions output zeros at a masked step (repeating the previous output
+    would mix different neighbours); otherwise each returns its output after its last valid step.
 
     Raises:
-        ValueError: the layer is not one, or reads backwards; `merge_mode` is unknown; `residual`
-            without sequences or with another width; `initial_state` of the wrong length.
+        ValueError: the layer is not a kerasrnn recurrent layer, or has `go_backwards`; `merge_mode`
+            is unknown; `residual` without `return_sequences` or with unequal widths;
+            `initial_state` of the wrong length.
 
     Example:
 
@@ -84,8 +85,8 @@ class Bidirectional(SequenceLayer):
         check_recurrent("layer", layer)
         if layer.go_backwards:
             raise ValueError(
-                f"layer={layer!r} has go_backwards=True; expected one that reads forwards: the "
-                "backward layer is made of it."
+                f"layer={layer!r} has go_backwards=True; expected False: the "
+                "backward layer is derived from it."
             )
         if residual and not layer.return_sequences:
             raise ValueError("residual=True: expected a layer with return_sequences=True.")
@@ -183,7 +184,7 @@ class Bidirectional(SequenceLayer):
         return [*forward, *forward[1:]] if self.return_state else forward
 
     def reset_state(self) -> None:
-        """Clear the states of both directions, if they are stateful."""
+        """Reset the states of both directions, if they are stateful."""
         self.forward_layer.reset_state()
         self.backward_layer.reset_state()
 

@@ -1,4 +1,4 @@
-"""Embeddings of pairs of neighbours: of those that are known, and one for all others."""
+"""Embeddings of adjacent pairs of ids: one for each known pair, and one for all others."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,44 +15,46 @@ from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
 
-IDS = 1 << 15  # so that two ids side by side fit into 32 bits
+IDS = 1 << 15  # so that a pair of ids fits into 32 bits
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class BigramEmbedding(BaseLayer):
-    """Embeds each step's pairs: with the step before it and with the one after it.
+    """Embeds the two pairs of each step: with the previous step and with the next one.
 
         y_t = [E_{n(x_{t-1}, x_t)}; E_{n(x_t, x_{t+1})}]
 
-    where n(a, b) is the place of (a, b) among the known pairs, in their order and from 1, or 0 if
-    it is unknown; x_0 and x_{T+1} are 0. Pairs of characters say much more than characters where no
-    space stands between words (Chen et al. 2015, "Long short-term memory neural networks for
-    Chinese word segmentation"). That a pair is unknown says something too, most often that a word
-    ends inside it: which is why pairs share no vectors here, and why some are taken for unknown in
-    training (`dropout`), so that the vector of the unknown ones is learned from all kinds (Iyyer et
-    al. 2015, "Deep unordered composition rivals syntactic methods", on word dropout). Weights:
+    where n(a, b) is the index of (a, b) among the known pairs, in order and starting at 1, or 0 if
+    it is unknown; x_0 and x_{T+1} are 0. Pairs of characters are much more informative than single
+    characters where no spaces separate words (Chen et al. 2015, "Long short-term memory neural
+    networks for Chinese word segmentation"). An unknown pair is informative too: most often, a word
+    ends inside it. Therefore pairs do not share vectors here, and some are treated as unknown in
+    training (`dropout`), so that the vector of unknown pairs is learned from all kinds of pairs
+    (Iyyer et al. 2015, "Deep unordered composition rivals syntactic methods", on word dropout).
+    Weights: `embeddings` E `(pairs + 1, units)`, and the non-trainable `keys`, the known pairs.
     `embeddings` E `(pairs + 1, units)`, and `keys`, the known pairs, which is not trained.
 
     Args:
-        pairs: the known ones, `(count, 2)`, of ids from 0 to 32,767: see `frequent`. Or their
-            number, where they come with the weights.
+        pairs: the known pairs, `(count, 2)`, of ids from 0 to 32,767: see `frequent`. Or only their
+            number, if they are loaded with the weights.
         units: width of a pair's embedding.
-        dropout: fraction of the pairs that are taken for unknown in training, in [0, 1).
-        seed: integer: makes dropout repeatable.
+        dropout: fraction of the pairs that are treated as unknown in training, in [0, 1).
+        seed: integer that makes dropout reproducible.
 
     Call arguments:
-        inputs: ids x, integers `(batch, time)`; 0 is padding. Larger ones than 32,767 are in no
-            known pair.
+        inputs: ids x, integers `(batch, time)`; 0 is padding. Pairs with ids above 32,767 are
+            unknown.
         training: whether dropout is applied.
 
     Returns:
-        y, `(batch, time, 2 * units)`. It looks one step ahead: it is not for language models.
+        y, `(batch, time, 2 * units)`. Each step depends on the next one, so the layer is unsuitable
+        for language models.
 
-    Masking: steps whose id is 0 are masked for the layers after; there is a pair with them all the
-    same, which says that a row begins or ends.
+    Masking: steps whose id is 0 are masked for the following layers. Their pairs are embedded all
+    the same: they mark the beginning and the end of a row.
 
     Raises:
-        ValueError: an argument is out of its range, or a pair is there twice.
+        ValueError: an argument is out of its range, or a pair is duplicated.
 
     Example:
 
@@ -91,11 +93,11 @@ class BigramEmbedding(BaseLayer):
 
     @staticmethod
     def frequent(sequences: Iterable[Sequence[int]], least: int = 2) -> np.ndarray:
-        """The pairs that occur so often at `least`, in order, `(count, 2)`.
+        """The pairs that occur at least a given number of times, in order, `(count, 2)`.
 
         Args:
-            sequences: of ids; zeros at a sequence's end are padding.
-            least: how often.
+            sequences: sequences of ids; zeros at the end of a sequence are padding.
+            least: the minimum count.
         """
         counts: Counter[tuple[int, int]] = Counter()
         for sequence in sequences:
@@ -119,7 +121,7 @@ class BigramEmbedding(BaseLayer):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
-        # Bounded first: int32 does not hold all that int64 does.
+        # Clipped before the cast, since int64 values may exceed int32.
         ids = ops.pad(ops.cast(ops.minimum(inputs, IDS), "int32"), ((0, 0), (1, 1)))
         before, after = ids[:, :-1], ids[:, 1:]
         within = ops.logical_and(before < IDS, after < IDS)
@@ -131,12 +133,12 @@ class BigramEmbedding(BaseLayer):
         return ops.cast(ops.concatenate([pairs[:, :-1], pairs[:, 1:]], -1), self.compute_dtype)
 
     def _places(self, wanted: Tensor) -> Tensor:
-        """From 1 on, by halving; 0 of what is not there.
+        """Find indices by binary search, from 1; 0 for pairs that are unknown.
 
-        Only gathers and comparisons, which every backend compiles and every export holds.
+        It uses only gathers and comparisons, which every backend and export format supports.
         """
         keys = ops.convert_to_tensor(self.keys)
-        places = ops.zeros_like(wanted)  # so many keys are known to be no larger
+        places = ops.zeros_like(wanted)  # the number of keys known to be no larger
         for bit in reversed(range(self.pairs.bit_length())):
             further = places + (1 << bit)
             key = ops.take(keys, ops.minimum(further, self.pairs) - 1, axis=0)
@@ -162,10 +164,10 @@ class BigramEmbedding(BaseLayer):
 
 
 def _keys(pairs: Any) -> np.ndarray:
-    """One number a pair, in order; -1, which no pair has, where only their number is known."""
+    """One number per pair, in order; -1, which no pair has, if only the count is known."""
     if isinstance(pairs, Integral) and not isinstance(pairs, bool):
         if pairs < 1:
-            raise ValueError(f"pairs={pairs!r}: expected one pair at least.")
+            raise ValueError(f"pairs={pairs!r}: expected at least one pair.")
         return np.full(int(pairs), -1, "int32")
     known = np.asarray(pairs)
     if known.ndim != 2 or known.shape[1] != 2 or not np.issubdtype(known.dtype, np.integer):
@@ -174,12 +176,12 @@ def _keys(pairs: Any) -> np.ndarray:
             f"shape {known.shape}."
         )
     if not len(known):
-        raise ValueError("pairs: expected one pair at least; received none.")
+        raise ValueError("pairs: expected at least one pair; received none.")
     if known.min() < 0 or known.max() >= IDS:
         raise ValueError(
             f"pairs: expected ids from 0 to {IDS - 1}; received {known.min()} to {known.max()}."
         )
     keys = np.unique(known[:, 0].astype("int32") * IDS + known[:, 1])
     if len(keys) != len(known):
-        raise ValueError(f"pairs: {len(known) - len(keys)} of {len(known)} are there twice.")
+        raise ValueError(f"pairs: {len(known) - len(keys)} of {len(known)} are duplicates.")
     return keys

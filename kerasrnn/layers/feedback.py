@@ -1,4 +1,4 @@
-"""The output fed back into the next step: Jordan (1986)."""
+"""Feedback of the output into the next step: Jordan (1986)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,31 +17,31 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class FeedbackCell(WrappingCell):
-    """A cell that sees what it said: its output enters the next step beside the input.
+    """A cell with output feedback: its output is added to the next step's input.
 
-    Jordan (1986), "Serial order: a parallel distributed processing approach"; in recurrent networks
-    of today also called back projection (Jaeger 2001). Around a cell with the input part a_t and
-    the step s_t = step(a_t, s_{t-1}), whose first state is h_t:
+    Jordan (1986), "Serial order: a parallel distributed processing approach"; now also called back
+    projection (Jaeger 2001). For a cell with the input part a_t and the step
+    s_t = step(a_t, s_{t-1}), with first state h_t:
 
         a_t = x_t W + b + y_{t-1} W_y
         s_t = step(a_t, s_{t-1})
         y_t = activation(h_t V + c)
 
-    y_0 = 0. With "softmax" the next step sees how sure the last one was of each class, not which of
-    them was chosen. `kerasrnn.RNN(FeedbackCell(...))` is the layer; it puts out y_t.
+    y_0 = 0. With "softmax" the next step receives the probabilities of the classes, not the chosen
+    class. Use `kerasrnn.RNN(FeedbackCell(...))` as a layer; it outputs y_t.
 
     Weights: `feedback_kernel` W_y `(units, width of a_t)`, `output_kernel` V `(cell's units,
     units)`, `output_bias` c `(units,)`, then the cell's own. States: the cell's, then y.
 
     Args:
-        cell: a new `kerasrnn.Cell`, of which there is nothing to be told: its dropout and its
-            weights' initializers are its own.
+        cell: a new `kerasrnn.Cell`, which keeps its own configuration, such as its dropout and its
+            initializers.
         units: positive integer: the width of y_t.
-        activation: of y_t; None is linear.
-        use_bias: whether there is c.
-        kernel_initializer: of V, `output_kernel`.
-        recurrent_initializer: of W_y, `feedback_kernel`.
-        bias_initializer: of c, `output_bias`.
+        activation: activation of y_t; None is linear.
+        use_bias: whether to add c.
+        kernel_initializer: initializer of V, `output_kernel`.
+        recurrent_initializer: initializer of W_y, `feedback_kernel`.
+        bias_initializer: initializer of c, `output_bias`.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -51,11 +51,11 @@ class FeedbackCell(WrappingCell):
     Returns:
         `(y_t, new_states)`.
 
-    Masking: in a layer, as with every cell: at a masked step the states are carried over, y_{t-1}
-    with them.
+    Masking: in a layer, as for every cell: at a masked step the states, including y_{t-1}, are
+    carried over.
 
     Raises:
-        ValueError: `cell` is no kerasrnn cell, or is built, or feeds back itself; an argument is
+        ValueError: `cell` is not a kerasrnn cell, is built, or has feedback itself; an argument is
             out of its range.
 
     Example:
@@ -117,7 +117,7 @@ class FeedbackCell(WrappingCell):
         self.built = True
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
-        """The cell's, and zeros."""
+        """The initial state of the inner cell, and zeros."""
         y = ops.zeros((batch_size, self.units), dtype=self.compute_dtype)
         return [*self.cell.get_initial_state(batch_size), y]
 

@@ -1,4 +1,4 @@
-"""Texts in pieces of words, by SentencePiece."""
+"""Subword tokenization with SentencePiece."""
 
 import base64
 import functools
@@ -19,7 +19,7 @@ _without_python: ContextVar[bool] = ContextVar("_without_python", default=False)
 
 @contextmanager
 def without_python() -> Iterator[None]:
-    """Within it, layers that are traced put TensorFlow's operations in the graph: for exports."""
+    """Within this context, traced layers add TensorFlow operations to the graph: for exports."""
     token = _without_python.set(True)
     try:
         yield
@@ -29,20 +29,20 @@ def without_python() -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class SentencePieceVectorization(BaseLayer):
-    """Numbers the pieces of texts by a SentencePiece model, which it carries along.
+    """Converts texts to ids of subwords with a SentencePiece model, which is part of the layer.
 
     Kudo & Richardson (2018), "SentencePiece: a simple and language independent subword tokenizer
-    and detokenizer". No text is unknown as a whole: a rare word is several pieces. As Keras's
-    `TextVectorization` numbers words, 0 is padding and 1 what is unknown (a sign that the training
-    text never had); the model must have been trained so: see `train`.
+    and detokenizer". No text is entirely unknown: a rare word becomes several pieces. As in Keras's
+    `TextVectorization`, 0 is padding and 1 is unknown (a character absent from the training text);
+    the model must have been trained with these ids: see `train`.
 
-    It runs on TensorFlow, in Python: in `tf.data` and in front of a model, saved with it. A
-    SavedModel that `kerasrnn.export.to_saved_model` writes holds a unigram model in TensorFlow's
-    operations (`kerasrnn.layers.unigram`), and needs no Python. Needs the package sentencepiece, of
-    the extra `pieces`.
+    The layer runs on TensorFlow, in Python: in `tf.data` and in front of a model, saved with it. A
+    SavedModel written by `kerasrnn.export.to_saved_model` contains a unigram model as TensorFlow
+    operations (`kerasrnn.layers.unigram`), and needs no Python. Requires the package sentencepiece,
+    installed by the extra `pieces`.
 
     Args:
-        model: the trained model, as the bytes of its file or as those in base64.
+        model: the trained model, as the bytes of its file, plain or in base64.
 
     Call arguments:
         inputs: texts, strings `(batch,)` or `()`.
@@ -50,10 +50,10 @@ class SentencePieceVectorization(BaseLayer):
     Returns:
         ids, int32 `(batch, time)`, rows padded with zeros to the longest; `(time,)` for one text.
 
-    Masking: none comes out; an `Embedding` with `mask_zero` takes it from the zeros.
+    Masking: outputs no mask; an `Embedding` with `mask_zero` derives it from the zeros.
 
     Raises:
-        ValueError: `model` is none, or numbers padding and the unknown otherwise.
+        ValueError: `model` is not a SentencePiece model, or has other ids for padding and unknown.
         ModuleNotFoundError: sentencepiece is not installed.
 
     Example:
@@ -67,30 +67,30 @@ class SentencePieceVectorization(BaseLayer):
 
     def __init__(self, model: bytes | str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # As in Keras's own layers that take text: strings are no numbers to be converted.
+        # As in Keras's own text layers: strings must not be converted to numbers.
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
         self.model = model if isinstance(model, str) else base64.b64encode(model).decode("ascii")
         for number, meaning in ((self.processor.pad_id(), 0), (self.processor.unk_id(), 1)):
             if number != meaning:
                 raise ValueError(
-                    "model: expected one that numbers padding 0 and the unknown 1; see "
+                    "model: expected padding to have the id 0 and unknown the id 1; see "
                     f"`SentencePieceVectorization.train`. Found {self.processor.pad_id()} and "
                     f"{self.processor.unk_id()}."
                 )
 
     @classmethod
     def train(cls, texts: Any, size: int, kind: str = "unigram", **kwargs: Any) -> Any:
-        """A layer with a model of its own.
+        """Train a new model and return its layer.
 
         Args:
             texts: an iterable of strings.
             size: number of ids, padding and unknown included.
             kind: "unigram" (Kudo 2018), "bpe" (Sennrich et al. 2016), "char" or "word".
-            **kwargs: of the layer.
+            **kwargs: keyword arguments of the layer.
 
         Raises:
-            ValueError: the texts have not as many pieces.
+            ValueError: the texts have too few pieces for `size`.
         """
         import io
 
@@ -107,7 +107,7 @@ class SentencePieceVectorization(BaseLayer):
                 unk_id=1,
                 bos_id=-1,
                 eos_id=-1,
-                num_threads=1,  # one result
+                num_threads=1,  # reproducible
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
@@ -116,7 +116,7 @@ class SentencePieceVectorization(BaseLayer):
 
     @functools.cached_property
     def processor(self) -> Any:
-        """SentencePiece's own object."""
+        """The SentencePiece processor of the model."""
         import sentencepiece
 
         try:
@@ -132,11 +132,11 @@ class SentencePieceVectorization(BaseLayer):
         return made
 
     def get_vocabulary(self) -> list[str]:
-        """The pieces, by their numbers."""
+        """The pieces, in the order of their ids."""
         return [self.processor.id_to_piece(n) for n in range(self.processor.get_piece_size())]
 
     def decode(self, ids: Any) -> str:
-        """The text of one row of ids; padding has none."""
+        """Convert one row of ids to text; padding is ignored."""
         return self.processor.decode([int(n) for n in ids if n > 0])
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class SentencePieceVectorization(BaseLayer):
     def _encode(self, texts: Any) -> Any:
         import numpy as np
 
-        texts = np.asarray(texts, object)  # TensorFlow gives one text as bytes, or as an array
+        texts = np.asarray(texts, object)  # TensorFlow passes one text as bytes, or as an array
         if texts.ndim == 0:
             return np.array(self.processor.encode(texts.item().decode()), "int32")
         rows = self.processor.encode([text.decode() for text in texts.tolist()])

@@ -1,4 +1,4 @@
-"""One vector for a sequence: the mean, the maximum, or what a learned score looks at."""
+"""Pooling of a sequence into one vector: the mean, the maximum, or learned attention."""
 
 from typing import Any
 
@@ -17,37 +17,36 @@ MODES = ("mean", "max", "attention")
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class SequencePooling(SequenceLayer):
-    """Pools the steps of a sequence that are used into one vector.
+    """Pools the valid steps of a sequence into one vector.
 
-        y = 1/T sum_t h_t                          mean, over the T steps that are used
+        y = 1/T sum_t h_t                          mean, over the T valid steps
         y_k = max_t h_tk                           max
         u_t = tanh(h_t W + b)                      attention (5)
         alpha_t = exp(u_t . u) / sum_s exp(u_s . u)          (6)
         y = sum_t alpha_t h_t                                (7)
 
     with the equations of Yang et al. (2016), "Hierarchical attention networks for document
-    classification". Weights, with "attention" alone: `kernel` W `(features, units)`, `bias` b
+    classification". Weights, only with "attention": `kernel` W `(features, units)`, `bias` b
     `(units,)`, `context` u `(units, 1)`.
 
     Args:
         mode: "mean", "max" or "attention".
-        units: width of u_t; default: that of h_t. Only with "attention".
+        units: width of u_t; default: the width of h_t. Only with "attention".
 
     Call arguments:
         sequences: h, `(batch, time, features)`.
-        mask: boolean `(batch, time)`, True = use the step. Default: the mask that came with the
+        mask: boolean `(batch, time)`, True = use the step. Default: the mask attached to the
             sequences, if any.
 
     Returns:
         y, `(batch, features)`.
 
-    Masking: masked steps have no part in it. A row that is masked as a whole is pooled to zeros.
-    The mask ends here.
+    Masking: masked steps are ignored. A fully masked row is pooled to zeros. No mask is passed on.
 
     Raises:
-        ValueError: an unknown mode; `units` that are no positive integer, or of another mode;
-            `sequences` have no steps (in a graph that does not know how many there are, no steps
-            are pooled to zeros).
+        ValueError: an unknown mode; `units` is not a positive integer, or is given with another
+            mode; `sequences` have no steps (in a graph with an unknown number of steps, a sequence
+            without steps is pooled to zeros).
 
     Example:
 
@@ -107,7 +106,7 @@ class SequencePooling(SequenceLayer):
         total = ops.sum(weights * sequences, axis=1)
         if self.mode == "attention":
             return total
-        # At least 1: a row without a step has a sum of zero.
+        # At least 1, since a row without valid steps has a sum of zero.
         return total / ops.maximum(ops.sum(weights, axis=1), 1)
 
     def compute_output_shape(self, sequences_shape: Any) -> tuple[int | None, ...]:
@@ -120,16 +119,16 @@ class SequencePooling(SequenceLayer):
         return {**super().get_config(), "mode": self.mode, "units": self.units}
 
     def _attention(self, sequences: Tensor, use: Tensor | None) -> Tensor:
-        """alpha, `(batch, time, 1)`; zeros where a row has no step."""
+        """alpha, `(batch, time, 1)`; zeros for rows without valid steps."""
         u = ops.tanh(ops.matmul(sequences, self.kernel) + self.bias)  # (5)
         score = ops.matmul(u, self.context)
         if use is None:
             use = ops.ones_like(score, dtype="bool")
-        # With an initial value, without which Keras refuses a batch without rows.
+        # Without an initial value, Keras rejects a batch without rows.
         highest = ops.max(
             ops.where(use, score, _lowest(score)), axis=1, keepdims=True, initial=-np.inf
         )
-        # The score of a masked step could be larger by any amount: it is put out before exp.
+        # The score of a masked step may be arbitrarily larger: it is replaced before exp.
         weights = ops.where(use, ops.exp(ops.where(use, score - highest, 0)), 0)
         total = ops.sum(weights, axis=1, keepdims=True)
         return weights / ops.where(total > 0, total, 1)  # (6)

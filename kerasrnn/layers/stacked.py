@@ -1,4 +1,4 @@
-"""Deep recurrent networks: layers on top of each other."""
+"""Deep recurrent networks: stacks of layers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class StackedRNN(SequenceLayer):
-    """A deep recurrent network: each layer reads the sequence that the one below puts out.
+    """A deep recurrent network: each layer processes the output sequence of the one below.
 
     El Hihi & Bengio (1995), "Hierarchical recurrent neural networks for long-term dependencies".
     With D the dropout of Zaremba et al. (2014), "Recurrent neural network regularization", and
@@ -30,40 +30,40 @@ class StackedRNN(SequenceLayer):
         y^l = layer_l(D(y^{l-1}))               for l > 1
         y^l = layer_l(D(y^{l-1})) + y^{l-1}     for l > 1, with residual=True
 
-    The stack sets `return_sequences` and `return_state` of its layers, so that nobody has to get
-    them right by hand.
+    The stack sets `return_sequences` and `return_state` of its layers, so that they need not be set
+    manually.
 
     Args:
-        layers: new `kerasrnn.RNN` (so any kerasrnn layer) or `Bidirectional` layers, from the
-            bottom up. The stack holds layers of their configuration, not these objects.
+        layers: new `kerasrnn.RNN` (any kerasrnn recurrent layer) or `Bidirectional` layers, from
+            the bottom up. The stack creates new layers from their configuration.
         residual: whether to add each layer's input to its output, from the second layer on; their
-            widths must agree.
+            widths must be equal.
         dropout: fraction to drop between the layers in training, in [0, 1).
-        return_sequences: whether to return the output at every step or at the last one alone.
-        return_state: whether to return every layer's final states after the output.
-        seed: integer: makes the dropout between the layers repeatable.
+        return_sequences: whether to return the output of every step instead of the last one.
+        return_state: whether to also return every layer's final states, after the output.
+        seed: integer that makes the dropout between the layers reproducible.
 
     Call arguments:
         sequences: `(batch, time, features)`.
-        initial_state: the layers' states in one list, from the bottom up; of an `AttentionCell`
-            all, or everywhere those of the cell inside alone.
-        mask: boolean `(batch, time)`, True = use the step; given to every layer.
+        initial_state: the layers' states in one list, from the bottom up; for layers of an
+            `AttentionCell`, either all states, or only those of the inner cell for every one.
+        mask: boolean `(batch, time)`, True = use the step; passed to every layer.
         training: whether dropout is applied.
         memory: `(batch, positions, width)`: what layers of an `AttentionCell` attend to, if any.
-        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
-            came with the memory, if any.
+        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
+            attached to the memory, if any.
 
     Returns:
         The last layer's output, `(batch, units)` or `(batch, time, units)`; with `return_state`,
-        then every layer's final states, from the bottom up.
+        followed by every layer's final states, from the bottom up.
 
-    Masking: as in the layers. A residual connection adds what the layer below puts out at a masked
-    step to what the layer itself puts out there; where the last layer returns one vector, what the
-    layer below puts out at the last step that is used.
+    Masking: as in the layers. At a masked step, a residual connection adds the outputs of both
+    layers at that step. If the last layer returns one vector, the connection adds the output of the
+    layer below at the last valid step.
 
     Raises:
-        ValueError: no layers, or one that is not recurrent, is built, reads backwards, or asks for
-            what the stack does not return; `dropout` out of its range; `residual` between
+        ValueError: no layers, or a layer that is not recurrent, is built, has `go_backwards`, or
+            requests what the stack does not return; `dropout` out of its range; `residual` between
             different widths, or around a bidirectional last layer that returns one vector;
             `initial_state` of the wrong length.
 
@@ -91,12 +91,12 @@ class StackedRNN(SequenceLayer):
             _check_layer(layer)
         if layers[-1].return_sequences and not return_sequences:
             raise ValueError(
-                "return_sequences=False: the last layer says True; give it to the stack instead."
+                "return_sequences=False: the last layer has True; set it on the stack."
             )
         if residual and not return_sequences and isinstance(layers[-1], Bidirectional):
             raise ValueError(
-                "residual=True: the two ends that a bidirectional last layer returns belong to no "
-                "one step of its input; expected return_sequences=True."
+                "residual=True: the vector that a bidirectional last layer returns does not belong "
+                "to a single step of its input; expected return_sequences=True."
             )
         super().__init__(**kwargs)
         self.residual = residual
@@ -119,8 +119,8 @@ class StackedRNN(SequenceLayer):
 
     @property
     def external_state_size(self) -> list[int]:
-        """The width of every state that a caller may give: of an `AttentionCell`, those of the cell
-        inside."""
+        """The width of every state that a caller may pass: for an `AttentionCell`, only those of
+        the inner cell."""
         return [size for layer in self.layers for size in _external_sizes(layer)]
 
     def build(
@@ -163,7 +163,7 @@ class StackedRNN(SequenceLayer):
                 f"{len(self.state_size)}: every layer's states, from the bottom up."
             )
         if mask is None:
-            # Keras looks for it only where the sequences are the one tensor argument.
+            # Keras looks for the mask only if the sequences are the only tensor argument.
             mask = get_keras_mask(sequences)
         if mask is not None:
             mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2])
@@ -193,7 +193,7 @@ class StackedRNN(SequenceLayer):
         return results if self.return_state else results[0]
 
     def prepare_memory(self, memory: Tensor, mask: Tensor | None = None) -> list[Any]:
-        """What `step` reads of a memory, computed once: for each layer, None where it reads none.
+        """Compute once what `step` uses of a memory: for each layer, None if it reads no memory.
 
         Args:
             memory: `(batch, positions, width)`.
@@ -207,11 +207,11 @@ class StackedRNN(SequenceLayer):
     def get_initial_state(
         self, batch_size: int | None = None, prepared: Sequence[Any] | None = None
     ) -> list[Tensor]:
-        """What `step` starts from: zeros for each state, `(batch, units)`.
+        """The initial states for `step`: zeros, `(batch, units)` for each state.
 
         Args:
             batch_size: the number of rows.
-            prepared: of `prepare_memory`, where there is a memory.
+            prepared: the result of `prepare_memory`, if there is a memory.
         """
         self._check_forwards()
         begun = []
@@ -223,7 +223,7 @@ class StackedRNN(SequenceLayer):
     def extend_states(
         self, states: Sequence[Tensor], prepared: Sequence[Any] | None = None
     ) -> list[Tensor]:
-        """All states, from those that a caller gives: see `external_state_size`."""
+        """Complete the states passed by a caller: see `external_state_size`."""
         whole, start = [], 0
         for layer, of_layer in zip(self.layers, self._by_layer(prepared), strict=True):
             end = start + len(_external_sizes(layer))
@@ -235,21 +235,21 @@ class StackedRNN(SequenceLayer):
     def step(
         self, inputs: Tensor, states: Sequence[Tensor], prepared: Sequence[Any] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """One step of the whole stack, outside a loop: for generation and streaming.
+        """Compute one step of the entire stack, outside a loop: for generation and streaming.
 
-        What `call` computes of a sequence in inference, step by step. The layers must be built.
+        Successive steps compute what `call` computes in inference. The layers must be built.
 
         Args:
             inputs: x_t, `(batch, features)`.
-            states: every layer's states in one list, from the bottom up: those of
-                `get_initial_state`, or the last step's.
-            prepared: of `prepare_memory`, where there is a memory.
+            states: every layer's states in one list, from the bottom up: from
+                `get_initial_state` or the previous step.
+            prepared: the result of `prepare_memory`, if there is a memory.
 
         Returns:
             `(output, new_states)`.
 
         Raises:
-            ValueError: a layer is bidirectional: it reads what is yet to come.
+            ValueError: a layer is bidirectional and therefore needs future steps.
         """
         self._check_forwards()
         x, new, start = inputs, [], 0
@@ -263,12 +263,12 @@ class StackedRNN(SequenceLayer):
         return x, new
 
     def weights_of_step(self, states: Sequence[Tensor]) -> Tensor:
-        """The attention's weights at the step that put out these states, `(batch, positions)`.
+        """The attention weights of the step that returned these states, `(batch, positions)`.
 
-        Of the highest layer that attends.
+        They are those of the highest layer with attention.
 
         Raises:
-            ValueError: none does.
+            ValueError: no layer has attention.
         """
         end = len(self.state_size)
         for layer in reversed(self.layers):
@@ -299,7 +299,7 @@ class StackedRNN(SequenceLayer):
         return [mask, *(None for _ in self.state_size)] if self.return_state else mask
 
     def reset_state(self) -> None:
-        """Clear the states of every layer that is stateful."""
+        """Reset the states of every stateful layer."""
         for layer in self.layers:
             layer.reset_state()
 
@@ -328,13 +328,13 @@ class StackedRNN(SequenceLayer):
         for layer in self.layers:
             if isinstance(layer, Bidirectional):
                 raise ValueError(
-                    f"{self.name}: {layer.name} reads the whole sequence; expected layers that "
-                    "read forwards, of which there is a single step."
+                    f"{self.name}: {layer.name} reads the whole sequence; expected layers that can "
+                    "run a single step."
                 )
             if not layer.runs_its_cell:
                 raise ValueError(
-                    f"{self.name}: {type(layer).__name__} overrides `call` or `inner_loop`, of "
-                    "which there is no single step; expected layers that run their cell."
+                    f"{self.name}: {type(layer).__name__} overrides `call` or `inner_loop`, so "
+                    "that it cannot run a single step; expected layers that run their cell."
                 )
 
     def _output_of(self, layer: RNN | Bidirectional, shape: Any) -> tuple[int | None, ...]:
@@ -347,7 +347,7 @@ def _reads_memory(layer: RNN | Bidirectional) -> bool:
 
 
 def _external_sizes(layer: RNN | Bidirectional) -> list[int]:
-    """The widths of the states of a layer that a caller may give."""
+    """The widths of a layer's states that a caller may pass."""
     if _reads_memory(layer):
         return layer.state_size[: len(layer.cell.cell.state_names)]
     return layer.state_size
@@ -358,7 +358,7 @@ def _check_layer(layer: Any) -> None:
     if layer.built:
         raise ValueError(f"layers: {layer.name} is built; expected new layers.")
     if layer.return_state:
-        raise ValueError(f"layers: {layer.name} says return_state; give it to the stack instead.")
+        raise ValueError(f"layers: {layer.name} has return_state=True; set it on the stack.")
     if getattr(layer, "go_backwards", False):
         raise ValueError(f"layers: {layer.name} reads backwards; expected a Bidirectional.")
 
@@ -366,7 +366,7 @@ def _check_layer(layer: Any) -> None:
 def _configured(
     layer: RNN | Bidirectional, return_sequences: bool, return_state: bool
 ) -> RNN | Bidirectional:
-    """A new layer of the same configuration that returns what the stack needs."""
+    """Create a layer with the same configuration that returns what the stack needs."""
     return copied(layer, _config(layer, return_sequences, return_state))
 
 
@@ -387,11 +387,11 @@ def _output_mask(layer: RNN | Bidirectional, x: Tensor, mask: Tensor | None) -> 
 
 
 def _last_used(x: Tensor, mask: Tensor | None) -> Tensor:
-    """The step of x, `(batch, time, features)`, that the last output of the layer above is of.
+    """The step of x, `(batch, time, features)`, at which the layer above returns its last output.
 
-    Not always the last one: a bidirectional layer puts out zeros at masked steps.
+    Not always the last step: a bidirectional layer outputs zeros at masked steps.
     """
-    if x.shape[1] is None:  # maybe there is none: a step of zeros in front
+    if x.shape[1] is None:  # possibly no steps: prepend one of zeros
         x = ops.pad(x, ((0, 0), (1, 0), (0, 0)))
     if mask is None:
         return x[:, -1]

@@ -1,13 +1,14 @@
-"""SentencePiece's unigram model in TensorFlow's operations alone, for files that hold no Python.
+"""SentencePiece's unigram model as TensorFlow operations, for exported files without Python.
 
 Kudo (2018), "Subword regularization: improving neural network translation models with multiple
-subword candidates", section 3.2: of all ways to cut a text x into pieces of the vocabulary, the one
-of the largest sum of scores (log-probabilities), by Viterbi's recurrence over the ends e of pieces:
+subword candidates", section 3.2: of all segmentations of a text x into pieces of the vocabulary,
+the one with the largest sum of scores (log-probabilities), by Viterbi's recursion over the ends e
+of pieces:
 
     best_0 = 0,   best_e = max_l  best_{e-l} + score(x_{e-l+1} ... x_e)
 
-Before that the text is normalized by the model's own rules (mostly those of NFKC), the longest that
-matches first.
+First the text is normalized by the model's own rules (mostly those of NFKC); the longest matching
+rule is applied.
 """
 
 import functools
@@ -22,20 +23,21 @@ Tensor = Any
 BLANK = "\u2581"
 UNKNOWN = 1
 UNKNOWN_PENALTY = 10.0
-"""What SentencePiece takes off the lowest score for a sign that no piece has."""
+"""The amount by which the score of an unknown character is below the lowest score, as in
+SentencePiece."""
 
 NORMAL, UNIGRAM = 1, 1
-"""Kinds of pieces, and of models, in SentencePiece's files."""
+"""Types of pieces and of models in SentencePiece's files."""
 
 
 class Unigram:
-    """Cuts texts as SentencePiece does, in a graph.
+    """Segments texts as SentencePiece does, in a graph.
 
     Args:
         content: the bytes of a SentencePiece model.
 
     Raises:
-        ValueError: the model is of another kind than unigram.
+        ValueError: the model is not a unigram model.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -57,7 +59,7 @@ class Unigram:
         self.longest = max(map(len, self.pieces))
 
     def __call__(self, texts: Tensor) -> Tensor:
-        """ids, int32 `(batch, time)`, padded with zeros, of strings `(batch,)`."""
+        """Convert strings `(batch,)` to ids, int32 `(batch, time)`, padded with zeros."""
         import tensorflow as tf
 
         chars, counts = _signs(self.normalized(texts))
@@ -80,13 +82,13 @@ class Unigram:
         at_end = _ends(lengths, counts)
         chosen = tf.gather(tf.stack(ids, -1), tf.maximum(lengths - 1, 0), batch_dims=2)
         chosen = tf.ragged.boolean_mask(chosen, at_end)
-        # A run of unknown signs is one piece.
+        # A run of unknown characters is one piece.
         before = tf.concat([tf.zeros_like(chosen[:, :1]), chosen[:, :-1]], 1)
         again = (chosen == UNKNOWN) & (before == UNKNOWN)
         return tf.ragged.boolean_mask(chosen, ~again).to_tensor(0)
 
     def normalized(self, texts: Tensor) -> Tensor:
-        """The texts as the model reads them: strings `(batch,)`."""
+        """The normalized texts, strings `(batch,)`."""
         import tensorflow as tf
 
         if self.rules:
@@ -110,12 +112,12 @@ class Unigram:
 
     @functools.cached_property
     def numbers(self) -> Any:
-        """The table of the pieces' places."""
+        """The lookup table of the pieces' indices."""
         return _table(self.pieces)
 
     @functools.cached_property
     def rule_numbers(self) -> Any:
-        """The table of the rules' places."""
+        """The lookup table of the rules' indices."""
         return _table(list(self.rules))
 
 
@@ -130,7 +132,7 @@ def _table(keys: list[str]) -> Any:
 
 
 def _signs(texts: Tensor) -> tuple[Tensor, Tensor]:
-    """The signs of texts, `(batch, signs)`, and how many there are; nothing behind the last one."""
+    """Split texts into characters, `(batch, characters)`, padded with "", and count them."""
     import tensorflow as tf
 
     chars = tf.strings.unicode_split(texts, "UTF-8")
@@ -139,7 +141,7 @@ def _signs(texts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _windows(chars: Tensor, longest: int, table: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """For each length, where as many signs follow, and what the table says of them."""
+    """For each length, the substrings of that length and their values in the table."""
     import tensorflow as tf
 
     signs = tf.shape(chars)[1]
@@ -157,15 +159,15 @@ def _windows(chars: Tensor, longest: int, table: Any) -> tuple[list[Tensor], lis
 
 
 def _viterbi(scores: Tensor) -> Tensor:
-    """For each end, the length of the last piece of the best way there.
+    """For each end, the length of the last piece of the best segmentation up to it.
 
-    scores: `(batch, ends, lengths)`. Of equal ways the one whose last piece is longer.
+    scores: `(batch, ends, lengths)`. Ties go to the longer last piece.
     """
     import tensorflow as tf
 
     longest = scores.shape[-1]
     batch = tf.shape(scores)[0]
-    # Of the last `longest` ends, the latest first.
+    # The scores of the last `longest` ends, the latest first.
     best = tf.concat([tf.zeros((batch, 1)), tf.fill((batch, longest - 1), -np.inf)], 1)
 
     def step(carry: tuple[Tensor, Tensor], at_end: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +181,7 @@ def _viterbi(scores: Tensor) -> Tensor:
 
 
 def _ends(lengths: Tensor, counts: Tensor) -> Tensor:
-    """Where the pieces of the best way end: from the last sign backwards."""
+    """The ends of the pieces of the best segmentation, found backwards from the last character."""
     import tensorflow as tf
 
     ends = tf.range(1, tf.shape(lengths)[1] + 1)
@@ -195,7 +197,7 @@ def _ends(lengths: Tensor, counts: Tensor) -> Tensor:
 
 
 def _read(matched: Tensor) -> Tensor:
-    """Where a rule, or a sign that none matches, begins: not inside of what one has read."""
+    """Where a rule, or a character without a rule, starts, outside of earlier matches."""
     import tensorflow as tf
 
     def step(carry: tuple[Tensor, Tensor], length: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,18 +210,18 @@ def _read(matched: Tensor) -> Tensor:
     return tf.transpose(begins)
 
 
-@functools.lru_cache(maxsize=2)  # one for all models, as a rule
+@functools.lru_cache(maxsize=2)  # usually the same for all models
 def _rules(charsmap: bytes) -> dict[str, str]:
     return dict(_read_rules(charsmap))
 
 
 def _read_rules(charsmap: bytes) -> Iterator[tuple[str, str]]:
-    """What a model's normalization replaces by what.
+    """Read the replacements of a model's normalization.
 
-    The rules are a trie as a double array (Aoe 1989), behind its size in bytes, and then the
-    replacements, each ended by a zero. A unit of the array holds a label, whether a rule ends
-    there, and the offset of its children; where a rule ends, the unit behind holds the place of
-    its replacement.
+    The rules are stored as a trie in a double array (Aoe 1989), preceded by its size in bytes and
+    followed by the replacements, each terminated by a zero. A unit of the array contains a label,
+    whether a rule ends there, and the offset of its children; if a rule ends, the next unit
+    contains the position of its replacement.
     """
     if not charsmap:
         return

@@ -13,19 +13,19 @@ Tensor = Any
 
 
 class WrappingCell(Cell):
-    """The base of a cell that runs another one and adds something to its step.
+    """The base class of cells that run another cell and extend its step.
 
-    The input part and the dropout are the other cell's. A subclass builds both, and says their
-    states, `recurrent_products` and `step`.
+    The input part and the dropout are those of the inner cell. A subclass builds both, and defines
+    their states, `recurrent_products` and `step`.
 
     Args:
-        cell: a new `kerasrnn.Cell` with no other cell inside.
+        cell: a new `kerasrnn.Cell` that is not a wrapper itself.
         units: positive integer: the width of the output.
-        **kwargs: of `Cell`.
+        **kwargs: keyword arguments of `Cell`.
 
     Raises:
-        ValueError: `cell` is no kerasrnn cell, is built, overrides `call`, or wraps a cell itself;
-            an argument is out of its range.
+        ValueError: `cell` is not a kerasrnn cell, is built, overrides `call`, or is a wrapper
+            itself; an argument is out of its range.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("cell",)
@@ -46,7 +46,7 @@ class WrappingCell(Cell):
 
     @classmethod
     def arguments(cls) -> dict[str, inspect.Parameter]:
-        """Those of the constructor alone: the others are the inner cell's."""
+        """The arguments of the constructor, without those of the inner cell."""
         own = [*inspect.signature(cls).parameters.values()]
         return {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
 

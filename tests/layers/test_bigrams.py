@@ -122,15 +122,15 @@ def test_configuration_and_shape():
         ({"units": True}, "units=True: expected a positive integer"),
         ({"dropout": 1.0}, r"dropout=1\.0: expected a number in \[0, 1\)"),
         ({"dropout": "3"}, "dropout='3': expected a number"),
-        ({"pairs": 0}, "pairs=0: expected one pair at least"),
+        ({"pairs": 0}, "pairs=0: expected at least one pair"),
         ({"pairs": []}, r"expected integers of the shape \(count, 2\); received float64 of"),
-        ({"pairs": np.zeros((0, 2), int)}, "expected one pair at least; received none"),
+        ({"pairs": np.zeros((0, 2), int)}, "expected at least one pair; received none"),
         ({"pairs": [[1, 2, 3]]}, r"received int64 of the shape \(1, 3\)"),
         ({"pairs": [[1.0, 2.0]]}, r"received float64 of the shape \(1, 2\)"),
         ({"pairs": True}, r"received bool of the shape \(\)"),
         ({"pairs": [[1, IDS]]}, "expected ids from 0 to 32767; received 1 to 32768"),
         ({"pairs": [[1, -1]]}, "expected ids from 0 to 32767; received -1 to 1"),
-        ({"pairs": [[1, 2], [2, 1], [1, 2]]}, "1 of 3 are there twice"),
+        ({"pairs": [[1, 2], [2, 1], [1, 2]]}, "1 of 3 are duplicates"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):

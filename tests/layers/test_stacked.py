@@ -713,10 +713,10 @@ def built():
             "layers=<StackedRNN.*: expected a kerasrnn recurrent layer",
         ),
         (lambda: [kerasrnn.LSTM(5), built()], "is built; expected new layers"),
-        (lambda: [kerasrnn.LSTM(5, return_state=True)], "says return_state; give it to the stack"),
+        (lambda: [kerasrnn.LSTM(5, return_state=True)], "has return_state=True; set it on the"),
         (
             lambda: [kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_state=True))],
-            "says return_state; give it to the stack",
+            "has return_state=True; set it on the stack",
         ),
         (
             lambda: [kerasrnn.LSTM(5, go_backwards=True)],
@@ -724,7 +724,7 @@ def built():
         ),
         (
             lambda: [kerasrnn.LSTM(5), kerasrnn.LSTM(5, return_sequences=True)],
-            "return_sequences=False: the last layer says True; give it to the stack instead",
+            "return_sequences=False: the last layer has True; set it on the stack",
         ),
     ],
 )
@@ -740,7 +740,7 @@ def test_dropout_out_of_its_range(dropout):
 
 
 def test_residual_that_cannot_be():
-    with pytest.raises(ValueError, match="residual=True: the two ends that a bidirectional last"):
+    with pytest.raises(ValueError, match="residual=True: the vector that a bidirectional last"):
         new_stack(STACKS["both"], residual=True)
     for return_state in (False, True):
         stack = new_stack(STACKS["mixed"], residual=True, return_state=return_state, name="n")
