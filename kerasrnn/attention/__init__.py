@@ -1,8 +1,8 @@
-"""Attention: what a step looks at in a source, as layers and as a cell of the time loop.
+"""Attention over the positions of a source, as layers and as a cell of the time loop.
 
     context, weights = attention(query, keys, values, keys_mask)
 
-`AttentionCell` puts an attention around any kerasrnn cell.
+`AttentionCell` adds attention to any kerasrnn cell.
 
 >>> import numpy as np, kerasrnn
 >>> source = np.ones((2, 5, 6), "float32")

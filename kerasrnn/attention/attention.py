@@ -1,4 +1,4 @@
-"""What every attention shares: the memory, prepared once; the softmax; the layer's call."""
+"""The base class of attention: the prepared memory, the softmax and the layer's call."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,49 +14,48 @@ from kerasrnn.cells.cell import weights_by_name
 Tensor = Any
 
 IMPOSSIBLE = -1e30
-"""The score of a position that has no weight: finite, so that nothing becomes NaN."""
+"""The score of a position with zero weight: finite, so that no NaN arises."""
 
 CALL = """
 Call arguments:
-    query: `(batch, width)`, or `(batch, time, width)`: one query a step.
+    query: `(batch, width)`, or `(batch, time, width)`: one query per step.
     keys: `(batch, positions, width)`.
     values: `(batch, positions, width)`; default: the keys.
-    keys_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that came
-        with the keys, if any.
+    keys_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask attached
+        to the keys, if any.
 
 Returns:
-    `(context, weights)`: `(batch, [time,] width of values)` and `(batch, [time,] positions)`, the
-    weights to be looked at.
+    `(context, weights)`: `(batch, [time,] width of values)` and `(batch, [time,] positions)`.
 
-Masking: a masked position has a weight of 0. A row all of whose positions are masked has weights
-of 0 and a context of 0.
+Masking: a masked position has a weight of 0. A fully masked row has weights of 0 and a context of
+0.
 
 Raises:
-    ValueError: an argument is out of its range, or a tensor has another shape.
+    ValueError: an argument is out of its range, or a tensor has the wrong shape.
 """
 
 
 class Attention(SequenceLayer):
-    """The base of every attention: a subclass says `scores`, and what its scores are made of.
+    """The base class of attention: a subclass defines `scores` and their inputs.
 
         e_j = score(s, h_j),   alpha = softmax(e),   c = sum_j alpha_j v_j
 
-    It is used in three ways: as a layer; by an `AttentionCell`, in the time loop; and by a decoder,
-    step by step. All go through `attend`, with what `prepare_memory` has computed once from the
-    keys, the values and their mask, and with the `products` that a step applies.
+    It is used as a layer, by an `AttentionCell` in the time loop, and by a decoder step by step.
+    All call `attend`, with the result of `prepare_memory`, which is computed once from the keys,
+    the values and their mask, and with the `products` of a step.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
-    """What a step hands to the next besides its weights, each `(batch, positions)`."""
+    """States passed from step to step besides the weights, each `(batch, positions)`."""
 
     has_memory: ClassVar[bool] = False
-    """Whether the weights of a step depend on those of the step before."""
+    """Whether the weights of a step depend on those of the previous step."""
 
     product_count: int = 2
-    """How many products `attend` applies, the context's included."""
+    """The number of products that `attend` applies, including the context's."""
 
     at_once: bool = False
-    """Whether the weights of all steps can be made at once, with no more than them to be kept."""
+    """Whether the weights of all steps can be computed at once, storing nothing but the weights."""
 
     def __init__(self, kernel_initializer: Any = "glorot_uniform", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -70,24 +69,24 @@ class Attention(SequenceLayer):
 
             cls.__doc__ = inspect.cleandoc(cls.__doc__).replace("@call@", CALL.strip())
 
-    # What an attention says of itself.
+    # What an attention defines.
 
     @property
     def step_weights(self) -> tuple[str, ...]:
-        """Names of the weights, and of parts of the prepared memory, that `attend` reads itself."""
+        """Names of the weights and of the parts of the prepared memory that `attend` uses."""
         return ("attention_mask",)
 
     def build(self, query_shape: Any, keys_shape: Any, values_shape: Any = None) -> None:
         self.built = True
 
     def project(self, keys: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        """The keys as the scores read them, `(batch, positions, units)`: once for a source."""
+        """Project the keys for the scores, `(batch, positions, units)`: once per source."""
         return keys
 
     def score_products(self, weights: Mapping[str, Tensor]) -> tuple[Any, ...]:
         """The `RecurrentProduct`s and `SourceProduct`s that `scores` applies, in order."""
         # Abstract: every attention has scores.
-        raise NotImplementedError(f"{type(self).__name__} must say `score_products`.")
+        raise NotImplementedError(f"{type(self).__name__} must define `score_products`.")
 
     def scores(
         self,
@@ -96,14 +95,14 @@ class Attention(SequenceLayer):
         weights: Mapping[str, Tensor],
         products: Sequence[Any],
     ) -> Tensor:
-        """e, `(batch, [time,] positions)`."""
+        """Compute e, `(batch, [time,] positions)`."""
         # Abstract: every attention has scores.
-        raise NotImplementedError(f"{type(self).__name__} must say `scores`.")
+        raise NotImplementedError(f"{type(self).__name__} must define `scores`.")
 
     def align(
         self, scores: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """`(alpha, new states)` from the scores; `states` are those of the step before."""
+        """Compute `(alpha, new states)` from the scores and the states of the previous step."""
         return masked_softmax(scores, weights["attention_mask"]), []
 
     def initial_states(self, prepared: Mapping[str, Tensor]) -> list[Tensor]:
@@ -111,7 +110,7 @@ class Attention(SequenceLayer):
         zeros = ops.zeros_like(prepared["attention_mask"])
         return [zeros for _ in ("weights", *self.state_names)]
 
-    # What a cell and a decoder ask of it.
+    # The interface to a cell and a decoder.
 
     def prepare_memory(
         self,
@@ -120,7 +119,7 @@ class Attention(SequenceLayer):
         mask: Tensor | None = None,
         weights: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """What is computed once for a memory: tensors with a batch axis, by name."""
+        """Compute once what depends only on the memory: tensors with a batch axis, by name."""
         weights = weights_by_name(self) if weights is None else weights
         keys = ops.cast(keys, self.compute_dtype)
         values = keys if values is None else ops.cast(values, self.compute_dtype)
@@ -133,7 +132,8 @@ class Attention(SequenceLayer):
         }
 
     def products(self, weights: Mapping[str, Tensor]) -> tuple[Any, ...]:
-        """What `attend` applies, each once, in order; `weights` hold the prepared memory."""
+        """The products that `attend` applies, once each and in order; `weights` include the
+        prepared memory."""
         return (*self.score_products(weights), SourceProduct(weights["attention_values"]))
 
     def attend(
@@ -143,13 +143,13 @@ class Attention(SequenceLayer):
         weights: Mapping[str, Tensor],
         products: Sequence[Any],
     ) -> tuple[Tensor, list[Tensor]]:
-        """`(context, states)` of one query a row, or of several; the first state is alpha.
+        """Compute `(context, states)` for one or several queries per row; alpha is the first state.
 
         Args:
             query: s, `(batch, [time,] width)`.
-            states: those of `initial_states`, or of the last step.
-            weights: those of `step_weights`, by name.
-            products: those of `products`, in order.
+            states: from `initial_states` or the previous step.
+            weights: the weights named in `step_weights`, by name.
+            products: the result of `products`.
         """
         *of_scores, into_context = products
         scores = self.scores(query, states, weights, of_scores)
@@ -177,14 +177,14 @@ class Attention(SequenceLayer):
             query = ops.cast(query, self.compute_dtype)
             context, states = self.attend(query, states, weights, products)
             return context, states[0]
-        # What is carried from step to step is carried as in the time loop: see `recurrence.unroll`.
+        # States are carried as in the time loop: see `recurrence.unroll`.
         wide = wide_dtype(self.compute_dtype)
         weights = {name: ops.cast(weights[name], wide) for name in self.step_weights}
         query, *states = (ops.cast(x, wide) for x in (query, *states))
 
         def step(carry: list[Tensor], query: Tensor) -> tuple[list[Tensor], list[Tensor]]:
             context, states = self.attend(query, carry[1:], weights, products)
-            return [context, *states], [context, *states]  # on TensorFlow both have one structure
+            return [context, *states], [context, *states]  # TensorFlow needs equal structures
 
         nothing = ops.cast(ops.zeros_like(prepared["attention_values"][:, 0]), wide)
         _, steps = ops.scan(step, [nothing, *states], ops.swapaxes(query, 0, 1))
@@ -202,7 +202,7 @@ class Attention(SequenceLayer):
         return (*query_shape[:-1], width), (*query_shape[:-1], keys_shape[1])
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """That of the queries, for both results."""
+        """The mask of the queries, for both results."""
         return [mask[0] if isinstance(mask, (list, tuple)) else mask] * 2
 
     def get_config(self) -> dict[str, Any]:
@@ -237,24 +237,25 @@ class Attention(SequenceLayer):
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """alpha, `(batch, [time,] positions)`: 0 where the mask is 0, in whole rows, too."""
+    """Compute alpha, `(batch, [time,] positions)`: 0 where the mask is 0, also in fully masked
+    rows."""
     dtype, wide = scores.dtype, wide_dtype(scores.dtype)
-    # What is impossible would be infinite in half precision.
+    # The score of an excluded position would be infinite in half precision.
     mask = ops.cast(along(mask, scores), wide)
     scores = ops.where(mask > 0, ops.cast(scores, wide), IMPOSSIBLE)
-    # Keras warns of a softmax over one number, which the attention to a source of one step is.
+    # Keras warns of a softmax over a single number, which a source with one position needs.
     one = scores.shape[-1] == 1
     alpha = ops.exp(scores - scores) if one else ops.softmax(scores, axis=-1)
     return ops.cast(alpha * mask, dtype)
 
 
 def wide_dtype(dtype: Any) -> str:
-    """The same, or float32 in place of half precision."""
+    """The dtype itself, or float32 instead of half precision."""
     return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
 
 
 def along(x: Tensor, scores: Tensor) -> Tensor:
-    """What is the same for every query of a row, beside scores of one query or of several."""
+    """Broadcast what is equal for all queries of a row to scores of one or several queries."""
     return ops.expand_dims(x, 1) if len(x.shape) < len(scores.shape) else x
 
 
@@ -264,10 +265,10 @@ def additive_scores(
     """`v^T tanh(compared + keys_j + ...)`, `(batch, [time,] positions)`.
 
     Args:
-        compared: the query's share, `(batch, [time,] units)`.
-        keys: the keys' share, `(batch, positions, units)`.
+        compared: the query's contribution, `(batch, [time,] units)`.
+        keys: the keys' contribution, `(batch, positions, units)`.
         v: `(units,)`.
-        features: what else there is of each position, `(batch, positions, units)`.
+        features: further contributions of each position, `(batch, positions, units)`.
     """
     inner = ops.expand_dims(compared, -2)
     inner = inner + (ops.expand_dims(keys, 1) if len(compared.shape) == 3 else keys)

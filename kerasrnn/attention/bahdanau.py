@@ -25,19 +25,19 @@ class BahdanauAttention(Attention):
         alpha_j = exp(e_j) / sum_k exp(e_k)
         c = sum_j alpha_j h_j
 
-    (b with `use_bias`.) With `normalize`, v is `g v / |v|`, which Raffel et al. (2017), "Online and
-    linear-time attention by enforcing monotonic alignments", equation 16, found to train better.
-    The keys' share, `h_j U`, is computed once for a source.
+    b is present with `use_bias`. With `normalize`, v is `g v / |v|`, which trains better according
+    to Raffel et al. (2017), "Online and linear-time attention by enforcing monotonic alignments",
+    equation 16. The keys' contribution, `h_j U`, is computed once per source.
 
     Weights: `query_kernel` W `(query width, units)`, `key_kernel` U `(key width, units)`,
-    `attention_v` v `(units,)`, then `attention_g` g `()` and `attention_bias` b `(units,)` if asked
-    for.
+    `attention_v` v `(units,)`, then, if enabled, `attention_g` g `()` and `attention_bias` b
+    `(units,)`.
 
     Args:
         units: positive integer: the width of the comparison.
-        normalize: whether v is normalized and scaled by g, which starts from `1 / sqrt(units)`.
-        use_bias: whether there is b.
-        kernel_initializer: of W, U and v.
+        normalize: whether v is normalized and scaled by g, which is initially `1 / sqrt(units)`.
+        use_bias: whether to add b.
+        kernel_initializer: initializer of W, U and v.
 
     @call@
 
@@ -112,7 +112,7 @@ class BahdanauAttention(Attention):
     def position_features(
         self, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> Sequence[Tensor]:
-        """What a subclass adds inside the tanh, each `(batch, positions, units)`."""
+        """Terms that a subclass adds inside the tanh, each `(batch, positions, units)`."""
         return ()
 
     def get_config(self) -> dict[str, Any]:

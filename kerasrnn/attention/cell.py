@@ -1,4 +1,4 @@
-"""A cell that attends to a source: in the time loop, or step by step."""
+"""A cell that attends to a source, in the time loop or step by step."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +24,10 @@ QUERIES = ("output", "state")
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class AttentionCell(WrappingCell):
-    """A cell that attends, at every step, to the positions of a source.
+    """A cell that attends to the positions of a source at every step.
 
-    Around a cell with the input part a_t and the step h_t, s_t = step(a_t, s_{t-1}), which puts out
-    h_t. With `query="output"`, what the cell puts out asks (Luong, Pham & Manning 2015, "Effective
+    The inner cell has the input part a_t and the step h_t, s_t = step(a_t, s_{t-1}) with output
+    h_t. With `query="output"`, the output is the query (Luong, Pham & Manning 2015, "Effective
     approaches to attention-based neural machine translation", section 3 and equation 5):
 
         a_t = x_t W + b + o_{t-1} W_f                       W_f: `input_feeding`, section 3.3
@@ -35,8 +35,8 @@ class AttentionCell(WrappingCell):
         c_t = attention(h_t; source)
         o_t = activation([c_t; h_t] W_c)                    W_c: with `units`
 
-    With `query="state"`, the state before asks (the first, where there are several), and what it
-    finds enters the step (Bahdanau, Cho & Bengio 2015, "Neural machine translation by jointly
+    With `query="state"`, the query is the previous state (the first, if there are several), and the
+    context enters the step (Bahdanau, Cho & Bengio 2015, "Neural machine translation by jointly
     learning to align and translate", appendix A.2.2):
 
         c_t = attention(s_{t-1}; source)
@@ -44,44 +44,42 @@ class AttentionCell(WrappingCell):
         h_t, s_t = step(a_t, s_{t-1})
         o_t = activation([c_t; h_t] W_c)
 
-    o_0 = 0. Without `units`, o_t = [c_t; h_t], of which c_t alone is fed back. What is put out is
-    o_t.
+    o_0 = 0. Without `units`, o_t = [c_t; h_t], but only c_t is fed back. The output is o_t.
 
-    `kerasrnn.RNN(AttentionCell(...))` is the layer; it takes the source as `memory`. What the
-    scores read of the source is computed once. Without input feeding nothing in the recursion
-    depends on the attention: with the scores of `LuongAttention`, all but "concat", it then leaves
-    the time loop, and the steps attend all at once.
+    Use `kerasrnn.RNN(AttentionCell(...))` as a layer; it takes the source as `memory`. The scores'
+    projection of the source is computed once. Without input feeding, the recursion does not depend
+    on the attention: with the scores of `LuongAttention`, except "concat", the attention then moves
+    out of the time loop, and all steps attend at once.
 
-    Weights: the cell's own, the attention's, then `feedback_kernel` W_f `(width of o_t or c_t,
-    width of a_t)` and `output_kernel` W_c `(width of [c_t; h_t], units)`. States: the cell's; then
-    o_t or c_t where it is fed back with `query="output"`; then the attention's weights `(batch,
-    positions)` and what else it hands on.
+    Weights: those of the inner cell and of the attention, then `feedback_kernel` W_f `(width of o_t
+    or c_t, width of a_t)` and `output_kernel` W_c `(width of [c_t; h_t], units)`. States: those of
+    the inner cell; then o_t or c_t, if fed back with `query="output"`; then the attention weights
+    `(batch, positions)` and the attention's other states.
 
     Args:
-        cell: a new `kerasrnn.Cell`; its dropout and initializers are its own.
+        cell: a new `kerasrnn.Cell`, which keeps its own dropout and initializers.
         attention: a new `kerasrnn` attention.
         units: positive integer: the width of o_t; None: o_t = [c_t; h_t].
         query: "output" or "state".
         input_feeding: whether o_{t-1} enters the step; with "state" c_t always does.
-        activation: of o_t, with `units`.
-        kernel_initializer: of W_f and W_c.
+        activation: activation of o_t, with `units`.
+        kernel_initializer: initializer of W_f and W_c.
 
     Call arguments:
         inputs: `(batch, features)`.
         states: in one list; see `get_initial_state`.
         training: whether the cell's dropout is applied.
-        prepared: the memory, as `prepare_memory` returns it.
+        prepared: the memory, as returned by `prepare_memory`.
 
     Returns:
         `(o_t, new_states)`.
 
-    Masking: a masked position of the memory has a weight of 0; a row all of whose positions are
-    masked has the context 0. At a masked step of the sequence, in a layer, all states are carried
-    over.
+    Masking: a masked position of the memory has a weight of 0; a row with a fully masked memory has
+    the context 0. At a masked step of the sequence, in a layer, all states are carried over.
 
     Raises:
-        ValueError: `cell` is no kerasrnn cell, is built, or attends or feeds back itself; the
-            attention is none, or is built; an argument is out of its range; there is no memory.
+        ValueError: `cell` is not a kerasrnn cell, is built, or is itself a wrapper; `attention` is
+            not an attention, or is built; an argument is out of its range; the memory is missing.
 
     Example:
 
@@ -120,8 +118,8 @@ class AttentionCell(WrappingCell):
             raise ValueError(f"query={query!r}: expected one of {', '.join(map(repr, QUERIES))}.")
         if query == "state" and not input_feeding:
             raise ValueError(
-                "input_feeding=False: with query='state' the context enters the step that it was "
-                "asked for; expected True."
+                "input_feeding=False: with query='state' the context enters the step that computed "
+                "the query; expected True."
             )
         super().__init__(
             cell,
@@ -137,11 +135,11 @@ class AttentionCell(WrappingCell):
         fed = ("fed",) if self.feeds_back else ()
         self.state_names = (*cell.state_names, *fed, "weights", *attention.state_names)
         self.step_weights = (*cell.step_weights, *attention.step_weights)
-        self.context_size: int | None = None  # known when it is built
+        self.context_size: int | None = None  # known after building
 
     @property
     def feeds_back(self) -> bool:
-        """Whether a state holds what is fed back into the next step."""
+        """Whether a state stores the values fed back into the next step."""
         return self.input_feeding and self.query == "output"
 
     @property
@@ -190,20 +188,20 @@ class AttentionCell(WrappingCell):
         self.built = True
 
     def prepare_memory(self, memory: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """What is computed once from a memory: tensors with a batch axis, by name.
+        """Compute once what depends only on the memory: tensors with a batch axis, by name.
 
         Args:
             memory: `(batch, positions, width)`: keys and values.
             mask: boolean `(batch, positions)`, True = may be attended to.
 
         Raises:
-            ValueError: the memory has another width than it was built for, or no positions.
+            ValueError: the memory has no positions, or not the width that the cell was built for.
         """
         shape = tuple(memory.shape)
         if len(shape) != 3 or shape[1] == 0 or shape[-1] not in (None, self.context_size):
             raise ValueError(
                 f"{self.name}: memory has the shape {shape}; expected (batch, positions, "
-                f"{self.context_size}), with one position at least."
+                f"{self.context_size}), with at least one position."
             )
         if mask is not None:
             mask = boolean_mask(
@@ -218,11 +216,11 @@ class AttentionCell(WrappingCell):
     def get_initial_state(
         self, batch_size: int | None = None, prepared: Mapping[str, Tensor] | None = None
     ) -> list[Tensor]:
-        """The cell's, zeros, and the attention's.
+        """The initial states of the inner cell, zeros, and those of the attention.
 
         Args:
-            batch_size: the number of rows; read from the memory.
-            prepared: the memory, as `prepare_memory` returns it.
+            batch_size: ignored: the number of rows is that of the memory.
+            prepared: the memory, as returned by `prepare_memory`.
         """
         prepared = self._expected(prepared)
         batch_size = ops.shape(prepared["attention_mask"])[0]
@@ -231,7 +229,7 @@ class AttentionCell(WrappingCell):
     def extend_states(
         self, states: Sequence[Tensor], prepared: Mapping[str, Tensor]
     ) -> list[Tensor]:
-        """All states, from those of the cell alone."""
+        """Complete the states of the inner cell to all states."""
         prepared = self._expected(prepared)
         rows = ops.shape(prepared["attention_mask"])[0]
         fed = []
@@ -240,7 +238,7 @@ class AttentionCell(WrappingCell):
         return [*states, *fed, *self.attention.initial_states(prepared)]
 
     def weights_of_step(self, states: Sequence[Tensor]) -> Tensor:
-        """The attention's weights at the step that put out these states, `(batch, positions)`."""
+        """The attention weights of the step that returned these states, `(batch, positions)`."""
         return states[self.state_names.index("weights")]
 
     def recurrent_products(
@@ -311,14 +309,14 @@ class AttentionCell(WrappingCell):
             call.dropout,
             call.mask,
         )
-        # The output is masked here, so that the last one is there to ask for the final weights.
+        # The output is masked below, since the last one is the query of the final weights.
         held = dataclasses.replace(options, zero_output_for_mask=False)
         last, outputs, finals = loop.run(self.cell, held, inner, jit_compile)
         output, alpha = self._attended(last if outputs is None else outputs[:, -1], call)
         if outputs is not None:
             output, _ = self._attended(outputs, call)
         if call.mask is not None:
-            # Before the first step that is used the outputs are zeros, the weights as they began.
+            # Before the first valid step, outputs are zeros and weights have their initial values.
             used = ops.flip(call.mask, 1) if options.go_backwards else call.mask
             begun = ops.cumsum(ops.cast(used, "int32"), axis=1) > 0
             alpha = ops.where(begun[:, -1:], alpha, call.states[-1])
@@ -329,7 +327,7 @@ class AttentionCell(WrappingCell):
         return Results(output, None, finals) if outputs is None else Results(None, output, finals)
 
     def _attended(self, h: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-        """o and alpha of one step, `(batch, units)`, or of all of them at once."""
+        """Compute o and alpha of one step, `(batch, units)`, or of all steps at once."""
         weights = {**call.weights, **call.memory}
         context, (alpha,) = self.attention.attend(
             h, call.states[-1:], weights, self.attention.products(weights)

@@ -1,4 +1,4 @@
-"""Attention that sees where it has been: Chorowski et al. (2015); See, Liu & Manning (2017)."""
+"""Location-aware attention: Chorowski et al. (2015); See, Liu & Manning (2017)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,34 +15,34 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class LocationSensitiveAttention(BahdanauAttention):
-    """Additive attention that also sees the weights of the step before, through a convolution.
+    """Additive attention that also uses the previous weights, through a convolution.
 
     Chorowski et al. (2015), "Attention-based models for speech recognition", equations 8 and 9:
 
         f_j = sum_k F_k alpha'_{j + k}                      k around 0, zeros around the source
         e_j = v^T tanh(s W + h_j U + f_j U_f + b)
 
-    alpha' are the weights of the step before, zeros before the first; with `cumulative` the sum of
-    those of all steps before, as in Shen et al. (2018), "Natural TTS synthesis by conditioning
-    WaveNet on mel spectrogram predictions", section 2.2. So it can tell positions apart that sound
-    alike, and go on from where it was.
+    alpha' are the weights of the previous step, zeros before the first; with `cumulative`, the sum
+    of the weights of all previous steps, as in Shen et al. (2018), "Natural TTS synthesis by
+    conditioning WaveNet on mel spectrogram predictions", section 2.2. The attention can thus
+    distinguish positions with similar content, and continue from the previous position.
 
     Weights: those of `BahdanauAttention`, then `location_filters` F `(kernel_size, 1, filters)` and
     `location_kernel` U_f `(filters, units)`.
 
     Args:
         units: positive integer: the width of the comparison.
-        filters: positive integer: of the convolution.
-        kernel_size: its width, positive and odd.
-        cumulative: whether it reads the sum of all weights so far.
-        normalize: of `BahdanauAttention`.
-        use_bias: whether there is b.
-        kernel_initializer: of the kernels, filters and v.
+        filters: positive integer: the number of filters of the convolution.
+        kernel_size: positive odd integer: the width of the convolution.
+        cumulative: whether the convolution reads the sum of all previous weights.
+        normalize: see `BahdanauAttention`.
+        use_bias: whether to add b.
+        kernel_initializer: initializer of the kernels, filters and v.
 
     @call@
 
-    Several queries are taken one after the other, as the steps of a sequence; one query is a first
-    step. In an `AttentionCell` the weights go on from step to step.
+    As a layer, several queries are processed as the steps of a sequence; a single query is a first
+    step. In an `AttentionCell` the weights are carried from step to step.
 
     Example:
 
@@ -91,7 +91,7 @@ class LocationSensitiveAttention(BahdanauAttention):
     def position_features(
         self, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> Sequence[Tensor]:
-        before = ops.expand_dims(states[-1], -1)  # the sum, where there is one
+        before = ops.expand_dims(states[-1], -1)  # the sum, with `cumulative`
         seen = ops.conv(before, weights["location_filters"], padding="same")
         return (ops.matmul(seen, weights["location_kernel"]),)
 
@@ -112,28 +112,28 @@ class LocationSensitiveAttention(BahdanauAttention):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class CoverageAttention(BahdanauAttention):
-    """Additive attention that also sees how much of each position has been used.
+    """Additive attention that also uses the accumulated weights of each position.
 
     See, Liu & Manning (2017), "Get to the point: summarization with pointer-generator networks",
     equations 10 and 11:
 
-        u_j = the sum of the weights of position j over all steps before
+        u_j = the sum of the weights of position j over all previous steps
         e_j = v^T tanh(s W + h_j U + u_j w_u + b)
 
-    so that a decoder can learn to say everything once.
+    so that a decoder can learn to cover every position once.
 
     Weights: those of `BahdanauAttention`, then `coverage_kernel` w_u `(units,)`.
 
     Args:
         units: positive integer: the width of the comparison.
-        normalize: of `BahdanauAttention`.
-        use_bias: whether there is b.
-        kernel_initializer: of the kernels and vectors.
+        normalize: see `BahdanauAttention`.
+        use_bias: whether to add b.
+        kernel_initializer: initializer of the kernels and vectors.
 
     @call@
 
-    Several queries are taken one after the other, as the steps of a sequence; one query is a first
-    step. In an `AttentionCell` the sums go on from step to step.
+    As a layer, several queries are processed as the steps of a sequence; a single query is a first
+    step. In an `AttentionCell` the sums are carried from step to step.
 
     Example:
 

@@ -25,7 +25,7 @@ SCORES = ("dot", "scaled_dot", "general", "concat")
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class LuongAttention(Attention):
-    """Multiplicative attention: the query times each key; over the source or around a position.
+    """Multiplicative attention: the query times each key, global or local.
 
     Luong, Pham & Manning (2015), "Effective approaches to attention-based neural machine
     translation", equations 7 to 10, with the state s as the query:
@@ -36,13 +36,13 @@ class LuongAttention(Attention):
         "concat"       e_j = v^T tanh(W_s s + W_h h_j)                                 (8)
         alpha_j = exp(e_j) / sum_k exp(e_k)                                            (7)
 
-    With a `window` D it is local with a predicted position (local-p): in a source of S positions,
+    With a `window` D, it is local with predictive alignment (local-p): for a source of S positions,
 
         p = S sigmoid(v_p^T tanh(W_p s))                                               (9)
         alpha_j = softmax over |j - p| <= D of e_j, times exp(-(j - p)^2 / (2 (D/2)^2))   (10)
 
-    so that the weights sum to less than 1. j counts the positions that are not masked, from 0.
-    What the scores read of the keys (`W h_j`) is computed once for a source.
+    so the weights sum to less than 1. j counts the unmasked positions, from 0. The projection of
+    the keys (`W h_j`) is computed once per source.
 
     Weights: "general": `key_kernel` W `(key width, query width)`; "concat": `query_kernel` `(query
     width, units)`, `key_kernel` `(key width, units)`, `attention_v` `(units,)`; local:
@@ -50,9 +50,9 @@ class LuongAttention(Attention):
 
     Args:
         score: "dot", "scaled_dot", "general" or "concat".
-        units: positive integer: the width of the comparison, of "concat" alone.
+        units: positive integer: the width of the comparison, only with "concat".
         window: D, a positive integer, or None: global.
-        kernel_initializer: of the kernels and vectors.
+        kernel_initializer: initializer of the kernels and vectors.
 
     @call@
 
@@ -79,7 +79,7 @@ class LuongAttention(Attention):
         if score == "concat":
             units = validation.positive_integer("units", units)
         elif units is not None:
-            raise ValueError(f"units={units!r}: of score='concat' alone; expected None.")
+            raise ValueError(f"units={units!r}: only for score='concat'; expected None.")
         super().__init__(kernel_initializer, **kwargs)
         self.score = score
         self.units = units
@@ -106,8 +106,8 @@ class LuongAttention(Attention):
         query, keys = query_shape[-1], keys_shape[-1]
         if self.score in ("dot", "scaled_dot") and query != keys:
             raise ValueError(
-                f"{self.name}: score={self.score!r} expects queries and keys of one width; "
-                f"received {query} and {keys}. 'general' takes any."
+                f"{self.name}: score={self.score!r} expects queries and keys of equal width; "
+                f"received {query} and {keys}. 'general' accepts any."
             )
         shapes: dict[str, tuple[int, ...]] = {}
         if self.score == "general":
@@ -147,7 +147,7 @@ class LuongAttention(Attention):
             return super().attend(query, states, weights, products)
         into_position, *products = products
         *of_scores, into_context = products
-        # Half precision can count no further than some hundred positions.
+        # Half precision can only count to some hundred positions.
         wide = wide_dtype(query.dtype)
         mask, v = (ops.cast(weights[name], wide) for name in ("attention_mask", "position_v"))
         hidden = ops.tanh(ops.cast(into_position(query), wide))

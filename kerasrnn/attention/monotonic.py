@@ -1,4 +1,4 @@
-"""Attention that only goes forward: Raffel et al. (2017)."""
+"""Monotonic attention: Raffel et al. (2017)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,36 +14,37 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class MonotonicAttention(Attention):
-    """Attention that only goes forward, by the scores of another attention.
+    """Attention that only moves forward, with the scores of another attention.
 
     Raffel, Luong, Liu, Weiss & Eck (2017), "Online and linear-time attention by enforcing monotonic
-    alignments". From where it stands it looks at one position after the other, and stays at the
-    first one that it chooses. With e_j the other attention's scores, r a bias, and alpha' the
-    weights of the step before, which begin at the first position:
+    alignments". From its current position it inspects one position after the other, and stops at
+    the first one that it selects. e_j are the other attention's scores, r is a bias, and alpha' are
+    the weights of the previous step, initially at the first position:
 
         p_j = sigmoid(e_j + r)                                                      (5, 16)
         soft:  q_j = (1 - p_{j-1}) q_{j-1} + alpha'_j,   alpha_j = p_j q_j          (8, 9)
         hard:  alpha_j = 1 at the first j from the last one on with p_j > 1/2       (algorithm 1)
 
-    Soft are the weights to be expected, for training; they sum to 1 or less, the rest being the
-    chance that no position is chosen. Hard ones read the source in linear time, as it comes; they
-    have no gradient. A row in which none is chosen has weights of 0 from there on.
+    Soft weights are the expected weights, for training; they sum to 1 or less, and the rest is the
+    probability that no position is selected. Hard weights process the source online in linear time;
+    they have no gradient. If no position is selected for a row, its weights are 0 from then on.
 
-    Section 2.4 adds noise to the scores in training, so that the p_j become certain; there is none
-    here.
+    Unlike section 2.4, no noise is added to the scores in training to make the p_j discrete.
 
-    Weights: the other attention's, then `monotonic_bias` r `()`.
+    Weights: those of the other attention, then `monotonic_bias` r `()`.
 
     Args:
-        attention: whose scores are taken: a new `BahdanauAttention` (`normalize` is what the paper
-            uses) or `LuongAttention` without a window.
-        hard: whether the weights are hard. May be set at any time: train soft, then say True.
-        bias: what r starts from; below 0, positions far ahead are looked at from the beginning.
+        attention: the attention that computes the scores: a new `BahdanauAttention` (the paper uses
+            `normalize`) or a `LuongAttention` without a window.
+        hard: whether the weights are hard. May be changed at any time: train with False, then set
+            it to True.
+        bias: the initial value of r; negative values make positions far ahead accessible from the
+            beginning.
 
     @call@
 
-    Several queries are taken one after the other, as the steps of a sequence; one query is a first
-    step. In an `AttentionCell` the weights go on from step to step.
+    As a layer, several queries are processed as the steps of a sequence; a single query is a first
+    step. In an `AttentionCell` the weights are carried from step to step.
 
     Example:
 
@@ -63,8 +64,8 @@ class MonotonicAttention(Attention):
     ) -> None:
         if not isinstance(attention, Attention) or attention.has_memory:
             raise ValueError(
-                f"attention={attention!r}: expected an attention without a memory of its own, such "
-                "as BahdanauAttention."
+                f"attention={attention!r}: expected an attention that does not depend "
+                "on the previous step, such as BahdanauAttention."
             )
         if getattr(attention, "window", None) is not None:
             raise ValueError(
@@ -113,7 +114,7 @@ class MonotonicAttention(Attention):
         self, scores: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         dtype, wide = scores.dtype, wide_dtype(scores.dtype)
-        # Half precision knows no small differences of large sums.
+        # Half precision cannot represent small differences of large sums.
         scores, before, mask = (
             ops.cast(x, wide) for x in (scores, states[0], weights["attention_mask"])
         )
@@ -123,8 +124,8 @@ class MonotonicAttention(Attention):
             first = ops.equal(ops.cumsum(chosen, axis=-1), 1)
             return ops.cast(ops.where(first, chosen, 0), dtype), []
         p = ops.sigmoid(scores) * mask
-        # (8) written out: q_j = sum_{k <= j} alpha'_k prod_{l = k}^{j - 1} (1 - p_l). The products
-        # are exponentials of differences of sums of logarithms: none is divided by, none overflows.
+        # (8) expanded: q_j = sum_{k <= j} alpha'_k prod_{l = k}^{j - 1} (1 - p_l). The products are
+        # exponentials of differences of sums of logarithms: no division, no overflow.
         passed = ops.log_sigmoid(-scores) * mask
         passed = ops.cumsum(passed, axis=-1) - passed
         between = ops.expand_dims(passed, -2) - ops.expand_dims(passed, -1)  # (batch, k, j)

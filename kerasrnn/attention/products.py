@@ -1,8 +1,8 @@
-"""Products with what is kept of a source: linear, with adjoints, as a cell's products are.
+"""Products with a prepared source: linear, with adjoints, like the products of a cell.
 
-The time loop takes them out of the step that it differentiates, and makes the gradient of what was
-kept in one batched product for all steps, where automatic differentiation would add up an array as
-large as the source in every step.
+The time loop excludes them from the step that it differentiates, and computes the gradient with
+respect to the source in one batched product for all steps; automatic differentiation would add up
+an array as large as the source at every step.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ class SourceProduct:
 
     Args:
         kernel: V or K, `(batch, positions, width)`.
-        transposed: whether it is K^T that a vector is multiplied with.
+        transposed: whether to multiply by K^T.
     """
 
     bias = None
@@ -26,15 +26,16 @@ class SourceProduct:
         self.kernel, self.transposed = kernel, transposed
 
     def __call__(self, v: Tensor) -> Tensor:
-        """For one vector a row, `(batch, ...)`, or for several, `(batch, time, ...)`."""
+        """Compute the product for one vector per row, `(batch, ...)`, or for several, `(batch,
+        time, ...)`."""
         return self._product(v, self.transposed)
 
     def adjoint(self, d_r: Tensor) -> Tensor:
-        """dL/dv of one step from its dL/dr."""
+        """Compute dL/dv of one step from its dL/dr."""
         return self._product(d_r, not self.transposed)
 
     def weight_gradients(self, v: Tensor, d_r: Tensor) -> tuple[Tensor, None]:
-        """dL/dV, or dL/dK, from the v and dL/dr of all steps, `(time, batch, ...)`."""
+        """Compute dL/dV or dL/dK from the v and dL/dr of all steps, `(time, batch, ...)`."""
         of_positions, of_width = (d_r, v) if self.transposed else (v, d_r)
         of_positions, of_width = (ops.cast(x, self.kernel.dtype) for x in (of_positions, of_width))
         return ops.einsum("tbs,tbu->bsu", of_positions, of_width), None

@@ -197,7 +197,7 @@ def test_half_precision_and_long_sources(make):
     [
         (lambda: kerasrnn.BahdanauAttention(0), "units=0: expected a positive integer"),
         (lambda: kerasrnn.LuongAttention("cosine"), "score='cosine': expected one of 'dot'"),
-        (lambda: kerasrnn.LuongAttention("dot", units=3), "units=3: of score='concat' alone"),
+        (lambda: kerasrnn.LuongAttention("dot", units=3), "units=3: only for score='concat'"),
         (lambda: kerasrnn.LuongAttention("concat"), "units=None: expected a positive integer"),
         (lambda: kerasrnn.LuongAttention(window=0), "window=0: expected a positive integer"),
         (
@@ -206,7 +206,7 @@ def test_half_precision_and_long_sources(make):
         ),
         (
             lambda: kerasrnn.MonotonicAttention(kerasrnn.CoverageAttention(3)),
-            "expected an attention without a memory of its own",
+            "expected an attention that does not depend on the previous step",
         ),
         (
             lambda: kerasrnn.MonotonicAttention(kerasrnn.LuongAttention(window=3)),
@@ -214,7 +214,7 @@ def test_half_precision_and_long_sources(make):
         ),
         (
             lambda: kerasrnn.LuongAttention("dot")(np.ones((1, 3)), np.ones((1, 2, 4))),
-            "queries and keys of one width; received 3 and 4",
+            "queries and keys of equal width; received 3 and 4",
         ),
         (
             lambda: kerasrnn.BahdanauAttention(3)(np.ones((3,)), np.ones((1, 2, 4))),

@@ -512,7 +512,7 @@ def ones(*shape):
         ),
         (lambda: call(memory=None), r"memory=None: expected \(batch, positions, width\)"),
         (lambda: call(memory=ones(4, 5, 3)), r"\(4, 5, 3\); expected \(batch, positions, 4\)"),
-        (lambda: call(memory=ones(4, 0, 4)), r"\(4, 0, 4\); expected .* one position at least"),
+        (lambda: call(memory=ones(4, 0, 4)), r"\(4, 0, 4\); expected .* at least one position"),
         (lambda: call(memory=ones(4, 4)), r"\(4, 4\); expected \(batch, positions, 4\)"),
         (lambda: call(memory=ones(1, 5, 4)), "memory has 1 rows; expected 4, those of the seq"),
         (
