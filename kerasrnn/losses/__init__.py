@@ -1,4 +1,4 @@
-"""Losses of sequences.
+"""Losses for sequences.
 
 >>> import numpy as np, kerasrnn
 >>> loss = kerasrnn.losses.SequenceCrossentropy(label_smoothing=0.1, ignore_class=0)

@@ -1,4 +1,4 @@
-"""The cross-entropy of sequences of ids, with label smoothing, of the tokens that count."""
+"""The cross-entropy of sequences of ids, with label smoothing and padding."""
 
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from kerasrnn.validation import Rate
 Tensor = Any
 
 TOLERANCE = 0.01
-"""How far the sum of probabilities may be from 1; half precision needs most of it."""
+"""Tolerance of a sum of probabilities around 1; half precision needs most of it."""
 
 
 @validation.checked
@@ -25,7 +25,7 @@ def sequence_crossentropy(
     from_logits: bool = False,
     ignore_class: int | None = None,
 ) -> Tensor:
-    """The cross-entropy of each token: what `SequenceCrossentropy` averages.
+    """The cross-entropy per token, which `SequenceCrossentropy` averages.
 
     Args:
         y_true: ids, `(batch, time)`.
@@ -35,7 +35,7 @@ def sequence_crossentropy(
         ignore_class: the id of padding; None: every id is a class.
 
     Returns:
-        `(batch, time)`, float32 (float64 for float64 predictions), in nats; 0 where the target is
+        `(batch, time)`, float32 (float64 for float64 predictions), in nats; 0 if the target is
         padding. Neither masks nor weights are applied.
 
     Raises:
@@ -65,15 +65,15 @@ def losses_of(
     from_logits: bool = False,
     ignore_class: int | None = None,
 ) -> Tensor:
-    """The cross-entropy of the tokens in use, and 0 for the others, whatever is predicted there.
+    """The cross-entropy of the tokens in use, and 0 for the others, regardless of the predictions.
 
     Args:
         ids: the targets, `(batch, time)`, as `as_ids` returns them.
         y_pred: probabilities or logits, `(batch, time, classes)`.
-        used: boolean, `(batch, time)`; None: all of them.
+        used: boolean, `(batch, time)`; None: all tokens.
         label_smoothing: epsilon, in [0, 1).
         from_logits: whether `y_pred` are logits.
-        ignore_class: the class that label smoothing leaves out, or None.
+        ignore_class: the class excluded from label smoothing, or None.
     """
     tensor = y_pred
     classes = tensor.shape[-1]
@@ -88,38 +88,38 @@ def losses_of(
         behind = _behind_softmax(tensor)
         if behind is not None:
             tensor, from_logits = ops.convert_to_tensor(behind), True
-    # Half precision holds two or three digits of a logit, too few for the sum of thousands.
+    # Half precision has two or three digits per logit, too few for a sum over thousands of classes.
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     scores = ops.cast(tensor, "float64" if dtype == "float64" else "float32")
     if not from_logits:
         valid = (ops.abs(ops.sum(scores, axis=-1) - 1) <= TOLERANCE) & ops.all(scores >= 0, axis=-1)
     if used is not None:
-        # No gradient comes to what is left out, where that of NaN would be NaN. XLA sees that the
-        # values are the same, and passes over them.
+        # Excluded tokens get no gradient: the gradient at NaN would be NaN. XLA recognizes that the
+        # values are equal, and removes the selection.
         scores = ops.where(ops.expand_dims(used, -1), scores, ops.stop_gradient(scores))
     if not from_logits:
         scores = ops.log(ops.maximum(scores, keras.config.epsilon()))
-    # q', class by class. It is compared and not looked up: XLA fuses that with the sums over the
-    # classes, there and back, and writes out nothing of the logits' size but their gradient.
+    # q' per class. A comparison rather than a lookup: XLA fuses it with the sums over the classes,
+    # forward and backward, and the only new array of the logits' size is their gradient.
     is_target = ops.expand_dims(ids, -1) == ops.arange(classes, dtype="int32")
     if label_smoothing:
         q = (1 - label_smoothing) * ops.cast(is_target, scores.dtype)
         q = q + label_smoothing * _u(classes, ignore_class, scores.dtype)
-        # A class that has nothing of q' adds nothing, also if its logit is -inf.
+        # A class with q' = 0 contributes nothing, even if its logit is -inf.
         losses = -ops.sum(ops.where(q > 0, q * scores, 0), axis=-1)
     else:
         losses = -ops.sum(ops.where(is_target, scores, 0), axis=-1)
     if from_logits:
         losses = losses + ops.logsumexp(scores, axis=-1)
     else:
-        # In a graph nothing can be raised: NaN is what cannot be overlooked.
+        # No error can be raised in a graph; NaN cannot be overlooked.
         losses = ops.where(valid, losses, np.nan)
     losses = ops.where((ids >= 0) & (ids < classes), losses, np.nan)
     return losses if used is None else ops.where(used, losses, 0)
 
 
 def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
-    """Raise ValueError if a target in use is not a class, where the values are known."""
+    """Raise ValueError if a target in use is not a class, if the values are known."""
     known = _values(used, ids)
     if known is None:
         return
@@ -133,9 +133,9 @@ def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
 
 
 def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -> None:
-    """Raise ValueError if the predictions are not what `from_logits` says.
+    """Raise ValueError if the predictions contradict `from_logits`.
 
-    By the operation that made them in a graph of TensorFlow, by their values where these are known.
+    Checks the operation that computed them, in a TensorFlow graph, or their values, if known.
     """
     if from_logits and _behind_softmax(y_pred) is not None:
         raise ValueError(
@@ -161,7 +161,7 @@ def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -
                 "at each step with the sum 1. Set from_logits=False."
             )
         return
-    # Comparisons with NaN are False: a model that diverged is another matter.
+    # Comparisons with NaN are False: divergence of a model is not reported here.
     if (least < 0).any():
         found = f"the value {np.nanmin(least):.4g}"
     elif (np.abs(sums - 1) > TOLERANCE).any():
@@ -175,7 +175,7 @@ def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -
 
 
 def _values(used: Tensor | None, *tensors: Tensor) -> "list[np.ndarray] | None":
-    """The values of the tokens in use, `(tokens,)`; None where they are not known."""
+    """The values of the tokens in use, `(tokens,)`; None if they are unknown."""
     if not all(is_concrete(tensor) for tensor in (*tensors, used) if tensor is not None):
         return None
     arrays = [ops.convert_to_numpy(tensor) for tensor in tensors]
@@ -184,20 +184,20 @@ def _values(used: Tensor | None, *tensors: Tensor) -> "list[np.ndarray] | None":
 
 
 def _made_by(tensor: Tensor) -> str | None:
-    """The type of the operation that a tensor of TensorFlow's graph is the output of."""
+    """The type of the operation that computed a tensor of a TensorFlow graph."""
     return getattr(getattr(tensor, "op", None), "type", None) if not is_concrete(tensor) else None
 
 
 def _behind_softmax(probabilities: Tensor) -> Tensor | None:
-    """The logits that probabilities were made of, where TensorFlow knows them."""
+    """The logits from which probabilities were computed, if TensorFlow knows them."""
     if is_concrete(probabilities):
-        # Keras's softmax has left them there.
+        # Stored there by Keras's softmax.
         return getattr(probabilities, "_keras_logits", None)
     return probabilities.op.inputs[0] if _made_by(probabilities) == "Softmax" else None
 
 
 def _u(classes: int, ignore_class: int | None, dtype: str) -> Tensor:
-    """u(k): the same for every class but padding."""
+    """u(k): equal for every class except padding."""
     u = np.ones(classes)
     if ignore_class is not None and 0 <= ignore_class < classes:
         u[ignore_class] = 0
@@ -206,45 +206,45 @@ def _u(classes: int, ignore_class: int | None, dtype: str) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class SequenceCrossentropy(keras.losses.Loss):
-    """The cross-entropy of sequences of ids, averaged over what is no padding.
+    """The cross-entropy of sequences of ids, averaged without padding.
 
-    With the label smoothing of Szegedy et al. (2016), "Rethinking the Inception architecture for
-    computer vision", section 7, of the target y_t and the K classes:
+    With label smoothing (Szegedy et al. 2016, "Rethinking the Inception architecture for computer
+    vision", section 7), for the target y_t and K classes:
 
         q'(k) = (1 - epsilon) [k = y_t] + epsilon u(k)
         l_t = - sum_k q'(k) log p_t(k)
         L = sum_bt w_bt l_bt / sum_bt w_bt               average="token"
         L = sum_b w_b sum_t l_bt / sum_b w_b             average="sequence"
 
-    The weights w are 1, times those that are given, and 0 for what is left out: masked steps,
-    padding, and weights of 0. "token" is the loss that perplexity is the exponential of.
-    "sequence" is, without smoothing, minus the log-likelihood of a sequence: long ones count for
-    more, and the numbers, with the gradients, are larger by the mean length.
+    The weights w are 1, times the given weights, and 0 for what is excluded: masked steps, padding,
+    and weights of 0. The exponential of the loss with "token" is the perplexity. Without smoothing,
+    "sequence" is the negative log-likelihood of a sequence: long sequences have more influence, and
+    the loss and its gradients are larger by the mean length.
 
-    u is the same for all classes: u(k) = 1 / K, as in the paper. With an `ignore_class` among them
-    that class gets nothing, and the others u(k) = 1 / (K - 1).
+    u is uniform: u(k) = 1 / K, as in the paper. If `ignore_class` is one of the classes, its
+    probability is 0, and that of the others is u(k) = 1 / (K - 1).
 
-    All of it is computed in float32, whatever the precision of the predictions.
+    Everything is computed in float32, for predictions of any precision.
 
-    How it differs from `keras.losses.SparseCategoricalCrossentropy` (of Keras 3.15): that one has
-    no label smoothing. It divides by the number of tokens that are not masked, or not of its
-    `ignore_class`, but by the number of all of them where only weights leave some out, unless
-    told reduction="mean_with_sample_weight". Weights of rows, `(batch,)`, do not fit its losses
-    `(batch, time)`: they are an error, or, with as many rows as steps, weigh the steps. It has no
-    average of sequences.
+    Differences from `keras.losses.SparseCategoricalCrossentropy` (Keras 3.15): that loss has no
+    label smoothing. It divides by the number of tokens that are not masked, or not of its
+    `ignore_class`, but if only weights exclude tokens, by the number of all tokens, unless
+    reduction="mean_with_sample_weight". Weights of rows, `(batch,)`, do not fit its losses `(batch,
+    time)`: they raise an error, or, if there are as many rows as steps, weight the steps. It cannot
+    average over sequences.
 
     Args:
-        label_smoothing: epsilon, in [0, 1): the part of the target's probability that is given to
-            all classes.
+        label_smoothing: epsilon, in [0, 1): the part of the target's probability that is
+            distributed over all classes.
         average: "token" or "sequence".
-        from_logits: whether the predictions are logits. If not, they are probabilities; those
+        from_logits: whether the predictions are logits. Otherwise they are probabilities; those
             below `keras.config.epsilon()` are raised to it, and have no gradient. On TensorFlow
-            the logits behind a softmax are used where Keras's own losses use them: the output of
-            Keras's softmax, and in a graph, as in `fit`, of any softmax that comes last. Then
-            nothing is raised.
-        ignore_class: the id of padding: such targets are left out. None: every id is a class, and
-            masks and weights alone say what is left out.
-        name: of the loss.
+            the logits before a softmax are used where Keras's own losses use them: for the output
+            of Keras's softmax, and in a graph, as in `fit`, for any final softmax. Then no
+            probability is raised.
+        ignore_class: the id of padding: such targets are excluded. None: every id is a class, and
+            only masks and weights exclude tokens.
+        name: name of the loss.
 
     Call arguments:
         y_true: ids, `(batch, time)`.
@@ -252,25 +252,24 @@ class SequenceCrossentropy(keras.losses.Loss):
         sample_weight: of rows, `(batch,)` or `(batch, 1)`, or of tokens, `(batch, time)`.
 
     Returns:
-        A number, in nats; 0 if everything is left out. What `fit` shows is its mean over the
-        batches, each with the weight of its number of rows: for the average over all tokens, see
-        `kerasrnn.metrics.Perplexity`. Between the replicas of a `tf.distribute` strategy it is the
-        mean of theirs.
+        A scalar, in nats; 0 if everything is excluded. `fit` reports its mean over the batches,
+        weighted by their numbers of rows: for the average over all tokens, see
+        `kerasrnn.metrics.Perplexity`. With a `tf.distribute` strategy, it is the mean over the
+        replicas.
 
-    Masking: where the predictions carry a mask, the steps that it masks are left out, as are the
-    targets that are padding. A row with nothing left counts for nothing.
+    Masking: if the predictions have a mask, its masked steps are excluded, as are targets that are
+    padding. A fully excluded row has no influence.
 
-    What is predicted at steps that are left out has no influence on the loss or its gradient, NaN
-    included.
+    Predictions at excluded steps, even NaN, have no influence on the loss or its gradient.
 
     Raises:
         ValueError: an argument is out of its range, the shapes do not match, a target is not a
-            class, or the predictions contradict `from_logits`: with False, they are negative, have
-            sums other than 1, or come from a layer that adds a bias and has no activation; with
-            True, all of them are probabilities, or come from a softmax. Values are checked in eager
-            calls. In a graph or under `jit`, where they are not known, the loss is NaN if a target
-            that counts is not a class, or if predictions that count are negative or have another
-            sum than 1 with `from_logits=False`.
+            class, or the predictions contradict `from_logits`: with False, they are negative, do
+            not sum to 1, or come from a layer that adds a bias and has no activation; with True,
+            all of them are probabilities, or come from a softmax. Values are checked in eager
+            calls. In a graph or under `jit`, where they are unknown, the loss is NaN if a target
+            in use is not a class, or if predictions in use are negative or do not sum to 1 with
+            `from_logits=False`.
 
     Example:
 
@@ -315,7 +314,7 @@ class SequenceCrossentropy(keras.losses.Loss):
         tokens, counted = self._weigh(ids, y_pred, sample_weight, dtype)
         used = tokens != 0
         if mask_of(y_pred) is None and sample_weight is None and self.ignore_class is None:
-            used = None  # spares a pass over the logits
+            used = None  # saves a pass over the logits
         losses = losses_of(
             ids, y_pred, used, self.label_smoothing, self.from_logits, self.ignore_class
         )
@@ -325,9 +324,9 @@ class SequenceCrossentropy(keras.losses.Loss):
     def denominator(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """What the loss divides by: how many tokens, or sequences, count, or their weight.
+        """The denominator of the loss: the number of tokens or sequences, or their total weight.
 
-        With it, the losses of a batch's parts are averaged to that of the whole.
+        It allows averaging the losses of parts of a batch to that of the batch.
         """
         y_pred = ops.convert_to_tensor(y_pred)
         return ops.sum(self._weigh(as_ids(y_true, y_pred), y_pred, sample_weight, "float32")[1])
@@ -335,7 +334,7 @@ class SequenceCrossentropy(keras.losses.Loss):
     def _weigh(
         self, ids: Tensor, y_pred: Tensor, sample_weight: Tensor | None, dtype: str
     ) -> tuple[Tensor, Tensor]:
-        """The weights of the tokens, and of what is averaged over."""
+        """The weights of the tokens, and of the items of the average."""
         tokens, rows = weigh(ids, mask_of(y_pred), sample_weight, self.ignore_class, dtype)
         return tokens, tokens if self.average == "token" else rows
 

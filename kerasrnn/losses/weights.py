@@ -1,4 +1,4 @@
-"""What counts of a padded batch: its padding, the mask, and the weights that came with it."""
+"""The weights of the tokens of a padded batch: from padding, the mask and sample weights."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Tensor = Any
 
 
 def is_concrete(tensor: Tensor) -> bool:
-    """Whether a tensor has values, which it does not in a graph or under `jit`."""
+    """Whether a tensor has values, unlike in a graph or under `jit`."""
     if isinstance(tensor, keras.KerasTensor) or in_symbolic_scope():
         return False
     match keras.config.backend():
@@ -32,9 +32,9 @@ def is_concrete(tensor: Tensor) -> bool:
 
 
 def as_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """The targets as ids `(batch, time)`, which fit the predictions `(batch, time, ...)`."""
-    # Not by way of the type of the predictions, as Keras's metrics have it: bfloat16 holds no
-    # integers beyond 256, one by one.
+    """Convert targets to ids `(batch, time)`, and check them against `(batch, time, ...)`."""
+    # Not cast to the dtype of the predictions, as in Keras's metrics: bfloat16 cannot represent
+    # every integer above 256.
     ids = validation.ids("y_true", y_true)
     if len(ids.shape) == 3 and ids.shape[-1] == 1:
         ids = ops.squeeze(ids, -1)
@@ -47,10 +47,10 @@ def as_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 
 def as_weights(sample_weight: Any, dtype: str) -> Tensor:
-    """The weights as a tensor.
+    """Convert the weights to a tensor.
 
     Raises:
-        ValueError: one is NaN or infinite, where values are known: it would make everything so.
+        ValueError: a weight is NaN or infinite, if values are known.
     """
     weights = ops.cast(validation.tensor("sample_weight", sample_weight), dtype)
     values = validation.known(weights) if is_concrete(weights) else None
@@ -68,10 +68,10 @@ def weigh(
     ignore_class: int | None,
     dtype: str = "float32",
 ) -> tuple[Tensor, Tensor]:
-    """The weight of every token and of every row.
+    """Compute the weight of every token and of every row.
 
-    A token that is padding, or masked, weighs nothing. A row in which no token weighs anything
-    weighs nothing, any other weighs 1; times its own weight, where the weights are of rows.
+    Padding and masked tokens have the weight 0. A row has the weight 0 if all its tokens do, and
+    otherwise 1, multiplied by its own weight if weights of rows are given.
 
     Args:
         ids: the targets, `(batch, time)`.
@@ -81,11 +81,11 @@ def weigh(
         dtype: of the weights.
 
     Returns:
-        `(batch, time)`, with the weights of the rows in them, and `(batch,)`.
+        `(batch, time)`, including the weights of the rows, and `(batch,)`.
 
     Raises:
-        ValueError: the mask or the weights are of another shape; a weight is not finite. In a
-            graph the weight of its row is NaN then.
+        ValueError: the mask or the weights have the wrong shape; a weight is not finite. In a
+            graph the weight of its row becomes NaN instead.
     """
     tokens = ops.ones_like(ids, dtype=dtype)
     if ignore_class is not None:
@@ -121,7 +121,7 @@ def weigh(
 
 
 def mask_of(y_pred: Tensor) -> Tensor | None:
-    """The mask that Keras has put on predictions, if any."""
+    """The mask that Keras attached to predictions, if any."""
     return get_keras_mask(y_pred)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of sequences: over all tokens, or all rows, that have been seen, whatever the padding.
+"""Metrics for sequences, accumulated over all tokens or rows, independent of padding.
 
 >>> import numpy as np, kerasrnn
 >>> metric = kerasrnn.metrics.SequenceAccuracy(ignore_class=0)

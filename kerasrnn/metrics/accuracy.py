@@ -1,4 +1,4 @@
-"""How many tokens, and how many whole sequences, are right."""
+"""The accuracy of tokens and of entire sequences."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ Tensor = Any
 
 
 class _Accuracy(keras.metrics.Mean):
-    """Of ids; the sums over what has been seen are Keras's."""
+    """A metric of ids; Keras accumulates the sums."""
 
-    _direction = "up"  # what callbacks with mode="auto" ask for
+    _direction = "up"  # used by callbacks with mode="auto"
 
     @validation.checked
     def __init__(
@@ -26,7 +26,7 @@ class _Accuracy(keras.metrics.Mean):
     def compare(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What is right, and the weights of tokens and of rows."""
+        """Compare ids; return the matches and the weights of tokens and of rows."""
         mask = mask_of(y_pred)
         said = said_ids(y_pred)
         ids = as_ids(y_true, said)
@@ -37,7 +37,7 @@ class _Accuracy(keras.metrics.Mean):
 
 
 def said_ids(y_pred: Tensor) -> Tensor:
-    """The predictions as ids `(batch, time)`: the most probable ones, if they are scores."""
+    """Convert predictions to ids `(batch, time)`: the most probable ones, if they are scores."""
     if len(ops.shape(y_pred)) == 3:
         return ops.cast(ops.argmax(y_pred, axis=-1), "int32")
     y_pred = validation.ids("y_pred", y_pred)
@@ -51,26 +51,26 @@ def said_ids(y_pred: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class TokenAccuracy(_Accuracy):
-    """The fraction of tokens that are right.
+    """The fraction of correct tokens.
 
         sum_bt w_bt [argmax_k y_pred_btk = y_true_bt] / sum_bt w_bt
 
-    over all batches. `keras.metrics.SparseCategoricalAccuracy` (of Keras 3.15) knows masks and
-    weights of tokens, but not targets that are padding; in batches of different lengths a token
-    counts for less the wider its batch is, padding included; and in half precision it takes ids for
-    right that are next to right: bfloat16 holds no integers beyond 256, one by one.
+    over all batches. `keras.metrics.SparseCategoricalAccuracy` (Keras 3.15) supports masks and
+    weights of tokens, but not padding in the targets. With batches of different lengths, it weights
+    a token less the wider its batch is, padding included. In half precision it accepts ids next to
+    the correct one, since bfloat16 cannot represent every integer above 256.
 
     Args:
-        ignore_class: the id of padding: such targets are left out. None: every id is a class.
-        name: of the metric.
-        dtype: of its sums.
+        ignore_class: the id of padding: such targets are excluded. None: every id is a class.
+        name: name of the metric.
+        dtype: dtype of its sums.
 
     Call arguments:
         y_true: ids, `(batch, time)`.
         y_pred: scores of any kind, `(batch, time, classes)`, or ids, `(batch, time)`.
         sample_weight: of rows, `(batch,)` or `(batch, 1)`, or of tokens, `(batch, time)`.
 
-    Masking: where the predictions carry a mask, the steps that it masks are left out.
+    Masking: if the predictions have a mask, its masked steps are excluded.
 
     Raises:
         ValueError: an argument is out of its range, or the shapes do not match.
@@ -94,32 +94,32 @@ class TokenAccuracy(_Accuracy):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
         right, tokens, _ = self.compare(y_true, y_pred, sample_weight)
-        # Of one axis: Keras divides by the length of any other.
+        # One axis: Keras would divide by the length of further axes.
         super().update_state(ops.reshape(right, (-1,)), ops.reshape(tokens, (-1,)))
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class SequenceAccuracy(_Accuracy):
-    """The fraction of rows in which every token is right.
+    """The fraction of rows in which every token is correct.
 
         sum_b w_b prod_t [argmax_k y_pred_btk = y_true_bt] / sum_b w_b
 
-    with the product over the steps that count. What follows the targets' end is not looked at, so
-    that they should have an end symbol where the predictions are generated and not taught.
+    where the product is over the steps in use. What follows the end of the targets is ignored, so
+    targets should include an end symbol if the predictions are generated without teacher forcing.
 
     Args:
-        ignore_class: the id of padding: such targets are left out. None: every id is a class.
-        name: of the metric.
-        dtype: of its sums.
+        ignore_class: the id of padding: such targets are excluded. None: every id is a class.
+        name: name of the metric.
+        dtype: dtype of its sums.
 
     Call arguments:
         y_true: ids, `(batch, time)`.
         y_pred: scores of any kind, `(batch, time, classes)`, or ids, `(batch, time)`.
-        sample_weight: of rows, `(batch,)` or `(batch, 1)`; or of tokens, `(batch, time)`, which
-            leave out those of weight 0.
+        sample_weight: of rows, `(batch,)` or `(batch, 1)`; or of tokens, `(batch, time)`, where
+            tokens of weight 0 are excluded.
 
-    Masking: where the predictions carry a mask, the steps that it masks are left out. A row with
-    nothing left does not count.
+    Masking: if the predictions have a mask, its masked steps are excluded. A fully excluded row
+    does not count.
 
     Raises:
         ValueError: an argument is out of its range, or the shapes do not match.

@@ -1,4 +1,4 @@
-"""How many edits make a sequence of ids another one, in whole batches at once."""
+"""The edit distance between sequences of ids, for entire batches at once."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from kerasrnn.metrics.accuracy import said_ids
 Tensor = Any
 
 NONE = -1
-"""Stands where there is no symbol."""
+"""Placeholder for positions without a symbol."""
 
 FAR = 2**29
-"""More than any distance; twice it is still an int32."""
+"""Larger than any distance; twice this value still fits into an int32."""
 
 
 @validation.checked
@@ -27,30 +27,29 @@ def edit_distance(
 ) -> tuple[Tensor, Tensor]:
     """The Levenshtein distance of each row, and the length of its reference.
 
-    The least number of insertions, deletions and substitutions that make the hypothesis h of the
-    reference r; Wagner & Fischer (1974), "The string-to-string correction problem":
+    It is the minimum number of insertions, deletions and substitutions that turn the reference r
+    into the hypothesis h; Wagner & Fischer (1974), "The string-to-string correction problem":
 
         D_00 = 0
         D_ij = min(D_{i-1,j} + 1, D_{i,j-1} + 1, D_{i-1,j-1} + [r_i != h_j])
 
-    It runs over the antidiagonals i + j, of all rows at once: one graph, also for XLA. A sequence
-    ends before its first `end`. Padding is no symbol, wherever it stands, and neither is a negative
-    id.
+    It is computed along the antidiagonals i + j, for all rows at once: as one graph, also with XLA.
+    A sequence ends before its first `end`. Padding is ignored at any position, as are negative ids.
 
     Args:
-        references: ids `(batch, time)`, or several references a row, `(batch, references, time)`:
-            the closest one counts, the first of several; one that is all padding is none, unless
-            all of them are.
+        references: ids `(batch, time)`, or several references per row, `(batch, references, time)`:
+            the closest one counts, the first in case of ties; a reference that is all padding is
+            ignored, unless all of them are.
         hypotheses: ids `(batch, steps)`; `steps` may differ from `time`.
-        end: the id of the end symbol, which is no part of a sequence; None: there is none.
-        ignore_class: the id of padding. None: every id from 0 on is a symbol.
+        end: the id of the end symbol, which is not part of a sequence; None: no end symbol.
+        ignore_class: the id of padding. None: every nonnegative id is a symbol.
 
     Returns:
-        The distances and the lengths, `(batch,)`, int32. Two sequences are the same if their
-        distance is 0; the sum of distances over the sum of lengths is the token error rate.
+        The distances and the lengths, `(batch,)`, int32. Two sequences are equal if their distance
+        is 0; the sum of distances divided by the sum of lengths is the token error rate.
 
     Raises:
-        ValueError: the shapes do not fit, or an id is no integer.
+        ValueError: the shapes do not match, or an id is not an integer.
 
     Example:
 
@@ -86,7 +85,7 @@ def edit_distance(
     lengths = _count(r)
     if len(r.shape) == 2:
         return distances, lengths
-    # Before the end was looked for: a reference of an end alone is an empty one.
+    # Before `end` is applied: a reference of only an end is empty, not missing.
     missing = _count(_symbols(references, None, ignore_class)) == 0
     closest = ops.argmin(ops.where(missing, FAR, distances), axis=-1)
     closest = ops.expand_dims(closest, -1)
@@ -97,7 +96,7 @@ def edit_distance(
 
 
 def _symbols(ids: Tensor, end: int | None, ignore_class: int | None) -> Tensor:
-    """The ids with NONE where there is no symbol."""
+    """The ids, with NONE at positions without a symbol."""
     kept = ids >= 0
     if ignore_class is not None:
         kept = kept & (ids != ignore_class)
@@ -111,15 +110,15 @@ def _count(symbols: Tensor) -> Tensor:
 
 
 def _levenshtein(r: Tensor, h: Tensor) -> Tensor:
-    """Of the last axis of `(..., I)` and `(..., J)`: `(...)`.
+    """Compute the distances over the last axis of `(..., I)` and `(..., J)`: `(...)`.
 
-    To insert or to delete NONE costs nothing. So no length needs to be known: the distance stands
-    in the corner D_IJ.
+    Inserting or deleting NONE is free. So no lengths are needed: the distance is at the corner
+    D_IJ.
     """
     columns = ops.shape(h)[-1]
     steps = ops.shape(r)[-1] + columns
-    # r_0, which there is not, and one behind the end of h, where NONE goes on and leaves D as it is
-    # until the last antidiagonal holds D_IJ. Each gets the axes of the other.
+    # r_0, which does not exist, and padding after the end of h, where NONE leaves D unchanged until
+    # the last antidiagonal contains D_IJ. Each gets the axes of the other.
     others = [[0, 0]] * (len(r.shape) - 1)
     r = ops.pad(r, [*others, [1, 0]], constant_values=NONE)
     h = ops.pad(h, [*others, [0, 1]], constant_values=NONE)
@@ -131,10 +130,10 @@ def _levenshtein(r: Tensor, h: Tensor) -> Tensor:
         return ops.concatenate([first, of_i[..., :-1]], axis=-1)
 
     def step(n: Tensor, state: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """From the antidiagonals n - 1 and n to n + 1; each holds D_ij at i."""
+        """From the antidiagonals n - 1 and n, compute n + 1; each stores D_ij at i."""
         before, last, h_j = state
         h_next = ops.take(h, ops.minimum(n, columns), axis=-1)
-        h_j = after(ops.expand_dims(h_next, -1), h_j)  # h slides past r, one further each time
+        h_j = after(ops.expand_dims(h_next, -1), h_j)  # h is shifted past r, step by step
         insertion = ops.cast(h_j >= 0, "int32")
         substitution = ops.cast(h_j != r, "int32")
         new = ops.minimum(last + insertion, after(far[..., :1], last) + deletion)
@@ -147,29 +146,29 @@ def _levenshtein(r: Tensor, h: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class EditDistance(keras.metrics.Mean):
-    """The token error rate: edits (`edit_distance`) over the symbols of the references.
+    """The token error rate: edits (`edit_distance`) per symbol of the references.
 
         sum_b w_b D(r_b, h_b) / sum_b w_b |r_b|
 
-    over all batches. Of phonemes it is the phone error rate, of words the word error rate. For
+    over all batches. For phonemes this is the phone error rate, for words the word error rate. For
     texts, use jiwer, which agrees with it.
 
     Args:
-        end: the id of the end symbol: a sequence ends before its first one; None: there is none.
-        ignore_class: the id of padding, which is no symbol. None: every id from 0 on is one.
-        name: of the metric.
-        dtype: of its sums.
+        end: the id of the end symbol: a sequence ends before its first one; None: no end symbol.
+        ignore_class: the id of padding, which is not a symbol. None: every nonnegative id is one.
+        name: name of the metric.
+        dtype: dtype of its sums.
 
     Call arguments:
-        y_true: ids, `(batch, time)`, or `(batch, references, time)`, of which the closest counts.
-        y_pred: ids, `(batch, steps)`; or scores, `(batch, time, classes)`, of which the most
-            probable ones are taken. Scores belong to the targets, step by step: what stands where
-            the target is padding is left out. So in `fit`, where a decoder reads the targets, it is
-            an error rate under teacher forcing.
+        y_true: ids, `(batch, time)`, or `(batch, references, time)`, where the closest counts.
+        y_pred: ids, `(batch, steps)`; or scores, `(batch, time, classes)`, which are converted to
+            the most probable ids. Scores are aligned with the targets, step by step: where the
+            target is padding, they are excluded. In `fit`, where a decoder reads the targets, the
+            metric is thus an error rate under teacher forcing.
         sample_weight: of rows, `(batch,)` or `(batch, 1)`.
 
-    Masking: where the predictions carry a mask, the steps that it masks are left out; where the
-    predictions are scores, the targets of these steps too.
+    Masking: if the predictions have a mask, its masked steps are excluded; if the predictions are
+    scores, so are the targets of these steps.
 
     Raises:
         ValueError: an argument is out of its range, or the shapes do not match.
@@ -183,7 +182,7 @@ class EditDistance(keras.metrics.Mean):
         0.25
     """
 
-    _direction = "down"  # what callbacks with mode="auto" ask for
+    _direction = "down"  # used by callbacks with mode="auto"
 
     @validation.checked
     def __init__(

@@ -14,21 +14,21 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Perplexity(keras.metrics.Mean):
-    """The exponential of the mean cross-entropy of a token.
+    """The exponential of the mean cross-entropy per token.
 
         exp(- sum_bt w_bt log p(y_bt) / sum_bt w_bt)
 
-    over all tokens of all batches, and without label smoothing: so it is no exponential of the loss
-    that `fit` shows, which is a mean of means, and may be smoothed. K classes of the same
-    probability have the perplexity K.
+    over all tokens of all batches, and without label smoothing: it is therefore not the exponential
+    of the loss that `fit` reports, which is a mean of means, and may be smoothed. K equally
+    probable classes have the perplexity K.
 
     Args:
-        from_logits: whether the predictions are logits. If not, they are probabilities; those
-            below `keras.config.epsilon()` are raised to it, but for the output of a softmax: see
+        from_logits: whether the predictions are logits. Otherwise they are probabilities; those
+            below `keras.config.epsilon()` are raised to it, except for the output of a softmax: see
             `kerasrnn.losses.SequenceCrossentropy`.
-        ignore_class: the id of padding: such targets are left out. None: every id is a class.
-        name: of the metric.
-        dtype: of its sums.
+        ignore_class: the id of padding: such targets are excluded. None: every id is a class.
+        name: name of the metric.
+        dtype: dtype of its sums.
 
     Call arguments:
         y_true: ids, `(batch, time)`.
@@ -36,13 +36,13 @@ class Perplexity(keras.metrics.Mean):
         sample_weight: of rows, `(batch,)` or `(batch, 1)`, or of tokens, `(batch, time)`.
 
     Returns:
-        1, the exponential of 0, before it has seen anything.
+        The perplexity; 1, the exponential of 0, before the first update.
 
-    Masking: where the predictions carry a mask, the steps that it masks are left out.
+    Masking: if the predictions have a mask, its masked steps are excluded.
 
     Raises:
         ValueError: an argument is out of its range, the shapes do not match, a target is not a
-            class, or the predictions contradict `from_logits`: as `SequenceCrossentropy` raises it.
+            class, or the predictions contradict `from_logits`: see `SequenceCrossentropy`.
 
     Example:
 
@@ -53,7 +53,7 @@ class Perplexity(keras.metrics.Mean):
         2.8284
     """
 
-    _direction = "down"  # what callbacks with mode="auto" ask for
+    _direction = "down"  # used by callbacks with mode="auto"
 
     @validation.checked
     def __init__(
@@ -75,7 +75,7 @@ class Perplexity(keras.metrics.Mean):
         mask = mask_of(y_pred)
         tokens, _ = weigh(ids, mask, sample_weight, self.ignore_class, self.dtype)
         losses = losses_of(ids, y_pred, tokens != 0, from_logits=self.from_logits)
-        # Of one axis: Keras divides by the length of any other.
+        # One axis: Keras would divide by the length of further axes.
         super().update_state(ops.reshape(losses, (-1,)), ops.reshape(tokens, (-1,)))
 
     def result(self) -> Tensor:
