@@ -1,15 +1,15 @@
-"""Decoders, and the one loop that generates with them.
+"""Decoders, and the common generation loop.
 
     s_0 = initial_states(context)
-    logits_t, s_t = step(y_{t-1}, s_{t-1})        the decoder's
-    scores_t = process(log_softmax(logits_t))     the processors': what may follow
-    y_t, s_t = choose(scores_t, s_t)              a policy's: a sampler's choice for each row, or
+    logits_t, s_t = step(y_{t-1}, s_{t-1})        by the decoder
+    scores_t = process(log_softmax(logits_t))     by processors, which restrict the symbols
+    y_t, s_t = choose(scores_t, s_t)              by a policy: a sampler's choice for each row, or
                                                   the best continuations of several hypotheses
 
-`Decoder` computes a step, and the whole sequence at once for training; a `LogitsProcessor` changes
-the scores of a step; a sampler chooses the next symbol by them, a `Beam` searches for the most
-probable sequence; `loop.decode` runs them until every row has ended; `Generator` is the layer of
-all of these.
+`Decoder` computes a step, or an entire sequence at once for training; a `LogitsProcessor` changes
+the scores of a step; a sampler chooses the next symbol from the scores, and a `Beam` searches for
+the most probable sequence; `loop.decode` runs them until every row has ended; `Generator` combines
+them in a layer.
 
 >>> import numpy as np, kerasrnn
 >>> decoder = kerasrnn.Decoder(5, [kerasrnn.GRU(8)])
@@ -22,7 +22,7 @@ all of these.
 >>> tuple(generator(max_lengths=np.array([4, 2, 3])).shape)
 (3, 2, 4)
 
-Nothing twice, and not symbol 3:
+Without repetitions, and without symbol 3:
 
 >>> rules = [kerasrnn.decoding.NoRepeatNGrams(1), kerasrnn.decoding.ForbiddenSymbols([3])]
 >>> generator = kerasrnn.Generator(decoder, max_length=4, start=1, processors=rules)

@@ -1,4 +1,4 @@
-"""Beam search: the most probable sequences, several hypotheses a row."""
+"""Beam search: the most probable sequences, with several hypotheses per row."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,54 +15,55 @@ from kerasrnn.validation import NonNegativeNumber, PositiveInteger
 Tensor = Any
 
 COVERAGE_FLOOR = 1e-9
-"""The least coverage of a position, since a position that was never read would have log 0."""
+"""The minimum coverage of a position, since log 0 would be infinite."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Beam(Strategy):
-    """A search for the sequence of the highest score.
+    """A search for the sequence with the highest score.
 
         s(Y, X) = log P(Y | X) / lp(Y) + cp(X; Y)
         lp(Y) = (5 + |Y|)^alpha / (5 + 1)^alpha
         cp(X; Y) = beta sum_i log(min(sum_j p_ij, 1))
 
     (Wu et al. 2016, "Google's neural machine translation system: bridging the gap between human and
-    machine translation", equation 14). `|Y|` is the number of symbols, the one that ends Y
-    included; p_ij is the weight of the source's position i at symbol j. Positions that are padding
-    do not count; a sum below 1e-9, of a position that was hardly read, counts as 1e-9. With a
-    prompt, Y is what follows it, and P is its probability after the prompt. With processors of the
-    logits, log P is the sum of the scores that they return: of those that only forbid symbols, the
-    model's own log-probabilities, not normalized again over the symbols that are left.
+    machine translation", equation 14). `|Y|` is the number of symbols, including the one that ends
+    Y; p_ij is the weight of the source's position i at symbol j. Padded positions are excluded; a
+    sum below 1e-9, of a position with hardly any weight, counts as 1e-9. With a prompt, Y follows
+    the prompt, and P is conditional on it. With logits processors, log P is the sum of the scores
+    that they return: for processors that only forbid symbols, these are the model's own
+    log-probabilities, not renormalized over the remaining symbols.
 
-    At every step, each open hypothesis of a row is continued by each class. Of all these the
-    `width` most probable are taken. Those of them that end are kept aside with their score; the
-    others are open at the next step. What is open when a row is as long as it may be has ended. So
-    a beam of width 1 is greedy, and one as wide as there are hypotheses finds the best of them all.
-    While they are open, hypotheses are compared by log P alone: they are of one length.
+    At every step, each open hypothesis of a row is extended by each class, and the `width` most
+    probable results are selected. Those that end are stored with their score; the others are open
+    at the next step. Hypotheses that are open at a row's maximum length end there. A beam of width
+    1 is therefore greedy, and a beam as wide as the number of hypotheses finds the best of all.
+    Open hypotheses are compared by log P alone, since they have the same length.
 
-    A row stops when no open hypothesis can become better than the worst of the `n_best` that are
-    kept. From log P so far, which only falls, and the longest length M that the row may have, an
-    open hypothesis reaches log P / lp(M) at most, since lp grows with the length and cp <= 0. That
-    bound is exact: stopping changes no result. It is loose where `length_penalty` is large and M
-    far away; a `max_lengths` for each row brings M near. With a processor that `may_reward`, whose
-    scores may be above 0, there is no bound, and every row is searched to its longest length.
+    A row stops when no open hypothesis can become better than the worst of the `n_best` stored
+    hypotheses. Given its current log P, which can only decrease, and the maximum length M of the
+    row, the score of an open hypothesis is at most log P / lp(M), since lp increases with the
+    length and cp <= 0. This bound is exact: stopping does not change the result. It is loose if
+    `length_penalty` is large and M is far away; `max_lengths` for each row make M smaller. With a
+    processor that `may_reward`, whose scores may be above 0, there is no bound, and every row is
+    searched up to its maximum length.
 
     Args:
-        width: number of hypotheses that are taken at each step, at most.
-        length_penalty: alpha, 0 or more: 0 compares log-probabilities, which favours what is short;
-            1 nearly compares the mean log-probability of a symbol.
+        width: the maximum number of hypotheses selected at each step.
+        length_penalty: alpha, 0 or more: 0 compares log-probabilities, which favours short
+            sequences; 1 approximately compares the mean log-probability of a symbol.
         coverage_penalty: beta, 0 or more; above 0 the decoder must have attention.
-        n_best: the number of sequences that are returned for each row, from the best on; None: the
-            best alone, without an axis for them.
+        n_best: the number of sequences returned for each row, the best first; None: only the best,
+            without an axis for the sequences.
 
     Raises:
         ValueError: an argument is out of its range.
 
-    Example: the best symbol at first, 4, is followed by nothing that is sure.
+    Example: the most probable first symbol, 4, has no probable continuation.
 
         >>> import numpy as np, keras, kerasrnn
         >>> from kerasrnn.decoding import BeamSearch, decode
-        >>> p = np.full((5, 5), 0.2)  # of each symbol after each
+        >>> p = np.full((5, 5), 0.2)  # p[i, j]: probability of j after i
         >>> p[1] = [0.0, 0.0, 0.1, 0.4, 0.5]
         >>> p[3] = [0.0, 0.0, 0.9, 0.05, 0.05]
         >>> def step(previous, states):
@@ -102,40 +103,40 @@ class Beam(Strategy):
 
 
 class _Memory(NamedTuple):
-    # Of every step, what was taken: time first, so that a step writes one row.
+    # The selected symbols of every step: time first, so that a step writes one row.
     symbols: Tensor  # (max_length, batch, width)
-    parents: Tensor  # (max_length, batch, width): the place, one step before, of what it continues
-    log_probabilities: Tensor  # (max_length, batch, width): of the symbol alone
-    attention: Any  # (max_length, batch, width, positions), at the parents' places; or ()
-    # Of the open hypotheses.
-    totals: Tensor  # (batch, width): log P; IMPOSSIBLE at the places where none is open
+    parents: Tensor  # (max_length, batch, width): index of the extended hypothesis
+    log_probabilities: Tensor  # (max_length, batch, width): of the symbol only
+    attention: Any  # (max_length, batch, width, positions), at the parents' indices; or ()
+    # The open hypotheses.
+    totals: Tensor  # (batch, width): log P; IMPOSSIBLE where none is open
     coverage: Any  # (batch, width, positions): sum_j p_ij; or ()
-    history: Any  # (batch * width, max_length): their symbols, where a processor reads them; or ()
+    history: Any  # (batch * width, max_length): their symbols, if a processor reads them; or ()
     processing: Any  # the states of the processors, (batch * width, ...)
-    # Of those that are kept, from the best on.
+    # The stored hypotheses, the best first.
     scores: Tensor  # (batch, n): IMPOSSIBLE where there is none
     lengths: Tensor  # (batch, n)
-    places: Tensor  # (batch, n): of its last symbol among what was taken at its last step
+    places: Tensor  # (batch, n): of its last symbol among those selected at its last step
 
 
 class BeamSearch:
-    """The policy of `Beam`: several hypotheses a row, `width` rows of the decoder for each.
+    """The policy of `Beam`: several hypotheses per row, with `width` rows of the decoder for each.
 
-    What is taken is recorded with the place of what it continues, and at the end the way back is
-    walked once. So no history is moved when hypotheses change places, unless a processor reads it.
-
+    Selected symbols are stored with the index of the hypothesis that they extend, and the sequences
+    are traced back once at the end. So no history is moved when hypotheses are reordered, unless a
+    processor reads it.
     Args:
         beam: see `Beam`.
         size: number of classes.
-        max_lengths: of each row, `(batch,)`.
-        max_length: of all rows.
+        max_lengths: maximum length of each row, `(batch,)`.
+        max_length: maximum length of all rows.
         end: the id that ends a row, or None.
-        processors: what changes the logits before the beam chooses; see `LogitsProcessor`.
-        positions: number of the source's positions, where attention comes with the steps.
-        source_mask: boolean `(batch, positions)`: the positions that are no padding. Default: all.
+        processors: change the logits before the selection; see `LogitsProcessor`.
+        positions: number of the source's positions, if the steps return attention.
+        source_mask: boolean `(batch, positions)`: the positions that are not padding. Default: all.
         return_attention: whether the attention is recorded.
         prompt: ids `(batch * width, time)`, right-padded, which processors read as the beginning
-            of what has been generated.
+            of the generated sequence.
         prompt_lengths: `(batch * width,)`.
     """
 
@@ -164,7 +165,7 @@ class BeamSearch:
     def initialize(self) -> _Memory:
         batch, width = ops.shape(self.max_lengths)[0], self.beam.width
         taken, kept = (self.max_length, batch, width), (batch, self.beam.n_best or 1)
-        # All hypotheses of a row are the same at first, so one of them is open.
+        # Initially all hypotheses of a row are equal, so only one of them is open.
         is_open = ops.logical_and(ops.arange(width) == 0, ops.expand_dims(self.max_lengths > 0, 1))
         attention = coverage = ()
         if self.return_attention:
@@ -187,7 +188,7 @@ class BeamSearch:
         )
 
     def should_continue(self, memory: _Memory) -> Tensor:
-        """Whether an open hypothesis can still become better than the worst that is kept."""
+        """Whether an open hypothesis can still become better than the worst stored one."""
         best_end = memory.totals / self._length_penalty(ops.expand_dims(self.max_lengths, 1))
         better = best_end > memory.scores[:, -1:]
         if self.processing.may_reward:
@@ -216,8 +217,8 @@ class BeamSearch:
         if self.beam.coverage_penalty:
             coverage = _at(coverage + attention, ops.expand_dims(parents, -1))
 
-        # Without an end, a hypothesis for which nothing is possible ends with what it continues:
-        # its symbol is 0, and counts for nothing.
+        # Without an end symbol, a hypothesis without a possible continuation ends before it: the
+        # symbol is 0, and is not counted.
         stopped = symbols == 0
         log_probabilities = ops.where(stopped, 0, log_probabilities)
         length = t + 1 - ops.cast(stopped, "int32")
@@ -227,7 +228,7 @@ class BeamSearch:
         there = possible(totals)
         ended = ops.logical_and(there, ends)
         scores = ops.where(ended, self._scores(totals, length, coverage), IMPOSSIBLE)
-        # What was kept stands first: where scores are equal, it stays.
+        # Stored hypotheses come first, and remain in case of ties.
         scores, best = ops.top_k(
             ops.concatenate([memory.scores, scores], axis=1), memory.scores.shape[1]
         )
@@ -261,7 +262,7 @@ class BeamSearch:
         )
 
     def finalize(self, memory: _Memory) -> Sequences:
-        """From the last symbol of each that is kept, back to its first."""
+        """Trace each stored hypothesis back from its last symbol to its first."""
         lengths = memory.lengths  # (batch, n)
 
         def back(t: Tensor, places: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -276,7 +277,7 @@ class BeamSearch:
         used = steps < ops.expand_dims(lengths, 0)  # (max_length, batch, n), as ways
 
         def along(array: Tensor) -> Tensor:
-            """(batch, n, max_length)"""
+            """Transpose to (batch, n, max_length)."""
             return ops.transpose(ops.where(used, _at(array, ways, axis=2), 0), (1, 2, 0))
 
         attention = None
@@ -297,7 +298,7 @@ class BeamSearch:
         return Sequences(*(None if array is None else array[:, 0] for array in found))
 
     def _scores(self, totals: Tensor, length: Tensor, coverage: Any) -> Tensor:
-        """s(Y, X) of hypotheses of this length, `(batch, width)`."""
+        """Compute s(Y, X) of hypotheses of this length, `(batch, width)`."""
         scores = totals / self._length_penalty(length)
         if not self.beam.coverage_penalty:
             return scores

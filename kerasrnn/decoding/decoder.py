@@ -1,4 +1,4 @@
-"""The decoder: a recurrent network that foresees the next symbol from those before it."""
+"""The decoder: a recurrent network that predicts the next symbol from the previous ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,83 +26,82 @@ CONTEXTS = (None, "first", "every", "state", "both")
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Decoder(SequenceLayer):
-    """Foresees each symbol of a sequence from those before it, and from a context.
+    """Predicts each symbol of a sequence from the previous ones, and from a context.
 
         h_1 ... h_T = RNN(x_1 ... x_T; s_0),   logits_t = D(h_t) V + b
 
-    x_t is made of the symbol y_{t-1} that comes before: its embedding with "classes", itself with
-    "flags" (frames of zeros and ones) and "values", or `y_{t-1} W_e + b_e` where `embedding_units`
-    is given. A context c, one vector a row, enters as `context` says:
+    x_t is computed from the previous symbol y_{t-1}: its embedding with "classes", y_{t-1} itself
+    with "flags" (frames of zeros and ones) and "values", or `y_{t-1} W_e + b_e` with
+    `embedding_units`. A context c, one vector per row, enters as specified by `context`:
 
         None       s_0 = 0                                      a language model
-        "first"    x_0 = c W_c + b_c is read before x_1, and what comes out of it is dropped
+        "first"    x_0 = c W_c + b_c is read before x_1, and its output is discarded
                    (Vinyals et al. 2015, "Show and tell", equations 10 and 11)
-        "every"    [x_t; c] in place of x_t
+        "every"    [x_t; c] instead of x_t
         "state"    s_0 = tanh(c W_s + b_s), for every state of every layer
                    (Cho et al. 2014, "Learning phrase representations", appendix A.1.2)
         "both"     "state" and "every"
 
-    With an `attention`, h_t also sees a memory, `(batch, positions, width)`: what an encoder has
-    said of each position of its source. `kerasrnn.AttentionCell` has the equations. Where what is
-    found enters the next step (`input_feeding`, or `query="state"`), it is the lowest layer that
-    attends, and those above read what it says, as in Wu et al. (2016), "Google's neural machine
-    translation system", section 3; else it is the highest.
+    With an `attention`, h_t also depends on a memory, `(batch, positions, width)`: the outputs of
+    an encoder for the positions of its source. `kerasrnn.AttentionCell` has the equations. If the
+    attention's result enters the next step (`input_feeding`, or `query="state"`), the lowest layer
+    attends, and the layers above read its output, as in Wu et al. (2016), "Google's neural machine
+    translation system", section 3; otherwise the highest layer attends.
 
-    D is dropout, which is applied to embeddings as well. With `skip`, the output reads what the
-    network reads, too: `[D(h_t); x_t]`, or `[D(h_t); x_t; c]`, in place of `D(h_t)` (Graves 2013,
+    D is dropout, which is also applied to embeddings. With `skip`, the output also reads the
+    network's input: `[D(h_t); x_t]`, or `[D(h_t); x_t; c]`, instead of `D(h_t)` (Graves 2013,
     "Generating sequences with recurrent neural networks", figure 1; Cho et al. 2014, section 2.2).
-    With `tied`, V is the transposed table of embeddings (Press & Wolf 2017, "Using the output
-    embedding to improve language models"), behind a product with P where their widths differ.
+    With `tied`, V is the transposed embedding matrix (Press & Wolf 2017, "Using the output
+    embedding to improve language models"), after a product with P if their widths differ.
 
-    A call computes all steps of a sequence whose symbols are known (teacher forcing), in the time
-    loop's own compiled way. `initial_states` and `step` compute one step after the other, for
-    generation.
+    A call computes all steps of a known sequence (teacher forcing) in the compiled time loop.
+    `initial_states` and `step` compute the steps one by one, for generation.
 
     Args:
-        size: number of classes, of which 0 is padding; or width of a frame.
-        layers: new `kerasrnn.RNN` layers (so any kerasrnn layers), from the bottom up, that read
-            forwards. The decoder holds layers of their configuration, not these objects.
+        size: number of classes, where 0 is padding; or width of a frame.
+        layers: new unidirectional `kerasrnn.RNN` layers (any kerasrnn recurrent layers), from the
+            bottom up. The decoder creates new layers from their configuration.
         kind: "classes", "flags" or "values".
         embedding_units: width of the embedding. Default: the units of the first layer with
             "classes", no embedding with the others.
         context: None, "first", "every", "state" or "both".
         dropout: fraction to drop in training, in [0, 1): of embeddings, between layers and of h_t.
         residual: whether to add each layer's input to its output, from the second layer on.
-        skip: whether the output reads the network's input beside its state.
-        tied: whether V is the table of embeddings; "classes" alone.
+        skip: whether the output reads the network's input in addition to its state.
+        tied: whether V is the transposed embedding matrix; only with "classes".
         attention: a new kerasrnn attention, or None.
-        attention_units: width of what the layer that attends puts out. Default: its cell's units.
-        query: what asks: "output", as Luong, Pham & Manning (2015), or "state", as Bahdanau, Cho &
+        attention_units: output width of the layer that attends. Default: its cell's units.
+        query: "output", as in Luong, Pham & Manning (2015), or "state", as in Bahdanau, Cho &
             Bengio (2015).
-        input_feeding: whether what a step has found enters the next one.
-        sampling: a `kerasrnn.decoding.ScheduledSampling`: in training some of the symbols that are
-            read are the model's own; of "classes". None: all are the true ones.
-        padding: "flags" and "values": a frame all of whose entries have this value is padding;
-            None where no value is free to say so.
-        stateful: whether a batch starts from the states in which the last one ended, until
-            `reset_state()`; its size must be known. With no context alone.
-        seed: integer: makes dropout repeatable.
+        input_feeding: whether the attention's result enters the next step.
+        sampling: a `kerasrnn.decoding.ScheduledSampling`: in training some of the symbols read are
+            the model's own; only with "classes". None: all are the true ones.
+        padding: only with "flags" and "values": a frame with this value in all entries is padding;
+            None if every value may occur.
+        stateful: whether a batch starts from the final states of the previous one, until
+            `reset_state()`; the batch size must be known. Only without a context.
+        seed: integer that makes dropout reproducible.
 
     Call arguments:
         previous: y_0 ... y_{T-1}: ids `(batch, time)`, or frames `(batch, time, size)`.
         context: c, `(batch, width)`, unless `context` is None.
-        mask: boolean `(batch, time)`, True = use the step. Default: the symbols that are no
-            padding; or the mask that came with `previous`, if any.
+        mask: boolean `(batch, time)`, True = use the step. Default: the symbols that are not
+            padding; or the mask attached to `previous`, if any.
         training: whether dropout is applied.
         memory: `(batch, positions, width)`, with an `attention`.
-        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
-            came with the memory, if any.
+        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
+            attached to the memory, if any.
 
     Returns:
         The logits of y_1 ... y_T, `(batch, time, size)`; with "values", the values themselves.
 
-    Masking: at a masked step the states are carried over. The mask goes on with the logits, so that
-    losses leave out what is padding.
+    Masking: at a masked step the states are carried over. The mask is attached to the logits, so
+    that losses exclude padding.
 
     Raises:
-        ValueError: an argument is out of its range, or of another kind; a layer is bidirectional or
-            stateful; a context or a memory is missing or not expected; `stateful` with a batch of
-            unknown size, or with an attention.
+        ValueError: an argument is out of its range, or does not apply to this kind; a layer is
+            bidirectional or stateful; a context or a memory is missing or unexpected; `stateful`
+            with a batch of unknown size, or with an attention.
 
     Example:
 
@@ -145,15 +144,15 @@ class Decoder(SequenceLayer):
                 f"context={context!r}: expected one of {', '.join(map(repr, CONTEXTS))}."
             )
         if kind == "classes" and size < 2:
-            raise ValueError(f"size={size!r}: expected 2 classes at least, since 0 is padding.")
+            raise ValueError(f"size={size!r}: expected at least 2 classes, since 0 is padding.")
         if tied and kind != "classes":
             raise ValueError(f"tied=True: expected kind='classes', received {kind!r}.")
         if padding is not None and kind == "classes":
             raise ValueError(f"padding={padding!r}: with kind='classes' it is 0; expected None.")
         if stateful and context is not None:
             raise ValueError(
-                f"stateful=True: a batch that begins with a context={context!r} goes on from no "
-                "other; expected context=None."
+                f"stateful=True: a batch that begins with a context={context!r} does not continue "
+                "another one; expected context=None."
             )
         if sampling is not None and not isinstance(sampling, ScheduledSampling):
             raise ValueError(f"sampling={sampling!r}: expected a ScheduledSampling or None.")
@@ -162,7 +161,7 @@ class Decoder(SequenceLayer):
         if attention is None and (attention_units, query, input_feeding) != (None, "output", True):
             raise ValueError(
                 f"attention=None: attention_units={attention_units!r}, query={query!r} and "
-                f"input_feeding={input_feeding!r} are of an attention; expected the defaults."
+                f"input_feeding={input_feeding!r} require an attention; expected the defaults."
             )
         if attention is not None and stateful:
             raise ValueError(
@@ -172,14 +171,14 @@ class Decoder(SequenceLayer):
         for layer in layers:
             if isinstance(layer, Bidirectional):
                 raise ValueError(
-                    f"layers: {layer.name} reads what is yet to come; expected layers that read "
-                    "forwards."
+                    f"layers: {layer.name} reads the whole sequence; expected unidirectional "
+                    "layers."
                 )
             check_recurrent("layers", layer)
             if not layer.runs_its_cell:
                 raise ValueError(
-                    f"layers: {type(layer).__name__} overrides `call` or `inner_loop`, of which "
-                    "there is no single step; expected layers that run their cell."
+                    f"layers: {type(layer).__name__} overrides `call` or `inner_loop`, so that it "
+                    "cannot run a single step; expected layers that run their cell."
                 )
             if any(isinstance(size, (list, tuple)) for size in layer.state_size):
                 raise ValueError(
@@ -187,7 +186,7 @@ class Decoder(SequenceLayer):
                 )
             if layer.stateful:
                 raise ValueError(
-                    f"layers: {layer.name} is stateful; give it to the decoder instead."
+                    f"layers: {layer.name} is stateful; set it on the decoder instead."
                 )
         if attention is not None:
             if not isinstance(attention, Attention):
@@ -331,9 +330,9 @@ class Decoder(SequenceLayer):
         memory: Tensor | None,
         memory_mask: Tensor | None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """The logits of all steps, and the states after the last."""
+        """Compute the logits of all steps, and the final states."""
         x = self._inputs(previous)
-        if self.embedding is not None:  # a frame without some of its notes is another frame
+        if self.embedding is not None:  # no dropout on frames: it would change their meaning
             x = self.dropout_layer(x, training=training)
         x = self._with_context(x, context)
         states, skipped = None, x
@@ -354,7 +353,7 @@ class Decoder(SequenceLayer):
         return self._logits(self.dropout_layer(h, training=training), skipped), states
 
     def prepare_memory(self, memory: Tensor | None, mask: Tensor | None = None) -> Any:
-        """What `initial_states` and `step` read of a memory, computed once: a structure of tensors
+        """Compute once what `initial_states` and `step` use of a memory: a structure of tensors
         with a batch axis; None without an attention.
 
         Args:
@@ -362,7 +361,7 @@ class Decoder(SequenceLayer):
             mask: boolean `(batch, positions)`, True = may be attended to.
 
         Raises:
-            ValueError: the memory is missing or not expected.
+            ValueError: the memory is missing or unexpected.
         """
         self._check_memory(None if memory is None else memory.shape)
         return None if memory is None else self.stack.prepare_memory(memory, mask)
@@ -370,19 +369,19 @@ class Decoder(SequenceLayer):
     def initial_states(
         self, context: Tensor | None = None, batch_size: Any = None, prepared: Any = None
     ) -> list[Tensor]:
-        """s_0: the states that the first `step` starts from.
+        """s_0: the initial states for the first `step`.
 
         Args:
             context: c, `(batch, width)`, unless the decoder has none.
-            batch_size: the number of rows, where there is no context to tell it.
-            prepared: of `prepare_memory`, with an attention.
+            batch_size: the number of rows, if there is no context to determine it.
+            prepared: the result of `prepare_memory`, with an attention.
 
         Returns:
             The layers' states in one list, from the bottom up, each `(batch, units)`; with an
             attention, some `(batch, positions)`.
 
         Raises:
-            ValueError: the context is missing or not expected; neither says the number of rows.
+            ValueError: the context is missing or unexpected; the number of rows is unknown.
         """
         self._check_context(None if context is None else context.shape)
         if context is None and batch_size is None:
@@ -403,13 +402,13 @@ class Decoder(SequenceLayer):
         context: Tensor | None = None,
         prepared: Any = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """One step: what a call computes of a sequence in inference, step by step.
+        """Compute one step of what a call computes in inference.
 
         Args:
             previous: y_{t-1}: ids `(batch,)`, or frames `(batch, size)`.
-            states: s_{t-1}: those of `initial_states`, or the last step's.
+            states: s_{t-1}: from `initial_states` or the previous step.
             context: c, `(batch, width)`, unless the decoder has none.
-            prepared: of `prepare_memory`, with an attention.
+            prepared: the result of `prepare_memory`, with an attention.
 
         Returns:
             `(logits, states)`: the logits of y_t, `(batch, size)`, and s_t.
@@ -419,7 +418,7 @@ class Decoder(SequenceLayer):
         return self._logits(h, x), states
 
     def weights_of_step(self, states: Sequence[Tensor]) -> Tensor | None:
-        """The attention's weights at the step that put out these states, `(batch, positions)`.
+        """The attention weights of the step that returned these states, `(batch, positions)`.
 
         None without an attention.
         """
@@ -434,13 +433,13 @@ class Decoder(SequenceLayer):
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> list[Tensor]:
-        """The states after several steps at once: those of a prompt.
+        """Compute the states after several steps at once, such as those of a prompt.
 
         Args:
             previous: ids `(batch, time)`, or frames `(batch, time, size)`.
-            states: those of `initial_states`, or the last step's.
+            states: from `initial_states` or the previous step.
             context: c, `(batch, width)`, unless the decoder has none.
-            mask: boolean `(batch, time)`, True = use the step. A row without a step keeps its
+            mask: boolean `(batch, time)`, True = use the step. A fully masked row keeps its
                 states.
             memory: `(batch, positions, width)`, with an attention.
             memory_mask: boolean `(batch, positions)`, True = may be attended to.
@@ -457,7 +456,7 @@ class Decoder(SequenceLayer):
         return (*previous_shape[:2], self.size)
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        """The steps that are used: those of `mask`, or whose symbols are no padding."""
+        """The valid steps: those of `mask`, or those whose symbols are not padding."""
         if mask is not None:
             return mask
         if self.kind == "classes":
@@ -467,11 +466,11 @@ class Decoder(SequenceLayer):
         return None
 
     def reset_state(self) -> None:
-        """Start the next batch from zeros, if the decoder is stateful."""
+        """Reset the states of a stateful decoder to zero."""
         for state in self.states:
             state.assign(ops.zeros(state.shape, dtype=state.dtype))
 
-    # The states belong to a batch, and to its size: they are no weights, and are not saved.
+    # The states depend on the batch and its size: they are not weights, and are not saved.
 
     @property
     def weights(self) -> list[Any]:
@@ -525,7 +524,7 @@ class Decoder(SequenceLayer):
         return cls(**{**config, **parts})
 
     def _layers_as_given(self) -> list[dict[str, Any]]:
-        """The layers' configurations, without the attention around one of them."""
+        """The configurations of the layers, without the attention added to one of them."""
         layers = self.stack.get_config()["layers"]
         if self.attention is not None:
             at = 0 if self.input_feeding else -1
@@ -547,7 +546,7 @@ class Decoder(SequenceLayer):
         return keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **options)
 
     def _input_width(self) -> int:
-        """Of x_t, without the context."""
+        """The width of x_t, without the context."""
         if self.embedding is None:
             return self.size
         return self.embedding.output_dim if self.kind == "classes" else self.embedding.units
@@ -562,7 +561,7 @@ class Decoder(SequenceLayer):
         return previous if self.embedding is None else self.embedding(previous)
 
     def _with_context(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """[x_t; c], at one step or at all of them, where c enters at every step."""
+        """[x_t; c], at one step or at all of them, if c enters at every step."""
         if self.context not in ("every", "both"):
             return x
         context = ops.cast(context, x.dtype)
@@ -603,15 +602,15 @@ class Decoder(SequenceLayer):
         if self.context is not None and (shape is None or len(shape) != 2):
             received = "none" if shape is None else f"the shape {tuple(shape)}"
             raise ValueError(
-                f"{self.name}: context={self.context!r} expects one vector a row, (batch, width); "
-                f"received {received}."
+                f"{self.name}: context={self.context!r} expects one vector per row, (batch, "
+                f"width); received {received}."
             )
 
 
 def _attending(
     layer: RNN, attention: Attention, units: int | None, query: str, input_feeding: bool
 ) -> RNN:
-    """A new layer of the same cell and loop, with an attention around the cell."""
+    """Create a new layer with the same cell and loop options, adding an attention to the cell."""
     return RNN(
         AttentionCell(
             copied(layer.cell),
@@ -632,10 +631,10 @@ def _attending(
 
 
 def _given(memory: Tensor | None, mask: Tensor | None) -> dict[str, Tensor]:
-    """As arguments of a call: a layer that attends to nothing is given none."""
+    """The memory as arguments of a call: none for a layer without attention."""
     return {} if memory is None else {"memory": memory, "memory_mask": mask}
 
 
 def _width(layer: RNN) -> int:
-    """Of a layer's output. It returns its states too."""
+    """The output width of a layer that also returns its states."""
     return layer.compute_output_shape((None, None, 1))[0][-1]

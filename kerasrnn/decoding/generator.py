@@ -1,4 +1,4 @@
-"""The generator: a decoder, a strategy and the decode loop as one layer."""
+"""The generator: a decoder, a strategy and the generation loop as one layer."""
 
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -30,77 +30,78 @@ DEFAULTS: dict[str, type[Strategy]] = {
     "flags": Threshold,
     "values": Identity,
 }
-"""The sampler of each kind that needs no chance."""
+"""The default sampler of each kind, which needs no random numbers."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Generator(BaseLayer):
-    """Generates sequences with a decoder, symbol by symbol: the whole of it is one graph.
+    """Generates sequences with a decoder, symbol by symbol, in a single graph.
 
         s_0 = initial_states(c)
         logits_t, s_t = step(y_{t-1}, s_{t-1}; c)
         y_t = sampler(processors(log_softmax(logits_t)))
 
-    until a row has generated `end` or is as long as it may be; or, with a `Beam` in the sampler's
-    place, the sequence of the highest score that it finds. The first step reads `start`; or, with a
-    prompt, the prompt's last symbol, when `start` and the prompt's others have been read before, in
-    the time loop's own compiled way.
+    until a row has generated `end` or has its maximum length; with a `Beam` as the sampler, it
+    returns the sequence with the highest score found. The first step reads `start`; or, with a
+    prompt, the prompt's last symbol, after `start` and the other symbols of the prompt have been
+    processed at once in the compiled time loop.
 
-    Id 0, which is padding, is never generated; the processors forbid what else may not be, or make
-    it less probable (see `kerasrnn.decoding.LogitsProcessor`). Random numbers are drawn before the
-    loop, which is the same for every sampler. Each call goes on from where the last one left the
-    seed; the same seed draws the same on the same backend, with or without XLA, but XLA has numbers
-    of its own.
+    Id 0, which is padding, is never generated; processors can forbid other symbols or make them
+    less probable (see `kerasrnn.decoding.LogitsProcessor`). Random numbers are drawn before the
+    loop, which is the same for every sampler. Each call continues the random sequence of the
+    previous one; the same seed gives the same numbers on the same backend, but XLA generates
+    different ones.
 
     Args:
-        decoder: a `kerasrnn.Decoder`; it may belong to another model, which is then shared.
-        sampler: one of `kerasrnn.decoding`: `Greedy`, `Sample` or `Beam` for classes, `Threshold`
-            or `Bernoulli` for flags, `Identity` for values. Default: the first named of its kind.
-        max_length: the largest number of symbols that a row may get.
-        start: the id, or the entries of the frame (one number for all), that comes before the
-            first symbol; None: prompts begin with it themselves.
-        end: the id that ends a row; None, or with flags and values: only its length does.
-        seed: integer: makes what is drawn repeatable.
-        return_lengths: whether to return the lengths too.
-        return_log_probabilities: whether to return the log-probabilities too; not of values, which
-            have none.
-        min_length: `end` is impossible before so many symbols have been generated.
-        return_scores: whether to return the scores too, which a `Beam` has.
-        return_attention: whether to return the attention too, of a decoder that has it.
-        processors: of classes: a list of `kerasrnn.decoding.LogitsProcessor`, such as
+        decoder: a `kerasrnn.Decoder`; it may be shared with another model.
+        sampler: a strategy from `kerasrnn.decoding`: `Greedy`, `Sample` or `Beam` for classes,
+            `Threshold` or `Bernoulli` for flags, `Identity` for values. Default: the first of its
+            kind.
+        max_length: the maximum number of symbols per row.
+        start: the id, or the entries of the frame (or one number for all), that precedes the
+            first symbol; None: prompts include it.
+        end: the id that ends a row; None, or with flags and values: only the length ends it.
+        seed: integer that makes the random numbers reproducible.
+        return_lengths: whether to also return the lengths.
+        return_log_probabilities: whether to also return the log-probabilities; not with values,
+            which have none.
+        min_length: the number of symbols that must be generated before `end` is possible.
+        return_scores: whether to also return the scores, with a `Beam`.
+        return_attention: whether to also return the attention, if the decoder has one.
+        processors: only with classes: a list of `kerasrnn.decoding.LogitsProcessor`, such as
             `ForbiddenSymbols` or `NoRepeatNGrams`, applied in order, before `min_length`.
 
     Call arguments:
         context: c, `(batch, width)`, unless the decoder has none.
-        prompt: what the sequence begins with, right-padded: ids `(batch, time)`, or frames
-            `(batch, time, size)`. Without `start`, every row needs one symbol at least.
-        prompt_lengths: `(batch,)`: the number of symbols of each prompt. Default: those that are no
-            padding, as the decoder knows it.
-        max_lengths: `(batch,)`: at most so many symbols for each row.
-        memory: `(batch, positions, width)`, of a decoder with attention.
-        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask that
-            came with the memory, if any.
-        prefix: of classes: ids with which each sequence must begin, `(batch, length)`, 0 behind a
-            row's own. Unlike a prompt, it is part of what is returned: it counts in the lengths,
-            and has log-probabilities, a share in the scores, and attention. It may hold symbols
-            that a processor forbids. A row that may not be as long is cut within it.
+        prompt: the beginning of the sequence, right-padded: ids `(batch, time)`, or frames
+            `(batch, time, size)`. Without `start`, every row needs at least one symbol.
+        prompt_lengths: `(batch,)`: the number of symbols of each prompt. Default: the number of
+            symbols that the decoder does not treat as padding.
+        max_lengths: `(batch,)`: the maximum number of symbols for each row.
+        memory: `(batch, positions, width)`, for a decoder with attention.
+        memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
+            attached to the memory, if any.
+        prefix: only with classes: ids with which each sequence must begin, `(batch, length)`,
+            right-padded with 0. Unlike a prompt, it is part of the output: it counts in the lengths
+            and the scores, and has log-probabilities and attention. It may contain symbols that a
+            processor forbids. It is truncated to the maximum length of its row.
 
     Returns:
-        What follows the prompt: ids `(batch, max_length)`, int32, the one that ends a row included
-        and 0 behind it, or frames `(batch, max_length, size)`. Then, if asked for, the lengths
+        What follows the prompt: ids `(batch, max_length)`, int32, including the one that ends a row
+        and followed by 0, or frames `(batch, max_length, size)`. Then, if requested, the lengths
         `(batch,)`, int32; the log-probabilities of each symbol, `(batch, max_length)`, which are
-        the model's own, whatever the sampler made of its distribution, and 0 behind the end; the
-        scores, `(batch,)`; the weights of the source's positions at each symbol, `(batch,
-        max_length, positions)`, and 0 behind the end. With a `Beam` of `n_best`, all of them have a
-        second axis, from the best sequence on; where fewer are found, their length is 0 and their
-        score is `kerasrnn.decoding.IMPOSSIBLE`, -1e30, as in a row of no symbol at all.
+        the model's own, unaffected by the sampler, and 0 after the end; the scores, `(batch,)`; the
+        weights of the source's positions at each symbol, `(batch, max_length, positions)`, and 0
+        after the end. With a `Beam` with `n_best`, all of them have a second axis, with the best
+        sequence first; if fewer sequences are found, the others have the length 0 and the score
+        `kerasrnn.decoding.IMPOSSIBLE`, -1e30, as does a row without any symbols.
 
-    Masking: of the prompt, by its padding, and of the memory; none is passed on.
+    Masking: the padding of the prompt and the mask of the memory are used; no mask is passed on.
 
     Raises:
-        ValueError: an argument is out of its range or of another kind than the decoder; what is
-            asked for is not there; a context or a prompt is missing or does not fit; nothing tells
-            the number of rows.
+        ValueError: an argument is out of its range or does not apply to the decoder's kind; a
+            requested result is unavailable; a context or a prompt is missing or does not fit; the
+            number of rows is unknown.
 
     Example:
 
@@ -134,7 +135,7 @@ class Generator(BaseLayer):
         sampler = DEFAULTS[decoder.kind]() if sampler is None else sampler
         if getattr(sampler, "kind", None) != decoder.kind:
             raise ValueError(
-                f"sampler={sampler!r}: expected one of {decoder.kind}, which the decoder foresees."
+                f"sampler={sampler!r}: expected one of {decoder.kind}, which the decoder predicts."
             )
         if end is not None and decoder.kind != "classes":
             raise ValueError(f"end={end!r}: {decoder.kind} have no end; expected None.")
@@ -184,7 +185,7 @@ class Generator(BaseLayer):
         self.return_attention = return_attention
         self.processors = processors
         self._rules = [*processors, *minimum]
-        # Keras tracks what is an attribute: the weights of what processors hold are saved.
+        # Keras tracks attributes: this saves the weights of layers inside processors.
         self.processor_layers = [layer for each in processors for layer in each.layers]
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
@@ -229,7 +230,7 @@ class Generator(BaseLayer):
         longest = ops.full((batch,), self.max_length, dtype="int32")
         if max_lengths is not None:
             longest = ops.cast(ops.minimum(max_lengths, longest), "int32")
-        # What each step reads of its row, beside the last symbol and the states.
+        # What each step reads of its row, besides the last symbol and the states.
         read = {"context": context, "prepared": prepared}
         given = (prompt, prompt_lengths, prefix)
         if isinstance(self.sampler, Beam):
@@ -315,7 +316,7 @@ class Generator(BaseLayer):
         prompt_lengths: Tensor | None,
         prefix: Tensor | None,
     ) -> loop.Policy:
-        """Of rows that are so long at most, and attend to so many positions."""
+        """The policy for rows with these maximum lengths and numbers of source positions."""
         size = self.decoder.size
         processors = list(self._rules)
         if prefix is not None:
@@ -377,8 +378,8 @@ class Generator(BaseLayer):
             if given is not None:
                 return given.shape[0] if symbolic else ops.shape(given)[0]
         raise ValueError(
-            f"{self.name}: expected a context, a memory, a prompt or max_lengths, which say how "
-            "many rows."
+            f"{self.name}: expected a context, a memory, a prompt or max_lengths, which determine "
+            "the number of rows."
         )
 
     def _read_prompt(
@@ -389,9 +390,9 @@ class Generator(BaseLayer):
         prompt_lengths: Tensor | None,
         given: tuple[Tensor | None, ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        """What the first step reads, and the states after all that comes before it.
+        """Return the input of the first step, and the states after everything before it.
 
-        `given` are the context, the memory and its mask.
+        `given` contains the context, the memory and its mask.
         """
         classes = self.decoder.kind == "classes"
         start = None
@@ -412,7 +413,7 @@ class Generator(BaseLayer):
         return ops.squeeze(ops.take_along_axis(prompt, index, axis=1), 1), states
 
     def _prompt(self, prompt: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """A prompt with the lengths of its rows."""
+        """A prompt and the lengths of its rows."""
         prompt = ops.cast(prompt, self._symbol_dtype)
         if lengths is None:
             mask = self.decoder.compute_mask(prompt)

@@ -1,4 +1,4 @@
-"""The decode loop: initialize, step, finalize; and the policy of one hypothesis a row."""
+"""The generation loop: initialize, step, finalize; and the policy with one hypothesis per row."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -13,14 +13,14 @@ Tensor = Any
 
 
 class Policy(Protocol):
-    """What chooses, and remembers what was chosen.
+    """Chooses the symbols, and stores them.
 
-    It sees the decoder's states at every step and gives them back, so that one that keeps several
-    hypotheses a row can put them in another order.
+    It receives the decoder's states at every step and returns them, so that a policy with several
+    hypotheses per row can reorder them.
     """
 
     def initialize(self) -> Any:
-        """What it remembers at the start: a structure of tensors, whose shapes stay."""
+        """The initial memory: a structure of tensors of constant shapes."""
 
     def should_continue(self, memory: Any) -> Tensor:
         """A boolean scalar: whether any row needs another step."""
@@ -28,10 +28,10 @@ class Policy(Protocol):
     def choose(
         self, t: Tensor, logits: Tensor, attention: Tensor | None, states: Any, memory: Any
     ) -> tuple[Any, Any, Any]:
-        """`(symbols, states, memory)` after step t, the symbols being the next step's inputs."""
+        """`(symbols, states, memory)` after step t; the symbols are the inputs of the next step."""
 
     def finalize(self, memory: Any) -> Any:
-        """What the loop gives back."""
+        """The result of the loop."""
 
 
 def decode(
@@ -41,21 +41,21 @@ def decode(
     states: Any,
     max_length: int,
 ) -> Any:
-    """Generate until no row needs another step: one loop, one graph, on every backend.
+    """Generate until no row needs another step: one loop in one graph, on every backend.
 
         logits_t, s_t, p_t = step(y_{t-1}, s_{t-1})
         y_t, s_t, memory_t = policy.choose(t, logits_t, p_t, s_t, memory_{t-1})
 
     Args:
-        step: one step of a decoder, from `(previous, states)` to `(logits, states, attention)`: the
-            weights of the source's positions, `(rows, positions)`, or None where there are none.
+        step: one step of a decoder, from `(previous, states)` to `(logits, states, attention)`; the
+            last are the weights of the source's positions, `(rows, positions)`, or None.
         policy: see `Policy`.
         previous: y_0, the symbols that the first step reads.
-        states: s_0, a structure of tensors, whose shapes stay.
-        max_length: the largest number of steps.
+        states: s_0, a structure of tensors of constant shapes.
+        max_length: the maximum number of steps.
 
     Returns:
-        What the policy makes of its memory.
+        The result of the policy's `finalize`.
     """
     carry = (previous, states, policy.initialize())
 
@@ -76,23 +76,23 @@ def decode(
 
 
 class Sequences(NamedTuple):
-    """What was generated.
+    """Generated sequences.
 
-    Lists of the n best have an axis more, the second, from the best on.
+    With `n_best`, the second axis contains the sequences of a row, the best first.
     """
 
     symbols: Tensor
     """ids `(batch, max_length)`, 0 after the end; or `(batch, max_length, size)`."""
 
     lengths: Tensor
-    """`(batch,)`: the number of symbols, the one that ends it included."""
+    """`(batch,)`: the number of symbols, including the one that ends the row."""
 
     log_probabilities: Tensor
-    """`(batch, max_length)`: the model's, of each symbol, whatever the sampler made of its
-    distribution; 0 after the end."""
+    """`(batch, max_length)`: the model's log-probability of each symbol, unaffected by the sampler;
+    0 after the end."""
 
     scores: Tensor | None = None
-    """`(batch,)`: by which hypotheses were compared; None where there is one a row."""
+    """`(batch,)`: the scores that hypotheses were compared by; None with one hypothesis per row."""
 
     attention: Tensor | None = None
     """`(batch, max_length, positions)`, float32: the weights of the source's positions at each
@@ -102,28 +102,28 @@ class Sequences(NamedTuple):
 class _Memory(NamedTuple):
     symbols: Tensor  # (max_length, batch, ...): time first, so that a step writes one row
     log_probabilities: Tensor  # (max_length, batch)
-    attention: Any  # (max_length, batch, positions); () where none is recorded
+    attention: Any  # (max_length, batch, positions); () if not recorded
     lengths: Tensor  # (batch,)
     ended: Tensor  # (batch,)
-    processing: Any  # the states of the processors; () where there are none
+    processing: Any  # the states of the processors; () without processors
 
 
 class Sampling:
-    """The policy of one hypothesis a row, which grows by what a sampler chooses.
+    """The policy with one hypothesis per row, extended by a sampler's choice.
 
     Args:
         sampler: see `Sampler`.
         size: number of classes, or width.
-        max_lengths: of each row, `(batch,)`.
-        noise: uniform in [0, 1), `(max_length, batch, *noise_shape)`; None where none is needed.
-        max_length: of all rows.
+        max_lengths: maximum length of each row, `(batch,)`.
+        noise: uniform in [0, 1), `(max_length, batch, *noise_shape)`; None if not needed.
+        max_length: maximum length of all rows.
         end: the id that ends a row, or None.
-        dtype: of symbols that are no ids.
-        processors: what changes the logits of classes before the sampler chooses; see
+        dtype: dtype of symbols that are not ids.
+        processors: change the logits of classes before the sampler chooses; see
             `LogitsProcessor`.
-        positions: number of the source's positions whose attention is recorded; None: it is not.
-        prompt: ids `(batch, time)`, right-padded, which processors read as the beginning of what
-            has been generated.
+        positions: number of the source's positions whose attention is recorded; None: not recorded.
+        prompt: ids `(batch, time)`, right-padded, which processors read as the beginning of the
+            generated sequence.
         prompt_lengths: `(batch,)`.
     """
 
@@ -179,7 +179,7 @@ class Sampling:
                 t, logits, lambda: ops.transpose(memory.symbols), processing
             )
             chosen = self.sampler(scores, noise)
-            # Without an end, a row for which nothing is possible stops before its next symbol.
+            # Without an end symbol, a row without a possible symbol stops.
             goes_on = ops.logical_and(goes_on, chosen > 0)
             chosen = ops.where(goes_on, chosen, 0)
             log_p = ops.take_along_axis(log_p, ops.expand_dims(chosen, -1), axis=-1)
@@ -220,7 +220,7 @@ class Sampling:
         )
 
     def _log_probability(self, logits: Tensor, chosen: Tensor) -> Tensor:
-        """Of frames."""
+        """The log-probability of frames."""
         if self.sampler.kind == "flags":
             signed = ops.where(chosen > 0, logits, -logits)
             return ops.sum(ops.log_sigmoid(signed), axis=-1)
@@ -228,7 +228,7 @@ class Sampling:
 
 
 def written(array: Tensor, t: Tensor, row: Tensor) -> Tensor:
-    """The array with its row t replaced."""
+    """The array with row t replaced."""
     index = ops.reshape(ops.cast(t, "int32"), (1, 1))
     row = ops.cast(row, keras.backend.standardize_dtype(array.dtype))
     return ops.scatter_update(array, index, ops.expand_dims(row, 0))

@@ -1,10 +1,10 @@
-"""The hook on the logits: what may follow, and how probable it is, before a symbol is chosen.
+"""Logits processors, which change the scores of the symbols before one is chosen.
 
     log p_t = log_softmax(logits_t)
     scores_t = processor_n(... processor_1(log p_t))
 
-Samplers and beams choose by the scores alone. So a rule that is written once holds for all of
-them, in the compiled loop, and in exports.
+Samplers and beams use only the scores. A rule therefore needs to be written only once for all of
+them, for the compiled loop, and for exports.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ from kerasrnn.validation import NonNegativeInteger, PositiveInteger, PositiveNum
 Tensor = Any
 
 IMPOSSIBLE = -1e30
-"""A score whose class is never chosen, and the score of a hypothesis that does not exist: finite,
-so that nothing becomes NaN. Every score below its half counts as impossible."""
+"""The score of a class that is never chosen, and of a hypothesis that does not exist: finite, so
+that no NaN arises. Every score below half of it counts as impossible."""
 
 
 def possible(scores: Tensor) -> Tensor:
-    """Which scores are of classes that may be chosen, or of hypotheses that exist."""
+    """Which scores belong to possible classes or existing hypotheses."""
     return scores > IMPOSSIBLE / 2
 
 
 class History:
-    """What has been generated so far, one row for each hypothesis.
+    """The sequences generated so far, one row for each hypothesis.
 
     Attributes:
-        step: int32 scalar: the number of symbols generated so far, the prompt not counted.
+        step: int32 scalar: the number of symbols generated so far, without the prompt.
         log_probabilities: float32 `(rows, size)`: the model's own for the next symbol, before any
             processor. None in `LogitsProcessor.initialize` and `advance`.
         end: the id that ends a row, or None.
@@ -57,15 +57,15 @@ class History:
 
     @property
     def lengths(self) -> Tensor:
-        """int32 `(rows,)`: the number of symbols so far, the prompt's included."""
+        """int32 `(rows,)`: the number of symbols so far, including the prompt's."""
         step = ops.broadcast_to(ops.cast(self.step, "int32"), (self.rows,))
         return step if self._prompt is None else self._prompt_lengths + step
 
     @property
     def symbols(self) -> Tensor:
-        """int32 ids `(rows, width)`: the prompt and what follows it, then zeros.
+        """int32 ids `(rows, width)`: the prompt and the generated symbols, then zeros.
 
-        The start symbol is not among them, unless a prompt begins with it.
+        The start symbol is excluded, unless a prompt begins with it.
         """
         generated = self._generated()
         if self._prompt is None:
@@ -81,7 +81,7 @@ class History:
 
     @property
     def last(self) -> Tensor:
-        """int32 `(rows,)`: the last symbol so far, 0 where there is none."""
+        """int32 `(rows,)`: the last symbol so far, or 0 if there is none."""
         place = ops.expand_dims(ops.maximum(self.lengths - 1, 0), 1)
         last = ops.squeeze(ops.take_along_axis(self.symbols, place, axis=1), 1)
         return ops.where(self.lengths > 0, last, 0)
@@ -90,30 +90,31 @@ class History:
 class LogitsProcessor:
     """Changes the scores of the classes before a sampler or a beam chooses among them.
 
-    A processor reads log-probabilities, which are logits that are normalized, and returns scores.
-    It runs inside the decode loop, so it is written in `keras.ops`, with shapes that do not change
-    from step to step. Several are applied in order, each to what the one before it returned.
+    A processor takes log-probabilities, which are normalized logits, and returns scores. It runs
+    inside the generation loop, so it must use `keras.ops`, with shapes that are the same at every
+    step. Several processors are applied in order, each to the result of the previous one.
 
-    Scores at or near `kerasrnn.decoding.IMPOSSIBLE`, or -inf, forbid a class. A beam adds the
-    scores up: with processors that only forbid, its totals are sums of the model's own
-    log-probabilities, which are not normalized again over the classes that are left.
+    Scores at or near `kerasrnn.decoding.IMPOSSIBLE`, or -inf, forbid a class. A beam adds up the
+    scores: with processors that only forbid, its totals are sums of the model's own
+    log-probabilities, which are not renormalized over the remaining classes.
 
-    Where every class is forbidden the row ends: by `end`, which is possible then after all, or
-    without a further symbol if there is no end.
+    If every class is forbidden, the row ends: with `end`, which then becomes possible after all, or
+    without a further symbol if there is no end symbol.
 
     A processor with a state, such as that of a language model, overrides `initialize` and
-    `advance`; beams move the state's rows together with their hypotheses. One that holds Keras
-    layers names them in `layers`, so that their weights are saved with the generator's.
+    `advance`; beams reorder the state's rows together with their hypotheses. A processor that
+    contains Keras layers lists them in `layers`, so that their weights are saved with the
+    generator's.
 
-    To be saved it is registered as Keras's own objects are, and has `get_config`.
+    To be saved, a processor is registered like Keras's own objects, and has `get_config`.
 
     Attributes:
-        reads_history: whether `History.symbols` is read; if not, no beam has to carry it.
-        may_reward: whether scores may be above 0. A beam then searches up to the longest length,
-            since it cannot bound what an open hypothesis may still reach.
-        layers: the Keras layers it holds, built.
+        reads_history: whether `History.symbols` is read; if not, a beam need not carry it.
+        may_reward: whether scores may be above 0. A beam then searches up to the maximum length,
+            since it has no upper bound for the score of an open hypothesis.
+        layers: its Keras layers, built.
 
-    Example: every symbol is less probable the greater its id.
+    Example: the larger a symbol's id, the less probable it is.
 
         >>> import keras, kerasrnn
         >>> class Small(kerasrnn.decoding.LogitsProcessor):
@@ -127,27 +128,27 @@ class LogitsProcessor:
     layers: Sequence[Any] = ()
 
     def check(self, size: int, end: int | None) -> None:
-        """Raise ValueError if it cannot be applied to so many classes and this end."""
+        """Raise ValueError if it does not support this number of classes and this end symbol."""
 
     def initialize(self, history: History) -> Any:
         """The state before the first step: a structure of tensors `(rows, ...)`."""
         return ()
 
     def advance(self, history: History, state: Any) -> Any:
-        """The state with which the next symbol is scored, from that of the symbol before it.
+        """Update the state, from that of the previous symbol to that used to score the next one.
 
-        At the first step, `history` has no symbol but the prompt's.
+        At the first step, `history` contains only the prompt.
         """
         return state
 
     def __call__(self, logits: Tensor, history: History, state: Any) -> Tensor:
-        """The scores of the next symbol.
+        """Compute the scores of the next symbol.
 
         Args:
-            logits: float32 `(rows, size)`: log-probabilities, or what the processor before this
-                one returned.
-            history: what has been generated so far.
-            state: of `advance`.
+            logits: float32 `(rows, size)`: log-probabilities, or the result of the previous
+                processor.
+            history: the sequences generated so far.
+            state: the result of `advance`.
 
         Returns:
             float32 `(rows, size)`.
@@ -168,13 +169,13 @@ class LogitsProcessor:
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class ForbiddenSymbols(LogitsProcessor):
-    """Symbols that are never generated.
+    """Forbids symbols.
 
     Args:
-        ids: of the symbols.
+        ids: ids of the symbols.
 
     Raises:
-        ValueError: an id is no class of the decoder, or none is left beside them.
+        ValueError: an id is not a class of the decoder, or no other class remains.
 
     Example:
 
@@ -200,13 +201,13 @@ class ForbiddenSymbols(LogitsProcessor):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class MinimumLength(LogitsProcessor):
-    """No end before so many symbols have been generated.
+    """Forbids the end before a minimum number of symbols has been generated.
 
     Args:
-        length: number of symbols, the end and the prompt not counted.
+        length: number of symbols, without the end and the prompt.
 
     Raises:
-        ValueError: it is negative; or there is no end.
+        ValueError: `length` is negative; or there is no end symbol.
 
     Example:
 
@@ -238,8 +239,8 @@ class MinimumLength(LogitsProcessor):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class NoRepeatNGrams(LogitsProcessor):
-    """No n symbols in a row that have occurred before in the same order (Paulus et al. 2018, "A
-    deep reinforced model for abstractive summarization", section 2.5).
+    """Forbids repeated n-grams (Paulus et al. 2018, "A deep reinforced model for abstractive
+    summarization", section 2.5).
 
     The prompt counts. With n = 1 no symbol occurs twice.
 
@@ -247,7 +248,7 @@ class NoRepeatNGrams(LogitsProcessor):
         n: number of symbols, positive.
 
     Raises:
-        ValueError: it is not.
+        ValueError: `n` is not positive.
 
     Example:
 
@@ -265,7 +266,7 @@ class NoRepeatNGrams(LogitsProcessor):
         before, width = self.n - 1, ops.shape(symbols)[1]
         padded = ops.pad(symbols, ((0, 0), (0, self.n)))
         places = ops.expand_dims(ops.arange(width, dtype="int32"), 0)
-        # The n-gram that begins at a place has been completed; its first n - 1 are the last ones.
+        # An n-gram starts here that is complete, and whose first n - 1 symbols are the last ones.
         repeats = places + before < lengths
         for k in range(before):
             last = ops.take_along_axis(symbols, ops.maximum(lengths - before + k, 0), axis=1)
@@ -280,20 +281,20 @@ class NoRepeatNGrams(LogitsProcessor):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class RepetitionPenalty(LogitsProcessor):
-    """Symbols that have occurred become less probable.
+    """Makes symbols that have occurred less probable.
 
         score_k = penalty * log p_k  if k has occurred, else log p_k
 
-    so that p_k becomes p_k^penalty (after Keskar et al. 2019, "CTRL: a conditional transformer
-    language model", section 4.1, which divides logits; of log-probabilities, which are never above
-    0, a multiple is what discounts, and the constant that logits may be shifted by has no effect).
-    The prompt counts.
+    so p_k becomes p_k^penalty (after Keskar et al. 2019, "CTRL: a conditional transformer language
+    model", section 4.1, which divides logits; for log-probabilities, which are never above 0,
+    multiplication is the discount, and a constant shift of the logits has no effect). The prompt
+    counts.
 
     Args:
-        penalty: positive; 1 changes nothing, below 1 repetitions become more probable.
+        penalty: positive; 1 changes nothing, and values below 1 make repetitions more probable.
 
     Raises:
-        ValueError: it is not.
+        ValueError: `penalty` is not positive.
 
     Example:
 
@@ -316,16 +317,16 @@ class RepetitionPenalty(LogitsProcessor):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class ForcedPrefix(LogitsProcessor):
-    """Symbols with which every sequence begins, whatever other processors before this one forbid.
+    """Forces every sequence to begin with given symbols, even if earlier processors forbid them.
 
     They are generated like others: they count in the length, and have log-probabilities and
-    attention; a `prompt` of the generator is read without that.
+    attention, unlike the symbols of the generator's `prompt`.
 
     Args:
-        ids: of the symbols `(length,)`; or of each row, `(rows, length)`, 0 behind its own.
+        ids: ids `(length,)`; or for each row, `(rows, length)`, right-padded with 0.
 
     Raises:
-        ValueError: an id is no class of the decoder.
+        ValueError: an id is not a class of the decoder.
 
     Example:
 
@@ -337,7 +338,7 @@ class ForcedPrefix(LogitsProcessor):
     reads_history = False
 
     def __init__(self, ids: Any) -> None:
-        # Ids of each row are tensors: those that a generator is called with.
+        # Ids for each row are tensors, from a generator's call.
         self.ids = ids if len(getattr(ids, "shape", ())) == 2 else _ids("ids", ids)
 
     def check(self, size: int, end: int | None) -> None:
@@ -364,10 +365,10 @@ class ForcedPrefix(LogitsProcessor):
 
 
 class Processing:
-    """The processors of a loop, in order, and what they remember: the part that policies share.
+    """The processors of a loop, in order, and their states: shared by the policies.
 
     Args:
-        processors: see `LogitsProcessor`. Padding is forbidden in addition.
+        processors: see `LogitsProcessor`. Padding is always forbidden.
         size: number of classes.
         end: the id that ends a row, or None.
         prompt: int32 `(rows, time)`, right-padded, or None.
@@ -402,8 +403,8 @@ class Processing:
     ) -> tuple[Tensor, Tensor, list[Any]]:
         """`(log_probabilities, scores, states)` of the next symbol.
 
-        Of every row at least one class is possible: where all are forbidden, it is the end, or
-        padding if there is no end.
+        Every row has at least one possible class: if all are forbidden, it is the end, or padding
+        if there is no end symbol.
         """
         log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         rows = ops.shape(log_p)[0]
@@ -425,11 +426,11 @@ class Processing:
 
 
 def check_processors(processors: Any, size: int, end: int | None = None) -> list[LogitsProcessor]:
-    """The processors as a list.
+    """Check the processors, and return them as a list.
 
     Raises:
-        ValueError: one is none, or does not fit the classes; or no class is left beside those that
-            are always forbidden.
+        ValueError: an element is not a processor, or does not support the classes; or all classes
+            are forbidden.
     """
     if isinstance(processors, LogitsProcessor) or not isinstance(processors, Sequence):
         raise ValueError(f"processors={processors!r}: expected a list of LogitsProcessor.")
@@ -442,8 +443,8 @@ def check_processors(processors: Any, size: int, end: int | None = None) -> list
             left -= set(processor.ids)
     if not left:
         raise ValueError(
-            f"processors={list(processors)!r}: no symbol is left of {size - 1}; expected one that "
-            "is not forbidden."
+            f"processors={list(processors)!r}: none of {size - 1} symbols is possible; expected "
+            "one that is not forbidden."
         )
     for processor in processors:
         if isinstance(processor, MinimumLength) and processor.length and left == {end}:
@@ -465,9 +466,9 @@ def _check_classes(name: str, ids: Sequence[int], size: int, smallest: int = 0) 
 
 
 def _among(symbols: Tensor, history: History) -> Tensor:
-    """boolean `(rows, size)`: which classes are among the symbols `(rows, width)`.
+    """boolean `(rows, size)`: which classes occur in the symbols `(rows, width)`.
 
-    Those that are 0 are none: padding, which is forbidden anyway.
+    Zeros are padding and are ignored, since 0 is forbidden anyway.
     """
     rows, width = ops.shape(symbols)[0], ops.shape(symbols)[1]
     first = ops.expand_dims(ops.arange(rows, dtype="int32") * history.size, 1)

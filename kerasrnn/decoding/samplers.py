@@ -1,7 +1,7 @@
-"""Which symbol follows, given the logits of one step.
+"""Samplers, which choose the next symbol from the logits of one step.
 
-A sampler has no random state: what is random comes to it as numbers drawn before the loop. So a
-loop is one graph on every backend, and a test can give a sampler any numbers it likes.
+A sampler has no random state: it receives random numbers that are drawn before the loop. So the
+loop is one graph on every backend, and a test can pass any numbers to a sampler.
 """
 
 from typing import Any
@@ -17,10 +17,10 @@ Tensor = Any
 
 
 class Strategy:
-    """How generation decides: what a generator keeps of it, and saves."""
+    """The base class of samplers and beams, which a generator stores and saves."""
 
     kind: str
-    """Of the outputs that it chooses: "classes", "flags" or "values"."""
+    """The kind of output that it chooses: "classes", "flags" or "values"."""
 
     def get_config(self) -> dict[str, Any]:
         return {}
@@ -35,9 +35,9 @@ class Strategy:
 
 
 class Sampler(Strategy):
-    """What every sampler says.
+    """The base class of all samplers.
 
-    Example: the second best, always.
+    Example: always the second best.
 
         >>> import keras, kerasrnn
         >>> class Second(kerasrnn.decoding.Sampler):
@@ -47,26 +47,26 @@ class Sampler(Strategy):
     """
 
     def noise_shape(self, size: int) -> tuple[int, ...] | None:
-        """Of the uniform numbers that a row takes at one step; None: none."""
+        """The shape of the uniform numbers that a row needs at one step; None: no numbers."""
         return None
 
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The next symbols.
+        """Choose the next symbols.
 
         Args:
             logits: `(batch, size)`, float32.
             noise: uniform in [0, 1), `(batch, *noise_shape)`.
 
         Returns:
-            ids `(batch,)` of "classes", else `(batch, size)`.
+            ids `(batch,)` for "classes", otherwise `(batch, size)`.
         """
-        # Abstract: every sampler says it.
-        raise NotImplementedError(f"{type(self).__name__} must say `__call__`.")
+        # Abstract: every sampler defines it.
+        raise NotImplementedError(f"{type(self).__name__} must define `__call__`.")
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Greedy(Sampler):
-    """The most probable class.
+    """Chooses the most probable class.
 
     y_t = argmax_k logits_k
 
@@ -78,32 +78,33 @@ class Greedy(Sampler):
     kind = "classes"
 
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
-        # Not `ops.argmax`, which looks at the bits of floats, as ONNX cannot.
+        # Not `ops.argmax`, which uses the bits of floats, as ONNX cannot.
         return ops.cast(ops.top_k(logits, 1)[1][..., 0], "int32")
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Sample(Sampler):
-    """A class drawn from the distribution, or from its head.
+    """Draws a class from the distribution, or from its most probable part.
 
         p_k = exp(logits_k / temperature) / sum_j exp(logits_j / temperature)
         top_k: the k most probable classes (Fan et al. 2018, "Hierarchical neural story generation")
         top_p: the smallest set V of the most probable classes with sum_{k in V} p_k >= top_p
             (Holtzman et al. 2020, "The curious case of neural text degeneration", equation 2)
-        y_t ~ p_k / sum_{j in V} p_j of the classes that are left (equation 3)
+        y_t ~ p_k / sum_{j in V} p_j of the remaining classes (equation 3)
 
-    With both, `top_p` is a share of what `top_k` leaves. The draw is the inverse of the cumulative
-    distribution, in the order of falling probabilities, at one uniform number a row.
+    With both, `top_p` is a fraction of what `top_k` leaves. The class is drawn by inverting the
+    cumulative distribution, in the order of decreasing probabilities, with one uniform number per
+    row.
 
     Args:
-        temperature: positive; below 1 the probable becomes more so.
+        temperature: positive; values below 1 sharpen the distribution.
         top_k: positive integer, or None for all classes.
-        top_p: in (0, 1], or None for all.
+        top_p: in (0, 1], or None for all classes.
 
     Raises:
         ValueError: an argument is out of its range.
 
-    Example: with the head of one class, there is no choice.
+    Example: if only one class remains, the choice is certain.
 
         >>> import numpy as np, kerasrnn
         >>> sampler = kerasrnn.decoding.Sample(temperature=0.7, top_p=0.5)
@@ -131,10 +132,10 @@ class Sample(Sampler):
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
         size = logits.shape[-1]
         kept = size if self.top_k is None else min(self.top_k, size)
-        head, ids = ops.top_k(logits, kept)  # the largest first
-        # Not divided by their sum, which cancels. The largest is 0, at any temperature.
+        head, ids = ops.top_k(logits, kept)  # in descending order
+        # Not divided by their sum, which cancels. The largest logit is 0, at any temperature.
         p = ops.exp((head - head[:, :1]) / self.temperature)
-        p = ops.where(possible(head), p, 0)  # at a very high temperature, too
+        p = ops.where(possible(head), p, 0)  # even at a very high temperature
         if self.top_p is not None:
             before = ops.cumsum(p, axis=-1) - p
             share = self.top_p * ops.sum(p, axis=-1, keepdims=True)
@@ -142,7 +143,7 @@ class Sample(Sampler):
         cumulative = ops.cumsum(p, axis=-1)
         point = ops.expand_dims(noise, -1) * cumulative[:, -1:]  # (3)
         rank = ops.sum(ops.cast(cumulative <= point, "int32"), axis=-1)
-        # Rounding may put the point at the very end, behind all that have a probability.
+        # Rounding may move the point to the very end, after all classes with a probability.
         last = ops.sum(ops.cast(p > 0, "int32"), axis=-1) - 1
         rank = ops.minimum(rank, last)
         chosen = ops.take_along_axis(ids, ops.expand_dims(rank, -1), axis=-1)
@@ -154,7 +155,7 @@ class Sample(Sampler):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Threshold(Sampler):
-    """Every flag that is probable enough.
+    """Sets every flag whose probability reaches a threshold.
 
         y_tk = 1 if sigmoid(logits_k) >= threshold, else 0
 
@@ -162,7 +163,7 @@ class Threshold(Sampler):
         threshold: in (0, 1).
 
     Raises:
-        ValueError: it is not.
+        ValueError: `threshold` is not in (0, 1).
 
     Example:
 
@@ -186,15 +187,15 @@ class Threshold(Sampler):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Bernoulli(Sampler):
-    """Every flag drawn for itself.
+    """Draws every flag independently.
 
         y_tk = 1 with the probability sigmoid(logits_k / temperature), else 0
 
     Args:
-        temperature: positive; below 1 the probable becomes more so.
+        temperature: positive; values below 1 sharpen the distribution.
 
     Raises:
-        ValueError: it is not.
+        ValueError: `temperature` is not positive.
 
     Example:
 
@@ -222,7 +223,7 @@ class Bernoulli(Sampler):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Identity(Sampler):
-    """The values as they are foreseen: a forecast goes on from itself.
+    """Returns the predicted values: a forecast continues from its own output.
 
     >>> import numpy as np, kerasrnn
     >>> np.asarray(kerasrnn.decoding.Identity()(np.array([[1.5]], "float32"))).tolist()

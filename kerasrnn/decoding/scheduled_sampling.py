@@ -1,4 +1,4 @@
-"""Scheduled sampling: a decoder that reads, in training, more and more of what it says itself."""
+"""Scheduled sampling: in training, the decoder increasingly reads its own predictions."""
 
 import math
 from typing import Any
@@ -17,34 +17,34 @@ KINDS = ("linear", "exponential", "inverse_sigmoid")
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class ScheduledSampling:
-    """How often, in training, a decoder reads the true symbol and not its own.
+    """A schedule of how often a decoder reads the true symbols in training, and not its own.
 
     Bengio, Vinyals, Jaitly & Shazeer (2015), "Scheduled sampling for sequence prediction with
-    recurrent neural networks", section 2.4. In the i-th training step each symbol that is read is
-    the true one with the probability epsilon_i, each for itself, and else one that the model drew:
+    recurrent neural networks", section 2.4. In the i-th training step, each symbol is independently
+    the true one with the probability epsilon_i, and otherwise drawn from the model:
 
         "linear"            epsilon_i = max(floor, 1 - slope i)
         "exponential"       epsilon_i = max(floor, k^i),                  0 < k < 1
         "inverse_sigmoid"   epsilon_i = max(floor, k / (k + exp(i / k))),     k >= 1
 
-    What the model draws at a step depends on what it has read before, drawn symbols included. Here
-    all steps are run at once, in the time loop's own compiled way: first on the true symbols, then
-    `passes` - 1 times on those that are mixed from it (Duckworth et al. 2019, "Parallel scheduled
-    sampling", algorithm 1), and at last on the mixed symbols, with the gradient; none goes through
-    the drawing. After n passes the first n symbols are drawn as one after the other, so that as
-    many passes as there are steps are the paper's own procedure.
+    The symbol drawn at a step depends on the previous symbols, including drawn ones. Here all steps
+    are run at once in the compiled time loop: first on the true symbols, then `passes` - 1 times on
+    the mixture of true and drawn symbols (Duckworth et al. 2019, "Parallel scheduled sampling",
+    algorithm 1), and finally on the mixture, with the gradient; no gradient flows through the
+    drawing. After n passes the first n symbols are drawn as in sequential sampling, so that as many
+    passes as steps give the procedure of Bengio et al.
 
     Args:
         kind: "linear", "exponential" or "inverse_sigmoid".
-        slope: of "linear" alone: positive.
-        k: of the two others.
-        floor: the least epsilon, in [0, 1].
+        slope: positive; only with "linear".
+        k: only with the other two.
+        floor: the minimum of epsilon, in [0, 1].
         passes: positive integer.
 
     Raises:
-        ValueError: an argument is out of its range, or of another kind.
+        ValueError: an argument is out of its range, or does not apply to this kind.
 
-    Example: how often the true symbol is read after so many steps.
+    Example: the probability of the true symbol after some numbers of steps.
 
         >>> import kerasrnn
         >>> schedule = kerasrnn.decoding.ScheduledSampling("inverse_sigmoid", k=1000)
@@ -84,16 +84,16 @@ class ScheduledSampling:
         elif self.kind == "exponential":
             epsilon = ops.exp(i * math.log(self.k))
         else:
-            # k / (k + exp(i / k)), without the power that would overflow.
+            # k / (k + exp(i / k)), without the exponential, which would overflow.
             epsilon = ops.sigmoid(math.log(self.k) - i / self.k)
         return ops.maximum(epsilon, self.floor)
 
     def mixed(self, previous: Tensor, logits: Any, step: Any, seed: Any) -> Tensor:
-        """What is read in place of `previous`, ids `(batch, time)`: some are the model's own.
+        """Mix the model's own symbols into `previous`, ids `(batch, time)`.
 
         Args:
-            previous: y_0 ... y_{T-1}. The first, and padding, stay.
-            logits: from what is read to the logits of y_1 ... y_T.
+            previous: y_0 ... y_{T-1}. The first symbol and padding are unchanged.
+            logits: maps such ids to the logits of y_1 ... y_T.
             step: the number of the training step.
             seed: a `keras.random.SeedGenerator`.
         """

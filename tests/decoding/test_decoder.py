@@ -209,7 +209,7 @@ def gru():
     ("make", "message"),
     [
         (lambda: kerasrnn.Decoder(0, gru()), "size=0: expected a positive integer"),
-        (lambda: kerasrnn.Decoder(1, gru()), "size=1: expected 2 classes at least"),
+        (lambda: kerasrnn.Decoder(1, gru()), "size=1: expected at least 2 classes"),
         (lambda: kerasrnn.Decoder(5, gru(), "ids"), "kind='ids': expected one of 'classes'"),
         (
             lambda: kerasrnn.Decoder(5, gru(), context="last"),
@@ -234,11 +234,11 @@ def gru():
         ),
         (
             lambda: kerasrnn.Decoder(5, [kerasrnn.Bidirectional(kerasrnn.GRU(2))]),
-            "reads what is yet to come",
+            "reads the whole sequence; expected unidirectional",
         ),
         (
             lambda: kerasrnn.Decoder(5, [kerasrnn.GRU(2, stateful=True)]),
-            "is stateful; give it to the decoder instead",
+            "is stateful; set it on the decoder instead",
         ),
         (
             lambda: kerasrnn.Decoder(5, gru())(IDS, context=np.zeros((3, 2))),
@@ -246,7 +246,7 @@ def gru():
         ),
         (
             lambda: kerasrnn.Decoder(5, gru(), context="every")(IDS),
-            r"context='every' expects one vector a row, \(batch, width\); received none",
+            r"context='every' expects one vector per row, \(batch, width\); received none",
         ),
         (
             lambda: kerasrnn.Decoder(5, gru(), context="every")(IDS, np.zeros((3, 2, 2))),

@@ -307,7 +307,7 @@ def test_configuration():
         (lambda d: kerasrnn.Generator(d)(contexts()), "start=None: expected a prompt"),
         (
             lambda d: kerasrnn.Generator(d, start=1)(max_lengths=np.array([2])),
-            r"context='state' expects one vector a row",
+            r"context='state' expects one vector per row",
         ),
         (
             lambda d: kerasrnn.Generator(new_decoder(context=None), start=1).call(),

@@ -409,7 +409,7 @@ def test_impossible_scores_stay_so():
             lambda d: kerasrnn.Generator(
                 d, processors=[ForbiddenSymbols([1, 2, 5]), ForbiddenSymbols([3, 4])]
             ),
-            "no symbol is left of 5; expected one that is not forbidden",
+            "none of 5 symbols is possible; expected one that is not forbidden",
         ),
         (
             lambda d: kerasrnn.Generator(
