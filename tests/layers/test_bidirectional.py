@@ -477,14 +477,14 @@ def test_masked_steps_do_not_reach_the_result():
 
 def test_layers_that_are_none():
     for layer, expected in (
-        (keras.layers.LSTM(5), "expected kerasrnn.LSTM in the place of keras.layers.LSTM"),
-        (keras.layers.RNN(keras.layers.LSTMCell(5)), "expected kerasrnn.RNN in the place of"),
+        (keras.layers.LSTM(5), "expected kerasrnn.LSTM instead of keras.layers.LSTM"),
+        (keras.layers.RNN(keras.layers.LSTMCell(5)), "expected kerasrnn.RNN instead of"),
         (keras.layers.Bidirectional(keras.layers.LSTM(5)), "expected kerasrnn.Bidirectional in"),
         (kerasrnn.LSTMCell(5), r"expected a layer; kerasrnn.RNN\(LSTMCell\(...\)\) makes one"),
         (kerasrnn.LSTM, "expected a kerasrnn recurrent layer"),
         (None, "expected a kerasrnn recurrent layer"),
         (kerasrnn.Bidirectional(kerasrnn.LSTM(5)), "expected a kerasrnn recurrent layer"),
-        (kerasrnn.LSTM(5, go_backwards=True), "has go_backwards=True; expected one that reads"),
+        (kerasrnn.LSTM(5, go_backwards=True), "has go_backwards=True; expected False"),
     ):
         with pytest.raises(ValueError, match=f"layer=.*{expected}"):
             kerasrnn.Bidirectional(layer)

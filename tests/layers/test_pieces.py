@@ -61,5 +61,5 @@ def test_what_is_refused():
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXTS), model_writer=written, vocab_size=20, minloglevel=2
     )
-    with pytest.raises(ValueError, match="numbers padding 0 and the unknown 1"):
+    with pytest.raises(ValueError, match="expected padding to have the id 0 and unknown the id 1"):
         kerasrnn.SentencePieceVectorization(written.getvalue())

@@ -703,7 +703,7 @@ def built():
         (list, r"layers=\[\]: expected at least one layer"),
         (lambda: kerasrnn.LSTM(5), r"layers=<LSTM.*: expected a list of layers, \[layer\]"),
         (lambda: 5, "layers=5: expected a list"),
-        (lambda: [keras.layers.LSTM(5)], "layers=<LSTM.*: expected kerasrnn.LSTM in the place of"),
+        (lambda: [keras.layers.LSTM(5)], "layers=<LSTM.*: expected kerasrnn.LSTM instead of"),
         (
             lambda: [kerasrnn.LSTM(5), kerasrnn.LSTMCell(5)],
             r"layers=<LSTMCell.*: expected a layer; kerasrnn.RNN\(LSTMCell",

@@ -160,7 +160,9 @@ def test_an_update_needs_a_group():
     class Nothing(BesideCell):
         product_groups = ()
 
-    with pytest.raises(ValueError, match="Nothing: product_groups is empty; expected one group"):
+    with pytest.raises(
+        ValueError, match="Nothing: product_groups is empty; expected at least one group"
+    ):
         build(Nothing)(inputs())
 
 
