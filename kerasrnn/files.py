@@ -1,13 +1,13 @@
-"""Everything that is written to a disk goes through this module.
+"""All writing to disk goes through this module.
 
-- `replacing` writes a file or a folder whole or not at all, and replaces only what it may;
-  `replacing_together` does so with several that belong together;
+- `replacing` writes a file or a folder completely or not at all, and replaces only its own kind;
+  `replacing_together` does the same with several that belong together;
 - `check_place` raises the same errors before any work is done;
 - `locked` keeps other processes out of a folder;
 - `writing` turns the errors of a full or read-only disk into one line;
 - `remove` and `remove_strays` delete what the library itself has written.
 
-Nothing else in the library renames or deletes.
+No other module of the library renames or deletes files.
 """
 
 import contextlib
@@ -36,13 +36,13 @@ except ImportError:  # Windows: nothing is locked there
     fcntl = None
 
 SCRATCH = ".kerasrnn-unfinished-"
-"""What the names of folders with unfinished files begin with."""
+"""The prefix of folders with unfinished files."""
 
 LOCK = ".lock"
 """The name of a lock file, in the folder that it locks."""
 
 NAMED_WITHIN = 1.0
-"""Seconds that the holder of a lock is given to sign its file, which follows taking the lock."""
+"""The time in seconds that the holder of a lock has to sign its file after taking the lock."""
 
 ADVICE = {
     errno.ENOSPC: "Free some space or some inodes there (df, df -i), or write to another place",
@@ -53,24 +53,24 @@ ADVICE = {
     errno.EPERM: "Change the permissions, or write to another place",
     errno.ENAMETOOLONG: "Choose a shorter name",
     errno.ENOTDIR: "Write to another place",
-    errno.EIO: "Look after the disk, or write to another place",
+    errno.EIO: "Check the disk, or write to another place",
 }
-"""What to do about an error of the disk."""
+"""Advice for each error of the disk."""
 
 IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Those that other packages report in errors of their own, which only quote the system."""
+"""Errors that other packages report as their own errors, quoting only the system's message."""
 
 
 class OccupiedError(FileExistsError):
-    """A path holds something that would be lost if it were written to."""
+    """A path contains something that would be lost if it were overwritten."""
 
 
 class LockedError(RuntimeError):
-    """Another process works in a folder."""
+    """Another process is using a folder."""
 
 
 class WriteError(OSError):
-    """A file or folder cannot be written. The message is one line: the path, why, what to do."""
+    """A file or folder cannot be written. The message is one line: the path, the cause, advice."""
 
     def __str__(self) -> str:
         advice = ADVICE.get(self.errno)
@@ -79,11 +79,11 @@ class WriteError(OSError):
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What may be replaced by a new file or folder of the same kind.
+    """A kind of file or folder, which may be replaced by a new one of the same kind.
 
     Args:
         name: for error messages, such as "an ONNX file".
-        recognizes: whether an existing file or folder is of this kind, by its content.
+        recognizes: tells from its content whether an existing file or folder is of this kind.
         is_folder: whether it is a folder.
     """
 
@@ -93,17 +93,17 @@ class Kind:
 
 
 FILE = Kind("a file")
-"""Any regular file: for names inside folders that are the library's own."""
+"""Any regular file: for names inside the library's own folders."""
 
 
 def check_place(path: str | Path, kind: Kind = FILE) -> Path:
     """Check that something of a kind can be written to a path without loss.
 
     Returns:
-        The place, with links resolved: a link keeps pointing to it.
+        The path with links resolved: a link keeps pointing to it.
 
     Raises:
-        OccupiedError: there is something else, or it is the working folder or above it.
+        OccupiedError: the path contains something else, or is the working folder or above it.
         WriteError: permissions or the file system forbid it.
     """
     place = Path(os.path.realpath(path))
@@ -128,7 +128,7 @@ def check_place(path: str | Path, kind: Kind = FILE) -> Path:
 
 
 def _exists(place: Path) -> bool:
-    """Whether there is anything, a broken link included; an error if there cannot be."""
+    """Whether anything exists there, including a broken link; an error if nothing can exist."""
     try:
         place.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -137,7 +137,7 @@ def _exists(place: Path) -> bool:
 
 
 def _unlike(place: Path, kind: Kind) -> str:
-    """What is in a place where only a kind may be replaced; nothing if it is of the kind."""
+    """Describe what is at a path unless it is of the given kind; then the text is empty."""
     if not place.is_dir():
         if not place.is_file():
             return "neither a file nor a folder"
@@ -159,15 +159,15 @@ def _unlike(place: Path, kind: Kind) -> str:
 
 @contextlib.contextmanager
 def replacing(path: str | Path, kind: Kind = FILE) -> Iterator[Path]:
-    """A scratch path, with the name of `path`, that takes its place if all goes well.
+    """A scratch path, with the name of `path`, that replaces it on success.
 
     Inside the `with` block the new file or folder is written to the scratch path. After the block
-    it is on the disk, with the permissions of the one that it replaces, and then takes that one's
-    place in one step: a process that is killed, or a machine that loses its power, leaves the old
-    one or the new one, whole. If the block raises, the old one is left as it was.
+    it is flushed to disk, with the permissions of the one that it replaces, and then replaces it in
+    one step: if the process is killed or the machine loses power, either the old one or the new one
+    remains, complete. If the block raises, the old one is left unchanged.
 
     Raises:
-        OccupiedError: `path` holds something that is not of the kind: see `check_place`.
+        OccupiedError: `path` contains something of another kind: see `check_place`.
         WriteError: the disk is full or read-only, permissions are missing, and the like.
     """
     place = check_place(path, kind)
@@ -186,18 +186,18 @@ def replacing(path: str | Path, kind: Kind = FILE) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_together(folder: str | Path, kinds: Mapping[str, Kind]) -> Iterator[Path]:
-    """A scratch folder whose files and folders take their places in `folder` if all goes well.
+    """A scratch folder whose files and folders are moved into `folder` on success.
 
-    As `replacing`, for several that belong together: if the block raises, or the process is killed
-    in it, what is in `folder` is left as it was, and `folder` is not made. After the block they are
-    put in their places one by one, each in one step.
+    Like `replacing`, for several that belong together: if the block raises, or the process is
+    killed in it, the content of `folder` is left unchanged, and `folder` is not created. After the
+    block they are moved one by one, each in one step.
 
     Args:
-        folder: where they go, made if it is not there.
-        kinds: by name, what may be written: others that are in the scratch folder are not.
+        folder: the destination, created if it does not exist.
+        kinds: by name, what may be written; anything else in the scratch folder is not moved.
 
     Raises:
-        OccupiedError: there is something that is not of the kind under one of the names.
+        OccupiedError: `folder` contains something of another kind under one of the names.
         WriteError: the disk is full or read-only, permissions are missing, and the like.
     """
     folder = Path(os.path.realpath(folder))
@@ -209,7 +209,7 @@ def replacing_together(folder: str | Path, kinds: Mapping[str, Kind]) -> Iterato
     with writing(folder):
         remove_strays(above)
         with _scratch(above) as scratch:
-            # The path is that of the folder, but for the scratch folder's name: see `_shown`.
+            # The path equals that of the folder, except for the scratch folder: see `_shown`.
             staged = scratch / folder.relative_to(above)
             staged.mkdir(parents=True, exist_ok=True)
             yield staged
@@ -225,7 +225,7 @@ def replacing_together(folder: str | Path, kinds: Mapping[str, Kind]) -> Iterato
 
 
 def create_folder(path: str | Path) -> None:
-    """Create a folder to write to, and those above it, unless it exists.
+    """Create a folder to write to, and its parents, unless it exists.
 
     Raises:
         WriteError: it cannot be created or written to, or is a file.
@@ -235,7 +235,7 @@ def create_folder(path: str | Path) -> None:
             Path(path).mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise _refusal(errno.ENOTDIR, path) from None
-        except FileNotFoundError as error:  # some file systems take no folders, such as /proc
+        except FileNotFoundError as error:  # some file systems, such as /proc, reject folders
             raise WriteError(error.errno, error.strerror, str(path)) from None
         if not os.access(path, os.W_OK | os.X_OK):
             raise _refusal(errno.EACCES, path)
@@ -246,12 +246,12 @@ def _refusal(number: int, path: str | Path) -> OSError:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing but the library's own lock and unfinished files."""
+    """Whether a folder contains nothing but the library's own lock and unfinished files."""
     return all(name == LOCK or name.startswith(SCRATCH) for name in os.listdir(folder))
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder that the library has written, if it is there."""
+    """Delete a file or a folder that the library has written, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -261,10 +261,10 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turn errors of the disk, whichever package reports them, into `WriteError`.
+    """Turn errors of the disk, reported by any package, into `WriteError`.
 
     Args:
-        path: named by the error where the original one names none.
+        path: the path for the message if the original error has none.
     """
     try:
         yield
@@ -278,23 +278,23 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def of_the_disk(error: BaseException, path: str | Path) -> "WriteError | None":
-    """The error of the disk behind an error, if there is one that writing to a path can have.
+    """The error of the disk behind an error, if it can arise from writing to a path.
 
     Args:
-        error: of any package.
-        path: named where the error names no file.
+        error: an error raised by any package.
+        path: the path for the message if the error has none.
     """
     found = _of_the_disk(error)
     if found is None:
         return None
     number, name = found
     if number not in IN_WORDS and name is not None and not _related(name, path):
-        return None  # of a file that was to be read, say
+        return None  # for example of a file being read
     return WriteError(number, os.strerror(number), name or str(path))
 
 
 def _of_the_disk(error: BaseException) -> tuple[int, str | None] | None:
-    """Number and file name of the error of the disk behind an error; None if it is another."""
+    """Number and file name of the error of the disk behind an error; None if there is none."""
     at: BaseException | None = error
     while at is not None:
         if isinstance(at, OSError) and at.errno in ADVICE:
@@ -307,19 +307,19 @@ def _of_the_disk(error: BaseException) -> tuple[int, str | None] | None:
 
 
 def _related(name: str, path: str | Path) -> bool:
-    """Whether a file lies beside or below a path, or above it."""
+    """Whether a file is next to, below or above a path."""
     one, other = Path(os.path.realpath(name)), Path(os.path.realpath(path))
     return one.is_relative_to(other.parent) or other.is_relative_to(one)
 
 
 def _shown(name: Any) -> str | None:
-    """A file's name as its user knows it, not that of the scratch folder."""
+    """The name of a file as the user knows it, rather than that of the scratch folder."""
     if not isinstance(name, (str, os.PathLike)):
         return None
     return re.sub(rf"{re.escape(os.sep + SCRATCH)}\w{{8}}(?=$|{re.escape(os.sep)})", "", str(name))
 
 
-# Scratch folders: locked while their process lives, so that others can tell strays.
+# Scratch folders: locked during the life of their process, so that others can recognize strays.
 
 
 @contextlib.contextmanager
@@ -327,7 +327,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
     while True:
         try:
             scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
-        except FileNotFoundError as error:  # some file systems take none, such as /proc
+        except FileNotFoundError as error:  # some file systems, such as /proc, reject them
             raise WriteError(error.errno, error.strerror, str(folder)) from None
         lock = _Lock(scratch / LOCK)
         if lock.take("writing"):
@@ -340,12 +340,12 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def remove_strays(folder: Path) -> None:
-    """Remove the unfinished files of processes that were killed, and of no others."""
+    """Remove the unfinished files of killed processes, and only those."""
     try:
         names = [
             name for name in os.listdir(folder) if re.fullmatch(re.escape(SCRATCH) + r"\w{8}", name)
         ]
-    except OSError:  # writing there fails too, and says so
+    except OSError:  # writing there fails too, and reports it
         return
     for name in names:
         stray = folder / name
@@ -353,7 +353,7 @@ def remove_strays(folder: Path) -> None:
             continue
         if not (stray / LOCK).exists():
             with contextlib.suppress(OSError):
-                stray.rmdir()  # killed before it was locked: there is nothing in it
+                stray.rmdir()  # killed before it was locked: it is empty
             continue
         lock = _Lock(stray / LOCK)
         with contextlib.suppress(OSError):
@@ -363,14 +363,14 @@ def remove_strays(folder: Path) -> None:
         lock.close()
 
 
-# Taking another's place.
+# Replacing.
 
 
 def _put_in_place(new: Path, place: Path, scratch: Path) -> None:
     if not place.is_dir():
         os.replace(new, place)
     elif not _exchange(new, place):
-        # Between the two steps nothing is in the place: `_put_back` mends that.
+        # Between the two steps the path does not exist: `_put_back` repairs that.
         aside = scratch / "aside"
         aside.mkdir(exist_ok=True)
         shutil.move(place, aside / place.name)
@@ -379,7 +379,7 @@ def _put_in_place(new: Path, place: Path, scratch: Path) -> None:
 
 
 def _put_back(stray: Path, folder: Path) -> None:
-    """What a killed process had moved aside, and put nothing in its place."""
+    """Restore what a killed process moved aside without replacing it."""
     aside = stray / "aside"
     for name in os.listdir(aside) if aside.is_dir() else []:
         if not os.path.lexists(folder / name):
@@ -387,7 +387,7 @@ def _put_back(stray: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two paths in one step; False where the system or the file system cannot."""
+    """Exchange two paths in one step; False if the system or the file system cannot."""
     call, arguments = _exchange_call()
     if call is None:
         return False
@@ -397,7 +397,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 @functools.cache
 def _exchange_call() -> tuple[Any, Callable[..., tuple[Any, ...]]]:
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE; RENAME_SWAP of macOS is 2 too
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE; RENAME_SWAP of macOS is also 2
     if sys.platform == "linux":
         return _of_libc("renameat2"), lambda a, b: (here, a, here, b, exchange)
     if sys.platform == "darwin":
@@ -413,7 +413,7 @@ def _of_libc(name: str) -> Any:
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or all of a folder, on the disk."""
+    """Flush a file, or everything in a folder, to disk."""
     if path.is_dir():
         for folder, _, names in os.walk(path):
             for name in names:
@@ -432,7 +432,7 @@ def _sync_file(path: str | Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk; some systems cannot be asked for it."""
+    """Flush the names in a folder to disk; some systems do not support it."""
     with contextlib.suppress(OSError):
         _sync_file(folder)
 
@@ -447,16 +447,17 @@ def locked(
     name: str = LOCK,
     wait: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
-    """Keep other processes out of a folder while this lasts.
+    """Keep other processes out of a folder during a `with` block.
 
     The lock is the system's (`flock`), on a file that names the holder; it ends with the process,
-    however that ends. Where the file system has no locks, nothing is locked.
+    however that ends. If the file system does not support locks, nothing is locked.
 
     Args:
-        folder: the folder; it exists.
-        doing: what is done there, for the error of others, such as "training".
-        name: of the lock file.
-        wait: called once, with a message that names the holder, if the lock is taken; then the lock
+        folder: an existing folder.
+        doing: what the process is doing there, for the errors of others, such as "training".
+        name: name of the lock file.
+        wait: called once, with a message that names the holder, if the lock is taken; then waits
+            for the lock. Without it, a taken lock is an error.
             is waited for. Without it, a taken lock is an error.
 
     Raises:
@@ -486,16 +487,16 @@ def locked(
 
 
 class _Lock:
-    """A lock file. It is deleted by its holder alone, while the lock is held."""
+    """A lock file. Only its holder deletes it, while holding the lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.handle: int | None = None
         self.is_real = fcntl is not None
-        """Whether the system locks anything here."""
+        """Whether the system supports the lock."""
 
     def take(self, doing: str | None) -> bool:
-        """Take the lock unless another has it, and write down who has it (None: not)."""
+        """Take the lock unless another process has it, and record the holder (None: do not)."""
         try:
             self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:
@@ -504,7 +505,7 @@ class _Lock:
             self.handle = os.open(self.path, os.O_RDONLY)  # another user's
         except FileNotFoundError:
             if self.path.parent.name.startswith(SCRATCH):
-                return False  # taken for a stray before it was locked
+                return False  # mistaken for a stray before it was locked
             raise
         if not self._lock() or not self._is_there():
             self.close()
@@ -531,18 +532,18 @@ class _Lock:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK):
                 return False
-            self.is_real = False  # the file system has no locks
+            self.is_real = False  # the file system does not support locks
         return True
 
     def _is_there(self) -> bool:
-        """Whether the file that is locked is still the one of that name."""
+        """Whether the locked file is still the one with that name."""
         try:
             return os.path.samestat(os.fstat(self.handle), os.stat(self.path))
         except FileNotFoundError:
             return False
 
     def holder(self) -> str | None:
-        """Who holds the lock, in words; None if nobody has signed it."""
+        """A description of the holder; None if nobody has signed the lock."""
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             return "{doing} by process {process} on {host} since {since}".format(**found)
@@ -550,13 +551,13 @@ class _Lock:
             return None
 
     def release(self) -> None:
-        """Delete the file, and let go of the lock."""
+        """Delete the file, and release the lock."""
         with contextlib.suppress(OSError):
             self.path.unlink()
         self.close()
 
     def close(self) -> None:
-        """Let go of the lock: also that which forked processes have inherited."""
+        """Release the lock, even if forked processes have inherited it."""
         if self.handle is None:
             return
         if fcntl is not None:
@@ -570,7 +571,7 @@ class _Lock:
 
 
 def starts_with(pattern: bytes) -> Callable[[Path], bool]:
-    """Whether the first bytes of a file match a regular expression."""
+    """Check whether the first bytes of a file match a regular expression."""
     compiled = re.compile(pattern, re.DOTALL)
 
     def recognizes(path: Path) -> bool:

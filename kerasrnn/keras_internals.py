@@ -1,7 +1,7 @@
-"""The only door to what Keras does not export: private modules, names and attributes.
+"""All access to what Keras does not export: private modules, names and attributes.
 
-Each stands here with the reason it is needed. All were there in Keras 3.15.1 and in
-3.16.0.dev2026102704, at the same place unless said. A test fails where another file imports from
+Each is listed with the reason why it is needed. All exist in Keras 3.15.1 and in
+3.16.0.dev2026102704, in the same place unless noted. A test fails if another file imports from
 `keras.src` or uses a private attribute of Keras.
 """
 
@@ -14,7 +14,7 @@ import keras
 
 
 def _first(*places: str) -> Any:
-    """The object at the first of these places ("module:name") that this Keras has."""
+    """The object at the first of these places ("module:name") that exists in this Keras."""
     for place in places:
         module, name = place.split(":")
         try:
@@ -27,8 +27,8 @@ def _first(*places: str) -> Any:
     )
 
 
-# The mask that Keras attached to a tensor. Keras passes it to `call` only where the sequences are
-# the one tensor argument. In `keras.src.backend` until 3.15.
+# The mask that Keras attached to a tensor. Keras passes it to `call` only if the sequences are the
+# only tensor argument. In `keras.src.backend` until 3.15.
 get_keras_mask = _first(
     "keras.src.backend.common.masking:get_keras_mask", "keras.src.backend:get_keras_mask"
 )
@@ -36,49 +36,49 @@ set_keras_mask = _first(
     "keras.src.backend.common.masking:set_keras_mask", "keras.src.backend:set_keras_mask"
 )
 
-# Keras's own time loop, for cells that are not kerasrnn's: under a mask, `keras.layers.RNN` takes
-# the first state for the previous output on JAX, and knows only states of two axes there. In a
-# module of its own since 3.16.
+# Keras's own time loop, for cells that are not kerasrnn's: with a mask, `keras.layers.RNN` uses the
+# first state as the previous output on JAX, and supports only two-dimensional states there. In a
+# separate module since 3.16.
 rnn = _first("keras.src.backend:rnn.rnn", "keras.src.backend:rnn")
 
-# Keras's RNN and StackedRNNCells draw a sequence's dropout masks, once, for subclasses of this
-# class alone.
+# Keras's RNN and StackedRNNCells draw a sequence's dropout masks once, only for subclasses of this
+# class.
 DropoutRNNCell = _first("keras.src.layers.rnn.dropout_rnn_cell:DropoutRNNCell")
 
-# Keras's losses divide their sum by the number of replicas with it, inside a distribution strategy.
+# Used by Keras's losses to divide by the number of replicas inside a distribution strategy.
 scale_loss_for_distribution = _first("keras.src.losses.loss:scale_loss_for_distribution")
 
-# Whether XLA may compile a model, as `jit_compile="auto"` decides it.
+# Whether XLA may compile a model, as decided by `jit_compile="auto"`.
 model_supports_jit = _first("keras.src.trainers.trainer:model_supports_jit")
 
-# Whether Keras is looking for shapes alone: on PyTorch the tensors have values then, of ones.
+# Whether Keras only infers shapes: on PyTorch the tensors then have values, all ones.
 in_symbolic_scope = _first("keras.src.backend.common.symbolic_scope:in_symbolic_scope")
 
-# Values that Keras keeps for the whole process, such as the generator of unseeded random numbers.
+# Values that Keras stores for the whole process, such as the generator of unseeded random numbers.
 get_global_attribute = _first("keras.src.backend.common.global_state:get_global_attribute")
 
 
 def patch_tf2onnx() -> None:
-    """Let tf2onnx 1.17, which was written for NumPy 1, run with NumPy 2, as Keras's export does."""
+    """Make tf2onnx 1.17, written for NumPy 1, run with NumPy 2, as Keras's export does."""
     _first("keras.src.export.tf2onnx_lib:patch_tf2onnx")()
 
 
 def flatten_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """A layer and all layers inside it, at any depth, each once.
 
-    Public are only the layers of a model, not those inside a layer.
+    Public API covers only the layers of a model, not those inside a layer.
     """
     found = {id(each): each for each in layer._flatten_layers()}
     return list(found.values())
 
 
 def operation_of(tensor: Any) -> Any:
-    """The operation that a symbolic tensor is an output of."""
+    """The operation that computes a symbolic tensor."""
     return tensor._keras_history.operation
 
 
 def made_by(tensor: Any) -> tuple[Any, Any]:
-    """The operation that a symbolic tensor is an output of, and the arguments of that call."""
+    """The operation that computes a symbolic tensor, and the arguments of that call."""
     operation, node, _ = tensor._keras_history
     arguments = operation._inbound_nodes[node].arguments
     return operation, (arguments.args, arguments.kwargs)
@@ -92,16 +92,16 @@ def run_through_graph(model: keras.Model, inputs: Any, call: Callable[..., Any])
 
 
 def nodes_of(operation: Any) -> list[Any]:
-    """A node for each call of an operation on symbolic tensors: `input_tensors`, `outputs`, and
-    `arguments`, with `args` and `kwargs`."""
+    """One node for each call of an operation on symbolic tensors, with `input_tensors`, `outputs`
+    and `arguments`, which has `args` and `kwargs`."""
     return operation._inbound_nodes
 
 
 def graph_of(model: keras.Model) -> list[Any] | None:
-    """The calls that a functional or built Sequential model consists of, in their order.
+    """The calls in a functional or built Sequential model, in order.
 
-    A node has `operation`, `arguments` (`args`, `kwargs`), `input_tensors` and `outputs`. None for
-    another model.
+    A node has `operation`, `arguments` (`args`, `kwargs`), `input_tensors` and `outputs`. Returns
+    None for other models.
     """
     graph = model._functional if isinstance(model, keras.Sequential) else model
     by_depth = getattr(graph, "_nodes_by_depth", None)
@@ -111,7 +111,7 @@ def graph_of(model: keras.Model) -> list[Any] | None:
 
 
 def attach(archive: keras.export.ExportArchive, name: str, function: Any) -> None:
-    """Give a SavedModel a function without a signature."""
+    """Add a function without a signature to a SavedModel."""
     setattr(archive._tf_trackable, name, function)
 
 
@@ -126,23 +126,23 @@ def takes_training(layer: keras.layers.Layer) -> bool:
 
 
 def reset_dropout_masks(layer: keras.layers.RNN) -> None:
-    """Let the cells of a recurrent layer draw new dropout masks in the next call."""
+    """Make the cells of a recurrent layer draw new dropout masks in the next call."""
     layer._maybe_reset_dropout_masks(layer.cell)
 
 
 def make_variables(model: keras.Model, batch: Any) -> None:
-    """Make all variables of a compiled model, those of its optimizer and metrics too.
+    """Create all variables of a compiled model, including those of its optimizer and metrics.
 
     Args:
         model: a compiled model.
-        batch: what one batch of its data consists of: `tf.data.Dataset.element_spec`.
+        batch: the structure of one batch of its data: `tf.data.Dataset.element_spec`.
     """
     model._symbolic_build(data_batch=batch)
 
 
 def preprocessed(vectorizer: Any, texts: Any) -> Any:
-    """The symbols that a `keras.layers.TextVectorization` looks up: a ragged tensor of strings.
+    """The tokens that a `keras.layers.TextVectorization` looks up: a ragged tensor of strings.
 
-    Keras has no public way from a text to them, but for the vocabulary that `adapt` counts.
+    Keras has no public way to compute them from a text, only the vocabulary counted by `adapt`.
     """
     return vectorizer._preprocess(texts)

@@ -1,19 +1,19 @@
-"""Checks of arguments, declared in the signatures of constructors and functions.
+"""Checks of arguments, declared by annotations of constructors and functions.
 
 `checked` checks every call of a function against its annotations:
 
     @validation.checked
     def __init__(self, units: PositiveInteger, dropout: Rate = 0.0, use_bias: bool = True): ...
 
-An argument annotated `bool` takes True and False alone, `int` integers, `float` finite numbers,
-`str` strings, `str | Path` paths, `keras.Model` models, `keras.layers.Layer` layers, `Literal[...]`
-its values. `PositiveInteger`, `Rate` and the other names below are narrower. Other annotations are
-not checked. Where no annotation can tell what is right, the functions are called:
+An argument annotated with `bool` accepts only True and False, `int` integers, `float` finite
+numbers, `str` strings, `str | Path` paths, `keras.Model` models, `keras.layers.Layer` layers, and
+`Literal[...]` its values. `PositiveInteger`, `Rate` and the other names below are narrower. Other
+annotations are not checked. What no annotation can express is checked by calling a function:
 
     self.activation = validation.activation("activation", activation)
 
-Each returns the value to use, in its canonical Python type, or raises a ValueError that names the
-argument, the value and what was expected.
+Each check returns the value to use, in its canonical Python type, or raises a ValueError that names
+the argument, the value and what was expected.
 """
 
 import functools
@@ -35,12 +35,12 @@ Check = Callable[[str, Any], Any]
 
 
 class ArgumentError(ValueError):
-    """An argument has a value that it cannot have."""
+    """An argument has an invalid value."""
 
     def __init__(self, name: str, value: Any, *expected: str) -> None:
         super().__init__(f"{name}={_shown(value)}: expected {_listed(expected)}.")
         self.expected = expected
-        """What the argument can be: alternatives."""
+        """The valid alternatives."""
 
 
 def _shown(value: Any) -> str:
@@ -49,14 +49,14 @@ def _shown(value: Any) -> str:
 
 
 def boolean(name: str, value: Any) -> bool:
-    """Return a bool. Strings, numbers and None are refused."""
+    """Return a bool. Strings, numbers and None are rejected."""
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentError(name, value, "True", "False")
     return bool(value)
 
 
 def integer(name: str, value: Any, minimum: int | None = None, maximum: int | None = None) -> int:
-    """Return an int within the bounds, both included. A bool is refused."""
+    """Return an int within the bounds, both inclusive. A bool is rejected."""
     if (
         isinstance(value, (bool, np.bool_))
         or not isinstance(value, Integral)
@@ -140,14 +140,14 @@ def model(name: str, value: Any) -> keras.Model:
 
 
 def layer(name: str, value: Any) -> keras.layers.Layer:
-    """Return a Keras layer, of which a model is one."""
+    """Return a Keras layer, which may be a model."""
     if not isinstance(value, keras.layers.Layer):
         raise ArgumentError(name, value, "a Keras layer")
     return value
 
 
 def tensor(name: str, value: Any) -> Any:
-    """Return a tensor of the backend, of an array, a tensor or numbers in lists."""
+    """Return a tensor of the backend, from an array, a tensor or numbers in lists."""
     expected = "an array or a tensor of numbers"
     try:
         converted = keras.ops.convert_to_tensor(value)
@@ -159,20 +159,20 @@ def tensor(name: str, value: Any) -> Any:
 
 
 def known(tensor: Any) -> "np.ndarray | None":
-    """A tensor's values; None while a function is traced, when there are none."""
+    """The values of a tensor; None if there are none, while a function is traced."""
     try:
         return np.asarray(keras.ops.convert_to_numpy(tensor))
-    except Exception:  # every backend raises another
+    except Exception:  # every backend raises a different one
         return None
 
 
 def ids(name: str, value: Any) -> Any:
     """Return an int32 tensor of ids, from integers or integral numbers.
 
-    What int32 does not hold is refused. In a graph, where values are not known, it becomes the
-    largest int32, an id that is out of every range.
+    Values outside the range of int32 are rejected. In a graph, where values are unknown, they
+    become the largest int32, an id that is out of every range.
     """
-    if isinstance(value, np.ndarray):  # as it is: JAX keeps 32 of 64 bits
+    if isinstance(value, np.ndarray):  # before conversion: JAX keeps only 32 of 64 bits
         _check_ids(name, value)
     given = tensor(name, value)
     ids = keras.ops.cast(given, "int32")
@@ -192,10 +192,10 @@ def _check_ids(name: str, values: np.ndarray) -> None:
 
 
 def array(name: str, value: Any) -> np.ndarray:
-    """Return an array of one row at least, from an array, a tensor, a DataFrame or rows in lists.
+    """Return an array of at least one row, from an array, a tensor, a DataFrame or a list of rows.
 
-    Sequences of different lengths, ragged and sparse tensors and masked entries are refused by
-    name.
+    Sequences of different lengths, ragged and sparse tensors and masked entries are rejected, each
+    with its own message.
     """
     expected = "an array, or rows in a list"
     kind = type(value).__name__
@@ -217,7 +217,7 @@ def array(name: str, value: Any) -> np.ndarray:
             first = found.flat[0] if found.dtype == object and found.ndim and found.size else ""
             if hasattr(first, "__len__") and not isinstance(first, (str, bytes)):
                 found = np.asarray(found.tolist())  # an array of rows
-    except Exception as error:  # each library of arrays raises others
+    except Exception as error:  # each array library raises different errors
         if "inhomogeneous" not in str(error):
             raise ArgumentError(name, value, expected) from error
         raise ValueError(
@@ -235,13 +235,13 @@ def numbers(name: str, value: Any, advice: str = "") -> np.ndarray:
     """Return an array of real numbers or booleans: see `array`.
 
     Args:
-        name: of the argument.
+        name: name of the argument.
         value: the argument.
-        advice: how texts become numbers, to be said where there are some.
+        advice: how to convert texts to numbers, for the error if there are any.
     """
     found = array(name, value)
     if found.dtype == object:
-        # Converted as a whole, "1" would be read as a number, and None as NaN.
+        # Converted at once, "1" would be read as a number, and None as NaN.
         converted = np.empty(found.shape)
         for index, each in np.ndenumerate(found):
             try:
@@ -259,19 +259,19 @@ def numbers(name: str, value: Any, advice: str = "") -> np.ndarray:
 
 
 def finite(name: str, value: np.ndarray, dtype: str, axes: Sequence[str] = ("row",)) -> None:
-    """Raise ValueError unless all numbers of an array are finite, in a type they are cast to, too.
+    """Raise ValueError unless all numbers of an array are finite, also after a cast.
 
     Args:
-        name: of the argument.
-        value: numbers, as `numbers` returns them.
-        dtype: a floating type.
-        axes: what the first axes are called.
+        name: name of the argument.
+        value: numbers, as returned by `numbers`.
+        dtype: the floating-point type of the cast.
+        axes: names of the first axes.
     """
     if value.dtype.kind in "biu" or not value.size:
         return
     limit = float(np.finfo("float32" if dtype == "bfloat16" else dtype).max)
     with np.errstate(all="ignore"):
-        # NaN, if there is one. Nothing of the array's size is allocated.
+        # NaN if there is one. Allocates nothing of the array's size.
         if float(value.min()) >= -limit and float(value.max()) <= limit:
             return
         wrong = ~(np.abs(value.astype("float64")) <= limit)
@@ -287,17 +287,17 @@ def finite(name: str, value: np.ndarray, dtype: str, axes: Sequence[str] = ("row
 
 
 def whole(name: str, value: np.ndarray, minimum: int, maximum: int) -> None:
-    """Raise ValueError unless all numbers are integers within the bounds, both included.
+    """Raise ValueError unless all numbers are integers within the bounds, both inclusive.
 
     Args:
-        name: of the argument.
-        value: numbers, as `numbers` returns them.
-        minimum: the least.
-        maximum: the largest.
+        name: name of the argument.
+        value: numbers, as returned by `numbers`.
+        minimum: the smallest valid number.
+        maximum: the largest valid number.
     """
     if value.dtype.kind == "b" or not value.size:
         return
-    # As Python's, which compare with any integer.
+    # Converted to Python integers, which compare with integers of any size.
     if value.dtype.kind in "iu" and minimum <= int(value.min()) <= int(value.max()) <= maximum:
         return
     with np.errstate(all="ignore"):
@@ -328,32 +328,32 @@ def one_of(name: str, value: Any, choices: Collection[Any]) -> Any:
 
 
 def seed(name: str, value: Any) -> Any:
-    """Return a seed that Keras takes: a non-negative integer or a SeedGenerator."""
+    """Return a seed for Keras: a non-negative integer or a SeedGenerator."""
     if isinstance(value, keras.random.SeedGenerator):
         return value
     return integer(name, value, minimum=0, maximum=2**32 - 1)
 
 
 def activation(name: str, value: Any) -> Any:
-    """Return the activation that Keras finds for a name, a configuration or a callable."""
+    """Return the Keras activation for a name, a configuration or a callable."""
     return _from_keras("an activation", keras.activations, name, value)
 
 
 def initializer(name: str, value: Any) -> Any:
-    """Return the initializer that Keras finds for a name, a configuration or a callable.
+    """Return the Keras initializer for a name, a configuration or a callable.
 
-    Looked for once, where it is used: an initializer without a seed draws one when it is made.
+    Called once, where it is used: an initializer without a seed draws one when it is created.
     """
     return _from_keras("an initializer", keras.initializers, name, value)
 
 
 def regularizer(name: str, value: Any) -> Any:
-    """Return the regularizer that Keras finds for a name, a configuration or a callable."""
+    """Return the Keras regularizer for a name, a configuration or a callable."""
     return _from_keras("a regularizer", keras.regularizers, name, value)
 
 
 def constraint(name: str, value: Any) -> Any:
-    """Return the constraint that Keras finds for a name, a configuration or a callable."""
+    """Return the Keras constraint for a name, a configuration or a callable."""
     return _from_keras("a constraint", keras.constraints, name, value)
 
 
@@ -407,7 +407,7 @@ _OF_TYPES: dict[Any, Check] = {
 
 
 def check_of(annotation: Any) -> Check | None:
-    """The check that an annotation declares; None where it declares none."""
+    """The check declared by an annotation; None if it declares none."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         declared = [check for check in annotation.__metadata__ if callable(check)]
@@ -419,12 +419,12 @@ def check_of(annotation: Any) -> Check | None:
         return None if None in members else _union([member for member in members if member])
     try:
         return _OF_TYPES.get(annotation)
-    except TypeError:  # an annotation that cannot be hashed
+    except TypeError:  # an unhashable annotation
         return None
 
 
 def checks_of(signature: inspect.Signature) -> dict[str, Check]:
-    """The checks that the annotations of a signature declare, by argument."""
+    """The checks declared by the annotations of a signature, by argument."""
     return {
         name: found
         for name, parameter in signature.parameters.items()
@@ -434,7 +434,7 @@ def checks_of(signature: inspect.Signature) -> dict[str, Check]:
 
 
 def check(arguments: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
-    """Return the arguments, by name, each as its check returns it."""
+    """Return the arguments by name, with the results of their checks."""
     return {
         name: checks[name](name, value) if name in checks else value
         for name, value in arguments.items()
@@ -462,7 +462,7 @@ def checked(function: Checked) -> Checked:
         bound.arguments.update(check(bound.arguments, checks))
         return function(*bound.args, **bound.kwargs)
 
-    # For `inspect.getfullargspec`, which Keras calls and which does not look through a wrapper.
+    # For `inspect.getfullargspec`, which Keras calls and which ignores wrappers.
     call.__signature__ = signature
     return call
 

@@ -1,4 +1,4 @@
-"""How gradients flow through recurrent layers, measured and drawn.
+"""Measures and plots how gradients flow through recurrent layers.
 
 >>> import keras, numpy as np
 >>> from kerasrnn import SimpleRNN, diagnostics

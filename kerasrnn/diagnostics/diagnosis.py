@@ -1,4 +1,4 @@
-"""What a measurement found."""
+"""The results of a measurement."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,34 +9,34 @@ import numpy as np
 from kerasrnn.diagnostics import pictures
 from kerasrnn.diagnostics.tables import indented
 
-# Karpathy, Johnson & Li (2016): a gate is saturated below the one or above the other.
+# Karpathy, Johnson & Li (2016): a gate is saturated below LOW or above HIGH.
 LOW, HIGH = 0.1, 0.9
-# Of a tanh unit, by its absolute value.
+# The threshold for a tanh unit, in absolute value.
 SATURATED = 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class StateDiagnosis:
-    """How the gradient of one state of a layer flows."""
+    """The gradient flow through one state of a layer."""
 
     name: str
     """h or c."""
 
     gradient_norms: np.ndarray
-    """Mean over the rows of the batch of the L2 norm of dL/ds_t: at index d, d used steps before
-    the last; where the axis is "step", at index n, of the n-th step that the layer reads."""
+    """Mean over the rows of the batch of the L2 norm of dL/ds_t: at index d, d valid steps before
+    the last; if the axis is "step", at index n, for the n-th step in the layer's order."""
 
     memory: float
-    """How many steps back the norm last is 1/e of what it is at distance 0, by interpolation of its
-    logarithm; infinite where it never falls so far, NaN where the axis is "step"."""
+    """The largest distance in steps at which the norm is 1/e of that at distance 0, interpolated
+    logarithmically; infinite if it never falls so far, NaN if the axis is "step"."""
 
     carry: np.ndarray | None
-    """Mean over the used steps of ds_t/ds_{t-1} of each unit along the path on which there is
-    neither a product nor an activation: LSTM's forget gate, GRU's update gate. None without one."""
+    """Mean over the valid steps of ds_t/ds_{t-1} of each unit, along the path without a product or
+    an activation: LSTM's forget gate, GRU's update gate. None without such a path."""
 
     @property
     def time_constants(self) -> np.ndarray | None:
-        """-1 / log(carry) of each unit: the steps after which 1/e of its state is left."""
+        """-1 / log(carry) for each unit: the steps after which 1/e of its state is left."""
         if self.carry is None:
             return None
         with np.errstate(divide="ignore"):
@@ -45,14 +45,14 @@ class StateDiagnosis:
 
 @dataclass(frozen=True, eq=False)
 class GateDiagnosis:
-    """Where a gate spends its time, for each unit, `(units,)`."""
+    """The saturation of a gate, for each unit, `(units,)`."""
 
     name: str
     low: np.ndarray
-    """Fraction of the used steps at which it is below 0.1: left-saturated."""
+    """Fraction of the valid steps at which the gate is below 0.1: left-saturated."""
 
     high: np.ndarray
-    """Fraction of the used steps at which it is above 0.9: right-saturated."""
+    """Fraction of the valid steps at which the gate is above 0.9: right-saturated."""
 
     mean: np.ndarray
 
@@ -68,7 +68,7 @@ class KernelDiagnosis:
 
 @dataclass(frozen=True, eq=False)
 class LayerDiagnosis:
-    """One recurrent layer; a layer that is called twice has two, the second named `name:2`."""
+    """One recurrent layer; a layer that is called twice appears twice, the second as `name:2`."""
 
     name: str
     cell: str
@@ -78,18 +78,18 @@ class LayerDiagnosis:
     gates: dict[str, GateDiagnosis]
     kernels: dict[str, KernelDiagnosis]
     saturated: np.ndarray | None
-    """Of a cell whose `activation` is tanh: the fraction of the used steps at which each unit's
-    candidate (`SimpleRNN`'s h) is above 0.95 in absolute value, `(units,)`."""
+    """For a cell whose `activation` is tanh: the fraction of the valid steps at which the candidate
+    (`SimpleRNN`'s h) of each unit is above 0.95 in absolute value, `(units,)`."""
 
     @property
     def memory(self) -> float:
-        """That of the state which remembers longest."""
+        """The longest memory of its states."""
         return max(state.memory for state in self.states.values())
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What `diagnose` found out about a model on a batch."""
+    """The result of `diagnose` for a model and a batch."""
 
     model: str
     loss: float
@@ -97,13 +97,13 @@ class Diagnosis:
     """Global norm of the loss's gradient with respect to the trainable weights."""
 
     axis: Literal["distance", "step"]
-    """What the gradients' norms are by."""
+    """The axis of the gradients' norms."""
 
     layers: dict[str, LayerDiagnosis]
-    """In the order in which the model calls them."""
+    """The layers in the order in which the model calls them."""
 
     def summary(self) -> str:
-        """A table of everything, as text."""
+        """All results as a text table."""
         lines = [
             f"{self.model}: loss {self.loss:.4g}, norm of the weights' gradient "
             f"{self.weight_gradient_norm:.3g}"
@@ -118,7 +118,7 @@ class Diagnosis:
         return "\n".join(lines)
 
     def figure(self) -> Any:
-        """A `matplotlib.figure.Figure`: for each layer its gradients, and its gates.
+        """A `matplotlib.figure.Figure` with the gradients and the gates of each layer.
 
         Raises:
             ImportError: matplotlib is not installed; it comes with the extra `recipes`.
@@ -126,7 +126,7 @@ class Diagnosis:
         return pictures.layers(self)
 
     def draw(self, path: str | Path) -> None:
-        """Write `figure()` to a file, whose suffix says its format.
+        """Write `figure()` to a file, whose suffix determines its format.
 
         Raises:
             ImportError: matplotlib is not installed; it comes with the extra `recipes`.
@@ -135,17 +135,17 @@ class Diagnosis:
 
 
 def format_memory(memory: float, length: int) -> str:
-    """As text, of a curve of so many norms."""
+    """Format a memory, measured on a curve with this number of norms."""
     if np.isnan(memory):
         return ""
     return f"> {length - 1}" if np.isinf(memory) else f"{memory:.3g}"
 
 
 def memory_length(norms: np.ndarray) -> float:
-    """How far back a curve of norms by distance last is 1/e of its first value.
+    """The largest distance at which a curve of norms is 1/e of its first value.
 
-    Between two distances the logarithm is interpolated, so that of a gradient that falls by the
-    factor f a step it is -1 / log(f).
+    The logarithm is interpolated between distances, so the memory of a gradient that falls by the
+    factor f per step is -1 / log(f).
     """
     if np.isnan(norms).any() or not norms[0] > 0:
         return float("nan")

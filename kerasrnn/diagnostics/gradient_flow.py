@@ -1,4 +1,4 @@
-"""The measurement during training."""
+"""Measurements during training."""
 
 import io
 from collections.abc import Callable
@@ -16,30 +16,30 @@ from kerasrnn.validation import PositiveInteger
 
 
 class GradientFlow(keras.callbacks.Callback):
-    """Measures, as training goes on, how gradients flow through the recurrent layers.
+    """Measures the gradient flow through the recurrent layers during training.
 
-    Before the first epoch of a `fit` and after every `every`-th one `diagnose` is called on the
-    same batch. Training is not disturbed: with and without the callback it ends in the same
-    weights, bit for bit.
+    Calls `diagnose` on the same batch before the first epoch of a `fit` and after every `every`-th
+    one. Training is not affected: with and without the callback, the final weights are identical,
+    bit for bit.
 
-    With `log_dir` the measurements go to TensorBoard, at the number of epochs trained: for each
-    state of a layer the gradient's norm at the loss and at the far end of the sequence and the
-    memory (as far as it is finite), for each gate the saturated fractions, for each block of the
-    recurrent kernel the spectral radius, and the figure of `Diagnosis.figure`.
+    With `log_dir` the measurements are written to TensorBoard, at the number of epochs trained: for
+    each state of a layer the gradient's norm at the loss and at the far end of the sequence and the
+    memory (if it is finite), for each gate the saturated fractions, for each block of the recurrent
+    kernel the spectral radius, and the figure of `Diagnosis.figure`.
 
     Args:
-        x: a batch of inputs, in the form in which the model takes them.
+        x: a batch of inputs, as passed to the model.
         y: its targets.
-        loss: of `diagnose`; default: the one that the model is compiled with.
-        every: how many epochs lie between two measurements.
-        steps: of `diagnose`.
+        loss: see `diagnose`; default: the loss that the model is compiled with.
+        every: the number of epochs between two measurements.
+        steps: see `diagnose`.
         log_dir: folder for TensorBoard; None: nothing is written.
 
     Attributes:
         history: every `Diagnosis` by the number of epochs trained before it.
 
     Raises:
-        ValueError: `every` is not a positive integer; during training, what `diagnose` raises.
+        ValueError: `every` is not a positive integer; during training, see `diagnose`.
         ImportError: `log_dir` without matplotlib and TensorBoard; they come with the extra
             `recipes`.
 
@@ -81,7 +81,7 @@ class GradientFlow(keras.callbacks.Callback):
         self._begins = True
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if self._begins:  # here, where it is known after how many epochs training is resumed
+        if self._begins:  # here, where the number of epochs before resuming is known
             self._begins = False
             self.history = {n: old for n, old in self.history.items() if n < epoch}
             self._measure(epoch)
@@ -95,7 +95,7 @@ class GradientFlow(keras.callbacks.Callback):
             self._writer.flush()
 
     def figure(self) -> Any:
-        """A `matplotlib.figure.Figure`: the gradients' norms by distance, a curve an epoch.
+        """A `matplotlib.figure.Figure` of the gradients' norms by distance, one curve per epoch.
 
         Raises:
             ImportError: matplotlib is not installed; it comes with the extra `recipes`.
@@ -106,7 +106,7 @@ class GradientFlow(keras.callbacks.Callback):
         return pictures.flow(self.history)
 
     def draw(self, path: str | Path) -> None:
-        """Write `figure()` to a file, whose suffix says its format.
+        """Write `figure()` to a file, whose suffix determines its format.
 
         Raises:
             ImportError: matplotlib is not installed; it comes with the extra `recipes`.
@@ -136,7 +136,7 @@ def _writer(log_dir: str | Path) -> Any:
 
 
 def _write(diagnosis: Diagnosis) -> None:
-    """To the summary writer and the step of the moment."""
+    """Write to the default summary writer and step."""
     import tensorflow as tf
 
     for layer in diagnosis.layers.values():

@@ -1,4 +1,4 @@
-"""What becomes of a model's masks, layer by layer."""
+"""Follows a model's masks, layer by layer."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,29 +20,29 @@ class MaskedLayer:
 
     name: str
     layer: str
-    """Its class, with the package unless that is kerasrnn."""
+    """The class of the layer, with its package unless that is kerasrnn."""
 
     mask: Fate
-    """What becomes of the mask of its inputs.
+    """What the layer does with the mask of its inputs.
 
     - "passed on": the output has a mask.
-    - "used": the output has no steps any more, as that of a layer that returns its last output.
-    - "lost": the output has no mask, and the layers that follow read the padding.
-    - "created": the output has a mask, and no input has.
-    - "none": neither has.
+    - "used": the output no longer has steps, for example if a layer returns only its last output.
+    - "lost": the output has no mask, and the following layers process the padding.
+    - "created": the output has a mask, but no input has.
+    - "none": neither has a mask.
     """
 
     advice: str = ""
-    """What to do about a mask that is lost."""
+    """Advice if the mask is lost."""
 
 
 @dataclass(frozen=True)
 class MaskFlow:
-    """What `masks` found out about a model."""
+    """The result of `masks` for a model."""
 
     model: str
     layers: tuple[MaskedLayer, ...]
-    """In the order in which the model calls them."""
+    """The layers in the order in which the model calls them."""
 
     @property
     def lost(self) -> tuple[MaskedLayer, ...]:
@@ -50,7 +50,7 @@ class MaskFlow:
         return tuple(layer for layer in self.layers if layer.mask == "lost")
 
     def summary(self) -> str:
-        """A table of the layers, and what to do about those that lose a mask."""
+        """A table of the layers, with advice for those that lose a mask."""
         rows = [["layer", "class", "mask"]]
         rows += [[found.name, found.layer, found.mask] for found in self.layers]
         lines = [f"{self.model}: the mask is lost in {len(self.lost)} of {len(self.layers)} layers"]
@@ -61,22 +61,22 @@ class MaskFlow:
 
 @validation.checked
 def masks(model: keras.Model, x: Any = None) -> MaskFlow:
-    """Report, layer by layer, what becomes of a model's masks.
+    """Report, layer by layer, what happens to a model's masks.
 
-    Masks say which steps of a sequence are padding. A layer that drops one does not fail: what
-    follows reads the padding as data. From version 3.16 on, `keras.layers.LSTM`, `GRU`,
-    `SimpleRNN`, `RNN`, `Bidirectional` and `TimeDistributed` drop it.
+    Masks mark the steps of a sequence that are padding. A layer that drops its mask does not fail:
+    the following layers process the padding as data. From version 3.16 on, `keras.layers.LSTM`,
+    `GRU`, `SimpleRNN`, `RNN`, `Bidirectional` and `TimeDistributed` drop it.
 
     Args:
         model: any Keras model.
         x: inputs, for a model that is neither functional nor Sequential: it is called on them once.
-            The layers of a functional model are known without.
+            A functional model needs none.
 
     Returns:
-        A `MaskFlow`; its `lost` is empty where no mask is lost.
+        A `MaskFlow`; its `lost` is empty if no mask is lost.
 
     Raises:
-        ValueError: `x` is missing, or the backend is JAX, whose arrays carry no masks outside of a
+        ValueError: `x` is missing, or the backend is JAX, whose arrays have no masks outside of a
             functional model.
 
     Example:
@@ -114,9 +114,9 @@ def masks(model: keras.Model, x: Any = None) -> MaskFlow:
 
 
 def _through_graph(model: keras.Model, given: list[Tensor], found: list[MaskedLayer]) -> Any:
-    """Follow masks through a functional model, nested ones too; return those of its outputs.
+    """Follow masks through a functional model and nested models; return those of its outputs.
 
-    Masks are symbolic: the layers themselves tell whether they pass one on.
+    The masks are symbolic, computed by the layers' own methods.
     """
     masks = dict(zip(map(id, model.inputs), given, strict=False))
 
@@ -143,7 +143,7 @@ def _through_graph(model: keras.Model, given: list[Tensor], found: list[MaskedLa
 
 
 def _through_call(model: keras.Model, x: Any, found: list[MaskedLayer]) -> None:
-    """Call a model once, and note what its layers read and return."""
+    """Call a model once, and record the masks of its layers' inputs and outputs."""
     if not model.built:
         model(x)  # Keras calls the layers an extra time to build them
     layers = {id(layer) for layer in flatten_layers(model)} - {id(model)}

@@ -1,4 +1,4 @@
-"""The measurement: one batch forward and back, eagerly, with every recurrent layer watched."""
+"""The measurement: one batch forward and backward, eagerly, observing every recurrent layer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,41 +36,42 @@ def diagnose(
     *,
     steps: Literal["last", "all"] = "last",
 ) -> Diagnosis:
-    """Measure how gradients flow through a model's recurrent layers on one batch.
+    """Measure the gradient flow through a model's recurrent layers on one batch.
 
-    For every state s (h; of LSTM also c) of every recurrent layer, kerasrnn's or Keras's, also
-    inside other layers, the norm
+    For every state s (h; for LSTM also c) of every recurrent layer, kerasrnn's or Keras's, also
+    inside other layers, it computes the norm
 
         g(d) = mean over the rows of || dL/ds_{T-d} ||
 
-    of the total derivative: (B2) and (L8) of docs/bptt.md. T is the last step that a row uses and
-    the distance d counts used steps alone, in the order in which the layer reads. From it
+    of the total derivative: (B2) and (L8) of docs/bptt.md. T is the last valid step of a row, and
+    the distance d counts only valid steps, in the layer's order. From it follows
 
         memory = the largest d at which g(d) = g(0) / e.
 
-    For every gate the fractions of its activations below 0.1 and above 0.9 (left- and
+    For every gate, it computes the fractions of its activations below 0.1 and above 0.9 (left- and
     right-saturated: Karpathy, Johnson & Li 2016, "Visualizing and understanding recurrent
-    networks"), and where a state is carried over by a gate f, the time constants -1 / log(mean f)
-    of its units, after which 1/e of it is left: nearly the characteristic forgetting time
-    1 / (1 - f) of Tallec & Ollivier (2018), "Can recurrent neural networks warp time?". For every
-    gate's block of the recurrent kernel its spectral radius and its largest singular value, of
-    `IndRNN` the largest `|u|`; the powers of the latter bound SimpleRNN's gradient (Pascanu,
-    Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks").
+    networks"), and if a state is carried over by a gate f, the time constants -1 / log(mean f) of
+    its units, after which 1/e of the state is left: approximately the characteristic forgetting
+    time 1 / (1 - f) of Tallec & Ollivier (2018), "Can recurrent neural networks warp time?". For
+    every gate's block of the recurrent kernel, it computes the spectral radius and the largest
+    singular value, for `IndRNN` the largest `|u|`; the powers of the latter bound SimpleRNN's
+    gradient (Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
+    networks").
 
-    The model runs as in inference, without dropout, and is left as it was: its weights, metrics,
-    states and random state. TensorFlow alone.
+    The model runs as in inference, without dropout, and is left unchanged: its weights, metrics,
+    states and random state. Only on TensorFlow.
 
     Args:
         model: a Keras model with at least one recurrent layer.
         x: a batch of its inputs.
         y: the batch's targets.
-        loss: a loss of Keras, by name or as a function of `(y, y_pred)`; without `y`, a function of
-            the model's outputs that returns a scalar. Default: the one that the model is compiled
-            with, with its regularization.
-        steps: of a model with an output at every step (of three dimensions or more), "last" takes
-            the loss of the last used step alone, in the order in which a layer reads: of the first
-            step for a layer that reads backwards. "all" takes the whole loss; the norms are then
-            by step, not by distance. Other models have one loss, at the end.
+        loss: a Keras loss, by name or as a function of `(y, y_pred)`; without `y`, a function of
+            the model's outputs that returns a scalar. Default: the loss that the model is compiled
+            with, including its regularization.
+        steps: for a model with an output at every step (of three dimensions or more), "last" takes
+            only the loss of the last valid step, in the layer's order: of the first step for a
+            layer with `go_backwards`. "all" takes the total loss; the norms are then by step, not
+            by distance. Other models have one loss, at the end.
 
     Returns:
         A `Diagnosis`, with `summary()`, `figure()` and `draw(path)`.
@@ -78,9 +79,9 @@ def diagnose(
     Raises:
         ValueError: the backend is not TensorFlow; no recurrent layers, or one whose states are not
             `(batch, units)`, or that is called inside a compiled function; no loss, or no targets
-            for it; `steps` is unknown; a layer none of whose steps is used.
+            for it; `steps` is unknown; a layer without valid steps.
 
-    Masking: skipped steps count neither as distance nor in the gates' fractions.
+    Masking: masked steps are excluded from the distance and from the gates' fractions.
 
     Example:
 
@@ -106,7 +107,7 @@ def diagnose(
             if not calls:
                 raise ValueError(
                     f"{model.name}: no recurrent layer was called, other than inside a compiled "
-                    "function; expected one at least."
+                    "function; expected at least one."
                 )
             every_step = any(len(output.shape) > 2 for output in tree.flatten(outputs))
             losses = _losses(
@@ -151,8 +152,8 @@ def _check(model: Any, y: Any, loss: Any, steps: str) -> None:
         raise ValueError("loss=None: the model is not compiled; expected a loss.")
     if y is None and (not callable(loss) or isinstance(loss, keras.losses.Loss)):
         raise ValueError(
-            f"y=None: loss={loss!r} compares with targets; expected them, or as the loss a "
-            "function of the outputs alone."
+            f"y=None: loss={loss!r} compares with targets; expected targets, or a loss that is "
+            "a function of the outputs."
         )
 
 
@@ -168,7 +169,7 @@ def _tensor(array: Any) -> Tensor:
 
 
 class _Given(keras.losses.Loss):
-    """A loss function with the masks and the mean of Keras's losses."""
+    """A loss function with the masking and averaging of Keras's losses."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -178,7 +179,7 @@ class _Given(keras.losses.Loss):
 def _loss_function(
     model: keras.Model, x: Any, y: Any, loss: str | Callable[..., Tensor] | None
 ) -> Callable[[Any, Any], Tensor]:
-    """Of targets and outputs."""
+    """Return the loss as a function of targets and outputs."""
     if y is None:
         return lambda _, y_pred: loss(y_pred)
     if loss is None:
@@ -194,7 +195,7 @@ def _losses(
     calls: list[ObservedCall],
     at_the_end: bool,
 ) -> list[tuple[Tensor, list[ObservedCall]]]:
-    """Losses, and the calls whose states each is differentiated by; the model's own comes first."""
+    """The losses, the model's own first, each with the calls that it is differentiated for."""
     if not at_the_end:
         pairs = [(function(y, outputs), calls)]
     else:
@@ -212,7 +213,7 @@ def _losses(
 
 
 def _at_the_end(y: Any, outputs: Any, backwards: bool) -> tuple[Any, Any]:
-    """Targets and outputs of the last used step alone; of the first one, if `backwards`."""
+    """Targets and outputs of the last valid step only; of the first one, if `backwards`."""
     if y is not None:
         try:
             tree.assert_same_structure(y, outputs)
@@ -257,7 +258,7 @@ def _diagnose_layer(
     layer, used = call.layer, call.used
     cell = observation.inner_cell(layer.cell)
     if not used.any():
-        raise ValueError(f"{name}: none of the steps of x is used; expected one at least.")
+        raise ValueError(f"{name}: all steps of x are masked; expected at least one valid step.")
     activations = observation.observe(call)
     states = {}
     noted = observation.noted_cell(layer.cell)
@@ -287,13 +288,13 @@ def _diagnose_layer(
 
 
 def _mean_by_distance(norms: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Means over the rows that have so many used steps; both arguments are `(time, batch)`."""
+    """Means over the rows with enough valid steps; both arguments are `(time, batch)`."""
     distance = np.cumsum(used[::-1], axis=0)[::-1][used] - 1
     return np.bincount(distance, norms[used]) / np.bincount(distance)
 
 
 def _mean_by_step(norms: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Means over the rows that use a step, NaN where none does."""
+    """Means over the rows in which a step is valid, NaN if there are none."""
     sums = np.where(used, norms, 0).sum(axis=1)
     return np.divide(sums, used.sum(axis=1), out=np.full(len(used), np.nan), where=used.any(axis=1))
 
@@ -304,7 +305,7 @@ def _kernels(cell: Any) -> dict[str, KernelDiagnosis]:
     if not gates or kernel is None:
         return {}
     kernel = _double(kernel)
-    if kernel.ndim == 1:  # units that see themselves alone
+    if kernel.ndim == 1:  # units connected only to themselves
         kernel = np.diag(kernel)
     if kernel.shape != (cell.units, len(gates) * cell.units):
         return {}
@@ -320,7 +321,7 @@ def _kernels(cell: Any) -> dict[str, KernelDiagnosis]:
 
 
 def _name(model: keras.Model, layer: keras.layers.Layer, taken: dict[str, Any]) -> str:
-    """The layer's path in the model, numbered where it is called again."""
+    """The layer's path in the model, numbered if it is called again."""
     path = layer.path.removeprefix(f"{model.name}/")
     name, n = path, 1
     while name in taken:
@@ -330,14 +331,14 @@ def _name(model: keras.Model, layer: keras.layers.Layer, taken: dict[str, Any]) 
 
 
 def _double(x: Any) -> np.ndarray:
-    # By way of a tensor: the gradient of an embedding is a sparse one.
+    # Through a tensor: the gradient of an embedding is sparse.
     array = x if isinstance(x, np.ndarray) else ops.convert_to_numpy(ops.convert_to_tensor(x))
     return array.astype("float64")
 
 
 @contextmanager
 def _left_as_it_was(model: keras.Model) -> Iterator[None]:
-    """Afterwards metrics, seeds, statistics and states have the values that they had before."""
+    """Restore metrics, seeds, statistics and states afterwards."""
     kept = [*model.non_trainable_variables, *model.metrics_variables]
     recurrent = observation.recurrent_layers(model)
     for layer in recurrent:
@@ -349,8 +350,8 @@ def _left_as_it_was(model: keras.Model) -> Iterator[None]:
         for variable, value in zip(kept, values, strict=True):
             variable.assign(value)
         for layer in recurrent:
-            reset_dropout_masks(layer)  # Keras's cells keep what they drew
+            reset_dropout_masks(layer)  # Keras's cells store their masks
         known = {id(variable) for variable in kept}
-        for metric in model.metrics:  # one of them may have been made by the loss just now
+        for metric in model.metrics:  # one of them may just have been created by the loss
             if metric.variables and not known & {id(v) for v in metric.variables}:
                 metric.reset_state()

@@ -1,8 +1,8 @@
-"""Recurrent layers watched at work: their steps, the states between them, the activations in them.
+"""Observation of recurrent layers: their steps, states and activations.
 
-Nothing of a cell's mathematics is repeated here. A layer's time loop is replaced for one call by
-the loop written out (`recurrence.unrolled`), in which each state is a tensor that a tape can
-differentiate by; its gates are seen by putting observers where the cell finds its activations.
+No equations of the cells are repeated here. For one call, a layer's time loop is replaced by the
+unrolled loop (`recurrence.unrolled`), in which each state is a tensor that a tape can differentiate
+by; its gates are observed by replacing the cell's activations with observers.
 """
 
 import functools
@@ -24,7 +24,7 @@ from kerasrnn.recurrence.loop import Call, Dropout, Options
 
 Tensor = Any
 
-# The blocks of columns of Keras's own cells, in the weights' order, and their states.
+# The column blocks of Keras's own cells, in order, and their states.
 BUILT_IN: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {
     keras.layers.SimpleRNNCell: (("h",), ("h",)),
     keras.layers.LSTMCell: (("i", "f", "c", "o"), ("h", "c")),
@@ -34,64 +34,64 @@ BUILT_IN: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass
 class ObservedCall:
-    """One call of a layer; the steps are in the order in which it read them."""
+    """One call of a layer; the steps are in the order in which it processed them."""
 
     layer: keras.layers.RNN
     used: np.ndarray
-    """`(time, batch)`, False where the mask skipped a step."""
+    """`(time, batch)`, False at masked steps."""
 
     inputs: list[Tensor] = field(default_factory=list)
     """The input part of each step, `(batch, ...)`."""
 
     states_before: list[list[Tensor]] = field(default_factory=list)
     states: list[list[Tensor]] = field(default_factory=list)
-    """What each step computed: h_t, or h_t and c_t."""
+    """The results of each step: h_t, or h_t and c_t."""
 
     step: Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]] | None = None
-    """One step, from an input part and states to states, with the recurrent products held."""
+    """One step, from an input part and states to states, with the recurrent products held fixed."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What went through a cell's activations at all used steps."""
+    """The activations of a cell at all valid steps."""
 
     gates: dict[str, np.ndarray]
-    """Values of each gate, `(used steps, units)`."""
+    """Values of each gate, `(valid steps, units)`."""
 
     candidate: np.ndarray | None
-    """What `activation` makes of the candidate, `(used steps, units)`."""
+    """The candidate, after `activation`, `(valid steps, units)`."""
 
     carries: list[np.ndarray | None]
-    """For each state ds_t/ds_{t-1}, `(used steps, units)`, along the path on which there is neither
-    a product nor an activation; None where no such path is."""
+    """For each state ds_t/ds_{t-1}, `(valid steps, units)`, along the path without a product or an
+    activation; None if there is no such path."""
 
 
 def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
-    """Every recurrent layer of a model, those inside of other layers included."""
+    """Every recurrent layer of a model, including those inside other layers."""
     return [layer for layer in flatten_layers(model) if isinstance(layer, keras.layers.RNN)]
 
 
 def inner_cell(cell: Any) -> Any:
-    """The cell that has the gates: of one around another the one inside."""
+    """The cell with the gates: for a wrapper, its inner cell."""
     return cell.cell if isinstance(cell, WrappingCell) else cell
 
 
 def noted_cell(cell: Any) -> Any:
-    """The cell whose steps are noted: of an `AttentionCell` the one inside.
+    """The cell whose steps are recorded: for an `AttentionCell`, its inner cell.
 
-    What it is asked to add reaches it with its input part, and its own states are all that a
-    gradient is asked for.
+    Whatever the wrapper adds enters through the input part, and gradients are only needed for the
+    inner cell's own states.
     """
     return cell.cell if isinstance(cell, AttentionCell) else cell
 
 
 def gate_names(cell: Any) -> tuple[str, ...]:
-    """The blocks of columns of a cell's kernels; none where they are not known."""
+    """The column blocks of a cell's kernels; empty if they are unknown."""
     return cell.gates if isinstance(cell, Cell) else _built_in(cell)[0]
 
 
 def state_names(cell: Any, states: int) -> tuple[str, ...]:
-    """Names of a cell's states; h where there is one and no more is known."""
+    """Names of a cell's states; h for a single state of an unknown cell."""
     if isinstance(cell, Cell):
         return cell.state_names
     unknown = tuple(f"state {n + 1}" for n in range(states)) if states > 1 else ("h",)
@@ -100,10 +100,10 @@ def state_names(cell: Any, states: int) -> tuple[str, ...]:
 
 @contextmanager
 def watched(model: keras.Model, tape: Any) -> Iterator[list[ObservedCall]]:
-    """Within, calls of the model's recurrent layers are written out and noted, in their order.
+    """Within this context, unroll and record the calls of the model's recurrent layers in order.
 
     Raises:
-        ValueError: a layer whose states are not `(batch, units)` each, or that is called inside a
+        ValueError: the states of a layer are not `(batch, units)` each, or it is called inside a
             compiled function.
     """
     calls: list[ObservedCall] = []
@@ -128,10 +128,9 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[ObservedCall]]:
 
 
 def observe(call: ObservedCall) -> Activations | None:
-    """The gates at all used steps, from one call of the cell with every step a row.
+    """The gates at all valid steps, from one call of the cell with every step as a row.
 
-    None for a cell of which it is not known what its activations are: one that is neither
-    kerasrnn's nor Keras's.
+    None for a cell with unknown activations: one that is neither kerasrnn's nor Keras's.
     """
     cell = inner_cell(call.layer.cell)
     if not isinstance(cell, Cell) and not gate_names(cell):
@@ -162,7 +161,7 @@ def observe(call: ObservedCall) -> Activations | None:
 
 
 class _Observer:
-    """An activation that keeps its values, and through which no gradient passes."""
+    """An activation that records its values and blocks gradients."""
 
     def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
         self.activation = activation
@@ -175,7 +174,7 @@ class _Observer:
 
 
 class _KerasCell:
-    """A cell that is not kerasrnn's as the time loop sees it: all of it is in the step."""
+    """Adapts a foreign cell to the time loop: everything happens in the step."""
 
     step_weights = ()
     single_read = False
@@ -202,7 +201,7 @@ class _KerasCell:
 
 
 class _Recorder:
-    """A cell that notes its steps; the tape watches the states that they compute."""
+    """A cell that records its steps; the tape watches the states that they compute."""
 
     def __init__(self, cell: Any, tape: Any, call: ObservedCall) -> None:
         self._cell, self._tape, self._call = cell, tape, call
@@ -242,7 +241,7 @@ def _written_out(
     mask: Tensor | None,
     training: bool = False,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """What stands in the place of a layer's `inner_loop`. Nothing is dropped out."""
+    """The replacement of a layer's `inner_loop`. No dropout is applied."""
     import tensorflow as tf
 
     if not tf.executing_eagerly():
@@ -267,7 +266,7 @@ def _written_out(
         weights = cell.weights_by_name()
     else:
         cell = _KerasCell(cell, getattr(cell, "output_size", None) or layer.state_size[0])
-    # Watched from its start: a step whose weights are frozen is recorded too.
+    # Watched from the beginning: a step with frozen weights is recorded too.
     tape.watch(sequences)
     recorder = _Recorder(noted_cell(cell), tape, call)
     with ExitStack() as stack:
@@ -287,10 +286,10 @@ def _written_out(
 
 
 def _blocks(values: Sequence[Tensor], cell: Any) -> dict[str, np.ndarray]:
-    """What the gates' activation put out in one step, by gate: cells compute them in order."""
+    """The gates' values in one step, by gate: cells compute them in order."""
     arrays = [ops.convert_to_numpy(y) for y in values]
-    # The blocks of the kernels that are no gates are candidates, which have the name of the state
-    # for which they stand.
+    # The blocks of the kernels that are not gates are candidates, which have the name of the
+    # corresponding state.
     names = [name for name in gate_names(cell) if name not in state_names(cell, 0)]
     rows = np.concatenate(arrays, axis=-1)
     if rows.shape[-1] == len(names) * cell.units:
@@ -307,9 +306,9 @@ def _built_in(cell: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @contextmanager
 def _replaced(target: Any, attributes: Mapping[str, Any]) -> Iterator[None]:
-    """Attributes of an object, replaced for a while.
+    """Temporarily replace attributes of an object.
 
-    Past Keras's `__setattr__`, which would track what is set.
+    Bypasses Keras's `__setattr__`, which would track them.
     """
     own = vars(target)
     before = {name: own[name] for name in attributes if name in own}

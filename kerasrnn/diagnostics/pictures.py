@@ -1,4 +1,4 @@
-"""Diagnoses drawn: where gradients vanish, explode, or are carried through."""
+"""Plots of diagnoses: where gradients vanish, explode, or are carried through."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Axes = Any
 
-# Told apart by readers with any colour vision: Okabe & Ito (2008), "Color universal design".
+# Distinguishable with any colour vision: Okabe & Ito (2008), "Color universal design".
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LOW, UNSATURATED, HIGH = "#56B4E9", "#E6E6E6", "#D55E00"
 QUIET = "#666666"
@@ -37,15 +37,15 @@ def compare(
     state: str | None = None,
     clipnorm: PositiveNumber | None = None,
 ) -> "Figure":
-    """Draw the gradients of several models against the distance to the loss, a curve a model.
+    """Plot the gradients of several models against the distance to the loss, one curve per model.
 
     Args:
-        diagnoses: by the labels that the curves get; measured at the end, not at all steps.
-        layer: which recurrent layer, by its name in `Diagnosis.layers`. Default: the only one.
-        state: h or c. Default: of each layer the one that remembers longest, named in the label
-            where that is not h.
-        clipnorm: if given, a second panel draws the global norm of the gradient of each model's
-            weights, before and after it is clipped to this norm: Pascanu, Mikolov & Bengio (2013),
+        diagnoses: by the labels of the curves; measured with `steps="last"`.
+        layer: the name of a recurrent layer in `Diagnosis.layers`. Default: the only one.
+        state: h or c. Default: the state of each layer with the longest memory, named in the label
+            if it is not h.
+        clipnorm: if given, a second panel shows the global norm of the gradient of each model's
+            weights, before and after clipping to this norm: Pascanu, Mikolov & Bengio (2013),
             "On the difficulty of training recurrent neural networks", algorithm 1.
 
     Returns:
@@ -53,8 +53,8 @@ def compare(
 
     Raises:
         ImportError: matplotlib is not installed; it comes with the extra `recipes`.
-        ValueError: no diagnoses, or one by step; a layer or a state that is not there; more than
-            one layer where none is named; `clipnorm` is not positive.
+        ValueError: no diagnoses, or one by step; an unknown layer or state; several layers without
+            `layer`; `clipnorm` is not positive.
 
     Example:
 
@@ -68,14 +68,14 @@ def compare(
         >>> len(figure.axes[0].lines)
         2
     """
-    from kerasrnn.diagnostics.diagnosis import Diagnosis  # which draws with this module
+    from kerasrnn.diagnostics.diagnosis import Diagnosis  # which imports this module for its plots
 
     if (
         not isinstance(diagnoses, Mapping)
         or not diagnoses
         or not all(isinstance(diagnosis, Diagnosis) for diagnosis in diagnoses.values())
     ):
-        raise ValueError(f"diagnoses={diagnoses!r}: expected a diagnosis for each of some labels.")
+        raise ValueError(f"diagnoses={diagnoses!r}: expected a dictionary of diagnoses by label.")
     curves = []
     for label, diagnosis in diagnoses.items():
         if diagnosis.axis != "distance":
@@ -101,7 +101,7 @@ def compare(
 
 
 def layers(diagnosis: "Diagnosis") -> "Figure":
-    """A row for each layer: its gradients, and where its gates are."""
+    """Plot a row for each layer: its gradients and its gates."""
     rows = list(diagnosis.layers.values())
     figure = _figure(9, 2.9 * len(rows))
     grid = figure.subplots(len(rows), 2, width_ratios=(1.7, 1), squeeze=False)
@@ -120,7 +120,7 @@ def layers(diagnosis: "Diagnosis") -> "Figure":
 
 
 def flow(history: Mapping[int, "Diagnosis"]) -> "Figure":
-    """A panel for each layer and state, a curve an epoch."""
+    """Plot a panel for each layer and state, with one curve per epoch."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -149,10 +149,10 @@ def flow(history: Mapping[int, "Diagnosis"]) -> "Figure":
 
 @validation.checked
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write a picture, in the place of another one if there is one.
+    """Write a plot, replacing an existing one.
 
     Raises:
-        FileExistsError: `path` holds something else.
+        FileExistsError: `path` contains something else.
         OSError: it cannot be written.
     """
     check_place(path, PICTURE)
@@ -162,7 +162,7 @@ def save(figure: "Figure", path: str | Path) -> None:
 
 
 def check_installed() -> None:
-    """Raise ImportError, saying what to install, if matplotlib is not there."""
+    """Raise ImportError, with installation advice, if matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -188,14 +188,14 @@ def _chosen(what: str, name: str | None, named: Mapping[str, Any]) -> Any:
 
 
 def _short(name: str) -> str:
-    """A long path's end."""
+    """Shorten a long path to its end."""
     return name if len(name) <= 44 else f"…{name[-43:]}"
 
 
 def _draw_curves(
     panel: Axes, curves: Sequence[np.ndarray], colours: Sequence[Any], by_step: bool = False
 ) -> None:
-    """On a logarithmic axis, on which what is zero or no number has no place."""
+    """Plot on a logarithmic axis, omitting zeros and NaN."""
     width = 2 if len(curves) <= len(COLOURS) else 1.2
     for norms, colour in zip(curves, colours, strict=True):
         visible = np.where((norms > 0) & np.isfinite(norms), norms, np.nan)
@@ -208,7 +208,7 @@ def _draw_curves(
 
 
 def _label_ends(panel: Axes, labels: Sequence[str], colours: Sequence[Any]) -> None:
-    """Each curve's name at its end, moved apart where they would overlap."""
+    """Write each curve's name at its end, moved apart where they would overlap."""
     figure = panel.figure
     low, high = np.log(panel.get_ylim())
     ends = []
@@ -242,7 +242,7 @@ def _label_ends(panel: Axes, labels: Sequence[str], colours: Sequence[Any]) -> N
 def _draw_clipping(
     panel: Axes, diagnoses: Mapping[str, "Diagnosis"], colours: Sequence[str], clipnorm: float
 ) -> None:
-    """From the norm as it is, a full point, to the norm after clipping, an open one."""
+    """Plot the original norm as a filled marker and the norm after clipping as an open one."""
     _quiet(panel)
     panel.set_xscale("log")
     panel.axvline(clipnorm, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
@@ -274,7 +274,7 @@ def _draw_clipping(
 
 
 def _draw_saturation(panel: Axes, layer: "LayerDiagnosis") -> None:
-    """How much of the time each gate is below 0.1, between, and above 0.9."""
+    """Plot the fractions of steps at which each gate is below 0.1, between, and above 0.9."""
     bars = [(gate.name, gate.low.mean(), gate.high.mean()) for gate in layer.gates.values()]
     if layer.saturated is not None:
         bars.append(("candidate", 0.0, layer.saturated.mean()))
@@ -297,7 +297,7 @@ def _draw_saturation(panel: Axes, layer: "LayerDiagnosis") -> None:
 
 
 def _title(panel: Axes, title: str, *parts: str) -> None:
-    """A title, and below it, in smaller letters, what is drawn."""
+    """Draw a title and, below it in smaller letters, a description."""
     panel.set_title(title, loc="left", fontweight="bold", fontsize=11, pad=20)
     for n, part in enumerate(parts):
         before = "" if n == 0 else "   ".join(parts[:n]) + "   "
@@ -313,7 +313,7 @@ def _title(panel: Axes, title: str, *parts: str) -> None:
 
 
 def _width(text: str) -> float:
-    """In points, of letters of 9 points."""
+    """The width in points, of letters of 9 points."""
     from matplotlib.textpath import TextPath
 
     return TextPath((0, 0), text + ".", size=9).get_extents().width - 2 if text else 0.0

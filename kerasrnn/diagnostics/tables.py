@@ -1,8 +1,8 @@
-"""Tables as text."""
+"""Text tables."""
 
 
 def indented(table: list[list[str]]) -> list[str]:
-    """Columns as wide as their widest cell; those without a value are left out."""
+    """Align columns to their widest cell, and omit columns without a value."""
     columns = [column for column in zip(*table, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
     return [

@@ -1,4 +1,4 @@
-"""Exports, each run by its own runtime and compared with the Keras model.
+"""Exports to other formats, each run by its own runtime and compared with the Keras model.
 
 >>> import keras, tempfile, kerasrnn
 >>> model = keras.Sequential([keras.Input((None, 3)), kerasrnn.GRU(4)])

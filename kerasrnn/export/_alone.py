@@ -1,9 +1,9 @@
-"""Runs SavedModels with TensorFlow alone; a program for a process of its own.
+"""Runs SavedModels with TensorFlow only; a program for a separate process.
 
-It imports no kerasrnn and no Keras, and could not. For each line of JSON that it reads, `{"model":
+It neither imports nor can import kerasrnn or Keras. For each line of JSON that it reads, `{"model":
 folder, "names": {"inputs": [...], "outputs": [...]}, "files": [npz, npz]}`, it calls the model's
 signature on the arrays of the first file and writes its outputs to the second, both in the order of
-their names; it answers with `{}`, or with `{"error": ...}`.
+their names; it responds with `{}`, or with `{"error": ...}`.
 """
 
 import json
@@ -15,12 +15,12 @@ for name in ("kerasrnn", "keras"):
 
 def main() -> None:
     answers = sys.stdout
-    sys.stdout = sys.stderr  # whatever else is printed
+    sys.stdout = sys.stderr  # for anything else that is printed
     import numpy as np
     import tensorflow as tf
 
     def stored(y: tf.Tensor) -> np.ndarray:
-        """As an array that can be read without unpickling."""
+        """Convert to an array that can be read without unpickling."""
         if y.dtype == tf.string:
             return y.numpy().astype("S")
         return tf.cast(y, tf.float32).numpy() if y.dtype == tf.bfloat16 else y.numpy()

@@ -1,4 +1,4 @@
-"""Models between Keras's own recurrent layers and kerasrnn's."""
+"""Conversion of models between Keras's own recurrent layers and kerasrnn's."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -16,33 +16,34 @@ from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import NonNegativeNumber
 
 BUILT_IN = ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell", "RNN")
-"""Names that both Keras and kerasrnn have."""
+"""Class names that exist in both Keras and kerasrnn."""
 
 LAYERS = (RNN, Cell, Bidirectional, StackedRNN)
-"""What has to have a twin in Keras to go there."""
+"""Classes that can be converted only if Keras has a counterpart."""
 
 RECURRENT = tuple(getattr(keras.layers, name) for name in ("SimpleRNN", "LSTM", "GRU", "RNN"))
-"""Keras's own layers of these."""
+"""Keras's own layers with these names."""
 
 
 @validation.checked
 def from_keras(
     source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices.TOLERANCE
 ) -> Any:
-    """A copy of a model or a layer, with kerasrnn's layers in the place of Keras's recurrent ones.
+    """Copy a model or a layer, replacing Keras's recurrent layers by kerasrnn's.
 
-    Inside others, too: `Bidirectional`, `TimeDistributed`, `StackedRNNCells`, models in models.
-    Names, weights and configurations stay; a model is to be compiled again.
+    Layers inside others are replaced too: in `Bidirectional`, `TimeDistributed`, `StackedRNNCells`
+    and nested models. Names, weights and configurations are preserved; a model must be compiled
+    again.
 
     Args:
         source: a built functional or Sequential model, or a built layer.
-        tolerance: the largest absolute difference that is accepted: in half precision the loops
-            round differently.
+        tolerance: the largest absolute difference accepted: in half precision the loops round
+            differently.
 
     Raises:
-        ParityError: the two do not compute the same. From Keras 3.16 on, two recurrent layers above
-            padding do not: Keras's lose the mask, kerasrnn's pass it on.
-        ValueError: it is not built; a layer stands in several models inside.
+        ParityError: the two compute different results. From Keras 3.16 on, two stacked recurrent
+            layers with padding do: Keras's lose the mask, kerasrnn's pass it on.
+        ValueError: `source` is not built; a layer belongs to several nested models.
 
     Example:
 
@@ -56,19 +57,19 @@ def from_keras(
 
 @validation.checked
 def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices.TOLERANCE) -> Any:
-    """A copy of a model or a layer with Keras's own recurrent layers: it needs no kerasrnn.
+    """Copy a model or a layer with Keras's own recurrent layers: the copy does not need kerasrnn.
 
-    `Bidirectional` becomes `keras.layers.Bidirectional`. What concerns the time loop alone
-    (`jit_compile`, `checkpoint_every`, `truncate_every`) is left behind.
+    `Bidirectional` becomes `keras.layers.Bidirectional`. Options of the time loop
+    (`jit_compile`, `checkpoint_every`, `truncate_every`) are dropped.
 
     Args:
         source: a built functional or Sequential model, or a built layer.
-        tolerance: the largest absolute difference that is accepted: in half precision the loops
-            round differently.
+        tolerance: the largest absolute difference accepted: in half precision the loops round
+            differently.
 
     Raises:
-        ParityError: the two do not compute the same. From Keras 3.16 on, two recurrent layers above
-            padding do not: Keras's lose the mask, kerasrnn's pass it on.
+        ParityError: the two compute different results. From Keras 3.16 on, two stacked recurrent
+            layers with padding do: Keras's lose the mask, kerasrnn's pass it on.
         ValueError: Keras has no such layer: a cell that it lacks, `StackedRNN`, a residual
             connection, a subclass of a kerasrnn class; the source is not built.
 
@@ -94,14 +95,14 @@ def rewritten(
     changes: Mapping[str, Any] | None = None,
     objects: Mapping[str, Any] | None = None,
 ) -> Any:
-    """A copy, each of whose serialized parts went through `rewrite`, with the same weights.
+    """Copy a layer or model with the same weights, applying `rewrite` to each serialized part.
 
     Args:
         source: a built layer or model.
         rewrite: changes a part of the configuration in place.
-        changes: of the source's own configuration, afterwards.
-        objects: what a configuration may name besides what is registered. Default: the classes and
-            functions that the source holds.
+        changes: changes to the source's own configuration, applied afterwards.
+        objects: unregistered objects that a configuration may name. Default: the classes and
+            functions in the source.
     """
     if not source.built:
         raise ValueError(f"{source.name}: not built; expected a layer or a model with weights.")
@@ -115,17 +116,17 @@ def rewritten(
     result = keras.saving.deserialize_keras_object(config, custom_objects=dict(objects))
     if len(result.weights) != len(source.weights):
         raise ValueError(
-            f"{source.name}: a layer stands in several of the models inside, of which a copy would "
-            "have several; expected each layer in one of them."
+            f"{source.name}: a layer belongs to several of the nested models, but a copy would "
+            "have separate ones; expected each layer in only one of them."
         )
     result.set_weights(source.get_weights())
     return result
 
 
 def own_objects(source: Any) -> dict[str, Any]:
-    """A user's classes and functions that a model holds and that nobody registered, by name.
+    """Unregistered user classes and functions in a model, by name.
 
-    Functions have names of their own here: there may be several lambdas, or two of one name.
+    Functions get new names here: there may be several lambdas, or two functions of one name.
     """
     layers = [source, *tracing.layers_of(source)]
     functions = {v: None for layer in layers for v in vars(layer).values() if inspect.isfunction(v)}
@@ -140,7 +141,7 @@ def own_objects(source: Any) -> dict[str, Any]:
 
 @contextmanager
 def _named(objects: Mapping[str, Any]) -> Iterator[None]:
-    """Within it, functions have the names under which they will be looked up."""
+    """Within this context, functions have the names under which they will be looked up."""
     functions = {name: each for name, each in objects.items() if inspect.isfunction(each)}
     before = {name: each.__name__ for name, each in functions.items()}
     try:

@@ -1,4 +1,4 @@
-"""LiteRT (once TensorFlow Lite): for phones and small devices."""
+"""Export to LiteRT (formerly TensorFlow Lite), for phones and small devices."""
 
 import re
 import tempfile
@@ -22,8 +22,8 @@ from kerasrnn.validation import NonNegativeNumber
 LITERT_FILE = Kind("a LiteRT file", starts_with(rb".{4}TFL3"))
 
 REMARK = rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.\r?\n?"
-"""What the interpreter writes once in a process. It has no setting for what it writes, and without
-the delegate it would not compute as it does by default, which is what is checked."""
+"""The line that the interpreter writes once per process. It has no setting to suppress it, and the
+check needs the delegate, since the interpreter uses it by default."""
 
 
 @validation.checked
@@ -35,35 +35,34 @@ def to_litert(
 ) -> Report:
     """Write a LiteRT file, run it with LiteRT's interpreter, and compare it with the model.
 
-    It holds LiteRT's own operators alone, and runs where TensorFlow is not. Its one signature has
-    the names of the model's inputs and outputs; batch and time stay dynamic where the model's are.
-    Time loops become a `WHILE`, Keras's own recurrent layers as kerasrnn's, whose loops have the
-    shapes that LiteRT asks for; the step of a model (`kerasrnn.export.to_step`) has no loop.
+    The file contains only LiteRT's own operators, and runs without TensorFlow. Its single signature
+    has the names of the model's inputs and outputs; batch and time stay dynamic if the model's are.
+    Time loops become a `WHILE`, those of Keras's own recurrent layers like kerasrnn's, whose loops
+    have the shapes that LiteRT requires; the step of a model (`kerasrnn.export.to_step`) has no
+    loop.
 
-    The file computes in single precision, a model of half precision too; its inputs and outputs
-    are single then.
+    The file computes in single precision, even for a model of half precision; its inputs and
+    outputs are then also in single precision.
 
     Args:
         model: a functional or Sequential model.
-        path: the file to write, `.tflite`; an existing LiteRT file is replaced once the new one
-            has been checked, and nothing else is.
-        check: whether to compare: on random inputs of several sizes and lengths, masked and not;
-            batches of inputs, as the model is called with them, are compared besides.
-        tolerance: the largest difference that is accepted, relative to the output's largest
-            absolute value where that is above 1. Default: 1e-5; for a model with layers of half
-            precision 8 units in the last place of the coarsest, 0.0078 for float16 and 0.0625 for
-            bfloat16.
-
+        path: the file to write, `.tflite`; only an existing LiteRT file is replaced, once the new
+            one has been checked.
+        check: whether to compare on random inputs of several sizes and lengths, masked and
+            unmasked; or batches of inputs, as passed to the model, which are compared in addition.
+        tolerance: the largest difference accepted, relative to the output's largest absolute value
+            if that is above 1. Default: 1e-5; for a model with layers of half precision 8 units in
+            the last place of the coarsest, 0.0078 for float16 and 0.0625 for bfloat16.
     Returns:
         A `Report`.
 
     Raises:
-        ParityError: the difference is over the tolerance. Nothing is left behind.
+        ParityError: the difference exceeds the tolerance. No file is written.
         ValueError: the model has no symbolic inputs, is stateful, or has an operation that LiteRT
-            has not; there is nothing to check on; the backend is not TensorFlow.
-        FileExistsError: `path` holds something else.
+            lacks; there are no inputs for the check; the backend is not TensorFlow.
+        FileExistsError: `path` contains something else.
         OSError: it cannot be written.
-        ModuleNotFoundError: ai-edge-litert, of the extra `litert`, is not installed.
+        ModuleNotFoundError: ai-edge-litert, from the extra `litert`, is not installed.
 
     Example:
 
@@ -98,7 +97,7 @@ def to_litert(
 
 
 def _loop(cell: Any, options: Options, call: Call) -> Results | None:
-    """The time loop as LiteRT can have it: see `recurrence.loop.replaced_by`."""
+    """The time loop in a form that LiteRT supports: see `recurrence.loop.replaced_by`."""
     if options.unroll:
         return None
     return Unroll(SimpleNamespace(scan=_scan), cell, options, call).forward()
@@ -113,8 +112,8 @@ def _scan(
 ) -> tuple[Any, Any]:
     """See `recurrence.unroll.Backend`.
 
-    LiteRT's lists have elements of known shapes, but those that are made of a tensor. So each y is
-    written into a list of zeros.
+    LiteRT's lists have elements of known shapes only if they are created from a tensor. So each y
+    is written into a list of zeros.
     """
     import tensorflow as tf
 
@@ -127,7 +126,7 @@ def _scan(
         return tf.TensorArray(x.dtype, size=steps, element_shape=x.shape[1:]).unstack(x)
 
     x_arrays = [array(x) for x in flat_xs]
-    _, y = body(carry, filled(xs, [x[0] for x in flat_xs]))  # for its structure
+    _, y = body(carry, filled(xs, [x[0] for x in flat_xs]))  # only for its structure
     y_arrays = [
         array(tf.zeros(tf.concat([[steps], tf.shape(value)], 0), value.dtype))
         for value in leaves(y)
@@ -165,7 +164,7 @@ def _convert(model: keras.Model) -> bytes:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         try:
             return converter.convert()
-        except Exception as error:  # of a class that is not exported
+        except Exception as error:  # its class is not exported
             pattern = r"'tf\.(\w+)' op is neither a custom op nor a flex op"
             missing = sorted(set(re.findall(pattern, str(error))))
             if not missing:

@@ -1,7 +1,7 @@
-"""What layers that cross over share: their matrices, and the comparison of the two.
+"""Shared by converted layers: their matrices, and the comparison of both versions.
 
-PyTorch's and ONNX's matrices are transposed, `(gates * units, ...)`; each orders a cell's gates in
-its own way; both hold two biases where an LSTM or a SimpleRNN needs their sum alone.
+The matrices of PyTorch and ONNX are transposed, `(gates * units, ...)`; each has its own order of a
+cell's gates; both have two biases where an LSTM or a SimpleRNN needs only their sum.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ def halves(layer: RNN | Bidirectional) -> list[RNN]:
 
 
 def of_cell(cell: Cell, order: Sequence[str]) -> list[np.ndarray]:
-    """W and R, `(gates * units, ...)` with the gates in an order; then their two biases, if any."""
+    """W and R, `(gates * units, ...)`, with ordered gates; then their two biases, if any."""
     kernel, recurrent, *bias = (keras.ops.convert_to_numpy(w) for w in cell.weights[:3])
     found = [kernel.T, recurrent.T]
     if cell.use_bias:
@@ -34,7 +34,7 @@ def of_cell(cell: Cell, order: Sequence[str]) -> list[np.ndarray]:
 
 
 def fill(cell: Cell, values: Sequence[np.ndarray], order: Sequence[str]) -> None:
-    """The other way: give a cell what `of_cell` gives of one."""
+    """The inverse of `of_cell`: assign its result to a cell."""
     kernel, recurrent, *biases = (_ordered(value, order, cell.gates) for value in values)
     cell.kernel.assign(kernel.T)
     cell.recurrent_kernel.assign(recurrent.T)
@@ -69,7 +69,7 @@ def compare(one: Any, other: Any, features: int, what: str, tolerance: float) ->
 
 
 def returning_sequences(layer: Any) -> Callable[[np.ndarray], Any]:
-    """The layer, as one that returns sequences alone."""
+    """The layer as a function that returns only sequences."""
     config = keras.saving.serialize_keras_object(layer)
     for part in parts(config):
         for key, value in (("return_sequences", True), ("return_state", False)):
@@ -83,7 +83,7 @@ def returning_sequences(layer: Any) -> Callable[[np.ndarray], Any]:
 
 
 def parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Every serialized object inside, from the inside out."""
+    """Every serialized object inside, innermost first."""
     values = config.values() if isinstance(config, dict) else config
     if isinstance(config, (dict, list, tuple)):
         for value in values:

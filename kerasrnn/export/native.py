@@ -1,16 +1,17 @@
-"""Recurrent operators of ONNX in the place of time loops.
+"""Replaces time loops by ONNX's recurrent operators.
 
-While a model is traced, each cell that is an ONNX operator leaves a marker, a `PyFunc`, in place
-of its loop: see `Markers.run`. `Markers.rewrite` then puts the operator in the marker's place. Two
-markers that read the same sequences in opposite directions become one bidirectional operator.
+While a model is traced, each cell with a corresponding ONNX operator leaves a marker, a `PyFunc`,
+instead of its loop: see `Markers.run`. `Markers.rewrite` then replaces the marker by the operator.
+Two markers that process the same sequences in opposite directions become one bidirectional
+operator.
 
-Where there is a mask, the used steps are moved to the front before the operator, in the order in
-which the layer reads them, and the outputs are looked up at their places after it. The mask may
-have gaps anywhere. What the operator computes on the padding behind the used steps is never read.
-It is given `sequence_lens`, since onnxruntime stops at the longest row, but does not depend on
-them: OpenVINO ignores them with dynamic shapes. They are at least 1, since onnxruntime's `RNN`,
-before 1.26, returns memory contents for a row without steps. Only an `LSTM` whose final cell state
-is read needs them: see `NO_CLIP`.
+With a mask, the valid steps are moved to the front before the operator, in the layer's order, and
+the outputs are moved back after it. The mask may have gaps anywhere. The operator's results on the
+padding after the valid steps are never used. The operator receives `sequence_lens`, since
+onnxruntime stops at the longest row, but does not depend on them: OpenVINO ignores them with
+dynamic shapes. They are at least 1, since onnxruntime's `RNN`, before 1.26, returns uninitialized
+memory for a row without steps. Only an `LSTM` whose final cell state is used needs them: see
+`NO_CLIP`.
 """
 
 from dataclasses import dataclass, field
@@ -29,16 +30,16 @@ Graph = Any  # tf2onnx's
 Node = Any
 
 NAME = "RecurrentOperator"
-"""In the name of a marker, which the layer's scope stands before."""
+"""Part of a marker's name, after the layer's scope."""
 
 NO_CLIP = 3e38
-"""A bound that no pre-activation reaches, for operators that need `sequence_lens`: one that clips
-is a loop in OpenVINO, and loops heed the lengths."""
+"""A bound above every pre-activation, for operators that need `sequence_lens`: OpenVINO runs an
+operator with clipping as a loop, and loops respect the lengths."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What an operator computes, besides its inputs in the graph."""
+    """The description of an operator, without its inputs in the graph."""
 
     operator: OnnxOperator
     units: int
@@ -57,7 +58,7 @@ class Markers:
     _fronts: dict[tuple[int, str, bool], tuple[Graph, "_Front"]] = field(default_factory=dict)
 
     def run(self, cell: Any, options: Options, call: Call) -> Results | None:
-        """What `recurrence.loop.replaced_by` asks for."""
+        """The substitute for the loop: see `recurrence.loop.replaced_by`."""
         operator = cell.onnx_operator if isinstance(cell, Cell) else None
         if operator is None or not operator.exists or options.training:
             return None
@@ -65,7 +66,7 @@ class Markers:
         output, *finals = self._mark(cell, operator, options, call, states)
         if not options.return_sequences:
             return Results(output, None, finals)
-        # The marker's are in the order of time.
+        # The marker's outputs are in the order of time.
         return Results(None, ops.flip(output, axis=1) if options.go_backwards else output, finals)
 
     def _mark(
@@ -76,7 +77,7 @@ class Markers:
         call: Call,
         states: list[Tensor],
     ) -> list[Tensor]:
-        """A marker's outputs: the last one or, in the order of time, all; and the final states."""
+        """A marker's outputs: the last one or all, in the order of time; and the final states."""
         import tensorflow as tf
 
         marker = Marker(
@@ -92,12 +93,12 @@ class Markers:
         shapes = [(batch, cell.units)] * (1 + finals)
         if options.return_sequences:
             shapes[0] = (batch, steps, cell.units)
-        # Part of the graph, unlike `set_shape`, so that it is there when the graph is read again.
+        # Part of the graph, unlike `set_shape`, so that it is preserved when the graph is read.
         results = [tf.ensure_shape(y, shape) for y, shape in zip(results, shapes, strict=True)]
         return [ops.cast(result, cell.compute_dtype) for result in results]
 
     def rewrite(self, graph: Graph, operations: list[Node]) -> list[Node]:
-        """tf2onnx's rewriter: put nodes of ONNX in the markers' place."""
+        """A tf2onnx rewriter: replace the markers by ONNX nodes."""
         waiting = [node for node in operations if node.type == "PyFunc" and NAME in node.name]
         while waiting:
             node = waiting.pop(0)
@@ -112,12 +113,12 @@ class Markers:
         return self.known[int(node.inputs[0].get_tensor_value())]
 
     def _is_twin(self, node: Node, other: Node) -> bool:
-        """Whether both may become one bidirectional operator."""
+        """Whether both can become one bidirectional operator."""
         one, two = self._marker(node), self._marker(other)
         return (
             node.input[1] == other.input[1]
             and one.options.go_backwards != two.options.go_backwards
-            # With a mask, each reads steps that were moved, in an order of its own.
+            # With a mask, each processes its own reordered steps.
             and not one.has_mask
             and not two.has_mask
             and one.has_states == two.has_states
@@ -128,7 +129,7 @@ class Markers:
         )
 
     def _emit(self, graph: Graph, twins: list[Node]) -> None:
-        """The operator, with what goes before and after it, in the place of one or two markers."""
+        """Replace one or two markers by the operator and the nodes before and after it."""
         markers = [self._marker(twin) for twin in twins]
         first, node = markers[0], twins[0]
         make = _Maker(graph, node.name)
@@ -137,7 +138,7 @@ class Markers:
         if first.has_mask:
             front = self._front(graph, node.input[2], first.options.go_backwards)
             x = make("GatherND", x, front.order, batch_dims=1)
-        given = 2 + first.has_mask  # where the states are
+        given = 2 + first.has_mask  # index of the first state
         states: list[list[str]] = [list(twin.input[given:]) for twin in twins]
         reads_c = front is not None and count == 2 and graph.find_output_consumers(node.output[2])
         inputs = [make("Transpose", x, perm=[1, 0, 2])]
@@ -183,7 +184,7 @@ class Markers:
                 graph.make_node("Identity", [result], outputs=[old], dtypes=[dtype])
 
     def _front(self, graph: Graph, mask: str, backwards: bool) -> "_Front":
-        """What becomes of a mask, once for all layers that it reaches."""
+        """Convert a mask, once for all layers that share it."""
         key = (id(graph), mask, backwards)
         if key not in self._fronts:
             self._fronts[key] = (graph, _Front.of(_Maker(graph, NAME), mask, backwards))
@@ -192,7 +193,7 @@ class Markers:
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes nodes of a graph; tensors go by their names."""
+    """Creates nodes of a graph; tensors are represented by their names."""
 
     graph: Graph
     name: str
@@ -211,26 +212,26 @@ class _Maker:
 
 @dataclass(frozen=True)
 class _Front:
-    """Where the steps of masked sequences go. Tensors by name; indices are int64."""
+    """Indices that reorder the steps of masked sequences. Tensors by name; indices are int64."""
 
     mask: str
     """`(batch, time)`"""
 
     any_used: str
-    """`(batch, 1)`: whether any step is."""
+    """`(batch, 1)`: whether any step is valid."""
 
     last: str
-    """`(batch, 1)`: the place of the step that is read last; 0 if there is none."""
+    """`(batch, 1)`: the index of the last step in the layer's order; 0 if there is none."""
 
     lengths: str
-    """`(batch,)`, int32: how many steps are used, at least 1."""
+    """`(batch,)`, int32: the number of valid steps, at least 1."""
 
     order: str
-    """`(batch, time, 1)`: which step comes first, second, ... when the used ones come first, in the
-    order of reading."""
+    """`(batch, time, 1)`: the indices of the steps with the valid ones first, in the layer's
+    order."""
 
     read: str
-    """`(batch, time)`: how many used steps have been read once this one has."""
+    """`(batch, time)`: the number of valid steps up to and including this one."""
 
     @classmethod
     def of(cls, make: _Maker, mask: str, backwards: bool) -> "_Front":
@@ -238,13 +239,13 @@ class _Front:
 
         one, axis = make.constant("one", np.int64(1)), make.constant("time", np.int64(1))
         used = make("Cast", mask, to=TensorProto.INT64)
-        before = make("CumSum", used, axis, exclusive=1)  # used steps at earlier times
+        before = make("CumSum", used, axis, exclusive=1)  # valid steps at earlier times
         number = make("ReduceSum", used, make.axis(1), keepdims=1)
         filled = helper.make_tensor("value", TensorProto.INT64, [1], [1])
         ones = make("ConstantOfShape", make("Shape", mask), value=filled)
         time = make("CumSum", ones, axis, exclusive=1)
         read = make("Sub", number, before) if backwards else make("Add", before, used)
-        # A permutation, masked steps last. Sorting the mask would hang on the order of equals.
+        # A permutation, masked steps last. Sorting the mask would depend on the order of ties.
         of_used = make("Sub", read, one)
         of_masked = make("Sub", make("Add", number, time), before)
         place = make("Where", mask, of_used, of_masked)
@@ -263,11 +264,11 @@ class _Front:
 def _at_their_places(
     make: _Maker, marker: Marker, front: _Front, parts: list[str], states: list[str]
 ) -> list[str]:
-    """A marker's outputs, of the operator's on steps that were moved to the front.
+    """A marker's outputs, from the operator's outputs on reordered steps.
 
-    At a masked step the output is the one before it, in the order of reading, or zeros; a row
-    without steps has the states that it was given. Chosen, and not multiplied by the mask, since
-    masked steps may be NaN.
+    At a masked step the output is the previous one, in the layer's order, or zeros; a row without
+    valid steps has its initial states. Outputs are selected rather than multiplied by the mask,
+    since masked steps may be NaN.
     """
     y, _, *others = parts
     zero = make.constant("zero", np.float32(0))
@@ -293,7 +294,7 @@ def _at_their_places(
 
 
 def _laid_out(cell: Cell) -> dict[str, np.ndarray]:
-    """A cell's weights as the operator reads them."""
+    """A cell's weights in the operator's layout."""
     import tensorflow as tf
 
     operator = cell.onnx_operator
@@ -338,7 +339,7 @@ def _attributes(markers: list[Marker]) -> dict[str, Any]:
         "hidden_size": first.units,
         "activations": [name for name, _, _ in named],
     }
-    # In the order of the activations, of those that take one.
+    # In the order of the activations that take one.
     for key, values in (
         ("activation_alpha", [alpha for _, alpha, _ in named if alpha is not None]),
         ("activation_beta", [beta for _, _, beta in named if beta is not None]),
@@ -351,7 +352,7 @@ def _attributes(markers: list[Marker]) -> dict[str, Any]:
 
 
 def _is_zero(state: Tensor) -> bool:
-    """Whether a tensor of a graph is known to hold zeros: a state that nobody gave."""
+    """Whether a tensor of a graph is known to be zeros, as for a default initial state."""
     import tensorflow as tf
 
     while state.op.type in ("Identity", "Cast"):
@@ -366,10 +367,10 @@ def _never_run(*_: Any) -> Any:
 
 
 def cancel_reversals(graph: Graph, operations: list[Node]) -> list[Node]:
-    """tf2onnx's rewriter: a sequence that is reversed twice is left as it is.
+    """A tf2onnx rewriter: remove double reversals of a sequence.
 
-    A layer that reads backwards reverses what the operator puts out, and a bidirectional one what
-    that layer puts out.
+    A layer with `go_backwards` reverses the operator's output, and a bidirectional layer reverses
+    that layer's output.
     """
     for node in operations:
         if node.type != "ReverseV2":
@@ -384,10 +385,10 @@ def cancel_reversals(graph: Graph, operations: list[Node]) -> list[Node]:
 
 
 def choose_exactly(graph: Graph, operations: list[Node]) -> list[Node]:
-    """tf2onnx's rewriter: choices become `Where`.
+    """A tf2onnx rewriter: selections become `Where`.
 
-    Left to itself, tf2onnx multiplies both sides by 1 and 0 and adds them up, so that NaN or an
-    infinity on the side that is not chosen reaches the result.
+    By default, tf2onnx multiplies both sides by 1 and 0 and adds them, so that NaN or an infinity
+    on the unselected side affects the result.
     """
     for node in operations:
         if node.type in ("Select", "SelectV2"):

@@ -1,4 +1,4 @@
-"""ONNX, through tf2onnx."""
+"""Export to ONNX through tf2onnx."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ OPSET = 18
 
 ONNX_FILE = Kind(
     "an ONNX file of an exporter",
-    # The version of the format, and the producer: tf2onnx, or onnxruntime's quantization.
+    # The version of the format and the producer: tf2onnx, or onnxruntime's quantization.
     starts_with(rb"\x08[\x03-\x7f]\x12.(tf2onnx|onnx\.quantize|kerasrnn)"),
 )
 
@@ -37,38 +37,37 @@ def to_onnx(
 ) -> Report:
     """Write an ONNX file, run it with onnxruntime, and compare it with the model.
 
-    Inputs and outputs have the names of the model's; batch and time stay dynamic where the model's
+    Inputs and outputs have the names of the model's; batch and time stay dynamic if the model's
     are, and are dimensions of these names. Opset 18.
 
-    `SimpleRNN`, `LSTM`, `PeepholeLSTM`, `GRU` (`reset_after` or not) and `MGU` become ONNX's own
-    `RNN`, `LSTM` and `GRU`: see `kerasrnn.export.native`. Both directions of a bidirectional layer
-    become one of them, or, with a mask, two. Keras's own layers are exported as kerasrnn's.
-    Other cells become a `Loop`, as does one with an activation that ONNX does not know.
+    `SimpleRNN`, `LSTM`, `PeepholeLSTM`, `GRU` (with or without `reset_after`) and `MGU` become
+    ONNX's own `RNN`, `LSTM` and `GRU`: see `kerasrnn.export.native`. The two directions of a
+    bidirectional layer become one operator, or, with a mask, two. Keras's own layers are exported
+    like kerasrnn's. Other cells become a `Loop`, as does a cell with an activation that ONNX lacks.
 
-    The file computes in single precision, a model of half precision too; its inputs and outputs
-    are single then.
+    The file computes in single precision, even for a model of half precision; its inputs and
+    outputs are then also in single precision.
 
     Args:
         model: a functional or Sequential model.
-        path: the file to write; an existing ONNX file of an exporter is replaced once the new one
-            has been checked, and nothing else is.
-        check: whether to compare: on random inputs of several sizes and lengths, masked and not;
-            batches of inputs, as the model is called with them, are compared besides.
-        tolerance: the largest difference that is accepted, relative to the output's largest
-            absolute value where that is above 1. Default: 1e-5; for a model with layers of half
-            precision 8 units in the last place of the coarsest, 0.0078 for float16 and 0.0625 for
-            bfloat16.
+        path: the file to write; only an existing ONNX file of an exporter is replaced, once the new
+            one has been checked.
+        check: whether to compare on random inputs of several sizes and lengths, masked and
+            unmasked; or batches of inputs, as passed to the model, which are compared in addition.
+        tolerance: the largest difference accepted, relative to the output's largest absolute value
+            if that is above 1. Default: 1e-5; for a model with layers of half precision 8 units in
+            the last place of the coarsest, 0.0078 for float16 and 0.0625 for bfloat16.
 
     Returns:
         A `Report`.
 
     Raises:
-        ParityError: the difference is over the tolerance. Nothing is left behind.
-        ValueError: the model has no symbolic inputs, is stateful, or has an operation that ONNX has
-            not; there is nothing to check on; the backend is not TensorFlow.
-        FileExistsError: `path` holds something else: see `kerasrnn.files`.
+        ParityError: the difference exceeds the tolerance. No file is written.
+        ValueError: the model has no symbolic inputs, is stateful, or has an operation that ONNX
+            lacks; there are no inputs for the check; the backend is not TensorFlow.
+        FileExistsError: `path` contains something else: see `kerasrnn.files`.
         OSError: it cannot be written.
-        ModuleNotFoundError: a package of the extra `onnx` is not installed.
+        ModuleNotFoundError: a package from the extra `onnx` is not installed.
 
     Example:
 
@@ -99,12 +98,12 @@ def to_onnx(
 
 
 def _convert(model: keras.Model) -> Any:
-    """The model as an ONNX ModelProto."""
+    """Convert the model to an ONNX ModelProto."""
     import onnx
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # Keras's patch of tf2onnx asks for np.object, which NumPy warns about.
+        # Keras's patch of tf2onnx uses np.object, which NumPy warns about.
         warnings.simplefilter("ignore", FutureWarning)
         import tf2onnx
 
@@ -141,10 +140,10 @@ def _convert(model: keras.Model) -> Any:
 
 @contextlib.contextmanager
 def _without_remarks(missing: list[str]) -> Iterator[None]:
-    """Hold back what the converter says of itself; note the operations that it does not know.
+    """Suppress the converter's messages, and collect the operations that it does not support.
 
-    And what TensorFlow says of the lookup tables of all vectorizers in the process, which the
-    converter's optimizer meets in the default graph.
+    Also suppress TensorFlow's messages about the lookup tables of all vectorizers in the process,
+    which the converter's optimizer finds in the default graph.
     """
     converter, tensorflow = logging.getLogger("tf2onnx.tfonnx"), logging.getLogger("tensorflow")
     above = logging.getLogger("tf2onnx")
@@ -154,7 +153,7 @@ def _without_remarks(missing: list[str]) -> Iterator[None]:
         return "serializing table_initializer" not in record.getMessage()
 
     def note(record: logging.LogRecord) -> bool:
-        # The converter goes on without them, and says so in no other way.
+        # The converter continues without them, and reports them in no other way.
         if record.msg == "Tensorflow op [%s: %s] is not supported":
             missing.append(record.args[1])
         return False
@@ -171,7 +170,7 @@ def _without_remarks(missing: list[str]) -> Iterator[None]:
 
 
 def _embed_constants(graph: Any, function: Any, names: Sequence[str]) -> None:
-    """Turn tensors that the function closes over, inputs to tf2onnx, into constants."""
+    """Turn the tensors in a function's closure, which tf2onnx makes inputs, into constants."""
     from onnx import numpy_helper
 
     captured = {inside.name: outside for outside, inside in function.graph.captures}
@@ -182,7 +181,7 @@ def _embed_constants(graph: Any, function: Any, names: Sequence[str]) -> None:
 
 
 def _name(graph: Any, model: keras.Model) -> None:
-    """Give a graph's outputs the model's names, and its dimensions theirs."""
+    """Give a graph's outputs the model's names, and name its dimensions."""
     names, _ = signature.inputs(model)
     found = [tensor.name for tensor in graph.input]
     if found != names:
@@ -206,7 +205,7 @@ def _name(graph: Any, model: keras.Model) -> None:
 
 
 def _rename(graph: Any, new: dict[str, str]) -> None:
-    """Give tensors other names, in the graphs inside of nodes too."""
+    """Rename tensors, including those in the graphs inside nodes."""
     for tensor in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         tensor.name = new.get(tensor.name, tensor.name)
     for node in graph.node:

@@ -1,4 +1,4 @@
-"""Layers of the recurrent nodes of an ONNX file."""
+"""Layers from the recurrent nodes of an ONNX file."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,9 +32,9 @@ MOVES = {
     "Transpose",
     "Unsqueeze",
 }
-"""Operators that return their first input's values, other ones never."""
+"""Operators that may return their first input unchanged, unlike others."""
 
-# Of activations that take them, where a node gives none; None where ONNX names no default.
+# Default parameters of activations; None if ONNX defines no default.
 DEFAULTS: dict[str, tuple[float | None, float | None]] = {
     "Affine": (None, None),
     "Elu": (1.0, None),
@@ -45,28 +45,29 @@ DEFAULTS: dict[str, tuple[float | None, float | None]] = {
 
 @validation.checked
 def from_onnx(path: str | Path) -> dict[str, RNN | Bidirectional]:
-    """The recurrent layers of an ONNX file, with their weights.
+    """Create the recurrent layers of an ONNX file, with their weights.
 
-    Every `RNN`, `LSTM` and `GRU`, those in functions and in the bodies of `If`, `Loop` and `Scan`
-    too, whose weights are constants or are computed from constants alone (`Identity`, `Transpose`,
-    `DequantizeLinear`). The layers return sequences; the outputs of one that reads backwards are in
-    the order of reading. What a node is given at run time is the caller's to pass: its input, its
-    lengths as `mask`, its states as `initial_state`. The other way is `kerasrnn.export.to_onnx`.
+    Every `RNN`, `LSTM` and `GRU` is converted, also in functions and in the bodies of `If`, `Loop`
+    and `Scan`, if its weights are constants or computed only from constants (by `Identity`,
+    `Transpose` or `DequantizeLinear`). The layers return sequences; with `go_backwards`, the
+    outputs are in the order of computation. The caller passes what a node receives at run time: its
+    input, its lengths as `mask`, its states as `initial_state`. The inverse is
+    `kerasrnn.export.to_onnx`.
 
     Args:
-        path: an ONNX file; weights in files beside it are read too.
+        path: an ONNX file; weights in separate files are read too.
 
     Returns:
-        The layers by the names of their nodes, in the order of the file. A node without a name of
-        its own goes by its first output; one whose name is taken, by a number behind it.
+        The layers by the names of their nodes, in the order of the file. A node without a name is
+        named after its first output; if a name is taken, a number is appended.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ParityError: a layer does not compute what its node does.
-        ValueError: it is no ONNX file; a node has what no layer has: clipping, coupled gates,
-            weights that are computed, lengths or states other than zeros that are constants; or it
+        FileNotFoundError: the file does not exist.
+        ParityError: a layer's results differ from its node's.
+        ValueError: it is not an ONNX file; a node has something that layers do not support:
+            clipping, coupled gates, computed weights, or constant lengths or nonzero states; or it
             is a recurrent operator of another domain, such as a quantized one.
-        ModuleNotFoundError: a package of the extra `onnx` is not installed.
+        ModuleNotFoundError: a package from the extra `onnx` is not installed.
 
     Example:
 
@@ -95,7 +96,7 @@ def from_onnx(path: str | Path) -> dict[str, RNN | Bidirectional]:
             name = f"{own}_{number}"
         if node.domain not in ("", "ai.onnx"):
             raise ValueError(
-                f"{name}: {node.op_type} of the domain {node.domain!r}: no layer computes it; "
+                f"{name}: {node.op_type} of the domain {node.domain!r}: no layer supports it; "
                 f"expected ONNX's own {', '.join(GATES)}."
             )
         found[name] = _of_node(name, node, scope)
@@ -104,7 +105,7 @@ def from_onnx(path: str | Path) -> dict[str, RNN | Bidirectional]:
 
 @dataclass
 class _Scope:
-    """The names that the nodes of a graph can read, and their values where they are constant."""
+    """The names available to the nodes of a graph, and the values of constants."""
 
     graph: Any
     opset: Any
@@ -117,21 +118,21 @@ class _Scope:
         self._producers = {name: node for node in self.graph.node for name in node.output if name}
 
     def _owner(self, name: str) -> "_Scope | None":
-        """The scope that defines a name: an inner one hides what is outside."""
+        """The scope that defines a name: an inner scope hides outer ones."""
         inputs = {tensor.name for tensor in self.graph.input}
         if name in self._initializers or name in self._producers or name in inputs:
             return self
         return self.outer._owner(name) if self.outer is not None else None
 
     def producer(self, name: str) -> tuple[Any, "_Scope"] | None:
-        """The node that computes a name, and where."""
+        """The node that computes a name, and its scope."""
         owner = self._owner(name)
         if owner is None or name in owner._initializers or name not in owner._producers:
             return None
         return owner._producers[name], owner
 
     def constant(self, name: str) -> np.ndarray | None:
-        """A value that does not depend on the graph's inputs; None of any other."""
+        """A value that does not depend on the graph's inputs; otherwise None."""
         from onnx import numpy_helper
 
         owner = self._owner(name)
@@ -150,7 +151,7 @@ class _Scope:
         return _computed(node, values, name, self.opset)
 
     def is_zeros(self, name: str) -> bool | None:
-        """Whether a value is zeros, its shape known or not; None if it depends on the inputs."""
+        """Whether a value is all zeros, of any shape; None if it depends on the inputs."""
         value = self.constant(name)
         if value is not None:
             return not np.any(value)
@@ -169,7 +170,7 @@ class _Scope:
 
 
 def _computed(node: Any, values: Mapping[str, np.ndarray], name: str, opset: Any) -> np.ndarray:
-    """What a node makes of constants."""
+    """Compute the output of a node with constant inputs."""
     from onnx import helper, numpy_helper
 
     graph = helper.make_graph(
@@ -186,7 +187,7 @@ def _session(graph: Any, opsets: Any) -> Any:
     import onnxruntime
     from onnx import helper
 
-    # The newest IR that every onnxruntime of the extra knows.
+    # The newest IR supported by every onnxruntime version that the extra allows.
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -196,9 +197,9 @@ def _session(graph: Any, opsets: Any) -> Any:
 
 
 def _recurrent_nodes(graph: Any, scope: _Scope) -> Iterator[tuple[Any, _Scope]]:
-    """The recurrent nodes of a graph and of those inside of its nodes."""
+    """The recurrent nodes of a graph and of the graphs inside its nodes."""
     for node in graph.node:
-        # onnxruntime's own are named after them: DynamicQuantizeLSTM, AttnLSTM.
+        # onnxruntime's own operators have such names: DynamicQuantizeLSTM, AttnLSTM.
         own = node.domain == "com.microsoft" and node.op_type.endswith(tuple(GATES))
         if node.op_type in GATES or own:
             yield node, scope
@@ -212,12 +213,12 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
 
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if given.get("input_forget", 0):
-        raise ValueError(f"{name}: input_forget={given['input_forget']}: no layer has it.")
+        raise ValueError(f"{name}: input_forget={given['input_forget']}: layers do not have it.")
     if not np.float32(given.get("clip", NO_CLIP)) >= np.float32(NO_CLIP):
-        # Of 0, the standard makes zeros, OpenVINO no bound, and onnxruntime an error.
+        # A bound of 0 gives zeros by the standard, no bound in OpenVINO, an error in onnxruntime.
         raise ValueError(
-            f"{name}: clip={given['clip']}: no layer has it; expected none, or a bound of at least "
-            f"{NO_CLIP:g}, which nothing reaches."
+            f"{name}: clip={given['clip']}: layers do not have it; expected none, or a bound of "
+            f"at least {NO_CLIP:g}, which no value exceeds."
         )
     inputs = dict(zip(INPUTS, [*node.input, *[""] * len(INPUTS)], strict=False))
     weights = _weights(name, node.op_type, inputs, given, scope)
@@ -274,7 +275,7 @@ def _weights(
             continue
         value = scope.constant(inputs[key])
         if value is None:
-            raise ValueError(f"{name}: {inputs[key]} is no constant; expected constant weights.")
+            raise ValueError(f"{name}: {inputs[key]} is not a constant; expected constant weights.")
         found[key] = np.asarray(value).astype("float32")
     for key in ("W", "R"):
         if key not in found or found[key].ndim != 3:
@@ -302,17 +303,17 @@ def _weights(
 
 
 def _check_states(name: str, inputs: Mapping[str, str], scope: _Scope) -> None:
-    """Raise ValueError if the node begins with, or ends at, what a layer cannot keep."""
+    """Raise ValueError for constant lengths or initial states, which layers cannot store."""
     lengths = inputs["sequence_lens"]
     if lengths and scope.constant(lengths) is not None:
         raise ValueError(
-            f"{name}: sequence_lens={scope.constant(lengths).tolist()}: no layer keeps lengths; "
-            "expected none, or lengths that are computed, for the caller to pass as a mask."
+            f"{name}: sequence_lens={scope.constant(lengths).tolist()}: layers do not store "
+            "lengths; expected none, or computed lengths, for the caller to pass as a mask."
         )
     for key in ("initial_h", "initial_c"):
         if inputs[key] and scope.is_zeros(inputs[key]) is False:
             raise ValueError(
-                f"{name}: {key} is a constant and not zeros: no layer keeps an initial state; "
+                f"{name}: {key} is a nonzero constant: layers do not store an initial state; "
                 "expected none, zeros, or a state that is computed, for the caller to pass as "
                 "`initial_state`."
             )
@@ -329,7 +330,7 @@ def _activations(
             f"{name}: activations={named}: expected {len(usual) * directions}, {len(usual)} for "
             "each direction."
         )
-    # Of the activations that take one, in their order.
+    # Parameters of the activations that take one, in order.
     values = {key: list(given.get(f"activation_{key}", [])) for key in ("alpha", "beta")}
     by_name = {
         known.lower(): (known, keras_one, rest) for keras_one, (known, *rest) in ACTIVATIONS.items()
@@ -359,7 +360,7 @@ def _activations(
 
 
 def _compare_with_node(name: str, layer: Any, node: Any, weights: Mapping[str, np.ndarray]) -> None:
-    """Raise ParityError unless the layer computes what the node does on random sequences."""
+    """Raise ParityError unless the layer agrees with the node on random sequences."""
     from onnx import TensorProto, helper, numpy_helper
 
     alone = helper.make_node(
@@ -367,7 +368,7 @@ def _compare_with_node(name: str, layer: Any, node: Any, weights: Mapping[str, n
     )
     while not alone.input[-1]:
         alone.input.pop()
-    # Of old files' `output_sequence`, and of axes, the layer knows nothing.
+    # The layer has no equivalent of old files' `output_sequence`, or of the order of axes.
     left = ("output_sequence", "layout", "hidden_size")
     alone.attribute.extend(a for a in node.attribute if a.name not in left)
     alone.attribute.append(helper.make_attribute("hidden_size", weights["R"].shape[-1]))

@@ -1,7 +1,7 @@
-"""Does an export compute what the model computes?
+"""Checks that an export computes the same as its model.
 
-Every exporter writes through `write`, which has the new file run by its own runtime, on random
-inputs and on those that it is given, and puts it in its place only then.
+Every exporter writes through `write`, which runs the new file with its own runtime, on random
+inputs and on given ones, and only then moves it to its path.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
 
 
 class ParityError(RuntimeError):
-    """An export does not compute what the model computes."""
+    """An export does not compute the same as its model."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an export wrote and how it compares with the model."""
+    """What an export wrote, and how it compares with the model."""
 
     path: Path
     format: str
@@ -38,14 +38,14 @@ class Report:
     batches: int
     difference: float | None
     """The largest difference between an output of the export and of the model called eagerly,
-    relative to the output's largest absolute value where that is above 1; None: not checked."""
+    relative to the output's largest absolute value if that is above 1; None: not checked."""
 
 
 Batch = Any
 """An array, or one array for each input, in a list or in the structure of the model's inputs."""
 
 Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
-"""A runtime's outputs for one batch of inputs."""
+"""Computes a runtime's outputs for one batch of inputs."""
 
 
 def _checked(name: str, value: Any) -> bool | Sequence[Batch]:
@@ -64,19 +64,19 @@ def _is_an_array(value: Any) -> bool:
 
 
 Check = Annotated[Any, _checked]
-"""Whether an export is compared with its model, or batches to compare it on besides random ones."""
+"""Whether to compare an export with its model, or batches to compare besides random ones."""
 
 Case = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
 """Flat inputs, and the model's flat outputs for them."""
 
-# Rows, steps, and how the steps of the random inputs are masked, where the model masks any.
+# Rows, steps, and how the steps of random inputs are masked, if the model uses masks.
 SIZES = ((1, 1, "none"), (3, 7, "end"), (5, 12, "none"), (4, 9, "gaps"))
 
 SEED_STATE = "seed_generator_state"
-"""The name of the variable in which a layer that draws keeps Keras's random state."""
+"""The name of the variable in which a layer with random numbers stores Keras's random state."""
 
 LONGEST_WRITTEN_OUT = 50
-"""Steps: beyond these a time loop is compiled, and no longer run operation by operation."""
+"""The number of steps above which a time loop is compiled, rather than run op by op."""
 
 
 def write(
@@ -89,25 +89,25 @@ def write(
     save: Callable[[Path], None],
     runtime: Callable[[Path], Run],
 ) -> Report:
-    """Write an export, have it checked, and put it in its place.
+    """Write an export, check it, and move it to its path.
 
     Args:
-        model: what is exported.
+        model: the model to export.
         path: the file or folder to write; an existing export of the same format is replaced once
             the new one has been checked.
-        format: its name for people.
-        kind: what is replaced.
-        check: whether to compare; batches of inputs are compared besides random ones.
-        tolerance: the largest difference that is accepted, see `largest_difference`; None: that of
+        format: the name of the format, for messages.
+        kind: the kind of file that is replaced.
+        check: whether to compare; batches of inputs are compared in addition to random ones.
+        tolerance: the largest difference accepted, see `largest_difference`; None: that of
             `default_tolerance`.
         save: writes the export.
         runtime: loads it.
 
     Raises:
-        ParityError: the difference is over the tolerance. Nothing is left behind.
-        ValueError: the model cannot be exported; the backend is not TensorFlow; there is nothing to
-            compare on.
-        OccupiedError: `path` holds something else.
+        ParityError: the difference exceeds the tolerance. No file is written.
+        ValueError: the model cannot be exported; the backend is not TensorFlow; there are no inputs
+            for the check.
+        OccupiedError: `path` contains something else.
         WriteError: it cannot be written.
     """
     path = Path(path)
@@ -116,7 +116,7 @@ def write(
     if tolerance is None:
         tolerance = default_tolerance(model)
     with _random_state_kept(model):
-        # The file begins from the same state, and computes the same cases in the same order.
+        # The file starts from the same state, and computes the same cases in the same order.
         cases = _cases(model, check)
     difference = None
     create_folder(path.parent)
@@ -128,26 +128,26 @@ def write(
                 check_difference(difference, tolerance, f"the {format} export")
             except ParityError as error:
                 layer = None
-                with contextlib.suppress(Exception):  # what was found comes first
+                with contextlib.suppress(Exception):  # the error found is more important
                     layer = different_in_a_graph(model, cases, tolerance)
                 if layer is None:
                     raise
                 raise ParityError(
-                    f"{error} The layer {layer.name} ({type(layer).__name__}) computes something "
-                    "else in a graph, where sizes are unknown, than it does when it is called."
+                    f"{error} The layer {layer.name} ({type(layer).__name__}) computes different "
+                    "results in a graph, where sizes are unknown, and when called eagerly."
                 ) from error
         size = _size_of(new)
     return Report(path, format, size, len(cases), difference)
 
 
 def require(package: str, extra: str) -> None:
-    """Raise ModuleNotFoundError, with what to install, before any work is done."""
+    """Raise ModuleNotFoundError, with installation advice, before any work is done."""
     if importlib.util.find_spec(package) is None:
         raise ModuleNotFoundError(f"needs {package}: pip install kerasrnn[{extra}].", name=package)
 
 
 def _check_possible(model: keras.Model) -> None:
-    """Raise ValueError if an export could not be made."""
+    """Raise ValueError if the model cannot be exported."""
     if keras.config.backend() != "tensorflow":
         raise ValueError(
             f"the {keras.config.backend()} backend cannot export; expected tensorflow: save the "
@@ -168,11 +168,10 @@ def stateful_layer(model: keras.Model) -> keras.layers.Layer | None:
 
 
 def default_tolerance(model: keras.Model) -> float:
-    """1e-5; for a model with layers of half precision eight units of the last place.
+    """1e-5; for a model with layers of half precision, eight units in the last place.
 
     That is 0.0078 for float16 and 0.0625 for bfloat16: an export that computes in single precision,
-    or that rounds in another order, cannot be closer to a model that rounds every intermediate
-    result.
+    or rounds in another order, cannot be closer to a model that rounds every intermediate result.
     """
     import ml_dtypes
 
@@ -181,11 +180,11 @@ def default_tolerance(model: keras.Model) -> float:
 
 
 def reference(model: keras.Model) -> Run:
-    """What the model computes: called eagerly on arrays, so that no graph takes part.
+    """Compute the model's outputs eagerly on arrays, without any graph.
 
-    An exporter traces a graph, in which sizes are unknown and a layer may do something else. Time
-    loops are written out step by step where they are short enough. On the CPU, since an
-    accelerator's products may be less exact.
+    An exporter traces a graph, in which sizes are unknown and a layer may behave differently. Time
+    loops are unrolled if they are short enough. On the CPU, since products on an accelerator may be
+    less exact.
     """
 
     def written_out(cell: Any, options: Options, call: Call) -> Results | None:
@@ -216,7 +215,7 @@ def _set_random_state(model: keras.Model, values: Sequence[np.ndarray]) -> None:
 
 @contextlib.contextmanager
 def _random_state_kept(model: keras.Model) -> Iterator[None]:
-    """Afterwards, what the model draws next is what it would have drawn before."""
+    """Restore the random state afterwards, so that the model draws what it would have drawn."""
     state = _random_state(model)
     try:
         yield
@@ -233,9 +232,9 @@ def _array(tensor: Any) -> np.ndarray:
 def different_in_a_graph(
     model: keras.Model, cases: Sequence[Case], tolerance: float
 ) -> keras.Operation | None:
-    """The first layer whose outputs depend on whether it is traced or called; None: there is none.
+    """The first layer whose outputs differ between tracing and eager calls; None: there is none.
 
-    To be traced, the layers are prepared as for an export.
+    For tracing, the layers are prepared as for an export.
     """
     import tensorflow as tf
 
@@ -273,12 +272,12 @@ def different_in_a_graph(
 
 
 def single(x: np.ndarray) -> np.ndarray:
-    """An input of a file that computes in single precision."""
+    """Convert an input of a file that computes in single precision."""
     return x.astype("float32") if x.dtype.name in HALF else x
 
 
 def _cases(model: keras.Model, check: Check) -> list[Case]:
-    """What to compare on: random inputs, and those that are given."""
+    """The cases to compare: random inputs, and the given ones."""
     if check is False:
         return []
     given = [] if check is True else list(check)
@@ -291,19 +290,20 @@ def _cases(model: keras.Model, check: Check) -> list[Case]:
         cases = random_cases(model)
     elif check is True:
         raise ValueError(
-            "check=True: no strings can be made up for this model; expected batches of them."
+            "check=True: strings cannot be generated for this model; expected batches of them."
         )
     return cases + [(inputs, model_itself(inputs)) for inputs in given]
 
 
 def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
-    """Batches of several sizes and lengths, masked and not, with what the model computes of them.
+    """Batches of several sizes and lengths, masked and unmasked, with the model's outputs.
 
-    Rows, steps and other unknown sizes all differ, the lengths of several inputs, too, if the model
-    can compute such a batch. A size that it cannot (one step for a convolution, say) is left out.
+    Rows, steps and other unknown sizes all differ, including the lengths of several inputs, if the
+    model supports such a batch. Sizes that it does not support (such as one step for a convolution)
+    are skipped.
 
     Raises:
-        ValueError: it can compute none of them.
+        ValueError: the model supports none of them.
     """
     layers = layers_of(model)
     bounds = [
@@ -343,7 +343,7 @@ def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
             try:
                 found.append((inputs, model_itself(inputs)))
                 break
-            except Exception as error:  # whatever a layer may raise
+            except Exception as error:  # a layer may raise anything
                 failure = error
                 _set_random_state(model, state)
     if not found:
@@ -355,7 +355,7 @@ def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
 
 
 def _shapes(model: keras.Model, rows: int, steps: int, apart: bool) -> list[tuple[int, ...]]:
-    """Shapes of one batch; unknown sizes behind the rows are `steps`, or differ if `apart`."""
+    """Shapes of one batch; unknown sizes after the rows are `steps`, or differ if `apart`."""
     shapes = []
     for n, tensor in enumerate(model.inputs):
         sizes = [
@@ -367,8 +367,8 @@ def _shapes(model: keras.Model, rows: int, steps: int, apart: bool) -> list[tupl
 
 
 def numpy_dtype(name: str) -> np.dtype:
-    """NumPy's type of Keras's name, bfloat16 included."""
-    import ml_dtypes  # noqa: F401  (bfloat16 is one of NumPy's types once it is imported)
+    """The NumPy dtype for Keras's name, including bfloat16."""
+    import ml_dtypes  # noqa: F401  (adds bfloat16 to NumPy's types)
 
     return np.dtype(name)
 
@@ -376,12 +376,11 @@ def numpy_dtype(name: str) -> np.dtype:
 def largest_difference(run: Run, cases: Sequence[Case]) -> float:
     """The largest difference between a runtime's outputs and the model's, over some cases.
 
-    It is relative to the largest absolute value of the output that it is in, or absolute if that is
-    below 1.
+    It is relative to the largest absolute value of the output, or absolute if that is below 1.
 
     Raises:
-        ParityError: the export does not run; the shapes or the texts differ, or only one of the two
-            is not a number.
+        ParityError: the export does not run; shapes or texts differ, or only one of the outputs is
+            NaN.
     """
     largest = 0.0
     for inputs, expected in cases:
@@ -389,7 +388,7 @@ def largest_difference(run: Run, cases: Sequence[Case]) -> float:
             outputs = run(inputs)
         except ParityError:
             raise
-        except Exception as error:  # whatever a runtime may raise
+        except Exception as error:  # a runtime may raise anything
             shapes = ", ".join(str(x.shape) for x in inputs)
             raise ParityError(f"the export does not run on inputs {shapes}: {error}") from error
         for a, b in zip(outputs, expected, strict=True):
@@ -405,7 +404,7 @@ def largest_difference(run: Run, cases: Sequence[Case]) -> float:
             a, b = a.astype("float64"), b.astype("float64")
             if not np.array_equal(np.isnan(a), np.isnan(b)):
                 raise ParityError("the export and the model output NaN in different places.")
-            differs = a != b  # infinities are equal, their difference is not zero
+            differs = a != b  # infinities are equal, but their difference is not zero
             scale = np.max(np.abs(b), where=np.isfinite(b), initial=1.0)
             gap = np.abs(a[differs] - b[differs]) / scale
             largest = max(largest, float(np.nanmax(gap, initial=0.0)))
@@ -413,7 +412,7 @@ def largest_difference(run: Run, cases: Sequence[Case]) -> float:
 
 
 def check_difference(difference: float, tolerance: float, what: str) -> None:
-    """Raise ParityError if a difference is over the tolerance."""
+    """Raise ParityError if a difference exceeds the tolerance."""
     if not difference <= tolerance:
         raise ParityError(
             f"{what} differs from the Keras model by up to {difference:.2e}; "
@@ -422,6 +421,6 @@ def check_difference(difference: float, tolerance: float, what: str) -> None:
 
 
 def _size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
+    """The size in bytes of a file, or of all files below a folder."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sum(file.stat().st_size for file in files)

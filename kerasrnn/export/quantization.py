@@ -1,4 +1,4 @@
-"""Smaller ONNX files: weights in eight bits."""
+"""Smaller ONNX files with 8-bit weights."""
 
 from pathlib import Path
 from typing import Any
@@ -12,40 +12,40 @@ from kerasrnn.export.parity import Report
 from kerasrnn.files import check_place, create_folder, replacing
 
 FEWEST = 1024
-"""Weights of which a tensor is left as it is: biases, constants."""
+"""The size below which a tensor is left unchanged: biases, constants."""
 
-# Along which axis of its weights an operator's outputs lie: each has a scale of its own.
+# The axis of each operator's weights that corresponds to its outputs, with a scale for each output.
 OUTPUTS = {"Conv": 0, "ConvTranspose": 1, "RNN": 1, "GRU": 1, "LSTM": 1, "MatMul": -1, "Gather": -1}
 
 
 @validation.checked
 def to_int8(source: str | Path, path: str | Path) -> Report:
-    """Write an ONNX file whose weights are stored in eight bits.
+    """Write an ONNX file whose weights are stored as 8-bit integers.
 
         q = round(w / s),   s = max |w| / 127
 
     Each output of an operator, and each dimension of an embedding, has its own scale `s`. The file
-    is about a quarter as large. It holds a `Cast` and a `Mul` for each tensor of weights, which
-    runtimes compute once, when they load it. What is computed afterwards is in floats: as fast as
-    the source and in the same operators, and a row's results do not depend on the other rows of its
-    batch, as they do where activations are quantized, too. Loops are included.
+    is about a quarter as large. It contains a `Cast` and a `Mul` for each tensor of weights, which
+    runtimes compute once, when they load it. Everything else is computed in floating point: at the
+    same speed as the source, with the same operators, and a row's results do not depend on the
+    other rows of its batch, unlike with quantized activations. Weights inside loops are included.
 
-    What it does to the results depends on the model: judge the file by the metric that matters.
+    The effect on the results depends on the model: evaluate the file with the metric that matters.
 
     Args:
-        source: an ONNX file, as `to_onnx` writes it: opset 13 or higher.
-        path: the file to write; an existing ONNX file of an exporter is replaced once the new one
-            is complete, and nothing else is.
+        source: an ONNX file written by `to_onnx`, or another with opset 13 or higher.
+        path: the file to write; only an existing ONNX file of an exporter is replaced, once the new
+            one is complete.
 
     Returns:
-        A `Report`, of no difference: what differs is the point.
+        A `Report` without a difference, since differences are expected.
 
     Raises:
-        FileNotFoundError: there is no `source`.
-        ValueError: it is no ONNX file, or of an older opset.
-        FileExistsError: `path` holds something else.
+        FileNotFoundError: `source` does not exist.
+        ValueError: `source` is not an ONNX file, or has an older opset.
+        FileExistsError: `path` contains something else.
         OSError: it cannot be written.
-        ModuleNotFoundError: a package of the extra `onnx` is not installed.
+        ModuleNotFoundError: a package from the extra `onnx` is not installed.
 
     Example:
 
@@ -76,7 +76,7 @@ def to_int8(source: str | Path, path: str | Path) -> Report:
 
 
 def _axes(graph: Any) -> dict[str, int]:
-    """Of each tensor that an operator reads as its weights: the axis of the operator's outputs."""
+    """For each tensor that an operator uses as weights: the axis of the operator's outputs."""
     found: dict[str, int] = {}
     for node in onnx_files.nodes(graph):
         transposed = any(a.name == "transB" and a.i for a in node.attribute)
@@ -88,7 +88,7 @@ def _axes(graph: Any) -> dict[str, int]:
 
 
 def _store_small(graph: Any, axes: dict[str, int]) -> None:
-    """Keep a graph's large float weights, and those of graphs inside, in eight bits."""
+    """Store large float weights as 8-bit integers, in a graph and the graphs inside it."""
     from onnx import TensorProto, helper, numpy_helper
 
     made = []
@@ -121,7 +121,7 @@ def _store_small(graph: Any, axes: dict[str, int]) -> None:
 
 
 def _rounded(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """In eight bits; and the scales, which broadcast against them."""
+    """Round to 8 bits; also return the scales, which broadcast against the result."""
     others = tuple(n for n in range(values.ndim) if n != axis % values.ndim)
     scales = np.abs(values).max(axis=others, keepdims=True) / 127
     scales = np.where(scales > 0, scales, 1).astype("float32")

@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel."""
+"""Export to TensorFlow's SavedModel."""
 
 import atexit
 import contextlib
@@ -26,7 +26,7 @@ from kerasrnn.validation import NonNegativeNumber
 
 
 def _is_saved_model(folder: Path) -> bool:
-    """Whether a folder holds a SavedModel and nothing else."""
+    """Whether a folder contains a SavedModel and nothing else."""
     names = {path.name for path in folder.iterdir()}
     variables = folder / "variables"
     return (
@@ -50,32 +50,30 @@ def to_saved_model(
     check: Check = True,
     tolerance: NonNegativeNumber | None = None,
 ) -> Report:
-    """Write a SavedModel, run it with TensorFlow alone, and compare it with the model.
+    """Write a SavedModel, run it with TensorFlow only, and compare it with the model.
 
-    It is run in a process of its own, in which neither kerasrnn nor Keras can be imported. Batch
-    and time stay dynamic where the model's are. Its one signature, `serving_default`, has the names
-    of the model's inputs and outputs; its function `serve` takes and returns the model's
-    structures.
+    It is run in a separate process, in which neither kerasrnn nor Keras can be imported. Batch and
+    time stay dynamic if the model's are. Its single signature, `serving_default`, has the names of
+    the model's inputs and outputs; its function `serve` takes and returns the model's structures.
 
     Args:
-        model: a functional or Sequential model, or one of the zoo's that take texts.
+        model: a functional or Sequential model, or one of the zoo's models that take texts.
         path: the folder to write; an existing SavedModel, with nothing else in its folder, is
-            replaced once the new one has been checked; any other folder is refused.
-        check: whether to compare: on random inputs of several sizes and lengths, masked and not;
-            batches of inputs, as the model is called with them, are compared besides.
-        tolerance: the largest difference that is accepted, relative to the output's largest
-            absolute value where that is above 1. Default: 1e-5; for a model with layers of half
-            precision 8 units in the last place of the coarsest, 0.0078 for float16 and 0.0625 for
-            bfloat16.
+            replaced once the new one has been checked; any other folder is rejected.
+        check: whether to compare on random inputs of several sizes and lengths, masked and
+            unmasked; or batches of inputs, as passed to the model, which are compared in addition.
+        tolerance: the largest difference accepted, relative to the output's largest absolute value
+            if that is above 1. Default: 1e-5; for a model with layers of half precision 8 units in
+            the last place of the coarsest, 0.0078 for float16 and 0.0625 for bfloat16.
 
     Returns:
         A `Report`.
 
     Raises:
-        ParityError: the difference is over the tolerance. Nothing is left behind.
-        ValueError: the model has no symbolic inputs, or is stateful; there is nothing to check on;
-            the backend is not TensorFlow.
-        FileExistsError: `path` holds something else, or is the working folder or above it.
+        ParityError: the difference exceeds the tolerance. No file is written.
+        ValueError: the model has no symbolic inputs, or is stateful; there are no inputs for the
+            check; the backend is not TensorFlow.
+        FileExistsError: `path` contains something else, or is the working folder or above it.
         OSError: it cannot be written.
 
     Example:
@@ -115,7 +113,7 @@ def _write(model: keras.Model, path: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(model)  # its lookup tables
     archive.add_endpoint("serving_default", named, specs)
-    # Not an endpoint of the archive: it would have a signature too, without names, and could not
+    # Not an endpoint of the archive, which would also get a signature, without names, and could not
     # return nested outputs.
     attach(archive, "serve", serve)
     archive.write_out(path, verbose=False)
@@ -124,7 +122,7 @@ def _write(model: keras.Model, path: Path) -> None:
 def _served(
     model: Path, names: dict[str, list[str]], inputs: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """The outputs of the signature `serving_default`, in the other process."""
+    """Run the signature `serving_default` in the other process."""
     with tempfile.TemporaryDirectory() as folder:
         files = [os.path.join(folder, name) for name in ("inputs.npz", "outputs.npz")]
         np.savez(files[0], *map(_storable, inputs))
@@ -139,7 +137,7 @@ def _served(
         if not answer:
             _process.cache_clear()
             raise parity.ParityError(
-                f"TensorFlow, in a process of its own, ended with {process.wait()} on {model}."
+                f"TensorFlow, in a separate process, ended with {process.wait()} on {model}."
             )
         error = json.loads(answer).get("error")
         if error is not None:
@@ -149,7 +147,7 @@ def _served(
 
 
 def _storable(x: np.ndarray) -> np.ndarray:
-    """An array that can be written without pickling: texts as bytes, bfloat16 as float32."""
+    """Convert to an array that needs no pickling: texts to bytes, bfloat16 to float32."""
     if x.dtype.kind in "OU":
         return np.array([str(text).encode() for text in x.reshape(-1)]).reshape(x.shape)
     return x.astype("float32") if x.dtype.name == "bfloat16" else x
@@ -157,14 +155,14 @@ def _storable(x: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _process() -> subprocess.Popen:
-    """Kept while the program runs: TensorFlow takes seconds to import."""
+    """Start the process once: importing TensorFlow takes seconds."""
     process = subprocess.Popen(
         [sys.executable, "-I", str(Path(__file__).with_name("_alone.py"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        # Compared on the CPU, beside whatever accelerator the model is on.
+        # The comparison runs on the CPU, even if the model is on an accelerator.
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
     )
 

@@ -1,4 +1,4 @@
-"""A model's inputs and outputs as a file has them: flat, each with a name and named dimensions."""
+"""A model's inputs and outputs as in a file: flat, with names and named dimensions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def inputs(model: keras.Model) -> tuple[list[str], list[keras.KerasTensor]]:
     """Names and symbolic tensors of a model's inputs.
 
     Raises:
-        ValueError: the model is not built of symbolic inputs.
+        ValueError: the model has no symbolic inputs.
     """
     tensors = getattr(model, "inputs", None)
     if not tensors:
@@ -24,16 +24,16 @@ def inputs(model: keras.Model) -> tuple[list[str], list[keras.KerasTensor]]:
             f"model {model.name!r} has no symbolic inputs: expected a functional or a Sequential "
             "model that starts with keras.Input."
         )
-    # The layers' names: a Sequential model's tensor may have another one.
+    # The layers' names, since a Sequential model's tensor may have a different one.
     return [operation_of(tensor).name for tensor in tensors], list(tensors)
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """Names of a model's outputs, each different from the others and from the inputs' names.
+    """Names of a model's outputs, distinct from each other and from the inputs' names.
 
-    Outputs in a dictionary have its keys, in nested ones the keys joined by an underscore. Other
-    outputs have the names of the layers that compute them, numbered if a layer has several. An
-    output that is an input has the input's name, followed by `_output`.
+    Outputs in a dictionary are named by its keys, joined by an underscore if nested. Other outputs
+    have the names of the layers that compute them, numbered if a layer has several. An output that
+    is also an input has the input's name, followed by `_output`.
     """
     found = [
         "_".join(map(str, path))
@@ -61,15 +61,15 @@ def call(model: keras.Model, tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def packed(model: keras.Model, tensors: Sequence[Tensor]) -> Any:
-    """Flat inputs in the structure that the model is called with."""
+    """Flat inputs in the structure of the model's call."""
     return keras.tree.pack_sequence_as(_structure(model, "input"), list(tensors))
 
 
 def flattened(model: keras.Model, batch: Any) -> list[Any]:
-    """One array for each input, of a batch as the model is called with it.
+    """One array for each input, from a batch in the structure of the model's call.
 
     Raises:
-        ValueError: it does not have the model's structure.
+        ValueError: the batch does not have the model's structure.
     """
     names, tensors = inputs(model)
     if isinstance(batch, (dict, list, tuple)):
@@ -97,11 +97,11 @@ def flattened(model: keras.Model, batch: Any) -> list[Any]:
 def dimensions(
     model: keras.Model,
 ) -> tuple[list[tuple[int | str, ...]], list[tuple[int | str, ...]]]:
-    """The shapes of the inputs and of the outputs, each unknown size replaced by a name.
+    """The shapes of the inputs and outputs, with each unknown size replaced by a name.
 
-    The first axis is `batch`; the second is `time`, or `<input>_time` where several inputs have
-    one, since their lengths need not agree. An output's size has the name of an input's where it
-    is the same whatever that size. Any other size has a name of its own, `<name>_axis_<number>`.
+    The first axis is `batch`; the second is `time`, or `<input>_time` if several inputs have a time
+    axis, since their lengths may differ. A size of an output has the name of an input's size if the
+    two are always equal. Any other size has a separate name, `<name>_axis_<number>`.
     """
     names, tensors = inputs(model)
     timed = sum(len(tensor.shape) > 1 and tensor.shape[1] is None for tensor in tensors)
@@ -140,14 +140,14 @@ def dimensions(
 def _output_shapes(
     model: keras.Model, shapes: Sequence[Sequence[int | str]], sizes: dict[str, int]
 ) -> list[tuple[int | None, ...]] | None:
-    """The outputs' shapes for inputs of some sizes; None where the model cannot take these."""
+    """The outputs' shapes for inputs of some sizes; None if the model does not support these."""
     given = [
         keras.KerasTensor([sizes.get(size, size) for size in shape], x.dtype)
         for shape, x in zip(shapes, model.inputs, strict=True)
     ]
     try:
         outputs = model.compute_output_spec(packed(model, given))
-    except Exception:  # whatever a layer may raise
+    except Exception:  # a layer may raise anything
         return None
     return [tuple(y.shape) for y in keras.tree.flatten(outputs)]
 

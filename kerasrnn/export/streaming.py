@@ -1,4 +1,4 @@
-"""One step of a model: for streams, where a sequence comes piece by piece and never ends."""
+"""One step of a model, for streams, where a sequence arrives in parts and never ends."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from kerasrnn.validation import NonNegativeNumber
 
 Tensor = Any
 
-# What acts on each step of (batch, time, ...) alone, whatever its arguments; `_Walk._is_per_step`
-# knows those of which it depends on the arguments. Whatever is not known is refused.
+# Layers that act on each step of (batch, time, ...) independently, for any arguments;
+# `_Walk._is_per_step` handles those that depend on their arguments. Unknown layers are rejected.
 PER_STEP = (
     keras.layers.ActivityRegularization,
     keras.layers.Add,
@@ -47,7 +47,7 @@ PER_STEP = (
 )
 
 
-# What does so if none of its axes is that of time.
+# Layers that do so unless one of their axes is the time axis.
 PER_STEP_BUT_AXES = {
     keras.layers.BatchNormalization: "axis",
     keras.layers.Concatenate: "axis",
@@ -58,7 +58,7 @@ PER_STEP_BUT_AXES = {
     keras.layers.UnitNormalization: "axis",
 }
 
-# keras.ops in a functional model: of their elements one by one.
+# keras.ops in a functional model that act on single elements.
 ELEMENTWISE = (
     *("Absolute", "Add", "Cast", "Clip", "Cos", "Divide", "Elu", "Equal", "Exp", "Expm1", "Floor"),
     *("Gelu", "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "Log", "Log10", "Log1p"),
@@ -83,51 +83,52 @@ def to_step(
     tolerance: NonNegativeNumber | None = None,
     per_step: Collection[str] = (),
 ) -> keras.Model:
-    """The model's step, as a model: `(x_t, states) -> (y_t, new_states)`.
+    """Convert a model to its step, which is also a model: `(x_t, states) -> (y_t, new_states)`.
 
     Its inputs are those of one step, `(batch, ...)`, then the states in the order of the layers:
     each state of a recurrent layer, `(batch, units)`, and the last inputs of each layer with a
-    window, `(batch, steps, features)`. Its outputs are the model's at that step (of a layer that
-    returns its last output alone: what it would return if the sequence ended there), then the new
-    states. Inputs and outputs are named after the model's, with `_t`; a state is named after its
-    layer and itself (`gru_h`, `conv1d_window`), its new value with `_next`. A stream begins with
-    states of zeros.
+    window, `(batch, steps, features)`. Its outputs are the model's at that step (for a layer that
+    returns only its last output: the output if the sequence ended there), then the new states.
+    Inputs and outputs are named after the model's, with `_t`; a state is named after its layer and
+    itself (`gru_h`, `conv1d_window`), and its new value with `_next`. A stream begins with zero
+    states.
 
-    It is an ordinary model with weights of its own: `to_onnx`, `to_saved_model` and `to_litert`
-    export it. A batch size that the model fixes is the step's, too.
+    The step is an ordinary model with separate weights: `to_onnx`, `to_saved_model` and `to_litert`
+    export it. A fixed batch size of the model also applies to the step.
 
-    What has a step:
+    The following have a step:
 
-    - recurrent layers, Keras's or kerasrnn's, that read forwards and begin with zeros; `stateful`
-      ones, too;
-    - a causal `Conv1D` of strides 1, dilated or not; `Conv1D`, `DepthwiseConv1D`,
+    - recurrent layers, Keras's or kerasrnn's, without `go_backwards` and with zero initial states;
+      also `stateful` ones;
+    - a causal `Conv1D` with strides 1, dilated or not; `Conv1D`, `DepthwiseConv1D`,
       `SeparableConv1D`, `AveragePooling1D` and `MaxPooling1D` with padding "valid" and strides 1
-      behind a `ZeroPadding1D` that adds the same number of steps in front and none behind;
-    - layers that act on each step alone: `Dense`, `Embedding`, activations, dropout,
+      after a `ZeroPadding1D` that adds the same number of steps in front and none at the end;
+    - layers that act on each step independently: `Dense`, `Embedding`, activations, dropout,
       normalization and concatenation over other axes, merging, `TimeDistributed`,
-      `BatchedTimeDistributed`, a `Reshape` that keeps the steps, `keras.ops` of single elements,
-      models of such layers;
-    - any layer behind one that returns its last output alone.
+      `BatchedTimeDistributed`, a `Reshape` that preserves the steps, `keras.ops` of single
+      elements, models of such layers;
+    - any layer after one that returns only its last output.
 
-    Everything else is refused: bidirectional layers, pooling, attention and normalization over
-    time, windows that reach ahead, layers that are not known.
+    Everything else is rejected: bidirectional layers, pooling, attention and normalization over
+    time, windows that include later steps, unknown layers.
 
-    Masking: there is no padding in a stream; what is masked is not to be fed.
+    Masking: a stream has no padding; do not feed masked steps.
 
     Args:
         model: a functional or Sequential model. Its sequences are the inputs with an unknown second
             axis, `(batch, None, ...)`; if there are none, those whose second axis has the length of
-            the sequences of its recurrent layers. Its other inputs are the same for all steps.
+            the sequences of its recurrent layers. Its other inputs are constant over the steps.
         check: whether to compare the steps' outputs with the model's, on random sequences.
-        tolerance: the largest difference that is accepted, see `to_onnx`.
-        per_step: names of layers of your own that act on each step of `(batch, time, ...)` alone.
+        tolerance: the largest difference accepted, see `to_onnx`.
+        per_step: names of your own layers that act on each step of `(batch, time, ...)`
+            independently.
 
     Raises:
-        ParityError: the difference is over the tolerance.
-        ValueError: a layer has no step; no input has a time axis; a layer is given its initial
-            state; no layer has a state; `per_step` names no layer.
+        ParityError: the difference exceeds the tolerance.
+        ValueError: a layer has no step; no input has a time axis; a layer receives an initial
+            state; no layer has a state; a name in `per_step` is unknown.
 
-    Example: a running sum of a kind, fed number by number.
+    Example: an accumulating model, fed number by number.
 
         >>> import keras, numpy as np, kerasrnn
         >>> model = keras.Sequential(
@@ -155,7 +156,7 @@ def to_step(
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
         raise ValueError(
             f"model {model.name!r} has inputs of {shapes}; expected one of (batch, time, ...), "
-            "whose steps come one by one and reach a layer that has a state."
+            "whose steps arrive one by one and are processed by a layer with a state."
         )
     walk = _Walk(model, per_step)
     steps, inputs = [], []
@@ -177,7 +178,7 @@ def to_step(
         if walk.padding(y):
             raise ValueError(
                 f"output {name!r}: has more steps than its sequence; expected a convolution or a "
-                "pooling behind ZeroPadding1D, whose window takes them up."
+                "pooling after ZeroPadding1D, whose window covers them."
             )
         y_t = ops.squeeze(y, 1) if walk.kind(y) == SEQUENCE else y
         at_step.append(keras.layers.Identity(name=f"{name}_t")(y_t))
@@ -194,7 +195,7 @@ CONSTANT, SEQUENCE, LAST = "the same at all steps", "a sequence", "of the steps 
 
 
 def _sequences(model: keras.Model) -> list[bool]:
-    """Which of the inputs come step by step."""
+    """Which of the inputs arrive step by step."""
     tensors = model.inputs
     unknown = [len(x.shape) > 1 and x.shape[1] is None for x in tensors]
     if any(unknown):
@@ -219,7 +220,7 @@ def _stateless(part: dict[str, Any]) -> None:
 
 
 def _unmasked(part: dict[str, Any]) -> None:
-    """A configuration without masks, too: there is no padding in a stream."""
+    """Remove masks from a configuration: a stream has no padding."""
     _stateless(part)
     config = part["config"]
     if part["class_name"] == "Masking":
@@ -232,7 +233,7 @@ def _unmasked(part: dict[str, Any]) -> None:
 
 
 def _for_steps(part: dict[str, Any]) -> None:
-    """A recurrent layer's configuration for one step: no loop, either."""
+    """Change a recurrent layer's configuration to a single step, without a loop."""
     keras_layers.ours(part)
     _unmasked(part)
     config = part["config"]
@@ -244,16 +245,16 @@ def _for_steps(part: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Refused:
-    """In the place of a tensor that a stream does not have, which may be of no use."""
+    """A placeholder for a tensor that a stream does not have, and that may be unused."""
 
     reason: str
 
 
 class _Walk:
-    """A model's graph, called on one step of its sequences: `(batch, 1, ...)`.
+    """Calls a model's graph on one step of its sequences: `(batch, 1, ...)`.
 
-    It knows of each tensor whether it is a step of a sequence, the same at all steps, or computed
-    from all steps so far.
+    It tracks whether each tensor is a step of a sequence, the same at all steps, or computed from
+    all steps so far.
     """
 
     def __init__(self, model: keras.Model, per_step: Collection[str]) -> None:
@@ -267,7 +268,7 @@ class _Walk:
         self.marks: dict[int, tuple[Tensor, str, int]] = {}
 
     def mark(self, tensors: Any, kind: str, padding: int = 0) -> Any:
-        """Note what tensors are; steps of zeros in front that the next window takes up."""
+        """Record the kind of tensors, and the zero steps in front that the next window covers."""
         for tensor in keras.tree.flatten(tensors):
             self.marks[id(tensor)] = (tensor, kind, padding)
         return tensors
@@ -300,7 +301,7 @@ class _Walk:
         if SEQUENCE not in kinds:
             if LAST in kinds and isinstance(operation, keras.layers.RepeatVector):
                 raise ValueError(
-                    f"{operation.name}: RepeatVector gives every step what is computed from the "
+                    f"{operation.name}: RepeatVector repeats what is computed from the "
                     "whole sequence, which a stream does not have."
                 )
             if isinstance(operation, keras.layers.RepeatVector) and kinds:
@@ -311,7 +312,7 @@ class _Walk:
             return self.through(operation, args[0])
         if LAST in kinds:
             raise ValueError(
-                f"{operation.name}: {type(operation).__name__} combines each step with what is "
+                f"{operation.name}: {type(operation).__name__} combines each step with values "
                 "computed from the whole sequence, which a stream does not have."
             )
         return self._on_steps(operation, given, args, kwargs)
@@ -336,7 +337,7 @@ class _Walk:
             before, after = operation.padding
             if after:
                 raise ValueError(
-                    f"{name}: ZeroPadding1D with padding={(before, after)} adds steps behind the "
+                    f"{name}: ZeroPadding1D with padding={(before, after)} adds steps after the "
                     "sequence; expected 0 there, since a stream has no end."
                 )
             return self.mark(ops.copy(args[0]), SEQUENCE, self.padding(args[0]) + before)
@@ -352,13 +353,13 @@ class _Walk:
             return self.mark(self._reshape(operation)(*args, **kwargs), SEQUENCE)
         if not self._is_per_step(operation, given, (args, kwargs)):
             reason = (
-                f"{name}: {kind.__name__} is not known to act on each step alone, or to read a "
-                "window of past steps"
+                f"{name}: {kind.__name__} is not known to act on each step independently, or to "
+                "read a window of past steps"
             )
             if not isinstance(operation, keras.layers.Layer):
-                return _Refused(f"{reason}.")  # it may be a part of a mask, which nothing reads
+                return _Refused(f"{reason}.")  # it may be part of an unused mask
             if _is_a_users(operation):
-                reason += f"; if it acts on each step alone, say so with per_step=[{name!r}]"
+                reason += f"; if it acts on each step independently, pass per_step=[{name!r}]"
             raise ValueError(f"{reason}.")
         return self.mark(self._copy(operation, _unmasked)(*args, **kwargs), SEQUENCE)
 
@@ -367,7 +368,7 @@ class _Walk:
         if operation.name in self.per_step:
             return True
         if kind in (keras.layers.Activation, keras.layers.Dense):
-            # Of (batch, time), the last axis is that of time.
+            # In (batch, time), the last axis is the time axis.
             return rank > 2 and _is_known(operation.activation)
         if kind is keras.layers.Rescaling:
             return max(np.ndim(operation.scale), np.ndim(operation.offset)) <= (rank > 2)
@@ -385,13 +386,13 @@ class _Walk:
         return kind.__name__ in ELEMENTWISE and same_at_all_steps
 
     def _reshape(self, layer: keras.layers.Reshape) -> Any:
-        """A reshape of each step, if that is what it is."""
+        """A reshape of each step, if possible."""
         (node,) = nodes_of(layer)[:1]
         before, after = node.input_tensors[0].shape, node.outputs[0].shape
         if before[1] != after[1] or None in before[2:] or np.prod(before[2:]) != np.prod(after[2:]):
             raise ValueError(
                 f"{layer.name}: Reshape from {tuple(before)} to {tuple(after)} does not keep the "
-                "steps; expected (batch, time, ...) with as many elements a step."
+                "steps; expected (batch, time, ...) with as many elements per step."
             )
         return self._copy(layer, _unmasked, target_shape=(1, *after[2:]))
 
@@ -405,7 +406,7 @@ class _Walk:
             )
 
     def _window(self, layer: Any, x: Tensor) -> Tensor:
-        """A layer that reads the last steps: they are its state."""
+        """A layer that processes a window of the last steps: they are its state."""
         kind, padding, config = type(layer).__name__, self.padding(x), layer.get_config()
         if kind.endswith("Conv1D"):
             size, strides = layer.kernel_size[0], layer.strides[0]
@@ -421,14 +422,14 @@ class _Walk:
         if not _is_known(getattr(layer, "activation", None) or keras.activations.linear):
             raise ValueError(
                 f"{layer.name}: {kind} with an activation of your own, which may mix steps; "
-                "expected one of Keras's, or a layer of its own behind it."
+                "expected one of Keras's, or a separate layer after it."
             )
         if strides != 1 or layer.data_format != "channels_last" or padding != before:
             causal = "padding='causal' or " if isinstance(layer, keras.layers.Conv1D) else ""
             raise ValueError(
                 f"{layer.name}: {kind} with padding={config['padding']!r} and strides={strides} "
                 f"does not have one output for each step, of this one and the {before} before; "
-                f"expected strides=1 and {causal}padding='valid' behind "
+                f"expected strides=1 and {causal}padding='valid' after "
                 f"ZeroPadding1D(({before}, 0))."
             )
         copy = self._copy(layer, _unmasked, padding="valid")
@@ -444,7 +445,7 @@ class _Walk:
         if args or any(kwargs.get(name) is not None for name in ("initial_state", "memory")):
             raise ValueError(
                 f"{layer.name}: given its initial state, or a memory to attend to, by other "
-                "layers; expected a layer that begins with zeros."
+                "layers; expected a layer with zero initial states."
             )
         for each in layer.layers if isinstance(layer, StackedRNN) else ():
             if isinstance(each, (Bidirectional, keras.layers.Bidirectional)):
@@ -455,7 +456,7 @@ class _Walk:
             copy = self._copy(layer, _for_steps, f"{layer.name}_step", return_state=True)
             states = [self._state(layer, *each, x) for each in _named_sizes(copy)]
             y, *new = copy(x, initial_state=states)
-        else:  # another library's cell, or cells in a stack: they run in Keras's own loop
+        else:  # a foreign cell, or a list of cells, runs in Keras's own loop
             copy = self._copy(cell, _stateless)
             sizes = list(enumerate(keras.tree.flatten(cell.state_size)))
             states = [self._state(layer, f"state_{n}", size, x) for n, size in sizes]
@@ -487,7 +488,7 @@ class _Walk:
         name: str | None = None,
         **changes: Any,
     ) -> Any:
-        """A layer of its own, of the same weights; of an operation without any, itself."""
+        """A separate layer with the same weights; an operation without weights is shared."""
         if not isinstance(operation, keras.layers.Layer):
             return operation
         key = (id(operation), rewrite)
@@ -497,7 +498,7 @@ class _Walk:
         return self.copies[key]
 
     def _free(self, name: str) -> str:
-        """The name, numbered if it is taken: of a layer that is called twice, or inside a model."""
+        """The name, numbered if it is taken by a second call or inside a model."""
         n, wanted = 2, name
         while name in self.names:
             name = f"{wanted}_{n}"
@@ -507,12 +508,12 @@ class _Walk:
 
 
 def _is_graph(operation: Any) -> bool:
-    """Whether it is a model whose layers can be walked through one by one."""
+    """Whether it is a model whose layers can be called one by one."""
     return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
 
 
 def _is_given_a_mask(layer: keras.layers.Layer) -> bool:
-    """Whether it is called with a mask that is not the one its sequences carry."""
+    """Whether it is called with a mask other than that of its sequences."""
     for node in nodes_of(layer):
         mask = node.arguments.kwargs.get("mask")
         carried = [get_keras_mask(x) for x in node.input_tensors]
@@ -527,8 +528,8 @@ def _is_given_a_mask(layer: keras.layers.Layer) -> bool:
 def _is_the_same(one: Any, other: Any) -> bool:
     """Whether two symbolic tensors are the same function of the same tensors.
 
-    A model that was saved and loaded is given the masks that its layers compute as operations of
-    their own, beside those that the tensors carry.
+    In a model that was saved and loaded, layers receive masks that are computed by separate
+    operations, besides those attached to the tensors.
     """
     if one is other:
         return True
@@ -545,7 +546,7 @@ def _is_the_same(one: Any, other: Any) -> bool:
 
 
 def _options(operation: Any) -> dict[str, Any]:
-    """What an operation that is no layer is configured with, but for its name."""
+    """The configuration of an operation that is not a layer, without its name."""
     return {
         name: value
         for name, value in vars(operation).items()
@@ -554,7 +555,7 @@ def _options(operation: Any) -> dict[str, Any]:
 
 
 def _is_a_users(layer: keras.layers.Layer) -> bool:
-    """Whether what it computes is a user's: its class, or its function."""
+    """Whether its class or its function is defined by a user."""
     function = getattr(layer, "activation", getattr(layer, "function", None))
     house = type(layer).__module__.split(".")[0]
     return house not in ("keras", "kerasrnn") or not (function is None or _is_known(function))
@@ -566,7 +567,7 @@ def _is_known(activation: Any) -> bool:
 
 
 def _spares_time(axes: Any, rank: int) -> bool:
-    """Whether none of the axes is the second."""
+    """Whether none of the axes is the time axis."""
     if axes is None:
         return True
     axes = axes if isinstance(axes, (list, tuple)) else [axes]
@@ -616,6 +617,6 @@ def _check(
     if not largest <= tolerance:
         raise ParityError(
             f"the steps differ from model {model.name!r} by up to {largest:.2e}; expected at most "
-            f"{tolerance:.2e}: a layer of your own, or one inside TimeDistributed or per_step, "
-            "looks at other steps than its own."
+            f"{tolerance:.2e}: a custom layer, or one inside TimeDistributed or per_step, "
+            "depends on steps other than its own."
         )

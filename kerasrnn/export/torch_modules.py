@@ -1,4 +1,4 @@
-"""Layers between PyTorch's recurrent modules and kerasrnn's."""
+"""Conversion of layers between PyTorch's recurrent modules and kerasrnn's."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from kerasrnn.layers.stacked import StackedRNN
 if TYPE_CHECKING:
     import torch
 
-# The modules, and the order of their gates. PyTorch's candidate of the GRU is n, the cell's h.
+# The modules, and the order of their gates. PyTorch's n is the candidate h of the GRU cell.
 MODULES: dict[str, tuple[type[Recurrent], tuple[str, ...]]] = {
     "RNN": (SimpleRNN, ("h",)),
     "LSTM": (LSTM, ("i", "f", "c", "o")),
@@ -26,14 +26,14 @@ WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def from_torch(module: "torch.nn.RNNBase") -> RNN | Bidirectional | StackedRNN:
-    """The layer of a `torch.nn.RNN`, `LSTM` or `GRU`, with its weights.
+    """Convert a `torch.nn.RNN`, `LSTM` or `GRU` to a layer, with its weights.
 
-    Several layers become a `StackedRNN`, two directions `Bidirectional`s. It returns sequences,
-    and takes `(batch, time, features)`, whatever `batch_first` says.
+    Several layers become a `StackedRNN`, and two directions a `Bidirectional` per layer. The
+    result returns sequences, and takes `(batch, time, features)`, for any `batch_first`.
 
     Raises:
-        ParityError: the two do not compute the same.
-        ValueError: it is of another kind, or has projections.
+        ParityError: the two compute different results.
+        ValueError: the module is of another kind, or has projections.
 
     Example:
 
@@ -48,7 +48,7 @@ def from_torch(module: "torch.nn.RNNBase") -> RNN | Bidirectional | StackedRNN:
     if not isinstance(module, torch.nn.RNNBase) or kind not in MODULES:
         raise ValueError(f"module={module!r}: expected one of torch.nn.{', '.join(MODULES)}.")
     if module.proj_size:
-        raise ValueError(f"proj_size={module.proj_size}: projections have no layer; expected 0.")
+        raise ValueError(f"proj_size={module.proj_size}: no projections are supported; expected 0.")
     cls, order = MODULES[kind]
     options = {"activation": module.nonlinearity} if kind == "RNN" else {}
     suffixes = ("", "_reverse") if module.bidirectional else ("",)
@@ -74,15 +74,15 @@ def from_torch(module: "torch.nn.RNNBase") -> RNN | Bidirectional | StackedRNN:
 
 
 def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
-    """The `torch.nn.RNN`, `LSTM` or `GRU` of a layer, with its weights, `batch_first`.
+    """Convert a layer to a `torch.nn.RNN`, `LSTM` or `GRU`, with its weights and `batch_first`.
 
     Args:
-        layer: a built SimpleRNN, LSTM or GRU (`reset_after`), a `Bidirectional` of one, or a
+        layer: a built SimpleRNN, LSTM or GRU (with `reset_after`), a `Bidirectional` of one, or a
             `StackedRNN` of these.
 
     Raises:
-        ParityError: the two do not compute the same.
-        ValueError: PyTorch has no such module.
+        ParityError: the two compute different results.
+        ValueError: PyTorch has no equivalent module.
 
     Example:
 
@@ -105,15 +105,15 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
     if type(first) not in kinds or any(type(half) is not type(first) for half in halves):
         problem = f"a {type(first).__name__}"
     elif len({half.units for half in halves}) > 1 or len({half.use_bias for half in halves}) > 1:
-        problem = "layers of different units or biases"
+        problem = "layers with different units or biases"
     elif len({type(of_depth) for of_depth in layers}) > 1:
-        problem = "both directions in some layers alone"
+        problem = "both directions in only some layers"
     elif any(getattr(each, "residual", False) for each in (layer, *layers)):
         problem = "residual connections"
     elif any(getattr(each, "merge_mode", "concat") != "concat" for each in layers):
         problem = "merged directions; expected merge_mode='concat'"
     elif not isinstance(layers[0], Bidirectional) and first.go_backwards:
-        problem = "a layer that reads backwards alone"
+        problem = "only a backward direction"
     elif not getattr(first, "reset_after", True):
         problem = "reset_after=False"
     elif not all(_has_torchs_activations(half) for half in halves):

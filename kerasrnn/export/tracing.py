@@ -1,8 +1,8 @@
-"""What differs while a model is traced for an export.
+"""Changes to a model's layers while it is traced for an export.
 
-A file is written from the model itself: nothing is serialized or copied, so that a `Lambda`, a
-function that nobody registered, or a layer without a configuration is exported like any other
-layer. Within `for_export`, single layers compute the same in another way.
+A file is written from the model itself: nothing is serialized or copied, so that a `Lambda`, an
+unregistered function, or a layer without a configuration is exported like any other layer. Within
+`for_export`, some layers compute the same results in a different way.
 """
 
 import re
@@ -36,7 +36,7 @@ LAYERS = {keras.layers.SimpleRNN: SimpleRNN, keras.layers.LSTM: LSTM, keras.laye
 
 
 def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
-    """All layers, those inside of others too, each once."""
+    """All layers, including those inside others, each once."""
     return [layer for layer in flatten_layers(model) if layer is not model]
 
 
@@ -49,19 +49,19 @@ def half_precision(model: keras.Model) -> list[keras.layers.Layer]:
 def for_export(
     model: keras.Model, own_loops: bool = False, single: bool = False
 ) -> Iterator[list[Any]]:
-    """Within it, the model's layers compute so that they can be exported.
+    """Within this context, the model's layers compute in ways that can be exported.
 
     `keras.layers.TimeDistributed` over an unknown number of steps calls its layer on all steps at
-    once: in a graph, Keras's own takes the number of rows for the number of steps.
+    once: in a graph, Keras's own implementation takes the number of rows for the number of steps.
 
     Args:
-        model: the model that is traced; afterwards it is as it was.
-        own_loops: whether Keras's recurrent layers run in kerasrnn's loop, for which
-            `recurrence.loop.replaced_by` can put a format's own operators.
+        model: the model to trace; it is restored afterwards.
+        own_loops: whether Keras's recurrent layers run in kerasrnn's loop, which
+            `recurrence.loop.replaced_by` can replace by a format's own operators.
         single: whether layers of half precision compute in single precision.
 
     Yields:
-        Variables that the layers use within it, besides those of the model.
+        Variables that the layers use within the context, in addition to those of the model.
     """
     variables: list[Any] = []
     with ExitStack() as stack:
@@ -80,14 +80,14 @@ def for_export(
 
 
 def specs(model: keras.Model, single: bool = False) -> list[Any]:
-    """TensorFlow's descriptions of a model's inputs, with the names that a signature has for them.
+    """TensorFlow's specifications of a model's inputs, with their names in a signature.
 
     Args:
         model: the model.
-        single: whether inputs of half precision are of single precision instead.
+        single: whether inputs of half precision become single precision.
 
     Raises:
-        ValueError: a name cannot be TensorFlow's.
+        ValueError: a name is invalid in TensorFlow.
     """
     import tensorflow as tf
 
@@ -95,8 +95,8 @@ def specs(model: keras.Model, single: bool = False) -> list[Any]:
     for name in names:
         if not re.fullmatch(TENSORFLOW_NAME, name):
             raise ValueError(
-                f"model {model.name!r} has an input named {name!r}; TensorFlow's signatures take "
-                "letters without accents, digits, and ._-> alone."
+                f"model {model.name!r} has an input named {name!r}; TensorFlow's signatures accept "
+                "only ._->, digits and letters without accents."
             )
     return [
         tf.TensorSpec(x.shape, "float32" if single and x.dtype in HALF else x.dtype, name=name)
@@ -105,14 +105,14 @@ def specs(model: keras.Model, single: bool = False) -> list[Any]:
 
 
 def single_call(model: keras.Model, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The model's outputs, flat, those of half precision in single precision."""
+    """The model's outputs, flat, with half precision converted to single precision."""
     outputs = signature.call(model, inputs)
     return [ops.cast(y, "float32") if y.dtype.name in HALF else y for y in outputs]
 
 
 @contextmanager
 def stateless(model: keras.Model) -> Iterator[None]:
-    """Within it, layers that keep their states between calls begin with zeros, and keep none."""
+    """Within this context, stateful layers begin with zeros, and store no states."""
     with ExitStack() as stack:
         for layer in layers_of(model):
             if vars(layer).get("stateful", False):
@@ -122,7 +122,7 @@ def stateless(model: keras.Model) -> Iterator[None]:
 
 @contextmanager
 def _with(layer: keras.layers.Layer, name: str, value: Any) -> Iterator[None]:
-    """Within it, the layer has an attribute of its own; Keras does not track it."""
+    """Within this context, an attribute of the layer is replaced; Keras does not track it."""
     attributes = vars(layer)
     missing = object()
     before = attributes.get(name, missing)
@@ -137,7 +137,7 @@ def _with(layer: keras.layers.Layer, name: str, value: Any) -> Iterator[None]:
 
 
 def _steps_at_once(layer: keras.layers.TimeDistributed) -> Callable[..., Tensor]:
-    """A `TimeDistributed`'s call that is right for an unknown number of steps, too."""
+    """The call of a `TimeDistributed` that is correct for an unknown number of steps too."""
     own, inner = layer.call, layer.layer
 
     def call(inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
@@ -154,7 +154,7 @@ def _steps_at_once(layer: keras.layers.TimeDistributed) -> Callable[..., Tensor]
 
 
 def _twin(layer: keras.layers.Layer) -> RNN | None:
-    """kerasrnn's layer of the same numbers, in the place of one of Keras's own."""
+    """The equivalent kerasrnn layer for one of Keras's own."""
     kind = type(layer)
     if kind in LAYERS:
         twin = LAYERS[kind](**_options(layer))
@@ -169,9 +169,9 @@ def _twin(layer: keras.layers.Layer) -> RNN | None:
 
 
 def _options(layer: keras.layers.Layer) -> dict[str, Any]:
-    """The constructor's arguments, as far as they matter in inference.
+    """The constructor's arguments that matter in inference.
 
-    Of functions and policies the objects themselves, which nobody need have registered.
+    Functions and policies are passed as objects, since they need not be registered.
     """
     left_out = ("_initializer", "_regularizer", "_constraint", "seed", "dropout", "stateful")
     options = {k: v for k, v in layer.get_config().items() if not k.endswith(left_out)}

@@ -488,7 +488,7 @@ def test_targets_that_do_not_fit():
 
 
 def test_no_step_is_used():
-    with pytest.raises(ValueError, match=r"gru.*none of the steps"):
+    with pytest.raises(ValueError, match=r"gru.*all steps of x are masked"):
         diagnose(gru(), np.zeros((2, 3, FEATURES)), loss=ops.sum)
 
 

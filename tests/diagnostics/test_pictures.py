@@ -227,7 +227,7 @@ def test_comparisons_of_other_things():
         [keras.Input((None, 2)), kerasrnn.Bidirectional(kerasrnn.GRU(2, return_sequences=True))]
     )
     by_step, two = (diagnose(model, X[:2, :5], loss=ops.sum, steps=s) for s in ("all", "last"))
-    with pytest.raises(ValueError, match="expected a diagnosis for each"):
+    with pytest.raises(ValueError, match="expected a dictionary of diagnoses"):
         compare({})
     with pytest.raises(ValueError, match=r"measured by step; expected diagnose\(steps="):
         compare({"GRU": by_step})

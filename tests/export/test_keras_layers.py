@@ -102,7 +102,7 @@ def test_bad_input():
     shared = keras.layers.GRU(3, return_sequences=True)
     inner = keras.Sequential([keras.Input((None, 3)), shared])
     x = keras.Input((None, 3))
-    with pytest.raises(ValueError, match="it: a layer stands in several of the models inside"):
+    with pytest.raises(ValueError, match="it: a layer belongs to several of the nested models"):
         from_keras(keras.Model(x, shared(inner(x)), name="it"))
 
 

@@ -119,10 +119,14 @@ def states(zeros, shape=(1, 2, 4)):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("LSTM", {"clip": 1.0}, r"n: clip=1.0: no layer has it"),
-        ("LSTM", {"clip": 0.0}, r"n: clip=0.0: no layer has it; expected none, or a bound of"),
-        ("LSTM", {"input_forget": 1}, r"n: input_forget=1: no layer has it"),
-        ("RNN", {"computed": True}, r"n: V is no constant; expected constant weights"),
+        ("LSTM", {"clip": 1.0}, r"n: clip=1.0: layers do not have it"),
+        (
+            "LSTM",
+            {"clip": 0.0},
+            r"n: clip=0.0: layers do not have it; expected none, or a bound of",
+        ),
+        ("LSTM", {"input_forget": 1}, r"n: input_forget=1: layers do not have it"),
+        ("RNN", {"computed": True}, r"n: V is not a constant; expected constant weights"),
         ("RNN", {"activations": ["ThresholdedRelu"]}, r"n: activation ThresholdedRelu: expected"),
         (
             "RNN",
@@ -150,8 +154,8 @@ def test_what_no_layer_has(kind, options, message, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"initial_h": states(False)}, "n: initial_h is a constant and not zeros"),
-        ({"initial_c": states(False)}, "n: initial_c is a constant and not zeros"),
+        ({"initial_h": states(False)}, "n: initial_h is a nonzero constant"),
+        ({"initial_c": states(False)}, "n: initial_c is a nonzero constant"),
         ({"sequence_lens": np.array([5, 2], "int32")}, r"n: sequence_lens=\[5, 2\]: no layer"),
     ],
     ids=["initial_h", "initial_c", "sequence_lens"],
@@ -182,7 +186,7 @@ def states_for_the_batch(path, value):
 
 def test_a_learned_state_that_is_made_for_the_batch_is_refused(tmp_path):
     path = states_for_the_batch(tmp_path / "m.onnx", 0.5)
-    with pytest.raises(ValueError, match="n: initial_h is a constant and not zeros"):
+    with pytest.raises(ValueError, match="n: initial_h is a nonzero constant"):
         from_onnx(path)
 
 
@@ -377,7 +381,7 @@ def test_damaged_files(tmp_path):
         (tmp_path / "bad.onnx").write_bytes(content)
         with pytest.raises(ValueError, match=r"path='.*bad\.onnx': "):
             from_onnx(tmp_path / "bad.onnx")
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         from_onnx(tmp_path)
     with pytest.raises(FileNotFoundError):
         from_onnx(tmp_path / "none.onnx")

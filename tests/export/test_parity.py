@@ -160,7 +160,7 @@ def test_bad_input(export, name, tmp_path):
             keras.layers.TextVectorization(vocabulary=["a", "b"]),
         ]
     )
-    with pytest.raises(ValueError, match=r"check=True: no strings can be made up"):
+    with pytest.raises(ValueError, match=r"check=True: strings cannot be generated"):
         export(texts, tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -59,6 +59,6 @@ def test_the_other_process_ends_on_its_own(tmp_path, monkeypatch):
     to_saved_model(model, tmp_path / "model")
     saved_model._process().kill()
     saved_model._process().wait()
-    with pytest.raises(ParityError, match=r"TensorFlow, in a process of its own, ended with -9"):
+    with pytest.raises(ParityError, match=r"TensorFlow, in a separate process, ended with -9"):
         to_saved_model(model, tmp_path / "model")
     assert to_saved_model(model, tmp_path / "model").difference < 1e-6

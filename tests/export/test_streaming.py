@@ -253,7 +253,7 @@ def shifted(x):
 
 
 LAYERS = keras.layers
-KNOWN = "is not known to act on each step alone, or to read a window of past steps"
+KNOWN = "is not known to act on each step independently, or to read a window of past steps"
 REFUSED = {
     "same": (lambda: [LAYERS.Conv1D(3, 2, padding="same", name="it")], "it: Conv1D with padding="),
     "strides": (
@@ -262,7 +262,7 @@ REFUSED = {
     ),
     "valid": (
         lambda: [LAYERS.Conv1D(3, 2, name="it")],
-        r"it: .* expected strides=1 and padding='causal' or padding='valid' behind ZeroPadding1D\(",
+        r"it: .* expected strides=1 and padding='causal' or padding='valid' after ZeroPadding1D\(",
     ),
     "padding behind": (
         lambda: [LAYERS.ZeroPadding1D((1, 1), name="it")],
@@ -289,7 +289,7 @@ REFUSED = {
     "reshape": (lambda: [LAYERS.Reshape((2, 6), name="it")], "it: Reshape from .* not keep the st"),
     "repeated": (
         lambda: [kerasrnn.GRU(3), LAYERS.RepeatVector(4, name="it")],
-        "it: RepeatVector gives every step what is computed from the whole sequence",
+        "it: RepeatVector repeats what is computed from the whole sequence",
     ),
     "bidirectional": (
         lambda: [kerasrnn.Bidirectional(kerasrnn.GRU(3), name="it")],
@@ -328,7 +328,7 @@ def functional(build):
         (lambda x: LAYERS.Concatenate(axis=1, name="it")([x, x]), f"it: Concatenate {KNOWN}"),
         (
             lambda x: x + keras.ops.expand_dims(kerasrnn.GRU(3)(x), 1),
-            "Add combines each step with what is computed from the whole sequence",
+            "Add combines each step with values computed from the whole sequence",
         ),
     ],
     ids=["attention", "normalization", "positions", "sums", "in time", "the last output"],

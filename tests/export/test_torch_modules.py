@@ -67,14 +67,14 @@ def test_modules(torch, make):
         (lambda: kerasrnn.MGU(4, name="it"), "it: torch.nn has no module with a MGU"),
         (lambda: kerasrnn.GRU(4, reset_after=False, name="it"), "reset_after=False"),
         (lambda: kerasrnn.LSTM(4, activation="relu"), "these activations"),
-        (lambda: kerasrnn.LSTM(4, go_backwards=True), "a layer that reads backwards alone"),
+        (lambda: kerasrnn.LSTM(4, go_backwards=True), "only a backward direction"),
         (
             lambda: kerasrnn.Bidirectional(kerasrnn.LSTM(4), merge_mode="sum"),
             "merged directions; expected merge_mode='concat'",
         ),
         (
             lambda: kerasrnn.StackedRNN([kerasrnn.GRU(4), kerasrnn.GRU(5)]),
-            "layers of different units or biases",
+            "layers with different units or biases",
         ),
         (
             lambda: kerasrnn.StackedRNN([kerasrnn.GRU(3), kerasrnn.GRU(3)], residual=True),
@@ -82,7 +82,7 @@ def test_modules(torch, make):
         ),
         (
             lambda: kerasrnn.StackedRNN([kerasrnn.Bidirectional(kerasrnn.GRU(4)), kerasrnn.GRU(4)]),
-            "both directions in some layers alone",
+            "both directions in only some layers",
         ),
         (lambda: kerasrnn.StackedRNN([kerasrnn.GRU(4), kerasrnn.LSTM(4)]), "a GRU"),
     ],
@@ -97,7 +97,7 @@ def test_what_torch_has_not(torch, make, message):
 def test_bad_input(torch):
     with pytest.raises(ValueError, match=r"expected one of torch.nn.RNN, LSTM, GRU"):
         from_torch(torch.nn.Linear(3, 4))
-    with pytest.raises(ValueError, match="proj_size=2: projections have no layer; expected 0"):
+    with pytest.raises(ValueError, match="proj_size=2: no projections are supported; expected 0"):
         from_torch(torch.nn.LSTM(3, 4, proj_size=2))
     with pytest.raises(ValueError, match="it: not built"):
         to_torch(kerasrnn.LSTM(4, name="it"))
