@@ -63,7 +63,7 @@ def _trained(name: str, precision: str, seed: int, runs: Path, data_dir: str | N
         subprocess.run(command, check=True)
     run, config = Run.open(recipes.load(name), folder)
     found = run.read_json("metrics.json")
-    kept = {metric: found[metric] for metric in recipes.load(name).metrics if metric in found}
+    kept = {metric: found[metric] for metric in recipes.load(name).card.metrics if metric in found}
     return {**kept, "seconds": found["seconds"], "config": dataclasses.asdict(config)}
 
 
@@ -81,7 +81,7 @@ def report(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, by_precision in sorted(results.items()):
-        metric = recipes.load(name).metrics[0]
+        metric = recipes.load(name).card.metrics[0]
         for precision in PRECISIONS:
             values = [run[metric] for run in by_precision[precision]]
             lines.append(

@@ -125,7 +125,7 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
             key: {"bytes": report.bytes, **exporting.compared(report.path, *given)}
             for key, report in (("float32", whole), ("int8", small))
         }
-        metric = next(metric for metric in recipe.metrics if metric in found["int8"])
+        metric = next(metric for metric in recipe.card.metrics if metric in found["int8"])
         change = abs(found["int8"][metric] / found["float32"][metric] - 1)
         serves = change <= LARGEST_CHANGE and small.bytes <= LARGEST_PART * whole.bytes
         kept = small if serves else whole

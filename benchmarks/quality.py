@@ -89,7 +89,7 @@ def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -
     if not run.finished:
         train(recipe, config, run, recipe.load(config, data_dir), progress=Progress("lines"))
     metrics = run.read_json("metrics.json")
-    known = [metric for metric in recipe.metrics if metric in metrics]
+    known = [metric for metric in recipe.card.metrics if metric in metrics]
     figures = ", ".join(f"{metric} {cards.figure(metrics[metric])}" for metric in known)
     print(f"{folder.name}: {figures} in {metrics['seconds']:.0f} s", flush=True)
 

@@ -47,6 +47,7 @@ PARTS = {
 
 OF_RECIPES = {
     "base.recipe": "What a recipe is",
+    "base.card": "What a recipe states about itself",
     "base.config": "Options",
     "base.execution": "Execution options",
     "training": "Training",
@@ -88,7 +89,11 @@ def pages() -> dict[str, str]:
         "Recipes",
         ("recipe", "what it does", "reaches"),
         [
-            (_link(name, f"`{name}`"), recipes.load(name).title, recipes.load(name).result)
+            (
+                _link(name, f"`{name}`"),
+                recipes.load(name).card.title,
+                recipes.load(name).card.result,
+            )
             for name in recipes.NAMES
         ],
         recipes.NAMES,
@@ -183,17 +188,17 @@ def recipe(recipe: Recipe) -> str:
         *_table(
             ("", ""),
             [
-                ("topology", f"{', '.join(kinds)} ({recipe.topology})"),
+                ("topology", f"{', '.join(kinds)} ({recipe.card.topology})"),
                 ("data", recipe.dataset),
-                ("reaches", recipe.result),
+                ("reaches", recipe.card.result),
                 ("`predict` takes", recipe.input_help),
                 ("trained model", _trained(recipe)),
                 ("source", f"`recipes/{recipe.name}.py`"),
             ],
         ),
     ]
-    if recipe.limits:
-        lines += ["## Known limits", "", recipe.limits, ""]
+    if recipe.card.limits:
+        lines += ["## Known limits", "", recipe.card.limits, ""]
     lines += ["## Options of training", "", f"After `kerasrnn train {recipe.name}`:", ""]
     lines += _options(recipe.Config)
     if dataclasses.fields(recipe.PredictOptions):

@@ -1,8 +1,9 @@
 """Recipes: models trained on real data, each with one command.
 
-All recipes have the same structure: a short file that names the paper, the command, the training
-time and the result; a frozen dataclass of options; and methods that load the data, build the model
-and evaluate it. The single training loop is in `training/`.
+All recipes have the same structure: a short file that names the paper and the command; a frozen
+dataclass of options; a card with the protocol and the main result; and methods that load the data,
+build the model and evaluate it. `base/` defines this structure, `tasks/` has what recipes of one
+kind share, `training/` the single training loop, and `reporting/` what is made of finished runs.
 """
 
 import importlib

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.card import Card, Published
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.lengths import bucketed
-from kerasrnn.recipes.base.recipe import Data, Published, Recipe
+from kerasrnn.recipes.base.recipe import Data, Recipe
 
 if TYPE_CHECKING:
     import keras
@@ -89,20 +90,40 @@ class BachChorales(Recipe):
     """A recurrent network reads the chords and predicts, for each key, whether it sounds next."""
 
     name = "bach_chorales"
-    title = "Polyphonic music modeling: Bach chorales, one quarter note per step"
-    topology = "synced many-to-many, multi-label"
     dataset = "jsb_chorales"
-    result = (
-        "negative log-likelihood 8.379 nats a frame with GRU (mean of three seeds), in 5 minutes"
-    )
-    protocol = (
-        "The official split: 229 training, 76 validation and 77 test pieces; the epoch is chosen "
-        "on the validation pieces. The metric is the negative log-likelihood per frame: the sum "
-        "over the 88 keys, averaged over all frames of the test pieces except the first frame of "
-        "each piece. Size, dropout and weight decay were tuned with GRU on the validation pieces "
-        "and reused for the other cells. The official pieces are all in C; a variant's name "
-        "states whether pieces were transposed at random. Data: the file's repository states no "
-        "licence; the file is read at run time and not redistributed."
+    card = Card(
+        title="Polyphonic music modeling: Bach chorales, one quarter note per step",
+        topology="synced many-to-many, multi-label",
+        result=(
+            "negative log-likelihood 8.379 nats a frame with GRU (mean of three seeds), in 5 "
+            "minutes"
+        ),
+        protocol=(
+            "The official split: 229 training, 76 validation and 77 test pieces; the epoch is "
+            "chosen on the validation pieces. The metric is the negative log-likelihood per frame: "
+            "the sum over the 88 keys, averaged over all frames of the test pieces except the "
+            "first frame of each piece. Size, dropout and weight decay were tuned with GRU on the "
+            "validation pieces and reused for the other cells. The official pieces are all in C; a "
+            "variant's name states whether pieces were transposed at random. Data: the file's "
+            "repository states no licence; the file is read at run time and not redistributed."
+        ),
+        metrics=("test_nats_per_frame",),
+        lower_is_better=True,
+        limits=(
+            "The model writes four voices in C, quarter note by quarter note, without structure "
+            "beyond a few bars: cadences occur by chance, and voices may cross."
+        ),
+        published=tuple(
+            Published(model, source, {"test_nats_per_frame": nats})
+            for source, figures in (
+                ("Bai et al. 2018, Table 1", {"RNN": 8.91, "GRU": 8.43, "LSTM": 8.45, "TCN": 8.10}),
+                (
+                    "Chung et al. 2014, Table 2, by a transcription",
+                    {"tanh": 9.10, "GRU": 8.54, "LSTM": 8.67},
+                ),
+            )
+            for model, nats in figures.items()
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -124,26 +145,9 @@ class BachChorales(Recipe):
         "GRU, moved by up to 5 semitones": {"cell": "gru", "transpose": 5},
     }
     published_variant = "GRU"
-    limits = (
-        "The model writes four voices in C, quarter note by quarter note, without structure "
-        "beyond a few bars: cadences occur by chance, and voices may cross."
-    )
-    metrics = ("test_nats_per_frame",)
-    lower_is_better = True
     makes = (".mid", ".png")
     input_help = (
         'one or more chords to begin with, such as "C3 G3 E4 C5" or "48 55 64 72, 50 57 65 74"'
-    )
-    published = tuple(
-        Published(model, source, {"test_nats_per_frame": nats})
-        for source, figures in (
-            ("Bai et al. 2018, Table 1", {"RNN": 8.91, "GRU": 8.43, "LSTM": 8.45, "TCN": 8.10}),
-            (
-                "Chung et al. 2014, Table 2, by a transcription",
-                {"tanh": 9.10, "GRU": 8.54, "LSTM": 8.67},
-            ),
-        )
-        for model, nats in figures.items()
     )
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:

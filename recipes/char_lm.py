@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.card import Card, Published
 from kerasrnn.recipes.base.config import ConfigError
-from kerasrnn.recipes.base.recipe import Data, Published, Recipe
+from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.recipes.tasks import text
 from kerasrnn.recipes.tasks.text import checked
 from kerasrnn.wording import counted
@@ -91,19 +92,37 @@ class CharLm(Recipe):
     """A recurrent network reads characters and predicts the next one at each step."""
 
     name = "char_lm"
-    title = "Character-level language modeling on Shakespeare"
-    topology = "synced many-to-many, stateful"
     dataset = "karpathy_shakespeare"
-    result = (
-        "validation loss 1.450 nats a character with LSTM, in an hour on one core; 6-grams: 1.523"
-    )
-    protocol = (
-        "nanoGPT's split: the first nine tenths of the characters for training, the rest for "
-        "validation. The loss covers all validation characters, read as eight streams from their "
-        "beginnings. The last epoch's weights were kept. Size, dropout and learning rate were "
-        "tuned on the same validation text, as in all published results on this dataset: there is "
-        "no test text. Baselines: our interpolated modified Kneser-Ney n-grams. Data: public "
-        "domain, collected by A. Karpathy."
+    card = Card(
+        title="Character-level language modeling on Shakespeare",
+        topology="synced many-to-many, stateful",
+        result=(
+            "validation loss 1.450 nats a character with LSTM, in an hour on one core; 6-grams: "
+            "1.523"
+        ),
+        protocol=(
+            "nanoGPT's split: the first nine tenths of the characters for training, the rest for "
+            "validation. The loss covers all validation characters, read as eight streams from "
+            "their beginnings. The last epoch's weights were kept. Size, dropout and learning rate "
+            "were tuned on the same validation text, as in all published results on this dataset: "
+            "there is no test text. Baselines: our interpolated modified Kneser-Ney n-grams. Data: "
+            "public domain, collected by A. Karpathy."
+        ),
+        metrics=("validation_nats", "validation_bits", "validation_perplexity"),
+        lower_is_better=True,
+        limits=(
+            "The model has learned spelling and the form of a play; its text has no meaning. It "
+            "covers the 65 characters of its training text."
+        ),
+        published=(
+            Published("nanoGPT, GPU, 10.6M parameters", "its README", {"validation_nats": 1.4697}),
+            Published("nanoGPT, CPU, 3 minutes", "its README", {"validation_nats": 1.88}),
+            Published("minGRU", "Feng et al. 2024, by a transcription", {"validation_nats": 1.548}),
+            Published(
+                "minLSTM", "Feng et al. 2024, by a transcription", {"validation_nats": 1.555}
+            ),
+            Published("Mamba", "Feng et al. 2024, by a transcription", {"validation_nats": 1.575}),
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -122,21 +141,8 @@ class CharLm(Recipe):
         "GRU": {"cell": "gru"},
     }
     published_variant = "LSTM, small"
-    limits = (
-        "The model has learned spelling and the form of a play; its text has no meaning. It "
-        "covers the 65 characters of its training text."
-    )
-    metrics = ("validation_nats", "validation_bits", "validation_perplexity")
-    lower_is_better = True
     shuffled = False
     input_help = "the beginning of the text, in quotation marks"
-    published = (
-        Published("nanoGPT, GPU, 10.6M parameters", "its README", {"validation_nats": 1.4697}),
-        Published("nanoGPT, CPU, 3 minutes", "its README", {"validation_nats": 1.88}),
-        Published("minGRU", "Feng et al. 2024, by a transcription", {"validation_nats": 1.548}),
-        Published("minLSTM", "Feng et al. 2024, by a transcription", {"validation_nats": 1.555}),
-        Published("Mamba", "Feng et al. 2024, by a transcription", {"validation_nats": 1.575}),
-    )
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         import tensorflow as tf

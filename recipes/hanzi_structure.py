@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kerasrnn.recipes.base.card import Card
 from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.tasks import text
 from kerasrnn.recipes.tasks.image_to_text import END, START, Config, ImageToText, teacher_forced
@@ -28,18 +29,26 @@ class HanziStructure(ImageToText):
     """A convolutional network encodes the image; a recurrent network writes the components."""
 
     name = "hanzi_structure"
-    title = "Image-to-sequence: the structure of Chinese characters"
     dataset = "ideographs"
-    result = "29.6 % of unseen characters without an error, in 12 minutes on one core"
-    protocol = (
-        "Trained on four fifths of the 3,755 characters of GB 2312 level 1 in seven weights of "
-        "one typeface; evaluated, with greedy decoding, on characters that occur in no other "
-        "split, in all weights. Symbol error rate: edit (Levenshtein) distance divided by the "
-        "length of the reference. The default mode was chosen on the validation characters; "
-        "dropout and stretching are the same for all three modes and were not tuned for each. The "
-        "baseline predicts the sequence of the nearest training image, pixel by pixel. Data: "
-        "cjkvi-ids (GPL-2.0-or-later) and Noto Sans CJK (OFL-1.1), read at run time and not "
-        "redistributed."
+    card = Card(
+        title="Image-to-sequence: the structure of Chinese characters",
+        topology="one-to-many",
+        result="29.6 % of unseen characters without an error, in 12 minutes on one core",
+        protocol=(
+            "Trained on four fifths of the 3,755 characters of GB 2312 level 1 in seven weights of "
+            "one typeface; evaluated, with greedy decoding, on characters that occur in no other "
+            "split, in all weights. Symbol error rate: edit (Levenshtein) distance divided by the "
+            "length of the reference. The default mode was chosen on the validation characters; "
+            "dropout and stretching are the same for all three modes and were not tuned for each. "
+            "The baseline predicts the sequence of the nearest training image, pixel by pixel. "
+            "Data: cjkvi-ids (GPL-2.0-or-later) and Noto Sans CJK (OFL-1.1), read at run time and "
+            "not redistributed."
+        ),
+        metrics=("test_exact_match", "test_symbol_error_rate", "test_well_formed"),
+        limits=(
+            "For seven unseen characters in ten, at least one component is wrong, most often a "
+            "rare one. The model has seen neither other typefaces nor handwriting."
+        ),
     )
     variants: ClassVar = {
         "vector before the first symbol": {"mode": "first"},
@@ -47,11 +56,6 @@ class HanziStructure(ImageToText):
         "vector as the state": {"mode": "state"},
     }
     published_variant = "vector at every symbol"
-    limits = (
-        "For seven unseen characters in ten, at least one component is wrong, most often a rare "
-        "one. The model has seen neither other typefaces nor handwriting."
-    )
-    metrics = ("test_exact_match", "test_symbol_error_rate", "test_well_formed")
     lengths: ClassVar[Sequence[int]] = (8, 12, 26)
     input_help = "image files of one character each, dark on light, of any size"
 

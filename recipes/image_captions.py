@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.card import Card
 from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.tasks import image_to_text, text
 from kerasrnn.recipes.tasks.image_to_text import END, START, ImageToText, teacher_forced
@@ -50,12 +51,16 @@ class ImageCaptions(ImageToText):
     """A convolutional network encodes the image; a recurrent network writes the caption."""
 
     name = "image_captions"
-    title = "Image captioning on Microsoft COCO"
     dataset = "coco_captions"
-    result = "no figures yet: the pictures have to be downloaded"
-    protocol = (
-        "Trained on all captions of the training images; evaluated with greedy decoding against "
-        "all captions of each test image (sacreBLEU, lower case, no punctuation)."
+    card = Card(
+        title="Image captioning on Microsoft COCO",
+        topology="one-to-many",
+        result="no figures yet: the pictures have to be downloaded",
+        protocol=(
+            "Trained on all captions of the training images; evaluated with greedy decoding "
+            "against all captions of each test image (sacreBLEU, lower case, no punctuation)."
+        ),
+        metrics=("test_bleu",),
     )
     Config = Config
     search_space: ClassVar = {
@@ -64,7 +69,6 @@ class ImageCaptions(ImageToText):
         "units": space.powers(128, 1024),
     }
     variants: ClassVar = {"GRU": {}}
-    metrics = ("test_bleu",)
     lengths: ClassVar[Sequence[int]] = (12, 16, 24)
     input_help = "photographs"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.card import Card
 from kerasrnn.recipes.base.recipe import Data, Recipe, most_likely
 from kerasrnn.recipes.tasks.text import read_text
 from kerasrnn.wording import counted
@@ -44,15 +45,23 @@ class JapaneseVowels(Recipe):
     """A recurrent network reads the frames; the last state predicts the speaker."""
 
     name = "japanese_vowels"
-    title = "Speaker identification from two vowels"
-    topology = "many-to-one"
     dataset = "japanese_vowels"
-    result = "test accuracy 0.984 with LSTM and GRU (mean of five seeds), in 10 s"
-    protocol = (
-        "The authors' split: trained on all 270 training utterances for a fixed number of epochs "
-        "and evaluated once on the 370 test utterances; no checkpoint, epoch or option was chosen "
-        "on the test data. Data: UCI Machine Learning Repository, doi 10.24432/C5NS47, CC BY 4.0; "
-        "it is read from a package at run time and not redistributed."
+    card = Card(
+        title="Speaker identification from two vowels",
+        topology="many-to-one",
+        result="test accuracy 0.984 with LSTM and GRU (mean of five seeds), in 10 s",
+        protocol=(
+            "The authors' split: trained on all 270 training utterances for a fixed number of "
+            "epochs and evaluated once on the 370 test utterances; no checkpoint, epoch or option "
+            "was chosen on the test data. Data: UCI Machine Learning Repository, doi "
+            "10.24432/C5NS47, CC BY 4.0; it is read from a package at run time and not "
+            "redistributed."
+        ),
+        metrics=("test_accuracy",),
+        limits=(
+            "The model knows nine male speakers and two vowels in one recording setup. It assigns "
+            "any other speaker to one of the nine."
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -71,11 +80,6 @@ class JapaneseVowels(Recipe):
         "Bidirectional LSTM": {"cell": "lstm", "bidirectional": True},
     }
     published_variant = "Bidirectional LSTM"
-    limits = (
-        "The model knows nine male speakers and two vowels in one recording setup. It assigns any "
-        "other speaker to one of the nine."
-    )
-    metrics = ("test_accuracy",)
     input_help = f"text files with one frame per line, {COEFFICIENTS} numbers each"
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.card import Card, Published
 from kerasrnn.recipes.base.config import ConfigError
-from kerasrnn.recipes.base.recipe import Data, Published, Recipe
+from kerasrnn.recipes.base.recipe import Data, Recipe
 
 if TYPE_CHECKING:
     import keras
@@ -57,18 +58,31 @@ class LongMemory(Recipe):
     """A recurrent network must carry information across hundreds of steps."""
 
     name = "long_memory"
-    title = "Long-term dependencies: the adding problem and copy memory"
-    topology = "many-to-one (adding), synced many-to-many (copy)"
     dataset = "generated from the seed"
-    result = (
-        "adding, T = 600: mean squared error 3.0e-6 with GRU, in 41 minutes; predicting "
-        "the mean: 0.167"
-    )
-    protocol = (
-        "Training sequences are generated from the run's seed, 1,000 test sequences from one "
-        "fixed seed. The loss is the squared error of the sum (adding), or the cross-entropy in "
-        "nats, averaged over all steps (copy). A network without memory predicts 1, or guesses "
-        "the ten symbols: the baselines are its expected losses, 1/6 and 10 ln 8 / (T + 20)."
+    card = Card(
+        title="Long-term dependencies: the adding problem and copy memory",
+        topology="many-to-one (adding), synced many-to-many (copy)",
+        result=(
+            "adding, T = 600: mean squared error 3.0e-6 with GRU, in 41 minutes; predicting "
+            "the mean: 0.167"
+        ),
+        protocol=(
+            "Training sequences are generated from the run's seed, 1,000 test sequences from one "
+            "fixed seed. The loss is the squared error of the sum (adding), or the cross-entropy "
+            "in nats, averaged over all steps (copy). A network without memory predicts 1, or "
+            "guesses the ten symbols: the baselines are its expected losses, 1/6 and 10 ln 8 / (T "
+            "+ 20)."
+        ),
+        metrics=("test_loss",),
+        lower_is_better=True,
+        published=tuple(
+            Published(f"{task}, T={steps}, {model}", "Bai et al. 2018", {"test_loss": loss})
+            for task, steps, figures in (
+                ("adding", 600, {"RNN": 0.177, "LSTM": 0.164, "GRU": 5.3e-5}),
+                ("copy", 1000, {"RNN": 0.0202, "LSTM": 0.0204, "GRU": 0.0197}),
+            )
+            for model, loss in figures.items()
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -96,17 +110,7 @@ class LongMemory(Recipe):
             (("SimpleRNN", "simple_rnn"), ("LSTM", "lstm"), ("GRU", "gru")), sizes, strict=True
         )
     }
-    metrics = ("test_loss",)
-    lower_is_better = True
     input_help = "not supported; use --test"
-    published = tuple(
-        Published(f"{task}, T={steps}, {model}", "Bai et al. 2018", {"test_loss": loss})
-        for task, steps, figures in (
-            ("adding", 600, {"RNN": 0.177, "LSTM": 0.164, "GRU": 5.3e-5}),
-            ("copy", 1000, {"RNN": 0.0202, "LSTM": 0.0204, "GRU": 0.0197}),
-        )
-        for model, loss in figures.items()
-    )
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         import tensorflow as tf

@@ -26,10 +26,11 @@ from kerasrnn.files import replacing
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base import splits
+from kerasrnn.recipes.base.card import Card, Published
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.base.lengths import bucketed
-from kerasrnn.recipes.base.recipe import Data, Published, Recipe, Runtime, as_keras
+from kerasrnn.recipes.base.recipe import Data, Recipe, Runtime, as_keras
 from kerasrnn.recipes.tasks import text
 from kerasrnn.wording import counted
 
@@ -103,24 +104,53 @@ class Molecules(Recipe):
     """A recurrent network reads the characters of a molecule and predicts the next one."""
 
     name = "molecules"
-    title = "Molecule generation: a language model of SMILES strings"
-    topology = "synced many-to-many"
     dataset = "moses"
-    result = (
-        "94 % of the strings generated with LSTM are valid molecules, 96 % of these new, in 31 "
-        "minutes on one core; 10-grams: 20 % valid"
-    )
-    protocol = (
-        "MOSES's split and definitions: of the strings that the model generates at temperature 1, "
-        "those that RDKit can parse are valid; of the first 10,000 valid ones, the distinct "
-        "canonical strings are unique; of these, those that are not among its training molecules "
-        "are novel. Our figures are based on 10,000 strings and a model that has seen a part of "
-        "the training molecules, once; the published ones on 30,000 strings and models that have "
-        "seen all of them, CharRNN (3 LSTM layers of 768 units) 80 times. Nats are per character "
-        "of 20,000 test molecules, end symbols included. The last weights were kept; size and "
-        "learning rate were tuned in short trials on 30,000 training molecules, a tenth of them "
-        "held out. Baselines: our interpolated modified Kneser-Ney n-grams. Data: MOSES, MIT "
-        "licence."
+    card = Card(
+        title="Molecule generation: a language model of SMILES strings",
+        topology="synced many-to-many",
+        result=(
+            "94 % of the strings generated with LSTM are valid molecules, 96 % of these new, in 31 "
+            "minutes on one core; 10-grams: 20 % valid"
+        ),
+        protocol=(
+            "MOSES's split and definitions: of the strings that the model generates at temperature "
+            "1, those that RDKit can parse are valid; of the first 10,000 valid ones, the distinct "
+            "canonical strings are unique; of these, those that are not among its training "
+            "molecules are novel. Our figures are based on 10,000 strings and a model that has "
+            "seen a part of the training molecules, once; the published ones on 30,000 strings and "
+            "models that have seen all of them, CharRNN (3 LSTM layers of 768 units) 80 times. "
+            "Nats are per character of 20,000 test molecules, end symbols included. The last "
+            "weights were kept; size and learning rate were tuned in short trials on 30,000 "
+            "training molecules, a tenth of them held out. Baselines: our interpolated modified "
+            "Kneser-Ney n-grams. Data: MOSES, MIT licence."
+        ),
+        metrics=("test_valid", "test_unique", "test_novel", "test_nats"),
+        limits=(
+            "The model generates drug-like molecules: small, uncharged, of C, N, O, S, F, Cl and "
+            "Br. It predicts neither whether a molecule can be synthesized nor its effects."
+        ),
+        published=(
+            Published(
+                "CharRNN",
+                "MOSES's README",
+                {"test_valid": 0.9748, "test_unique": 0.9994, "test_novel": 0.8419},
+            ),
+            Published(
+                "variational autoencoder",
+                "MOSES's README",
+                {"test_valid": 0.9767, "test_unique": 0.9984, "test_novel": 0.6949},
+            ),
+            Published(
+                "n-grams",
+                "MOSES's README",
+                {"test_valid": 0.2376, "test_unique": 0.9217, "test_novel": 0.9694},
+            ),
+            Published(
+                "hidden Markov model",
+                "MOSES's README",
+                {"test_valid": 0.076, "test_unique": 0.5671, "test_novel": 0.9994},
+            ),
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -135,38 +165,11 @@ class Molecules(Recipe):
     PredictOptions = PredictOptions
     variants: ClassVar = {"LSTM": {}, "GRU": {"cell": "gru"}}
     published_variant = "LSTM"
-    limits = (
-        "The model generates drug-like molecules: small, uncharged, of C, N, O, S, F, Cl and Br. "
-        "It predicts neither whether a molecule can be synthesized nor its effects."
-    )
-    metrics = ("test_valid", "test_unique", "test_novel", "test_nats")
     lengths: ClassVar[Sequence[int]] = (32, 36, 40, 44, 58, 80, 112, 160, 256, 512)
     """Lengths that molecules are padded to, up to one more than the longest."""
 
     makes = (".png",)
     input_help = 'the beginning of a SMILES string, in quotation marks; "" for any molecule'
-    published = (
-        Published(
-            "CharRNN",
-            "MOSES's README",
-            {"test_valid": 0.9748, "test_unique": 0.9994, "test_novel": 0.8419},
-        ),
-        Published(
-            "variational autoencoder",
-            "MOSES's README",
-            {"test_valid": 0.9767, "test_unique": 0.9984, "test_novel": 0.6949},
-        ),
-        Published(
-            "n-grams",
-            "MOSES's README",
-            {"test_valid": 0.2376, "test_unique": 0.9217, "test_novel": 0.9694},
-        ),
-        Published(
-            "hidden Markov model",
-            "MOSES's README",
-            {"test_valid": 0.076, "test_unique": 0.5671, "test_novel": 0.9994},
-        ),
-    )
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         _rdkit()  # fail now, not after training

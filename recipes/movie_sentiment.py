@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base import splits
+from kerasrnn.recipes.base.card import Card, Published
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.base.lengths import bucketed
-from kerasrnn.recipes.base.recipe import Data, Published, Recipe, most_likely
+from kerasrnn.recipes.base.recipe import Data, Recipe, most_likely
 from kerasrnn.recipes.tasks import tables, text
 from kerasrnn.recipes.tasks.text import checked
 from kerasrnn.wording import counted
@@ -88,19 +89,35 @@ class MovieSentiment(Recipe):
     """A recurrent network reads the words; the pooled states predict the sentiment."""
 
     name = "movie_sentiment"
-    title = "Sentiment classification of film review snippets"
-    topology = "many-to-one"
     dataset = "movie_snippets"
-    result = "weighted F1 0.757 with max pooling (mean of three seeds), in 25 s; naive Bayes: 0.765"
-    protocol = (
-        "The paper's protocol: half of the snippets for training, half for testing. The paper "
-        "does not state which half; here the split follows from a hash of each text. The class is "
-        "the sign of the mean rating; 37 of the 10,605 snippets are neutral, exactly 0. With this "
-        "definition and with F1 averaged over the classes by their sizes (test f1 weighted), the "
-        "ratings reproduce the paper's figures for people; with other thresholds or the plain "
-        "average (test f1 macro) they do not. Size, dropout and epochs were tuned on a fifth of "
-        "the training half; nothing was tuned on the test half. Data: the vaderSentiment source "
-        "archive, MIT licence."
+    card = Card(
+        title="Sentiment classification of film review snippets",
+        topology="many-to-one",
+        result=(
+            "weighted F1 0.757 with max pooling (mean of three seeds), in 25 s; naive Bayes: 0.765"
+        ),
+        protocol=(
+            "The paper's protocol: half of the snippets for training, half for testing. The paper "
+            "does not state which half; here the split follows from a hash of each text. The class "
+            "is the sign of the mean rating; 37 of the 10,605 snippets are neutral, exactly 0. "
+            "With this definition and with F1 averaged over the classes by their sizes (test f1 "
+            "weighted), the ratings reproduce the paper's figures for people; with other "
+            "thresholds or the plain average (test f1 macro) they do not. Size, dropout and epochs "
+            "were tuned on a fifth of the training half; nothing was tuned on the test half. Data: "
+            "the vaderSentiment source archive, MIT licence."
+        ),
+        metrics=("test_f1_weighted", "test_f1_macro", "test_accuracy"),
+        limits=(
+            "The model knows 5,000 words of film review snippets. It performs poorly on other "
+            "texts, on irony and on sentences that depend on one rare word, and it predicts almost "
+            "no neutral texts."
+        ),
+        published=(
+            Published("naive Bayes", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),
+            Published("maximum entropy", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),
+            Published("VADER", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.61}),
+            Published("one person", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.92}),
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -123,19 +140,7 @@ class MovieSentiment(Recipe):
         "GRU, attention": {"pooling": "attention"},
     }
     published_variant = "GRU, largest state"
-    limits = (
-        "The model knows 5,000 words of film review snippets. It performs poorly on other texts, "
-        "on irony and on sentences that depend on one rare word, and it predicts almost no "
-        "neutral texts."
-    )
-    metrics = ("test_f1_weighted", "test_f1_macro", "test_accuracy")
     input_help = "texts, each in quotation marks"
-    published = (
-        Published("naive Bayes", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),
-        Published("maximum entropy", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),
-        Published("VADER", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.61}),
-        Published("one person", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.92}),
-    )
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         import tensorflow as tf

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.card import Card
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.tasks import text_to_text
 from kerasrnn.recipes.tasks.pairs import Pair
@@ -45,15 +46,23 @@ class Reverse(TextToText):
     """An encoder reads letters; a decoder writes them in reverse order."""
 
     name = "reverse"
-    title = "String reversal: a toy task for attention"
     dataset = "generated from the seed"
-    result = (
-        "100 % of unseen strings right with attention, in about a minute; without attention: "
-        "47 % (means of three seeds)"
-    )
-    protocol = (
-        "Random strings of letters, of all lengths from 3 to the maximum. Test strings are drawn "
-        "from another seed, and none of them is a training string."
+    card = Card(
+        title="String reversal: a toy task for attention",
+        topology="many-to-many of unequal length",
+        result=(
+            "100 % of unseen strings right with attention, in about a minute; without attention: "
+            "47 % (means of three seeds)"
+        ),
+        protocol=(
+            "Random strings of letters, of all lengths from 3 to the maximum. Test strings are "
+            "drawn from another seed, and none of them is a training string."
+        ),
+        metrics=("test_sequence_accuracy", "test_letter_error_rate"),
+        limits=(
+            "A toy model: it reverses strings of up to ten lower-case letters and has never seen "
+            "longer ones."
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -67,11 +76,6 @@ class Reverse(TextToText):
         "context only": {"attention": "none"},
     }
     published_variant = "Bahdanau"
-    limits = (
-        "A toy model: it reverses strings of up to ten lower-case letters and has never seen "
-        "longer ones."
-    )
-    metrics = ("test_sequence_accuracy", "test_letter_error_rate")
     lengths = (8, 12, 16, 24, 32)
     input_help = "strings of letters from a to z"
 

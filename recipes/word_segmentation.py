@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
+from kerasrnn.recipes.base.card import Card
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.base.lengths import bucketed
-from kerasrnn.recipes.base.recipe import Data, Published, Recipe
+from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.recipes.tasks import text
 from kerasrnn.recipes.tasks.text import checked
 
@@ -104,22 +105,30 @@ class WordSegmentation(Recipe):
     """A bidirectional network reads the characters and tags the beginnings and ends of words."""
 
     name = "word_segmentation"
-    title = "Chinese word segmentation and part-of-speech tagging"
-    topology = "synced many-to-many, bidirectional"
     dataset = "peoples_daily"
-    result = (
-        "word F1 0.962 with GRU, 0.960 with LSTM (means of three seeds), in 8 minutes; longest "
-        "match: 0.916"
-    )
-    protocol = (
-        "The last tenth of the month's lines is the test data; the last twentieth of the "
-        "remaining lines is the validation data, on which size, dropout and epochs were tuned. "
-        "Words are scored as in the SIGHAN bakeoffs; a word is out of vocabulary if it does not "
-        "occur in the training lines; tagged f1 requires the correct part of speech, too. Tags "
-        "are decoded as the most likely consistent sequence. Characters that occur once in the "
-        "training text are treated as unknown, like test characters that never occur in it. Data: "
-        "People's Daily, January 1998; it belongs to its publisher, is read from a package at run "
-        "time and not redistributed."
+    card = Card(
+        title="Chinese word segmentation and part-of-speech tagging",
+        topology="synced many-to-many, bidirectional",
+        result=(
+            "word F1 0.962 with GRU, 0.960 with LSTM (means of three seeds), in 8 minutes; longest "
+            "match: 0.916"
+        ),
+        protocol=(
+            "The last tenth of the month's lines is the test data; the last twentieth of the "
+            "remaining lines is the validation data, on which size, dropout and epochs were tuned. "
+            "Words are scored as in the SIGHAN bakeoffs; a word is out of vocabulary if it does "
+            "not occur in the training lines; tagged f1 requires the correct part of speech, too. "
+            "Tags are decoded as the most likely consistent sequence. Characters that occur once "
+            "in the training text are treated as unknown, like test characters that never occur in "
+            "it. Data: People's Daily, January 1998; it belongs to its publisher, is read from a "
+            "package at run time and not redistributed."
+        ),
+        metrics=("test_f1", "test_precision", "test_recall", "test_oov_recall", "test_tagged_f1"),
+        limits=(
+            "The model was trained on one month of one newspaper, in 1998: it segments names, "
+            "other domains and contemporary text less well. It has seen hardly any traditional "
+            "characters."
+        ),
     )
     Config = Config
     search_space: ClassVar = {
@@ -148,13 +157,7 @@ class WordSegmentation(Recipe):
         "bidirectional LSTM, no pairs": {"bigrams": 0},
     }
     published_variant = "bidirectional GRU, pairs from three on"
-    limits = (
-        "The model was trained on one month of one newspaper, in 1998: it segments names, other "
-        "domains and contemporary text less well. It has seen hardly any traditional characters."
-    )
-    metrics = ("test_f1", "test_precision", "test_recall", "test_oov_recall", "test_tagged_f1")
     input_help = "sentences, each in quotation marks"
-    published: ClassVar[Sequence[Published]] = ()
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         import numpy as np

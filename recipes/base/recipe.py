@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kerasrnn.recipes.base.card import Card
 from kerasrnn.recipes.base.config import Config, Options
 from kerasrnn.recipes.base.search_space import Space
 
@@ -40,27 +41,13 @@ class Data:
     """Further data for the evaluation, such as texts for a baseline. Not stored in the run."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """A published result, for comparison."""
-
-    model: str
-    source: str
-    metrics: Mapping[str, float]
-
-
 class Recipe(ABC):
     """One task: its data, its model and its evaluation. See `kerasrnn.recipes`."""
 
     name: ClassVar[str]
-    title: ClassVar[str]
-    topology: ClassVar[str]
     dataset: ClassVar[str]
-    result: ClassVar[str]
-    """The main result with its conditions, for `kerasrnn list`."""
-
-    protocol: ClassVar[str]
-    """The training, validation and test data, what was tuned how, and the licence, for the card."""
+    card: ClassVar[Card]
+    """What the recipe's card states besides measured results."""
 
     Config: ClassVar[type[Config]]
     PredictOptions: ClassVar[type[Options]] = Options
@@ -70,21 +57,11 @@ class Recipe(ABC):
     """Named overrides of the configuration, compared side by side in the recipe's card."""
 
     search_space: ClassVar[Space]
-    """The search space of `tune`, by option name. See `space`."""
+    """The search space of `tune`, by option name. See `kerasrnn.recipes.base.search_space`."""
 
     published_variant: ClassVar[str] = ""
     """The variant whose pretrained model is included in the library: see `kerasrnn.zoo.load`."""
 
-    limits: ClassVar[str] = ""
-    """The known limits of the pretrained model, for its card."""
-
-    metrics: ClassVar[tuple[str, ...]]
-    """The test metrics shown in the card; variants are compared by the first one."""
-
-    lower_is_better: ClassVar[bool] = False
-    """Whether lower values of the first metric are better."""
-
-    published: ClassVar[Sequence[Published]] = ()
     shuffled: ClassVar[bool] = True
     """Whether the training examples are shuffled in each epoch."""
 

@@ -201,14 +201,14 @@ def below_baselines(recipe: Recipe, metrics: dict[str, Any]) -> list[str]:
     """Return a warning for each baseline that beats the model on the recipe's first metric."""
     from kerasrnn.recipes.reporting.cards import figure
 
-    metric = recipe.metrics[0]
+    metric = recipe.card.metrics[0]
     if metric not in metrics:
         return []
     reached, warnings = metrics[metric], []
     for name, value in metrics.items():
         if not (name.startswith("baseline_") and name.endswith(f"_{metric}")):
             continue
-        worse = reached > value if recipe.lower_is_better else reached < value
+        worse = reached > value if recipe.card.lower_is_better else reached < value
         if worse or math.isnan(reached):
             baseline = name.removeprefix("baseline_").removesuffix(f"_{metric}").replace("_", " ")
             warnings.append(

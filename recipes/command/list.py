@@ -20,7 +20,7 @@ def act(arguments: argparse.Namespace) -> int:
     """Print the recipes."""
     for name in recipes.NAMES:
         recipe = recipes.load(name)
-        print(f"{name}\n    {recipe.title}\n    {recipe.topology}; {recipe.result}")
+        print(f"{name}\n    {recipe.card.title}\n    {recipe.card.topology}; {recipe.card.result}")
         if recipe.published_variant:
             print("    pretrained model included: kerasrnn predict", name)
     return 0

@@ -109,7 +109,7 @@ def _train(
 
     progress.say(
         "begin",
-        f"{recipe.title}\n{_described(config)}",
+        f"{recipe.card.title}\n{_described(config)}",
         recipe=recipe.name,
         config=dataclasses.asdict(config),
         execution=dataclasses.asdict(execution),

@@ -59,11 +59,11 @@ def card(
     """
     # In the recipe's order, which the results file does not preserve.
     variants = {n: results["variants"][n] for n in recipe.variants if n in results["variants"]}
-    names = [metric.replace("_", " ") for metric in recipe.metrics]
+    names = [metric.replace("_", " ") for metric in recipe.card.metrics]
     lines = [
         f"# {recipe.name}",
         "",
-        f"{recipe.title}. Topology: {recipe.topology}; dataset: `{recipe.dataset}`.",
+        f"{recipe.card.title}. Topology: {recipe.card.topology}; dataset: `{recipe.dataset}`.",
         "",
         f"| model | {' | '.join(names)} | parameters | seconds of training |",
         "|---|" + "---|" * len(names) + "---|---|",
@@ -73,7 +73,7 @@ def card(
         seconds = statistics.median(run["seconds"] for run in runs)
         # Not every variant has every metric.
         figures = [
-            _spread([run[m] for run in runs]) if m in runs[0] else "" for m in recipe.metrics
+            _spread([run[m] for run in runs]) if m in runs[0] else "" for m in recipe.card.metrics
         ]
         lines.append(
             f"| {name} | {' | '.join(figures)} | {runs[0]['parameters']:,} | {seconds:,.0f} |"
@@ -81,10 +81,10 @@ def card(
     first = next(iter(variants.values()))
     others = [
         *((f"baseline: {name}", figures) for name, figures in _baselines(recipe, variants)),
-        *((f"published: {p.model} ({p.source})", p.metrics) for p in recipe.published),
+        *((f"published: {p.model} ({p.source})", p.metrics) for p in recipe.card.published),
     ]
     for name, metrics in others:
-        figures = [figure(metrics[m]) if m in metrics else "" for m in recipe.metrics]
+        figures = [figure(metrics[m]) if m in metrics else "" for m in recipe.card.metrics]
         lines.append(f"| {name} | {' | '.join(figures)} | | |")
     environment = results["environment"]
     versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
@@ -100,7 +100,7 @@ def card(
         "",
         "Optimizer: AdamW. `results.json` lists the full configuration of each variant.",
         "",
-        recipe.protocol,
+        recipe.card.protocol,
         "",
         f"Measured with {_commands(recipe, variants, command)} on {count} processor"
         f"{'s' * (count != 1)} "
@@ -144,13 +144,13 @@ def trained(recipe: Recipe, place: Path) -> str:
         f"{(environment['commit'] or 'unknown')[:7]}). Its weights are rounded to nine significant "
         "bits. The table was measured with the files in this folder.",
         "",
-        f"| file | bytes | {' | '.join(m.replace('_', ' ') for m in recipe.metrics)} | "
+        f"| file | bytes | {' | '.join(m.replace('_', ' ') for m in recipe.card.metrics)} | "
         "ms for one example |",
-        "|---|---|" + "---|" * len(recipe.metrics) + "---|",
+        "|---|---|" + "---|" * len(recipe.card.metrics) + "---|",
     ]
 
     def row(name: str, size: int, found: Mapping[str, Any]) -> str:
-        figures = [figure(found[m]) if m in found else "" for m in recipe.metrics]
+        figures = [figure(found[m]) if m in found else "" for m in recipe.card.metrics]
         time = f"{found['seconds'] * 1e3:.2f}" if "bytes" in found else ""
         return f"| {name} | {size:,} | {' | '.join(figures)} | {time} |"
 
@@ -170,8 +170,8 @@ def trained(recipe: Recipe, place: Path) -> str:
         "",
         _compared(stem, exports["difference"], getattr(config, "beam", 1)),
     ]
-    if recipe.limits:
-        lines += ["", f"Known limits: {recipe.limits}"]
+    if recipe.card.limits:
+        lines += ["", f"Known limits: {recipe.card.limits}"]
     return "\n".join(lines) + "\n"
 
 
@@ -234,7 +234,7 @@ def _baselines(
 def _baselines_of(recipe: Recipe, metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
-        for metric in recipe.metrics:
+        for metric in recipe.card.metrics:
             if key.startswith("baseline_") and key.endswith(f"_{metric}"):
                 name = key.removeprefix("baseline_").removesuffix(f"_{metric}")
                 found.setdefault(name.replace("_", " "), {})[metric] = value

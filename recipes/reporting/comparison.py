@@ -57,7 +57,7 @@ def _read(run: Run, recipe: str, above: Path) -> Summary:
     name = str(run.folder.relative_to(above)) if run.folder != above else run.folder.name
     try:
         saved = run.read_json("config.json")
-        known = recipes.load(recipe).metrics
+        known = recipes.load(recipe).card.metrics
         config = saved["config"] | _unusual(saved.get("execution", {}))
         log = _log(run.path("log.csv"))
         metrics: dict[str, float] = {}

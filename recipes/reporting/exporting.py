@@ -197,7 +197,7 @@ def compared(
         start = time.perf_counter()
         run(one)
         seconds.append(time.perf_counter() - start)
-    known = {name: metrics[name] for name in recipe.metrics if name in metrics}
+    known = {name: metrics[name] for name in recipe.card.metrics if name in metrics}
     return {**known, "seconds": statistics.median(seconds)}
 
 
@@ -245,7 +245,7 @@ def _beside(recipe: Recipe, found: dict[str, dict[str, float]]) -> str:
     small, whole = found["eight bits"], found["floats"]
     parts = [
         f"{name.replace('_', ' ')} {figure(small[name])} (floats: {figure(whole[name])})"
-        for name in recipe.metrics
+        for name in recipe.card.metrics
         if name in small
     ]
     times = (

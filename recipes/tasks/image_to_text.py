@@ -63,7 +63,6 @@ class ImageToText(Recipe):
     `example`.
     """
 
-    topology = "one-to-many"
     Config = Config
     search_space: ClassVar = {
         "mode": space.choice("first", "every", "state"),

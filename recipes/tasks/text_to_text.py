@@ -124,7 +124,6 @@ class PredictOptions(options.Options):
 class TextToText(Recipe):
     """An encoder reads a text; a decoder writes another."""
 
-    topology = "many-to-many of unequal length"
     Config: ClassVar[type[Config]] = Config
     PredictOptions: ClassVar[type[PredictOptions]] = PredictOptions
     search_space: ClassVar[space.Space] = {

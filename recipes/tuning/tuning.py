@@ -104,7 +104,7 @@ def tune(
     )
     progress.say(
         "search",
-        f"{recipe.title}: {now.algorithm} search, by {now.objective}\n"
+        f"{recipe.card.title}: {now.algorithm} search, by {now.objective}\n"
         f"{space.described(search.space)}\nsearch folder: {search.folder}",
         recipe=recipe.name,
         search=dataclasses.asdict(now),

@@ -42,9 +42,9 @@ def rows(page):
 def test_every_recipe_has_a_page(name, pages):
     recipe, page = recipes.load(name), pages[f"recipes/{name}"]
     assert page.startswith(f"# {name}\n")
-    assert recipe.result in page
+    assert recipe.card.result in page
     assert f"    kerasrnn train {name}" in page
-    assert recipe.limits in page
+    assert recipe.card.limits in page
     assert ("none comes with the library" in page) == (not recipe.published_variant)
     found = [(*row[0].split()[:1], *row[1:]) for row in rows(page)]
     for options in (recipe.Config, recipe.PredictOptions):

@@ -119,7 +119,7 @@ def said(metrics):
 
 def test_training_leaves_metrics_baselines_logs_and_pictures(trained):
     recipe, folder, metrics = trained.recipe, trained.folder, trained.metrics
-    for metric in recipe.metrics:
+    for metric in recipe.card.metrics:
         baselines = [n for n in metrics if re.fullmatch(rf"baseline_.+_{metric}", n)]
         assert baselines, metric
         for name in (metric, *baselines):
@@ -147,7 +147,7 @@ def test_evaluating_says_what_training_said(trained, capsys):
         for name, value in trained.metrics.items()
         if name.startswith(("test_", "validation_", "baseline_"))
     }
-    assert set(trained.recipe.metrics) <= set(judged)
+    assert set(trained.recipe.card.metrics) <= set(judged)
     assert again == pytest.approx(judged, abs=1.1e-4)
 
 
@@ -201,7 +201,7 @@ def test_exporting(trained, capsys):
         rf"^ONNX, int8: {re.escape(str(folder))}/{first}.int8.onnx (.*)$", printed, re.M
     )
     # Of molecules, what is written is a matter of chance, which is no part of the file.
-    metrics = trained.recipe.metrics if name != "molecules" else ("test_nats",)
+    metrics = trained.recipe.card.metrics if name != "molecules" else ("test_nats",)
     for metric in metrics:
         label = metric.replace("_", " ")
         found = re.search(rf"{label} (\S+) \(floats: (\S+)\)", small.group(1))

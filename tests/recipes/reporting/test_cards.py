@@ -1,11 +1,12 @@
 """Cards say what the runs' files say."""
 
+import dataclasses
 import json
 
 import pytest
 
 from kerasrnn import recipes
-from kerasrnn.recipes.base.recipe import Published
+from kerasrnn.recipes.base.card import Published
 from kerasrnn.recipes.base.runs import RunError
 from kerasrnn.recipes.reporting import cards
 
@@ -30,7 +31,7 @@ def write_run(folder, seed, accuracy, recipe="japanese_vowels", **options):
 def test_a_card_holds_mean_and_spread_baseline_and_peers(tmp_path, monkeypatch):
     recipe = recipes.load("japanese_vowels")
     peers = (Published("other", "a paper", {"test_accuracy": 0.8}),)
-    monkeypatch.setattr(type(recipe), "published", peers)
+    monkeypatch.setattr(type(recipe), "card", dataclasses.replace(recipe.card, published=peers))
     folders = {
         "LSTM": [write_run(tmp_path / f"l{n}", n, a) for n, a in enumerate((0.9, 0.95, 0.97))],
         "GRU": [write_run(tmp_path / f"g{n}", n, 0.5, cell="gru") for n in range(3)],
@@ -100,7 +101,7 @@ def test_baselines_of_several_tasks_have_a_row_each(tmp_path):
 def keep(folder, recipe, stem, serves="int8", **config):
     """What `benchmarks.publish_model` leaves, but the model."""
     folder.mkdir()
-    metrics = dict.fromkeys(recipe.metrics, 0.9)
+    metrics = dict.fromkeys(recipe.card.metrics, 0.9)
     files = {
         "config.json": {"recipe": recipe.name, "config": {"seed": 3, **config}},
         "metrics.json": {**metrics, "parameters": 1234, "seconds": 56.7},
@@ -109,7 +110,7 @@ def keep(folder, recipe, stem, serves="int8", **config):
             "file": f"{stem}.int8.onnx" if serves == "int8" else f"{stem}.onnx",
             "difference": 2e-7,
             "float32": {**metrics, "bytes": 4000, "seconds": 0.002},
-            "int8": {**dict.fromkeys(recipe.metrics, 0.8), "bytes": 1000, "seconds": 0.001},
+            "int8": {**dict.fromkeys(recipe.card.metrics, 0.8), "bytes": 1000, "seconds": 0.001},
         },
     }
     for name, content in files.items():
@@ -128,7 +129,7 @@ def test_the_card_of_a_trained_model(tmp_path):
     assert "| model.onnx (not kept) | 4,000 | 0.9000 | 2.00 |" in text
     assert "| model.int8.onnx | 1,000 | 0.8000 | 1.00 |" in text
     assert "by at most 2.0e-07." in text
-    assert f"Known limits: {recipe.limits}" in text
+    assert f"Known limits: {recipe.card.limits}" in text
     recipe = recipes.load("reverse")
     text = cards.trained(recipe, keep(tmp_path / "r", recipe, "greedy", "float32", beam=4))
     assert "| greedy.onnx | 4,000 |" in text
