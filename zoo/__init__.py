@@ -10,7 +10,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    # No module has the name of a function: importing the module would replace the function.
+    # No module has the name of a function: importing such a module would replace the function.
     submod_attrs={
         "cells": ["layer_class"],
         "inputs_outputs": [

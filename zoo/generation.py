@@ -44,7 +44,7 @@ def generator(
     Args:
         model: a trained or loaded model of `zoo.next_step`, `one_to_many` or `encoder_decoder`.
         sampler: `kerasrnn.decoding.Greedy`, `Sample`, `Beam`, ...; see `kerasrnn.Generator`.
-        max_length: the largest number of generated symbols per row.
+        max_length: the maximum number of generated symbols per row.
         start: the symbol before the first one; None: prompts include it.
         end: the id that ends a row; None: rows end only at the maximum length.
         seed: an integer that makes the sampling reproducible.
@@ -52,10 +52,10 @@ def generator(
             model has no source.
         prompt_lengths: whether to add an input for the prompts' lengths, for `MultiLabel` and
             `Values` without a padding value.
-        max_lengths: whether to add an input for the largest number of symbols of each row.
+        max_lengths: whether to add an input for the maximum number of symbols of each row.
         return_lengths: whether to add an output of the lengths.
         return_log_probabilities: whether to add an output of the symbols' log-probabilities.
-        min_length: the number of symbols before which `end` is not generated.
+        min_length: the number of symbols that must be generated before `end` is possible.
         return_scores: whether to add an output of a `Beam`'s scores.
         return_attention: whether to add an output of the attention weights, for a decoder with
             attention.
@@ -68,9 +68,10 @@ def generator(
         name: name of the model.
 
     Returns:
-        A `zoo.Model` from those of "source" (as `model` calls it), "prompt", "prompt_lengths",
-        "max_lengths" and "prefix" that there are, to "sequences", "lengths", "log_probabilities",
-        "scores" and "attention": see `kerasrnn.Generator`.
+        A `zoo.Model` whose inputs are those enabled among the source (under the name that `model`
+        gives it), "prompt", "prompt_lengths", "max_lengths" and "prefix", and whose outputs are
+        "sequences", "lengths", "log_probabilities", "scores" and "attention", as enabled: see
+        `kerasrnn.Generator`.
 
     Raises:
         ValueError: the model has no decoder; an argument is out of range; there is neither `start`
@@ -141,6 +142,6 @@ def generator(
         keras.layers.Identity(name=output_name)(result)
         for output_name, result in zip(names, results, strict=True)
     ]
-    # A model with a list of one input would have to be called with a list.
+    # A model with a list of one input would require calls with a list.
     ends = [end if len(end) > 1 else end[0] for end in (inputs, outputs)]
     return Model(*ends, name=name)

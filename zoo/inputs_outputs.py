@@ -32,7 +32,7 @@ class Vectors:
 
     Args:
         features: number of features of a vector.
-        mean: of each feature over the training data, or one number for all; default 0.
+        mean: mean of each feature over the training data, or one number for all; default 0.
         std: standard deviation of each feature over the training data, or one number for all;
             default 1.
         padding: in a sequence, a step whose features all have this value is padding; None if no
@@ -111,7 +111,7 @@ class Tokens:
         if self.vocabulary < 2:
             raise ValueError(f"vocabulary={self.vocabulary!r}: expected at least 2; 0 is padding.")
         if self.bigrams is None:
-            # Class attributes hold the defaults.
+            # Class attributes store the defaults.
             for name in ("bigram_units", "bigram_dropout"):
                 if (value := getattr(self, name)) != getattr(Tokens, name):
                     raise ValueError(f"{name}={value!r}: expected none without bigrams.")
@@ -119,7 +119,7 @@ class Tokens:
     def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
         """The model's input, `(batch, time)`."""
         if not steps:
-            raise ValueError(f"{self}: tokens come in sequences; expected Labels for one id a row.")
+            raise ValueError(f"{self}: tokens come in sequences; expected Labels for single ids.")
         return keras.Input((None,), batch_size=batch_size, dtype="int32", name=name)
 
     def encode(self, x: Tensor, steps: bool) -> Tensor:
@@ -167,8 +167,8 @@ class Images:
             raise ValueError(f"shape={self.shape}: expected (height, width, channels).")
         if min(self.shape[:2]) < 2 ** len(self.filters):
             raise ValueError(
-                f"shape={self.shape}: {len(self.filters)} filters halve a picture as often; "
-                f"expected a height and a width of {2 ** len(self.filters)} at least."
+                f"shape={self.shape}: {len(self.filters)} filters halve the image as often; "
+                f"expected a height and a width of at least {2 ** len(self.filters)}."
             )
 
     def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
@@ -217,7 +217,7 @@ class Labels:
     def input(self, name: str, steps: bool, batch_size: int | None = None) -> Tensor:
         """The model's input, `(batch,)`."""
         if steps:
-            raise ValueError(f"{self}: a label comes alone; expected Tokens for a sequence of ids.")
+            raise ValueError(f"{self}: a label is a single id; expected Tokens for sequences.")
         return keras.Input((), batch_size=batch_size, dtype="int32", name=name)
 
     def encode(self, x: Tensor, steps: bool) -> Tensor:

@@ -32,7 +32,7 @@ class Model(keras.Model):
     All functions of the zoo return one, and so does `zoo.load`. It trains, predicts, saves and
     exports like any `keras.Model` with the same inputs and outputs.
 
-    Inputs are arrays or tensors; pandas' Series and DataFrames; lists and tuples of rows of one
+    Inputs are arrays or tensors; pandas Series and DataFrames; lists and tuples of rows of equal
     length. Numbers must be finite. Ids are integers, or integral floats, in the range of the
     embedding. Texts are any one-dimensional collection of strings. For several inputs, pass a list
     or a dict by name. Targets and weights are finite numbers with as many rows as the inputs.
@@ -285,7 +285,7 @@ class _Inputs:
         for other, count in self.rows.items():
             if count != rows:
                 raise ValueError(
-                    f"{name} has {rows} rows, and {other} {count}: expected as many of both."
+                    f"{name} has {rows} rows, and {other} {count}: expected equal numbers."
                 )
         self.rows[name] = rows
 
@@ -398,7 +398,7 @@ def _targets(
             for key, each in value.items()
         }
     if isinstance(value, (list, tuple)) and len(value) == count:
-        # With one output, a list is a list of rows, unless it holds a single array of all rows.
+        # With one output, a list is a list of rows, unless it contains a single array of all rows.
         shape = getattr(value[0], "shape", ())
         if count > 1 or (len(shape) and shape[0] in inputs.rows.values()):
             return [
@@ -531,7 +531,7 @@ class _Watch(keras.callbacks.Callback):
                 self.warned = True
                 warnings.warn(
                     f"Epoch {epoch + 1}: {name}={value}. Data are not finite, targets are none "
-                    "of the classes, or the training diverged: then try a lower learning rate, or "
+                    "of the classes, or the training diverged: try a lower learning rate, or "
                     "clipnorm=1.0 of the optimizer. keras.callbacks.TerminateOnNaN() ends such a "
                     "training.",
                     stacklevel=2,

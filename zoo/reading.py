@@ -1,8 +1,8 @@
-"""From texts to symbols and back: one way for training, evaluation, use, attention and exports.
+"""From texts to symbols and back: shared by training, evaluation, use, attention and exports.
 
-What a vectorizer does to a text inside a graph decides. What its symbols are as strings is asked of
-the vectorizer itself, and never computed a second time in Python: its lower case is ASCII's, and so
-is its white space.
+The result of a vectorizer in a graph is authoritative. Its symbols as strings come from the
+vectorizer itself, and are never recomputed in Python: it lowercases only ASCII letters, and splits
+only at ASCII white space.
 """
 
 import itertools
@@ -18,14 +18,14 @@ from kerasrnn.keras_internals import preprocessed
 from kerasrnn.validation import ArgumentError
 
 BLANK = "\u2581"
-"""What SentencePiece writes for a blank."""
+"""SentencePiece's symbol for a space."""
 
 UNKNOWN = 1
-"""The id of every symbol that a vectorizer does not know."""
+"""The id of every symbol unknown to a vectorizer."""
 
 
 def tokenized(vectorizer: keras.layers.Layer, texts: Sequence[str]) -> list[list[str]]:
-    """The symbols of each text: as many as the vectorizer has ids for it, in the same order."""
+    """The symbols of each text: as many as the vectorizer's ids, in the same order."""
     if not len(texts):
         return []
     if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
@@ -41,11 +41,11 @@ def tokens(vectorizer: keras.layers.Layer, text: str) -> list[str]:
 
 
 def surfaces(vectorizer: keras.layers.TextVectorization, texts: Sequence[str]) -> list[list[str]]:
-    """For each symbol of `tokenized`, what stands for it in the text as it was written.
+    """For each symbol of `tokenized`, the corresponding part of the original text.
 
-    A vectorizer changes letters and punctuation, but neither puts a separator into a word nor takes
-    one out. So the words of the text as it is, each standardized alone, have the text's symbols: a
-    word of punctuation may have none, and a character several.
+    A vectorizer changes letters and punctuation, but neither inserts nor removes separators. So the
+    words of the original text, standardized one by one, have the text's symbols: a word of
+    punctuation may have none, and a character several.
     """
     config = vectorizer.get_config()
     plain = keras.layers.TextVectorization(split=config["split"], standardize=None)
@@ -57,15 +57,14 @@ def surfaces(vectorizer: keras.layers.TextVectorization, texts: Sequence[str]) -
 
 
 def known_and_unknown(vectorizer: keras.layers.Layer, text: str) -> tuple[list[str], list[str]]:
-    """Of what a text says, what a vectorizer knows and what it reads as unknown, each once.
+    """The parts of a text that a vectorizer knows and those that it treats as unknown, each once.
 
-    Blanks are neither. Words and characters are as they were written, pieces as SentencePiece
-    writes them.
+    Spaces are neither. Words and characters are in their original form, pieces in SentencePiece's.
     """
     cut = tokenized if isinstance(vectorizer, kerasrnn.SentencePieceVectorization) else surfaces
     sides: tuple[dict[str, None], dict[str, None]] = ({}, {})
     (symbols,), (ids,) = cut(vectorizer, [text]), numbered(vectorizer, [text])
-    for symbol, number in zip(symbols, ids, strict=False):  # a text without symbols has a padding
+    for symbol, number in zip(symbols, ids, strict=False):  # without symbols, one padding id
         shown = symbol.replace(BLANK, " ").strip()
         if shown:
             sides[int(number) == UNKNOWN][shown] = None
@@ -73,16 +72,16 @@ def known_and_unknown(vectorizer: keras.layers.Layer, text: str) -> tuple[list[s
 
 
 def joined(vectorizer: keras.layers.Layer, symbols: Sequence[str]) -> str:
-    """The text of symbols."""
+    """The text of a list of symbols."""
     if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
         return "".join(symbols).replace(BLANK, " ").strip(" ")
     return separator(vectorizer).join(symbols)
 
 
 def readable(vectorizer: keras.layers.Layer, texts: Sequence[str]) -> list[str]:
-    """The texts as their symbols alone say them: what a model that is always right would write.
+    """The texts as their symbols express them: the best possible output of a model.
 
-    Of pieces that is a text as it is: SentencePiece keeps capitals and punctuation.
+    With pieces the texts are unchanged: SentencePiece preserves case and punctuation.
     """
     if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
         return list(texts)
@@ -90,14 +89,14 @@ def readable(vectorizer: keras.layers.Layer, texts: Sequence[str]) -> list[str]:
 
 
 def separator(vectorizer: keras.layers.Layer) -> str:
-    """What stands between two symbols in a text."""
+    """The separator of two symbols in a text."""
     if isinstance(vectorizer, kerasrnn.SentencePieceVectorization):
         return ""
     return " " if vectorizer.get_config()["split"] == "whitespace" else ""
 
 
 def check_vectorizer(name: str, layer: Any) -> None:
-    """Raise ValueError unless the layer numbers words, characters or pieces one by one."""
+    """Raise ValueError unless the layer converts words, characters or pieces to ids one by one."""
     if isinstance(layer, kerasrnn.SentencePieceVectorization):
         return
     config = layer.get_config() if isinstance(layer, keras.layers.TextVectorization) else {}
@@ -117,10 +116,11 @@ def check_vectorizer(name: str, layer: Any) -> None:
 
 
 def as_texts(name: str, values: Any) -> list[str]:
-    """A list of strings, from any one-dimensional collection of them; bytes are UTF-8.
+    """Convert a one-dimensional collection of strings to a list; bytes are decoded as UTF-8.
 
     Raises:
-        ValueError: it is none, or empty; or an entry, which is named, is no text.
+        ValueError: it is not such a collection, or is empty; or an entry, which is named, is not a
+            text.
     """
     if values is None or isinstance(values, (str, bytes, dict, set, frozenset)):
         raise ArgumentError(name, values, "a list of texts")
@@ -145,24 +145,24 @@ def as_texts(name: str, values: Any) -> list[str]:
                 raise ArgumentError(f"{name}[{n}]", text, "a text")
             text.encode()
         except UnicodeError:
-            raise ArgumentError(f"{name}[{n}]", text, "text that UTF-8 can hold") from None
+            raise ArgumentError(f"{name}[{n}]", text, "text that can be encoded as UTF-8") from None
         texts.append(str(text))
     return texts
 
 
 def target_ids(target: keras.layers.Layer, texts: Sequence[str]) -> tuple[Any, Any]:
-    """What a decoder reads and predicts of target texts: what `fit` takes.
+    """Prepare target texts for `fit`: a decoder's inputs and targets.
 
     Args:
-        target: the vectorizer, as a `Translator` takes it.
-        texts: of the target.
+        target: the vectorizer, as for a `Translator`.
+        texts: target texts.
 
     Returns:
-        `(previous, target)`: ids `(batch, time)` each, the first behind a start, the second before
-        an end.
+        `(previous, target)`: ids `(batch, time)` each, the first after a start symbol, the second
+        followed by an end symbol.
 
     Raises:
-        ValueError: `texts` holds no text, or something else.
+        ValueError: `texts` is empty, or contains something other than texts.
 
     Example:
 
@@ -182,5 +182,5 @@ def target_ids(target: keras.layers.Layer, texts: Sequence[str]) -> tuple[Any, A
 
 
 def numbered(vectorizer: keras.layers.Layer, texts: Sequence[str]) -> np.ndarray:
-    """The ids of texts, int32 `(batch, time)`, padded with zeros."""
+    """Convert texts to ids, int32 `(batch, time)`, padded with zeros."""
     return ops.convert_to_numpy(vectorizer(ops.convert_to_tensor(list(texts)))).astype("int32")

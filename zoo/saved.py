@@ -1,4 +1,4 @@
-"""Trained models that come with the library."""
+"""Trained models that are part of the library."""
 
 import difflib
 import hashlib
@@ -16,11 +16,11 @@ MODEL = "model.keras"
 
 
 class SavedModelError(RuntimeError):
-    """A model that comes with the library is missing or damaged."""
+    """A model that is part of the library is missing or damaged."""
 
 
 def trained() -> list[str]:
-    """The names of the trained models there are, which are those of their recipes.
+    """The names of the available trained models, which are those of their recipes.
 
     >>> from kerasrnn import zoo
     >>> "g2p" in zoo.trained()
@@ -30,21 +30,21 @@ def trained() -> list[str]:
 
 
 def load(name: str) -> keras.Model:
-    """A trained model.
+    """Load a trained model.
 
     Its card, `CARD.md` in its `folder`, describes its inputs, its outputs and its quality. The file
-    is compared with its hash, and loaded in Keras's safe mode.
+    is verified by its hash, and loaded in Keras's safe mode.
 
     Args:
         name: one of `trained()`: a recipe's name.
 
     Returns:
-        A `zoo.Model`, or a `zoo.Translator`: what they are given is checked.
+        A `zoo.Model`, or a `zoo.Translator`, which validate their inputs.
 
     Raises:
         ValueError: `name` is not the name of a trained model.
-        SavedModelError: its file is missing or damaged, or needs a package that is not installed,
-            as sentencepiece for "translate".
+        SavedModelError: its file is missing or damaged, or requires a package that is not
+            installed, such as sentencepiece for "translate".
 
     Example:
 
@@ -57,21 +57,21 @@ def load(name: str) -> keras.Model:
 
 
 def read(path: Path) -> keras.Model:
-    """A Keras file, in safe mode; a functional model as a `Model`.
+    """Load a Keras file in safe mode; a functional model becomes a `Model`.
 
     Raises:
-        SavedModelError: it cannot be read, is damaged, or needs a package that is not installed.
+        SavedModelError: it cannot be read, is damaged, or requires a package that is not installed.
     """
     import kerasrnn  # noqa: F401  (registers the layers)
 
     try:
         with path.open("rb"):
-            pass  # of a file that it may not read Keras says that there is none
+            pass  # Keras reports an unreadable file as missing
     except OSError as error:
         raise SavedModelError(f"{path} cannot be read: {error.strerror}.") from None
     try:
         return model.of(keras.saving.load_model(path, safe_mode=True))
-    except Exception as error:  # zip, HDF5, JSON and Keras each raise errors of their own
+    except Exception as error:  # zip, HDF5, JSON and Keras each raise different errors
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ModuleNotFoundError):
@@ -79,7 +79,7 @@ def read(path: Path) -> keras.Model:
                     f"{path} needs {cause.name or cause}, which is not installed."
                 ) from error
             cause = cause.__cause__ or cause.__context__
-        # Keras shows a layer's whole configuration, which may hold a vocabulary.
+        # Keras's message includes a layer's whole configuration, which may contain a vocabulary.
         reason = textwrap.shorten(str(error), 1000)
         raise SavedModelError(
             f"{path} is damaged or was saved by another version: {reason}"
@@ -87,7 +87,7 @@ def read(path: Path) -> keras.Model:
 
 
 def folder(name: str) -> Path:
-    """Where a trained model lies, with its ONNX files and its card; every file is as it was left.
+    """The folder of a trained model, with its ONNX files and its card; every file is verified.
 
     Args:
         name: one of `trained()`.
@@ -124,7 +124,7 @@ def _known(name: Any) -> str:
         return name
     hint = ""
     if isinstance(name, (str, Path)) and name and (Path(name).suffix or Path(name).exists()):
-        hint = " A file of your own is loaded by keras.saving.load_model, after `import kerasrnn`."
+        hint = " To load your own file, use keras.saving.load_model, after `import kerasrnn`."
     elif isinstance(name, str):
         close = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -134,5 +134,5 @@ def _known(name: Any) -> str:
 
 
 def _all() -> Path:
-    """In a checkout and in an installed package alike."""
+    """The folder of all models, in a checkout and in an installed package."""
     return Path(str(resources.files("kerasrnn.saved_models")))

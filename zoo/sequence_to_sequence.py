@@ -99,7 +99,7 @@ def encoder_decoder(
         skip: whether the output layer also reads the decoder's input, besides its state.
         tied: whether to tie the output weights to the embeddings (Press & Wolf 2017); only for
             classes.
-        attention: "bahdanau", "luong", a new attention of kerasrnn, or None: the decoder sees the
+        attention: "bahdanau", "luong", a new attention of kerasrnn, or None: the decoder reads the
             source only through c.
         attention_units: size of the attending layer's output, and of Bahdanau's comparison;
             default: `units`.
@@ -117,8 +117,8 @@ def encoder_decoder(
         **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A `zoo.Model` from `[source, previous]`, a sequence a row and ids `(batch, time)` or frames
-        `(batch, time, count)`, to `(batch, time, count)`.
+        A `zoo.Model` from `[source, previous]`, one sequence per row and ids `(batch, time)` or
+        frames `(batch, time, count)`, to `(batch, time, count)`.
 
     Raises:
         ValueError: an argument is out of range or of the wrong kind; `inputs` are labels, for which

@@ -66,7 +66,7 @@ def many_to_one(
         **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A `zoo.Model` from a sequence a row, `(batch, time, ...)`, to `(batch, count)`.
+        A `zoo.Model` from one sequence per row, `(batch, time, ...)`, to `(batch, count)`.
 
     Raises:
         ValueError: an argument is out of range; `inputs` are labels, not a sequence; `residual`

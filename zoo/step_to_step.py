@@ -83,7 +83,7 @@ def many_to_many(
         **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A `zoo.Model` from a sequence a row, `(batch, time, ...)`, to `(batch, time, count)`.
+        A `zoo.Model` from one sequence per row, `(batch, time, ...)`, to `(batch, time, count)`.
 
     Raises:
         ValueError: an argument is out of range; `inputs` are labels, not a sequence; `feedback` or
@@ -102,7 +102,7 @@ def many_to_many(
     for argument, value in (("feedback", feedback), ("stateful", stateful)):
         if value and bidirectional:
             raise ValueError(
-                f"{argument}=True: what is read from the end has no step before; expected "
+                f"{argument}=True: a backward layer has no previous step; expected "
                 "bidirectional=False."
             )
     source = inputs.input(input_name, steps=True, batch_size=batch_size)

@@ -90,7 +90,7 @@ def decoder_of(model: keras.Model) -> kerasrnn.Decoder:
     decoders = [layer for layer in model.layers if isinstance(layer, kerasrnn.Decoder)]
     if len(decoders) != 1:
         raise ValueError(
-            f"model={model.name!r}: holds {len(decoders)} decoders; expected one, as in the models "
+            f"model={model.name!r}: has {len(decoders)} decoders; expected one, as in the models "
             "of zoo.next_step, one_to_many and encoder_decoder."
         )
     return decoders[0]
@@ -129,7 +129,7 @@ class _InitialStates(keras.layers.Layer):
             found[CONTEXT] = context
         for of_layer in prepared or ():
             found |= of_layer or {}
-        # The memory itself is among them, and would pass its mask on.
+        # The memory itself is among them, and would pass on its mask.
         return {name: ops.copy(x) for name, x in found.items()}
 
     def compute_mask(self, *args: Any, **kwargs: Any) -> None:

@@ -71,7 +71,7 @@ class Translator(keras.Model):
         source: a built `keras.layers.TextVectorization` whose `split` is "whitespace" or
             "character", or a `kerasrnn.SentencePieceVectorization`.
         target: another such layer.
-        max_length: the largest number of symbols of a text, including the end.
+        max_length: the maximum number of symbols of a text, including the end.
         length_limit: `(a, b)`: a text has at most `a * n + b` symbols for a source of n symbols,
             but at least one, and never more than `max_length`. This stops beams, and texts that do
             not end, early. Choose it from the training data. Default: only `max_length`.
@@ -126,7 +126,7 @@ class Translator(keras.Model):
                 f"model has {classes} classes; expected {self.end + 2}: the target's {self.end} "
                 "symbols, the end and the start."
             )
-        # Hidden from Keras, which would save them although they have no weights of their own.
+        # Hidden from Keras, which would save them although they have no separate weights.
         self._writers = SimpleNamespace(known={})
         self._greedy = SimpleNamespace(model=self._generator())
         self.build()
@@ -233,7 +233,7 @@ class Translator(keras.Model):
                 in neural machine translation"). Requires attention, and words or characters on both
                 sides.
             batch_size: number of texts per batch.
-            n_best: largest number of translations per text, best first; returns lists of lists.
+            n_best: maximum number of translations per text, best first; returns lists of lists.
                 Requires a beam that is at least as wide.
             prefix: the forced beginning of each translation, one text for each of `texts`; may be
                 empty. Its symbols are part of the result and of its score.
@@ -260,8 +260,8 @@ class Translator(keras.Model):
         if cut:
             shown = ", ".join(map(str, cut[:10])) + (", ..." if len(cut) > 10 else "")
             warnings.warn(
-                f"{len(cut)} of {len(rows)} translations were cut at the longest length they may "
-                f"have (max_length={self.max_length}, length_limit={self.length_limit}): those of "
+                f"{len(cut)} of {len(rows)} translations were truncated at their maximum length "
+                f"(max_length={self.max_length}, length_limit={self.length_limit}): those of "
                 f"texts {shown}.",
                 stacklevel=2,
             )
@@ -319,7 +319,7 @@ class Translator(keras.Model):
         for name, layer in (("source", self.source), ("target", self.target)):
             if isinstance(layer, kerasrnn.SentencePieceVectorization):
                 raise ValueError(
-                    f"copy_unknown=True: {name} cuts texts into pieces, which are no words to "
+                    f"copy_unknown=True: {name} splits texts into pieces, which are not words to "
                     "copy; expected words or characters."
                 )
         if reading.separator(self.source) != reading.separator(self.target):
@@ -371,7 +371,7 @@ class Translator(keras.Model):
             for symbol in symbols:
                 if known.get(symbol, UNKNOWN) == UNKNOWN:
                     raise ValueError(
-                        f"prefix[{n}]={begun[n]!r}: {symbol!r} is no symbol of the target."
+                        f"prefix[{n}]={begun[n]!r}: {symbol!r} is not a symbol of the target."
                     )
             if symbols and len(symbols) >= longest[n]:
                 raise ValueError(

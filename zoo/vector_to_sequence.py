@@ -79,8 +79,8 @@ def one_to_many(
         **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
     Returns:
-        A `zoo.Model` from `[source, previous]`, one source a row and ids `(batch, time)` or frames
-        `(batch, time, count)`, to `(batch, time, count)`.
+        A `zoo.Model` from `[source, previous]`, one source per row and ids `(batch, time)` or
+        frames `(batch, time, count)`, to `(batch, time, count)`.
 
     Raises:
         ValueError: an argument is out of range or of the wrong kind; `inputs` are tokens, for which

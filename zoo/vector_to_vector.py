@@ -49,7 +49,7 @@ def one_to_one(
         name: name of the model.
 
     Returns:
-        A `zoo.Model` from one input a row to `(batch, count)`.
+        A `zoo.Model` from one input per row to `(batch, count)`.
 
     Raises:
         ValueError: an argument is out of range; `inputs` are tokens, which are sequences.

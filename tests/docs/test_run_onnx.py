@@ -34,7 +34,7 @@ def said(folder, *texts):
     return result.stdout.splitlines()
 
 
-@pytest.mark.filterwarnings("ignore:.*translations were cut")  # untrained models seldom end
+@pytest.mark.filterwarnings("ignore:.*translations were truncated")  # untrained models seldom end
 @pytest.mark.parametrize("kinds", [("characters", "symbols"), ("pieces", "pieces")])
 def test_texts_from_texts(kinds, tmp_path):
     """The whole decoding in one file, and symbol by symbol: as the translator itself."""

@@ -77,7 +77,7 @@ def test_a_frame_of_padding_is_masked():
         (lambda: zoo.Classes(True), "count=True: expected a positive integer"),
         (lambda: zoo.MultiLabel(-1), "count=-1: expected a positive integer"),
         (lambda: zoo.one_to_one(zoo.Tokens(9), zoo.Classes(2)), "tokens come in sequences"),
-        (lambda: zoo.many_to_one(zoo.Labels(9), zoo.Classes(2)), "a label comes alone"),
+        (lambda: zoo.many_to_one(zoo.Labels(9), zoo.Classes(2)), "a label is a single id"),
         (lambda: zoo.many_to_one(9, zoo.Classes(2)), r"inputs=9: expected zoo\.Vectors, Tokens"),
         (
             lambda: zoo.many_to_one(zoo.Labels(9), 2),

@@ -269,7 +269,7 @@ def test_several_inputs():
         ([0, 1, np.nan, 0], r"\[2\]=nan: expected a number that is finite"),
         ([0, 1, 1, 2], r"\[3\]=2: expected an integer from 0 to 1"),
         ([0, 1, 1, -1], r"\[3\]=-1: expected an integer from 0 to 1"),
-        ([0, 1, 1], " has 3 rows, and .* 4: expected as many of both"),
+        ([0, 1, 1], " has 3 rows, and .* 4: expected equal numbers"),
         ([[0], [1, 1], [0], [0]], " has rows of different lengths"),
         ({"other": Y}, " has no 'probabilities'"),
     ],

@@ -62,9 +62,9 @@ def test_unknown_names(own, tmp_path, monkeypatch):
             (b"toy", ""),
             (3, ""),
             (["toy"], ""),
-            ("mine.keras", " A file of your own is loaded by keras.saving.load_model, after .*"),
-            ("./toy", " A file of your own .*"),
-            (tmp_path / "toy" / "model.keras", " A file of your own .*"),
+            ("mine.keras", " To load your own file, use keras.saving.load_model, after .*"),
+            ("./toy", " To load your own file.*"),
+            (tmp_path / "toy" / "model.keras", " To load your own file.*"),
         ):
             said = f"^name={re.escape(repr(name))}{expected}{hint}$"
             with pytest.raises(ValueError, match=said):

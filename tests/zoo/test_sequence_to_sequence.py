@@ -137,7 +137,7 @@ def test_exports(mode, tmp_path):
     [
         (lambda: token_model("first"), "mode='first': expected one of 'state', 'every', 'both'"),
         (lambda: token_model(recurrent_dropout=1), r"recurrent_dropout=1: expected a number in"),
-        (lambda: zoo.encoder_decoder(zoo.Labels(3), zoo.Classes(3)), "a label comes alone"),
+        (lambda: zoo.encoder_decoder(zoo.Labels(3), zoo.Classes(3)), "a label is a single id"),
         (
             lambda: zoo.encoder_decoder(zoo.Tokens(3), zoo.Classes(1)),
             "size=1: expected at least 2 classes",

@@ -174,15 +174,15 @@ def test_exports(tmp_path):
     [
         (
             lambda ends: zoo.many_to_many(*ends, bidirectional=True, feedback=True),
-            "feedback=True: what is read from the end has no step before",
+            "feedback=True: a backward layer has no previous step",
         ),
         (
             lambda ends: zoo.many_to_many(*ends, bidirectional=True, stateful=True, batch_size=2),
-            "stateful=True: what is read from the end",
+            "stateful=True: a backward layer has no",
         ),
         (lambda ends: zoo.many_to_many(*ends, stateful=True), "batch_size=None: expected the num"),
         (lambda ends: zoo.many_to_many(*ends, depth=0), "depth=0: expected a positive integer"),
-        (lambda ends: zoo.many_to_many(zoo.Labels(3), ends[1]), "a label comes alone"),
+        (lambda ends: zoo.many_to_many(zoo.Labels(3), ends[1]), "a label is a single id"),
         (lambda ends: zoo.next_step(ends[0]), "outputs=Vectors.* expected zoo.Classes"),
         (
             lambda ends: zoo.next_step(zoo.MultiLabel(2), tied=True),

@@ -89,7 +89,7 @@ def test_it_is_a_functional_model_as_any(model, tmp_path):
         (["x", 3], r"\[1\]=3: expected a text"),
         (["x", float("nan")], r"\[1\]=nan: expected a text"),
         (["x", None], r"\[1\]=None: expected a text"),
-        (["x", "\udcff"], r"\[1\]=.* expected text that UTF-8 can hold"),
+        (["x", "\udcff"], r"\[1\]=.* expected text that can be encoded as UTF-8"),
         (np.array("x"), r" has the shape \(\); expected a list of texts"),
         (np.array([["x"], ["y"]]), r" has the shape \(2, 1\); expected a list of texts"),
     ],

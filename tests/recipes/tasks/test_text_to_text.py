@@ -277,8 +277,8 @@ def test_the_longest_text_follows_the_training_data(tmp_path):
 def test_copying_is_refused_in_one_line():
     class Model:
         def check_copying(self):
-            raise ValueError("copy_unknown=True: source cuts texts into pieces")
+            raise ValueError("copy_unknown=True: source splits texts into pieces")
 
     predict_options = TRANSLATE.PredictOptions(copy_unknown=True)
-    with pytest.raises(ConfigError, match="copy_unknown=True: source cuts texts into pieces"):
+    with pytest.raises(ConfigError, match="copy_unknown=True: source splits texts into pieces"):
         TRANSLATE.predict(Model(), {}, ["Ein Hund"], predict_options, None)
