@@ -67,7 +67,7 @@ class SequenceLayer(BaseLayer):
             if n == 0 and isinstance(value, (list, tuple, dict)):
                 raise ValueError(
                     f"{self.name}: {name} is a {type(value).__name__} of length {len(value)}; "
-                    "expected one array or tensor. Stack arrays of one shape with np.stack; pad "
+                    "expected one array or tensor. Stack arrays of equal shape with np.stack; pad "
                     "sequences of different lengths with keras.utils.pad_sequences, and mark the "
                     "padding with `mask`."
                 )
@@ -168,7 +168,7 @@ def _check_numbers(name: str, x: Any) -> None:
     if dtype.startswith("complex"):
         raise ValueError(
             f"{name} has the dtype {dtype}; expected real numbers: give the real and the imaginary "
-            "part as features of their own."
+            "part as separate features."
         )
 
 

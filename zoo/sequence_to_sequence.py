@@ -10,7 +10,7 @@ With attention, each step of the decoder also reads a weighted sum of all h_1 ..
 
                        y_1                 y_2
                         |                   |
-[h] - [h] - ... -[h] - [s] -- asks     -- [s] -- asks
+[h] - [h] - ... -[h] - [s] -- query    -- [s] -- query
  |     |          |     |       |    |     |       |
 x_1   x_2        x_S   y_0      |    |    y_1      |
  :     :          :             |    |

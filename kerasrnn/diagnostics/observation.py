@@ -119,8 +119,8 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[ObservedCall]]:
             owner = next(cls for cls in type(layer).__mro__ if "inner_loop" in vars(cls))
             if owner.__module__.split(".")[0] not in ("keras", "kerasrnn"):
                 raise ValueError(
-                    f"{layer.name}: {type(layer).__name__} overrides `inner_loop`, in whose place "
-                    "the steps are noted; expected a layer that does not."
+                    f"{layer.name}: {type(layer).__name__} overrides `inner_loop`, which is "
+                    "replaced to record the steps; expected a layer that does not."
                 )
             loop = functools.partial(_written_out, layer, tape, calls)
             stack.enter_context(_replaced(layer, {"inner_loop": loop}))
@@ -247,7 +247,7 @@ def _written_out(
     if not tf.executing_eagerly():
         raise ValueError(
             f"{layer.name} is called inside a compiled function; expected an eager call, in which "
-            "the gradients of its states can be asked for."
+            "the gradients of its states can be computed."
         )
     if len(sequences.shape) != 3:
         raise ValueError(

@@ -32,7 +32,7 @@ MOVES = {
     "Transpose",
     "Unsqueeze",
 }
-"""Operators that may return their first input unchanged, unlike others."""
+"""Operators whose output consists only of values of their first input."""
 
 # Default parameters of activations; None if ONNX defines no default.
 DEFAULTS: dict[str, tuple[float | None, float | None]] = {

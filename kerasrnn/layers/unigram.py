@@ -141,7 +141,7 @@ def _signs(texts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _windows(chars: Tensor, longest: int, table: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """For each length, the substrings of that length and their values in the table."""
+    """For each length, whether that many characters follow, and the substrings' table values."""
     import tensorflow as tf
 
     signs = tf.shape(chars)[1]

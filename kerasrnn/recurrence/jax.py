@@ -29,7 +29,7 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
         raise ValueError(
             f"{type(cell).__name__}: forward-mode differentiation (jax.jvp, jax.linearize, "
             "jax.jacfwd) of a time loop with training=True or checkpoint_every, which "
-            "has a gradient of its own for reverse mode alone; expected reverse mode (jax.grad, "
+            "has a custom gradient only for reverse mode; expected reverse mode (jax.grad, "
             "jax.vjp, jax.jacrev), training=False, or a layer with unroll=True."
         ) from error
 

@@ -47,14 +47,14 @@ def input_part(
 
 
 class RecurrentProduct:
-    """The recurrent part `r = v U + b` of some of the gates: what a step applies to a state v.
+    """The recurrent part `r = v U + b` of some of the gates, which a step applies to a state v.
 
-    Everything that does not change over time (columns, stacked masks) is laid out here, once,
-    outside the loop. It is linear, so its adjoint needs neither v nor r, and the gradients of its
+    Everything that is constant over time (columns, stacked masks) is prepared here, once, outside
+    the loop. The product is linear, so its adjoint needs neither v nor r, and the gradients of its
     weights are one product each for all steps, after the loop.
 
     Args:
-        kernel: U, `(units, gates * units)`, the columns of the gates asked for.
+        kernel: U, `(units, gates * units)`, the columns of these gates.
         bias: b, `(gates * units,)`, or None.
         masks: dropout masks of the state, each `(batch, units)`: one for all gates or one per gate.
     """

@@ -94,7 +94,7 @@ class _Step:
         if self.unroll.backend.scope() != self.scope:
             raise self._error(
                 k,
-                "is applied inside of a loop, a branch or a function of the backend "
+                "is applied inside a loop, a branch or a function of the backend "
                 "(ops.while_loop, ops.cond, tf.function, jax.jit); expected Python's for or if",
             )
         shape = tuple(argument.shape)
@@ -129,8 +129,8 @@ class _Step:
         return self._error(
             k,
             f"was applied {then} times when the step was traced first, and {now} times when it was "
-            "traced again; expected a step that depends on its arguments and the cell's "
-            "configuration alone",
+            "traced again; expected a step that depends only on its arguments and the cell's "
+            "configuration",
         )
 
     def _error(self, k: int, what: str) -> ValueError:
@@ -152,8 +152,8 @@ class _Applied:
             raise AttributeError(name)
         raise self._step._error(
             self._k,
-            f"is asked for its {name!r}; expected that it is called alone (a weight that a step "
-            "reads by itself is named in `step_weights`)",
+            f"is accessed for its {name!r}; expected only calls (name a weight that a step uses "
+            "directly in `step_weights`)",
         )
 
 

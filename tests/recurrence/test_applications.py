@@ -229,8 +229,8 @@ def another_one_in_every_trace(a, h, product):
 @pytest.mark.parametrize(
     ("step_of", "message"),
     [
-        (in_a_backend_loop, r"is applied inside of a loop, a branch or a function of the backend"),
-        (lambda a, h, product: a + ops.matmul(h, product.kernel), r"is asked for its 'kernel'"),
+        (in_a_backend_loop, r"is applied inside a loop, a branch or a function of the backend"),
+        (lambda a, h, product: a + ops.matmul(h, product.kernel), r"is accessed for its 'kernel'"),
         (
             lambda a, h, product: a + h + product(ops.ones((1, 2), PRECISION)),
             r"is applied to an argument of shape \(1, 2\); expected \(batch, width\)",
