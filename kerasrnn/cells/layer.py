@@ -253,8 +253,9 @@ class RNN(SequenceLayer, keras.layers.RNN):
         empty = ops.equal(steps, 0)
 
         def longer(x: Tensor) -> Tensor:
-            missing = ops.zeros((batch, ops.cast(empty, "int32"), *ops.shape(x)[2:]), dtype=x.dtype)
-            return ops.concatenate([x, missing], axis=1)
+            # TensorFlow copies nothing where there is nothing to pad, or the slice is the whole.
+            widths = [[0, 0], [0, ops.cast(empty, "int32")], *([0, 0] for _ in x.shape[2:])]
+            return ops.pad(x, widths)
 
         def if_any(after: Tensor, before: Tensor) -> Tensor:
             return ops.where(empty, ops.cast(before, after.dtype), after)
@@ -269,7 +270,9 @@ class RNN(SequenceLayer, keras.layers.RNN):
         )
         output, *states = results if self.return_state else [results]
         if self.return_sequences:
-            output = output[:, :steps]
+            # Its gradient is a padding too, which `output[:, :steps]` has not.
+            size = (batch, steps, *ops.shape(output)[2:])
+            output = ops.slice(output, [0] * len(size), size)
         else:
             output = if_any(output, ops.zeros_like(output))
         if self.stateful:
