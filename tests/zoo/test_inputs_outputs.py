@@ -65,7 +65,7 @@ def test_a_frame_of_padding_is_masked():
         (lambda: zoo.Tokens(2.5), r"vocabulary=2\.5: expected a positive integer"),
         (lambda: zoo.Tokens(9, 0), "units=0: expected a positive integer"),
         (lambda: zoo.Images((8, 8)), r"shape=\(8, 8\): expected \(height, width, channels\)"),
-        (lambda: zoo.Images((8, 3, 1)), r"expected a height and a width of 4 at least"),
+        (lambda: zoo.Images((8, 3, 1)), r"expected a height and a width of at least 4"),
         (lambda: zoo.Images((8, 8, 0)), r"shape=\(8, 8, 0\): expected a sequence of positive int"),
         (
             lambda: zoo.Images((8, 8, 1), filters=0),
