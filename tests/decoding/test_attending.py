@@ -205,7 +205,7 @@ def plain():
         (lambda: kerasrnn.Decoder(5, gru(), attention="luong"), "attention='luong': expected an"),
         (
             lambda: kerasrnn.Decoder(5, gru(), input_feeding=False),
-            "attention=None: attention_units=None, query='output' and input_feeding=False are of",
+            "attention=None: attention_units=None, query='output' and input_feeding=False require",
         ),
         (
             lambda: kerasrnn.Decoder(

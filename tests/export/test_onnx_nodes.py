@@ -156,7 +156,10 @@ def test_what_no_layer_has(kind, options, message, tmp_path):
     [
         ({"initial_h": states(False)}, "n: initial_h is a nonzero constant"),
         ({"initial_c": states(False)}, "n: initial_c is a nonzero constant"),
-        ({"sequence_lens": np.array([5, 2], "int32")}, r"n: sequence_lens=\[5, 2\]: layers do not store lengths"),
+        (
+            {"sequence_lens": np.array([5, 2], "int32")},
+            r"n: sequence_lens=\[5, 2\]: layers do not store",
+        ),
     ],
     ids=["initial_h", "initial_c", "sequence_lens"],
 )

@@ -119,5 +119,5 @@ def test_frames(tmp_path):
 
 def test_a_model_without_a_decoder_is_refused():
     model = keras.Sequential([keras.Input((None, 3)), kerasrnn.GRU(4)], name="judge")
-    with pytest.raises(ValueError, match="model='judge': holds 0 decoders; expected one"):
+    with pytest.raises(ValueError, match="model='judge': has 0 decoders; expected one"):
         zoo.encoder_and_step(model)

@@ -115,7 +115,7 @@ def test_weights_are_shared_with_the_generator():
         (lambda: zoo.one_to_many(zoo.Labels(3), 3), "outputs=3: expected zoo.Classes"),
         (
             lambda: zoo.generator(zoo.one_to_one(zoo.Vectors(2), zoo.Classes(2)), start=1),
-            "model='one_to_one': holds 0 decoders; expected one",
+            "model='one_to_one': has 0 decoders; expected one",
         ),
         (
             lambda: zoo.generator(label_model(), start=1, prompt_lengths=True),
