@@ -125,6 +125,7 @@ class BeamSearch:
     Selected symbols are stored with the index of the hypothesis that they extend, and the sequences
     are traced back once at the end. So no history is moved when hypotheses are reordered, unless a
     processor reads it.
+
     Args:
         beam: see `Beam`.
         size: number of classes.
