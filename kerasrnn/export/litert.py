@@ -53,6 +53,7 @@ def to_litert(
         tolerance: the largest difference accepted, relative to the output's largest absolute value
             if that is above 1. Default: 1e-5; for a model with layers of half precision 8 units in
             the last place of the coarsest, 0.0078 for float16 and 0.0625 for bfloat16.
+
     Returns:
         A `Report`.
 
