@@ -5,6 +5,7 @@ configuration, its layer's constructor and the documentation of both are derived
 """
 
 import inspect
+import keyword
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -101,6 +102,29 @@ _KINDS = {
 """By the end of an argument's name: how to read it, and how to write it into a configuration."""
 
 
+_TAKEN = ("built", "dtype", "implementation", "input_spec", "kwargs", "name", "seed_generator")
+"""Names that arguments of a cell's own cannot have, besides those of the class's attributes."""
+
+
+def check_declared(cls: type, base: type) -> None:
+    """Raise TypeError if the `own_arguments` of a class cannot be arguments of its constructor."""
+    declared = vars(cls).get("own_arguments", {})
+    if not isinstance(declared, dict):
+        raise TypeError(
+            f"{cls.__name__}.own_arguments={declared!r}: expected a dict from names to defaults."
+        )
+    for name, default in declared.items():
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+            expected = "the name of an argument"
+        elif name not in ANNOTATIONS and (name in _TAKEN or hasattr(base, name)):
+            expected = f"another name: it is an attribute of every {base.__name__}"
+        elif default is REQUIRED and cls is not base:
+            expected = "a default; only `units` has none"
+        else:
+            continue
+        raise TypeError(f"{cls.__name__}.own_arguments: {name!r}: expected {expected}.")
+
+
 def signature(declared: dict[str, Any]) -> inspect.Signature:
     """The constructor's signature for these arguments and their defaults.
 
@@ -114,7 +138,7 @@ def signature(declared: dict[str, Any]) -> inspect.Signature:
             name,
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
             default=declared[name],
-            annotation=ANNOTATIONS.get(name, _type_of(declared[name])),
+            annotation=ANNOTATIONS.get(name, _type_of(name, declared[name])),
         )
         for name in (*known, *others, *(["seed"] if "seed" in declared else []))
     ]
@@ -122,19 +146,24 @@ def signature(declared: dict[str, Any]) -> inspect.Signature:
     return inspect.Signature(parameters, return_annotation=None)
 
 
-def _type_of(default: Any) -> Any:
-    return type(default) if type(default) in (bool, int, float, str) else Any
+def _type_of(name: str, default: Any) -> Any:
+    scalar = type(default) in (bool, int, float, str) and _kind(name) is None
+    return type(default) if scalar else Any
+
+
+def _kind(name: str) -> Any:
+    return _KINDS.get(name.rpartition("_")[2])
 
 
 def read(name: str, value: Any) -> Any:
     """Convert an argument to its attribute: activations, initializers, ... become objects."""
-    kind = _KINDS.get(name.rpartition("_")[2])
+    kind = _kind(name)
     return value if kind is None else kind[0](name, value)
 
 
 def written(name: str, value: Any) -> Any:
     """Convert such an attribute to its value in a configuration."""
-    kind = _KINDS.get(name.rpartition("_")[2])
+    kind = _kind(name)
     return value if kind is None else kind[1](value)
 
 
@@ -167,7 +196,7 @@ def bind(cls: type, constructor: inspect.Signature, args: Any, kwargs: Any) -> d
 def document(cls: type, *sections: str) -> None:
     """Append sections to a class's docstring, except those already present."""
     text = inspect.cleandoc(cls.__doc__ or "")
-    for section in sections:
+    for section in filter(str.strip, sections):
         title = section.strip().splitlines()[0]
         if f"\n{title}\n" not in f"\n{text}\n":
             text = f"{text.rstrip()}\n\n{section.strip()}\n"

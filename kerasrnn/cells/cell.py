@@ -14,6 +14,7 @@ from kerasrnn.cells.arguments import (
     REQUIRED,
     ClassSignature,
     bind,
+    check_declared,
     described,
     document,
     read,
@@ -185,6 +186,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
     @classmethod
     def _declare(cls) -> None:
         """Derive the constructor and the documentation from the class's declarations."""
+        check_declared(cls, Cell)
         declared: dict[str, Any] = {}
         for owner in reversed(cls.__mro__):
             declared |= vars(owner).get("own_arguments", {})
@@ -509,13 +511,20 @@ class Cell(DropoutRNNCell, SequenceLayer):
             if "__init__" in vars(owner):
                 init = cls.constructor if owner is Cell else _without_self(owner.__init__)
                 found = {**init.parameters, **found}
-                if owner is Cell or "kwargs" not in init.parameters:
+                takes_others = any(p.kind is p.VAR_KEYWORD for p in init.parameters.values())
+                if owner is Cell or not takes_others:
                     break
         return {n: p for n, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in self.arguments():
+            if not hasattr(self, name):
+                raise AttributeError(
+                    f"{type(self).__name__} has no attribute {name!r}, an argument of its "
+                    f"constructor; expected `self.{name} = {name}` there, or an override of "
+                    "`get_config`."
+                )
             config[name] = written(name, getattr(self, name))
         if self.implementation == 1 and not self.recurrent_dropout:
             config["implementation"] = 1

@@ -10,6 +10,8 @@ from kerasrnn.cells.layer import RNN
 from kerasrnn.diagnostics.tables import indented
 from kerasrnn.keras_internals import flatten_layers, get_keras_mask, graph_of, takes_mask
 
+OF_OPERATIONS = "an operation on tensors passes no mask on; give it to the next layer as `mask`."
+
 Tensor = Any
 Fate = Literal["created", "passed on", "used", "lost", "none"]
 
@@ -100,8 +102,8 @@ def masks(model: keras.Model, x: Any = None) -> MaskFlow:
         _through_graph(model, [], found)
     elif x is None:
         raise ValueError(
-            f"x=None: {model.name!r} is neither functional nor Sequential; expected inputs to call "
-            "it on."
+            f"x=None: {model.name!r} is not functional, or is a Sequential model without an Input; "
+            "expected inputs to call it on."
         )
     elif keras.backend.backend() == "jax":
         raise ValueError(
@@ -124,20 +126,28 @@ def _through_graph(model: keras.Model, given: list[Tensor], found: list[MaskedLa
         return keras.tree.map_structure(lambda x: masks.get(id(x)), structure)
 
     for node in graph_of(model):
-        layer, arguments = node.operation, node.arguments
-        if not isinstance(layer, keras.layers.Layer) or not node.input_tensors:
+        operation, arguments = node.operation, node.arguments
+        if not node.input_tensors:
             continue
         first = arguments.args[0] if arguments.args else next(iter(arguments.kwargs.values()))
-        before = mask_of(first)
-        used = arguments.kwargs.get("mask")
+        # As Keras does: a mask given by name replaces that of the first argument.
+        explicit = arguments.kwargs.get("mask")
+        before = mask_of(first) if explicit is None else explicit
         outputs = keras.tree.flatten(node.outputs)
-        if isinstance(layer, keras.Model) and graph_of(layer) is not None:
-            after = _through_graph(layer, keras.tree.flatten(before), found)
+        after: list[Any] = [None] * len(outputs)
+        if not isinstance(operation, keras.layers.Layer):
+            # An operation on tensors passes no mask on.
+            if any(masks.get(id(x)) is not None for x in node.input_tensors):
+                name = f"keras.ops.{type(operation).__name__}"
+                found.append(MaskedLayer(operation.name, name, "lost", OF_OPERATIONS))
+        elif isinstance(operation, keras.Model) and graph_of(operation) is not None:
+            after = _through_graph(operation, keras.tree.flatten(before), found)
         else:
-            after = layer.compute_mask(first, before) if layer.supports_masking else None
-            after = [None] * len(outputs) if after is None else keras.tree.flatten(after)
-            incoming = [m for m in (*keras.tree.flatten(before), used) if m is not None]
-            found.append(_masked_layer(layer, first, outputs, incoming, after))
+            if operation.supports_masking:
+                computed = operation.compute_mask(first, before)
+                after = after if computed is None else keras.tree.flatten(computed)
+            incoming = [mask for mask in keras.tree.flatten(before) if mask is not None]
+            found.append(_masked_layer(operation, first, outputs, incoming, after))
         masks |= dict(zip(map(id, outputs), after, strict=False))
     return [masks.get(id(y)) for y in model.outputs]
 
@@ -163,8 +173,10 @@ def _through_call(model: keras.Model, x: Any, found: list[MaskedLayer]) -> None:
                 inside.pop()
         if not composite:
             first = args[0] if args else next(iter(kwargs.values()))
-            incoming = [get_keras_mask(x) for x in keras.tree.flatten(first)]
-            incoming = [m for m in (*incoming, kwargs.get("mask")) if m is not None]
+            incoming = [kwargs.get("mask")]
+            if incoming == [None]:
+                incoming = [get_keras_mask(x) for x in keras.tree.flatten(first)]
+            incoming = [mask for mask in incoming if mask is not None]
             flat = keras.tree.flatten(outputs)
             found.append(
                 _masked_layer(self, first, flat, incoming, [get_keras_mask(y) for y in flat])
@@ -196,10 +208,11 @@ def _masked_layer(
     rank = max(len(x.shape) for x in keras.tree.flatten(inputs))
     if takes_mask(layer) and all(len(y.shape) < rank for y in outputs):
         return MaskedLayer(layer.name, name, "used")
-    return MaskedLayer(layer.name, name, "lost", _advice(layer))
+    several = len(keras.tree.flatten(inputs)) > 1
+    return MaskedLayer(layer.name, name, "lost", _advice(layer, several))
 
 
-def _advice(layer: keras.layers.Layer) -> str:
+def _advice(layer: keras.layers.Layer, several: bool) -> str:
     ours = {
         keras.layers.LSTM: "kerasrnn.LSTM",
         keras.layers.GRU: "kerasrnn.GRU",
@@ -214,7 +227,13 @@ def _advice(layer: keras.layers.Layer) -> str:
                 f"use {mine}, which passes the mask on; kerasrnn.export.from_keras converts a "
                 "model of Keras's layers."
             )
-    return (
-        f"{type(layer).__name__} does not pass masks on. If each step of its output depends on the "
-        "same step of its input alone, set supports_masking=True in its constructor."
-    )
+    name = type(layer).__name__
+    if several:
+        return f"{name} passes a mask on only if all of its inputs have one."
+    advice = f"{name} does not pass masks on; give the mask to the next layer as `mask`."
+    if type(layer).__module__.split(".")[0] != "keras":
+        advice += (
+            " If each step of its output depends on the same step of its input alone, set "
+            "supports_masking=True in its constructor."
+        )
+    return advice

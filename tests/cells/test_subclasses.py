@@ -239,9 +239,54 @@ def test_an_unknown_or_missing_argument():
         LeakyCell(3, leek=0.5)
 
 
+class RenamedCell(InitializedCell):
+    """The others are passed on by another name."""
+
+    def __init__(self, units, extra=1, *args, **options):
+        super().__init__(units, *args, **options)
+        self.extra = extra
+
+
+class ForgetfulCell(kerasrnn.Cell):
+    def __init__(self, units, forgotten=1, **kwargs):
+        super().__init__(units, **kwargs)
+
+
 def test_a_constructor_of_its_own_keeps_the_other_arguments():
-    cell = InitializedCell(3, gain=2.0, recurrent_activation="hard_sigmoid")
-    config = cell.get_config()
-    assert (config["gain"], config["recurrent_activation"]) == (2.0, "hard_sigmoid")
-    assert InitializedCell.from_config(config).get_config() == config
+    for cls, name in ((InitializedCell, "gain"), (RenamedCell, "extra")):
+        cell = cls(3, recurrent_activation="hard_sigmoid", use_bias=False, **{name: 2.0})
+        config = cell.get_config()
+        assert (config[name], config["recurrent_activation"]) == (2.0, "hard_sigmoid")
+        assert config["use_bias"] is False
+        assert cls.from_config(config).get_config() == config
     assert list(inspect.signature(InitializedCell).parameters) == ["units", "gain", "kwargs"]
+    with pytest.raises(AttributeError, match=r"no attribute 'forgotten', an .* `self.forgotten ="):
+        ForgetfulCell(3).get_config()
+
+
+def test_own_arguments_may_be_initializers_and_activations():
+    class ScaledCell(LeakyCell):
+        own_arguments: ClassVar = {"scale_initializer": "ones", "gate_activation": "sigmoid"}
+
+    cell = ScaledCell(3, gate_activation=None)
+    assert isinstance(cell.scale_initializer, keras.initializers.Ones)
+    again = ScaledCell.from_config(cell.get_config())
+    assert again.get_config() == cell.get_config()
+    with pytest.raises(ValueError, match="scale_initializer='twos'"):
+        ScaledCell(3, scale_initializer="twos")
+
+
+@pytest.mark.parametrize(
+    ("declared", "error"),
+    [
+        (["leak"], r"own_arguments=\['leak'\]: expected a dict"),
+        ({"a b": 1}, "'a b': expected the name of an argument"),
+        ({1: 2}, "1: expected the name of an argument"),
+        ({"dtype": "float32"}, "'dtype': expected another name"),
+        ({"update": 1.0}, "'update': expected another name"),
+        ({"leak": inspect.Parameter.empty}, "'leak': expected a default"),
+    ],
+)
+def test_impossible_declarations_are_refused(declared, error):
+    with pytest.raises(TypeError, match=rf"^BadCell.own_arguments.*{error.split(': ')[-1]}"):
+        type("BadCell", (kerasrnn.Cell,), {"own_arguments": declared})

@@ -25,8 +25,21 @@ LAYERS = {
     "nested": lambda: keras.Sequential(
         [keras.Input((None, 4)), kerasrnn.MGU(3, return_sequences=True), keras.layers.Dense(2)]
     ),
+    "an operation": lambda: twice(),
+    "two of them": lambda: summed(),
     "nested, lost": lambda: keras.Sequential([keras.Input((None, 4)), keras.layers.Conv1D(3, 1)]),
 }
+
+
+def twice():
+    """A nested model whose mask an operation loses."""
+    x = keras.Input((None, 4))
+    return keras.Model(x, 2.0 * x)
+
+
+def summed():
+    x = keras.Input((None, 4))
+    return keras.Model(x, keras.layers.Add()([x, keras.layers.LayerNormalization()(x)]))
 
 
 def embedding():
@@ -69,7 +82,7 @@ def test_the_summary():
         ["conv", "keras.Conv1D", "lost"],
         ["lstm", "LSTM", "none"],
     ]
-    assert advice.startswith("conv: Conv1D does not pass masks on.")
+    assert advice.startswith("conv: Conv1D does not pass masks on;")
 
 
 class Subclassed(keras.Model):
@@ -83,7 +96,7 @@ class Subclassed(keras.Model):
 
 def test_a_model_with_a_call_of_its_own():
     middle = keras.layers.Conv1D(3, 1, name="conv")
-    with pytest.raises(ValueError, match="x=None: 'subclassed' is neither functional"):
+    with pytest.raises(ValueError, match="x=None: 'subclassed' is not functional"):
         masks(Subclassed(middle))
     if keras.backend.backend() == "jax":
         with pytest.raises(ValueError, match="model='subclassed': expected a functional"):
@@ -100,8 +113,32 @@ def test_a_model_with_a_call_of_its_own():
 
 
 def test_a_mask_given_by_name():
-    """As an argument it is used, and not passed on."""
+    """It is passed on as if it were the input's."""
     x, mask = keras.Input((None, 4)), keras.Input((None,), dtype="bool")
-    model = keras.Model([x, mask], kerasrnn.GRU(2, name="gru")(x, mask=mask))
-    (found,) = masks(model).layers
-    assert (found.name, found.mask) == ("gru", "used")
+    lower = kerasrnn.GRU(3, return_sequences=True, name="lower")
+    model = keras.Model([x, mask], kerasrnn.GRU(2, name="upper")(lower(x, mask=mask)))
+    assert [(f.name, f.mask) for f in masks(model).layers] == [
+        ("lower", "passed on"),
+        ("upper", "used"),
+    ]
+    values = np.random.default_rng(0).normal(size=(1, 5, 4)).astype("float32")
+    used = np.array([[True, True, True, False, False]])
+    outputs = [model([values[:, :n], used[:, :n]]) for n in (3, 5)]
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, outputs), atol=1e-6)
+
+
+def test_advice():
+    x = embedding()(ids := keras.Input((None,), dtype="int32"))
+    other = keras.Input((None, 4))
+    model = keras.Model([ids, other], keras.layers.Add(name="sum")([2.0 * x, other]))
+    (lost,) = masks(model).lost
+    assert lost.layer == "keras.ops.Multiply"
+    assert lost.advice.startswith("an operation on tensors passes no mask on")
+    model = keras.Model([ids, other], keras.layers.Add(name="sum")([x, other]))
+    (lost,) = masks(model).lost
+    assert (lost.name, lost.advice) == (
+        "sum",
+        "Add passes a mask on only if all of its inputs have one.",
+    )
+    with pytest.raises(ValueError, match="a Sequential model without an Input"):
+        masks(keras.Sequential([embedding(), kerasrnn.GRU(2)]))
