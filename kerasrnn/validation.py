@@ -311,8 +311,18 @@ def whole(name: str, value: np.ndarray, minimum: int, maximum: int) -> None:
 def _refuse_number(name: str, index: tuple[int, ...], value: Any, advice: str) -> NoReturn:
     text = isinstance(value, (str, bytes))
     shown = _shown(value.item() if isinstance(value, np.generic) else value)
+    if text and advice and _reads_as_number(value):
+        advice = "np.asarray(x).astype(float) converts numbers written as text."
     more = f" {advice}" if text and advice else ""
     raise ValueError(f"{_entry(name, index)}={shown}: expected a number.{more}")
+
+
+def _reads_as_number(text: str | bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _entry(name: str, index: tuple[int, ...]) -> str:

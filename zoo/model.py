@@ -3,7 +3,8 @@
 import math
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from keras import ops
 import kerasrnn
 from kerasrnn import validation
 from kerasrnn.base_layer import fits
-from kerasrnn.keras_internals import nodes_of, operation_of
+from kerasrnn.keras_internals import graph_of, nodes_of, operation_of
 from kerasrnn.losses.weights import is_concrete
 from kerasrnn.validation import ArgumentError
 from kerasrnn.zoo import reading
@@ -22,6 +23,11 @@ Tensor = Any
 
 OF_TEXTS = "keras.layers.TextVectorization makes ids of texts."
 OF_LABELS = "names, ids = np.unique(labels, return_inverse=True) makes ids of labels."
+OF_OTHER_SHAPES = (
+    *("CTC", "ctc", "Circle", "circle"),
+    *("CategoricalGeneralizedCrossEntropy", "categorical_generalized_cross_entropy"),
+)
+"""Keras's losses whose targets have another shape than the outputs."""
 OF_BATCHES = ("tensorflow.python.", "torch.utils.data", "grain.")
 
 
@@ -34,8 +40,12 @@ class Model(keras.Model):
 
     Inputs are arrays or tensors; pandas Series and DataFrames; lists and tuples of rows of equal
     length. Numbers must be finite. Ids are integers, or integral floats, in the range of the
-    embedding. Texts are any one-dimensional collection of strings. For several inputs, pass a list
-    or a dict by name. Targets and weights are finite numbers with as many rows as the inputs.
+    embedding. Texts are any one-dimensional collection of strings. For several inputs or outputs,
+    pass a list or a dict by name. Targets and weights are finite numbers with as many rows as the
+    inputs. For Keras's losses, targets have the shape of the output, or that of its class ids. A
+    `sample_weight` of shape `(batch,)` or `(batch, 1)` weighs rows with all their steps, one of
+    shape `(batch, time)` each step. `class_weight` is a dict of numbers by class id, for targets
+    without steps; other classes have the weight 1.
 
     A call, `fit`, `evaluate`, `predict`, `train_on_batch`, `test_on_batch` and `predict_on_batch`
     validate their data before any computation. Tensors passed to a call or as a batch are not
@@ -51,8 +61,9 @@ class Model(keras.Model):
 
     Raises:
         ValueError: data are not numbers, ids or texts as required, or are not finite; shapes or
-            numbers of rows do not match; `batch_size` is not a positive integer. The message names
-            the argument, the entry and what was expected.
+            numbers of rows do not match; sequences have no steps; `batch_size` or `epochs` is not a
+            positive integer; `validation_split` is outside [0, 1). The message names the argument,
+            the entry and what was expected.
 
     Example:
 
@@ -89,6 +100,9 @@ class Model(keras.Model):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
+        epochs = validation.positive_integer("epochs", epochs)
+        validation_split = validation.rate("validation_split", validation_split)
+        class_weight = _class_weight(self, class_weight, sample_weight)
         x, y, sample_weight, batch_size = _data(self, x, y, sample_weight, batch_size)
         validation_data = _validation(self, validation_data)
         if kwargs.get("validation_batch_size") is not None:
@@ -133,10 +147,17 @@ class Model(keras.Model):
         return super().predict(x, batch_size, *args, **kwargs)
 
     def train_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, *args: Any, **kwargs: Any
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
+        class_weight = _class_weight(self, class_weight, sample_weight)
         x, y, sample_weight = _batch(self, x, y, sample_weight)
-        return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
+        return super().train_on_batch(x, y, sample_weight, class_weight, *args, **kwargs)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, *args: Any, **kwargs: Any
@@ -239,13 +260,122 @@ def _checked(
     if y is None and model.compiled and model.loss is not None:
         raise ArgumentError(names[1], y, "targets, one for each row of the inputs")
     x = inputs(x)
-    count = len(model.outputs)
-    if isinstance(model.output, keras.KerasTensor):  # Keras accepts no dict in this case
-        (output,) = model.output_names
-        y = _only(names[1], output, y)
-        weights = _only(names[2], output, weights)
-    y = _targets(names[1], y, count, inputs, OF_LABELS, _classes(model))
-    return x, y, _targets(names[2], weights, count, inputs)
+    losses = dict(zip(map(id, model.outputs), _losses(model), strict=True))
+    targets: dict[int, Any] = {}
+
+    def target(name: str, output: Any, value: Any) -> Any:
+        found = _target(name, output, value, inputs, losses.get(id(output)))
+        targets[id(output)] = found
+        return found
+
+    def weight(name: str, output: Any, value: Any) -> Any:
+        if value is None and inputs.rows:  # Keras takes weights of all outputs or of none
+            value = np.ones(next(iter(inputs.rows.values())), keras.config.floatx())
+        y = targets.get(id(output))
+        return _weight(name, output, value, inputs, losses.get(id(output)), y)
+
+    y = _of_outputs(names[1], model, y, inputs, target)
+    one_for_all = len(model.outputs) > 1 and None not in losses.values()
+    if one_for_all and not (weights is None or _has_parts(weights)):
+        rows = validation.numbers(names[2], weights)
+        weights = keras.tree.map_structure(lambda _: rows, model.output)
+    return x, y, _of_outputs(names[2], model, weights, inputs, weight)
+
+
+def _of_outputs(
+    name: str, model: Model, value: Any, inputs: "_Inputs", check: Callable[..., Any]
+) -> Any:
+    """Validate targets or weights, and return them in the structure of the model's outputs.
+
+    Args:
+        name: name of the argument.
+        model: the model.
+        value: value of the argument.
+        inputs: the inputs, with the expected number of rows.
+        check: `check(name, output, value)` validates those of one output.
+    """
+    if value is None:
+        return None
+    if len(model.outputs) > 1:
+        if None in _losses(model):  # Keras takes targets of the outputs that have a loss
+            return _loose(name, value, check)
+        keys = dict(zip(map(id, model.outputs), model.output_names, strict=True))
+        return _structured(name, model.output, value, check, lambda x: keys.get(id(x)))
+    (output,) = model.outputs
+    (key,) = model.output if isinstance(model.output, dict) else model.output_names
+    value = _only(name, key, value)  # Keras accepts no dict for a single tensor
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        # A list is a list of rows, unless it contains a single array of all rows.
+        shape = getattr(value[0], "shape", ())
+        if len(shape) and shape[0] in inputs.rows.values():
+            value = value[0]
+    checked = check(name, output, value)
+    return keras.tree.map_structure(lambda _: checked, model.output)
+
+
+def _loose(name: str, value: Any, check: Callable[..., Any]) -> Any:
+    """Validate targets or weights, whatever their structure."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        return {key: _loose(f"{name}[{key!r}]", each, check) for key, each in value.items()}
+    if _has_parts(value):
+        return [_loose(f"{name}[{n}]", each, check) for n, each in enumerate(value)]
+    return check(name, None, value)
+
+
+def _has_parts(value: Any) -> bool:
+    """Whether a value is a dict or a list of arrays, not of numbers."""
+    if isinstance(value, Mapping):
+        return True
+    return isinstance(value, (list, tuple)) and not all(isinstance(x, Real) for x in value)
+
+
+def _structured(
+    name: str,
+    like: Any,
+    value: Any,
+    check: Callable[..., Any],
+    key_of: Callable[[Any], Any],
+) -> Any:
+    """Apply a check to each part of a value in the structure of a model's inputs or outputs.
+
+    Args:
+        name: name of the argument.
+        like: symbolic tensors in the structure.
+        value: value of the argument.
+        check: `check(name, tensor, part)` returns the part to use.
+        key_of: names a symbolic tensor.
+    """
+    if isinstance(like, keras.KerasTensor):
+        return check(name, like, value)
+    if len(like) == 1:
+        if not isinstance(like, dict):
+            return [_structured(name, like[0], value, check, key_of)]
+        ((key, part),) = like.items()
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        return {key: _structured(name, part, value, check, key_of)}
+    keys = list(like) if isinstance(like, dict) else [key_of(x) for x in like]
+    parts = list(like.values()) if isinstance(like, dict) else list(like)
+    shown = ", ".join(map(str, keys))
+    if isinstance(value, Mapping):
+        missing = [key for key in keys if key not in value]
+        if missing:
+            raise ValueError(f"{name} has no {missing[0]!r}: expected a dict of {shown}.")
+        given = [value[key] for key in keys]
+    elif isinstance(like, dict) or not isinstance(value, (list, tuple)):
+        kind = "dict" if isinstance(like, dict) else "list or a dict"
+        raise ArgumentError(name, value, f"a {kind} of {len(keys)} arrays: {shown}")
+    else:
+        given = list(value)
+        if len(given) != len(keys):
+            raise ValueError(f"{name} has {len(given)} entries: expected {len(keys)}, for {shown}.")
+    checked = [
+        _structured(f"{name}[{key!r}]", part, each, check, key_of)
+        for key, part, each in zip(keys, parts, given, strict=True)
+    ]
+    return dict(zip(keys, checked, strict=True)) if isinstance(like, dict) else checked
 
 
 class _Inputs:
@@ -272,11 +402,14 @@ class _Inputs:
         self.batch_size = batch_size
         self.read = read
         self.ids = {} if model is None else _ids(model)
+        self.may_be_empty = set() if model is None else _beginnings(model)
         self.rows: dict[str, int] = {}
         """Numbers of rows by argument name."""
 
     def __call__(self, value: Any) -> Any:
-        return self._structure(self.name, self.like, value)
+        return _structured(
+            self.name, self.like, value, self._one, lambda x: getattr(x, "name", None)
+        )
 
     def count(self, name: str, rows: int | None) -> None:
         """Raise ValueError unless the number of rows equals that of the others."""
@@ -289,42 +422,8 @@ class _Inputs:
                 )
         self.rows[name] = rows
 
-    def _structure(self, name: str, like: Any, value: Any) -> Any:
-        if isinstance(like, keras.KerasTensor):
-            return self._one(name, like, value)
-        if len(like) == 1:
-            if isinstance(like, dict):
-                return {key: self._one(name, each, value) for key, each in like.items()}
-            return [self._one(name, like[0], value)]
-        keys = list(like) if isinstance(like, dict) else [getattr(x, "name", None) for x in like]
-        parts = list(like.values()) if isinstance(like, dict) else list(like)
-        shown = ", ".join(map(str, keys))
-        if isinstance(value, Mapping):
-            missing = [key for key in keys if key not in value]
-            if missing:
-                raise ValueError(f"{name} has no {missing[0]!r}: expected a dict of {shown}.")
-            given = [value[key] for key in keys]
-        elif isinstance(like, dict) or not isinstance(value, (list, tuple)):
-            kind = "dict" if isinstance(like, dict) else "list or a dict"
-            raise ArgumentError(name, value, f"a {kind} of {len(keys)} arrays: {shown}")
-        else:
-            given = list(value)
-            if len(given) != len(keys):
-                raise ValueError(
-                    f"{name} has {len(given)} entries: expected {len(keys)}, for {shown}."
-                )
-        checked = [
-            self._structure(f"{name}[{key!r}]", part, each)
-            for key, part, each in zip(keys, parts, given, strict=True)
-        ]
-        if isinstance(like, dict) or isinstance(value, Mapping):
-            return dict(zip(keys, checked, strict=True))
-        return checked
-
     def _one(self, name: str, like: Any, value: Any) -> Any:
         """Validate one input."""
-        if not isinstance(like, keras.KerasTensor):
-            return self._structure(name, like, value)
         value = _only(name, like.name, value)
         if isinstance(value, (list, tuple)) and len(value) == 1:
             shape = getattr(value[0], "shape", None)  # for a list of arrays, one per input
@@ -335,22 +434,24 @@ class _Inputs:
         tensor = _is_tensor(value)
         if like.sparse or (tensor and not (self.read and is_concrete(value))):
             shape = getattr(value, "shape", ())
+            self._check_steps(name, like, shape)
             self.count(name, shape[0] if len(shape) and isinstance(shape[0], int) else None)
             return value
         checked = self._texts if like.dtype == "string" else self._numbers
         found = checked(name, like, value)
+        self._check_steps(name, like, found.shape)
         self._check_rows(name, like, len(found))
         return value if tensor else found
 
     def _texts(self, name: str, like: Any, value: Any) -> Any:
         if len(like.shape) == 1:
             return ops.convert_to_tensor(reading.as_texts(name, value))
-        found = _shaped(name, like, validation.array(name, value))
+        found = _shaped(name, like.shape, validation.array(name, value))
         texts = np.array(reading.as_texts(name, found.ravel())).reshape(found.shape)
         return ops.convert_to_tensor(texts)
 
     def _numbers(self, name: str, like: Any, value: Any) -> np.ndarray:
-        found = _shaped(name, like, validation.numbers(name, value, OF_TEXTS))
+        found = _shaped(name, like.shape, validation.numbers(name, value, OF_TEXTS))
         if "float" in like.dtype:
             validation.finite(name, found, like.dtype, _axes(like))
         elif "int" in like.dtype:
@@ -362,6 +463,10 @@ class _Inputs:
                 found = found.astype(like.dtype)
         return found
 
+    def _check_steps(self, name: str, like: Any, shape: Any) -> None:
+        if like.name not in self.may_be_empty and 0 in tuple(shape)[1:]:
+            raise ValueError(f"{name} has the shape {tuple(shape)}: expected one step at least.")
+
     def _check_rows(self, name: str, like: Any, rows: int) -> None:
         size = like.shape[0]
         if size is not None and (rows % size if self.batch_size else rows != size):
@@ -372,48 +477,157 @@ class _Inputs:
         self.count(name, rows)
 
 
-def _targets(
-    name: str,
-    value: Any,
-    count: int,
-    inputs: _Inputs,
-    advice: str = "",
-    classes: int | None = None,
-) -> Any:
-    """Validate targets or weights; their shapes are left to the loss.
+def _target(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any) -> Any:
+    """Validate the targets of one output, and bring them to the rank that its loss computes with.
 
     Args:
         name: name of the argument.
+        output: the symbolic output, which is ignored without a loss.
         value: value of the argument.
-        count: number of outputs.
         inputs: the inputs, with the expected number of rows.
-        advice: how to convert texts to numbers, for messages.
-        classes: number of classes, if the targets are class ids.
+        loss: the loss of the output. The shape for a loss that is not Keras's is unknown.
     """
     if value is None:
+        raise ArgumentError(name, value, "targets, one for each row of the inputs")
+    found = _numbers_of_rows(name, value, inputs, OF_LABELS)
+    targets = value if _is_tensor(value) else found
+    sparse = _takes_ids(loss)
+    if not (sparse or _takes_values(loss)) or len(output.shape) < 2:
+        return targets
+    classes = output.shape[-1]
+    advice = ""
+    if sparse and fits(targets.shape, output.shape):
+        advice = " Class ids of one-hot vectors are y.argmax(axis=-1)."
+    elif not sparse and classes != 1 and fits(targets.shape, output.shape[:-1]):
+        advice = " Class ids are the targets of loss='sparse_categorical_crossentropy'."
+    targets = _shaped(name, output.shape[:-1] if sparse else output.shape, targets, advice)
+    if sparse and found is not None and classes is not None:
+        ignored = getattr(loss, "ignore_class", None)
+        ids = found if ignored is None else np.where(found == ignored, 0, found)
+        validation.whole(name, ids, 0, classes - 1)
+    return targets
+
+
+def _weight(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any, y: Any) -> Any:
+    """Validate the weights of one output, and bring them to the rank of its losses.
+
+    Keras multiplies the losses `(batch, time)` of an output with steps by the weights, and would
+    broadcast weights `(batch,)` along the rows.
+
+    Args:
+        name: name of the argument.
+        output: the symbolic output, which is ignored without a loss.
+        value: value of the argument.
+        inputs: the inputs, with the expected number of rows.
+        loss: the loss of the output.
+        y: the validated targets, which have the number of steps, or None.
+    """
+    found = _numbers_of_rows(name, value, inputs)
+    weights = value if _is_tensor(value) else found
+    if loss is None:
+        return weights
+    shape = tuple(weights.shape)
+    rank = max(len(output.shape) - 1, 1)
+    if len(shape) == 2 and shape[1] == 1:
+        weights = weights[:, 0]
+    known = _takes_ids(loss) or _takes_values(loss)
+    steps = output.shape[1:rank] if y is None else tuple(y.shape)[1:rank]
+    if len(weights.shape) == 1:
+        weights = weights[(..., *[None] * (rank - 1))]
+        if rank > 1 and known and None not in steps and keras.config.backend() == "torch":
+            # Keras multiplies them by the mask in place there, which does not broadcast them.
+            ones = (ops if _is_tensor(value) else np).ones((1, *steps), keras.config.floatx())
+            weights = weights * ones
+        return weights
+    if rank > 1 and fits(shape[1:], steps):
+        return weights
+    if not known and fits(shape, output.shape[: len(shape)]):  # such a loss may have any shape
+        return weights
+    axes = ", ".join(["batch", *(str(n or "time") for n in output.shape[1:rank])])
+    more = f", or ({axes}), one for each step" if rank > 1 else ""
+    raise ValueError(
+        f"{name} has the shape {shape}: expected (batch,) or (batch, 1), one weight for each "
+        f"row{more}."
+    )
+
+
+def _numbers_of_rows(name: str, value: Any, inputs: _Inputs, advice: str = "") -> np.ndarray | None:
+    """The finite numbers of targets or weights; None for tensors that are not to be read."""
+    if _is_tensor(value) and not (inputs.read and is_concrete(value)):
         return None
-    if isinstance(value, dict):
-        return {
-            key: _targets(f"{name}[{key!r}]", each, 1, inputs, advice, classes)
-            for key, each in value.items()
-        }
-    if isinstance(value, (list, tuple)) and len(value) == count:
-        # With one output, a list is a list of rows, unless it contains a single array of all rows.
-        shape = getattr(value[0], "shape", ())
-        if count > 1 or (len(shape) and shape[0] in inputs.rows.values()):
-            return [
-                _targets(f"{name}[{n}]", each, 1, inputs, advice, classes)
-                for n, each in enumerate(value)
-            ]
-    tensor = _is_tensor(value)
-    if tensor and not (inputs.read and is_concrete(value)):
-        return value
     found = validation.numbers(name, value, advice)
     validation.finite(name, found, keras.config.floatx())
-    if classes is not None:
-        validation.whole(name, found, 0, classes - 1)
     inputs.count(name, len(found))
-    return value if tensor else found
+    return found
+
+
+def _class_weight(model: Model, value: Any, sample_weight: Any) -> dict[int, float] | None:
+    """Validate `class_weight`."""
+    name = "class_weight"
+    if value is None:
+        return None
+    if len(model.outputs) > 1:
+        raise ArgumentError(name, value, "None for several outputs; sample_weight weighs each")
+    (output,) = model.outputs
+    if len(output.shape) > 2:
+        # Keras would look up the position of the largest id of each row.
+        raise ArgumentError(
+            name, value, "None for targets with steps; sample_weight weighs steps, (batch, time)"
+        )
+    if not isinstance(value, Mapping):
+        raise ArgumentError(name, value, "a dict of numbers by class id")
+    if sample_weight is not None:
+        raise ArgumentError(name, value, "None with sample_weight")
+    (loss,) = _losses(model)
+    classes = output.shape[-1] if _takes_ids(loss) or _takes_values(loss) else None
+    if classes == 1:  # the probability of the second of two classes, or a value
+        of_two = getattr(loss, "__name__", type(loss).__name__).lower().startswith("binary")
+        classes = 2 if of_two else None
+    checked = {}
+    for key, number in value.items():
+        found = int(key) if isinstance(key, float) and key.is_integer() else key
+        bounds = () if classes is None else (0, classes - 1)
+        found = validation.integer("a key of class_weight", found, *bounds)
+        checked[found] = validation.number(f"{name}[{key!r}]", number)
+    return checked
+
+
+def _losses(model: Model) -> list[Any]:
+    """The loss of each output; None for one without a loss, or with several."""
+    count = len(model.outputs)
+    loss = model.loss if model.compiled else None
+    if isinstance(loss, Mapping):
+        names = model.output_names
+        if isinstance(model.output, dict):
+            keys = {id(output): key for key, output in model.output.items()}
+            names = [keys.get(id(output)) for output in model.outputs]
+        given = [loss.get(name) for name in names]
+    elif isinstance(loss, (list, tuple)):
+        given = list(loss) if len(loss) == count else [None] * count
+    else:
+        given = [loss] * count
+    found = []
+    for each in given:
+        try:
+            found.append(keras.losses.get(each))
+        except (ValueError, TypeError):  # reported by Keras
+            found.append(None)
+    return found
+
+
+def _takes_ids(loss: Any) -> bool:
+    """Whether the targets of a loss are class ids, in the shape of the output without classes."""
+    return loss is keras.losses.sparse_categorical_crossentropy or isinstance(
+        loss, keras.losses.SparseCategoricalCrossentropy
+    )
+
+
+def _takes_values(loss: Any) -> bool:
+    """Whether a loss is one of Keras's, with targets in the shape of the output."""
+    kind = loss if isinstance(loss, types.FunctionType) else type(loss)
+    name = kind.__name__
+    own = getattr(keras.losses, name, None) is kind
+    return own and not _takes_ids(loss) and name not in OF_OTHER_SHAPES
 
 
 def _only(name: str, key: str, value: Any) -> Any:
@@ -425,28 +639,28 @@ def _only(name: str, key: str, value: Any) -> Any:
     return value[key]
 
 
-def _shaped(name: str, like: Any, found: np.ndarray) -> np.ndarray:
-    """Reshape an array to an input's shape: a last axis of size 1 may be added or removed.
+def _shaped(name: str, wanted: Any, found: Any, advice: str = "") -> Any:
+    """Bring an array or a tensor to a symbolic shape: a last axis of size 1 is added or removed.
 
     Keras reshapes it, too, but fails if a function was traced with the other shape before.
 
     Raises:
         ValueError: the shape does not match.
     """
-    shape, wanted = found.shape, like.shape
-    if len(shape) == len(wanted) + 1 and shape[-1] == 1:
-        shape = shape[:-1]
-    elif len(shape) == len(wanted) - 1 and wanted[-1] == 1:
-        shape = (*shape, 1)
-    if fits(shape[1:], wanted[1:]):
-        return found if shape == found.shape else found.reshape(shape)
-    one = found.ndim == len(wanted) - 1 and fits(found.shape, wanted[1:])
-    advice = " A batch of this one row is x[np.newaxis]." if one else ""
+    given = tuple(found.shape)
+    if len(given) == len(wanted) + 1 and given[-1] == 1:
+        found = found[..., 0]
+    elif len(given) == len(wanted) - 1 and wanted[-1] == 1:
+        found = found[..., None]
+    if found.shape and fits(tuple(found.shape)[1:], wanted[1:]):
+        return found
+    if not advice and len(given) == len(wanted) - 1 and fits(given, wanted[1:]):
+        advice = " A batch of this one row is x[np.newaxis]."
     sizes = ["batch", *map(str, wanted[1:])]
     if wanted[1:2] == (None,):
         sizes[1] = "time"
     expected = f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
-    raise ValueError(f"{name} has the shape {found.shape}: expected {expected}.{advice}")
+    raise ValueError(f"{name} has the shape {given}: expected {expected}.{advice}")
 
 
 def _axes(like: Any) -> list[str]:
@@ -488,33 +702,66 @@ def _comes_in_batches(value: Any) -> bool:
 
 
 def _ids(model: keras.Model) -> dict[str, int]:
-    """The number of ids of each input that feeds an embedding: 0 to count - 1."""
-    found = {}
+    """The number of ids of each input that feeds embeddings: 0 to count - 1, in all of them."""
+    found: dict[str, int] = {}
+    own = {id(x): x.name for x in model.inputs}
     for layer in model.layers:
-        decoder = getattr(layer, "decoder", layer)  # a generator
-        if isinstance(layer, keras.layers.Embedding):
-            count = layer.input_dim
-        elif isinstance(decoder, kerasrnn.Decoder) and decoder.kind == "classes":
-            count = decoder.size
-        else:
-            continue
-        for node in nodes_of(layer):
-            tensors = node.input_tensors
-            if isinstance(layer, kerasrnn.Generator):
-                tensors = [node.arguments.kwargs.get(name) for name in ("prompt", "prefix")]
-            found |= {x.name: count for x in tensors if any(x is each for each in model.inputs)}
+        for tensor, count in _reads(layer):
+            if id(tensor) in own:
+                name = own[id(tensor)]
+                found[name] = min(count, found.get(name, count))
     return found
 
 
-def _classes(model: keras.Model) -> int | None:
-    """The number of classes, if the loss takes class ids as targets."""
-    known = (keras.losses.sparse_categorical_crossentropy, "sparse_categorical_crossentropy")
-    losses = keras.tree.flatten(model.loss) if model.compiled else []
-    if len(model.outputs) != 1 or len(losses) != 1:
-        return None
-    (loss,) = losses
-    ids = isinstance(loss, keras.losses.SparseCategoricalCrossentropy) and loss.ignore_class is None
-    return model.outputs[0].shape[-1] if ids or loss in known else None
+def _reads(layer: keras.layers.Layer) -> Iterator[tuple[Any, int]]:
+    """The tensors that a layer looks up, each with its number of ids."""
+    if isinstance(layer, keras.Model):
+        if graph_of(layer) is not None:
+            inner = _ids(layer)
+            for node in nodes_of(layer):
+                for tensor, part in _parts(node, layer):
+                    if part.name in inner:
+                        yield tensor, inner[part.name]
+        return
+    decoder = getattr(layer, "decoder", layer)  # a generator
+    if isinstance(layer, keras.layers.Embedding):
+        count = layer.input_dim
+    elif isinstance(decoder, kerasrnn.Decoder) and decoder.kind == "classes":
+        count = decoder.size
+    else:
+        return
+    for node in nodes_of(layer):
+        tensors = node.input_tensors
+        if isinstance(layer, kerasrnn.Generator):
+            tensors = _beginnings_of(node)
+        yield from ((tensor, count) for tensor in tensors)
+
+
+def _parts(node: Any, model: keras.Model) -> list[tuple[Any, Any]]:
+    """The tensors that a call gave a model, each with the model's input that receives it."""
+    arguments = node.arguments
+    given = arguments.args[0] if arguments.args else next(iter(arguments.kwargs.values()))
+    like = model.input
+    if isinstance(given, Mapping):
+        parts = like if isinstance(like, dict) else {x.name: x for x in model.inputs}
+        return [(given[key], part) for key, part in parts.items() if key in given]
+    return list(zip(keras.tree.flatten(given), keras.tree.flatten(like), strict=False))
+
+
+def _beginnings(model: keras.Model) -> set[str]:
+    """The names of the inputs that are prompts or prefixes of a generator, which may be empty."""
+    found = {
+        id(tensor)
+        for layer in model.layers
+        if isinstance(layer, kerasrnn.Generator)
+        for node in nodes_of(layer)
+        for tensor in _beginnings_of(node)
+    }
+    return {x.name for x in model.inputs if id(x) in found}
+
+
+def _beginnings_of(node: Any) -> list[Any]:
+    return [node.arguments.kwargs.get(name) for name in ("prompt", "prefix")]
 
 
 class _Watch(keras.callbacks.Callback):

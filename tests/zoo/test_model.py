@@ -143,6 +143,7 @@ BAD = {
     "set": ({1.0}, "={1.0}: expected an array"),
     "number": (np.array(3.0), r"=array\(3.\): expected an array"),
     "rows": (X[:0], "=array.*: expected one row at least"),
+    "steps": (X[:, :0], r" has the shape \(4, 0, 3\): expected one step at least"),
     "one": (X[0], r" has the shape \(5, 3\): expected \(batch, time, 3\).*x\[np.newaxis\]"),
     "width": (X[..., :2], r" has the shape \(4, 5, 2\): expected \(batch, time, 3\)\.$"),
     "name": ({"x": X}, " has no 'sequence': expected it, or an array"),
@@ -156,8 +157,9 @@ BAD = {
     "wide": (broken(1e300, dtype="float64"), r"\[2, 3, 1\]=1e\+300: expected a number that is fin"),
     "missing": (broken(None, dtype=object), r"\[2, 3, 1\]=None: expected a number\.$"),
     "huge": (broken(10**400, dtype=object), r"\[2, 3, 1\]=10*\.\.\.: expected a number\.$"),
-    "text": (broken("1", dtype=object), r"\[2, 3, 1\]='1': expected a number. keras.layers.Text"),
-    "texts": (X.astype(str), r"\[0, 0, 0\]='0.12.*': expected a number. keras.layers.Text"),
+    "text": (broken("1", dtype=object), r"\[2, 3, 1\]='1': expected a number. np.asarray\(x\).ast"),
+    "texts": (X.astype(str), r"\[0, 0, 0\]='0.12.*': expected a number. np.asarray\(x\).astype\(f"),
+    "words": (np.full(X.shape, "one"), r"\[0, 0, 0\]='one': expected a number. keras.layers.Text"),
     "complex": (X.astype(complex), " has the dtype complex128: expected real numbers"),
     "dates": (X.astype("datetime64[s]"), r" has the dtype datetime64\[s\]: expected real"),
     "ragged": ([X[0], X[1, :2]], " has rows of different lengths: .*keras.utils.pad_sequences"),
@@ -272,6 +274,7 @@ def test_several_inputs():
         ([0, 1, 1], " has 3 rows, and .* 4: expected equal numbers"),
         ([[0], [1, 1], [0], [0]], " has rows of different lengths"),
         ({"other": Y}, " has no 'probabilities'"),
+        (np.eye(2)[Y], r" has the shape \(4, 2\): expected \(batch,\)\. .* y.argmax\(axis=-1\)"),
     ],
     ids=str,
 )
@@ -291,7 +294,8 @@ def test_what_is_no_target(reader, given, message):
 def test_targets_of_every_kind(reader):
     expected = reader.evaluate(X, Y, verbose=0)
     tensor = keras.ops.convert_to_tensor(Y)
-    for y in (Y.tolist(), [Y], {"probabilities": Y}, Y.astype(float), Y > 0, tensor):
+    kinds = (Y.tolist(), [Y], {"probabilities": Y}, Y.astype(float), Y > 0, tensor)
+    for y in (*kinds, Y[:, None], keras.ops.expand_dims(tensor, -1)):
         assert reader.evaluate(X, y, verbose=0) == pytest.approx(expected, abs=1e-6)
 
 
@@ -302,6 +306,25 @@ def test_other_arguments(reader):
             {"sample_weight": [1, 1, 1]},
             "sample_weight has 3 rows, and y 4|sample_weight has 3 rows",
         ),
+        (
+            {"sample_weight": np.ones((4, 2))},
+            r"sample_weight has the shape \(4, 2\): expected \(batch,\) or \(batch, 1\)",
+        ),
+        (
+            {"sample_weight": np.ones((4, 4))},
+            r"sample_weight has the shape \(4, 4\): expected \(batch,\) or \(batch, 1\)",
+        ),
+        ({"class_weight": "balanced"}, "class_weight='balanced': expected a dict of numbers by cl"),
+        (
+            {"class_weight": [1, 2]},
+            r"class_weight=\[1, 2\]: expected a dict of numbers by class id",
+        ),
+        ({"class_weight": {"0": 1}}, "a key of class_weight='0': expected an integer from 0 to 1"),
+        ({"class_weight": {2: 1}}, "a key of class_weight=2: expected an integer from 0 to 1"),
+        ({"class_weight": {0: np.nan}}, r"class_weight\[0\]=nan: expected a finite number"),
+        ({"class_weight": {0: 1}, "sample_weight": np.ones(4)}, "class_weight=.* None with sample"),
+        ({"validation_split": 2}, r"validation_split=2: expected a number in \[0, 1\)"),
+        ({"epochs": 0}, "epochs=0: expected a positive integer"),
         ({"batch_size": 0}, "batch_size=0: expected a positive integer"),
         ({"batch_size": 1.5}, "batch_size=1.5: expected a positive integer"),
         ({"validation_data": X}, r"validation_data=array.*: expected \(x, y\)"),
@@ -309,6 +332,144 @@ def test_other_arguments(reader):
     ):
         with pytest.raises(ValueError, match=f"(?s)^({message})"):
             reader.fit(X, Y, verbose=0, **options)
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    model = zoo.many_to_many(zoo.Vectors(3), zoo.Classes(2), "gru", units=2)
+    model.compile(keras.optimizers.SGD(0.5), "SparseCategoricalCrossentropy", jit_compile=False)
+    return model
+
+
+@pytest.mark.parametrize("steps", [4, 5], ids=["square", "oblong"])
+def test_the_weight_of_a_row_applies_to_all_its_steps(tagger, steps):
+    x, weights = X[:, :steps].copy(), np.array([1.0, 0.0, 3.0, 0.5])
+    x[0, 2:] = 0.0  # padding
+    y = np.arange(4 * steps).reshape(4, steps) % 3 % 2
+    p = np.take_along_axis(tagger.predict(x, verbose=0), y[..., None], -1)[..., 0]
+    used = (x != 0).any(axis=-1)
+    expected = -(np.log(p) * weights[:, None])[used].sum() / used.sum()
+    tensor = keras.ops.convert_to_tensor(weights, "float32")
+    for given in (weights, weights[:, None], np.outer(weights, np.ones(steps)), tensor):
+        assert tagger.evaluate(x, y, verbose=0, sample_weight=given) == pytest.approx(expected)
+        assert tagger.test_on_batch(x, y[..., None], given) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"^sample_weight has the shape .*or \(batch, time\)"):
+        tagger.evaluate(x, y, verbose=0, sample_weight=np.ones((4, 3)))
+
+
+@pytest.mark.gradients
+def test_the_weight_of_a_row_trains_all_its_steps(tagger):
+    y, weights, start = np.tile([0, 1, 1, 0], (4, 1)), np.array([1.0, 0.0, 3.0, 0.5]), None
+    trained = []
+    for given in (weights, np.tile(weights[:, None], 4)):
+        start = start or tagger.get_weights()
+        tagger.set_weights(start)
+        tagger.fit(X[:, :4], y, batch_size=4, verbose=0, shuffle=False, sample_weight=given)
+        trained.append(tagger.get_weights())
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert not np.allclose(one, start[-1])
+    tagger.set_weights(start)
+
+
+def test_classes_of_steps_have_no_class_weight(tagger):
+    for use in (tagger.fit, tagger.train_on_batch):
+        with pytest.raises(ValueError, match=r"^class_weight=\{0: 2.0\}: .* sample_weight"):
+            use(X, np.zeros((4, 5)), class_weight={0: 2.0})
+
+
+@pytest.mark.gradients
+def test_a_class_without_a_weight_has_the_weight_one():
+    trained = []
+    for weights in ({"class_weight": {1.0: 3}}, {"sample_weight": 1 + 2 * Y}):
+        model = build()
+        keras.utils.set_random_seed(1)
+        model.fit(X[:, 0], Y, batch_size=4, verbose=0, shuffle=False, **weights)
+        trained.append(model.get_weights())
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss", "y", "message"),
+    [
+        (zoo.Values(1), "mse", np.ones((4, 3)), r" has the shape \(4, 3\): expected \(batch, 1\)"),
+        (zoo.Values(3), "mse", np.ones((4, 1)), r" has the shape \(4, 1\): expected \(batch, 3\)"),
+        (zoo.Classes(3), keras.losses.Huber(), Y, r" has the shape \(4,\): expected \(batch, 3\)"),
+        (zoo.Classes(3), "categorical_crossentropy", Y, ".* loss='sparse_categorical_crossentropy"),
+        (zoo.Classes(3), "SparseCategoricalCrossentropy", Y + 2, r"\[1\]=3: .* from 0 to 2"),
+        (
+            zoo.Classes(3),
+            keras.losses.SparseCategoricalCrossentropy(ignore_class=-1),
+            Y * 4 - 1,
+            r"\[1\]=3: .* from 0 to 2",
+        ),
+    ],
+    ids=["one", "three", "ids", "one-hot", "name", "ignored"],
+)
+def test_targets_have_the_shape_that_the_loss_takes(outputs, loss, y, message):
+    model = zoo.one_to_one(zoo.Vectors(3), outputs, hidden=())
+    model.compile("sgd", loss, jit_compile=False)
+    for use in (model.fit, model.evaluate, model.test_on_batch):
+        with pytest.raises(ValueError, match=f"^y{message}"):
+            use(X[:, 0], y)
+
+
+def test_targets_of_one_value():
+    model = zoo.one_to_one(zoo.Vectors(3), zoo.Values(1), hidden=())
+    model.compile("sgd", "mse", jit_compile=False)
+    y = np.arange(4.0)
+    expected = np.mean((model.predict(X[:, 0], verbose=0)[:, 0] - y) ** 2)
+    for given in (y, y[:, None], keras.ops.convert_to_tensor(y, "float32")):
+        assert model.test_on_batch(X[:, 0], given) == pytest.approx(expected)
+
+
+def test_a_loss_of_your_own_takes_targets_of_any_shape():
+    model = zoo.one_to_one(zoo.Vectors(3), zoo.Values(3), hidden=())
+    model.compile("sgd", lambda y, p: keras.ops.square(p - y), jit_compile=False)
+    expected = np.mean((model.predict(X[:, 0], verbose=0) - Y[:, None]) ** 2)
+    assert model.test_on_batch(X[:, 0], Y[:, None]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("structure", [list, dict], ids=["list", "dict"])
+def test_several_outputs(structure):
+    x = keras.Input((3,))
+    first = keras.layers.Dense(1, name="first")(x)
+    second = keras.layers.Dense(2, name="second")(x)
+    named = structure is dict
+    model = zoo.Model(x, {"first": first, "second": second} if named else [first, second])
+    model.compile("sgd", {"first": "mse", "second": "mae"}, jit_compile=False)
+    y, z, weights = np.arange(4.0), X[:, 1, :2], np.array([1.0, 0.0, 2.0, 1.0])
+    p, q = keras.tree.flatten(model.predict(X[:, 0], verbose=0))
+    losses = (p[:, 0] - y) ** 2, np.abs(q - z).mean(axis=-1)
+    for given, expected in (
+        (None, losses[0] + losses[1]),
+        (weights, (losses[0] + losses[1]) * weights),
+        ({"first": weights, "second": None}, losses[0] * weights + losses[1]),
+    ):
+        found = model.evaluate(X[:, 0], {"first": y, "second": z}, verbose=0, sample_weight=given)
+        assert found[0] == pytest.approx(expected.mean())
+    for wrong, message in (
+        ({"first": y, "third": z}, "y has no 'second': expected a dict of first, second"),
+        ({"first": y, "second": None}, r"y\['second'\]=None: expected targets"),
+        ({"first": z, "second": z}, r"y\['first'\] has the shape \(4, 2\): expected \(batch, 1\)"),
+        (z, "y=array.*: expected a .*dict of 2 arrays: first, second"),
+    ):
+        with pytest.raises(ValueError, match=f"(?s)^{message}"):
+            model.fit(X[:, 0], wrong, verbose=0)
+    with pytest.raises(ValueError, match=r"^class_weight=.*: expected None for several outputs"):
+        model.fit(X[:, 0], {"first": y, "second": z}, class_weight={0: 1.0})
+
+
+def test_the_smallest_of_several_embeddings_counts():
+    """Also in a nested model."""
+    ids, more = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32", name="ids")
+    inner = keras.Model(more, keras.layers.Embedding(3, 2)(more))
+    outputs = [keras.layers.Embedding(count, 2)(ids) for count in (4, 9)]
+    for model, last in ((zoo.Model(ids, outputs), 3), (zoo.Model(ids, [*outputs, inner(ids)]), 2)):
+        model.predict([[last]], verbose=0)
+        with pytest.raises(ValueError, match=rf"={last + 1}: expected an integer from 0 to {last}"):
+            model.predict([[last + 1]], verbose=0)
 
 
 def test_a_model_whose_batches_have_one_size():
