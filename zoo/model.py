@@ -434,12 +434,14 @@ class _Inputs:
         tensor = _is_tensor(value)
         if like.sparse or (tensor and not (self.read and is_concrete(value))):
             shape = getattr(value, "shape", ())
-            self._check_steps(name, like, shape)
+            if like.name not in self.may_be_empty:
+                _check_steps(name, shape)
             self.count(name, shape[0] if len(shape) and isinstance(shape[0], int) else None)
             return value
         checked = self._texts if like.dtype == "string" else self._numbers
         found = checked(name, like, value)
-        self._check_steps(name, like, found.shape)
+        if like.name not in self.may_be_empty:
+            _check_steps(name, found.shape)
         self._check_rows(name, like, len(found))
         return value if tensor else found
 
@@ -462,10 +464,6 @@ class _Inputs:
             if found.dtype.kind not in "iu":
                 found = found.astype(like.dtype)
         return found
-
-    def _check_steps(self, name: str, like: Any, shape: Any) -> None:
-        if like.name not in self.may_be_empty and 0 in tuple(shape)[1:]:
-            raise ValueError(f"{name} has the shape {tuple(shape)}: expected one step at least.")
 
     def _check_rows(self, name: str, like: Any, rows: int) -> None:
         size = like.shape[0]
@@ -491,6 +489,7 @@ def _target(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any) -> A
         raise ArgumentError(name, value, "targets, one for each row of the inputs")
     found = _numbers_of_rows(name, value, inputs, OF_LABELS)
     targets = value if _is_tensor(value) else found
+    _check_steps(name, targets.shape)
     sparse = _takes_ids(loss)
     if not (sparse or _takes_values(loss)) or len(output.shape) < 2:
         return targets
@@ -541,7 +540,8 @@ def _weight(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any, y: A
         return weights
     if rank > 1 and fits(shape[1:], steps):
         return weights
-    if not known and fits(shape, output.shape[: len(shape)]):  # such a loss may have any shape
+    losses = (None, *steps, *output.shape[rank:])
+    if not known and fits(shape, losses[: len(shape)]):  # such a loss may not average the last axis
         return weights
     axes = ", ".join(["batch", *(str(n or "time") for n in output.shape[1:rank])])
     more = f", or ({axes}), one for each step" if rank > 1 else ""
@@ -628,6 +628,12 @@ def _takes_values(loss: Any) -> bool:
     name = kind.__name__
     own = getattr(keras.losses, name, None) is kind
     return own and not _takes_ids(loss) and name not in OF_OTHER_SHAPES
+
+
+def _check_steps(name: str, shape: Any) -> None:
+    """Raise ValueError if there are no steps. Keras's errors depend on what was traced before."""
+    if 0 in tuple(shape)[1:]:
+        raise ValueError(f"{name} has the shape {tuple(shape)}: expected one step at least.")
 
 
 def _only(name: str, key: str, value: Any) -> Any:

@@ -274,6 +274,7 @@ def test_several_inputs():
         ([0, 1, 1], " has 3 rows, and .* 4: expected equal numbers"),
         ([[0], [1, 1], [0], [0]], " has rows of different lengths"),
         ({"other": Y}, " has no 'probabilities'"),
+        (np.ones((4, 0)), r" has the shape \(4, 0\): expected one step at least"),
         (np.eye(2)[Y], r" has the shape \(4, 2\): expected \(batch,\)\. .* y.argmax\(axis=-1\)"),
     ],
     ids=str,
