@@ -3,6 +3,7 @@
 import math
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
 from typing import Any
@@ -17,12 +18,15 @@ from kerasrnn.base_layer import fits
 from kerasrnn.keras_internals import graph_of, nodes_of, operation_of
 from kerasrnn.losses.weights import is_concrete
 from kerasrnn.validation import ArgumentError
+from kerasrnn.wording import counted
 from kerasrnn.zoo import reading
 
 Tensor = Any
 
 OF_TEXTS = "keras.layers.TextVectorization makes ids of texts."
 OF_LABELS = "names, ids = np.unique(labels, return_inverse=True) makes ids of labels."
+_OUTPUT_SHAPES: "weakref.WeakKeyDictionary[keras.Model, Any]" = weakref.WeakKeyDictionary()
+"""For each model the shapes of its outputs, by those of its inputs."""
 OF_OTHER_SHAPES = (
     *("CTC", "ctc", "Circle", "circle"),
     *("CategoricalGeneralizedCrossEntropy", "categorical_generalized_cross_entropy"),
@@ -264,7 +268,10 @@ def _checked(
     targets: dict[int, Any] = {}
 
     def target(name: str, output: Any, value: Any) -> Any:
-        found = _target(name, output, value, inputs, losses.get(id(output)))
+        loss = losses.get(id(output))
+        found = _target(name, output, value, inputs, loss)
+        if _takes_ids(loss) or _takes_values(loss):
+            _check_number_of_steps(name, model, output, found, inputs)
         targets[id(output)] = found
         return found
 
@@ -405,6 +412,8 @@ class _Inputs:
         self.may_be_empty = set() if model is None else _beginnings(model)
         self.rows: dict[str, int] = {}
         """Numbers of rows by argument name."""
+        self.shapes: dict[str, tuple[int | None, ...]] = {}
+        """Shapes by the name of the input."""
 
     def __call__(self, value: Any) -> Any:
         return _structured(
@@ -434,12 +443,14 @@ class _Inputs:
         tensor = _is_tensor(value)
         if like.sparse or (tensor and not (self.read and is_concrete(value))):
             shape = getattr(value, "shape", ())
+            self.shapes[like.name] = tuple(shape)
             if like.name not in self.may_be_empty:
                 _check_steps(name, shape)
             self.count(name, shape[0] if len(shape) and isinstance(shape[0], int) else None)
             return value
         checked = self._texts if like.dtype == "string" else self._numbers
         found = checked(name, like, value)
+        self.shapes[like.name] = tuple(found.shape)
         if like.name not in self.may_be_empty:
             _check_steps(name, found.shape)
         self._check_rows(name, like, len(found))
@@ -505,6 +516,38 @@ def _target(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any) -> A
         ids = found if ignored is None else np.where(found == ignored, 0, found)
         validation.whole(name, ids, 0, classes - 1)
     return targets
+
+
+def _check_number_of_steps(name: str, model: Model, output: Any, y: Any, inputs: _Inputs) -> None:
+    """Raise ValueError unless targets have the steps of the output. Keras broadcasts one step."""
+    steps = tuple(y.shape)[1:2]
+    if len(output.shape) < 3 or output.shape[1] is not None or None in steps:
+        return
+    read = {inputs.shapes.get(x.name, ())[1:2] for x in model.inputs if x.shape[1:2] == (None,)}
+    if steps in read and (len(read) == 1 or steps != (1,)):
+        return
+    # Rarely needed: no input has this number of steps, or one of several has a single step.
+    expected = _output_shape(model, output, inputs)[1]
+    if expected not in (None, *steps):
+        raise ValueError(
+            f"{name} has {counted(steps[0], 'step')}, and the output {expected}: expected equal "
+            "numbers."
+        )
+
+
+def _output_shape(model: Model, output: Any, inputs: _Inputs) -> tuple[int | None, ...]:
+    """The shape of an output for inputs of these shapes, as far as it can be inferred."""
+    shapes = tuple(inputs.shapes.get(x.name, tuple(x.shape))[1:] for x in model.inputs)
+    known = _OUTPUT_SHAPES.setdefault(model, {})
+    if shapes not in known:
+        specs = [
+            keras.KerasTensor((x.shape[0], *shape), x.dtype, sparse=x.sparse, name=x.name)
+            for x, shape in zip(model.inputs, shapes, strict=True)
+        ]
+        found = model.compute_output_spec(keras.tree.pack_sequence_as(model.input, specs))
+        known[shapes] = [tuple(spec.shape) for spec in keras.tree.flatten(found)]
+    (n,) = (n for n, each in enumerate(model.outputs) if each is output)
+    return known[shapes][n]
 
 
 def _weight(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any, y: Any) -> Any:

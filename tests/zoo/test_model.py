@@ -373,6 +373,27 @@ def test_the_weight_of_a_row_trains_all_its_steps(tagger):
     tagger.set_weights(start)
 
 
+def test_targets_have_the_steps_of_the_output(tagger):
+    """Of which Keras would broadcast a single one."""
+    x = keras.Input((None, 3))
+    model = zoo.Model(x, keras.layers.Conv1D(2, 2, strides=2)(x))
+    model.compile("sgd", "mse", jit_compile=False)
+    y = X[:, :2, :2]
+    expected = np.mean((model.predict(X, verbose=0) - y) ** 2)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(expected)
+    for wrong in (X[:, :1, :2], X[:, :3, :2]):
+        message = rf"^y has {wrong.shape[1]} steps?, and the output 2: expected equal numbers"
+        with pytest.raises(ValueError, match=message):
+            model.test_on_batch(X, wrong)
+    with pytest.raises(ValueError, match=r"^y has 1 step, and the output 5: expected"):
+        tagger.fit(X, np.zeros((4, 1)), verbose=0)
+
+
+def test_a_prompt_may_be_empty(speller):
+    writes = zoo.generator(speller, max_length=3, start=1, end=2, prompt=True)
+    assert writes.predict(np.zeros((2, 0)), verbose=0).shape == (2, 3)
+
+
 def test_classes_of_steps_have_no_class_weight(tagger):
     for use in (tagger.fit, tagger.train_on_batch):
         with pytest.raises(ValueError, match=r"^class_weight=\{0: 2.0\}: .* sample_weight"):
