@@ -15,7 +15,7 @@ from keras import ops
 import kerasrnn
 from kerasrnn import validation
 from kerasrnn.base_layer import fits
-from kerasrnn.keras_internals import graph_of, nodes_of, operation_of
+from kerasrnn.keras_internals import get_keras_mask, graph_of, nodes_of, operation_of
 from kerasrnn.losses.weights import is_concrete
 from kerasrnn.validation import ArgumentError
 from kerasrnn.wording import counted
@@ -576,7 +576,8 @@ def _weight(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any, y: A
     steps = output.shape[1:rank] if y is None else tuple(y.shape)[1:rank]
     if len(weights.shape) == 1:
         weights = weights[(..., *[None] * (rank - 1))]
-        if rank > 1 and known and None not in steps and keras.config.backend() == "torch":
+        masked = rank > 1 and get_keras_mask(output) is not None
+        if masked and known and None not in steps and keras.config.backend() == "torch":
             # Keras multiplies them by the mask in place there, which does not broadcast them.
             ones = (ops if _is_tensor(value) else np).ones((1, *steps), keras.config.floatx())
             weights = weights * ones
@@ -584,7 +585,10 @@ def _weight(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any, y: A
     if rank > 1 and fits(shape[1:], steps):
         return weights
     losses = (None, *steps, *output.shape[rank:])
-    if not known and fits(shape, losses[: len(shape)]):  # such a loss may not average the last axis
+    own = isinstance(loss, kerasrnn.losses.SequenceCrossentropy)
+    if not (known or own) and fits(
+        shape, losses[: len(shape)]
+    ):  # such a loss may not average the last axis
         return weights
     axes = ", ".join(["batch", *(str(n or "time") for n in output.shape[1:rank])])
     more = f", or ({axes}), one for each step" if rank > 1 else ""
@@ -790,11 +794,11 @@ def _parts(node: Any, model: keras.Model) -> list[tuple[Any, Any]]:
     """The tensors that a call gave a model, each with the model's input that receives it."""
     arguments = node.arguments
     given = arguments.args[0] if arguments.args else next(iter(arguments.kwargs.values()))
-    like = model.input
     if isinstance(given, Mapping):
+        like = model.input
         parts = like if isinstance(like, dict) else {x.name: x for x in model.inputs}
         return [(given[key], part) for key, part in parts.items() if key in given]
-    return list(zip(keras.tree.flatten(given), keras.tree.flatten(like), strict=False))
+    return list(zip(keras.tree.flatten(given), model.inputs, strict=False))
 
 
 def _beginnings(model: keras.Model) -> set[str]:

@@ -488,7 +488,12 @@ def test_the_smallest_of_several_embeddings_counts():
     ids, more = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32", name="ids")
     inner = keras.Model(more, keras.layers.Embedding(3, 2)(more))
     outputs = [keras.layers.Embedding(count, 2)(ids) for count in (4, 9)]
-    for model, last in ((zoo.Model(ids, outputs), 3), (zoo.Model(ids, [*outputs, inner(ids)]), 2)):
+    chain = keras.Sequential([keras.Input((None,), dtype="int32"), keras.layers.Embedding(2, 2)])
+    for model, last in (
+        (zoo.Model(ids, outputs), 3),
+        (zoo.Model(ids, [*outputs, inner(ids)]), 2),
+        (zoo.Model(ids, [*outputs, chain(ids)]), 1),
+    ):
         model.predict([[last]], verbose=0)
         with pytest.raises(ValueError, match=rf"={last + 1}: expected an integer from 0 to {last}"):
             model.predict([[last + 1]], verbose=0)
