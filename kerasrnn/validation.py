@@ -147,13 +147,13 @@ def layer(name: str, value: Any) -> keras.layers.Layer:
 
 
 def tensor(name: str, value: Any) -> Any:
-    """Return a tensor of the backend, from an array, a tensor or numbers in lists."""
-    expected = "an array or a tensor of numbers"
+    """Return a tensor of the backend, from an array, a tensor or real numbers in lists."""
+    expected = "an array or a tensor of real numbers"
     try:
         converted = keras.ops.convert_to_tensor(value)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ArgumentError(name, value, expected) from error
-    if keras.backend.standardize_dtype(converted.dtype) == "string":
+    if keras.backend.standardize_dtype(converted.dtype) in ("string", "complex64", "complex128"):
         raise ArgumentError(name, value, expected)
     return converted
 

@@ -249,7 +249,7 @@ def _somewhere_else(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore")
-@hypothesis.settings(max_examples=400)
+@hypothesis.settings(max_examples=400, derandomize=True)
 @hypothesis.given(st.sampled_from(OTHERS), bad)
 def test_other_arguments(case, value):
     """A value is either taken, or refused by an error that names its argument."""

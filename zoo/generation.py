@@ -109,9 +109,11 @@ def generator(
         inputs.append(given["prefix"])
     if forbidden is None:
         begins = decoder.kind == "classes" and isinstance(start, Integral) and start != end
-        forbidden = [start] if begins else []
-    if len(validation.sequence("forbidden", forbidden)):
-        processors = [ForbiddenSymbols(forbidden), *processors]
+        forbidden = [validation.integer("start", start, minimum=0)] if begins else []
+    forbidden = validation.sequence("forbidden", forbidden)
+    if forbidden:
+        ids = [validation.integer("forbidden", each, minimum=0) for each in forbidden]
+        processors = [ForbiddenSymbols(ids), *processors]
     generate = kerasrnn.Generator(
         decoder,
         sampler,

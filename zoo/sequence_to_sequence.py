@@ -138,7 +138,8 @@ def encoder_decoder(
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
     if query is None:
-        query = "state" if attention == "bahdanau" else "output"
+        bahdanau = isinstance(attention, str) and attention == "bahdanau"
+        query = "state" if bahdanau else "output"
     attention = _attention(attention, attention_units or units)
     source = inputs.input(input_name, steps=True)
     previous = outputs.previous(previous_name)
@@ -180,9 +181,10 @@ def _attention(attention: str | Attention | None, units: int) -> Attention | Non
     """Return an attention by name; an instance is returned unchanged."""
     if attention is None or isinstance(attention, Attention):
         return attention
-    if attention == "bahdanau":
+    name = attention if isinstance(attention, str) else None
+    if name == "bahdanau":
         return kerasrnn.BahdanauAttention(units)
-    if attention == "luong":
+    if name == "luong":
         return kerasrnn.LuongAttention("general")
     raise ValueError(
         f"attention={attention!r}: expected {', '.join(map(repr, ATTENTIONS))}, an attention of "

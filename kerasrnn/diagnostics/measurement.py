@@ -97,13 +97,16 @@ def diagnose(
     check_inputs(x)
     import tensorflow as tf
 
-    y = tree.map_structure(_tensor, y)
+    y = None if y is None else tree.map_structure(lambda of: validation.tensor("y", of), y)
     with _left_as_it_was(model):
         with (
             tf.GradientTape(persistent=True) as tape,
             observation.watched(model, tape) as calls,
         ):
-            outputs = model(x, training=False)
+            try:
+                outputs = model(x, training=False)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"x: {model.name!r} cannot be called with it: {error}") from error
             if not calls:
                 raise ValueError(
                     f"{model.name}: no recurrent layer was called, other than inside a compiled "
@@ -162,10 +165,6 @@ def check_inputs(x: Any) -> None:
     for array in tree.flatten(x):
         if len(validation.tensor("x", array).shape) == 0:
             raise validation.ArgumentError("x", x, "a batch of the model's inputs")
-
-
-def _tensor(array: Any) -> Tensor:
-    return ops.convert_to_tensor(array) if isinstance(array, np.ndarray) else array
 
 
 class _Given(keras.losses.Loss):

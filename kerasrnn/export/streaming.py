@@ -144,7 +144,7 @@ def to_step(
         True
     """
     names, tensors = signature.inputs(model)
-    if isinstance(per_step, str):
+    if isinstance(per_step, (str, bytes)) or not isinstance(per_step, Collection):
         raise ValueError(f"per_step={per_step!r}: expected a collection of names of layers.")
     unknown = set(per_step) - {layer.name for layer in tracing.layers_of(model)}
     if unknown:

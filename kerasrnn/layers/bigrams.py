@@ -166,8 +166,8 @@ class BigramEmbedding(BaseLayer):
 def _keys(pairs: Any) -> np.ndarray:
     """One number per pair, in order; -1, which no pair has, if only the count is known."""
     if isinstance(pairs, Integral) and not isinstance(pairs, bool):
-        if pairs < 1:
-            raise ValueError(f"pairs={pairs!r}: expected at least one pair.")
+        if not 1 <= pairs <= IDS**2:
+            raise ValueError(f"pairs={pairs!r}: expected 1 to {IDS**2} pairs.")
         return np.full(int(pairs), -1, "int32")
     known = np.asarray(pairs)
     if known.ndim != 2 or known.shape[1] != 2 or not np.issubdtype(known.dtype, np.integer):

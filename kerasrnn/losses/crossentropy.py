@@ -76,8 +76,8 @@ def losses_of(
         ignore_class: the class excluded from label smoothing, or None.
     """
     tensor = y_pred
-    classes = tensor.shape[-1]
-    if len(tensor.shape) != 3 or classes is None or classes < 2:
+    classes = tensor.shape[-1] if len(tensor.shape) == 3 else None
+    if classes is None or classes < 2:
         raise ValueError(
             f"y_pred of the shape {tuple(tensor.shape)}: expected (batch, time, classes), with two "
             "classes or more."

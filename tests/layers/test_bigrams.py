@@ -122,7 +122,7 @@ def test_configuration_and_shape():
         ({"units": True}, "units=True: expected a positive integer"),
         ({"dropout": 1.0}, r"dropout=1\.0: expected a number in \[0, 1\)"),
         ({"dropout": "3"}, "dropout='3': expected a number"),
-        ({"pairs": 0}, "pairs=0: expected at least one pair"),
+        ({"pairs": 0}, "pairs=0: expected 1 to 1073741824 pairs"),
         ({"pairs": []}, r"expected integers of the shape \(count, 2\); received float64 of"),
         ({"pairs": np.zeros((0, 2), int)}, "expected at least one pair; received none"),
         ({"pairs": [[1, 2, 3]]}, r"received int64 of the shape \(1, 3\)"),
