@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import kerasrnn
-from tests.measure import make_mask
+from tests.measure import make_mask, passing_masks
 
 X = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
 FRAMES = np.random.default_rng(0).normal(size=(3, 4, 5, 6, 2)).astype("float32")
@@ -25,7 +25,8 @@ def assert_equal(actual, expected):
 def pair(**options):
     """A list of two cells in our layer and in Keras's, with the same weights."""
     layer = kerasrnn.RNN([kerasrnn.LSTMCell(5), kerasrnn.GRUCell(7)], **options)
-    twin = keras.layers.RNN([keras.layers.LSTMCell(5), keras.layers.GRUCell(7)], **options)
+    cells = [keras.layers.LSTMCell(5), keras.layers.GRUCell(7)]
+    twin = passing_masks(keras.layers.RNN(cells, **options))
     layer.build(X.shape)
     twin.build(X.shape)
     twin.set_weights(layer.get_weights())
