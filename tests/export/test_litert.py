@@ -13,7 +13,7 @@ from kerasrnn.export import litert, parity, to_litert, to_step
 from kerasrnn.standard_error import filtered
 from tests.catalogue import ROWS, variant_id
 from tests.export.models import batches, sequential
-from tests.measure import randomize
+from tests.measure import passing_masks, randomize
 
 pytestmark = pytest.mark.tensorflow
 
@@ -47,7 +47,7 @@ def test_every_step_both_directions_and_layers_of_keras(tmp_path):
         [
             keras.Input((None,), dtype="int32", name="ids"),
             layers.Embedding(9, 4, mask_zero=True),
-            layers.Bidirectional(layers.LSTM(5, return_sequences=True)),
+            passing_masks(layers.Bidirectional(layers.LSTM(5, return_sequences=True))),
             kerasrnn.StackedRNN([kerasrnn.GRU(4)], return_sequences=True),
             layers.Dense(2, name="scores"),
         ]
