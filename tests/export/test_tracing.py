@@ -10,7 +10,7 @@ from kerasrnn.export import ParityError, to_int8, to_litert, to_onnx, to_saved_m
 from kerasrnn.keras_internals import flatten_layers
 from tests.export.models import sequential
 from tests.export.test_onnx import recurrent_nodes
-from tests.measure import randomize
+from tests.measure import passing_masks, randomize
 
 pytestmark = pytest.mark.tensorflow
 FORMATS = {"onnx": to_onnx, "saved_model": to_saved_model, "litert": to_litert}
@@ -66,8 +66,8 @@ def test_time_distributed_masks_and_layers_of_axes(tmp_path):
     model = sequential(
         layers.TimeDistributed(layers.LSTM(3)),
         layers.Masking(),
-        layers.TimeDistributed(layers.Dense(2)),
-        layers.GRU(2),
+        passing_masks(layers.TimeDistributed(layers.Dense(2))),
+        passing_masks(layers.GRU(2)),
         shape=(None, 4, 3),
     )
     assert to_onnx(model, tmp_path / "m.onnx").difference < 1e-5
@@ -190,7 +190,7 @@ def test_half_precision(dtype, tmp_path):
             [
                 keras.Input((None, 3), dtype=floats if options else None, name="steps"),
                 layers.Masking(dtype=options.get("dtype")),
-                layers.LSTM(4, return_sequences=True, **options),
+                passing_masks(layers.LSTM(4, return_sequences=True, **options)),
                 kerasrnn.UGRNN(4, return_sequences=True, **options),
                 layers.Dense(2, dtype=options.get("dtype"), name="scores"),
             ]
