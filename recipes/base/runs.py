@@ -373,6 +373,7 @@ def environment() -> dict[str, Any]:
 def _versions() -> dict[str, str | None]:
     from importlib.metadata import PackageNotFoundError, version
 
+    import keras
     import tensorflow as tf
 
     def installed(name: str) -> str | None:
@@ -381,8 +382,14 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             return None
 
-    packages = ("kerasrnn", "keras", "numpy", "tensorflow-datasets")
-    return {name: installed(name) for name in packages} | {"tensorflow": tf.__version__}
+    # Several distributions contain Keras and TensorFlow: keras-nightly, tensorflow-cpu.
+    return {
+        "kerasrnn": installed("kerasrnn"),
+        "keras": keras.__version__,
+        "numpy": installed("numpy"),
+        "tensorflow-datasets": installed("tensorflow-datasets"),
+        "tensorflow": tf.__version__,
+    }
 
 
 def _processors() -> int | None:
