@@ -120,10 +120,10 @@ def test_what_was_built():
         pictures = [p for p in re.findall(r'<img [^>]*src="([^"]*)"', page) if p.endswith(".png")]
         assert len(pictures) == len(list((ROOT / "saved_models" / name).glob("*.png")))
         assert all((site / "generated" / "recipes" / picture).is_file() for picture in pictures)
-    # Equations stand as they are; code is told from a letter behind it.
+    # Equations are verbatim, and single backticks are code.
     cells, exports = (
         html.unescape(re.sub("<.*?>", "", (site / f"generated/api/{part}.html").read_text("utf-8")))
         for part in ("cells", "export")
     )
     assert "c_t = f_t * c_{t-1} + i_t * tanh(p_c)\nh_t = o_t * tanh(c_t)\n" in cells
-    assert "two directions Bidirectional layers. It returns" in exports
+    assert "are replaced too: in Bidirectional, TimeDistributed, StackedRNNCells" in exports
