@@ -512,7 +512,8 @@ def _target(name: str, output: Any, value: Any, inputs: _Inputs, loss: Any) -> A
         advice = " Class ids are the targets of loss='sparse_categorical_crossentropy'."
     targets = _shaped(name, output.shape[:-1] if sparse else output.shape, targets, advice)
     if sparse and found is not None and classes is not None:
-        ignored = getattr(loss, "ignore_class", None)
+        is_object = isinstance(loss, keras.losses.Loss)
+        ignored = loss.get_config().get("ignore_class") if is_object else None
         ids = found if ignored is None else np.where(found == ignored, 0, found)
         validation.whole(name, ids, 0, classes - 1)
     return targets
