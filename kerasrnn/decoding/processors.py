@@ -153,6 +153,7 @@ class LogitsProcessor:
         Returns:
             float32 `(rows, size)`.
         """
+        # Abstract: every processor defines it.
         raise NotImplementedError(f"{type(self).__name__} must define `__call__`.")
 
     def get_config(self) -> dict[str, Any]:

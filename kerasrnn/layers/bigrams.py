@@ -32,7 +32,6 @@ class BigramEmbedding(BaseLayer):
     training (`dropout`), so that the vector of unknown pairs is learned from all kinds of pairs
     (Iyyer et al. 2015, "Deep unordered composition rivals syntactic methods", on word dropout).
     Weights: `embeddings` E `(pairs + 1, units)`, and the non-trainable `keys`, the known pairs.
-    `embeddings` E `(pairs + 1, units)`, and `keys`, the known pairs, which is not trained.
 
     Args:
         pairs: the known pairs, `(count, 2)`, of ids from 0 to 32,767: see `frequent`. Or only their

@@ -223,7 +223,7 @@ class InTheLoop(kerasrnn.LuongAttention):
 
 
 class TwofoldCell(kerasrnn.Cell):
-    """Its state is not what it puts out."""
+    """Its state is not its output."""
 
     def update(self, a, r, states, weights):
         h = ops.tanh(a + r)

@@ -115,7 +115,7 @@ def test_the_products_are_those_of_the_compiled_step(small):
 def test_the_parameters_are_those_of_the_model(small):
     counts = counting.parameters(small)
     assert sum(counts.values()) == small.count_params()
-    # Two of 512 features, six of 2,048; those of the decoder, with what feeds in and puts out.
+    # Two of 512 features, six of 2,048; the decoder's, with its input feeding and output.
     large = counting.parameters(scale_plan.model())
     gates = 4 * 1024
     assert large == {

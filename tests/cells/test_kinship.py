@@ -1,4 +1,4 @@
-"""The cells that Keras has not, as layers that it has, their weights tied.
+"""The cells that Keras lacks, reduced to layers that it has by tying their weights.
 
 Each is one change to a known cell, so a known layer with the right weights does the same. What is
 compared knows nothing of `kerasrnn`: Keras's layers, and onnxruntime for the peepholes.

@@ -1,4 +1,4 @@
-"""Generation: what the loop writes is what the decoder foresees, whatever runs around it."""
+"""Generation: the loop generates what the decoder predicts, in every mode of execution."""
 
 import itertools
 

@@ -50,7 +50,7 @@ def saturate(layer, seed=1):
 
 
 class Recording:
-    """An activation of an oracle that keeps what it put out, call by call."""
+    """An activation of an oracle that stores its outputs, call by call."""
 
     def __init__(self, function):
         self.function, self.values = function, []
