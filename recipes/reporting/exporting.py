@@ -93,7 +93,7 @@ def export(
     with replacing_together(folder, kinds) as staged:
         if vocabulary:
             Run(staged).write_json(VOCABULARY, vocabulary, WRITTEN)
-            lines.append(f"what its numbers mean: {folder / VOCABULARY}")
+            lines.append(f"vocabulary of inputs and outputs: {folder / VOCABULARY}")
         given = (recipe, model, data, config)
         lines += _written(given, exports, staged, folder, formats, tolerance)
     return lines

@@ -40,6 +40,7 @@ def learning_curves(log: Path, path: Path) -> None:
         if max(drawn) > 100 * min(drawn) > 0:
             panel.set_yscale("log")
         panel.set(xlabel="epoch", title=name.replace("_", " "))
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
     save(figure, path)
