@@ -6,11 +6,16 @@ import kerasrnn.recipes.datasets
 
 train, test = tfds.load("japanese_vowels", split=["train", "test"], as_supervised=True)
 ```
+
+Each folder is a dataset: its builder, `README.md`, `CITATIONS.bib` and `TAGS.txt`. See
+`kerasrnn.recipes.datasets.pinned`.
 """
 
 import contextlib
 import functools
+import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,20 +25,6 @@ import numpy as np
 
 from kerasrnn.files import create_folder, locked, writing
 from kerasrnn.recipes.base.errors import SourceError
-from kerasrnn.recipes.datasets import (
-    cmu_pronouncing,
-    ideographs,
-    japanese_vowels,
-    jsb_chorales,
-    karpathy_shakespeare,
-    moses,
-    movie_snippets,
-    multi30k,
-    music21_chorales,
-    peoples_daily,
-    tatoeba,
-    zalando_fashion,
-)
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
@@ -45,22 +36,11 @@ RETRIES, TIMEOUTS = 3, (10, 60)
 READ = 1 << 30
 """Largest size in bytes of a split whose records are read before training to verify checksums."""
 
-__all__ = [
-    "builder",
-    "cmu_pronouncing",
-    "ideographs",
-    "japanese_vowels",
-    "jsb_chorales",
-    "karpathy_shakespeare",
-    "load",
-    "moses",
-    "movie_snippets",
-    "multi30k",
-    "music21_chorales",
-    "peoples_daily",
-    "tatoeba",
-    "zalando_fashion",
-]
+NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg))
+"""The datasets of this package: one for each folder."""
+
+for _name in NAMES:
+    importlib.import_module(f"{__name__}.{_name}")
 
 
 def load(

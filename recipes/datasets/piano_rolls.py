@@ -10,12 +10,35 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.datasets.pinned import PinnedBuilder
 
 LOWEST = 21
 HIGHEST = 108
 KEYS = HIGHEST - LOWEST + 1
+
+
+class PianoRollBuilder(PinnedBuilder, skip_registration=True):
+    """A dataset of piano rolls; the targets are the frames, shifted by one step."""
+
+    supervised_keys = ("frames", "frames")
+
+    def features(self) -> tfds.features.FeaturesDict:
+        return tfds.features.FeaturesDict(
+            {
+                "frames": tfds.features.Tensor(
+                    shape=(None, KEYS),
+                    dtype=np.uint8,
+                    doc="1 where a key of the piano sounds, one row for every quarter note; "
+                    "column k is MIDI pitch 21 + k",
+                ),
+            }
+        )
+
+    def example(self, item: np.ndarray) -> dict[str, Any]:
+        return {"frames": item}
 
 
 def from_pitches(frames: Sequence[Any], source: str = "frames") -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.datasets.lines import line_error, split_lines
 from kerasrnn.wording import counted
 
 # Other strings that float() accepts ("nan", "inf", "1_0", " 1") are not values in this format.
@@ -54,16 +54,7 @@ def parse_ts(
             finite float32, or an unknown label. The message names `source`, the line (counted from
             1), the expected and the actual content.
     """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
-
-    # Split only at newlines: str.splitlines also splits at characters that a label may contain.
-    *lines, rest = text.split("\n")
-    if rest:
-        raise _error(source, len(lines) + 1, "a line end", "the end of the file")
+    lines = split_lines(content, source=source)
 
     first = _check_header(lines, source, dimensions, labels)
     series = [
@@ -71,7 +62,7 @@ def parse_ts(
         for number, line in enumerate(lines[first:], start=first + 1)
     ]
     if len(series) != count:
-        raise _error(source, len(lines), f"{count} series", f"{len(series)}")
+        raise line_error(source, len(lines), f"{count} series", f"{len(series)}")
     return series
 
 
@@ -88,14 +79,14 @@ def _check_header(lines: list[str], source: str, dimensions: int, labels: Sequen
         key, found = key.lower(), " ".join(value)
         if key == "@data":
             if expected:
-                raise _error(source, number, f"{next(iter(expected))} before @data", "none")
+                raise line_error(source, number, f"{next(iter(expected))} before @data", "none")
             return number
         if not key.startswith(("#", "@")):
-            raise _error(source, number, "a header line that starts with # or @", _short(line))
+            raise line_error(source, number, "a header line that starts with # or @", _short(line))
         # Of the other keys, one is the problem's name, and the rest follow from the series.
         if key in expected and found != (value_expected := expected.pop(key)):
-            raise _error(source, number, f"{key} {value_expected}", f"{key} {found}")
-    raise _error(source, len(lines), "@data", "the end of the file")
+            raise line_error(source, number, f"{key} {value_expected}", f"{key} {found}")
+    raise line_error(source, len(lines), "@data", "the end of the file")
 
 
 def _parse_series(
@@ -104,36 +95,32 @@ def _parse_series(
     *fields, label = line.split(":")
     if len(fields) != dimensions:
         expected = f"{dimensions} dimensions and a label, separated by colons"
-        raise _error(
+        raise line_error(
             source, number, expected, f"{counted(len(fields) + 1, 'field')}: {_short(line)}"
         )
     if label not in labels:
-        raise _error(source, number, f"a label out of {', '.join(labels)}", _short(label))
+        raise line_error(source, number, f"a label out of {', '.join(labels)}", _short(label))
 
     columns = [field.split(",") if field else [] for field in fields]
     steps = len(columns[0])
     for dimension, column in enumerate(columns, start=1):
         where = f"in dimension {dimension}"
         if not column:
-            raise _error(source, number, f"at least one value {where}", "none")
+            raise line_error(source, number, f"at least one value {where}", "none")
         if len(column) != steps:
             expected = f"{steps} values {where}, as in dimension 1"
-            raise _error(source, number, expected, f"{len(column)}")
+            raise line_error(source, number, expected, f"{len(column)}")
         for value in column:
             if not _NUMBER.fullmatch(value):
-                raise _error(source, number, f"a finite number {where}", _short(value))
+                raise line_error(source, number, f"a finite number {where}", _short(value))
 
     with np.errstate(over="ignore"):  # the next check names the value
         values = np.array(columns, dtype=np.float64).astype(np.float32).T
     if not np.isfinite(values).all():
         step, dimension = np.argwhere(~np.isfinite(values))[0]
         expected = f"a finite float32 in dimension {dimension + 1}"
-        raise _error(source, number, expected, _short(columns[dimension][step]))
+        raise line_error(source, number, expected, _short(columns[dimension][step]))
     return Series(np.ascontiguousarray(values), label)
-
-
-def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
-    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")
 
 
 def _short(text: str) -> str:

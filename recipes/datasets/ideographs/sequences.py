@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.datasets.lines import line_error, split_lines
 
 # Number of parts of each operator.
 ARITY = {chr(code): 2 for code in range(0x2FF0, 0x2FFC)} | {"\u2ff2": 3, "\u2ff3": 3}
@@ -64,14 +65,7 @@ def parse_ids(content: bytes, *, source: str, region: str = "G") -> dict[str, st
             not well formed. The message names `source`, the line (counted from 1), the expected and
             the actual content.
     """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
-    *lines, rest = text.split("\n")
-    if rest:
-        raise _error(source, len(lines) + 1, "a line end", "the end of the file")
+    lines = split_lines(content, source=source)
 
     table = {}
     for number, line in enumerate(lines, start=1):
@@ -81,17 +75,17 @@ def parse_ids(content: bytes, *, source: str, region: str = "G") -> dict[str, st
         character, *descriptions = rest.split("\t")
         if len(character) != 1 or code != f"U+{ord(character):04X}":
             expected = "a code point, a tab and its character"
-            raise _error(source, number, expected, f"{code!r} and {character!r}")
+            raise line_error(source, number, expected, f"{code!r} and {character!r}")
         if character in table:
-            raise _error(source, number, "one line a character", f"{character} again")
+            raise line_error(source, number, "one line a character", f"{character} again")
         if not descriptions:
-            raise _error(source, number, f"a description of {character}", "none")
+            raise line_error(source, number, f"a description of {character}", "none")
         alternatives = []
         for description in descriptions:
             match = _DESCRIPTION.fullmatch(description)
             if not match or not well_formed(match[1]):
                 expected = "a well-formed sequence and letters in brackets"
-                raise _error(source, number, expected, repr(description))
+                raise line_error(source, number, expected, repr(description))
             alternatives.append((match[1], match[2] or ""))
         table[character] = min(alternatives, key=lambda found: _rank(found[1], region))[0]
     return table
@@ -134,7 +128,3 @@ def _decompose(character: str, table: Mapping[str, str], above: tuple[str, ...])
             raise DatasetError(f"{part} is a part of itself: {' > '.join((*above, part))}")
         symbols += _decompose(part, table, above)
     return symbols
-
-
-def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
-    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")

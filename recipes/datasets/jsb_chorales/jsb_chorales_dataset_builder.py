@@ -1,73 +1,37 @@
 """The JSB chorales: builder, source and splits. README.md describes the dataset."""
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets import piano_rolls
 from kerasrnn.recipes.datasets.sources import PublishedFile
 
-SOURCE = PublishedFile(
-    url="https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/"
-    "jsb-chorales-quarter.json",
-    path="jsb_chorales/jsb-chorales-quarter.json",
-    sha256="2db9329f1881a1d3f49703ec556bf1d6f84b4f6c1d702c156536e93cf31e1c91",
-    size=407_200,
-    origin="https://github.com/czhuang/JSB-Chorales-dataset",
-    licence="none stated; Bach's music is in the public domain",
-)
 KEYS = {"train": "train", "validation": "valid", "test": "test"}
 """The name of each split in the file."""
 CHORALES = {"train": 229, "validation": 76, "test": 77}
 FRAMES = {"train": 13_807, "validation": 4_602, "test": 4_725}
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(piano_rolls.PianoRollBuilder):
     """Bach chorales as piano rolls, a frame per quarter note; the task is to predict the next."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The split of Boulanger-Lewandowski: 229, 76, 77 chorales."}
+    source = PublishedFile(
+        url="https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/"
+        "jsb-chorales-quarter.json",
+        path="jsb_chorales/jsb-chorales-quarter.json",
+        sha256="2db9329f1881a1d3f49703ec556bf1d6f84b4f6c1d702c156536e93cf31e1c91",
+        size=407_200,
+        origin="https://github.com/czhuang/JSB-Chorales-dataset",
+        licence="none stated; Bach's music is in the public domain",
+    )
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "frames": tfds.features.Tensor(
-                        shape=(None, piano_rolls.KEYS),
-                        dtype=np.uint8,
-                        doc="1 where a key of the piano sounds, one row for every quarter note; "
-                        "column k is MIDI pitch 21 + k",
-                    ),
-                }
-            ),
-            # The targets are the frames, shifted by one step.
-            supervised_keys=("frames", "frames"),
-            homepage=SOURCE.origin,
-            license=SOURCE.licence,
-        )
-
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        # Parse everything before yielding the first example, so that an error in the last split is
-        # raised before anything is written.
-        rolls = parse(SOURCE.read(SOURCE.fetch(dl_manager.download_dir)), SOURCE.path)
-        return {split: self._generate_examples(found) for split, found in rolls.items()}
-
-    def _generate_examples(
-        self, rolls: Sequence[np.ndarray]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, roll in enumerate(rolls):
-            yield number, {"frames": roll}
+    def read_splits(self, folder: Path) -> dict[str, list[np.ndarray]]:
+        return parse(self.source.read(self.source.fetch(folder)), self.source.path)
 
 
 def parse(content: bytes, source: str) -> dict[str, list[np.ndarray]]:

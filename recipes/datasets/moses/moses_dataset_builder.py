@@ -4,24 +4,17 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.datasets.lines import line_error, split_lines
+from kerasrnn.recipes.datasets.pinned import PinnedBuilder
 from kerasrnn.recipes.datasets.sources import PackageArchive
 from kerasrnn.wording import counted
 
-SOURCE = PackageArchive(
-    name="molsets",
-    version="0.3.1",
-    archive="molsets-0.3.1-py3-none-any.whl",
-    sha256="7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
-    size=51_584_291,
-    origin="https://github.com/molecularsets/moses",
-    licence="MIT",
-)
 MEMBER = "moses/dataset/data/{split}.csv.gz"
 MOLECULES = {"train": 1_584_663, "test": 176_074, "test_scaffolds": 176_225}
 HEADER = "SMILES"
@@ -30,49 +23,39 @@ HEADER = "SMILES"
 _SMILES = re.compile(r"[#()\-1-6=BCFHNOS\[\]clnors]+")
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PinnedBuilder):
     """Molecules as SMILES strings; the task is to generate new, similar ones."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The benchmark's own splits, each sorted by hash."}
+    source = PackageArchive(
+        name="molsets",
+        version="0.3.1",
+        archive="molsets-0.3.1-py3-none-any.whl",
+        sha256="7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
+        size=51_584_291,
+        origin="https://github.com/molecularsets/moses",
+        licence="MIT",
+    )
+    # Shuffling would take minutes; the order by hash is as good.
+    shuffles = False
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "smiles": tfds.features.Text(
-                        doc="the SMILES string of a molecule, as in the source"
-                    )
-                }
-            ),
-            homepage=SOURCE.origin,
-            license=SOURCE.licence,
-            # Shuffling would take minutes; the order by hash is as good.
-            disable_shuffling=True,
+    def features(self) -> tfds.features.FeaturesDict:
+        return tfds.features.FeaturesDict(
+            {"smiles": tfds.features.Text(doc="the SMILES string of a molecule, as in the source")}
         )
 
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        path = SOURCE.fetch(dl_manager.download_dir)
-        # Parse everything before yielding the first example, so that an error in the last line is
-        # raised before anything is written.
-        parsed = {}
+    def read_splits(self, folder: Path) -> dict[str, list[str]]:
+        path = self.source.fetch(folder)
+        splits = {}
         for split, count in MOLECULES.items():
             member = MEMBER.format(split=split)
-            molecules = parse(SOURCE.read(path, member), source=member, count=count)
+            molecules = parse(self.source.read(path, member), source=member, count=count)
             # The source's order is not random; in this order, the first ones are a random sample.
-            parsed[split] = sorted(molecules, key=_hash)
-        return {split: self._generate_examples(lines) for split, lines in parsed.items()}
+            splits[split] = sorted(molecules, key=_hash)
+        return splits
 
-    def _generate_examples(self, molecules: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, smiles in enumerate(molecules):
-            yield number, {"smiles": smiles}
+    def example(self, item: str) -> dict[str, Any]:
+        return {"smiles": item}
 
 
 def parse(content: bytes, *, source: str, count: int) -> list[str]:
@@ -88,28 +71,17 @@ def parse(content: bytes, *, source: str, count: int) -> list[str]:
         content = gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
         raise DatasetError(f"{source}: expected a gzip file; found another: {error}") from None
-    try:
-        text = content.decode("ascii")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _error(source, line, "ASCII text", f"byte {content[error.start]:#04x}") from None
-    *lines, rest = text.split("\n")
-    if rest:
-        raise _error(source, len(lines) + 1, "a line end", "the end of the file")
+    lines = split_lines(content, source=source, encoding="ASCII")
     header, *molecules = lines or [""]
     if header != HEADER:
-        raise _error(source, 1, f"the header {HEADER!r}", repr(header[:40]))
+        raise line_error(source, 1, f"the header {HEADER!r}", repr(header[:40]))
     for number, smiles in enumerate(molecules, start=2):
         if not _SMILES.fullmatch(smiles):
-            raise _error(source, number, "a SMILES string", repr(smiles))
+            raise line_error(source, number, "a SMILES string", repr(smiles))
     if len(molecules) != count:
-        raise _error(source, len(lines), counted(count, "molecule"), f"{len(molecules)}")
+        raise line_error(source, len(lines), counted(count, "molecule"), f"{len(molecules)}")
     return molecules
 
 
 def _hash(smiles: str) -> bytes:
     return hashlib.sha256(smiles.encode()).digest()
-
-
-def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
-    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")

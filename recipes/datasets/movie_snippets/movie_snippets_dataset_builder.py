@@ -3,26 +3,20 @@
 import io
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.base.splits import fingerprint
-from kerasrnn.recipes.datasets.sources import PackageArchive, SourceError
+from kerasrnn.recipes.datasets.lines import decode, line_error
+from kerasrnn.recipes.datasets.pinned import PinnedBuilder
+from kerasrnn.recipes.datasets.sources import PackageArchive
 from kerasrnn.wording import counted
 
-SOURCE = PackageArchive(
-    name="vaderSentiment",
-    version="3.3.2",
-    archive="vaderSentiment-3.3.2.tar.gz",
-    sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-    size=2_466_783,
-    origin="https://github.com/cjhutto/vaderSentiment",
-    licence="MIT",
-)
 # An archive in the archive, and its file.
 RESOURCES = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 MEMBER = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
@@ -43,52 +37,45 @@ class Snippet(NamedTuple):
     label: str
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PinnedBuilder):
     """Snippets of film reviews with mean human ratings; the task is to predict the sign."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Half of each class for training, chosen by hash."}
+    source = PackageArchive(
+        name="vaderSentiment",
+        version="3.3.2",
+        archive="vaderSentiment-3.3.2.tar.gz",
+        sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        size=2_466_783,
+        origin="https://github.com/cjhutto/vaderSentiment",
+        licence="MIT",
+    )
+    supervised_keys = ("text", "label")
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "text": tfds.features.Text(doc="one snippet, as it is in the source"),
-                    "rating": tfds.features.Scalar(
-                        np.float32, doc="mean of the ratings, from -4 to 4"
-                    ),
-                    "label": tfds.features.ClassLabel(names=LABELS, doc="the sign of the rating"),
-                }
-            ),
-            supervised_keys=("text", "label"),
-            homepage="https://github.com/cjhutto/vaderSentiment",
-            license=SOURCE.licence,
+    def features(self) -> tfds.features.FeaturesDict:
+        return tfds.features.FeaturesDict(
+            {
+                "text": tfds.features.Text(doc="one snippet, as it is in the source"),
+                "rating": tfds.features.Scalar(np.float32, doc="mean of the ratings, from -4 to 4"),
+                "label": tfds.features.ClassLabel(names=LABELS, doc="the sign of the rating"),
+            }
         )
 
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        path = SOURCE.fetch(dl_manager.download_dir)
-        with tarfile.open(fileobj=io.BytesIO(SOURCE.read(path, RESOURCES))) as archive:
+    def read_splits(self, folder: Path) -> dict[str, list[Snippet]]:
+        resources = self.source.read(self.source.fetch(folder), RESOURCES)
+        with tarfile.open(fileobj=io.BytesIO(resources)) as archive:
             try:
                 content = archive.extractfile(MEMBER).read()
             except KeyError:
                 raise SourceError(f"{RESOURCES} holds no file {MEMBER!r}") from None
-        # Parse everything before yielding the first example, so that an error in the last line is
-        # raised before anything is written.
         train, test = halves(parse_snippets(content, source=MEMBER, count=SNIPPETS))
-        return {"train": self._generate_examples(train), "test": self._generate_examples(test)}
+        return {"train": train, "test": test}
 
-    def _generate_examples(
-        self, snippets: Iterable[Snippet]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, text, rating, label in snippets:
-            yield number, {"text": text, "rating": rating, "label": label}
+    def key(self, number: int, item: Snippet) -> int:
+        return item.number
+
+    def example(self, item: Snippet) -> dict[str, Any]:
+        return {"text": item.text, "rating": item.rating, "label": item.label}
 
 
 def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
@@ -100,29 +87,23 @@ def parse_snippets(content: bytes, *, source: str, count: int) -> list[Snippet]:
             have three fields, or has a wrong number, a rating outside -4 to 4, or no text. The
             message names `source`, the line, what was expected and what was found.
     """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
-
-    # The last line has no newline. Split only at newlines: str.splitlines also splits elsewhere.
-    lines = text.removesuffix("\r\n").split("\r\n")
+    # The last line need not end. Split only here: str.splitlines splits at other characters, too.
+    lines = decode(content, source=source).removesuffix("\r\n").split("\r\n")
     if len(lines) != count:
-        raise _error(source, len(lines), f"{count} lines", f"{len(lines)}")
+        raise line_error(source, len(lines), f"{count} lines", f"{len(lines)}")
     snippets = []
     for number, line in enumerate(lines, start=1):
         fields = line.split("\t")
         if len(fields) != 3:
             expected = "a number, a rating and a text, separated by tabs"
-            raise _error(source, number, expected, counted(len(fields), "field"))
+            raise line_error(source, number, expected, counted(len(fields), "field"))
         found, mean, text = fields
         if found != str(number):
-            raise _error(source, number, f"the number {number}", repr(found))
+            raise line_error(source, number, f"the number {number}", repr(found))
         if not _NUMBER.fullmatch(mean) or abs(rating := float(mean)) > EXTREME:
-            raise _error(source, number, f"a rating from {-EXTREME} to {EXTREME}", repr(mean))
+            raise line_error(source, number, f"a rating from {-EXTREME} to {EXTREME}", repr(mean))
         if not text.strip():
-            raise _error(source, number, "a text", repr(text))
+            raise line_error(source, number, "a text", repr(text))
         label = LABELS[1 + (rating > 0) - (rating < 0)]
         snippets.append(Snippet(number, text, rating, label))
     return snippets
@@ -143,7 +124,3 @@ def halves(snippets: Sequence[Snippet]) -> tuple[list[Snippet], list[Snippet]]:
             side = train if hashes[snippet.number] < ordered[len(ordered) // 2] else test
             side.append(snippet)
     return train, test
-
-
-def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
-    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")

@@ -1,12 +1,15 @@
 """Multi30k: builder, sources and splits. README.md describes the dataset."""
 
 import gzip
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.datasets.lines import line_error, split_lines
+from kerasrnn.recipes.datasets.pinned import PinnedBuilder
 from kerasrnn.recipes.datasets.sources import PublishedFile
 from kerasrnn.wording import counted
 
@@ -66,46 +69,29 @@ SOURCES = {
 }
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PinnedBuilder):
     """Descriptions of photographs in three languages; the task is to translate them."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The authors' splits; tested on test_2016_flickr."}
+    source = SOURCES["train.en.gz"]
+    supervised_keys = ("de", "en")
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
+    def features(self) -> tfds.features.Translation:
+        return tfds.features.Translation(LANGUAGES, doc="one sentence in each language")
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        source = SOURCES["train.en.gz"]
-        return self.dataset_info_from_configs(
-            features=tfds.features.Translation(LANGUAGES, doc="one sentence in each language"),
-            supervised_keys=("de", "en"),
-            homepage=source.origin,
-            license=source.licence,
-        )
-
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+    def read_splits(self, folder: Path) -> dict[str, list[tuple[str, ...]]]:
         splits = {}
-        # Parse everything before yielding the first example, so that an error in the last file is
-        # raised before anything is written.
         for split, name in FILES.items():
             lines = {}
             for language in LANGUAGES:
                 source = SOURCES[f"{name}.{language}.gz"]
-                content = source.read(source.fetch(dl_manager.download_dir))
+                content = source.read(source.fetch(folder))
                 lines[source.path] = parse(gzip.decompress(content), source.path)
             splits[split] = aligned(lines, SENTENCES[split])
-        return {split: self._generate_examples(rows) for split, rows in splits.items()}
+        return splits
 
-    def _generate_examples(
-        self, rows: Iterable[tuple[str, ...]]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, row in enumerate(rows):
-            yield number, dict(zip(LANGUAGES, row, strict=True))
+    def example(self, item: tuple[str, ...]) -> dict[str, Any]:
+        return dict(zip(LANGUAGES, item, strict=True))
 
 
 def parse(content: bytes, source: str) -> list[str]:
@@ -115,18 +101,10 @@ def parse(content: bytes, source: str) -> list[str]:
         DatasetError: the file is not UTF-8 or ends within a line, or a line is empty. The message
             names `source`, the line (counted from 1), the expected and the actual content.
     """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
-    # Split only at newlines: str.splitlines also splits at other characters.
-    *lines, rest = text.split("\n")
-    if rest:
-        raise _error(source, len(lines) + 1, "a line end", "the end of the file")
+    lines = split_lines(content, source=source)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
-            raise _error(source, number, "a sentence", repr(line))
+            raise line_error(source, number, "a sentence", repr(line))
     return lines
 
 
@@ -146,7 +124,3 @@ def aligned(lines: Mapping[str, list[str]], count: int) -> list[tuple[str, ...]]
             f"Sentences by language: expected {counted(count, 'line')} each; found {counts}"
         )
     return list(zip(*lines.values(), strict=True))
-
-
-def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
-    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")

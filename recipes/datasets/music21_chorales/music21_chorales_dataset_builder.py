@@ -1,18 +1,15 @@
 """Chorales from music21's corpus: builder, source and splits. README.md describes the dataset."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import tqdm_utils
 
-from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.errors import DatasetError, SourceError
 from kerasrnn.recipes.datasets import piano_rolls
 from kerasrnn.recipes.datasets.music21_chorales import scores
-from kerasrnn.recipes.datasets.sources import SourceError
 
 MUSIC21 = "10.5.1"
 """The version of music21 that defines the scores and their parsing."""
@@ -25,52 +22,27 @@ CHORALES = {"train": 233, "validation": 86, "test": 69}
 VERSIONS = 0.8
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(piano_rolls.PianoRollBuilder):
     """Bach chorales as piano rolls, a frame per quarter note; the task is to predict the next."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The scores of music21 10.5.1, in our own split."}
+    homepage = "https://www.music21.org"
+    licence = "Bach's music: public domain; the encodings: see music21/corpus/license.txt"
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "frames": tfds.features.Tensor(
-                        shape=(None, piano_rolls.KEYS),
-                        dtype=np.uint8,
-                        doc="1 where a key of the piano sounds, one row for every quarter note; "
-                        "column k is MIDI pitch 21 + k",
-                    ),
-                }
-            ),
-            # The targets are the frames, shifted by one step.
-            supervised_keys=("frames", "frames"),
-            homepage="https://www.music21.org",
-            license="Bach's music: public domain; the encodings: see music21/corpus/license.txt",
-        )
-
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        # Parse everything before yielding the first example, so that errors are raised first.
-        splits: dict[str, dict[str, np.ndarray]] = {split: {} for split in CHORALES}
+    def read_splits(self, folder: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
+        splits: dict[str, list[tuple[str, np.ndarray]]] = {split: [] for split in CHORALES}
         for name, roll in rolls(corpus()).items():
-            splits[split_of(name)][name] = roll
+            splits[split_of(name)].append((name, roll))
         counts = {split: len(found) for split, found in splits.items()}
         if counts != CHORALES:
             raise DatasetError(f"music21's corpus: expected {CHORALES} chorales; found {counts}")
-        return {split: self._generate_examples(found) for split, found in splits.items()}
+        return splits
 
-    def _generate_examples(
-        self, chorales: Mapping[str, np.ndarray]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for name, roll in chorales.items():
-            yield name, {"frames": roll}
+    def key(self, number: int, item: tuple[str, np.ndarray]) -> str:
+        return item[0]
+
+    def example(self, item: tuple[str, np.ndarray]) -> dict[str, Any]:
+        return super().example(item[1])
 
 
 def corpus() -> list[Path]:

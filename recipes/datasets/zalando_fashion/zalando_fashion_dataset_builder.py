@@ -1,7 +1,8 @@
 """Fashion-MNIST: builder, source and splits. README.md describes the dataset."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,17 +10,9 @@ import tensorflow_datasets as tfds
 
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.idx_format import parse_idx
+from kerasrnn.recipes.datasets.pinned import PinnedBuilder
 from kerasrnn.recipes.datasets.sources import DebianPackage
 
-SOURCE = DebianPackage(
-    name="dataset-fashion-mnist",
-    version="0.0~git20200523.55506a9-1",
-    archive="dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
-    sha256="39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
-    size=30_900_652,
-    origin="https://github.com/zalandoresearch/fashion-mnist",
-    licence="MIT",
-)
 FOLDER = "usr/share/datasets/fashion-mnist"
 # By split: the images, then their labels.
 MEMBERS = {
@@ -43,56 +36,50 @@ GARMENTS = (
 )
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(PinnedBuilder):
     """Images of garments, 28 by 28 pixels; the task is to classify them into ten kinds."""
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The authors' split, 60,000 and 10,000 images."}
+    source = DebianPackage(
+        name="dataset-fashion-mnist",
+        version="0.0~git20200523.55506a9-1",
+        archive="dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
+        sha256="39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+        size=30_900_652,
+        origin="https://github.com/zalandoresearch/fashion-mnist",
+        licence="MIT",
+    )
+    supervised_keys = ("image", "label")
 
-    # TFDS would look for these files in the folder of `kerasrnn`, which has no recipes in an
-    # editable install.
-    code_path = tfds.core.Path(__file__)
-    pkg_dir_path = code_path.parent
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(SIDE, SIDE, 1), doc="light on dark: 0 is the background"
-                    ),
-                    "label": tfds.features.ClassLabel(names=GARMENTS),
-                }
-            ),
-            supervised_keys=("image", "label"),
-            homepage="https://github.com/zalandoresearch/fashion-mnist",
-            license=SOURCE.licence,
+    def features(self) -> tfds.features.FeaturesDict:
+        return tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(
+                    shape=(SIDE, SIDE, 1), doc="light on dark: 0 is the background"
+                ),
+                "label": tfds.features.ClassLabel(names=GARMENTS),
+            }
         )
 
-    def _split_generators(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        path = SOURCE.fetch(dl_manager.download_dir)
+    def read_splits(self, folder: Path) -> dict[str, Iterable[tuple[np.ndarray, int]]]:
+        path = self.source.fetch(folder)
 
         def parsed(member: str, *shape: int) -> np.ndarray:
-            content = gzip.decompress(SOURCE.read(path, member))
+            content = gzip.decompress(self.source.read(path, member))
             return parse_idx(content, source=member, shape=shape)
 
-        # Parse all four files before yielding the first example, so that an error in the last one
-        # is raised before anything is written.
-        arrays = {}
-        for split, (images, labels) in MEMBERS.items():
-            count = IMAGES[split]
-            arrays[split] = parsed(images, count, SIDE, SIDE), parsed(labels, count)
-            if (wrong := arrays[split][1] >= len(GARMENTS)).any():
+        splits = {}
+        for split, (image_file, label_file) in MEMBERS.items():
+            images = parsed(image_file, IMAGES[split], SIDE, SIDE)
+            labels = parsed(label_file, IMAGES[split])
+            if (wrong := labels >= len(GARMENTS)).any():
                 raise DatasetError(
-                    f"{labels}, label {wrong.argmax() + 1}: expected 0 to {len(GARMENTS) - 1}; "
-                    f"found {arrays[split][1][wrong][0]}"
+                    f"{label_file}, label {wrong.argmax() + 1}: expected 0 to "
+                    f"{len(GARMENTS) - 1}; found {labels[wrong][0]}"
                 )
-        return {split: self._generate_examples(*found) for split, found in arrays.items()}
+            splits[split] = zip(images[..., None], labels, strict=True)
+        return splits
 
-    def _generate_examples(
-        self, images: np.ndarray, labels: np.ndarray
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, (image, label) in enumerate(zip(images[..., None], labels, strict=True)):
-            yield number, {"image": image, "label": int(label)}
+    def example(self, item: tuple[np.ndarray, int]) -> dict[str, Any]:
+        image, label = item
+        return {"image": image, "label": int(label)}

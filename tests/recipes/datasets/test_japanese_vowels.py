@@ -34,7 +34,7 @@ def mirror(tmp_path, monkeypatch):
         content = wheel(members)
         source = pinned(content)
         (tmp_path / source.archive).write_bytes(content)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -141,7 +141,7 @@ def test_failure_while_writing_leaves_nothing(members, mirror, data_dir, monkeyp
 
 
 def test_real_source_is_pinned():
-    assert module.SOURCE.archive == f"sktime-{module.SOURCE.version}-py3-none-any.whl"
+    assert Builder.source.archive == f"sktime-{Builder.source.version}-py3-none-any.whl"
     assert module.UTTERANCES.keys() == module.MEMBERS.keys() == {"train", "test"}
 
 

@@ -30,7 +30,7 @@ def mirror(tmp_path, monkeypatch):
         source = pinned_file(content)
         (tmp_path / source.path).parent.mkdir(exist_ok=True)
         (tmp_path / source.path).write_bytes(content)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -110,7 +110,7 @@ def test_what_breaks_the_format_is_named_before_an_example_is_written(
 
 
 def test_real_source_is_pinned():
-    assert module.SOURCE.path == "jsb_chorales/jsb-chorales-quarter.json"
-    assert module.SOURCE.url.startswith("https://raw.githubusercontent.com/czhuang/")
+    assert Builder.source.path == "jsb_chorales/jsb-chorales-quarter.json"
+    assert Builder.source.url.startswith("https://raw.githubusercontent.com/czhuang/")
     assert sum(module.CHORALES.values()) == 382
     assert sum(module.FRAMES.values()) == 23_134

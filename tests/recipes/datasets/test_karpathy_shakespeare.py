@@ -27,7 +27,7 @@ def mirror(tmp_path, monkeypatch):
         source = pinned_file(content)
         (tmp_path / source.path).parent.mkdir(exist_ok=True)
         (tmp_path / source.path).write_bytes(content)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -67,7 +67,7 @@ def test_characters_are_counted_not_bytes(mirror, tmp_path):
     ("content", "message"),
     [
         (CONTENT[:-1], r"^vowels/all\.txt: expected 43 characters; found 42"),
-        (CONTENT.replace(b"we", b"w\xe9"), "^vowels/all.txt, line 2: expected UTF-8; .* 0xe9"),
+        (CONTENT.replace(b"we", b"w\xe9"), "^vowels/all.txt, line 2: expected UTF-8 text; .* 0xe9"),
     ],
 )
 def test_another_text_is_refused(content, message, mirror, tmp_path):
@@ -80,8 +80,8 @@ def test_another_text_is_refused(content, message, mirror, tmp_path):
 def test_real_source_is_pinned():
     """The split of nanoGPT: the first nine tenths of all characters, and the rest."""
     characters = dict(module.CHARACTERS)
-    assert module.SOURCE.path == "tiny_shakespeare/input.txt"
-    assert sum(characters.values()) == module.SOURCE.size == 1_115_394
+    assert Builder.source.path == "tiny_shakespeare/input.txt"
+    assert sum(characters.values()) == Builder.source.size == 1_115_394
     assert characters["train"] == int(0.9 * 1_115_394)
 
 

@@ -33,7 +33,7 @@ def prepared(tmp_path_factory):
     (mirror / source.archive).write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "UTTERANCES", COUNTS)
-        patch.setattr(module, "SOURCE", source)
+        patch.setattr(module.Builder, "source", source)
         patch.setenv(MIRROR_VARIABLE, str(mirror))
         folder = tmp_path_factory.mktemp("data")
         splits, _ = datasets.load("japanese_vowels", SPLITS, str(folder))

@@ -31,7 +31,7 @@ def mirror(tmp_path, monkeypatch):
         content = wheel(files)
         source = pinned(content)
         (tmp_path / source.archive).write_bytes(content)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -126,5 +126,5 @@ def test_description_and_citation_come_from_the_folder():
 
 
 def test_real_source_is_pinned():
-    assert module.SOURCE.archive == f"molsets-{module.SOURCE.version}-py3-none-any.whl"
+    assert Builder.source.archive == f"molsets-{Builder.source.version}-py3-none-any.whl"
     assert sum(module.MOLECULES.values()) == 1_936_962  # of the benchmark's README

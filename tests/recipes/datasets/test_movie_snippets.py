@@ -32,7 +32,7 @@ def mirror(tmp_path, monkeypatch):
         content = tar({module.RESOURCES: tar({member: snippets})})
         source = pinned(content, "vowels-1.0.tar.gz")
         (tmp_path / source.archive).write_bytes(content)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -152,5 +152,5 @@ def test_description_and_citation_come_from_the_folder():
 
 
 def test_real_source_is_pinned():
-    assert module.SOURCE.archive == f"vaderSentiment-{module.SOURCE.version}.tar.gz"
-    assert module.RESOURCES.startswith(module.SOURCE.archive.removesuffix(".tar.gz"))
+    assert Builder.source.archive == f"vaderSentiment-{Builder.source.version}.tar.gz"
+    assert module.RESOURCES.startswith(Builder.source.archive.removesuffix(".tar.gz"))

