@@ -13,15 +13,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     # No module has the name of a function: importing such a module would replace the function.
     submod_attrs={
         "cells": ["layer_class"],
-        "inputs_outputs": [
-            "Classes",
-            "Images",
-            "Labels",
-            "MultiLabel",
-            "Tokens",
-            "Values",
-            "Vectors",
-        ],
+        "inputs": ["Images", "Inputs", "Labels", "Tokens", "Vectors"],
+        "outputs": ["Classes", "MultiLabel", "Output", "Values"],
+        "predictions": ["decoded"],
         "generation": ["generator"],
         "model": ["Model"],
         "saved": ["SavedModelError", "folder", "load", "trained"],

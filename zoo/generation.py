@@ -12,7 +12,7 @@ from kerasrnn.decoding.processors import ForbiddenSymbols, LogitsProcessor
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import PositiveInteger, Seed
 from kerasrnn.zoo.model import Model
-from kerasrnn.zoo.stepping import decoder_of, source_of
+from kerasrnn.zoo.stepping import decoder_of, source_inputs, source_of
 
 
 @validation.checked
@@ -94,7 +94,7 @@ def generator(
     if prompt_lengths and not prompt:
         raise ValueError("prompt_lengths=True: expected prompt=True.")
     given = source_of(model, decoder)
-    inputs: list[Any] = list(model.inputs[:1]) if given else []
+    inputs: list[Any] = source_inputs(model) if given else []
     if prompt:
         classes = decoder.kind == "classes"
         shape, dtype = ((None,), "int32") if classes else ((None, decoder.size), None)

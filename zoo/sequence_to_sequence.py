@@ -30,8 +30,9 @@ from kerasrnn.attention.attention import Attention
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
-from kerasrnn.zoo.inputs_outputs import Input, Output, check_inputs_outputs
+from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
+from kerasrnn.zoo.outputs import DenseOutput, check_generated
 
 MODES = ("state", "every", "both")
 ATTENTIONS = ("bahdanau", "luong")
@@ -40,7 +41,7 @@ ATTENTIONS = ("bahdanau", "luong")
 @validation.checked
 def encoder_decoder(
     inputs: Input,
-    outputs: Output,
+    outputs: DenseOutput,
     mode: str = "state",
     cell: CellLike = "lstm",
     units: PositiveInteger = 128,
@@ -82,7 +83,7 @@ def encoder_decoder(
     `kerasrnn.AttentionCell` for the equations, and `kerasrnn.Decoder` for the layer that attends.
 
     Args:
-        inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video.
+        inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video; or several, `zoo.Inputs`.
         outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
         mode: "state", "every" or "both".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
@@ -110,7 +111,8 @@ def encoder_decoder(
             predictions with increasing probability. None: teacher forcing.
         padding: for `MultiLabel` and `Values`: a frame whose entries all have this value is
             padding; None if no value can be reserved for padding.
-        input_name: name of the source, in the model and in its exports.
+        input_name: name of the source, in the model and in its exports; the parts of `zoo.Inputs`
+            have their own names.
         previous_name: name of the input of y_0 ... y_{T-1}.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
@@ -118,7 +120,8 @@ def encoder_decoder(
 
     Returns:
         A `zoo.Model` from `[source, previous]`, one sequence per row and ids `(batch, time)` or
-        frames `(batch, time, count)`, to `(batch, time, count)`.
+        frames `(batch, time, count)`, to `(batch, time, count)`. With `zoo.Inputs`, its parts
+        replace the source in this list.
 
     Raises:
         ValueError: an argument is out of range or of the wrong kind; `inputs` are labels, for which
@@ -134,7 +137,8 @@ def encoder_decoder(
         >>> zoo.generator(model, max_length=20, start=1, end=2).output_shape
         (None, 20)
     """
-    check_inputs_outputs(inputs, outputs)
+    check_inputs(inputs)
+    check_generated(outputs)
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
     if query is None:
@@ -174,7 +178,8 @@ def encoder_decoder(
     )
     memory = {} if attention is None else {"memory": h}
     y = outputs.probabilities(output_name)(decoder(previous, context=context, **memory))
-    return Model([source, previous], y, name=name)
+    sources = keras.tree.flatten(source)
+    return Model([*sources, previous], y, name=name, output_type=outputs)
 
 
 def _attention(attention: str | Attention | None, units: int) -> Attention | None:

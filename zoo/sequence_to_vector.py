@@ -18,8 +18,9 @@ from kerasrnn import validation
 from kerasrnn.layers.pooling import MODES
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
-from kerasrnn.zoo.inputs_outputs import Input, Output, check_inputs_outputs
+from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
+from kerasrnn.zoo.outputs import Output, check_outputs
 
 
 @validation.checked
@@ -49,8 +50,8 @@ def many_to_one(
     does not affect it.
 
     Args:
-        inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
-        outputs: `zoo.Classes`, `MultiLabel` or `Values`.
+        inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video; or several, `zoo.Inputs`.
+        outputs: `zoo.Classes`, `MultiLabel` or `Values`, or another `zoo.Output`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
         units: number of units of each recurrent layer.
@@ -60,8 +61,9 @@ def many_to_one(
         dropout: dropout rate of the inputs, between the layers and before the output.
         recurrent_dropout: dropout rate of the recurrent state.
         residual: whether to add each layer's input to its output, from the second layer on.
-        input_name: name of the input, in the model and in its exports.
-        output_name: name of the output; default: "probabilities" or "values".
+        input_name: name of the input, in the model and in its exports; the parts of `zoo.Inputs`
+            have their own names.
+        output_name: name of the output; default: that of its kind, "probabilities" or "values".
         name: name of the model.
         **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
@@ -80,7 +82,8 @@ def many_to_one(
         >>> model.output_shape
         (None, 9)
     """
-    check_inputs_outputs(inputs, outputs)
+    check_inputs(inputs)
+    check_outputs(outputs)
     if pooling not in ("last", *MODES):
         raise ValueError(
             f"pooling={pooling!r}: expected one of {', '.join(map(repr, ('last', *MODES)))}."
@@ -94,4 +97,4 @@ def many_to_one(
     if pooling != "last":
         x = kerasrnn.SequencePooling(pooling, name="pooling")(x)
     x = keras.layers.Dropout(dropout)(x)
-    return Model(source, outputs.layer(output_name)(x), name=name)
+    return Model(source, outputs.layer(output_name)(x), name=name, output_type=outputs)

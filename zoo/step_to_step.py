@@ -24,13 +24,9 @@ import kerasrnn
 from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, cell_class, recurrent, recurrent_layers
-from kerasrnn.zoo.inputs_outputs import (
-    Input,
-    Output,
-    check_inputs_outputs,
-    check_outputs,
-)
+from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
+from kerasrnn.zoo.outputs import DenseOutput, Output, check_generated, check_outputs
 
 
 @validation.checked
@@ -62,8 +58,9 @@ def many_to_many(
     padding.
 
     Args:
-        inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
-        outputs: `zoo.Classes`, `MultiLabel` or `Values`, at every step.
+        inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video; or several, `zoo.Inputs`.
+        outputs: `zoo.Classes`, `MultiLabel` or `Values`, at every step; or, without `feedback`,
+            another `zoo.Output`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
         units: number of units of each recurrent layer.
@@ -77,8 +74,9 @@ def many_to_many(
         dropout: dropout rate of the inputs, between the layers and before the output.
         recurrent_dropout: dropout rate of the recurrent state.
         residual: whether to add each layer's input to its output, from the second layer on.
-        input_name: name of the input, in the model and in its exports.
-        output_name: name of the output; default: "probabilities" or "values".
+        input_name: name of the input, in the model and in its exports; the parts of `zoo.Inputs`
+            have their own names.
+        output_name: name of the output; default: that of its kind, "probabilities" or "values".
         name: name of the model.
         **options: further arguments of the recurrent layers: `jit_compile`, `checkpoint_every`, ...
 
@@ -97,7 +95,8 @@ def many_to_many(
         >>> model.output_shape
         (None, None, 12)
     """
-    check_inputs_outputs(inputs, outputs)
+    check_inputs(inputs)
+    (check_generated if feedback else check_outputs)(outputs)
     _check_stateful(stateful, batch_size)
     for argument, value in (("feedback", feedback), ("stateful", stateful)):
         if value and bidirectional:
@@ -122,12 +121,12 @@ def many_to_many(
         y = kerasrnn.RNN(top, return_sequences=True, name=output_name or outputs.name, **options)(x)
     else:
         y = outputs.layer(output_name)(keras.layers.Dropout(dropout)(x))
-    return Model(source, y, name=name)
+    return Model(source, y, name=name, output_type=outputs)
 
 
 @validation.checked
 def next_step(
-    outputs: Output,
+    outputs: DenseOutput,
     cell: CellLike = "lstm",
     units: PositiveInteger = 128,
     depth: PositiveInteger = 1,
@@ -192,7 +191,7 @@ def next_step(
         >>> model.output_shape
         (None, None, 66)
     """
-    check_outputs(outputs)
+    check_generated(outputs)
     _check_stateful(stateful, batch_size)
     sequence = outputs.previous(input_name, batch_size)
     layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
@@ -209,7 +208,8 @@ def next_step(
         stateful=stateful,
         name="decoder",
     )
-    return Model(sequence, outputs.probabilities(output_name)(decoder(sequence)), name=name)
+    y = outputs.probabilities(output_name)(decoder(sequence))
+    return Model(sequence, y, name=name, output_type=outputs)
 
 
 def _check_stateful(stateful: bool, batch_size: int | None) -> None:

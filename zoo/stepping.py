@@ -71,7 +71,9 @@ def encoder_and_step(model: keras.Model) -> Parts:
     encoder = None
     if given:
         outputs = [keras.layers.Identity(name=name)(x) for name, x in found.items()]
-        encoder = Model(model.inputs[0], outputs, name=f"{model.name}_encoder")
+        sources = source_inputs(model)
+        whole = sources if len(sources) > 1 else sources[0]
+        encoder = Model(whole, outputs, name=f"{model.name}_encoder")
     read = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in found.items()}
     results = _Step(decoder, name="decode")({"previous": previous, **read})
     (name,) = model.output_names
@@ -104,6 +106,11 @@ def source_of(model: keras.Model, decoder: kerasrnn.Decoder) -> dict[str, Tensor
     if decoder.attention is not None:
         given["memory"] = model.get_layer("encoder").output[0]
     return given
+
+
+def source_inputs(model: keras.Model) -> list[Tensor]:
+    """The inputs of a model with a decoder, except that of the previous symbols, the last one."""
+    return list(model.inputs[:-1])
 
 
 class _InitialStates(keras.layers.Layer):

@@ -18,7 +18,8 @@ from kerasrnn.validation import ArgumentError, PositiveInteger
 from kerasrnn.wording import counted
 from kerasrnn.zoo import reading
 from kerasrnn.zoo.generation import generator
-from kerasrnn.zoo.model import Model, to_call, to_predict
+from kerasrnn.zoo.input_checks import to_call, to_predict
+from kerasrnn.zoo.model import Model
 from kerasrnn.zoo.reading import BLANK, UNKNOWN
 
 Tensor = Any
@@ -120,6 +121,11 @@ class Translator(keras.Model):
         self.symbols = [str(symbol) for symbol in target.get_vocabulary()]
         self.end = len(self.symbols)
         self.start = self.end + 1
+        if len(model.inputs) != 2:
+            raise ValueError(
+                f"model has {counted(len(model.inputs), 'input')}; expected 2: the ids of the "
+                "source and the previous symbols."
+            )
         classes = model.output_shape[-1]
         if classes != self.end + 2:
             raise ValueError(

@@ -20,8 +20,9 @@ import kerasrnn
 from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent_layers
-from kerasrnn.zoo.inputs_outputs import Input, Output, check_inputs_outputs
+from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
+from kerasrnn.zoo.outputs import DenseOutput, check_generated
 
 MODES = ("first", "every", "state")
 
@@ -29,7 +30,7 @@ MODES = ("first", "every", "state")
 @validation.checked
 def one_to_many(
     inputs: Input,
-    outputs: Output,
+    outputs: DenseOutput,
     mode: str = "first",
     cell: CellLike = "lstm",
     units: PositiveInteger = 128,
@@ -55,7 +56,7 @@ def one_to_many(
     `mode` defines how c enters; see `kerasrnn.Decoder` for the equations.
 
     Args:
-        inputs: `zoo.Images`, `Vectors` or `Labels`.
+        inputs: `zoo.Images`, `Vectors` or `Labels`; or several, `zoo.Inputs`.
         outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
         mode: "first", "every" or "state".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
@@ -72,7 +73,8 @@ def one_to_many(
             classes.
         padding: for `MultiLabel` and `Values`: a frame whose entries all have this value is
             padding; None if no value can be reserved for padding.
-        input_name: name of the source, in the model and in its exports.
+        input_name: name of the source, in the model and in its exports; the parts of `zoo.Inputs`
+            have their own names.
         previous_name: name of the input of y_0 ... y_{T-1}.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
@@ -80,7 +82,8 @@ def one_to_many(
 
     Returns:
         A `zoo.Model` from `[source, previous]`, one source per row and ids `(batch, time)` or
-        frames `(batch, time, count)`, to `(batch, time, count)`.
+        frames `(batch, time, count)`, to `(batch, time, count)`. With `zoo.Inputs`, its parts
+        replace the source in this list.
 
     Raises:
         ValueError: an argument is out of range or of the wrong kind; `inputs` are tokens, for which
@@ -97,7 +100,8 @@ def one_to_many(
         >>> captions.output_shape
         (None, 12)
     """
-    check_inputs_outputs(inputs, outputs)
+    check_inputs(inputs)
+    check_generated(outputs)
     if mode not in MODES:
         raise ValueError(f"mode={mode!r}: expected one of {', '.join(map(repr, MODES))}.")
     source = inputs.input(input_name, steps=False)
@@ -118,4 +122,5 @@ def one_to_many(
         name="decoder",
     )
     y = outputs.probabilities(output_name)(decoder(previous, context=context))
-    return Model([source, previous], y, name=name)
+    sources = keras.tree.flatten(source)
+    return Model([*sources, previous], y, name=name, output_type=outputs)

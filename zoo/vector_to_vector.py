@@ -16,8 +16,9 @@ import keras
 
 from kerasrnn import validation
 from kerasrnn.validation import Rate
-from kerasrnn.zoo.inputs_outputs import Input, Output, check_inputs_outputs
+from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
+from kerasrnn.zoo.outputs import Output, check_outputs
 
 
 @validation.checked
@@ -39,13 +40,14 @@ def one_to_one(
     values, and D dropout.
 
     Args:
-        inputs: `zoo.Vectors`, `Images` or `Labels`.
-        outputs: `zoo.Classes`, `MultiLabel` or `Values`.
+        inputs: `zoo.Vectors`, `Images` or `Labels`; or several, `zoo.Inputs`.
+        outputs: `zoo.Classes`, `MultiLabel` or `Values`, or another `zoo.Output`.
         hidden: units of each hidden layer; () for none, which is a linear model.
         activation: f.
         dropout: dropout rate of each hidden layer.
-        input_name: name of the input, in the model and in its exports.
-        output_name: name of the output; default: "probabilities" or "values".
+        input_name: name of the input, in the model and in its exports; the parts of `zoo.Inputs`
+            have their own names.
+        output_name: name of the output; default: that of its kind, "probabilities" or "values".
         name: name of the model.
 
     Returns:
@@ -61,7 +63,8 @@ def one_to_one(
         >>> model.output_shape, model.count_params()
         ((None, 10), 235146)
     """
-    check_inputs_outputs(inputs, outputs)
+    check_inputs(inputs)
+    check_outputs(outputs)
     hidden = validation.sizes("hidden", hidden)
     activation = validation.activation("activation", activation)
     source = inputs.input(input_name, steps=False)
@@ -69,4 +72,4 @@ def one_to_one(
     for units in hidden:
         x = keras.layers.Dense(units, activation=activation)(x)
         x = keras.layers.Dropout(dropout)(x)
-    return Model(source, outputs.layer(output_name)(x), name=name)
+    return Model(source, outputs.layer(output_name)(x), name=name, output_type=outputs)

@@ -16,6 +16,7 @@ from kerasrnn.export.parity import ParityError
 from kerasrnn.keras_internals import get_keras_mask, made_by, nodes_of, run_through_graph
 from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
 from kerasrnn.layers.bidirectional import Bidirectional
+from kerasrnn.layers.joining import JoinedSteps
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import NonNegativeNumber
 
@@ -342,6 +343,8 @@ class _Walk:
                 )
             return self.mark(ops.copy(args[0]), SEQUENCE, self.padding(args[0]) + before)
         self._check_no_padding(operation, given)
+        if kind is JoinedSteps:  # repeats the vectors that are the same at all steps
+            return self.mark(self._copy(operation, _unmasked)(*args, **kwargs), SEQUENCE)
         for x in given:
             ranks = {len(y.shape) for y in given}
             if self.kind(x) == CONSTANT and (len(x.shape) < max(ranks) or x.shape[1] != 1):

@@ -29,14 +29,6 @@ OF_ONE = ("pooling",)
 
 OF_TRAINING = ("learning_rate", "clipping", "clip_at")
 
-LOSSES = {
-    "classes": "sparse_categorical_crossentropy",
-    "flags": "binary_crossentropy",
-    "values": "mean_squared_error",
-}
-
-METRICS = {"classes": ["accuracy"], "flags": [], "values": []}
-
 
 def hypermodel(
     inputs: Any,
@@ -53,12 +45,11 @@ def hypermodel(
     output, or if the states are pooled.
 
     Args:
-        inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video.
-        outputs: `zoo.Classes`, `MultiLabel` or `Values`.
+        inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video; or several, `zoo.Inputs`.
+        outputs: `zoo.Classes`, `MultiLabel` or `Values`, or another `zoo.Output`.
         topology: "many_to_one", or "many_to_many" for an output at every step.
-        loss: see `keras.Model.compile`; default: cross-entropy for classes and flags, mean squared
-            error for values.
-        metrics: see `keras.Model.compile`; default: accuracy for classes.
+        loss: see `keras.Model.compile`; default: that of the outputs.
+        metrics: see `keras.Model.compile`; default: those of the outputs.
         **ranges: search ranges from `kerasrnn.recipes.base.search_space`, or fixed values: `cell`,
             `units`, `depth`, `bidirectional`, `pooling` (many-to-one alone), `dropout`,
             `recurrent_dropout` (default: fixed at 0), `residual` (default: fixed at no),
@@ -118,8 +109,7 @@ def _class(keras_tuner: Any) -> Any:
         ) -> None:
             super().__init__(name=topology)
             self.inputs, self.outputs, self.topology = inputs, outputs, topology
-            self.loss = loss or LOSSES[outputs.kind]
-            self.metrics = METRICS[outputs.kind] if metrics is None else metrics
+            self.loss, self.metrics = loss, metrics
             searched = {n: v for n, v in ranges.items() if isinstance(v, (Choice, Numbers))}
             self.fixed = {n: v for n, v in ranges.items() if n not in searched}
             self.space = space.narrowed(searched, self.fixed, {"clip_at": 1.0, **self.fixed})
@@ -135,9 +125,10 @@ def _class(keras_tuner: Any) -> Any:
             model = getattr(zoo, self.topology)(self.inputs, self.outputs, **values)
             names = {"global_norm": "global_clipnorm", "norm": "clipnorm", "value": "clipvalue"}
             clip = {} if clipping == "none" else {names[clipping]: clip_at}
-            model.compile(
-                keras.optimizers.Adam(rate, **clip), loss=self.loss, metrics=list(self.metrics)
-            )
+            metrics = self.metrics
+            if metrics is None:
+                metrics = self.outputs.metrics(model.head)
+            model.compile(keras.optimizers.Adam(rate, **clip), self.loss, metrics=list(metrics))
             return model
 
     return HyperModel

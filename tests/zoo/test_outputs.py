@@ -1,0 +1,341 @@
+"""Outputs own their layer, loss, metrics, targets and decoding; new kinds need one class."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from kerasrnn import zoo
+from tests import numpy_models
+from tests.zoo.models import assert_exports, assert_saves
+
+X = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+X[1, 3:] = X[3, 1:] = 0  # padding
+VALID = X.any(axis=-1)
+LEVELS = (0.1, 0.5, 0.8)
+
+
+def compiled(model):
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    return model
+
+
+def loaded(model, folder):
+    """Saved and loaded in safe mode."""
+    model.save(folder / "model.keras")
+    return keras.saving.load_model(folder / "model.keras", safe_mode=True)
+
+
+# The three kinds of the library.
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss", "decode"),
+    [
+        (zoo.Classes(3), "sparse_categorical_crossentropy", lambda p: p.argmax(axis=-1)),
+        (zoo.MultiLabel(3), "binary_crossentropy", lambda p: p >= 0.5),
+        (zoo.Values(3), "mean_squared_error", lambda p: p),
+    ],
+    ids=repr,
+)
+def test_an_output_is_compiled_decoded_and_loaded(outputs, loss, decode, tmp_path):
+    model = compiled(zoo.many_to_one(zoo.Vectors(3), outputs, "gru", 4))
+    y = np.array([0, 2, 1, 1]) if isinstance(outputs, zoo.Classes) else (X[:, 0] > 0) * 1.0
+    given = zoo.many_to_one(zoo.Vectors(3), outputs, "gru", 4)
+    given.set_weights(model.get_weights())
+    metrics = ["accuracy"] if isinstance(outputs, zoo.Classes) else []
+    given.compile("sgd", loss, metrics=metrics, jit_compile=False)
+    expected = given.evaluate(X, y, verbose=0)
+    np.testing.assert_allclose(model.evaluate(X, y, verbose=0), expected, rtol=1e-5)
+    again = loaded(model, tmp_path)
+    assert again.output_type == outputs
+    np.testing.assert_allclose(again.evaluate(X, y, verbose=0), expected, rtol=1e-5)
+    answers = decode(np.asarray(model(X)))
+    for found in (zoo.decoded(model), zoo.decoded(again)):
+        np.testing.assert_array_equal(found.predict(X, verbose=0), answers)
+
+
+def test_a_loss_of_your_own_has_no_metrics_of_the_output():
+    model = zoo.many_to_one(zoo.Vectors(3), zoo.Classes(3), "gru", 4)
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    assert not model.has_loss_of_output
+    assert isinstance(model.evaluate(X, [0, 1, 2, 0], verbose=0), float)
+
+
+def test_clones_of_compiled_models_keep_the_output():
+    model = compiled(zoo.many_to_one(zoo.Vectors(3), zoo.Values(1), "gru", 4))
+    clone = keras.models.clone_model(model)
+    assert clone.output_type == zoo.Values(1)
+    clone.set_weights(model.get_weights())
+    y = np.arange(4.0)
+    assert clone.evaluate(X, y, verbose=0) == pytest.approx(model.evaluate(X, y, verbose=0))
+
+
+def test_decoded_steps_of_decoders():
+    model = zoo.next_step(zoo.Classes(6), "gru", units=3)
+    ids = np.array([[3, 1, 2], [2, 5, 1]])
+    expected = np.asarray(model(ids)).argmax(axis=-1)
+    np.testing.assert_array_equal(zoo.decoded(model).predict(ids, verbose=0), expected)
+
+
+def test_decoded_steps_with_feedback():
+    model = zoo.many_to_many(zoo.Vectors(3), zoo.MultiLabel(2), "gru", 4, feedback=True)
+    expected = np.asarray(model(X)) >= 0.5
+    np.testing.assert_array_equal(zoo.decoded(model).predict(X, verbose=0), expected)
+
+
+# A loss that Keras lacks, and targets of another shape: quantiles.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class PinballLoss(keras.losses.Loss):
+    def __init__(self, levels, name="pinball", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.levels = list(levels)
+
+    def call(self, y_true, y_pred):
+        error = ops.expand_dims(y_true, -1) - y_pred
+        levels = ops.convert_to_tensor(self.levels, y_pred.dtype)
+        return ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "levels": self.levels}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+@dataclass(frozen=True)
+class Quantiles(zoo.Output):
+    levels: tuple[float, ...]
+    name = "quantiles"
+
+    def layer(self, name=None):
+        return keras.layers.Dense(len(self.levels), name=name or self.name)
+
+    def loss(self, layer):
+        return PinballLoss(self.levels)
+
+    def target_shape(self, shape):
+        return shape[:-1]
+
+    def decode(self, predictions, layer, mask=None):
+        return ops.sort(predictions, axis=-1)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(tuple(config["levels"]))
+
+
+def pinball(y, p):
+    error = y[..., None] - p
+    levels = np.array(LEVELS)
+    return np.where(error > 0, levels * error, (levels - 1) * error).mean(axis=-1)
+
+
+@pytest.mark.parametrize("topology", ["many_to_one", "many_to_many"])
+def test_quantiles(topology, tmp_path):
+    steps = topology == "many_to_many"
+    model = getattr(zoo, topology)(zoo.Vectors(3), Quantiles(LEVELS), "gru", 4)
+    assert model.output_names == ["quantiles"]
+    compiled(model)
+    y = np.random.default_rng(1).normal(size=(4, 5) if steps else 4)
+    p = model.predict(X, verbose=0)
+    losses, used = pinball(y, p), VALID if steps else slice(None)
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(losses[used].mean(), rel=1e-5)
+    weights = np.array([1.0, 0.0, 3.0, 0.5])
+    weighed = losses * (weights[:, None] if steps else weights)
+    found = model.evaluate(X, y, verbose=0, sample_weight=weights)
+    assert found == pytest.approx(weighed[used].mean(), rel=1e-5)
+    for wrong in (np.stack([y] * 3, axis=-1), y[:, :2] if steps else np.stack([y] * 2, axis=-1)):
+        with pytest.raises(ValueError, match=r"^y has "):
+            model.fit(X, wrong, verbose=0)
+    again = loaded(model, tmp_path)
+    assert again.output_type == Quantiles(LEVELS)
+    assert again.evaluate(X, y, verbose=0) == pytest.approx(losses[used].mean(), rel=1e-5)
+    answers = zoo.decoded(again)
+    np.testing.assert_allclose(answers.predict(X, verbose=0), np.sort(p, axis=-1), atol=1e-6)
+    assert_saves(answers, X, tmp_path)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("topology", ["many_to_one", "many_to_many"])
+def test_quantiles_are_exported(topology, tmp_path):
+    model = getattr(zoo, topology)(zoo.Vectors(3), Quantiles(LEVELS), "gru", 4)
+    check = [X, X[:1, :2]]
+    assert_exports(model, check, tmp_path, (["sequence"], ["quantiles"]))
+    assert_exports(zoo.decoded(model), check, tmp_path, (["sequence"], ["decoded"]))
+
+
+@pytest.mark.gradients
+def test_quantiles_learn_a_distribution():
+    """Of a constant input: the quantiles of the targets."""
+    x, y = np.ones((100, 2, 1)), np.random.default_rng(0).uniform(size=100)
+    model = zoo.many_to_one(zoo.Vectors(1), Quantiles(LEVELS), "simple_rnn", 2, jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.05), jit_compile=False)
+    model.fit(x, y, batch_size=100, epochs=150, verbose=0)
+    expected = np.quantile(y, LEVELS)
+    np.testing.assert_allclose(model.predict(x[:1], verbose=0)[0], expected, atol=0.03)
+
+
+# A loss that reads a weight of the layer: a Gaussian with a learned standard deviation.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class DenseWithScale(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.mean = keras.layers.Dense(1, name="mean")
+
+    def build(self, input_shape):
+        self.mean.build(input_shape)
+        self.log_scale = self.add_weight(shape=(), initializer="zeros", name="log_scale")
+
+    def call(self, x):
+        return self.mean(x)
+
+
+class GaussianLoss(keras.losses.Loss):
+    def __init__(self, layer):
+        super().__init__(name="gaussian")
+        self.layer = layer
+
+    def call(self, y_true, y_pred):
+        s = ops.convert_to_tensor(self.layer.log_scale)
+        error = ops.squeeze(y_pred, -1) - y_true
+        return ops.square(error) * ops.exp(-2 * s) / 2 + s
+
+
+@keras.saving.register_keras_serializable(package="tests")
+@dataclass(frozen=True)
+class Gaussian(zoo.Output):
+    name = "mean"
+
+    def layer(self, name=None):
+        return DenseWithScale(name=name or self.name)
+
+    def loss(self, layer):
+        return GaussianLoss(layer)
+
+    def target_shape(self, shape):
+        return shape[:-1]
+
+    def decode(self, predictions, layer, mask=None):
+        """The mean and the standard deviation."""
+        scale = ops.exp(ops.convert_to_tensor(layer.log_scale))
+        return ops.concatenate([predictions, ops.ones_like(predictions) * scale], axis=-1)
+
+
+@pytest.mark.gradients
+def test_a_loss_reads_the_weights_of_the_layer(tmp_path):
+    model = compiled(zoo.many_to_many(zoo.Vectors(3), Gaussian(), "gru", 4))
+    model.head.log_scale.assign(0.7)
+    y = np.random.default_rng(1).normal(size=(4, 5))
+    error = (model.predict(X, verbose=0)[..., 0] - y)[VALID]
+    expected = (error**2 * np.exp(-1.4) / 2 + 0.7).mean()
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+    again = loaded(model, tmp_path)
+    for each in (model, again):
+        # The gradient with respect to s, by hand; a loaded loss reads the loaded layer.
+        each.train_on_batch(X, y)
+        gradient = (1 - error**2 * np.exp(-1.4)).mean()
+        assert float(each.head.log_scale) == pytest.approx(0.7 - 0.1 * gradient, rel=1e-4)
+    scale = zoo.decoded(again).predict(X, verbose=0)[..., 1]
+    np.testing.assert_allclose(scale, np.exp(float(again.head.log_scale)), rtol=1e-5)
+
+
+# A layer that needs the mask, and targets that are no steps: the position of an answer.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Pointer(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], 1), name="kernel")
+
+    def call(self, x, mask=None):
+        scores = ops.squeeze(ops.matmul(x, self.kernel), -1)
+        return ops.softmax(scores if mask is None else ops.where(mask, scores, -1e9))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+@dataclass(frozen=True)
+class Position(zoo.Output):
+    """One valid step of each sequence."""
+
+    name = "position"
+    aligned = False
+
+    def layer(self, name=None):
+        return Pointer(name=name or self.name)
+
+    def loss(self, layer):
+        return PositionLoss()
+
+    def target_shape(self, shape):
+        return shape[:1]
+
+    def decode(self, predictions, layer, mask=None):
+        """The most probable step, and the number of valid steps, of which only the mask knows."""
+        count = ops.sum(ops.cast(mask, "int32"), axis=1)
+        return ops.stack([ops.argmax(predictions, axis=-1), count], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class PositionLoss(keras.losses.Loss):
+    def __init__(self, name="position", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # The mask has steps, the losses have none: it is not for Keras to apply.
+        ids = ops.cast(y_true, "int32")
+        p = ops.take_along_axis(y_pred, ops.expand_dims(ids, -1), axis=-1)
+        return -ops.mean(ops.log(p))
+
+
+def test_a_layer_that_needs_the_mask(tmp_path):
+    model = compiled(zoo.many_to_many(zoo.Vectors(3), Position(), "gru", 4))
+    y = np.array([4, 2, 0, 0])
+    h = model.get_layer("recurrent")
+    steps, _, _ = numpy_models.run(h, X, VALID)
+    scores = (steps @ numpy_models.weights_of(model.head)["kernel"])[..., 0]
+    expected = numpy_models.softmax(np.where(VALID, scores, -np.inf))
+    np.testing.assert_allclose(model.predict(X, verbose=0), expected, atol=1e-6)
+    loss = -np.log(expected[np.arange(4), y]).mean()
+    assert model.evaluate(X, y, verbose=0) == pytest.approx(loss, rel=1e-5)
+    answers = np.stack([expected.argmax(axis=-1), VALID.sum(axis=1)], axis=-1)
+    again = loaded(model, tmp_path)
+    np.testing.assert_array_equal(zoo.decoded(again).predict(X, verbose=0), answers)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: zoo.Classes(True), "count=True: expected a positive integer"),
+        (lambda: zoo.MultiLabel(-1), "count=-1: expected a positive integer"),
+        (lambda: zoo.many_to_one(zoo.Tokens(9), 2), r"outputs=2: expected zoo\.Classes, MultiLab"),
+        (
+            lambda: zoo.next_step(Quantiles(LEVELS)),
+            r"outputs=Quantiles.*: expected zoo\.Classes, MultiLabel or Values\.",
+        ),
+        (
+            lambda: zoo.many_to_many(zoo.Vectors(3), Quantiles(LEVELS), feedback=True),
+            r"outputs=Quantiles.*: expected zoo\.Classes, MultiLabel or Values\.",
+        ),
+        (
+            lambda: zoo.decoded(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])),
+            "model='sequential.*': does not store how its output is decoded",
+        ),
+    ],
+    ids=["bool", "negative", "number", "generated", "feedback", "decoded"],
+)
+def test_invalid_outputs(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

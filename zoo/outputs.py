@@ -1,0 +1,258 @@
+"""Outputs of the zoo's models, shared by all topologies.
+
+An output owns its layer, its loss and metrics, the shape of its targets, and its decoding: what
+turns a prediction into an answer. `Classes`, `MultiLabel` and `Values` are outputs; a new kind is
+one subclass of `Output`. The topology determines whether the output is a single one or a sequence.
+
+>>> from kerasrnn import zoo
+>>> model = zoo.many_to_one(zoo.Vectors(12), zoo.Classes(9), cell="gru", units=8)
+>>> model.compile("adam")      # with the loss and the metrics of the output
+>>> model.loss, zoo.decoded(model).output_shape
+('sparse_categorical_crossentropy', (None,))
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from kerasrnn import validation
+from kerasrnn.validation import PositiveInteger
+
+Tensor = Any
+
+
+class Output(abc.ABC):
+    """What a model outputs, for one vector or for every step of a sequence.
+
+    The topologies and `zoo.Model` use outputs only through this interface. A new kind of output is
+    a subclass with a `layer` and a `loss`, and where they differ from the defaults, `metrics`,
+    `target_shape`, `target_ids` and `decode`. Register it with
+    `keras.saving.register_keras_serializable`, so that its models can be loaded; if it is not a
+    dataclass, it also needs `get_config`.
+
+    - A loss that needs more than targets and predictions reads the layer that it is given, such as
+      the transition scores of a conditional random field. It also finds the mask there, or as the
+      mask of the predictions.
+    - A layer that needs the padding mask has an argument `mask` in `call`, as any Keras layer.
+    - Metrics that decode are given the layer, too.
+
+    Example: quantiles, with the pinball loss (Koenker & Bassett 1978).
+
+        >>> from dataclasses import dataclass
+        >>> import keras
+        >>> import numpy as np
+        >>> from keras import ops
+        >>> from kerasrnn import zoo
+        >>> @keras.saving.register_keras_serializable(package="example")
+        ... class Pinball(keras.losses.Loss):
+        ...     def __init__(self, levels, name="pinball", **kwargs):
+        ...         super().__init__(name=name, **kwargs)
+        ...         self.levels = list(levels)
+        ...
+        ...     def call(self, y_true, y_pred):
+        ...         error = ops.expand_dims(ops.cast(y_true, y_pred.dtype), -1) - y_pred
+        ...         levels = ops.convert_to_tensor(self.levels, y_pred.dtype)
+        ...         return ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
+        ...
+        ...     def get_config(self):
+        ...         return {**super().get_config(), "levels": self.levels}
+        >>> @keras.saving.register_keras_serializable(package="example")
+        ... @dataclass(frozen=True)
+        ... class Quantiles(zoo.Output):
+        ...     levels: tuple[float, ...]
+        ...     name = "quantiles"
+        ...
+        ...     def layer(self, name=None):
+        ...         return keras.layers.Dense(len(self.levels), name=name or self.name)
+        ...
+        ...     def loss(self, layer):
+        ...         return Pinball(self.levels)
+        ...
+        ...     def target_shape(self, shape):
+        ...         return shape[:-1]      # one number, for all quantiles of a prediction
+        ...
+        ...     def decode(self, predictions, layer, mask=None):
+        ...         return ops.sort(predictions, axis=-1)      # quantiles do not cross
+        >>> model = zoo.many_to_one(zoo.Vectors(2), Quantiles((0.1, 0.5, 0.9)), "gru", units=4)
+        >>> model.compile("adam", jit_compile=False)
+        >>> x, y = np.ones((8, 5, 2)), np.arange(8.0)
+        >>> history = model.fit(x, y, verbose=0)
+        >>> zoo.decoded(model).predict(x, verbose=0).shape
+        (8, 3)
+    """
+
+    name: ClassVar[str] = "predictions"
+    """The default name of the output, in the model and in its exports."""
+
+    target_ids: int | None = None
+    """Number of ids if the targets are ids, 0 to target_ids - 1; None if they are numbers."""
+
+    @abc.abstractmethod
+    def layer(self, name: str | None = None) -> keras.layers.Layer:
+        """The layer from features, `(batch, ..., features)`, to predictions."""
+
+    @abc.abstractmethod
+    def loss(self, layer: keras.layers.Layer) -> Any:
+        """The loss, an object or a name that `keras.Model.compile` accepts.
+
+        Args:
+            layer: the model's output layer, whose weights the loss may read.
+        """
+
+    def metrics(self, layer: keras.layers.Layer) -> list[Any]:
+        """The metrics that `keras.Model.compile` reports by default; see `loss`."""
+        return []
+
+    def target_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the targets, given that of the predictions; None is any size.
+
+        A second axis of unknown size has as many steps as the predictions if `aligned`.
+        """
+        return shape
+
+    aligned: ClassVar[bool] = True
+    """Whether the targets of a sequence have a step for each step of the predictions."""
+
+    def decode(
+        self, predictions: Tensor, layer: keras.layers.Layer, mask: Tensor | None = None
+    ) -> Tensor:
+        """Turn predictions into answers, with operations of `keras.ops`.
+
+        Args:
+            predictions: the model's output.
+            layer: the model's output layer.
+            mask: boolean, `(batch, time)`, for sequences with padding: True for valid steps.
+        """
+        return predictions
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Output":
+        """An output from its `get_config`."""
+        return cls(**config)
+
+
+@validation.checked
+@dataclass(frozen=True)
+class DenseOutput(Output):
+    """Base class of `Classes`, `MultiLabel` and `Values`: a dense layer with an activation.
+
+    Decoders can generate them: they read their own previous outputs.
+
+    Args:
+        count: number of classes, labels or values; the size of the output.
+
+    Raises:
+        ValueError: `count` is not a positive integer.
+    """
+
+    count: PositiveInteger
+
+    kind: ClassVar[str]
+    """The name of this kind in `kerasrnn.Decoder`."""
+    activation: ClassVar[str]
+
+    def layer(self, name: str | None = None) -> keras.layers.Layer:
+        return keras.layers.Dense(self.count, activation=self.activation, name=name or self.name)
+
+    def previous(self, name: str, batch_size: int | None = None) -> Tensor:
+        """An input of previous outputs, as a decoder reads them.
+
+        Ids `(batch, time)` for classes, otherwise frames `(batch, time, count)`.
+        """
+        if self.kind == "classes":
+            return keras.Input((None,), batch_size=batch_size, dtype="int32", name=name)
+        return keras.Input((None, self.count), batch_size=batch_size, name=name)
+
+    def probabilities(self, name: str | None = None) -> keras.layers.Layer:
+        """The activation from logits to the output."""
+        return keras.layers.Activation(self.activation, name=name or self.name)
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Classes(DenseOutput):
+    """One of `count` classes: probabilities from a softmax.
+
+    The loss is the sparse categorical cross-entropy, the metric the accuracy. The targets are class
+    ids; so are the decoded predictions: the most probable ones.
+    """
+
+    kind = "classes"
+    activation = "softmax"
+    name = "probabilities"
+
+    @property
+    def target_ids(self) -> int:
+        return self.count
+
+    def loss(self, layer: keras.layers.Layer) -> str:
+        return "sparse_categorical_crossentropy"
+
+    def metrics(self, layer: keras.layers.Layer) -> list[Any]:
+        return ["accuracy"]
+
+    def target_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return shape[:-1]
+
+    def decode(
+        self, predictions: Tensor, layer: keras.layers.Layer, mask: Tensor | None = None
+    ) -> Tensor:
+        return ops.argmax(predictions, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class MultiLabel(DenseOutput):
+    """`count` independent labels: a probability for each, from a sigmoid.
+
+    The loss is the binary cross-entropy. Decoded, a label is 1 if its probability is at least 0.5,
+    otherwise 0.
+    """
+
+    kind = "flags"
+    activation = "sigmoid"
+    name = "probabilities"
+
+    def loss(self, layer: keras.layers.Layer) -> str:
+        return "binary_crossentropy"
+
+    def decode(
+        self, predictions: Tensor, layer: keras.layers.Layer, mask: Tensor | None = None
+    ) -> Tensor:
+        return ops.cast(predictions >= 0.5, "int32")
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Values(DenseOutput):
+    """`count` numbers: regression, forecasts.
+
+    The loss is the mean squared error. Decoded predictions are the values themselves.
+    """
+
+    kind = "values"
+    activation = "linear"
+    name = "values"
+
+    def loss(self, layer: keras.layers.Layer) -> str:
+        return "mean_squared_error"
+
+
+def check_outputs(outputs: Any) -> None:
+    """Raise ValueError unless this is an output of the zoo."""
+    if not isinstance(outputs, Output):
+        raise ValueError(
+            f"outputs={outputs!r}: expected zoo.Classes, MultiLabel, Values or another zoo.Output."
+        )
+
+
+def check_generated(outputs: Any) -> None:
+    """Raise ValueError unless this is an output that a decoder can generate."""
+    if not isinstance(outputs, DenseOutput):
+        raise ValueError(f"outputs={outputs!r}: expected zoo.Classes, MultiLabel or Values.")
