@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-import kerasrnn
+from kerasrnn import catalogue
 
 CONTENDERS = {
     "kerasrnn": "the layer with its defaults",
@@ -21,10 +21,8 @@ CONTENDERS = {
 KERAS = ("keras", "keras-xla", "keras-unrolled")
 KERAS_RNN = ("keras-rnn", "keras-rnn-xla")
 
-BUILT_IN = ("SimpleRNN", "LSTM", "GRU")
-OTHERS = tuple(
-    name for name in kerasrnn.__all__ if f"{name}Cell" in kerasrnn.__all__ and name not in BUILT_IN
-)
+BUILT_IN = tuple(entry.layer for entry in catalogue.CELLS if entry.in_keras)
+OTHERS = tuple(entry.layer for entry in catalogue.CELLS if not entry.in_keras)
 CELLS = BUILT_IN + OTHERS
 
 PARTS = {

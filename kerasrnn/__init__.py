@@ -6,10 +6,10 @@
     >>> tuple(y.shape)
     (2, 3, 4)
 
-Public names are listed once, in `__init__.pyi`, and loaded on first use, so that the command line
-responds before Keras and its backend are imported. A saved model, however, must load after a bare
-`import kerasrnn`: every class is registered with Keras as soon as Keras itself is imported, before
-or after this package.
+Public names are listed below, and those of the cells in `kerasrnn.catalogue`. They are loaded on
+first use, so that the command line responds before Keras and its backend are imported. A saved
+model, however, must load after a bare `import kerasrnn`: every class is registered with Keras as
+soon as Keras itself is imported, before or after this package.
 """
 
 import importlib
@@ -17,7 +17,40 @@ import importlib
 import lazy_loader
 from wrapt import when_imported
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+from kerasrnn import catalogue
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    [
+        "cells",
+        "decoding",
+        "diagnostics",
+        "export",
+        "layers",
+        "losses",
+        "metrics",
+        "recipes",
+        "zoo",
+    ],
+    {
+        "_version": ["__version__"],
+        "attention.bahdanau": ["BahdanauAttention"],
+        "attention.cell": ["AttentionCell"],
+        "attention.location_sensitive": ["CoverageAttention", "LocationSensitiveAttention"],
+        "attention.luong": ["LuongAttention"],
+        "attention.monotonic": ["MonotonicAttention"],
+        **{f"cells.{module}": names for module, names in catalogue.CLASSES.items()},
+        "decoding.decoder": ["Decoder"],
+        "decoding.generator": ["Generator"],
+        "layers.batched_time_distributed": ["BatchedTimeDistributed"],
+        "layers.bidirectional": ["Bidirectional"],
+        "layers.bigrams": ["BigramEmbedding"],
+        "layers.feedback": ["FeedbackCell"],
+        "layers.pieces": ["SentencePieceVectorization"],
+        "layers.pooling": ["SequencePooling"],
+        "layers.stacked": ["StackedRNN"],
+    },
+)
 
 
 @when_imported("keras")

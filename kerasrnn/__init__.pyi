@@ -1,3 +1,5 @@
+"""Written by `python -m tests.generated`."""
+
 from . import cells as cells
 from . import decoding as decoding
 from . import diagnostics as diagnostics

@@ -1,38 +1,52 @@
-"""The one catalogue of cells: every cross-cutting test loops over its rows.
+"""The rows of the conformance tests: every cell of `kerasrnn.catalogue`, beside its oracle."""
 
-A new cell adds a row here, and `tests/test_house.py` fails until it has.
-"""
-
-from dataclasses import dataclass, field
+import importlib
+import inspect
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import keras
 
 import kerasrnn
+from kerasrnn import catalogue
 from tests.measure import FIRST_BACKEND, passing_masks
-from tests.oracles import gru, ind_rnn, layer_norm_lstm, lstm, mgu, peephole_lstm, simple_rnn, ugrnn
+
+ACTIVATIONS = ("activation", "recurrent_activation")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell, its layer, its independent twins, and the options that change its mathematics."""
+    """One cell, its layer and its independent twins."""
 
     cell: type[kerasrnn.Cell]
     layer: type[kerasrnn.RNN]
     oracle: ModuleType
+    """The module of `tests.oracles` with the name of the cell's."""
     keras_layer: type[keras.layers.RNN] | None = None
     """The built-in layer, where there is one."""
     keras_cell: type[keras.layers.Layer] | None = None
-    variants: tuple[dict[str, Any], ...] = field(default=({},))
-    oracle_options: tuple[str, ...] = ()
-    """Constructor arguments that the oracle takes by the same name."""
-    steady: dict[str, Any] = field(default_factory=dict)
-    """Options under which rounding errors stay small, in gradients too: for half precision."""
 
     @property
     def name(self) -> str:
         return self.layer.__name__
+
+    @property
+    def variants(self) -> tuple[dict[str, Any], ...]:
+        """Options that change the cell's mathematics."""
+        return getattr(self.oracle, "VARIANTS", ({}, {"use_bias": False}))
+
+    @property
+    def steady(self) -> dict[str, Any]:
+        """Options under which rounding errors stay small, in gradients too: for half precision."""
+        return getattr(self.oracle, "STEADY", {})
+
+    @property
+    def oracle_options(self) -> tuple[str, ...]:
+        """Constructor arguments that the oracle takes by the same name, besides activations."""
+        parameters = inspect.signature(self.oracle.step).parameters.values()
+        names = (p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        return tuple(name for name in names if name not in ACTIVATIONS)
 
     def twin(self, units: int, **options: Any) -> keras.layers.RNN:
         """The layer in a loop that is not ours: the built-in one, or Keras's loop around our cell.
@@ -49,86 +63,16 @@ class Row:
         return passing_masks(keras.layers.RNN(cell, **options))
 
 
-COMMON = (
-    {},
-    {"use_bias": False},
-    {"activation": "relu"},
-    {"activation": None, "bias_initializer": "random_normal"},
-)
+def _row(entry: catalogue.Entry) -> Row:
+    return Row(
+        getattr(kerasrnn, entry.cell),
+        getattr(kerasrnn, entry.layer),
+        importlib.import_module(f"tests.oracles.{entry.module}"),
+        *(getattr(keras.layers, name, None) for name in (entry.layer, entry.cell)),
+    )
 
-ROWS = (
-    Row(
-        kerasrnn.SimpleRNNCell,
-        kerasrnn.SimpleRNN,
-        simple_rnn,
-        keras.layers.SimpleRNN,
-        keras.layers.SimpleRNNCell,
-        variants=COMMON,
-    ),
-    Row(
-        kerasrnn.LSTMCell,
-        kerasrnn.LSTM,
-        lstm,
-        keras.layers.LSTM,
-        keras.layers.LSTMCell,
-        variants=(
-            *COMMON,
-            {"unit_forget_bias": False, "recurrent_activation": "hard_sigmoid"},
-        ),
-    ),
-    Row(
-        kerasrnn.GRUCell,
-        kerasrnn.GRU,
-        gru,
-        keras.layers.GRU,
-        keras.layers.GRUCell,
-        variants=(
-            *COMMON,
-            {"reset_after": False},
-            {"reset_after": False, "use_bias": False},
-            {"recurrent_activation": "hard_sigmoid"},
-        ),
-        oracle_options=("reset_after",),
-    ),
-    Row(
-        kerasrnn.PeepholeLSTMCell,
-        kerasrnn.PeepholeLSTM,
-        peephole_lstm,
-        variants=(
-            {},
-            {"use_bias": False},
-            {"unit_forget_bias": False, "recurrent_activation": "hard_sigmoid"},
-        ),
-    ),
-    Row(
-        kerasrnn.LayerNormLSTMCell,
-        kerasrnn.LayerNormLSTM,
-        layer_norm_lstm,
-        variants=({}, {"use_bias": False}, {"epsilon": 0.1}),
-        oracle_options=("epsilon",),
-        steady={"epsilon": 0.1},
-    ),
-    Row(
-        kerasrnn.MGUCell,
-        kerasrnn.MGU,
-        mgu,
-        variants=({}, {"use_bias": False}, {"recurrent_activation": "hard_sigmoid"}),
-    ),
-    Row(
-        kerasrnn.IndRNNCell,
-        kerasrnn.IndRNN,
-        ind_rnn,
-        variants=({}, {"use_bias": False}, {"activation": "tanh"}),
-        steady={"activation": "tanh"},  # a rounded relu may be on the other side of its kink
-    ),
-    Row(
-        kerasrnn.UGRNNCell,
-        kerasrnn.UGRNN,
-        ugrnn,
-        variants=({}, {"use_bias": False}, {"activation": "relu"}),
-    ),
-)
 
+ROWS = tuple(_row(entry) for entry in catalogue.CELLS)
 BY_NAME = {row.name: row for row in ROWS}
 BUILT_IN = [row for row in ROWS if row.keras_layer is not None]
 # For slow tests of what surrounds a cell, and does not depend on which it is.

@@ -1,70 +1,37 @@
 """The oracles themselves: derivatives against finite differences, masks against hand computation.
 
-What is checked here is what `docs/bptt.md` and `docs/cells.md` derive: a wrong sign there is a
-failing test here.
+What is checked here is what `docs/bptt.md` derives: a wrong sign there is a failing test here.
 """
 
 import re
 from pathlib import Path
-from types import ModuleType
 
 import keras
 import numpy as np
 import pytest
 
+from tests.catalogue import BUILT_IN, ROWS, Row, variant_id
 from tests.measure import passing_masks
-from tests.oracles import (
-    gru,
-    ind_rnn,
-    layer_norm_lstm,
-    loop,
-    lstm,
-    mgu,
-    peephole_lstm,
-    simple_rnn,
-    ugrnn,
-)
-from tests.oracles.activations import sigmoid
+from tests.oracles import complex_step, loop
+from tests.oracles.activations import relu, sigmoid
 
 BATCH, TIME, FEATURES, UNITS = 2, 4, 3, 2
 
 
-def matrices(gates: int, biases: int = 1) -> dict[str, tuple[int, ...]]:
-    """The shapes of a kernel, a recurrent kernel and a bias, in the order of Keras."""
-    width = gates * UNITS
-    return {
-        "kernel": (FEATURES, width),
-        "recurrent_kernel": (UNITS, width),
-        "bias": (width,) if biases == 1 else (biases, width),
-    }
+def options_of(row: Row) -> list[dict]:
+    """The options that the oracle's step takes, besides the activations."""
+    found = []
+    for variant in row.variants:
+        options = {**row.steady, **variant}
+        taken = {name: value for name, value in options.items() if name in row.oracle_options}
+        if taken not in found:
+            found.append(taken)
+    return found
 
 
-LAYER_NORM = {
-    "kernel_gamma": (4 * UNITS,),
-    "recurrent_gamma": (4 * UNITS,),
-    "state_gamma": (UNITS,),
-    "state_beta": (UNITS,),
-}
-
-# (oracle, the weights' shapes, states, options)
-BUILT_IN = [
-    pytest.param(simple_rnn, matrices(1), 1, {}, id="simple_rnn"),
-    pytest.param(lstm, matrices(4), 2, {}, id="lstm"),
-    pytest.param(gru, matrices(3, biases=2), 1, {"reset_after": True}, id="gru-reset_after"),
-    pytest.param(gru, matrices(3), 1, {"reset_after": False}, id="gru-reset_before"),
-]
-CELLS = [
-    *BUILT_IN,
-    pytest.param(
-        peephole_lstm, matrices(4) | {"peephole_kernel": (3, UNITS)}, 2, {}, id="peephole_lstm"
-    ),
-    pytest.param(
-        layer_norm_lstm, matrices(4) | LAYER_NORM, 2, {"epsilon": 0.01}, id="layer_norm_lstm"
-    ),
-    pytest.param(mgu, matrices(2), 1, {}, id="mgu"),
-    pytest.param(ind_rnn, matrices(1) | {"recurrent_kernel": (UNITS,)}, 1, {}, id="ind_rnn"),
-    pytest.param(ugrnn, matrices(2), 1, {}, id="ugrnn"),
-]
+CELLS = [(row, options) for row in ROWS for options in options_of(row)]
+OF_KERAS = [(row, options) for row, options in CELLS if row in BUILT_IN]
+WITH_ADJOINT = [(row, options) for row, options in CELLS if hasattr(row.oracle, "step_backward")]
 # A first step that is masked, a masked step inside, and masked last steps.
 MASK = np.array([[False, True, False, True], [True, True, False, False]])
 LOOPS = [
@@ -74,53 +41,59 @@ LOOPS = [
     pytest.param({"mask": MASK, "zero_output_for_mask": True}, id="mask-zero_output"),
     pytest.param({"mask": MASK, "go_backwards": True}, id="mask-go_backwards"),
 ]
+loops = pytest.mark.parametrize("loop_options", LOOPS)
+biases = pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no_bias"])
+cells = pytest.mark.parametrize(("row", "options"), CELLS, ids=variant_id)
 
 
-def arguments(
-    shapes: dict[str, tuple[int, ...]], states: int, use_bias: bool
-) -> dict[str, np.ndarray]:
+def arguments(row: Row, options: dict, use_bias: bool = True) -> tuple[np.ndarray, list, dict]:
     """Random float64 values for x, every initial state and every weight."""
     rng = np.random.default_rng(0)
-    every = {"x": (BATCH, TIME, FEATURES)}
-    every |= {f"initial_{k}": (BATCH, UNITS) for k in range(states)}
-    every |= {name: shape for name, shape in shapes.items() if use_bias or name != "bias"}
-    return {name: rng.normal(size=shape) for name, shape in every.items()}
+    layer = row.layer(UNITS, use_bias=use_bias, **options)
+    layer.build((None, None, FEATURES))
+    x = rng.normal(size=(BATCH, TIME, FEATURES))
+    states = [rng.normal(size=(BATCH, UNITS)) for _ in row.cell.state_names]
+    return x, states, {w.name: rng.normal(size=tuple(w.shape)) for w in layer.weights}
 
 
-def split_arguments(values: dict[str, np.ndarray]) -> tuple[np.ndarray, list, dict]:
-    """Returns x, the initial states and the weights."""
-    states = [value for name, value in values.items() if name.startswith("initial_")]
-    weights = {
-        name: value
-        for name, value in values.items()
-        if name != "x" and not name.startswith("initial_")
-    }
-    return values["x"], states, weights
-
-
-@pytest.mark.parametrize("loop_options", LOOPS)
-@pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no_bias"])
-@pytest.mark.parametrize(("oracle", "shapes", "states", "options"), CELLS)
-def test_backward_equals_central_differences(
-    oracle: ModuleType, shapes: dict, states: int, options: dict, use_bias: bool, loop_options: dict
-) -> None:
-    values = arguments(shapes, states, use_bias)
+def factors(states: list) -> tuple[np.ndarray, list]:
+    """Random gradients of the outputs and of the final states."""
     rng = np.random.default_rng(1)
-    d_outputs = rng.normal(size=(BATCH, TIME, UNITS))
-    d_final_states = [rng.normal(size=(BATCH, UNITS)) for _ in range(states)]
+    return rng.normal(size=(BATCH, TIME, UNITS)), [rng.normal(size=s.shape) for s in states]
+
+
+def named(dx: np.ndarray, d_states: list, d_weights: dict) -> dict[str, np.ndarray]:
+    return {"x": dx, **{f"state {n}": d for n, d in enumerate(d_states)}, **d_weights}
+
+
+@loops
+@cells
+def test_complex_steps_equal_central_differences(
+    row: Row, options: dict, loop_options: dict
+) -> None:
+    """So every step is analytic: only then are complex steps derivatives."""
+    x, states, weights = arguments(row, options)
+    d_outputs, d_finals = factors(states)
+    derived = named(
+        *complex_step.backward(
+            row.oracle.step, x, states, weights, d_outputs, d_finals, **loop_options, **options
+        )
+    )
+    values = named(x, states, weights)
+    assert derived.keys() == values.keys()
 
     def loss(values: dict[str, np.ndarray]) -> float:
-        outputs, _, final_states = loop.run(
-            oracle.step, *split_arguments(values), **loop_options, **options
+        moved = [values[f"state {n}"] for n in range(len(states))]
+        outputs, _, finals = loop.run(
+            row.oracle.step,
+            values["x"],
+            moved,
+            {name: values[name] for name in weights},
+            **loop_options,
+            **options,
         )
-        on_states = sum(np.sum(d * s) for d, s in zip(d_final_states, final_states, strict=True))
-        return np.sum(d_outputs * outputs) + on_states
-
-    dx, d_states, d_weights = oracle.backward(
-        *split_arguments(values), d_outputs, d_final_states, **loop_options, **options
-    )
-    derived = {"x": dx, **{f"initial_{k}": d for k, d in enumerate(d_states)}, **d_weights}
-    assert derived.keys() == values.keys()
+        of_states = sum(np.sum(d * final) for d, final in zip(d_finals, finals, strict=True))
+        return np.sum(d_outputs * outputs) + of_states
 
     epsilon = 1e-5
     for name, value in values.items():
@@ -136,47 +109,75 @@ def test_backward_equals_central_differences(
         np.testing.assert_allclose(derived[name], measured, rtol=1e-6, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.parametrize(("oracle", "shapes", "states", "options"), CELLS)
-def test_nothing_in_a_masked_step_matters(
-    oracle: ModuleType, shapes: dict, states: int, options: dict
+@loops
+@biases
+@pytest.mark.parametrize(("row", "options"), WITH_ADJOINT, ids=variant_id)
+def test_backward_equals_complex_steps(
+    row: Row, options: dict, use_bias: bool, loop_options: dict
 ) -> None:
-    x, initial_states, weights = split_arguments(arguments(shapes, states, True))
+    """The adjoints that `docs/bptt.md` derives, to the last digits."""
+    x, states, weights = arguments(row, options, use_bias)
+    d_outputs, d_finals = factors(states)
+    given = (x, states, weights, d_outputs, d_finals)
+    derived = named(
+        *loop.run_backward(
+            row.oracle.step, row.oracle.step_backward, *given, **loop_options, **options
+        )
+    )
+    measured = named(*complex_step.backward(row.oracle.step, *given, **loop_options, **options))
+    assert derived.keys() == measured.keys()
+    for name, expected in measured.items():
+        np.testing.assert_allclose(derived[name], expected, rtol=1e-11, atol=1e-12, err_msg=name)
+
+
+def test_complex_steps_of_the_other_activations() -> None:
+    """Which compare complex numbers: by their real parts."""
+    x = np.array([-2.0, -0.4, 0.3, 5.0])
+    moved = x + 1j * complex_step.STEP
+    for function, slopes in (
+        (relu, [0, 0, 1, 1]),
+        (lambda p: np.clip(p / 6 + 0.5, 0, 1), [1 / 6, 1 / 6, 1 / 6, 0]),
+    ):
+        np.testing.assert_allclose(function(moved).imag / complex_step.STEP, slopes, rtol=1e-14)
+
+
+@cells
+def test_nothing_in_a_masked_step_matters(row: Row, options: dict) -> None:
+    x, initial_states, weights = arguments(row, options)
     padded = np.where(MASK[:, :, None], x, np.nan)
     d_outputs = np.ones((BATCH, TIME, UNITS))
-    d_final_states = [np.ones((BATCH, UNITS))] * states
+    d_finals = [np.ones((BATCH, UNITS)) for _ in initial_states]
 
-    outputs, _, _ = loop.run(oracle.step, x, initial_states, weights, mask=MASK, **options)
+    outputs, _, _ = loop.run(row.oracle.step, x, initial_states, weights, mask=MASK, **options)
     padded_outputs, _, _ = loop.run(
-        oracle.step, padded, initial_states, weights, mask=MASK, **options
+        row.oracle.step, padded, initial_states, weights, mask=MASK, **options
     )
     np.testing.assert_array_equal(padded_outputs, outputs)
 
-    dx, d_states, d_weights = oracle.backward(
-        padded, initial_states, weights, d_outputs, d_final_states, mask=MASK, **options
-    )
-    assert (dx[~MASK] == 0).all()
-    assert all(np.isfinite(d).all() for d in [dx, *d_states, *d_weights.values()])
+    given = (padded, initial_states, weights, d_outputs, d_finals)
+    gradients = [complex_step.backward(row.oracle.step, *given, mask=MASK, **options)]
+    if hasattr(row.oracle, "step_backward"):
+        steps = (row.oracle.step, row.oracle.step_backward)
+        gradients.append(loop.run_backward(*steps, *given, mask=MASK, **options))
+    for dx, d_states, d_weights in gradients:
+        assert (dx[~MASK] == 0).all()
+        assert all(np.isfinite(d).all() for d in [dx, *d_states, *d_weights.values()])
 
 
 # The layout is the same on every backend. Before the first step used the outputs are not: there
 # Keras has zeros on TensorFlow, which is the oracle's rule, and the initial state on JAX.
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the rule is TensorFlow's")
-@pytest.mark.parametrize("loop_options", LOOPS)
-@pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no_bias"])
-@pytest.mark.parametrize(("oracle", "shapes", "states", "options"), BUILT_IN)
+@loops
+@biases
+@pytest.mark.parametrize(("row", "options"), OF_KERAS, ids=variant_id)
 def test_oracle_reads_the_weights_as_keras_does(
-    oracle: ModuleType, shapes: dict, states: int, options: dict, use_bias: bool, loop_options: dict
+    row: Row, options: dict, use_bias: bool, loop_options: dict
 ) -> None:
     # A swapped pair of gates passes every test of derivatives; only the layout's owner can tell.
-    x, initial_states, weights = split_arguments(arguments(shapes, states, use_bias))
-    class_of = {
-        simple_rnn: keras.layers.SimpleRNN,
-        lstm: keras.layers.LSTM,
-        gru: keras.layers.GRU,
-    }
+    x, initial_states, weights = arguments(row, options, use_bias)
     call_options = dict(loop_options)
     mask = call_options.pop("mask", None)
-    layer = class_of[oracle](
+    layer = row.keras_layer(
         UNITS,
         use_bias=use_bias,
         return_sequences=True,
@@ -191,7 +192,7 @@ def test_oracle_reads_the_weights_as_keras_does(
     expected = layer(x, initial_state=initial_states, mask=mask)
 
     outputs, _, final_states = loop.run(
-        oracle.step, x, initial_states, weights, **loop_options, **options
+        row.oracle.step, x, initial_states, weights, **loop_options, **options
     )
     for actual, wanted in zip([outputs, *final_states], expected, strict=True):
         np.testing.assert_allclose(actual, keras.ops.convert_to_numpy(wanted), rtol=1e-10)
@@ -261,16 +262,18 @@ def test_every_label_cited_is_an_equation_of_the_documents() -> None:
     tests = Path(__file__).parent
     docs = tests.parent / "docs"
     equations = []
-    for page in ("bptt.md", "cells.md", "diagnostics.md"):
+    for page in ("bptt.md", "diagnostics.md"):
         document = (docs / page).read_text(encoding="utf-8")
         equations += re.findall(r"^\| \(([A-Z]\d+)\) \|", document, flags=re.MULTILINE)
     assert len(equations) == len(set(equations))
 
     cited_by_oracles = set()
-    for path in [*(tests / "oracles").glob("*.py"), *docs.glob("*.md")]:
+    of_oracles = set((tests / "oracles").glob("*.py"))
+    library = (tests.parent / "kerasrnn").rglob("*.py")
+    for path in [*of_oracles, *library, *docs.glob("*.md")]:
         cited = set(re.findall(r"\(([A-Z]\d+)\)", path.read_text(encoding="utf-8")))
         assert cited <= set(equations), path.name
-        if path.suffix == ".py":
+        if path in of_oracles:
             cited_by_oracles |= cited
     # (B1) defines the loss: nothing computes it. What is measured has no oracle of its own.
     unchecked = {"B1"} | {label for label in equations if label.startswith("D")}

@@ -3,7 +3,7 @@
 from typing import Any
 
 import kerasrnn
-from kerasrnn.wording import snake_case
+from kerasrnn import catalogue
 
 CellLike = str | type[kerasrnn.Cell] | type[kerasrnn.RNN]
 
@@ -20,16 +20,14 @@ def layer_class(cell: CellLike) -> type[kerasrnn.RNN]:
         >>> zoo.layer_class("gru").__name__
         'GRU'
     """
-    layers = [getattr(kerasrnn, name) for name in kerasrnn.__all__ if name[0].isupper()]
-    layers = [layer for layer in layers if hasattr(layer, "cell_class")]
+    layers = {entry.module: entry.layer for entry in catalogue.CELLS}
     if isinstance(cell, str):
-        names = {snake_case(layer.__name__): layer for layer in layers}
-        if cell not in names:
-            raise ValueError(f"cell={cell!r}: expected one of {', '.join(sorted(names))}.")
-        return names[cell]
+        if cell not in layers:
+            raise ValueError(f"cell={cell!r}: expected one of {', '.join(sorted(layers))}.")
+        return getattr(kerasrnn, layers[cell])
     if isinstance(cell, type) and issubclass(cell, kerasrnn.RNN) and hasattr(cell, "cell_class"):
         return cell
-    for layer in layers:
+    for layer in (getattr(kerasrnn, name) for name in layers.values()):
         if cell is layer.cell_class:
             return layer
     raise ValueError(f"cell={cell!r}: expected a name, a kerasrnn cell class or its layer class.")

@@ -10,7 +10,9 @@ True
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+from kerasrnn import catalogue
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=catalogue.CLASSES)
 
 # Before any module here (see kerasrnn/__init__.py), and after the names, which are needed
 # meanwhile: importing Keras registers all classes, and `kerasrnn.layers` has the cells' classes.

@@ -1,4 +1,4 @@
-"""Written by `python -m tests.stubs`, from `kerasrnn/__init__.pyi`."""
+"""Written by `python -m tests.generated`."""
 
 from .cell import Cell as Cell
 from .chrono import ChronoInitializer as ChronoInitializer

@@ -1,4 +1,4 @@
-"""Written by `python -m tests.stubs`, from what the cells declare."""
+"""Written by `python -m tests.generated`."""
 
 from collections.abc import Callable
 from typing import Any, Literal

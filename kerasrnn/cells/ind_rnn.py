@@ -22,11 +22,15 @@ class IndRNNCell(Cell):
         a_t = x_t W + b,   r_t = h_{t-1} * u
         h_t = relu(a_t + r_t)
 
-    Each unit is connected only to itself over time; stacked layers mix the units. `relu` is
-    `activation`. Weights: `kernel` W `(features, units)`, `recurrent_kernel` u `(units,)`, `bias` b
-    `(units,)`. With `recurrent_initializer=None`, u is drawn uniformly from [0, 1), as the authors
-    do for relu, so that each unit forgets at its own rate. Over T steps a unit multiplies by u up
-    to T times: the authors keep `|u| <= 2^(1/T)` with a `recurrent_constraint` (docs/cells.md has
+    Each unit is connected only to itself over time; stacked layers mix the units. A single weight u
+    determines how long a unit remembers and whether its gradient explodes, which makes very long
+    sequences and deep stacks possible, with relu too.
+
+    `relu` is `activation`. Weights: `kernel` W `(features, units)`, `recurrent_kernel` u
+    `(units,)`, `bias` b `(units,)`. With `recurrent_initializer=None`, u is drawn uniformly from
+    [0, 1), as the authors do for relu, so that each unit forgets at its own rate; for a last layer
+    of which only the final state is used, they recommend 1. Over T steps a unit multiplies by u up
+    to T times: the authors keep `|u| <= 2^(1/T)` with a `recurrent_constraint` (docs/bptt.md has
     one). State: h.
     """
 

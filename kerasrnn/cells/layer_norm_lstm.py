@@ -26,11 +26,14 @@ class LayerNormLSTMCell(LSTMCell):
         c_t = f_t * c_{t-1} + i_t * tanh(p_c)
         h_t = o_t * tanh(gamma_c * N(c_t) + beta_c)
 
-    The input part and the recurrent part are each normalized over all 4 * units columns, and b is
-    one bias: the paper adds a shift to each part and a bias to both, three vectors of which only
+    The input part and the recurrent part are each normalized over all 4 * units columns, not over
+    the batch: the result is the same in training and in inference, and for any number of steps. b
+    is one bias: the paper adds a shift to each part and a bias to both, three vectors of which only
     the sum matters. The cell state passed to the next step is c_t, not normalized. `epsilon`
     follows Keras's `LayerNormalization`; the paper has none. If h_0 = 0, the first recurrent part
-    is constant, and its gradient is multiplied by 1 / sqrt(epsilon).
+    is constant, and its gradient is multiplied by 1 / sqrt(epsilon). Normalization amplifies
+    rounding errors of small values: in half precision a narrow layer needs a larger `epsilon`, such
+    as 0.1.
 
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: those of `LSTMCell`
     (`kernel` W, `recurrent_kernel` U, `bias` b; the gates' columns in the order i, f, c, o), then

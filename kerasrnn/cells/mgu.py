@@ -24,9 +24,11 @@ class MGUCell(Cell):
         candidate_t = tanh(a_h + (f_t * h_{t-1}) U_h)
         h_t = (1 - f_t) * h_{t-1} + f_t * candidate_t
 
-    It is a GRU (with `reset_after=False`) with a single gate. `sigmoid` is `recurrent_activation`,
-    `tanh` is `activation`. Weights: `kernel` W `(features, 2 * units)`, `recurrent_kernel` U
-    `(units, 2 * units)`, `bias` b `(2 * units,)`, with the columns in the order f, h. State: h.
+    It is a GRU (with `reset_after=False`) with a single gate, and has two thirds of its weights.
+    Where the candidate reads nothing of a state, that state is retained in full. `sigmoid` is
+    `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 2 * units)`,
+    `recurrent_kernel` U `(units, 2 * units)`, `bias` b `(2 * units,)`, with the columns in the
+    order f, h. State: h.
     """
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}

@@ -27,6 +27,10 @@ class PeepholeLSTMCell(LSTMCell):
         o_t = sigmoid(p_o + V_o * c_t)
         h_t = o_t * tanh(c_t)
 
+    The gates of an LSTM read h, the cell state behind the output gate: while that gate is closed,
+    they have no information on the state that they control. With peepholes the networks of the
+    papers measure intervals and count.
+
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: those of `LSTMCell`
     (`kernel` W, `recurrent_kernel` U, `bias` b; the gates' columns in the order i, f, c, o), then
     `peephole_kernel` V `(3, units)`, its rows in the order i, f, o. With V = 0, its default initial

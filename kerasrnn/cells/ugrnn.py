@@ -23,9 +23,11 @@ class UGRNNCell(Cell):
         g_t = sigmoid(p_g),   candidate_t = tanh(p_h)
         h_t = g_t * h_{t-1} + (1 - g_t) * candidate_t
 
-    The paper calls the candidate c. `sigmoid` is `recurrent_activation`, `tanh` is `activation`.
-    Weights: `kernel` W `(features, 2 * units)`, `recurrent_kernel` U `(units, 2 * units)`, `bias` b
-    `(2 * units,)`, with the columns in the order g, h. State: h.
+    The gate decides whether a unit integrates over time or responds only to the current step: it is
+    a GRU without the reset gate. The paper calls the candidate c. `sigmoid` is
+    `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 2 * units)`,
+    `recurrent_kernel` U `(units, 2 * units)`, `bias` b `(2 * units,)`, with the columns in the
+    order g, h. State: h.
     """
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}

@@ -9,17 +9,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-import kerasrnn
-from kerasrnn.wording import snake_case
+from kerasrnn import catalogue
 
 T = TypeVar("T")
 
-CELLS = tuple(
-    snake_case(name.removesuffix("Cell"))
-    for name in kerasrnn.__all__
-    if name.endswith("Cell") and name.removesuffix("Cell") in kerasrnn.__all__
-)
-"""Names of cells that `kerasrnn.zoo` takes: those with a layer of their own."""
+CELLS = tuple(entry.module for entry in sorted(catalogue.CELLS, key=lambda entry: entry.layer))
+"""Names of the cells that `kerasrnn.zoo` accepts."""
 
 HIGHEST_SEED = 2**32 - 1  # the limit of NumPy's global generator
 

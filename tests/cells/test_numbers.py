@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrnn
-from tests.catalogue import BUILT_IN, BY_NAME, ROWS, VARIANTS, Row, variant_id
+from tests.catalogue import ACTIVATIONS, BUILT_IN, BY_NAME, ROWS, VARIANTS, Row, variant_id
 from tests.measure import (
     FIRST_BACKEND,
     MASKS,
@@ -26,6 +26,7 @@ from tests.measure import (
     randomize,
     to_list,
 )
+from tests.oracles import complex_step
 from tests.oracles import loop as oracle_loop
 from tests.oracles.activations import relu, sigmoid
 
@@ -58,13 +59,19 @@ def make_inputs(batch: int, time: int, features: int, units: int, n_states: int,
     return x, [random.standard_normal((batch, units)) for _ in range(n_states)]
 
 
+def oracle_options(row: Row, layer: kerasrnn.RNN) -> dict:
+    """What the oracle's step is told of the layer's configuration."""
+    config = layer.get_config()
+    options = {name: config[name] for name in row.oracle_options}
+    for name in ACTIVATIONS:
+        if name in config:
+            options[name] = NUMPY_ACTIVATIONS[_plain(config[name])]
+    return options
+
+
 def oracle_run(row: Row, layer: kerasrnn.RNN, x, states, mask=None, **options):
     weights = dict(zip((w.name for w in layer.weights), layer.get_weights(), strict=True))
-    config = layer.get_config()
-    options |= {name: config[name] for name in row.oracle_options}
-    options["activation"] = NUMPY_ACTIVATIONS[_plain(config["activation"])]
-    if "recurrent_activation" in config:
-        options["recurrent_activation"] = NUMPY_ACTIVATIONS[_plain(config["recurrent_activation"])]
+    options |= oracle_options(row, layer)
     return oracle_loop.run(row.oracle.step, x, states, weights, mask=mask, **options)
 
 
@@ -277,18 +284,13 @@ def test_equals_the_oracle(row, case, data):
 
 
 @pytest.mark.parametrize(
-    ("options", "training"),
-    [
-        *(({}, training) for training in TRAINING),
-        ({"go_backwards": True, "zero_output_for_mask": True}, TRAINING[-1]),
-    ],
+    ("options", "trainings"),
+    [({}, TRAINING), ({"go_backwards": True, "zero_output_for_mask": True}, TRAINING[-1:])],
     ids=variant_id,
 )
 @variants
-def test_gradients_equal_the_oracle(row, variant, options, training):
-    """Every gradient against the NumPy backpropagation through time of docs/, any mask."""
-    if set(variant) - {"use_bias", "unit_forget_bias", *row.oracle_options}:
-        return  # the oracles' backward passes are derived for the default activations
+def test_gradients_equal_the_oracle(row, variant, options, trainings):
+    """Every gradient against the derivative of the NumPy loop, by complex steps; any mask."""
     x, states = make_inputs(4, 5, 2, 4, len(row.cell.state_names))
     layer = row.layer(
         4,
@@ -302,20 +304,31 @@ def test_gradients_equal_the_oracle(row, variant, options, training):
     randomize(layer)
     names = [w.name for w in layer.weights]
     weights = dict(zip(names, layer.get_weights(), strict=True))
-    options = options | {name: getattr(layer, name) for name in row.oracle_options}
+    random = np.random.default_rng(7)  # the factors of `measure`
+    d_outputs, *d_finals = (
+        random.standard_normal(shape) for shape in [(4, 5, 4), *([(4, 4)] * len(states))]
+    )
     for kind in MASKS:
         mask = make_mask(kind, 4, 5)
-        measured = measure(layer, x, states, mask, training)
-        random = np.random.default_rng(7)  # the factors of `measure`
-        d_outputs, *d_finals = (random.standard_normal(y.shape) for y in measured.outputs)
-        d_x, d_states, d_weights = row.oracle.backward(
-            x, states, weights, d_outputs, d_finals, mask=mask, **options
+        d_x, d_states, d_weights = complex_step.backward(
+            row.oracle.step,
+            x,
+            states,
+            weights,
+            d_outputs,
+            d_finals,
+            mask=mask,
+            **options,
+            **oracle_options(row, layer),
         )
-        actual = [measured.d_inputs, *measured.d_states, *measured.d_weights]
         expected = [d_x, *d_states, *(d_weights[name] for name in names)]
         what = ["inputs", *row.cell.state_names, *names]
-        for name, a, b in zip(what, actual, expected, strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=TIGHT, err_msg=f"{name}, mask: {kind}")
+        for training in trainings:
+            measured = measure(layer, x, states, mask, training)
+            actual = [measured.d_inputs, *measured.d_states, *measured.d_weights]
+            for name, a, b in zip(what, actual, expected, strict=True):
+                message = f"{name}, mask: {kind}, training: {training}"
+                np.testing.assert_allclose(a, b, rtol=0, atol=TIGHT, err_msg=message)
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,11 @@ from tests.oracles.activations import sigmoid
 pytestmark = pytest.mark.tensorflow
 
 UNITS, FEATURES = 3, 2
-# Of the gates, as the papers' equations name them; in the oracles they are computed in this order.
+# The blocks that are not gates are candidates, with the names of states. In the oracles the gates
+# are computed in the order of the blocks.
 GATES = {
-    "SimpleRNN": (),
-    "IndRNN": (),
-    "LSTM": ("i", "f", "o"),
-    "PeepholeLSTM": ("i", "f", "o"),
-    "LayerNormLSTM": ("i", "f", "o"),
-    "GRU": ("z", "rho"),
-    "MGU": ("f",),
-    "UGRNN": ("g",),
+    row.name: tuple(gate for gate in row.cell.gates if gate not in row.cell.state_names)
+    for row in ROWS
 }
 # The state that a gate carries over, and how much of it.
 CARRIES = {

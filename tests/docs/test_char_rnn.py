@@ -146,7 +146,8 @@ def test_gradients_by_the_oracle() -> None:
     d_outputs = np.zeros_like(states)
     d_outputs[:, -1] = d_logits @ DENSE_KERNEL.T
 
-    dx, (dh_0,), d_weights = simple_rnn.backward(X, [zeros], WEIGHTS, d_outputs, [zeros])
+    oracle = (simple_rnn.step, simple_rnn.step_backward)
+    dx, (dh_0,), d_weights = loop.run_backward(*oracle, X, [zeros], WEIGHTS, d_outputs, [zeros])
 
     np.testing.assert_allclose(d_logits[0], D_LOGITS, **AS_PRINTED)
     np.testing.assert_allclose(d_outputs[0, -1], D_STATES[-1], **AS_PRINTED)
@@ -158,8 +159,8 @@ def test_gradients_by_the_oracle() -> None:
 
     # dh_t is what the sequence cut after step t sends to the state it begins with.
     for t in (1, 2):
-        _, (dh_t,), _ = simple_rnn.backward(
-            X[:, t:], [states[:, t - 1]], WEIGHTS, d_outputs[:, t:], [zeros]
+        _, (dh_t,), _ = loop.run_backward(
+            *oracle, X[:, t:], [states[:, t - 1]], WEIGHTS, d_outputs[:, t:], [zeros]
         )
         np.testing.assert_allclose(dh_t[0], D_STATES[t], **AS_PRINTED)
 

@@ -8,14 +8,22 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tests.oracles import loop
+from tests.oracles import COMMON
 from tests.oracles.activations import sigmoid
+from tests.oracles.blocks import Weights
+
+VARIANTS = (
+    *COMMON,
+    {"reset_after": False},
+    {"reset_after": False, "use_bias": False},
+    {"recurrent_activation": "hard_sigmoid"},
+)
 
 
 def step(
     x: np.ndarray,
     states: Sequence[np.ndarray],
-    weights: loop.Weights,
+    weights: Weights,
     *,
     activation: Callable[[np.ndarray], np.ndarray] = np.tanh,
     recurrent_activation: Callable[[np.ndarray], np.ndarray] = sigmoid,
@@ -43,12 +51,12 @@ def step(
 def step_backward(
     x: np.ndarray,
     states: Sequence[np.ndarray],
-    weights: loop.Weights,
+    weights: Weights,
     d_output: np.ndarray,
     d_new_states: Sequence[np.ndarray],
     *,
     reset_after: bool = True,
-) -> tuple[np.ndarray, list[np.ndarray], loop.Weights]:
+) -> tuple[np.ndarray, list[np.ndarray], Weights]:
     """The adjoint of one step, with tanh and sigmoid as the activations."""
     (h_prev,) = states
     w_z, w_rho, w_h = np.split(weights["kernel"], 3, axis=1)
@@ -100,31 +108,7 @@ def step_backward(
     return dx, [dh_prev], d_weights
 
 
-def backward(
-    x: np.ndarray,
-    states: Sequence[np.ndarray],
-    weights: loop.Weights,
-    d_outputs: np.ndarray,
-    d_final_states: Sequence[np.ndarray],
-    *,
-    reset_after: bool = True,
-    **loop_options,
-) -> tuple[np.ndarray, list[np.ndarray], loop.Weights]:
-    """Backpropagation through time; see `loop.run_backward` for the arguments."""
-    return loop.run_backward(
-        step,
-        step_backward,
-        x,
-        states,
-        weights,
-        d_outputs,
-        d_final_states,
-        reset_after=reset_after,
-        **loop_options,
-    )
-
-
-def _biases(weights: loop.Weights, reset_after: bool) -> tuple[list, list]:
+def _biases(weights: Weights, reset_after: bool) -> tuple[list, list]:
     """The z, r and h parts of the input bias and of the recurrent bias; zeros where none is."""
     none = [0.0] * 3
     if "bias" not in weights:

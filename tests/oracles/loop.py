@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-Weights = dict[str, np.ndarray]
+from tests.oracles.blocks import Weights
+
 Step = Callable[..., tuple[np.ndarray, list[np.ndarray]]]
 StepBackward = Callable[..., tuple[np.ndarray, list[np.ndarray], Weights]]
 

@@ -7,23 +7,24 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tests.oracles import loop
+from tests.oracles import COMMON
 from tests.oracles.activations import sigmoid
+from tests.oracles.blocks import Weights, blocks
+
+VARIANTS = (*COMMON, {"unit_forget_bias": False, "recurrent_activation": "hard_sigmoid"})
 
 
 def step(
     x: np.ndarray,
     states: Sequence[np.ndarray],
-    weights: loop.Weights,
+    weights: Weights,
     *,
     activation: Callable[[np.ndarray], np.ndarray] = np.tanh,
     recurrent_activation: Callable[[np.ndarray], np.ndarray] = sigmoid,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """One step: x (batch, features), states `[h, c]`."""
     h_prev, c_prev = states
-    w_i, w_f, w_c, w_o = np.split(weights["kernel"], 4, axis=1)
-    u_i, u_f, u_c, u_o = np.split(weights["recurrent_kernel"], 4, axis=1)
-    b_i, b_f, b_c, b_o = _biases(weights)
+    (w_i, w_f, w_c, w_o), (u_i, u_f, u_c, u_o), (b_i, b_f, b_c, b_o) = blocks(weights, 4)
 
     i = recurrent_activation(x @ w_i + b_i + h_prev @ u_i)  # (L1) input gate
     f = recurrent_activation(x @ w_f + b_f + h_prev @ u_f)  # (L2) forget gate
@@ -37,15 +38,13 @@ def step(
 def step_backward(
     x: np.ndarray,
     states: Sequence[np.ndarray],
-    weights: loop.Weights,
+    weights: Weights,
     d_output: np.ndarray,
     d_new_states: Sequence[np.ndarray],
-) -> tuple[np.ndarray, list[np.ndarray], loop.Weights]:
+) -> tuple[np.ndarray, list[np.ndarray], Weights]:
     """The adjoint of one step, with tanh and sigmoid as the activations."""
     h_prev, c_prev = states
-    w_i, w_f, w_c, w_o = np.split(weights["kernel"], 4, axis=1)
-    u_i, u_f, u_c, u_o = np.split(weights["recurrent_kernel"], 4, axis=1)
-    b_i, b_f, b_c, b_o = _biases(weights)
+    (w_i, w_f, w_c, w_o), (u_i, u_f, u_c, u_o), (b_i, b_f, b_c, b_o) = blocks(weights, 4)
 
     # The gates again, (L1) to (L5): an oracle keeps nothing from the forward pass.
     i = sigmoid(x @ w_i + b_i + h_prev @ u_i)
@@ -80,21 +79,3 @@ def step_backward(
     if "bias" in weights:
         d_weights["bias"] = np.hstack([dp.sum(axis=0) for dp in (dp_i, dp_f, dp_c, dp_o)])  # (B6)
     return dx, [dh_prev, dc_prev], d_weights
-
-
-def backward(
-    x: np.ndarray,
-    states: Sequence[np.ndarray],
-    weights: loop.Weights,
-    d_outputs: np.ndarray,
-    d_final_states: Sequence[np.ndarray],
-    **loop_options,
-) -> tuple[np.ndarray, list[np.ndarray], loop.Weights]:
-    """Backpropagation through time; see `loop.run_backward` for the arguments."""
-    return loop.run_backward(
-        step, step_backward, x, states, weights, d_outputs, d_final_states, **loop_options
-    )
-
-
-def _biases(weights: loop.Weights) -> list[np.ndarray] | list[float]:
-    return np.split(weights["bias"], 4) if "bias" in weights else [0.0] * 4

@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tests.oracles import loop
+from tests.oracles import COMMON
+from tests.oracles.blocks import Weights
+
+VARIANTS = COMMON
 
 
 def step(
     x: np.ndarray,
     states: Sequence[np.ndarray],
-    weights: loop.Weights,
+    weights: Weights,
     *,
     activation: Callable[[np.ndarray], np.ndarray] = np.tanh,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -28,10 +31,10 @@ def step(
 def step_backward(
     x: np.ndarray,
     states: Sequence[np.ndarray],
-    weights: loop.Weights,
+    weights: Weights,
     d_output: np.ndarray,
     d_new_states: Sequence[np.ndarray],
-) -> tuple[np.ndarray, list[np.ndarray], loop.Weights]:
+) -> tuple[np.ndarray, list[np.ndarray], Weights]:
     """The adjoint of one step, with tanh as the activation."""
     (h_prev,) = states
     h, _ = step(x, states, weights)
@@ -46,17 +49,3 @@ def step_backward(
     if "bias" in weights:
         d_weights["bias"] = da.sum(axis=0)  # (B6)
     return dx, [dh_prev], d_weights
-
-
-def backward(
-    x: np.ndarray,
-    states: Sequence[np.ndarray],
-    weights: loop.Weights,
-    d_outputs: np.ndarray,
-    d_final_states: Sequence[np.ndarray],
-    **loop_options,
-) -> tuple[np.ndarray, list[np.ndarray], loop.Weights]:
-    """Backpropagation through time; see `loop.run_backward` for the arguments."""
-    return loop.run_backward(
-        step, step_backward, x, states, weights, d_outputs, d_final_states, **loop_options
-    )

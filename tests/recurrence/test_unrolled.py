@@ -11,6 +11,7 @@ import pytest
 import kerasrnn
 from tests.catalogue import BUILT_IN, ROWS, variant_id
 from tests.measure import TIGHT, Measured, assert_same, make_mask, measure, randomize
+from tests.oracles import complex_step
 from tests.oracles import loop as oracle_loop
 
 pytestmark = [
@@ -44,8 +45,15 @@ def by_the_oracle(row, layer, x, mask=None, segment=None, **options):
         end = start + (segment or steps)
         d_ends = d_finals if end >= steps else [np.zeros_like(d) for d in d_finals]
         part, part_mask = x[:, start:end], None if mask is None else mask[:, start:end]
-        d_part, _, d_weights_of_part = row.oracle.backward(
-            part, states, weights, d_every[:, start:end], d_ends, mask=part_mask, **options
+        d_part, _, d_weights_of_part = complex_step.backward(
+            row.oracle.step,
+            part,
+            states,
+            weights,
+            d_every[:, start:end],
+            d_ends,
+            mask=part_mask,
+            **options,
         )
         d_x.append(d_part)
         d_weights = {name: d + d_weights_of_part[name] for name, d in d_weights.items()}

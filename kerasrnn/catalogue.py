@@ -1,0 +1,108 @@
+"""The list of the library's cells, from which every other list of cells is derived.
+
+Derived from it are the public names of `kerasrnn` and `kerasrnn.cells`, the type stubs, the cells
+that the zoo and the recipes accept, the points of the benchmarks, the pages of the documentation,
+the README's table, and the rows of the tests.
+
+This module imports neither Keras nor `kerasrnn.cells`, which imports Keras: the command line lists
+the cells before Keras is loaded.
+
+    >>> from kerasrnn import catalogue
+    >>> [entry.layer for entry in catalogue.CELLS if entry.in_keras]
+    ['SimpleRNN', 'LSTM', 'GRU']
+"""
+
+from dataclasses import dataclass
+
+from kerasrnn.wording import snake_case
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell and its layer.
+
+    The cell and the module are named after the layer:
+
+        >>> entry = Entry("LayerNormLSTM", "Ba, Kiros & Hinton (2016)", "a normalized LSTM")
+        >>> entry.cell, entry.module
+        ('LayerNormLSTMCell', 'layer_norm_lstm')
+    """
+
+    layer: str
+    """Name of the layer's class."""
+
+    paper: str
+    """Authors and year of the paper, in the words of the cell's docstring."""
+
+    summary: str
+    """What distinguishes the cell, in one line."""
+
+    in_keras: bool = False
+    """Whether Keras has a layer and a cell of the same names."""
+
+    @property
+    def cell(self) -> str:
+        """Name of the cell's class."""
+        return f"{self.layer}Cell"
+
+    @property
+    def module(self) -> str:
+        """Name of the module in `kerasrnn.cells`; also the name that the zoo and recipes accept."""
+        return snake_case(self.layer)
+
+
+CELLS = (
+    Entry(
+        "SimpleRNN",
+        "Elman (1990)",
+        "one tanh layer that also reads its previous output",
+        in_keras=True,
+    ),
+    Entry(
+        "LSTM",
+        "Hochreiter & Schmidhuber (1997)",
+        "a cell state with an input, a forget and an output gate",
+        in_keras=True,
+    ),
+    Entry(
+        "GRU",
+        "Cho et al. (2014)",
+        "an update and a reset gate, without a cell state: three quarters of LSTM's weights",
+        in_keras=True,
+    ),
+    Entry(
+        "PeepholeLSTM",
+        "Gers & Schmidhuber (2000)",
+        "LSTM whose gates also read the cell state: for intervals, counting and rhythms",
+    ),
+    Entry(
+        "LayerNormLSTM",
+        "Ba, Kiros & Hinton (2016)",
+        "LSTM with layer normalization: for stable training on long sequences and small batches",
+    ),
+    Entry(
+        "MGU",
+        "Zhou, Wu, Zhang & Zhou (2016)",
+        "GRU with one gate instead of two: two thirds of GRU's weights",
+    ),
+    Entry(
+        "IndRNN",
+        "Li, Li, Cook, Zhu & Gao (2018)",
+        "SimpleRNN in which each unit reads only its own state: for very long sequences and deep "
+        "stacks",
+    ),
+    Entry(
+        "UGRNN",
+        "Collins, Sohl-Dickstein & Sussillo (2017)",
+        "SimpleRNN with one gate that retains the old state: between SimpleRNN and GRU",
+    ),
+)
+"""All cells that have a layer of their own, in the order of the documentation."""
+
+CLASSES = {
+    "cell": ("Cell",),
+    "chrono": ("ChronoInitializer",),
+    "layer": ("RNN",),
+    **{entry.module: (entry.layer, entry.cell) for entry in CELLS},
+}
+"""The public classes of `kerasrnn.cells`, by module."""
