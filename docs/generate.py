@@ -1,4 +1,4 @@
-"""Pages that are written from the code: of each topology, each recipe and each part of the API.
+"""Pages that are written from the code: of cells, topologies, recipes and the parts of the API.
 
 They are Markdown, for Sphinx to build; nothing here needs Sphinx. What a page says stands where it
 belongs: in docstrings, in the help of options, in cards and in the READMEs of datasets.
@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import kerasrnn
-from kerasrnn import recipes, zoo
+from kerasrnn import catalogue, recipes, zoo
 from kerasrnn.recipes.base.config import Options, expectation
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.reporting.cards import as_said
@@ -33,7 +33,7 @@ TOPOLOGIES = (
 """The files of the zoo that are topologies."""
 
 PARTS = {
-    "cells": "Cells and their layers",
+    "cells": "Cells of your own",
     "layers": "Layers made of layers",
     "attention": "Attention",
     "decoding": "Decoding",
@@ -44,6 +44,9 @@ PARTS = {
     "zoo": "The zoo",
 }
 """The library's packages, and the titles of their pages."""
+
+OF_CELLS = {name for entry in catalogue.CELLS for name in (entry.layer, entry.cell)}
+"""Names that have a page of their own."""
 
 OF_RECIPES = {
     "base.recipe": "What a recipe is",
@@ -72,10 +75,17 @@ def write(folder: Path) -> None:
 
 def pages() -> dict[str, str]:
     """The pages by name, such as "recipes/g2p"."""
-    found = {f"topologies/{name}": topology(name) for name in TOPOLOGIES}
+    found = {f"cells/{entry.module}": cell(entry) for entry in catalogue.CELLS}
+    found |= {f"topologies/{name}": topology(name) for name in TOPOLOGIES}
     found |= {f"recipes/{name}": recipe(recipes.load(name)) for name in recipes.NAMES}
     found |= {f"api/{part}": api(part, title) for part, title in PARTS.items()}
     found["api/recipes"] = api_of_recipes()
+    found["cells/index"] = _index(
+        "Cells",
+        COLUMNS,
+        rows_of_cells("{}.md"),
+        [entry.module for entry in catalogue.CELLS],
+    )
     found["topologies/index"] = _index(
         "Topologies",
         ("topology", "functions", "recipes"),
@@ -101,8 +111,11 @@ def pages() -> dict[str, str]:
     found["api/index"] = _index(
         "API",
         ("part", "names"),
-        [(_link(part, title), _codes(_names(part))) for part, title in PARTS.items()]
-        + [(_link("recipes", "Recipes"), _codes(f"recipes.{name}" for name in OF_RECIPES))],
+        [
+            ("[Cells](../cells/index.md)", _codes(entry.layer for entry in catalogue.CELLS)),
+            *((_link(part, title), _codes(_names(part))) for part, title in PARTS.items()),
+            (_link("recipes", "Recipes"), _codes(f"recipes.{name}" for name in OF_RECIPES)),
+        ],
         (*PARTS, "recipes"),
     )
     for name, file in {
@@ -115,6 +128,71 @@ def pages() -> dict[str, str]:
     }.items():
         found[f"project/{name}"] = _include(ROOT / file)
     return found
+
+
+# Cells.
+
+
+def cell(entry: catalogue.Entry) -> str:
+    """The page of a cell: its facts, and the docstrings of its layer and of the cell."""
+    one = getattr(kerasrnn, entry.cell)(1)
+    operator = one.onnx_operator
+    # In bptt.md a cell's equations have the first heading of its name, their adjoint the second.
+    derived = f"manual adjoint, derived in [bptt.md](../../bptt.md#{entry.layer.lower()}-1)"
+    lines = [
+        f"# {entry.layer}",
+        "",
+        f"{entry.summary[0].upper()}{entry.summary[1:]}.",
+        "",
+        *_table(
+            ("", ""),
+            [
+                ("paper", cited(entry)),
+                ("states", ", ".join(one.state_names)),
+                ("columns of the kernels", ", ".join(one.gates)),
+                ("gradient", derived if one.has_adjoint else "automatic differentiation"),
+                ("in ONNX", f"the operator `{operator.name}`" if operator else "a loop"),
+                ("name", f"`{entry.module}`, in the zoo and in options of recipes"),
+                ("source", f"`kerasrnn/cells/{entry.module}.py`"),
+            ],
+        ),
+    ]
+    for title, name in (("The layer", entry.layer), ("The cell", entry.cell)):
+        lines += [f"## {title}", "", *_autodoc("class", f"kerasrnn.{name}")]
+    return "\n".join(lines)
+
+
+def cited(entry: catalogue.Entry) -> str:
+    """A cell's paper with its title, which the cell's docstring has."""
+    doc = " ".join(inspect.getdoc(getattr(kerasrnn, entry.cell)).split())
+    title = re.search(rf'{re.escape(entry.paper)}, "([^"]+)"', doc)
+    if title is None:
+        raise ValueError(
+            f"{entry.cell}: its docstring lacks the paper of the catalogue and its title, as in "
+            f'{entry.paper}, "Title".'
+        )
+    return f"{entry.paper}, *{title[1]}*"
+
+
+COLUMNS = ("layer", "cell", "what it is", "paper")
+
+
+def rows_of_cells(address: str) -> list[tuple[str, ...]]:
+    """A row for each cell, with a link to an address that contains the name of its module."""
+    return [
+        (
+            f"[`{entry.layer}`]({address.format(entry.module)})",
+            f"`{entry.cell}`",
+            entry.summary,
+            cited(entry),
+        )
+        for entry in catalogue.CELLS
+    ]
+
+
+def table_of_cells() -> str:
+    """The README's table of cells."""
+    return "\n".join(_table(COLUMNS, rows_of_cells("kerasrnn/cells/{}.py")))
 
 
 # Topologies.
@@ -286,11 +364,12 @@ def api_of_recipes() -> str:
 
 
 def _names(part: str) -> list[str]:
-    """What is public of a package: first what `kerasrnn` itself has of it."""
+    """What is public of a package, except cells: first what `kerasrnn` itself has of it."""
     above = [
         name
         for name in kerasrnn.__all__
-        if getattr(getattr(kerasrnn, name), "__module__", "").startswith(f"kerasrnn.{part}.")
+        if name not in OF_CELLS
+        and getattr(getattr(kerasrnn, name), "__module__", "").startswith(f"kerasrnn.{part}.")
     ]
     package = importlib.import_module(f"kerasrnn.{part}")
     elsewhere = {function for name in TOPOLOGIES for function in _functions(name)}

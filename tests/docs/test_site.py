@@ -12,6 +12,7 @@ import pytest
 import kerasrnn
 from kerasrnn import recipes, zoo
 from kerasrnn.recipes.base.config import expectation
+from tests.catalogue import ROWS, variant_id
 
 pytestmark = pytest.mark.tensorflow
 
@@ -62,6 +63,28 @@ def test_a_variant_is_said_as_the_command_line_takes_it(pages):
     assert ["Luong, no input feeding", "`--attention luong --no-input-feeding`"] in rows(
         pages["recipes/g2p"]
     )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_every_cell_has_a_page(row, pages):
+    """With its facts and both docstrings; linked to its derivation, if there is one."""
+    module = row.cell.__module__.rpartition(".")[2]
+    page = pages[f"cells/{module}"]
+    assert page.startswith(f"# {row.name}\n")
+    for cls in (row.layer, row.cell):
+        assert f".. autoclass:: kerasrnn.{cls.__name__}\n" in page
+    facts = dict(rows(page)[2:])
+    assert facts["states"] == ", ".join(row.cell.state_names)
+    paper, _, title = facts["paper"].partition(", *")
+    doc = " ".join(row.cell.__doc__.split())
+    assert f'{paper}, "{title.removesuffix("*")}"' in doc
+    assert [f"[`{row.name}`]({module}.md)", f"`{row.cell.__name__}`"] in [
+        line[:2] for line in rows(pages["cells/index"])
+    ]
+    _, _, backward = (ROOT / "docs" / "bptt.md").read_text("utf-8").partition("\n## Backward\n")
+    derived = f"\n### {row.name}\n" in backward
+    assert derived == hasattr(row.oracle, "step_backward")
+    assert (f"bptt.md#{row.name.lower()}-1" in facts["gradient"]) == derived
 
 
 def test_every_topology_has_a_page(generate, pages):
@@ -121,9 +144,9 @@ def test_what_was_built():
         assert len(pictures) == len(list((ROOT / "saved_models" / name).glob("*.png")))
         assert all((site / "generated" / "recipes" / picture).is_file() for picture in pictures)
     # Equations are verbatim, and single backticks are code.
-    cells, exports = (
-        html.unescape(re.sub("<.*?>", "", (site / f"generated/api/{part}.html").read_text("utf-8")))
-        for part in ("cells", "export")
+    lstm, exports = (
+        html.unescape(re.sub("<.*?>", "", (site / f"generated/{part}.html").read_text("utf-8")))
+        for part in ("cells/lstm", "api/export")
     )
-    assert "c_t = f_t * c_{t-1} + i_t * tanh(p_c)\nh_t = o_t * tanh(c_t)\n" in cells
+    assert "c_t = f_t * c_{t-1} + i_t * tanh(p_c)\nh_t = o_t * tanh(c_t)\n" in lstm
     assert "are replaced too: in Bidirectional, TimeDistributed, StackedRNNCells" in exports
