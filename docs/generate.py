@@ -35,6 +35,7 @@ TOPOLOGIES = (
 PARTS = {
     "cells": "Cells of your own",
     "layers": "Layers made of layers",
+    "text": "Text",
     "attention": "Attention",
     "decoding": "Decoding",
     "losses": "Losses",

@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "losses",
         "metrics",
         "recipes",
+        "text",
         "zoo",
     ],
     {
@@ -44,11 +45,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decoding.generator": ["Generator"],
         "layers.batched_time_distributed": ["BatchedTimeDistributed"],
         "layers.bidirectional": ["Bidirectional"],
-        "layers.bigrams": ["BigramEmbedding"],
         "layers.feedback": ["FeedbackCell"],
-        "layers.pieces": ["SentencePieceVectorization"],
         "layers.pooling": ["SequencePooling"],
         "layers.stacked": ["StackedRNN"],
+        "text.bigrams": ["BigramEmbedding"],
+        "text.pieces": ["SentencePieceVectorization"],
     },
 )
 

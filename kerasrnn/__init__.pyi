@@ -8,6 +8,7 @@ from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
 from . import recipes as recipes
+from . import text as text
 from . import zoo as zoo
 from ._version import __version__ as __version__
 from .attention.bahdanau import BahdanauAttention as BahdanauAttention
@@ -39,8 +40,8 @@ from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional
-from .layers.bigrams import BigramEmbedding as BigramEmbedding
 from .layers.feedback import FeedbackCell as FeedbackCell
-from .layers.pieces import SentencePieceVectorization as SentencePieceVectorization
 from .layers.pooling import SequencePooling as SequencePooling
 from .layers.stacked import StackedRNN as StackedRNN
+from .text.bigrams import BigramEmbedding as BigramEmbedding
+from .text.pieces import SentencePieceVectorization as SentencePieceVectorization

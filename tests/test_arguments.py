@@ -113,7 +113,7 @@ ELSEWHERE = {
     "Policy": "a protocol",
     "Report": "a result",
     "Sampling": "made by Generator",
-    "SentencePieceVectorization": "tests/layers/test_pieces.py",
+    "SentencePieceVectorization": "tests/text/test_pieces.py",
     "Sequences": "a result",
     "StateDiagnosis": "a result",
     "Translation": "a result",

@@ -103,7 +103,11 @@ def test_public_names_are_where_they_are_listed():
 
 def test_packages_have_the_names_of_their_modules():
     """`kerasrnn.cells.LSTMCell`, `kerasrnn.layers.StackedRNN` and, as in Keras, `layers.LSTM`."""
-    for package, parts in ((kerasrnn.cells, ("cells",)), (kerasrnn.layers, ("cells", "layers"))):
+    for package, parts in (
+        (kerasrnn.cells, ("cells",)),
+        (kerasrnn.layers, ("cells", "layers")),
+        (kerasrnn.text, ("text",)),
+    ):
         expected = {
             name: cls
             for name, cls in ((name, getattr(kerasrnn, name)) for name in CLASSES)
@@ -177,7 +181,7 @@ def test_a_layer_states_its_cells_equations(row):
     assert _equations(row.layer) == equations
 
 
-OF_TENSORFLOW = ("kerasrnn.diagnostics", "kerasrnn.export", "kerasrnn.layers.pieces")
+OF_TENSORFLOW = ("kerasrnn.diagnostics", "kerasrnn.export", "kerasrnn.text")
 OF_TORCH = ("kerasrnn.export.torch_modules",)
 EXAMPLES = [name for name, file in MODULES.items() if ">>> " in file.read_text(encoding="utf-8")]
 

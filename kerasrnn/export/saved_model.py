@@ -21,7 +21,7 @@ from kerasrnn.export import parity, signature, tracing
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.files import Kind
 from kerasrnn.keras_internals import attach
-from kerasrnn.layers.pieces import without_python
+from kerasrnn.text.pieces import without_python
 from kerasrnn.validation import NonNegativeNumber
 
 

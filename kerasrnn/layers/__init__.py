@@ -13,9 +13,7 @@ from kerasrnn.cells import *  # noqa: F403
 from kerasrnn.cells import __all__ as _of_cells
 from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
 from kerasrnn.layers.bidirectional import Bidirectional
-from kerasrnn.layers.bigrams import BigramEmbedding
 from kerasrnn.layers.feedback import FeedbackCell
-from kerasrnn.layers.pieces import SentencePieceVectorization
 from kerasrnn.layers.pooling import SequencePooling
 from kerasrnn.layers.stacked import StackedRNN
 
@@ -23,9 +21,7 @@ __all__ = [
     *_of_cells,
     "BatchedTimeDistributed",
     "Bidirectional",
-    "BigramEmbedding",
     "FeedbackCell",
-    "SentencePieceVectorization",
     "SequencePooling",
     "StackedRNN",
 ]

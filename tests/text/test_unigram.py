@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import kerasrnn
 from kerasrnn.export import to_saved_model
-from kerasrnn.layers.pieces import without_python
-from kerasrnn.layers.unigram import Unigram
-from tests.layers.test_pieces import TEXTS
+from kerasrnn.text.pieces import without_python
+from kerasrnn.text.unigram import Unigram
+from tests.text.test_pieces import TEXTS
 
 pytestmark = pytest.mark.tensorflow
 MORE = [*TEXTS, "ein Hütchen für die Katze", "où est le chapeau ?", "猫の帽子はどこですか"] * 5

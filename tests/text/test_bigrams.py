@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import kerasrnn
 from kerasrnn import zoo
-from kerasrnn.layers.bigrams import IDS
+from kerasrnn.text.bigrams import IDS
 
 KNOWN = [[9, 3], [0, 5], [5, 7], [7, 5], [7, 0], [3, 9]]
 

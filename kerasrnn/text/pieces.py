@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from kerasrnn.base_layer import BaseLayer
-from kerasrnn.layers.unigram import Unigram
+from kerasrnn.text.unigram import Unigram
 
 Tensor = Any
 
@@ -38,7 +38,7 @@ class SentencePieceVectorization(BaseLayer):
 
     The layer runs on TensorFlow, in Python: in `tf.data` and in front of a model, saved with it. A
     SavedModel written by `kerasrnn.export.to_saved_model` contains a unigram model as TensorFlow
-    operations (`kerasrnn.layers.unigram`), and needs no Python. Requires the package sentencepiece,
+    operations (`kerasrnn.text.unigram`), and needs no Python. Requires the package sentencepiece,
     installed by the extra `pieces`.
 
     Args:
