@@ -71,7 +71,7 @@ def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict
     """Measure the time that the loop spends waiting and working."""
     from benchmarks.prepared import prepared
     from kerasrnn.recipes.base import runs
-    from kerasrnn.recipes.training.loop import Loop
+    from kerasrnn.training.loop import Loop
 
     made = prepared(name, data_dir)
     loop = Loop(made.model)

@@ -78,13 +78,12 @@ def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
 
     from benchmarks.prepared import prepared
     from kerasrnn.recipes.base.config import ConfigError
-    from kerasrnn.recipes.base.execution import Execution
-    from kerasrnn.recipes.training import summary
-    from kerasrnn.recipes.training.loop import Loop
-    from kerasrnn.recipes.training.placement import Placement
+    from kerasrnn.training import summary
+    from kerasrnn.training.loop import Loop
+    from kerasrnn.training.placement import Placement
 
     made = prepared(name, data_dir, parts)
-    placement = Placement(Execution(strategy="one", accumulate=parts))
+    placement = Placement("one", accumulate=parts)
     placement.check(made.config.batch_size)
     if parts > 1 and any(getattr(layer, "stateful", False) for layer in made.model.layers):
         raise ConfigError("the recipe is stateful: accumulation would split the rows of its states")

@@ -13,13 +13,13 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from kerasrnn import recipes
 from kerasrnn.files import replacing
-from kerasrnn.recipes.base.execution import PRECISIONS
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.reporting.cards import figure
+from kerasrnn.training.names import Precision
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -43,7 +43,7 @@ def main() -> None:
                 _trained(name, precision, seed, arguments.runs, arguments.data_dir)
                 for seed in range(arguments.seeds)
             ]
-            for precision in PRECISIONS
+            for precision in get_args(Precision)
         }
         arguments.output.mkdir(parents=True, exist_ok=True)
         with replacing(path) as scratch:
@@ -82,7 +82,7 @@ def report(results: dict[str, Any]) -> str:
     ]
     for name, by_precision in sorted(results.items()):
         metric = recipes.load(name).card.metrics[0]
-        for precision in PRECISIONS:
+        for precision in get_args(Precision):
             values = [run[metric] for run in by_precision[precision]]
             lines.append(
                 f"| {name} | {metric.replace('_', ' ')} | {precision} | {len(values)} | "

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerasrnn.recipes.base.recipe import Data, Recipe
-from kerasrnn.recipes.training.batches import Batches
-from kerasrnn.recipes.training.step import TrainingModel
+from kerasrnn.training.batches import Batches
+from kerasrnn.training.step import TrainingModel
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ def prepared(name: str, data_dir: str | None, parts: int = 1) -> Prepared:
     import keras
 
     from kerasrnn import recipes
-    from kerasrnn.recipes.training.optimizers import optimizer
-    from kerasrnn.recipes.training.step import Signals
+    from kerasrnn.recipes.training import from_config
+    from kerasrnn.training.step import Signals
 
     recipe = recipes.load(name)
     config = recipe.Config()
     data = recipe.load(config, data_dir)
     keras.utils.set_random_seed(config.seed)
-    batches = Batches(recipe, config, data)
+    batches = from_config.batches(recipe, config, data)
     model = TrainingModel(recipe.model(config, data), Signals(), parts)
     model.compile(
-        optimizer(config, batches.steps),
+        from_config.optimizer(config, batches.steps),
         recipe.loss(config),
         metrics=list(recipe.fit_metrics(config)),
     )

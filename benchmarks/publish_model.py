@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from kerasrnn import recipes
+from kerasrnn.files import sha256
 from kerasrnn.recipes.base.recipe import Data, Recipe
-from kerasrnn.recipes.base.runs import Run, sha256
+from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.command import quietly_import_tensorflow
 from kerasrnn.recipes.reporting import cards
 

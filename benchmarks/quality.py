@@ -76,7 +76,7 @@ def main() -> None:
 
 def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -> None:
     from kerasrnn.recipes.training import train
-    from kerasrnn.recipes.training.progress import Progress
+    from kerasrnn.training.progress import Progress
 
     if (folder / "config.json").is_file():
         run, kept = Run.open(recipe, folder)

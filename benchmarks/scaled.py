@@ -17,13 +17,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerasrnn import recipes
-from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.command import quietly_import_tensorflow
-from kerasrnn.recipes.training.placement import Placement
+
+if TYPE_CHECKING:
+    from kerasrnn.training.placement import Placement
 
 LARGE = {"vocabulary": 32_000, "embedding": 512, "units": 1024, "depth": 4}
 """The recipe's options for WMT14."""
@@ -67,27 +68,27 @@ def training_model(
     options: dict[str, Any],
     rows: int,
     length: int,
-    placement: Placement | None = None,
+    placement: "Placement | None" = None,
     by_xla: bool = False,
 ) -> tuple[Any, Any]:
     """The recipe's model in training and its training batches."""
     import keras
 
-    from kerasrnn.recipes.training.batches import Batches
-    from kerasrnn.recipes.training.optimizers import optimizer
-    from kerasrnn.recipes.training.step import Signals, TrainingModel
+    from kerasrnn.recipes.training import from_config
+    from kerasrnn.training.placement import Placement
+    from kerasrnn.training.step import Signals, TrainingModel
 
-    placement = placement or Placement(Execution(strategy="one"))
+    placement = placement or Placement("one")
     recipe = recipes.load("translate")
     config = recipe.Config(batch_size=rows, **options)
     data = stand_in(recipe, config, 4 * rows, length)
     keras.utils.set_random_seed(config.seed)
-    batches = Batches(recipe, config, data)
+    batches = from_config.batches(recipe, config, data)
     signals = Signals()
     with placement.scope():
         trains = TrainingModel(recipe.model(config, data), signals, by_xla=by_xla)
         trains.compile(
-            optimizer(config, batches.steps),
+            from_config.optimizer(config, batches.steps),
             recipe.loss(config),
             metrics=list(recipe.fit_metrics(config)),
             jit_compile=False,
@@ -109,9 +110,10 @@ def train(
     sizes: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Time each step, by batch size, and the all-reduce, by the count of numbers; in seconds."""
-    from kerasrnn.recipes.training.loop import Loop
+    from kerasrnn.training.loop import Loop
+    from kerasrnn.training.placement import Placement
 
-    placement = Placement(Execution(strategy=strategy))
+    placement = Placement(strategy)
     seconds: dict[int, list[float]] = {}
     shapes: list[Any] = []
     for rows in batches:
@@ -148,7 +150,7 @@ def _timed(run: Callable[[], None], repeats: int) -> list[float]:
     return seconds
 
 
-def _exchange(placement: Placement, shapes: Sequence[tuple[int, ...]]) -> Callable[[], None]:
+def _exchange(placement: "Placement", shapes: Sequence[tuple[int, ...]]) -> Callable[[], None]:
     """Return a function that all-reduces arrays of these shapes, as a step does with gradients."""
     import tensorflow as tf
 
@@ -168,14 +170,14 @@ def corpus(options: dict[str, Any], data_dir: str | None, batches: int) -> dict[
     import keras
     import numpy as np
 
-    from kerasrnn.recipes.training.batches import Batches
+    from kerasrnn.recipes.training import from_config
 
     recipe = recipes.load("translate")
     config = recipe.Config(**options)
     before, began = _resident(), time.perf_counter()
     data = recipe.load(config, data_dir)
     loading = time.perf_counter() - began
-    held = Batches(recipe, config, data)
+    held = from_config.batches(recipe, config, data)
     began = time.perf_counter()
     source = iter(held.train())
     pieces, slots, rows = np.zeros(2), 0, 0
@@ -249,7 +251,7 @@ def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict
     """Bytes per additional row of a batch: counted, and the growth of the peak of a step."""
     from benchmarks import counting
     from benchmarks.worker import _settle, _status
-    from kerasrnn.recipes.training.loop import Loop
+    from kerasrnn.training.loop import Loop
 
     peaks = []
     for rows in batches:
@@ -298,7 +300,7 @@ def update() -> dict[str, Any]:
     import tensorflow as tf
 
     from benchmarks import counting
-    from kerasrnn.recipes.training.optimizers import optimizer
+    from kerasrnn.recipes.training.from_config import optimizer
 
     recipe = recipes.load("translate")
     n = 1009  # a prime that no other tensor has as its size

@@ -42,6 +42,7 @@ PARTS = {
     "metrics": "Metrics",
     "diagnostics": "Diagnostics",
     "export": "Exports",
+    "training": "The training loop",
     "zoo": "The zoo",
 }
 """The library's packages, and the titles of their pages."""
@@ -54,7 +55,7 @@ OF_RECIPES = {
     "base.card": "What a recipe states about itself",
     "base.config": "Options",
     "base.execution": "Execution options",
-    "training": "Training",
+    "training": "Training of recipes",
     "base.runs": "Runs",
     "tuning": "Searching for a good configuration",
     "base.search_space": "Search spaces",

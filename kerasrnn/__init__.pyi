@@ -9,6 +9,7 @@ from . import losses as losses
 from . import metrics as metrics
 from . import recipes as recipes
 from . import text as text
+from . import training as training
 from . import zoo as zoo
 from ._version import __version__ as __version__
 from .attention.bahdanau import BahdanauAttention as BahdanauAttention

@@ -15,6 +15,7 @@ import ctypes
 import dataclasses
 import errno
 import functools
+import hashlib
 import json
 import os
 import platform
@@ -458,7 +459,6 @@ def locked(
         name: name of the lock file.
         wait: called once, with a message that names the holder, if the lock is taken; then waits
             for the lock. Without it, a taken lock is an error.
-            is waited for. Without it, a taken lock is an error.
 
     Raises:
         LockedError: another process holds the lock.
@@ -565,6 +565,12 @@ class _Lock:
                 fcntl.flock(self.handle, fcntl.LOCK_UN)
         os.close(self.handle)
         self.handle = None
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # Kinds.

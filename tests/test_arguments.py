@@ -18,7 +18,7 @@ import pytest
 from hypothesis import strategies as st
 
 import kerasrnn
-from kerasrnn import decoding, diagnostics, export, losses, metrics, zoo
+from kerasrnn import decoding, diagnostics, export, losses, metrics, text, training, zoo
 
 X = np.ones((2, 3, 2), "float32")
 IDS = np.ones((2, 3), "int32")
@@ -96,9 +96,14 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "next_step": lambda: {"outputs": zoo.Classes(3), "units": 2},
     "encoder_decoder": lambda: {"inputs": zoo.Tokens(5, 3), "outputs": zoo.Classes(4), "units": 2},
     "generator": lambda: {"model": _language_model()},
+    "Placement": lambda: {"strategy": "one"},
+    "Progress": dict,
+    "adamw": lambda: {"steps": 10},
 }
 # Results that users read and do not make, protocols, and what checks its arguments elsewhere.
 ELSEWHERE = {
+    "AdamW": "Keras's arguments",
+    "Batches": "tests/training/test_batches.py",
     "BeamSearch": "made by Generator",
     "Diagnosis": "a result",
     "History": "made by Generator",
@@ -115,10 +120,12 @@ ELSEWHERE = {
     "Sampling": "made by Generator",
     "SentencePieceVectorization": "tests/text/test_pieces.py",
     "Sequences": "a result",
+    "Training": "tests/training/test_fitting.py",
     "StateDiagnosis": "a result",
     "Translation": "a result",
     "Translator": "tests/zoo/test_translation.py",
     "decode": "called by Generator",
+    "fit": "tests/training/test_fitting.py",
     "folder": "tests/zoo/test_saved.py",
     "from_torch": "tests/export/test_torch_modules.py",
     "layer_class": "tests/zoo/test_names.py",
@@ -161,7 +168,8 @@ def _language_model() -> keras.Model:
 
 def _public() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {}
-    for module in (kerasrnn, decoding, losses, metrics, diagnostics, export, zoo):
+    packages = (decoding, losses, metrics, diagnostics, export, text, training, zoo)
+    for module in (kerasrnn, *packages):
         for name in module.__all__:
             value = getattr(module, name)
             if not callable(value) or (inspect.isclass(value) and issubclass(value, BaseException)):

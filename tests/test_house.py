@@ -181,7 +181,12 @@ def test_a_layer_states_its_cells_equations(row):
     assert _equations(row.layer) == equations
 
 
-OF_TENSORFLOW = ("kerasrnn.diagnostics", "kerasrnn.export", "kerasrnn.text")
+OF_TENSORFLOW = (
+    "kerasrnn.diagnostics",
+    "kerasrnn.export",
+    "kerasrnn.text",
+    "kerasrnn.training",
+)
 OF_TORCH = ("kerasrnn.export.torch_modules",)
 EXAMPLES = [name for name, file in MODULES.items() if ">>> " in file.read_text(encoding="utf-8")]
 
@@ -392,10 +397,12 @@ def test_imports_run_one_way(linted):
         ("export/parity.py", "from kerasrnn import zoo", "Imports run one way"),
         ("losses/weights.py", "from kerasrnn import metrics, zoo", "Imports run one way"),
         ("zoo/cells.py", "from kerasrnn.recipes import config", "Imports run one way"),
+        ("training/loop.py", "from kerasrnn.recipes.base import runs", "Imports run one way"),
         ("layers/stacked.py", "from kerasrnn import LSTM", "No part of the library"),
         ("recipes/g2p.py", "from kerasrnn.recipes import reverse", "No recipe imports another"),
-        ("recipes/base/runs.py", "import kerasrnn.recipes.training.loop", "No recipe imports"),
+        ("recipes/base/runs.py", "import kerasrnn.recipes.training.running", "No recipe imports"),
         ("zoo/cells.py", "import tensorflow_datasets", "Only recipes import datasets"),
+        ("training/batches.py", "import tensorflow_datasets", "Only recipes import datasets"),
         ("unlisted/__init__.py", "", "Imports run one way"),
     ],
 )

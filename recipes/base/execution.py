@@ -6,11 +6,13 @@ different order (and up to dropout, which draws different numbers).
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
 
 from kerasrnn.recipes.base.config import Options, option
+from kerasrnn.training.names import Precision, Strategy
 
-STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
-PRECISIONS = ("float32", "bfloat16", "float16")
+if TYPE_CHECKING:
+    from kerasrnn.training.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,12 @@ class Execution(Options):
         "auto",
         "distribution: one device; all GPUs of this machine (mirrored); all workers of TF_CONFIG "
         "(multiworker); the TPU given by TPU_NAME; or the widest one available (auto)",
-        choices=STRATEGIES,
+        choices=get_args(Strategy),
     )
     precision: str = option(
         "float32",
         "precision of the computations; weights stay float32, and float16 uses loss scaling",
-        choices=PRECISIONS,
+        choices=get_args(Precision),
     )
     accumulate: int = option(
         1,
@@ -46,3 +48,13 @@ class Execution(Options):
 
     RESUMABLE = ("strategy", "accumulate", "steps_per_execution", "checkpoint_minutes")
     """Options that may change when a run is resumed."""
+
+    def placement(self) -> "Placement":
+        """The devices. Call it before any other use of TensorFlow: see `Placement`.
+
+        Raises:
+            ExecutionError: the devices are not available, or TF_CONFIG is invalid.
+        """
+        from kerasrnn.training.placement import Placement
+
+        return Placement(self.strategy, self.precision, self.accumulate, self.deterministic)

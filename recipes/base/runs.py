@@ -19,7 +19,6 @@ A run folder contains:
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import platform
@@ -39,6 +38,7 @@ from kerasrnn.files import (
     is_empty,
     locked,
     replacing,
+    sha256,
 )
 from kerasrnn.recipes.base.config import Config, ConfigError, from_dict, parsed
 from kerasrnn.recipes.base.execution import Execution
@@ -46,9 +46,6 @@ from kerasrnn.recipes.base.recipe import Recipe
 
 RUNS = "runs"
 """The folder of runs, relative to the working directory."""
-
-TIMES = ("learning_rate", "seconds")
-"""Columns of `log.csv` besides the epoch and the metrics."""
 
 
 class RunError(RuntimeError):
@@ -338,11 +335,6 @@ def load_model(path: Path) -> Any:
         return saved.read(path)
     except saved.SavedModelError as error:
         raise RunError(str(error)) from error
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _own_data(config: Config) -> str | None:

@@ -13,7 +13,7 @@ from kerasrnn.files import create_folder
 from kerasrnn.recipes.base.config import Config, ConfigError, Options, check, expectation, shown
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.parser import closest
-from kerasrnn.recipes.training.progress import MODES, size
+from kerasrnn.training.progress import MODES, size
 
 Action = Callable[[Recipe, argparse.Namespace], int]
 """The function that runs a command and returns the exit status."""

@@ -21,13 +21,13 @@ from kerasrnn.recipes.command.arguments import (
     given,
     lines_of,
 )
-from kerasrnn.recipes.training.progress import size
+from kerasrnn.training.progress import size
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
     from kerasrnn.recipes.base.runs import Run
-    from kerasrnn.recipes.training.placement import Placement
-    from kerasrnn.recipes.training.progress import Progress
+    from kerasrnn.training.placement import Placement
+    from kerasrnn.training.progress import Progress
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:
@@ -55,8 +55,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Train a model, or resume its training, and evaluate it."""
     from kerasrnn.recipes.base.runs import Run, check_new, default_folder
-    from kerasrnn.recipes.training.placement import Placement
-    from kerasrnn.recipes.training.progress import Progress
+    from kerasrnn.training.progress import Progress
 
     options, asked = given(recipe.Config, arguments), given(Execution, arguments)
     run: Run | None = None
@@ -85,7 +84,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     else:
         config, execution = from_dict(recipe.Config, options), from_dict(Execution, asked)
     # First, because TensorFlow must know the workers before it computes anything.
-    placement = Placement(execution)
+    placement = execution.placement()
     placement.check(config.batch_size)
     if run is None and placement.is_chief:  # before the data is prepared
         check_new(Path(arguments.output or default_folder(recipe)), "run")
@@ -105,7 +104,7 @@ def _train(
 ) -> int:
     """Load the data, create the folder of a new run, and train."""
     from kerasrnn.recipes.base.runs import Run
-    from kerasrnn.recipes.training import Batches, train
+    from kerasrnn.recipes.training import batches, train
 
     progress.say(
         "begin",
@@ -115,7 +114,7 @@ def _train(
         execution=dataclasses.asdict(execution),
     )
     data = recipe.load(config, arguments.data_dir)
-    count = Batches(recipe, config, data).size
+    count = batches(recipe, config, data).size
     # Created last, so that failed checks leave nothing behind.
     if run is None and placement.is_chief:
         run = Run.create(recipe, config, arguments.output, execution)
@@ -129,7 +128,8 @@ def _train(
         test=data.test_size,
         folder=str(run.folder),
     )
-    _tell_end(recipe, run, train(recipe, config, run, data, placement, progress), progress)
+    metrics = train(recipe, config, run, data, execution, progress, placement)
+    _tell_end(recipe, run, metrics, progress)
     return 0
 
 

@@ -41,7 +41,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
 def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Run the search and print the results."""
     from kerasrnn.recipes import tuning
-    from kerasrnn.recipes.training.progress import Progress
+    from kerasrnn.training.progress import Progress
 
     progress = Progress(arguments.progress)
     outcomes, search = tuning.tune(

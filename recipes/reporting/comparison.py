@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from kerasrnn import recipes
 from kerasrnn.files import create_folder
-from kerasrnn.recipes.base.runs import TIMES, Run, RunError, runs_below
+from kerasrnn.recipes.base.runs import Run, RunError, runs_below
 from kerasrnn.recipes.reporting import pictures
 from kerasrnn.recipes.reporting.cards import figure
+from kerasrnn.training.history import TIMES
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasrnn.files import FILE, Kind, replacing, starts_with
-from kerasrnn.recipes.base.runs import TIMES
+from kerasrnn.training.history import TIMES
 
 CJK_FAMILIES = ("Noto Sans CJK JP", "Source Han Sans", "Hiragino Sans", "Yu Gothic", "MS Gothic")
 

@@ -1,13 +1,11 @@
-"""Training: one resumable loop for all recipes, on one or several devices."""
+"""Training of recipes: `kerasrnn.training` with a recipe's model, batches and options."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "batches": ["Batches"],
-        "fitting": ["fit", "train"],
-        "placement": ["Placement"],
-        "progress": ["Progress"],
+        "from_config": ["batches", "optimizer"],
+        "running": ["fit", "train"],
     },
 )

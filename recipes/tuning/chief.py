@@ -42,10 +42,10 @@ from keras_tuner.src.distribute import oracle_chief
 from kerasrnn.files import remove, replacing
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.recipe import Recipe
-from kerasrnn.recipes.training.interruption import Interrupted, Requests
 from kerasrnn.recipes.tuning.oracles import direction
 from kerasrnn.recipes.tuning.results import Outcome, read_outcome, write_outcome
 from kerasrnn.recipes.tuning.search import Search, TuningError
+from kerasrnn.training.interruption import Interrupted, Requests
 
 if TYPE_CHECKING:
     from kerasrnn.recipes.tuning.tuner import Tuner

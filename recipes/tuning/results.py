@@ -9,8 +9,8 @@ from typing import Any
 
 from kerasrnn.files import create_folder, replacing
 from kerasrnn.recipes.base.runs import Run
-from kerasrnn.recipes.training.progress import duration
 from kerasrnn.recipes.tuning.search import Search
+from kerasrnn.training.progress import duration
 
 
 @dataclass(frozen=True)

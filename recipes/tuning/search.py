@@ -13,7 +13,7 @@ from kerasrnn.recipes.base.config import Config, ConfigError, from_dict
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.base.runs import Run, RunError, check_new
-from kerasrnn.recipes.training.batches import Batches
+from kerasrnn.recipes.training.from_config import batches
 from kerasrnn.recipes.tuning.options import Searching
 
 HELD_OUT = 0.15
@@ -66,6 +66,7 @@ class Search:
             WriteError: the folder cannot be written.
             ConfigError: a fixed option has an invalid value, nothing is left to search, or the
                 recipe lacks the objective.
+            BatchError: a batch is larger than the training data.
         """
         config = from_dict(recipe.Config, dict(fixed))
         if execution.strategy == "multiworker":
@@ -83,7 +84,7 @@ class Search:
         data = recipe.load(config, data_dir)
         holds_out = data.validation is None and not config.validation
         base = dataclasses.replace(config, validation=HELD_OUT) if holds_out else config
-        Batches(recipe, base, data)  # rejects invalid values
+        batches(recipe, base, data)  # rejects invalid values
         plan = {
             "recipe": recipe.name,
             "search": dataclasses.asdict(asked),

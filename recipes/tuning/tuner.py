@@ -24,9 +24,6 @@ from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.reporting import pictures
-from kerasrnn.recipes.training.history import Row
-from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.progress import Progress, duration
 from kerasrnn.recipes.tuning.options import Searching
 from kerasrnn.recipes.tuning.oracles import direction, oracle
 from kerasrnn.recipes.tuning.results import (
@@ -37,6 +34,9 @@ from kerasrnn.recipes.tuning.results import (
     write_tables,
 )
 from kerasrnn.recipes.tuning.search import Search
+from kerasrnn.training.errors import CheckpointError
+from kerasrnn.training.history import Row
+from kerasrnn.training.progress import Progress, duration
 
 
 class TrialFailedError(RuntimeError):
@@ -116,7 +116,7 @@ class Tuner(base_tuner.BaseTuner):
                 epoch=epoch,
                 seconds=float(rows[-1]["seconds"]),
             )
-        except (RunError, SourceError, LockedError, WriteError):
+        except (RunError, CheckpointError, SourceError, LockedError, WriteError):
             raise
         except Exception as error:
             seconds = round(time.perf_counter() - began, 1)
@@ -139,9 +139,10 @@ class Tuner(base_tuner.BaseTuner):
             if folder.is_dir():
                 remove_strays(folder)
             run = Run.create(recipe, config, folder, execution)
-        placement = Placement(execution)
+        placement = execution.placement()
         data = recipe.load(config, self.data_dir)
-        return training.fit(recipe, config, run, data, placement, _BarAlone(self.progress.mode))
+        progress = _BarAlone(self.progress.mode)
+        return training.fit(recipe, config, run, data, execution, progress, placement)
 
     def told(self, outcome: Outcome) -> None:
         """Report the result of a trial, and update the tables."""

@@ -25,13 +25,13 @@ from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.config import ConfigError, from_dict
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
-from kerasrnn.recipes.training.interruption import Interrupted
-from kerasrnn.recipes.training.progress import Progress
 from kerasrnn.recipes.tuning import chief
 from kerasrnn.recipes.tuning.options import Searching
 from kerasrnn.recipes.tuning.results import Outcome
 from kerasrnn.recipes.tuning.search import Search, TuningError
 from kerasrnn.recipes.tuning.tuner import Tuner
+from kerasrnn.training.interruption import Interrupted
+from kerasrnn.training.progress import Progress
 from kerasrnn.wording import counted
 
 
@@ -132,8 +132,7 @@ def _searched(
         raise Interrupted(
             number,
             f"stopped with {counted(done, 'trial')} done; resume with: kerasrnn tune {name} "
-            f"--resume "
-            f"--output {search.folder}",
+            f"--resume --output {search.folder}",
         ) from None
     outcomes = tuner.report()
     if not any(outcome.status == "completed" for outcome in outcomes):

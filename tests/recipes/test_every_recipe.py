@@ -15,7 +15,7 @@ from PIL import Image
 
 from kerasrnn import recipes
 from kerasrnn.__main__ import main
-from kerasrnn.recipes.training.step import TrainingModel
+from kerasrnn.training.step import TrainingModel
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasrnn import recipes, zoo
-from kerasrnn.recipes.base.config import CELLS, ConfigError, from_dict
+from kerasrnn.recipes.base.config import CELLS, Config, ConfigError, from_dict
 
 EVERY = [recipes.load(name) for name in recipes.NAMES]
 every = pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)
@@ -91,3 +91,21 @@ def test_what_would_be_ignored_is_refused(name, options, ignored):
 def test_a_greedy_writer_draws_nothing():
     with pytest.raises(ConfigError, match=r"seed=3: expected 0; with greedy it would be ignored"):
         recipes.load("char_lm").PredictOptions(greedy=True, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("clipping", "norms", "one of global_norm, norm, value, none"),
+        ("clip_at", 0.0, "a finite number, at least 1e-06"),
+        ("schedule", "linear", "one of cosine, constant"),
+        ("keep", "first", "one of last, best"),
+        ("warmup", 1.0, "a finite number, at least 0.0 and below 1.0"),
+        ("validation", 1.0, "a finite number, at least 0.0 and below 1.0"),
+        ("weight_decay", -0.1, "a finite number, at least 0.0"),
+        ("seed", 2**32, "an integer, at least 0 and at most 4294967295"),
+    ],
+)
+def test_what_no_training_can_have(name, value, expected):
+    with pytest.raises(ConfigError, match=f"{name}={value!r}: expected {expected}"):
+        Config(**{name: value})

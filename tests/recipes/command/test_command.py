@@ -26,7 +26,7 @@ from kerasrnn.recipes.command.arguments import below_baselines, lines_of
 from kerasrnn.recipes.command.predict import places_of
 from kerasrnn.recipes.datasets.sources import SourceError
 from kerasrnn.recipes.reporting import exporting
-from kerasrnn.recipes.training.progress import size
+from kerasrnn.training.progress import size
 
 pytestmark = pytest.mark.tensorflow
 TRAIN = ["train", "japanese_vowels", "--units", "8", "--epochs", "2", "--batch-size", "15"]

@@ -11,7 +11,7 @@ from kerasrnn.files import replacing
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run, RunError, runs_below
 from kerasrnn.recipes.reporting import comparison
-from kerasrnn.recipes.training import history
+from kerasrnn.training import history
 
 
 def made(folder, started, rows, finished=True, execution=None, name="japanese_vowels", **options):
@@ -22,7 +22,7 @@ def made(folder, started, rows, finished=True, execution=None, name="japanese_vo
         {"epoch": n, "loss": loss, "learning_rate": 0.1, "seconds": 2.0 * n + 2}
         for n, loss in enumerate(rows)
     ]
-    history.write(run, log)
+    history.write(run.path("log.csv"), log)
     if finished:
         run.write_json("metrics.json", {"test_accuracy": 1 - rows[-1], "seconds": 3.3, "epochs": 3})
     return run

@@ -12,8 +12,7 @@ from kerasrnn import recipes
 from kerasrnn.recipes import training
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
-from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.step import TrainingModel
+from kerasrnn.training.step import TrainingModel
 from tests.recipes import made_up
 
 
@@ -40,7 +39,7 @@ def main(folder: Path, name: str, *plans: str, deterministic: bool = False) -> N
             deterministic=deterministic,
         )
         # First of all: a cluster must be known before anything is computed.
-        placement = Placement(execution)
+        placement = execution.placement()
         assert is_op_determinism_enabled() == deterministic
         with contextlib.ExitStack() as stack:
             if name != "japanese_vowels" or strategy == "multiworker":
@@ -68,4 +67,4 @@ def main(folder: Path, name: str, *plans: str, deterministic: bool = False) -> N
                 run = Run.create(recipe, config, place, execution)
             else:
                 run = Run(place)
-            training.fit(recipe, config, run, data, placement)
+            training.fit(recipe, config, run, data, execution, placement=placement)

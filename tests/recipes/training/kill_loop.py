@@ -17,10 +17,9 @@ from kerasrnn.recipes import training
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.reporting import exporting, pictures
-from kerasrnn.recipes.training import checkpoints
-from kerasrnn.recipes.training.loop import Loop
-from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.step import TrainingModel
+from kerasrnn.training import checkpoints
+from kerasrnn.training.loop import Loop
+from kerasrnn.training.step import TrainingModel
 from tests.recipes import made_up
 
 CONFIG = {"cell": "lstm", "validation": 0.25, "keep": "best", "epochs": 3, "batch_size": 9}
@@ -100,7 +99,7 @@ def live(folder: Path, at: int | None, after: float | None = None) -> int:
     if not (folder / "config.json").is_file():
         run = Run.create(recipe, config, folder, execution)
     if not run.finished:
-        training.train(recipe, config, run, data, Placement(execution))
+        training.train(recipe, config, run, data, execution)
     model = run.load_model()
     place = folder / "export"
     exporting.export(recipe, model, data, config, place, ["onnx"], False, 1e-5)

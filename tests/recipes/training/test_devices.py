@@ -6,24 +6,21 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
 from kerasrnn.__main__ import main
-from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
-from kerasrnn.recipes.training import train, watchdog
-from kerasrnn.recipes.training.placement import ExecutionError, Placement
-from kerasrnn.recipes.training.step import TrainingModel
+from kerasrnn.recipes.training import train
+from kerasrnn.training import watchdog
+from kerasrnn.training.step import TrainingModel
 from tests.recipes import made_up
 from tests.recipes.training import cluster
-from tests.recipes.training.forked import Forked
 from tests.recipes.training.test_survival import arrays_of, log_of
+from tests.training.forked import Forked
 
 pytestmark = pytest.mark.tensorflow
 
@@ -144,57 +141,8 @@ def _position(place):
     return None
 
 
-def test_a_worker_that_does_not_answer_ends_the_others():
-    """Also when they wait for it in the midst of a step."""
-    with socket.create_server(("localhost", 0)) as server:
-        address = f"localhost:{server.getsockname()[1]}"
-        code = (
-            "import time; from kerasrnn.recipes.training.watchdog import watched\n"
-            f"with watched(['{address}'], patience=1.0, period=0.2):\n"
-            "    print('working', flush=True); time.sleep(60)"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stdout.readline() == "working\n"
-        time.sleep(2.5)
-        assert process.poll() is None
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert f"a worker was lost: {address} could not be reached for 1 seconds" in said
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "JSONDecodeError"),
-        ('{"cluster": {"worker": ["a:1"]}}', "KeyError: 'task'"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "index 1"),
-    ],
-)
-def test_a_cluster_that_is_not_understood(monkeypatch, text, message):
-    monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ExecutionError, match=r"expected JSON such as") as error:
-        Placement(Execution(strategy="multiworker"))
-    assert message in str(error.value)
-
-
-def test_devices_that_are_not_there(monkeypatch):
-    for name in ("TF_CONFIG", "TPU_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ExecutionError, match="mirrored: expected two devices or more; found"):
-        Placement(Execution(strategy="mirrored"))
-    with pytest.raises(ExecutionError, match="TF_CONFIG with the addresses of the workers"):
-        Placement(Execution(strategy="multiworker"))
-    with pytest.raises(ExecutionError, match=r"expected a TPU, by the name in .* TPU_NAME"):
-        Placement(Execution(strategy="tpu"))
-    assert Placement(Execution()).described() == {"strategy": "one", "replicas": 1, "workers": 1}
-
-
 def test_batches_that_cannot_be_split(recipe, tmp_path, capsys, monkeypatch):
     message = "batch_size=30: expected a multiple of 4: devices=1 times accumulate=4"
-    with pytest.raises(ConfigError, match=message):
-        Placement(Execution(strategy="one", accumulate=4)).check(30)
     monkeypatch.chdir(tmp_path)
     assert main(["train", "japanese_vowels", "--accumulate", "4"]) == 1
     assert message in capsys.readouterr().err
@@ -209,7 +157,7 @@ def test_half_precision(recipe, tmp_path, monkeypatch, precision):
     losses = {}
     for name in ("float32", precision):
         run = Run.create(recipe, config, tmp_path / name)
-        train(recipe, config, run, recipe.load(None), Placement(Execution("one", name)))
+        train(recipe, config, run, recipe.load(None), Execution("one", name))
         losses[name] = [float(row["loss"]) for row in log_of(run.folder)]
         assert {layer.compute_dtype for layer in run.load_model().layers} == {"float32"}
     assert losses[precision] != losses["float32"]

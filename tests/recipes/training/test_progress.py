@@ -1,132 +1,13 @@
-"""What is told of a training while it runs, and before it begins."""
+"""What the command prints while a recipe is trained."""
 
-import io
-import itertools
 import json
-import time
-import types
 
-import keras
 import pytest
-import tensorflow as tf
 
-import kerasrnn
 from kerasrnn.__main__ import main
-from kerasrnn.recipes.base.execution import Execution
-from kerasrnn.recipes.training import progress, summary
-from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.progress import Progress
-from kerasrnn.recipes.training.step import TrainingModel
+from kerasrnn.training.step import TrainingModel
 
 pytestmark = pytest.mark.tensorflow
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A second passes between two looks at it."""
-    ticks = itertools.count()
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(ticks)))
-
-
-def told(mode, pause=0.0):
-    """A training of two epochs of eight steps."""
-    stream = io.StringIO()
-    shown = Progress(mode, stream)
-    shown.begin(epochs=2, steps=8, done=0)
-    for epoch in range(2):
-        for _ in range(8):
-            time.sleep(pause)
-            shown.step(1, epoch, lambda: 0.5)
-        shown.epoch({"epoch": epoch, "loss": 0.5, "val_loss": 0.25, "learning_rate": 0.1})
-    shown.end()
-    shown.say("end", "done", metrics={"f1": 1.0})
-    return stream.getvalue()
-
-
-def test_lines(clock):
-    lines = told("lines").splitlines()
-    # Three steps are not counted; the next two took two seconds.
-    assert lines[0] == "an epoch takes 8.0 s; 11 s left"
-    assert lines[1].startswith("epoch 1/2: loss 0.5000, val loss 0.2500 (")
-    assert lines[2] == "epoch 2/2: loss 0.5000, val loss 0.2500"
-    assert lines[3:] == ["done"]
-
-
-def test_json(clock):
-    events = [json.loads(line) for line in told("json").splitlines()]
-    assert [event["event"] for event in events] == ["pace", "epoch", "epoch", "end"]
-    assert events[0] == {"event": "pace", "seconds_per_step": 1.0, "seconds_left": 11.0}
-    assert (events[1]["epoch"], events[1]["epochs"], events[1]["val_loss"]) == (1, 2, 0.25)
-    assert events[2]["seconds_left"] == 0
-    assert events[3]["metrics"] == {"f1": 1.0}
-
-
-def test_a_bar():
-    drawn = told("bar", pause=0.03)  # it is drawn ten times a second
-    assert "epoch 2/2" in drawn
-    assert "loss=0.5000" in drawn
-    assert "epoch 1/2: loss 0.5000, val loss 0.2500" in drawn
-
-
-def test_nothing():
-    assert told("none") == ""
-
-
-def test_what_is_chosen_by_itself():
-    terminal = io.StringIO()
-    assert Progress("auto", terminal).mode == "lines"
-    terminal.isatty = lambda: True
-    assert Progress("auto", terminal).mode == "bar"
-    with pytest.raises(ValueError, match="progress='bars': expected one of auto, bar, lines"):
-        Progress("bars")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.42, "0.4 s"), (12.4, "12 s"), (200, "3 min 20 s"), (3900, "1 h 05 min")],
-)
-def test_durations(seconds, text):
-    assert progress.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(7, "7 B"), (7300, "7.3 kB"), (41e6, "41 MB"), (3.24e9, "3.2 GB")]
-)
-def test_sizes(count, text):
-    assert progress.size(count) == text
-
-
-@pytest.mark.parametrize(
-    ("execution", "rows", "width", "copies"),
-    [(Execution("one"), 12, 4, 5), (Execution("one", precision="bfloat16", accumulate=3), 4, 2, 6)],
-)
-def test_a_summary_by_hand(execution, rows, width, copies):
-    """A picture told of by an LSTM of 5 units over 3 numbers a step, at most 9 steps."""
-    picture, inputs = keras.Input((40, 2)), keras.Input((None, 3))
-    seen = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(5)])(picture)
-    states = kerasrnn.LSTM(5)(inputs)
-    outputs = keras.layers.Dense(2)(keras.layers.Concatenate()([states, seen]))
-    model = keras.Model([picture, inputs], outputs)
-
-    def some(examples):
-        assert examples >= 12
-        for length in (4, 9, 2):
-            yield ((tf.zeros((12, 40, 2)), tf.zeros((12, length, 3))), tf.zeros(12))
-
-    batches = types.SimpleNamespace(batch_size=12, steps=7, size=30, some=some)
-    found = summary.of(model, batches, Placement(execution))
-    weights = (80 + 1) * 5 + (3 + 5 + 1) * 20 + (10 + 1) * 2
-    # At each step what comes from the inputs, the gates and the state; and the outputs of the
-    # layers: of both within the sequential one, of the LSTM, of both together, and of the last.
-    kept = rows * (9 * (2 * 20 + 5) + (80 + 5) + 5 + 10 + 2)
-    assert found == summary.Summary(
-        examples=30,
-        steps=7,
-        batch=rows,
-        parameters=weights,
-        weights_bytes=4 * copies * weights,
-        activations_bytes=2 * width * kept,
-    )
 
 
 def test_the_command_in_json(recipe, tmp_path, monkeypatch, capsys):

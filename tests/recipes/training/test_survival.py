@@ -15,15 +15,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kerasrnn.__main__ import main
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
-from kerasrnn.recipes.training import checkpoints, train
-from kerasrnn.recipes.training.divergence import DivergenceError
-from kerasrnn.recipes.training.interruption import Interrupted, Requests
-from kerasrnn.recipes.training.loop import Loop
-from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.step import TrainingModel
+from kerasrnn.recipes.training import train
+from kerasrnn.training import checkpoints
+from kerasrnn.training.errors import DivergenceError
+from kerasrnn.training.interruption import Interrupted
+from kerasrnn.training.loop import Loop
+from kerasrnn.training.step import TrainingModel
 from tests.recipes import made_up
 from tests.recipes.training import kill_loop
-from tests.recipes.training.forked import Forked
+from tests.training.forked import Forked
 
 pytestmark = pytest.mark.tensorflow
 
@@ -134,7 +134,7 @@ def test_a_signal_stops_within_an_epoch(recipe, tmp_path, stopped_by):
         train(recipe, config, run, recipe.load(None))
     assert stop.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is handler
-    _, at = checkpoints.Checkpoints(run).restore()
+    _, at = checkpoints.Checkpoints(run.path("checkpoint")).restore()
     assert (at.epoch, at.step) == (1, 2)
     metrics = train(recipe, config, run, recipe.load(None))
     assert metrics["test_loss"] == expected["test_loss"]
@@ -181,15 +181,6 @@ def test_what_the_command_says_of_a_signal(
     assert json.loads(second)["ended"] == "finished"
 
 
-def test_the_second_interrupt_does_not_wait():
-    requests = Requests()
-    with requests.heard():
-        os.kill(os.getpid(), signal.SIGINT)
-        assert requests.number == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 def test_checkpoints_within_an_epoch(recipe, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
@@ -198,8 +189,8 @@ def test_checkpoints_within_an_epoch(recipe, tmp_path, monkeypatch):
     config = made_up.small(epochs=1, cell="simple_rnn")
     for minutes in (10.0, 0.0):
         run = Run.create(recipe, config, tmp_path / str(minutes))
-        placement = Placement(Execution(strategy="one", checkpoint_minutes=minutes))
-        train(recipe, config, run, recipe.load(None), placement)
+        execution = Execution(strategy="one", checkpoint_minutes=minutes)
+        train(recipe, config, run, recipe.load(None), execution)
     assert saved == [(1, 0), *[(0, n) for n in (1, 2, 3, 4)], (1, 0)]
 
 
@@ -217,9 +208,10 @@ def test_data_that_is_not_finite(recipe, tmp_path):
     data = recipe.load(None)
     data = dataclasses.replace(data, train=data.train.map(lambda x, y: (x * float("nan"), y)))
     message, run = diverging(recipe, tmp_path / "run", data)
-    assert "not finite in step 1 (epoch 1, batch 1), with learning_rate 0.003" in message
+    assert "training japanese_vowels with learning_rate 0.003: the loss or the" in message
+    assert "are not finite in step 1 (epoch 1, batch 1)" in message
     assert "the inputs of this batch are not finite: look at the data" in message
-    assert checkpoints.Checkpoints(run).restore() is None
+    assert checkpoints.Checkpoints(run.path("checkpoint")).restore() is None
 
 
 def test_one_bad_example_is_found_again(recipe, tmp_path):
@@ -271,7 +263,7 @@ def test_a_layer_whose_outputs_are_not_finite(recipe, tmp_path, monkeypatch):
     message, run = diverging(recipe, tmp_path / "run")
     assert "step 6 (epoch 2, batch 2)" in message
     assert "the layer 'overflow' (Overflow) is the first whose outputs are not finite" in message
-    arrays, at = checkpoints.Checkpoints(run).restore()
+    arrays, at = checkpoints.Checkpoints(run.path("checkpoint")).restore()
     assert at.epoch == 1
     assert all(np.isfinite(values).all() for values in arrays.values())
 

@@ -29,13 +29,13 @@ from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.command.train import _read_config
-from kerasrnn.recipes.training.divergence import DivergenceError
-from kerasrnn.recipes.training.loop import Loop
-from kerasrnn.recipes.training.progress import Progress
-from kerasrnn.recipes.training.step import TrainingModel
 from kerasrnn.recipes.tuning import chief, hypermodels, oracles, search
 from kerasrnn.recipes.tuning.results import Outcome, read_outcome, write_outcome
 from kerasrnn.recipes.tuning.search import TuningError
+from kerasrnn.training.errors import DivergenceError
+from kerasrnn.training.loop import Loop
+from kerasrnn.training.progress import Progress
+from kerasrnn.training.step import TrainingModel
 
 pytestmark = pytest.mark.tensorflow
 

@@ -16,9 +16,9 @@ from kerasrnn.__main__ import main  # noqa: E402
 
 
 def stand_in():
-    from kerasrnn.recipes.training.loop import Loop
-    from kerasrnn.recipes.training.step import TrainingModel
     from kerasrnn.recipes.tuning import chief
+    from kerasrnn.training.loop import Loop
+    from kerasrnn.training.step import TrainingModel
     from tests.recipes import made_up
 
     recipe, made = recipes.load("japanese_vowels"), made_up.data()

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([f"{__package__}.cluster", f"{__package__}.kill_loop"])
+_CONTEXT.set_forkserver_preload(
+    ["tests.training.plain", "tests.recipes.training.cluster", "tests.recipes.training.kill_loop"]
+)
 
 
 class Forked:

@@ -9,10 +9,9 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import losses, zoo
-from kerasrnn.recipes.base.config import Config
-from kerasrnn.recipes.training.loop import Loop
-from kerasrnn.recipes.training.optimizers import optimizer
-from kerasrnn.recipes.training.step import Signals, TrainingModel
+from kerasrnn.training.loop import Loop
+from kerasrnn.training.optimizers import adamw
+from kerasrnn.training.step import Signals, TrainingModel
 
 pytestmark = pytest.mark.tensorflow
 
@@ -83,7 +82,7 @@ def test_one_device_does_what_keras_does(loss):
     )
     theirs.compile(keras_adamw, LOSSES[loss](), metrics=["accuracy"], jit_compile=False)
     ours = TrainingModel(ours, Signals())
-    ours.compile(optimizer(Config(clip_at=0.1), 5), LOSSES[loss](), metrics=["accuracy"])
+    ours.compile(adamw(5, clip_at=0.1), LOSSES[loss](), metrics=["accuracy"])
     history = theirs.fit(dataset, shuffle=False, verbose=0).history
     ours.prepare(dataset)
     loop, source = Loop(ours), iter(dataset)
@@ -114,7 +113,7 @@ def test_a_gradient_is_one_before_it_is_used(clipped):
     rows = keras.layers.Embedding(2, 1, embeddings_initializer="zeros")(inputs)
     model = TrainingModel(keras.Model(inputs, rows), Signals())
     sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.5)
-    adam = optimizer(Config(clipping="none", schedule="constant", weight_decay=0.0), 1)
+    adam = adamw(1, clipping="none", schedule="constant", weight_decay=0.0)
     model.compile(sgd if clipped else adam, "mse")
     dataset = tf.data.Dataset.from_tensors((np.ones((1, 4), "int32"), np.ones((1, 4, 1))))
     model.prepare(dataset)
@@ -130,7 +129,7 @@ def test_a_weight_that_has_no_gradient_is_named():
     outputs = keras.layers.Dense(2, name="used")(inputs)
     model = keras.Model(inputs, outputs + keras.ops.stop_gradient(unused))
     model = TrainingModel(model, Signals())
-    model.compile(optimizer(Config(), 1), "mse")
+    model.compile(adamw(1), "mse")
     dataset = tf.data.Dataset.from_tensors((np.ones((4, 3), "float32"), np.ones((4, 2), "float32")))
     model.prepare(dataset)
     with pytest.raises(ValueError, match="the loss does not depend on the weights unused/kernel"):
@@ -140,7 +139,7 @@ def test_a_weight_that_has_no_gradient_is_named():
 def test_what_is_not_finite_changes_no_weight():
     """And the step is remembered, also within several that are run in one call."""
     model = TrainingModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), Signals())
-    model.compile(optimizer(Config(weight_decay=0.0), 10), "mse")
+    model.compile(adamw(10, weight_decay=0.0), "mse")
     data = np.ones((4, 4, 3), "float32")
     data[2, 1, 1] = np.inf
     dataset = tf.data.Dataset.from_tensor_slices((data, np.zeros((4, 4, 2), "float32")))

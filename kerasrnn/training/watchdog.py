@@ -45,8 +45,8 @@ def watched(
             if gone and not over.is_set():
                 sys.stderr.write(
                     f"kerasrnn: a worker was lost: {', '.join(gone)} could not be reached for "
-                    f"{patience:.0f} seconds. Restart all workers with --resume to continue "
-                    "from the last checkpoint.\n"
+                    f"{patience:.0f} seconds. Restart all workers to continue from the last "
+                    "checkpoint.\n"
                 )
                 sys.stderr.flush()
                 os._exit(1)

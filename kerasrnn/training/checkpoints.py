@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasrnn.files import remove, remove_strays, replacing
-from kerasrnn.recipes.base.runs import Run, RunError, sha256
-from kerasrnn.recipes.training.history import Row
+from kerasrnn.files import create_folder, remove, remove_strays, replacing, sha256
+from kerasrnn.training.errors import CheckpointError
+from kerasrnn.training.history import Row
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ INDEX = "index.json"
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The progress of a run, besides the values of its variables."""
+class Position:
+    """The position of a training, besides the values of its variables."""
 
     epoch: int = 0
     """Number of completed epochs."""
@@ -42,98 +42,102 @@ class Progress:
 
 
 class Checkpoints:
-    """The checkpoints of a run: the last one, and the weights of the best epoch.
+    """The checkpoints of a training: the last one, and the weights of the best epoch.
 
     The variables are written first; then a small index with their file and its hash; then the
     previous file is deleted. If the process is killed at any moment, the index refers to complete
     files.
 
     Args:
-        run: the run.
+        folder: the folder of the checkpoints.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.folder = run.path("checkpoint")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    def save(self, arrays: Arrays, progress: Progress) -> None:
+    def save(self, arrays: Arrays, position: Position) -> None:
         """Write a checkpoint, replacing the previous one.
 
         Raises:
             OSError: the checkpoint cannot be written; the previous one is kept.
         """
-        self.folder.mkdir(exist_ok=True)
-        name = f"epoch-{progress.epoch}-step-{progress.step}.npz"
+        create_folder(self.folder)
+        name = f"epoch-{position.epoch}-step-{position.step}.npz"
         index = {
-            **dataclasses.asdict(progress),
+            **dataclasses.asdict(position),
             "file": name,
             "sha256": _write(self.folder / name, arrays),
         }
         with replacing(self.folder / INDEX) as scratch:
             scratch.write_text(json.dumps(index) + "\n", encoding="utf-8")
-        named = {name, (progress.best or {}).get("file")}
+        named = {name, (position.best or {}).get("file")}
         for old in self.folder.glob("*.npz"):
             if old.name not in named:
                 remove(old)
 
     def save_best(self, arrays: Arrays, epoch: int, loss: float) -> dict[str, Any]:
-        """Write the weights of the best epoch (from 1); returns the new `Progress.best`.
+        """Write the weights of the best epoch (from 1); returns the new `Position.best`.
 
         It takes effect with the next checkpoint, which refers to it.
         """
-        self.folder.mkdir(exist_ok=True)
+        create_folder(self.folder)
         name = f"best-{epoch}.npz"
         digest = _write(self.folder / name, arrays)
         return {"epoch": epoch, "loss": loss, "file": name, "sha256": digest}
 
-    def restore(self) -> tuple[Arrays, Progress] | None:
+    def restore(self) -> tuple[Arrays, Position] | None:
         """Load the last checkpoint; None if there is none.
 
         Raises:
-            RunError: the checkpoint is damaged.
+            CheckpointError: the checkpoint is damaged.
         """
         path = self.folder / INDEX
         if not path.is_file():
             return None
-        index = self.run.read_json(f"{self.folder.name}/{INDEX}")
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}. {self._advice()}") from None
         kinds = {"epoch": int, "step": int, "seconds": float, "rows": list, "file": str}
         if (
             not isinstance(index, dict)
             or not {"best", "sha256"} <= set(index)
             or any(not isinstance(index.get(name), kind) for name, kind in kinds.items())
         ):
-            raise RunError(f"{path} is not a checkpoint's index.")
+            raise CheckpointError(f"{path} is not a checkpoint's index. {self._advice()}")
         file, digest = index.pop("file"), index.pop("sha256")
         arrays = self._read(file, digest)
         if index["best"]:
             self.load_best(index["best"])
-        return arrays, Progress(**index)
+        return arrays, Position(**index)
 
     def load_best(self, best: Mapping[str, Any]) -> Arrays:
         """Load the weights of the best epoch.
 
         Raises:
-            RunError: their file is missing or damaged.
+            CheckpointError: their file is missing or damaged.
         """
         return self._read(best["file"], best["sha256"])
 
     def clean(self) -> None:
         """Remove incomplete files of a killed process."""
-        remove_strays(self.run.folder)
         if self.folder.is_dir():
             remove_strays(self.folder)
 
     def _read(self, name: str, digest: str) -> Arrays:
         path = self.folder / name
-        advice = f"delete {self.folder} to start this run from its beginning"
         if not path.is_file():
-            raise RunError(f"the checkpoint {path} is missing: {advice}.")
+            raise CheckpointError(f"the checkpoint {path} is missing. {self._advice()}")
         if sha256(path) != digest:
-            raise RunError(
-                f"the checkpoint {path} is damaged (its hash is not the one kept): {advice}."
+            raise CheckpointError(
+                f"the checkpoint {path} is damaged: its hash is not the recorded one. "
+                f"{self._advice()}"
             )
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
+
+    def _advice(self) -> str:
+        return f"Delete {self.folder} to start the training from the beginning."
 
 
 def _write(path: Path, arrays: Arrays) -> str:
@@ -160,7 +164,7 @@ def assign(
     """Restore what `states` or `weights` returned.
 
     Raises:
-        RunError: the names or shapes differ from those of the model.
+        CheckpointError: the names or shapes differ from those of the model.
     """
     parts = [("model", model.weights)] if weights_alone else _parts(model)
     known = {key: variable for part in parts for key, variable in _named(*part).items()}
@@ -172,11 +176,11 @@ def assign(
             f"{key}: {_shape(there, key)} in the checkpoint, {_shape(here, key)} in the model"
             for key in differing[:3]
         )
-        raise RunError(
+        raise CheckpointError(
             f"the checkpoint is of another model: {len(differing)} of its "
             f"{counted(len(there), 'variable')} "
-            f"differ from the {len(here)} of this one ({some}). The recipe, or Keras, has changed "
-            "since: resume with the versions in environment.json, or train anew."
+            f"differ from the {len(here)} of this one ({some}). The model's code, or Keras, has "
+            "changed since: resume with the versions of then, or train anew."
         )
     for key, values in arrays.items():
         known[key].assign(values)

@@ -6,11 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from kerasrnn.recipes.base.runs import TIMES
+from kerasrnn.training.history import TIMES
 
 MODES = ("auto", "bar", "lines", "json", "none")
-"""A progress bar, a line per epoch, a line of JSON per event, or nothing; auto: a bar in a
-terminal, lines elsewhere."""
+"""The modes of `Progress`."""
 
 FIRST_STEPS = 3
 """Steps excluded from time estimates, since TensorFlow traces and XLA compiles in them."""
@@ -20,14 +19,24 @@ class Progress:
     """Reports the progress of a training.
 
     Args:
-        mode: one of `MODES`.
+        mode: "bar", a progress bar; "lines", a line per epoch; "json", a line of JSON per event;
+            "none"; or "auto": a bar in a terminal, lines elsewhere.
         stream: the output stream; default: standard output.
+
+    Raises:
+        ValueError: `mode` is not one of these.
+
+    Example:
+
+        >>> import kerasrnn
+        >>> kerasrnn.training.Progress("lines").say("data", "8 examples", count=8)
+        8 examples
     """
 
     def __init__(self, mode: str = "none", stream: Any = None) -> None:
-        if mode not in MODES:
-            raise ValueError(f"progress={mode!r}: expected one of {', '.join(MODES)}.")
-        self.stream = stream or sys.stdout
+        if not isinstance(mode, str) or mode not in MODES:
+            raise ValueError(f"mode={mode!r}: expected one of {', '.join(MODES)}.")
+        self.stream = sys.stdout if stream is None else stream
         if mode == "auto":
             mode = "bar" if self.stream.isatty() else "lines"
         self.mode = mode

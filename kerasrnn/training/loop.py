@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasrnn.recipes.training.placement import ExecutionError, Placement
-from kerasrnn.recipes.training.step import TrainingModel
+from kerasrnn.training.errors import ExecutionError
+from kerasrnn.training.placement import Placement
+from kerasrnn.training.step import TrainingModel
 
 
 class Loop:
@@ -95,7 +96,7 @@ class Loop:
 
 
 class Prefetcher:
-    """Prefetch the items of an iterator, one prefetcher.
+    """Prefetch the items of an iterator, one at a time.
 
     Even if a pipeline has a batch ready, fetching it takes half a millisecond, a tenth of the step
     of a small model.
@@ -144,5 +145,5 @@ def lost_workers(placement: Placement) -> Iterator[None]:
         first = str(error).strip().splitlines()[0]
         raise ExecutionError(
             f"a worker was lost, or has failed, and training has stopped ({type(error).__name__}: "
-            f"{first}). Restart all workers with --resume to continue from the last checkpoint."
+            f"{first}). Restart all workers to continue from the last checkpoint."
         ) from error

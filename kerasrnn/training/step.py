@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import kerasrnn
+from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.layer import RNN
 from kerasrnn.keras_internals import flatten_layers, get_keras_mask, make_variables
 
 Tensor = Any
@@ -75,11 +76,11 @@ class TrainingModel(keras.Model):
         """Let XLA compile the time loops for each length.
 
         By default they are compiled only if the length is static, because with batches padded to
-        arbitrary lengths the compilation would take longer than the training. Recipes pad to a few
-        lengths.
+        arbitrary lengths the compilation would take longer than the training. The batches of a
+        training are to be padded to a few lengths.
         """
         for layer in flatten_layers(self):
-            if isinstance(layer, kerasrnn.RNN) and isinstance(layer.cell, kerasrnn.Cell):
+            if isinstance(layer, RNN) and isinstance(layer.cell, Cell):
                 layer.jit_compile = True
 
     def train_step(self, data: Any) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from kerasrnn.keras_internals import flatten_layers
-from kerasrnn.recipes.training.batches import Batches
-from kerasrnn.recipes.training.placement import Placement
-from kerasrnn.recipes.training.progress import size
+from kerasrnn.training.batches import Batches
+from kerasrnn.training.placement import Placement
+from kerasrnn.training.progress import size
 from kerasrnn.wording import counted
 
 LOOKED_AT = 2000
@@ -54,8 +54,8 @@ def of(model: keras.Model, batches: Batches, placement: Placement) -> Summary:
         batches: the training batches.
         placement: the devices.
     """
-    rows = batches.batch_size // placement.replicas // placement.execution.accumulate
-    width = 4 if placement.execution.precision == "float32" else 2
+    rows = batches.batch_size // placement.replicas // placement.accumulate
+    width = 4 if placement.precision == "float32" else 2
     steps = _longest(model, batches)
     numbers = sum(_kept(layer, rows, steps) for layer in model.layers)
     weights = sum(math.prod(weight.shape) for weight in model.trainable_weights)
@@ -64,7 +64,7 @@ def of(model: keras.Model, batches: Batches, placement: Placement) -> Summary:
         steps=batches.steps,
         batch=rows,
         parameters=model.count_params(),
-        weights_bytes=4 * (ADAM + (placement.execution.accumulate > 1)) * weights,
+        weights_bytes=4 * (ADAM + (placement.accumulate > 1)) * weights,
         activations_bytes=2 * width * numbers,
     )
 

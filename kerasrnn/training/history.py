@@ -6,18 +6,21 @@ exactly once, even after an interruption.
 
 import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kerasrnn.files import remove, replacing
-from kerasrnn.recipes.base.runs import Run
 
 Row = Mapping[str, float]
 
+TIMES = ("learning_rate", "seconds")
+"""Columns of a log besides the epoch and the metrics."""
 
-def write(run: Run, rows: Sequence[Row]) -> None:
-    """Write `log.csv`: one row per epoch, counted from 0 as in Keras."""
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write a log as CSV: one row per epoch, counted from 0 as in Keras."""
     names = ["epoch", *sorted({name for row in rows for name in row} - {"epoch"})]
-    with replacing(run.path("log.csv")) as scratch, scratch.open("w", newline="") as file:
+    with replacing(path) as scratch, scratch.open("w", newline="") as file:
         table = csv.DictWriter(file, names, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
@@ -27,15 +30,14 @@ class Board:
     """Write the metrics for TensorBoard, with the folders and names of Keras's callback.
 
     Args:
-        run: the run.
+        folder: the folder of the files.
         rows: the completed epochs, which are written anew.
     """
 
-    def __init__(self, run: Run, rows: Sequence[Row]) -> None:
+    def __init__(self, folder: Path, rows: Sequence[Row]) -> None:
         import tensorflow as tf
 
         self._summary = tf.summary
-        folder = run.path("tensorboard")
         self._writers: dict[str, Any] = {}
         for part in ("train", "validation"):
             for old in (folder / part).glob("events.*"):

@@ -1,4 +1,4 @@
-"""The optimizer that a configuration asks for: its schedule and clipping against closed forms."""
+"""The optimizer: its schedule and clipping against closed forms."""
 
 import math
 
@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.base.config import Config, ConfigError
-from kerasrnn.recipes.training.optimizers import optimizer
+from kerasrnn.training.optimizers import adamw
 
 pytestmark = pytest.mark.tensorflow
 ARGUMENTS = {"global_norm": "global_clipnorm", "norm": "clipnorm", "value": "clipvalue"}
@@ -29,7 +28,6 @@ def rate(built, step):
     st.integers(0, 600),
 )
 def test_the_cosine_falls_to_zero_after_the_warmup(epochs, steps, warmup, highest, step):
-    config = Config(epochs=epochs, warmup=warmup, learning_rate=highest)
     total = epochs * steps
     rising = round(warmup * total)
     step = min(step, total)
@@ -37,11 +35,13 @@ def test_the_cosine_falls_to_zero_after_the_warmup(epochs, steps, warmup, highes
         expected = highest * step / rising
     else:
         expected = highest * (1 + math.cos(math.pi * (step - rising) / max(total - rising, 1))) / 2
-    assert rate(optimizer(config, steps), step) == pytest.approx(expected, rel=1e-4, abs=1e-8)
+    assert rate(adamw(total, highest, warmup=warmup), step) == pytest.approx(
+        expected, rel=1e-4, abs=1e-8
+    )
 
 
 def test_the_cosine_by_hand():
-    built = optimizer(Config(epochs=10, warmup=0.2, learning_rate=0.4), steps=10)
+    built = adamw(100, 0.4, warmup=0.2)
     expected = {0: 0.0, 5: 0.1, 10: 0.2, 20: 0.4, 60: 0.2, 100: 0.0}
     for step, value in expected.items():
         assert rate(built, step) == pytest.approx(value, abs=1e-7)
@@ -52,8 +52,7 @@ def test_the_cosine_by_hand():
     [(0.0, {0: 0.4, 7: 0.4, 100: 0.4}), (0.2, {0: 0.0, 5: 0.1, 20: 0.4, 21: 0.4, 100: 0.4})],
 )
 def test_the_constant_stays(warmup, expected):
-    config = Config(epochs=10, warmup=warmup, learning_rate=0.4, schedule="constant")
-    built = optimizer(config, steps=10)
+    built = adamw(100, 0.4, warmup=warmup, schedule="constant")
     for step, value in expected.items():
         assert rate(built, step) == pytest.approx(value, abs=1e-7)
 
@@ -61,7 +60,7 @@ def test_the_constant_stays(warmup, expected):
 @pytest.mark.parametrize("clipping", [*ARGUMENTS, "none"])
 def test_it_is_adamw_with_one_kind_of_clipping(clipping):
     where = {} if clipping == "none" else {"clip_at": 0.7}
-    built = optimizer(Config(clipping=clipping, weight_decay=0.03, **where), 1)
+    built = adamw(1, clipping=clipping, weight_decay=0.03, **where)
     assert isinstance(built, keras.optimizers.AdamW)
     assert built.weight_decay == 0.03
     for name, argument in ARGUMENTS.items():
@@ -92,10 +91,7 @@ def test_what_clipping_does_to_known_gradients(clipping):
         [np.array([0.2, 0.1]), np.array([[2.0], [1.0]])],
     ]
     where = {} if clipping == "none" else {"clip_at": at}
-    config = Config(
-        learning_rate=lr, weight_decay=decay, schedule="constant", clipping=clipping, **where
-    )
-    built = optimizer(config, 1)
+    built = adamw(1, lr, weight_decay=decay, schedule="constant", clipping=clipping, **where)
     weights = [np.array([1.0, 2.0]), np.array([[-1.0], [0.5]])]
     variables = [keras.Variable(w) for w in weights]
     first, second = [np.zeros_like(w) for w in weights], [np.zeros_like(w) for w in weights]
@@ -109,21 +105,3 @@ def test_what_clipping_does_to_known_gradients(clipping):
             weights[n] = weights[n] - lr * decay * weights[n] - lr * m / (np.sqrt(v) + 1e-8)
     for variable, expected in zip(variables, weights, strict=True):
         np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
-        ("clipping", "norms", "one of global_norm, norm, value, none"),
-        ("clip_at", 0.0, "a finite number, at least 1e-06"),
-        ("schedule", "linear", "one of cosine, constant"),
-        ("keep", "first", "one of last, best"),
-        ("warmup", 1.0, "a finite number, at least 0.0 and below 1.0"),
-        ("validation", 1.0, "a finite number, at least 0.0 and below 1.0"),
-        ("weight_decay", -0.1, "a finite number, at least 0.0"),
-        ("seed", 2**32, "an integer, at least 0 and at most 4294967295"),
-    ],
-)
-def test_what_no_training_can_have(name, value, expected):
-    with pytest.raises(ConfigError, match=f"{name}={value!r}: expected {expected}"):
-        Config(**{name: value})

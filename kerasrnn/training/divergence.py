@@ -6,11 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasrnn.recipes.training.step import TrainingModel
-
-
-class DivergenceError(RuntimeError):
-    """The loss or the gradients of the training are not finite."""
+from kerasrnn.training.step import TrainingModel
 
 
 def explain(model: TrainingModel, batch: Any) -> str:

@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kerasrnn.recipes.base.config import ConfigError
-from kerasrnn.recipes.base.execution import Execution
+from kerasrnn import validation
+from kerasrnn.training.errors import BatchError, ExecutionError
+from kerasrnn.training.names import Precision, Strategy
+from kerasrnn.validation import PositiveInteger
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-
-
-class ExecutionError(RuntimeError):
-    """The requested devices are not available, or one was lost."""
 
 
 class Placement:
@@ -25,22 +23,46 @@ class Placement:
     starts.
 
     Args:
-        execution: the execution options.
+        strategy: "one" device; "mirrored": all GPUs of this machine, or all its logical devices;
+            "multiworker": all workers of the environment variable TF_CONFIG; "tpu": the TPU named
+            by TPU_NAME; "auto": the widest one available.
+        precision: precision of the computations. Weights stay float32; "float16" uses loss scaling.
+        accumulate: number of parts in which each batch is computed on a device.
+        deterministic: whether weights are reproducible on GPUs too, where this is slower. It holds
+            for the rest of the process.
+
+    Attributes:
+        replicas: number of devices that share a batch.
+        workers: number of processes.
+        is_chief: whether this process writes checkpoints and logs.
 
     Raises:
         ExecutionError: the devices are not available, or TF_CONFIG is invalid.
+        ValueError: an argument is invalid.
+
+    Example:
+
+        >>> import kerasrnn
+        >>> kerasrnn.training.Placement("one").described()
+        {'strategy': 'one', 'replicas': 1, 'workers': 1}
     """
 
-    def __init__(self, execution: Execution) -> None:
-        self.execution = execution
-        if execution.deterministic:
+    @validation.checked
+    def __init__(
+        self,
+        strategy: Strategy = "auto",
+        precision: Precision = "float32",
+        accumulate: PositiveInteger = 1,
+        deterministic: bool = False,
+    ) -> None:
+        self.precision, self.accumulate = precision, accumulate
+        self.deterministic = deterministic
+        if deterministic:
             import tensorflow as tf
 
             # For the rest of this process: TensorFlow cannot revert it.
             tf.config.experimental.enable_op_determinism()
-        chosen = execution.strategy
-        if chosen == "auto":
-            chosen = _widest()
+        chosen = _widest() if strategy == "auto" else strategy
         self.kind = chosen
         self.strategy: tf.distribute.Strategy | None = _STRATEGIES[chosen]()
         self.replicas = self.strategy.num_replicas_in_sync if self.strategy else 1
@@ -68,11 +90,10 @@ class Placement:
         """A context for building the model: variables on the devices, precision of the layers."""
         import keras
 
-        precision = self.execution.precision
         outside = keras.config.dtype_policy()
         with self.strategy.scope() if self.strategy else contextlib.nullcontext():
-            if precision != "float32":
-                keras.config.set_dtype_policy(f"mixed_{precision}")
+            if self.precision != "float32":
+                keras.config.set_dtype_policy(f"mixed_{self.precision}")
             try:
                 yield
             finally:
@@ -88,7 +109,7 @@ class Placement:
         return (
             self.kind != "tpu"
             and bool(tf.config.list_logical_devices("GPU"))
-            and not self.execution.deterministic
+            and not self.deterministic
             and model_supports_jit(model)
         )
 
@@ -96,17 +117,17 @@ class Placement:
         """Check that a batch can be split among the devices and into its parts.
 
         Raises:
-            ConfigError: the batch cannot be split.
+            BatchError: the batch cannot be split.
         """
-        parts = self.replicas * self.execution.accumulate
+        parts = self.replicas * self.accumulate
         if batch_size % parts:
-            raise ConfigError(
+            raise BatchError(
                 f"batch_size={batch_size}: expected a multiple of {parts}: devices="
-                f"{self.replicas} times accumulate={self.execution.accumulate}."
+                f"{self.replicas} times accumulate={self.accumulate}."
             )
 
     def described(self) -> dict[str, Any]:
-        """The description stored in the run's folder."""
+        """Strategy, replicas and workers, for records."""
         return {"strategy": self.kind, "replicas": self.replicas, "workers": self.workers}
 
 
@@ -151,7 +172,7 @@ def _mirrored() -> "tf.distribute.Strategy":
         if len(devices) > 1:
             return tf.distribute.MirroredStrategy(devices)
     found = ", ".join(device.name for device in tf.config.list_logical_devices())
-    raise ExecutionError(f"--strategy mirrored: expected two devices or more; found {found}.")
+    raise ExecutionError(f"strategy='mirrored': expected two devices or more; found {found}.")
 
 
 def _multiworker() -> "tf.distribute.Strategy":
@@ -159,7 +180,7 @@ def _multiworker() -> "tf.distribute.Strategy":
 
     if not _tf_config():
         raise ExecutionError(
-            "--strategy multiworker: expected the environment variable TF_CONFIG with the "
+            "strategy='multiworker': expected the environment variable TF_CONFIG with the "
             "addresses of the workers; it is not set."
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
@@ -177,7 +198,7 @@ def _tpu() -> "tf.distribute.Strategy":
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError) as error:
         raise ExecutionError(
-            "--strategy tpu: expected a TPU, by the name in the environment variable TPU_NAME, or "
+            "strategy='tpu': expected a TPU, by the name in the environment variable TPU_NAME, or "
             f"of this machine with TPU_NAME=local; {str(error).strip()}"
         ) from None
 

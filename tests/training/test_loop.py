@@ -6,7 +6,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from kerasrnn.recipes.training.loop import Loop, Prefetcher
+from kerasrnn.training.loop import Loop, Prefetcher
 
 pytestmark = pytest.mark.tensorflow
 

@@ -12,9 +12,8 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import decoding, zoo
-from kerasrnn.recipes.base.config import Config
-from kerasrnn.recipes.training.optimizers import optimizer
-from kerasrnn.recipes.training.step import Signals, TrainingModel
+from kerasrnn.training.optimizers import adamw
+from kerasrnn.training.step import Signals, TrainingModel
 
 pytestmark = pytest.mark.tensorflow
 
@@ -92,9 +91,7 @@ MODELS = {
 def test_a_step_is_one_program(name):
     make, (x, y) = MODELS[name]
     model = TrainingModel(make(), Signals(), by_xla=True)
-    model.compile(
-        optimizer(Config(warmup=0.5), 10), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
+    model.compile(adamw(10, warmup=0.5), "sparse_categorical_crossentropy", metrics=["accuracy"])
     batch = keras.tree.map_structure(tf.constant, (x, y))
     model.prepare(tf.data.Dataset.from_tensors(batch))
     step = tf.function(model.train_step, jit_compile=True)

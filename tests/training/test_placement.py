@@ -1,0 +1,59 @@
+"""The devices of a training, and what cannot be had."""
+
+import pytest
+
+from kerasrnn.training.errors import BatchError, ExecutionError
+from kerasrnn.training.placement import Placement
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "JSONDecodeError"),
+        ('{"cluster": {"worker": ["a:1"]}}', "KeyError: 'task'"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "index 1"),
+    ],
+)
+def test_a_cluster_that_is_not_understood(monkeypatch, text, message):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ExecutionError, match=r"expected JSON such as") as error:
+        Placement("multiworker")
+    assert message in str(error.value)
+
+
+def test_devices_that_are_not_there(monkeypatch):
+    for name in ("TF_CONFIG", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ExecutionError, match="'mirrored': expected two devices or more; found"):
+        Placement("mirrored")
+    with pytest.raises(ExecutionError, match="TF_CONFIG with the addresses of the workers"):
+        Placement("multiworker")
+    with pytest.raises(ExecutionError, match=r"expected a TPU, by the name in .* TPU_NAME"):
+        Placement("tpu")
+    assert Placement().described() == {"strategy": "one", "replicas": 1, "workers": 1}
+
+
+def test_batches_that_cannot_be_split():
+    message = "batch_size=30: expected a multiple of 4: devices=1 times accumulate=4"
+    with pytest.raises(BatchError, match=message):
+        Placement("one", accumulate=4).check(30)
+    Placement("one", accumulate=4).check(32)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "two"}, "strategy='two': expected 'auto', 'one', 'mirrored', 'multiworker'"),
+        (
+            {"precision": "float8"},
+            "precision='float8': expected 'float32', 'bfloat16' or 'float16'",
+        ),
+        ({"accumulate": 0}, "accumulate=0: expected a positive integer"),
+        ({"deterministic": 1}, "deterministic=1: expected True or False"),
+    ],
+)
+def test_options_of_the_wrong_kind(options, message):
+    with pytest.raises(ValueError, match=message):
+        Placement(**options)
