@@ -10,16 +10,17 @@ The one-to-one network has no hidden state; it is the non-recurrent baseline.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.card import Card, Published
-from kerasrnn.recipes.base.recipe import Data, Recipe, most_likely
-from kerasrnn.wording import counted
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.recipe import Data
+from kerasrnn.recipes.tasks.classification import Classification
+from kerasrnn.recipes.tasks.images import read_image
 
 if TYPE_CHECKING:
     import keras
@@ -44,15 +45,10 @@ class Config(options.Config):
         "rows: many-to-one, one row per step; all: one-to-one, all pixels at once",
         choices=("rows", "all"),
     )
-    epochs: int = options.option(20, "passes over the training data", low=1)
+    epochs: int = options.default("epochs", 20)
     batch_size: int = options.option(100, "images per step", low=1)
-    learning_rate: float = options.option(2e-3, "peak learning rate", low=1e-6)
-    warmup: float = options.option(
-        0.05,
-        "fraction of the steps over which the learning rate warms up from zero",
-        low=0.0,
-        below=1.0,
-    )
+    learning_rate: float = options.default("learning_rate", 2e-3)
+    warmup: float = options.default("warmup", 0.05)
     cell: str = options.option("gru", "recurrent cell, with reader=rows", choices=options.CELLS)
     units: int = options.option(128, "units of each recurrent or hidden layer", low=1)
     depth: int = options.option(2, "number of stacked layers", low=1)
@@ -65,7 +61,7 @@ class Config(options.Config):
             self.refuse_ignored("reader='all'", "cell", "bidirectional")
 
 
-class FashionMnist(Recipe):
+class FashionMnist(Classification):
     """A recurrent network reads the rows from top to bottom; the last state predicts the class."""
 
     name = "fashion_mnist"
@@ -119,6 +115,8 @@ class FashionMnist(Recipe):
     published_variant = "rows, GRU"
     input_help = f"pictures of {SIDE} by {SIDE} pixels, light on dark"
 
+    example_noun = "image"
+
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         from kerasrnn.recipes import datasets
 
@@ -157,9 +155,6 @@ class FashionMnist(Recipe):
             name=self.name,
         )
 
-    def loss(self, config: Config) -> str:
-        return "sparse_categorical_crossentropy"
-
     def batches(
         self, dataset: "tf.data.Dataset", config: Config, training: bool = False
     ) -> "tf.data.Dataset":
@@ -170,44 +165,11 @@ class FashionMnist(Recipe):
             lambda image, label: (tf.reshape(tf.cast(image, "float32") / 255, shape), label)
         )
 
-    def evaluate(
-        self, model: "keras.Model", data: Data, config: Config, folder: Path
-    ) -> dict[str, float]:
-        import numpy as np
-
-        from kerasrnn.recipes.reporting import pictures
-
-        batches = self.batches(data.test, config)
-        expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])
-        probabilities = model.predict(batches, verbose=0)
-        predicted = probabilities.argmax(axis=-1)
-        accuracy = float((predicted == expected).mean())
-        pictures.confusion_matrix(
-            expected,
-            predicted,
-            data.metadata["classes"],
-            f"{config.dataset}: {accuracy:.1%} of {counted(data.test_size, 'image')}",
-            folder / "confusion_matrix.png",
-        )
-        return {
-            "test_accuracy": accuracy,
-            "test_loss": float(-np.log(probabilities[np.arange(len(expected)), expected]).mean()),
-        }
-
-    def baselines(self, data: Data, config: Config) -> dict[str, float]:
-        import numpy as np
-
-        expected = np.concatenate(
-            [y for _, y in self.batches(data.test, config).as_numpy_iterator()]
-        )
-        majority = float(np.bincount(expected).max() / len(expected))
-        return {"baseline_majority_test_accuracy": majority}
+    def title(self, config: Config) -> str:
+        return config.dataset
 
     def parse_input(self, text: str) -> "np.ndarray":
         import numpy as np
-
-        from kerasrnn.recipes.base.errors import DatasetError
-        from kerasrnn.recipes.tasks.images import read_image
 
         pixels = np.array(read_image(text).convert("L"))
         if pixels.shape != (SIDE, SIDE):
@@ -217,21 +179,13 @@ class FashionMnist(Recipe):
             )
         return pixels[..., None]
 
-    def predict(
-        self,
-        model: "keras.Model",
-        metadata: Mapping[str, Any],
-        inputs: Sequence["np.ndarray"],
-        predict_options: options.Options,
-        places: Sequence[Path] | None = None,
-    ) -> list[str]:
+    def probabilities(self, model: "keras.Model", inputs: Sequence["np.ndarray"]) -> "np.ndarray":
         import numpy as np
 
         images = np.stack(inputs).astype("float32") / 255
         # Rows are time steps; the model itself accepts any number of them.
         pixels = (SIDE, SIDE) if len(model.input_shape) == 3 else (SIDE * SIDE,)
-        images = images.reshape(-1, *pixels)
-        return [most_likely(p, metadata["classes"]) for p in model.predict(images, verbose=0)]
+        return model.predict(images.reshape(-1, *pixels), verbose=0)
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config

@@ -31,7 +31,7 @@ class Config(text_to_text.Config):
         "your own file, with lines of word, tab, sounds separated by spaces, or a CSV file; a "
         "tenth of the words is used for validation, a tenth for testing",
     )
-    epochs: int = options.option(10, "passes over the training data", low=1)
+    epochs: int = options.default("epochs", 10)
     dropout: float = options.option(0.2, "dropout rate", low=0.0, below=1.0)
 
 

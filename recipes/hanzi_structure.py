@@ -18,11 +18,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kerasrnn.recipes.base.card import Card
 from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.tasks import text
-from kerasrnn.recipes.tasks.image_to_text import END, START, Config, ImageToText, teacher_forced
+from kerasrnn.recipes.tasks.image_to_text import (
+    END,
+    START,
+    Config,
+    ImageToText,
+    nearest_sequences,
+    teacher_forced,
+)
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
 
 
 class HanziStructure(ImageToText):
@@ -61,6 +67,7 @@ class HanziStructure(ImageToText):
 
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         from kerasrnn.recipes import datasets
+        from kerasrnn.recipes.datasets.ideographs.ideographs_dataset_builder import fetch_face
 
         splits, info = datasets.load(self.dataset, ("train", "validation", "test"), data_dir)
         # Decoding the images would take a fifth of each epoch.
@@ -88,7 +95,7 @@ class HanziStructure(ImageToText):
                 "train": splits["train"],
                 "test": splits["test"],
                 "test_texts": sequences["test"],
-                "face": _face(data_dir),
+                "face": fetch_face(data_dir),
             },
         )
 
@@ -107,7 +114,7 @@ class HanziStructure(ImageToText):
         return _scores(data.raw["test_texts"], said)
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
-        nearest = _nearest(data.raw["train"], self.test_pictures(data))
+        nearest = nearest_sequences(data.raw["train"], self.test_pictures(data))
         scores = _scores(data.raw["test_texts"], nearest)
         return {f"baseline_nearest_picture_{name}": value for name, value in scores.items()}
 
@@ -130,17 +137,6 @@ class HanziStructure(ImageToText):
         return next(data.raw["test"].skip(index).as_numpy_iterator())["image"]
 
 
-def _face(data_dir: str | None) -> Any:
-    """The typeface of the images, for drawing sequences."""
-    import tensorflow_datasets as tfds
-
-    from kerasrnn.recipes.datasets.ideographs import ideographs_dataset_builder as ideographs
-
-    folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / "downloads"
-    archive = ideographs.FONTS.fetch(folder)
-    return ideographs.load_face(ideographs.FONTS.read(archive, ideographs.FONT), "regular")
-
-
 def _scores(expected: Sequence[str], said: Sequence[str]) -> dict[str, float]:
     import jiwer
     import numpy as np
@@ -152,18 +148,6 @@ def _scores(expected: Sequence[str], said: Sequence[str]) -> dict[str, float]:
         "test_symbol_error_rate": float(jiwer.wer(list(expected), list(said))),
         "test_well_formed": float(np.mean([well_formed(y.split()) for y in said])),
     }
-
-
-def _nearest(train: "tf.data.Dataset", images: "np.ndarray") -> list[str]:
-    """For each image, the sequence of the nearest training image."""
-    import numpy as np
-    from sklearn.neighbors import NearestNeighbors
-
-    examples = list(train.as_numpy_iterator())
-    known = np.stack([example["image"].ravel() for example in examples]).astype("float32")
-    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(known)
-    found = search.kneighbors(images.reshape(len(images), -1), return_distance=False)
-    return [examples[n]["sequence"].decode() for n in found[:, 0]]
 
 
 def _draw(

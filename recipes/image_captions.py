@@ -22,7 +22,7 @@ from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.card import Card
 from kerasrnn.recipes.base.recipe import Data
-from kerasrnn.recipes.tasks import image_to_text, text
+from kerasrnn.recipes.tasks import bleu, image_to_text, text
 from kerasrnn.recipes.tasks.image_to_text import END, START, ImageToText, teacher_forced
 
 if TYPE_CHECKING:
@@ -120,14 +120,14 @@ class ImageCaptions(ImageToText):
     def evaluate_predictions(
         self, said: Sequence[str], data: Data, folder: Path
     ) -> dict[str, float]:
-        return {"test_bleu": _bleu(said, _captions(data))}
+        return {"test_bleu": bleu.bleu(_captions(data), said)}
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
         import collections
 
         captions = _captions(data)
         ((always, _),) = collections.Counter(data.raw["spoken"]).most_common(1)
-        score = _bleu([always] * len(captions), captions)
+        score = bleu.bleu(captions, [always] * len(captions))
         return {"baseline_always_one_sentence_test_bleu": score}
 
     def parse_input(self, text: str) -> "np.ndarray":
@@ -169,17 +169,6 @@ def _words(captions: Any) -> Any:
 
     plain = tf.strings.regex_replace(tf.strings.lower(captions), r"[^a-z0-9' ]+", " ")
     return tf.strings.strip(tf.strings.regex_replace(plain, r" +", " "))
-
-
-def _bleu(said: Sequence[str], captions: Sequence[Sequence[str]]) -> float:
-    import itertools
-
-    from sacrebleu.metrics import BLEU
-
-    # sacreBLEU takes the first references of all, the second references of all, ...; None if
-    # missing.
-    references = [list(column) for column in itertools.zip_longest(*captions)]
-    return BLEU().corpus_score(list(said), references).score
 
 
 RECIPE: Any = ImageCaptions()

@@ -8,15 +8,14 @@ regions", Pattern Recognition Letters 20. Its split: 270 training and 370 test u
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.card import Card
-from kerasrnn.recipes.base.recipe import Data, Recipe, most_likely
-from kerasrnn.recipes.tasks.text import read_text
-from kerasrnn.wording import counted
+from kerasrnn.recipes.base.recipe import Data
+from kerasrnn.recipes.tasks.classification import Classification
+from kerasrnn.recipes.tasks.tables import read_numbers
 
 if TYPE_CHECKING:
     import keras
@@ -31,9 +30,9 @@ COEFFICIENTS = 12
 class Config(options.Config):
     """The recipe's options."""
 
-    epochs: int = options.option(80, "passes over the training data", low=1)
+    epochs: int = options.default("epochs", 80)
     batch_size: int = options.option(30, "utterances per step", low=1)
-    learning_rate: float = options.option(3e-3, "peak learning rate", low=1e-6)
+    learning_rate: float = options.default("learning_rate", 3e-3)
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
     units: int = options.option(64, "units of each recurrent layer", low=1)
     depth: int = options.option(1, "number of stacked layers", low=1)
@@ -41,7 +40,7 @@ class Config(options.Config):
     dropout: float = options.option(0.3, "dropout rate", low=0.0, below=1.0)
 
 
-class JapaneseVowels(Recipe):
+class JapaneseVowels(Classification):
     """A recurrent network reads the frames; the last state predicts the speaker."""
 
     name = "japanese_vowels"
@@ -82,6 +81,8 @@ class JapaneseVowels(Recipe):
     published_variant = "Bidirectional LSTM"
     input_help = f"text files with one frame per line, {COEFFICIENTS} numbers each"
 
+    example_noun = "utterance"
+
     def load(self, config: Config, data_dir: str | None = None) -> Data:
         import numpy as np
 
@@ -117,94 +118,25 @@ class JapaneseVowels(Recipe):
             name=self.name,
         )
 
-    def loss(self, config: Config) -> str:
-        return "sparse_categorical_crossentropy"
-
     def batches(
         self, dataset: "tf.data.Dataset", config: Config, training: bool = False
     ) -> "tf.data.Dataset":
         shapes = ([LENGTH, COEFFICIENTS], [])
         return dataset.padded_batch(config.batch_size, shapes, drop_remainder=training)
 
-    def evaluate(
-        self, model: "keras.Model", data: Data, config: Config, folder: Path
-    ) -> dict[str, float]:
-        import numpy as np
+    def axis_names(self, metadata: Mapping[str, Any]) -> list[str]:
+        return [name.removeprefix("speaker_") for name in metadata["classes"]]
 
-        from kerasrnn.recipes.reporting import pictures
-
-        batches = self.batches(data.test, config)
-        expected = np.concatenate([y for _, y in batches.as_numpy_iterator()])
-        probabilities = model.predict(batches, verbose=0)
-        predicted = probabilities.argmax(axis=-1)
-        accuracy = float((predicted == expected).mean())
-        pictures.confusion_matrix(
-            expected,
-            predicted,
-            [name.removeprefix("speaker_") for name in data.metadata["classes"]],
-            f"Japanese vowels: {accuracy:.1%} of {counted(data.test_size, 'utterance')}",
-            folder / "confusion_matrix.png",
-        )
-        return {
-            "test_accuracy": accuracy,
-            "test_loss": float(-np.log(probabilities[np.arange(len(expected)), expected]).mean()),
-        }
-
-    def baselines(self, data: Data, config: Config) -> dict[str, float]:
-        import numpy as np
-
-        expected = np.concatenate(
-            [y for _, y in self.batches(data.test, config).as_numpy_iterator()]
-        )
-        majority = float(np.bincount(expected).max() / len(expected))
-        return {"baseline_majority_test_accuracy": majority}
+    def answer_names(self, metadata: Mapping[str, Any]) -> list[str]:
+        return [name.replace("_", " ") for name in metadata["classes"]]
 
     def parse_input(self, text: str) -> "np.ndarray":
-        import numpy as np
+        return read_numbers(text, COEFFICIENTS, "coefficients")
 
-        from kerasrnn.recipes.base.errors import DatasetError
-
-        path = text
-        rows = []
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
-            if not line.strip():
-                continue
-            values = line.replace(",", " ").split()
-            if len(values) != COEFFICIENTS:
-                raise DatasetError(
-                    f"{path}, line {number}: expected {COEFFICIENTS} coefficients; found "
-                    f"{len(values)}."
-                )
-            row = []
-            for column, value in enumerate(values, start=1):
-                try:
-                    row.append(float(value))
-                except ValueError:
-                    row.append(np.nan)
-                # The model reads single precision, whose range is smaller.
-                if not abs(row[-1]) <= float(np.finfo("float32").max):
-                    raise DatasetError(
-                        f"{path}, line {number}, column {column}: expected a finite number; found "
-                        f"{value!r}."
-                    )
-            rows.append(row)
-        return np.array(rows, "float32")
-
-    def predict(
-        self,
-        model: "keras.Model",
-        metadata: Mapping[str, Any],
-        inputs: Sequence["np.ndarray"],
-        predict_options: options.Options,
-        places: Sequence[Path] | None = None,
-    ) -> list[str]:
-        return [
-            most_likely(
-                model.predict(frames[None], verbose=0)[0],
-                [name.replace("_", " ") for name in metadata["classes"]],
-            )
-            for frames in inputs
-        ]
+    def probabilities(
+        self, model: "keras.Model", inputs: Sequence["np.ndarray"]
+    ) -> list["np.ndarray"]:
+        return [model.predict(frames[None], verbose=0)[0] for frames in inputs]
 
 
 RECIPE: Any = JapaneseVowels()

@@ -33,8 +33,8 @@ class Config(text_to_text.Config):
 
     examples: int = options.option(20_000, "number of training strings", low=1)
     longest: int = options.option(10, "largest length of a string", low=SHORTEST, high=31)
-    epochs: int = options.option(4, "passes over the training data", low=1)
-    learning_rate: float = options.option(5e-3, "peak learning rate", low=1e-6)
+    epochs: int = options.default("epochs", 4)
+    learning_rate: float = options.default("learning_rate", 5e-3)
     cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
     embedding: int = options.option(32, "size of the letter embeddings", low=1)
     units: int = options.option(64, "units of each recurrent layer", low=1)

@@ -16,7 +16,6 @@ Training draws the attention of each word over the source.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,32 +23,16 @@ from typing import Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base.card import Card, Published
-from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.base.runs import Run
-from kerasrnn.recipes.tasks import pairs, text, text_to_text
+from kerasrnn.recipes.tasks import bleu, pairs, text, text_to_text
 from kerasrnn.recipes.tasks.text_to_text import TextToText
 
 DATASETS = (
     "multi30k",
-    "tatoeba/de",
-    "tatoeba/es",
-    "tatoeba/fr",
-    "tatoeba/ja",
-    "ted_hrlr_translate/az_to_en",
-    "ted_hrlr_translate/be_to_en",
-    "ted_hrlr_translate/gl_to_en",
-    "ted_hrlr_translate/pt_to_en",
-    "ted_hrlr_translate/ru_to_en",
-    "ted_hrlr_translate/tr_to_en",
-    "wmt14_translate/cs-en",
-    "wmt14_translate/de-en",
-    "wmt14_translate/fr-en",
-    "wmt14_translate/hi-en",
-    "wmt14_translate/ru-en",
+    *(f"tatoeba/{code}" for code in ("de", "es", "fr", "ja")),
+    *(f"ted_hrlr_translate/{code}_to_en" for code in ("az", "be", "gl", "pt", "ru", "tr")),
+    *(f"wmt14_translate/{code}-en" for code in ("cs", "de", "fr", "hi", "ru")),
 )
-
-QUANTILES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96, 1.0)
-"""Quantiles that group the sentences by length. Attention was designed for the few long ones."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +65,7 @@ class Config(text_to_text.Config):
         choices=text.KINDS,
     )
     vocabulary: int = options.option(4_000, "largest vocabulary size of each side", low=1)
-    epochs: int = options.option(15, "passes over the training data", low=1)
+    epochs: int = options.default("epochs", 15)
     batch_size: int = options.option(64, "pairs per step", low=1)
     dropout: float = options.option(0.4, "dropout rate", low=0.0, below=1.0)
     embedding: int = options.option(256, "size of the symbol embeddings", low=1)
@@ -170,7 +153,7 @@ class Translate(TextToText):
     input_help = "sentences, each in quotation marks"
 
     def pairs(self, config: Config, data_dir: str | None = None) -> Mapping[str, list[pairs.Pair]]:
-        _bleu(config)  # fail now, not after training
+        bleu.metric(config.target)  # fail now, not after training
         if config.data:
             return pairs.read_pairs(config.data)
         return pairs.load_translations(
@@ -186,13 +169,9 @@ class Translate(TextToText):
     def scores(
         self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
     ) -> dict[str, float]:
-        from sacrebleu.metrics import CHRF
-
-        # sacreBLEU takes the first references of all, the second ones, ...; None if missing.
-        columns = [list(column) for column in itertools.zip_longest(*references)]
         return {
-            "test_bleu": _bleu(config).corpus_score(list(said), columns).score,
-            "test_chrf": CHRF().corpus_score(list(said), columns).score,
+            "test_bleu": bleu.bleu(references, said, config.target),
+            "test_chrf": bleu.chrf(references, said),
         }
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:
@@ -207,64 +186,15 @@ class Translate(TextToText):
         for task, variants in tasks.items():
             if len(variants) > 1:
                 name = f"bleu_by_length_{'_'.join(task)}.png"
-                self._draw_by_length(variants, place / name)
+                bleu.draw_by_length(variants, self.scored, place / name)
                 shown[name] = (
                     "BLEU by number of source words; in brackets, the number of sentences; "
                     "shaded: range over the seeds"
                 )
         return shown
 
-    def _draw_by_length(self, variants: Mapping[str, Sequence[Any]], path: Path) -> None:
-        import numpy as np
-
-        from kerasrnn.recipes.reporting import pictures
-
-        _, sentences = next(iter(variants.values()))[0]
-        words = np.array([len(sentence["source"].split()) for sentence in sentences])
-        edges = np.unique(np.quantile(words, QUANTILES, method="inverted_cdf"))
-        parts = [
-            np.flatnonzero((low < words) & (words <= high))
-            for low, high in itertools.pairwise([0, *edges])
-        ]
-        names = [
-            f"{'–'.join(map(str, sorted({words[part].min(), words[part].max()})))}\n({len(part)})"
-            for part in parts
-        ]
-        curves = {
-            variant: [
-                [
-                    self.scored(
-                        [said[n]["references"] for n in part],
-                        [said[n]["written"] for n in part],
-                        config,
-                    )["test_bleu"]
-                    for part in parts
-                ]
-                for config, said in seeds
-            ]
-            for variant, seeds in variants.items()
-        }
-        pictures.curves(curves, names, "words in the source (sentences)", "BLEU", path)
-
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), symbols="words", vocabulary=40)
-
-
-def _bleu(config: Config) -> Any:
-    """sacreBLEU's metric, with the tokenizer of the target language.
-
-    Raises:
-        DatasetError: a package that it needs is not installed.
-    """
-    from sacrebleu.metrics import BLEU
-
-    try:
-        return BLEU(trg_lang=config.target)
-    except (ImportError, RuntimeError) as error:
-        raise DatasetError(
-            f"target={config.target!r}: sacreBLEU's tokenizer needs missing packages "
-            f"(pip install 'kerasrnn[japanese]' for ja): {error}"
-        ) from error
 
 
 RECIPE: Any = Translate()

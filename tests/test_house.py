@@ -186,6 +186,7 @@ OF_TENSORFLOW = (
     "kerasrnn.export",
     "kerasrnn.text",
     "kerasrnn.training",
+    "kerasrnn.zoo.texts",
 )
 OF_TORCH = ("kerasrnn.export.torch_modules",)
 EXAMPLES = [name for name, file in MODULES.items() if ">>> " in file.read_text(encoding="utf-8")]

@@ -106,6 +106,11 @@ class Config(Options):
             self.refuse_ignored("data", *self.OF_CATALOGUE)
 
 
+def default(name: str, value: Any) -> Any:
+    """A field of `Config` with another default; its help text and valid range stay."""
+    return dataclasses.field(default=value, metadata=Config.__dataclass_fields__[name].metadata)
+
+
 def check(field: dataclasses.Field, value: Any) -> None:
     """Raise ConfigError if a value is invalid for a field."""
     expected = expectation(field)

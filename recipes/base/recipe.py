@@ -241,9 +241,3 @@ def as_keras(run: Runtime, model: "keras.Model") -> "keras.Model":
     other = keras.Model(inputs, Other()(inputs))
     other.jit_compile = False
     return other
-
-
-def most_likely(probabilities: Sequence[float], names: Sequence[str], count: int = 3) -> str:
-    """Format the most likely classes."""
-    ranked = sorted(zip(probabilities, names, strict=True), reverse=True)[:count]
-    return ", ".join(f"{name}: {probability:.1%}" for probability, name in ranked)

@@ -6,6 +6,11 @@ case, spaces and punctuation are always in the same split.
 
 import hashlib
 import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.wording import counted
 
 
 def fingerprint(text: str) -> str:
@@ -42,3 +47,26 @@ def enough(fraction: float) -> int:
         (90, 50)
     """
     return 10 * math.ceil(math.log(1e-4) / math.log(1 - fraction) / 10)
+
+
+def check_parts(
+    path: str, parts: Mapping[str, Collection[Any]], fraction: float, noun: str
+) -> None:
+    """Check that no part of the user's own texts is empty.
+
+    Args:
+        path: the file of the texts.
+        parts: the texts by purpose, such as "training".
+        fraction: the fraction of the smallest part.
+        noun: what one text is.
+
+    Raises:
+        DatasetError: a part is empty.
+    """
+    total = sum(map(len, parts.values()))
+    for purpose, part in parts.items():
+        if not part:
+            raise DatasetError(
+                f"{path}: its {counted(total, noun)} left none for {purpose}; {enough(fraction)} "
+                "different ones nearly always suffice."
+            )

@@ -31,15 +31,10 @@ class Config(options.Config):
         "as the initial state",
         choices=("first", "every", "state"),
     )
-    epochs: int = options.option(20, "passes over the training data", low=1)
+    epochs: int = options.default("epochs", 20)
     batch_size: int = options.option(64, "pictures per step", low=1)
-    learning_rate: float = options.option(2e-3, "peak learning rate", low=1e-6)
-    warmup: float = options.option(
-        0.05,
-        "fraction of the steps over which the learning rate warms up from zero",
-        low=0.0,
-        below=1.0,
-    )
+    learning_rate: float = options.default("learning_rate", 2e-3)
+    warmup: float = options.default("warmup", 0.05)
     shift: int = options.option(2, "data augmentation: the largest random shift, in pixels", low=0)
     stretch: float = options.option(
         0.15,
@@ -99,10 +94,15 @@ class ImageToText(Recipe):
         )
 
     def bundle(self, model: "keras.Model", config: Config, data: Data) -> "keras.Model":
-        return text.attach(model, {"previous": text.vectorizer(data.metadata["vocabulary"])})
+        from kerasrnn import zoo
+
+        numbers = text.vectorizer(data.metadata["vocabulary"])
+        return zoo.of_texts(model, {"previous": numbers})
 
     def trained_model(self, model: "keras.Model") -> "keras.Model":
-        return text.trained_model(model)
+        from kerasrnn import zoo
+
+        return zoo.of_ids(model)
 
     def loss(self, config: Config) -> str:
         return "sparse_categorical_crossentropy"
@@ -215,6 +215,18 @@ def _spelled(ids: "np.ndarray", vocabulary: Sequence[str]) -> list[str]:
     symbols = ["", "[UNK]", *vocabulary]
     ends = (0, symbols.index(END))
     return [" ".join(symbols[n] for n in row if n not in ends) for row in ids]
+
+
+def nearest_sequences(train: "tf.data.Dataset", images: "np.ndarray") -> list[str]:
+    """For each image, the sequence of the nearest training image."""
+    import numpy as np
+    from sklearn.neighbors import NearestNeighbors
+
+    examples = list(train.as_numpy_iterator())
+    known = np.stack([example["image"].ravel() for example in examples]).astype("float32")
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(known)
+    found = search.kneighbors(images.reshape(len(images), -1), return_distance=False)
+    return [examples[n]["sequence"].decode() for n in found[:, 0]]
 
 
 def teacher_forced(image: Any, numbers: Any, sequence: Any) -> Any:

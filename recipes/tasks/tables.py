@@ -10,9 +10,13 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kerasrnn.recipes.base.errors import DatasetError, DatasetWarning
 from kerasrnn.recipes.tasks.text import read_text
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Row = tuple[int, list[str]]
 """The first line number of a row, and its fields."""
@@ -71,6 +75,48 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> list[Row]:
             if not field:
                 raise DatasetError(f"{path}, line {line}: the column {name} is empty.")
     return rows
+
+
+def read_numbers(path: str | Path, columns: int, noun: str) -> "np.ndarray":
+    """Read lines of numbers, separated by spaces or commas. Blank lines are skipped.
+
+    Args:
+        path: of the file.
+        columns: the expected count of numbers per line.
+        noun: what the numbers are, in the plural.
+
+    Returns:
+        float32 `(lines, columns)`.
+
+    Raises:
+        DatasetError: the file cannot be read; or a line, which the message names, has another count
+            of numbers, or one that is not a finite float32.
+    """
+    import numpy as np
+
+    rows = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        values = line.replace(",", " ").split()
+        if len(values) != columns:
+            raise DatasetError(
+                f"{path}, line {number}: expected {columns} {noun}; found {len(values)}."
+            )
+        row = []
+        for column, value in enumerate(values, start=1):
+            try:
+                row.append(float(value))
+            except ValueError:
+                row.append(np.nan)
+            # Models read single precision, whose range is smaller.
+            if not abs(row[-1]) <= float(np.finfo("float32").max):
+                raise DatasetError(
+                    f"{path}, line {number}, column {column}: expected a finite number; found "
+                    f"{value!r}."
+                )
+        rows.append(row)
+    return np.array(rows, "float32")
 
 
 def _remark(message: str) -> None:

@@ -2,8 +2,8 @@
 
 Symbols are numbered by Keras's `TextVectorization` (words, characters) or by SentencePiece: 0 is
 padding, 1 is any symbol that does not occur in the training data, and the others follow by
-frequency in the training data. A model is trained on ids; the saved model takes text, since
-`attach` adds its vectorizers in front of it. `trained_model` removes them again.
+frequency in the training data. A model is trained on ids; the saved model reads texts, since it
+includes its vectorizers: see `kerasrnn.zoo.of_texts`.
 """
 
 import re
@@ -164,53 +164,6 @@ def described(layer: "keras.layers.Layer") -> dict[str, Any]:
         "symbols": [str(symbol) for symbol in layer.get_vocabulary()],
         "separator": "" if characters else " ",
     }
-
-
-def attach(
-    model: "keras.Model",
-    vectorizers: Mapping[str, "keras.layers.Layer"],
-    longest: int | None = None,
-) -> "keras.Model":
-    """A model that takes text where the given one takes ids.
-
-    Args:
-        model: a functional model.
-        vectorizers: layers by input name.
-        longest: the largest number of symbols of a text, if limited; longer texts are truncated.
-            Texts without symbols are read as one step of padding.
-
-    Returns:
-        A model with the same inputs, except that those named are strings `(batch,)`.
-    """
-    import keras
-
-    whole, inner = [], []
-    for tensor in model.inputs:
-        if tensor.name in vectorizers:
-            whole.append(keras.Input((), dtype="string", name=tensor.name))
-            numbers = vectorizers[tensor.name](whole[-1])
-            if longest is not None:
-                numbers = keras.ops.pad(numbers, ((0, 0), (0, 1)))[:, :longest]
-            inner.append(numbers)
-        else:
-            whole.append(keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name))
-            inner.append(whole[-1])
-    outputs = model(inner if len(inner) > 1 else inner[0])
-    # The model itself is the layer of the output, so its name is the output's name.
-    return keras.Model(whole if len(whole) > 1 else whole[0], outputs, name=f"{model.name}_of_text")
-
-
-def trained_model(model: "keras.Model") -> "keras.Model":
-    """The model that was passed to `attach`."""
-    import keras
-
-    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    return inner[0] if len(inner) == 1 else model
-
-
-def symbols_of(model: "keras.Model", name: str = "vectorizer") -> list[str]:
-    """The vocabulary of a model's vectorizer, by id: padding and unknown first."""
-    return model.get_layer(name).get_vocabulary()
 
 
 SHOWN = 20

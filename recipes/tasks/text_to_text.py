@@ -61,13 +61,8 @@ class Config(options.Config):
         choices=MODES,
     )
     batch_size: int = options.option(128, "pairs per step", low=1)
-    learning_rate: float = options.option(2e-3, "peak learning rate", low=1e-6)
-    warmup: float = options.option(
-        0.05,
-        "fraction of the steps over which the learning rate warms up from zero",
-        low=0.0,
-        below=1.0,
-    )
+    learning_rate: float = options.default("learning_rate", 2e-3)
+    warmup: float = options.default("warmup", 0.05)
     cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
     embedding: int = options.option(128, "size of the symbol embeddings", low=1)
     units: int = options.option(256, "units of each recurrent layer", low=1)

@@ -91,7 +91,7 @@ def test_classes_from_texts(tmp_path):
     }
     (tmp_path / "vocabulary.json").write_text(json.dumps(entries))
     texts = ["BAD film!", "good unheard-of"]
-    whole = text.attach(model, {name: text.numbering(fit)})
+    whole = zoo.of_texts(model, {name: text.numbering(fit)})
     for given, p, line in zip(
         texts,
         np.asarray(whole(keras.ops.convert_to_tensor(texts))),

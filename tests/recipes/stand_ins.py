@@ -12,6 +12,7 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import ImageFont
 
 from kerasrnn.recipes import datasets
 from kerasrnn.recipes.datasets import piano_rolls
@@ -219,10 +220,11 @@ def served() -> Iterator[None]:
     with (
         tfds.testing.mock_data(as_dataset_fn=as_dataset),
         mock.patch.object(datasets, "_prepare"),
+        mock.patch.object(ideographs, "fetch_face", side_effect=lambda data_dir: face()),
     ):
         yield
 
 
-def face():
+def face() -> ImageFont.FreeTypeFont:
     """A typeface of bars for the symbols of `ideograph`, as `hanzi_structure` draws with."""
     return ideographs.load_face(collection("".join(["⿰⿱", *PARTS])), "regular")

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import recipes
-from kerasrnn.recipes import bach_chorales
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.datasets.piano_rolls import from_pitches, to_pitches
+from kerasrnn.recipes.tasks import polyphony
 from tests import numpy_models
 from tests.recipes import stand_ins
 
@@ -83,9 +83,9 @@ def test_what_frames_cost_by_hand():
     sure[1, 62 - 21] = 0.25
     silent = np.full((1, 88), 0.5)
     expected = (0 - math.log(0.25) + 88 * math.log(2)) / 3
-    assert bach_chorales._nats([sure, silent], rolls) == pytest.approx(expected, abs=1e-4)
+    assert polyphony.nats_per_frame([sure, silent], rolls) == pytest.approx(expected, abs=1e-4)
     # What was said to be impossible costs much, but not everything.
-    found = bach_chorales._nats([np.zeros((1, 88))], [rolls[0][:2]])
+    found = polyphony.nats_per_frame([np.zeros((1, 88))], [rolls[0][:2]])
     assert found == pytest.approx(-math.log(1e-7), rel=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_the_baselines_count(tiny):
     """Keys by how often they sound; and by which sounded before."""
     _, data = tiny
     rolls = data.raw["train"]
-    baselines = bach_chorales._baselines(rolls)
+    baselines = polyphony.baseline_models(rolls)
     after = np.concatenate([roll[1:] for roll in rolls])
     expected = [(column.sum() + 1) / (len(after) + 2) for column in after.T]
     (found,) = baselines["frequencies"](rolls[0][:1])
@@ -121,7 +121,7 @@ def test_the_baselines_count(tiny):
 
 def test_keys_that_always_or_never_sound_have_a_baseline_too():
     rolls = [from_pitches([[60, 64], [60, 65], [60, 64], [60, 65]])]
-    (found,) = bach_chorales._baselines(rolls)["linear"](rolls[0][:1])
+    (found,) = polyphony.baseline_models(rolls)["linear"](rolls[0][:1])
     assert found[60 - 21] == pytest.approx(4 / 5)
     assert found[0] == pytest.approx(1 / 5)
 

@@ -78,7 +78,7 @@ def test_a_resumed_run_sees_the_passes_that_come():
 @pytest.mark.parametrize(("longest", "streams"), [(50_000, 8), (10, 24)])
 def test_what_a_character_costs_against_a_loop(tiny, tmp_path, monkeypatch, longest, streams):
     """Long texts in more streams, eight at a time."""
-    monkeypatch.setattr("kerasrnn.recipes.char_lm.LONGEST", longest)
+    monkeypatch.setattr("kerasrnn.recipes.tasks.streams.LONGEST", longest)
     config, data = tiny
     assert (len(data.raw["validation"]) - 1) // (8 * longest) + 1 == streams / 8
     model = RECIPE.bundle(RECIPE.model(config, data), config, data)

@@ -72,7 +72,6 @@ def inputs_of(name, folder):
 @pytest.fixture(scope="module", autouse=True)
 def _data():
     with pytest.MonkeyPatch.context() as patch, stand_ins.served():
-        patch.setattr("kerasrnn.recipes.hanzi_structure._face", lambda data_dir: stand_ins.face())
         # That would take a third of the time; test_training.py trains with compiled loops.
         patch.setattr(TrainingModel, "compile_loops", lambda self: None)
         yield

@@ -10,6 +10,7 @@ from PIL import Image
 from kerasrnn import recipes
 from kerasrnn.recipes import hanzi_structure
 from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.tasks import image_to_text
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
@@ -19,8 +20,7 @@ RECIPE = recipes.load("hanzi_structure")
 @pytest.fixture(scope="module")
 def data():
     """Its stand-in."""
-    with pytest.MonkeyPatch.context() as patch, stand_ins.served():
-        patch.setattr(hanzi_structure, "_face", lambda data_dir: stand_ins.face())
+    with stand_ins.served():
         return RECIPE.load(RECIPE.tiny())
 
 
@@ -106,7 +106,7 @@ def test_the_nearest_picture_by_hand(data):
     """By the squared distance to every one of those to learn from."""
     images = np.stack([x["image"] for x in data.raw["test"].as_numpy_iterator()])[:2]
     known = list(data.raw["train"].as_numpy_iterator())
-    found = hanzi_structure._nearest(data.raw["train"], images.astype("float32"))
+    found = image_to_text.nearest_sequences(data.raw["train"], images.astype("float32"))
     for image, sequence in zip(images, found, strict=True):
         gaps = [((x["image"].astype(float) - image) ** 2).sum() for x in known]
         assert known[int(np.argmin(gaps))]["sequence"].decode() == sequence

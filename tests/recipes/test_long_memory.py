@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kerasrnn import recipes
-from kerasrnn.recipes import long_memory
 from kerasrnn.recipes.base.config import ConfigError
+from kerasrnn.recipes.tasks import memory
 
 pytestmark = pytest.mark.tensorflow
 RECIPE = recipes.load("long_memory")
@@ -17,7 +17,7 @@ RECIPE = recipes.load("long_memory")
 
 @pytest.mark.parametrize("steps", [2, 7, 50])
 def test_adding_is_the_sum_of_two_marked_values(steps):
-    x, y = long_memory.adding(500, steps, seed=3)
+    x, y = memory.adding(500, steps, seed=3)
     assert x.shape == (500, steps, 2)
     values, markers = x[..., 0], x[..., 1]
     assert 0 <= values.min() < values.max() < 1
@@ -33,12 +33,12 @@ def test_adding_is_the_sum_of_two_marked_values(steps):
 
 def test_without_memory_adding_costs_a_sixth():
     """(s - 1)^2 for s the sum of two uniform numbers: its mean is the variance, 2/12."""
-    _, y = long_memory.adding(200_000, 2, seed=0)
+    _, y = memory.adding(200_000, 2, seed=0)
     assert ((y - 1) ** 2).mean() == pytest.approx(1 / 6, abs=0.002)
 
 
 def test_copying_says_ten_symbols_again():
-    x, y = long_memory.copy(400, 15, seed=3)
+    x, y = memory.copy(400, 15, seed=3)
     assert x.shape == y.shape == (400, 35)
     assert set(np.unique(x[:, :10])) == set(range(1, 9))
     assert not x[:, 10:24].any()
@@ -48,7 +48,7 @@ def test_copying_says_ten_symbols_again():
 
 
 def test_seeds_draw_other_sequences():
-    for make in (long_memory.adding, long_memory.copy):
+    for make in (memory.adding, memory.copy):
         a, b, c = (make(4, 9, seed)[0] for seed in (0, 0, 1))
         np.testing.assert_array_equal(a, b)
         assert (a != c).any()
@@ -56,7 +56,7 @@ def test_seeds_draw_other_sequences():
 
 def judged(task, answers, folder, monkeypatch):
     """The metrics of a model that says `answers` of the test sequences' targets."""
-    monkeypatch.setattr(long_memory, "draw_gradients", lambda path, steps: None)
+    monkeypatch.setattr(memory, "draw_gradients", lambda path, steps: None)
     config = dataclasses.replace(RECIPE.tiny(), task=task)
     data = RECIPE.load(config)
     expected = np.concatenate([y for _, y in data.test.batch(100).as_numpy_iterator()])
@@ -97,12 +97,12 @@ def test_the_baseline_of_copying_is_what_drawing_the_symbols_costs(tmp_path, mon
 
 
 def test_answers_say_what_is_right(tmp_path):
-    x, y = long_memory.adding(2, 6, seed=0)
+    x, y = memory.adding(2, 6, seed=0)
     model = SimpleNamespace(predict=lambda batch, verbose: np.array([[0.25], [1.5]]))
     answers = RECIPE.predict(model, {"task": "adding"}, list(x), None)
     sums = [f"{value:.3f}" for value in y[:, 0]]
     assert answers == [f"0.250 (expected {sums[0]})", f"1.500 (expected {sums[1]})"]
-    x, y = long_memory.copy(1, 6, seed=0)
+    x, y = memory.copy(1, 6, seed=0)
     model = SimpleNamespace(predict=lambda batch, verbose: np.eye(10)[y])
     (answer,) = RECIPE.predict(model, {"task": "copy"}, list(x), None)
     symbols = " ".join(str(n) for n in x[0, :10])

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from kerasrnn import recipes
-from kerasrnn.recipes import molecules
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.base.splits import place
+from kerasrnn.recipes.tasks import chemistry, short_texts
 from kerasrnn.recipes.tasks.ngrams import NGrams
 from tests import numpy_models
 from tests.recipes import stand_ins
@@ -61,7 +61,7 @@ def test_what_is_kept_reads_text_as_what_is_trained_reads_numbers(data):
 def test_batches_are_padded_to_few_lengths(data, longest, lengths):
     smiles = ["C" * n for n in range(max(lengths) - 30, longest + 1)]
     config = dataclasses.replace(RECIPE.tiny(), longest=longest, batch_size=4)
-    dataset = molecules._numbered(smiles, ["\n", "C"])
+    dataset = short_texts._numbered(smiles, ["\n", "C"])
     found = {x.shape[1] for x, _ in RECIPE.batches(dataset, config).as_numpy_iterator()}
     assert found <= {32, 36, 40, 44, 58, longest + 1}
     assert lengths <= found
@@ -71,22 +71,22 @@ def test_scores_by_hand():
     """Of ten strings eight are molecules: ethanol three times, in two ways of writing it, benzene
     twice, and three others. Of these five, ethanol and methane are known."""
     written = ["OCC", "CCO", "c1ccccc1", "C1=CC=CC=C1", "CCO", "C", "CN", "CC#N", "C(C", "CF(F)F"]
-    found = molecules._scores(molecules.parsed(written), {"CCO", "C", "CCC"})
+    found = chemistry.scores(chemistry.parsed(written), {"CCO", "C", "CCC"})
     assert found["test_valid"] == pytest.approx(8 / 10)
     assert found["test_unique"] == pytest.approx(5 / 8)
     assert found["test_novel"] == pytest.approx(3 / 5)
 
 
 def test_repeats_are_counted_among_the_first_and_nothing_is_no_molecule(monkeypatch):
-    monkeypatch.setattr(molecules, "UNIQUE_OF", 3)
-    found = molecules._scores(molecules.parsed(["C", "C1", "C", "CC", "CCC", "CC"]), {"CC"})
+    monkeypatch.setattr(chemistry, "UNIQUE_OF", 3)
+    found = chemistry.scores(chemistry.parsed(["C", "C1", "C", "CC", "CCC", "CC"]), {"CC"})
     assert found == pytest.approx({"test_valid": 5 / 6, "test_unique": 2 / 3, "test_novel": 2 / 3})
-    found = molecules._scores(molecules.parsed(["", "C1", ")"]), set())
+    found = chemistry.scores(chemistry.parsed(["", "C1", ")"]), set())
     assert found == {"test_valid": 0.0, "test_unique": 0.0, "test_novel": 0.0}
 
 
 def test_strings_that_are_none_are_passed_over_in_silence(capfd):
-    assert molecules.parsed(["C(", "c1", ""]) == [None] * 3
+    assert chemistry.parsed(["C(", "c1", ""]) == [None] * 3
     assert capfd.readouterr() == ("", "")
 
 
@@ -112,7 +112,7 @@ def writer(data, follows):
     for before, after in follows.items():
         readout[symbols.index(before), symbols.index(after)] = 100.0
     decoder.readout.weights[0].assign(readout)
-    return model
+    return RECIPE.bundle(model, config, data)
 
 
 def test_what_is_written_goes_on_from_its_beginning_to_its_end(data):
@@ -128,8 +128,14 @@ def test_what_is_written_goes_on_from_its_beginning_to_its_end(data):
     assert RECIPE.write(model, data.metadata, ["", "C"]) == ["CO" * 10 + "C", "CO" * 10 + "C"]
 
 
+def saved(data):
+    """An untrained model, as it is saved."""
+    config = RECIPE.tiny()
+    return RECIPE.bundle(RECIPE.model(config, data), config, data)
+
+
 def test_the_same_seed_writes_the_same(data):
-    model = RECIPE.model(RECIPE.tiny(), data)
+    model = saved(data)
     found = [RECIPE.write(model, data.metadata, ["C"] * 8, 1.0, seed) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
     assert all(smiles.startswith("C") for smiles in found[0])
@@ -145,7 +151,7 @@ def test_the_same_seed_writes_the_same(data):
     ],
 )
 def test_beginnings_that_nothing_goes_on_from(data, beginning, message):
-    model = RECIPE.model(RECIPE.tiny(), data)
+    model = saved(data)
     with pytest.raises(ConfigError, match=message):
         RECIPE.write(model, data.metadata, ["C", beginning])
 
@@ -184,20 +190,20 @@ def test_what_is_judged(data, tmp_path, monkeypatch):
     found = metrics["baseline_6-grams_test_nats"]
     assert found == pytest.approx(np.concatenate(nats).mean(), rel=1e-9)
     with Image.open(tmp_path / "examples.png") as picture:
-        assert picture.size == (molecules.SIDE, molecules.SIDE)  # the new one
+        assert picture.size == (chemistry.SIDE, chemistry.SIDE)  # the new one
 
 
 def test_molecules_are_drawn_where_they_belong(tmp_path):
     """Five in two rows: three panels are empty, the others are not."""
-    molecules.draw(molecules.parsed(["CCO", "c1ccccc1", "CC#N", "C1CC1", "OCl"]), tmp_path / "p")
+    chemistry.draw(chemistry.parsed(["CCO", "c1ccccc1", "CC#N", "C1CC1", "OCl"]), tmp_path / "p")
     with Image.open(tmp_path / "p") as picture:
         pixels = np.asarray(picture.convert("L"))
-    side = molecules.SIDE
+    side = chemistry.SIDE
     assert pixels.shape == (2 * side, 4 * side)
     panels = pixels.reshape(2, side, 4, side).swapaxes(1, 2)
     inked = (panels < 255).any(axis=(2, 3))
     assert inked.tolist() == [[True] * 4, [True, False, False, False]]
-    molecules.draw([], tmp_path / "none")
+    chemistry.draw([], tmp_path / "none")
     assert (tmp_path / "none").read_bytes().startswith(b"\x89PNG")
 
 

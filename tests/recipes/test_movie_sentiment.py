@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kerasrnn import recipes
-from kerasrnn.recipes import movie_sentiment
 from kerasrnn.recipes.base import splits
 from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.tasks import classification
 
 pytestmark = pytest.mark.tensorflow
 RECIPE = recipes.load("movie_sentiment")
@@ -89,7 +89,7 @@ def test_what_is_judged_and_what_is_answered_are_one(tmp_path):
 
 def test_scores_by_hand():
     """Class 0: precision 1/2, recall 1/2; class 1: 2/3 and 2/2; class 2: of one text, not found."""
-    scores = movie_sentiment._scores(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0]))
+    scores = classification.f1_scores(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0]))
     f1 = [1 / 2, 2 * (2 / 3) / (2 / 3 + 1), 0.0]
     assert scores["test_f1_macro"] == pytest.approx(sum(f1) / 3)
     assert scores["test_f1_weighted"] == pytest.approx((2 * f1[0] + 2 * f1[1] + 1 * f1[2]) / 5)
@@ -99,11 +99,9 @@ def test_scores_by_hand():
 def test_the_baselines_count_words(tmp_path):
     """Naive Bayes finds the word that tells; the majority is sad."""
     data = RECIPE.load(own(tmp_path, ["\t".join(row) for row in ROWS]))
-    found = movie_sentiment._baselines(data)
-    expected, bayes = found["naive_Bayes"]
-    np.testing.assert_array_equal(expected, data.raw["test_labels"])
-    np.testing.assert_array_equal(bayes, expected)
-    np.testing.assert_array_equal(found["majority"][1], 1)
+    found = classification.baseline_predictions(data)
+    np.testing.assert_array_equal(found["naive_Bayes"], data.raw["test_labels"])
+    np.testing.assert_array_equal(found["majority"], 1)
 
 
 def test_nothing_is_no_text():

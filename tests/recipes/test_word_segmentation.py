@@ -1,111 +1,21 @@
-"""Cutting sentences into pieces, characters into words, and a file of a user's own."""
+"""A user's own sentences, and the words and parts of speech that a model finds."""
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kerasrnn import recipes
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetError
-from kerasrnn.recipes.datasets.peoples_daily import segmentation
-from kerasrnn.recipes.word_segmentation import (
-    ENDS,
-    LENGTHS,
-    SHORTEST,
-    cut,
-    likeliest,
-    longest_match,
-)
+from kerasrnn.recipes.tasks import segmentation
+from kerasrnn.recipes.tasks.segmentation import most_likely_tags, segments
+from kerasrnn.recipes.tasks.tagging import LENGTHS
 
 pytestmark = pytest.mark.tensorflow
 RECIPE = recipes.load("word_segmentation")
 LONGEST = LENGTHS[-1]
-PAIRS = {"BM", "BE", "MM", "ME", "EB", "ES", "SB", "SS"}
-
-word = st.one_of(st.text("天地人", min_size=1, max_size=40), st.sampled_from(ENDS))
-
-
-@given(st.lists(word, max_size=30))
-def test_pieces_keep_every_word_and_are_never_too_long(words):
-    pieces = cut(words)
-    assert [w for piece in pieces for w in piece] == words
-    lengths = [sum(map(len, piece)) for piece in pieces]
-    assert all(0 < length <= LONGEST for length in lengths)
-    for piece, length, following in zip(pieces, lengths, pieces[1:], strict=False):
-        ended = piece[-1] in ENDS and length >= SHORTEST
-        assert ended or length + len(following[0]) > LONGEST
-    for piece in pieces:
-        for n, w in enumerate(piece[:-1], start=1):
-            assert not (w in ENDS and sum(map(len, piece[:n])) >= SHORTEST)
-
-
-@given(st.text("天地人。！", max_size=400))
-def test_characters_are_cut_where_words_are(sentence):
-    pieces = cut(sentence)
-    assert "".join(c for piece in pieces for c in piece) == sentence
-    assert all(0 < len(piece) <= LONGEST for piece in pieces)
-
-
-@pytest.mark.parametrize("length", [LONGEST, LONGEST + 1, 3 * LONGEST + 5])
-def test_words_longer_than_a_piece_are_cut_too(length):
-    pieces = cut(["天", "地" * length, "人"])
-    assert "".join(w for piece in pieces for w in piece) == "天" + "地" * length + "人"
-    assert all(0 < sum(map(len, piece)) <= LONGEST for piece in pieces)
-
-
-def brute_force(scores):
-    """The highest total of all sequences of tags that do not contradict each other."""
-    best = -math.inf
-    for tags in itertools.product("BMES", repeat=len(scores)):
-        ends = tags[0] in "BS" and tags[-1] in "ES"
-        if ends and all("".join(pair) in PAIRS for pair in itertools.pairwise(tags)):
-            best = max(best, total(scores, tags))
-    return best
-
-
-def total(scores, tags):
-    return sum(row["BMES".index(tag)] for row, tag in zip(scores, tags, strict=True))
-
-
-@given(
-    st.integers(1, 5).flatmap(
-        lambda n: st.lists(
-            st.lists(st.integers(-9, 0), min_size=4, max_size=4), min_size=n, max_size=n
-        )
-    )
-)
-def test_the_likeliest_tags_against_all_that_are_possible(scores):
-    tags = likeliest(np.array(scores, "float64"))
-    assert len(tags) == len(scores)
-    assert tags[0] in "BS"
-    assert tags[-1] in "ES"
-    assert all("".join(pair) in PAIRS for pair in itertools.pairwise(tags))
-    # Of several that are equally likely, it may be any.
-    assert total(scores, tags) == brute_force(scores)
-    # They are those of the words that they say.
-    sentence = "天" * len(tags)
-    assert segmentation.to_tags(segmentation.to_words(sentence, tags)) == tags
-
-
-def test_the_likeliest_tags_by_hand():
-    """Each for itself, M M E; but nothing begins with M, and S M E is impossible too."""
-    p = np.array([[0.3, 0.4, 0.0, 0.3], [0.1, 0.6, 0.2, 0.1], [0.1, 0.1, 0.7, 0.1]])
-    assert likeliest(np.log(p + 1e-30)) == "BME"
-    assert likeliest(np.log(np.array([[0.9, 0.05, 0.04, 0.01]]))) == "S"
-
-
-def test_the_longest_match_by_hand():
-    known = {"研究", "研究生", "生命", "命", "起源"}
-    assert longest_match(["研究生命起源", "源起", ""], known) == [
-        ["研究生", "命", "起源"],
-        ["源", "起"],
-        [],
-    ]
 
 
 def test_what_is_narrow_is_read_wide():
@@ -172,10 +82,10 @@ def test_words_are_those_of_the_likeliest_tags(own, tmp_path):
     symbols = ["", "[UNK]", *data.metadata["vocabulary"]]
     for sentence, answer in zip(sentences, answers, strict=True):
         expected = []
-        for piece in cut(sentence):
+        for piece in segments(sentence, LONGEST):
             ids = [symbols.index(c) if c in symbols else 1 for c in piece]
             p = np.array(RECIPE.trained_model(model)(np.array([ids])))[0]
-            expected += segmentation.to_words("".join(piece), likeliest(np.log(p)))
+            expected += segmentation.to_words("".join(piece), most_likely_tags(np.log(p)))
         assert answer == " ".join(expected)
         assert answer.replace(" ", "") == sentence
     with pytest.raises(ConfigError, match="parts=True: the model was trained without"):
@@ -222,7 +132,7 @@ def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
     for sentence, answer in zip(sentences, answers, strict=True):
         ids = [symbols.index(c) if c in symbols else 1 for c in sentence]
         p = np.array(RECIPE.trained_model(model)(np.array([ids])))[0].reshape(-1, 4, len(parts))
-        tags = likeliest(np.log(p.sum(-1)))
+        tags = most_likely_tags(np.log(p.sum(-1)))
         expected, start = [], 0
         for word in segmentation.to_words(sentence, tags):
             lengths.add(len(word))

@@ -1,4 +1,4 @@
-"""Models of texts, given texts as users have them."""
+"""Models of texts, given texts as users have them; and texts that they continue."""
 
 import types
 
@@ -7,12 +7,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kerasrnn
 from kerasrnn import zoo
-from kerasrnn.recipes.tasks import text
+from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.zoo.model import of
 
 pytestmark = pytest.mark.tensorflow
 TEXTS = ["x y", "", "y é"]
+
+
+def vectorizer(symbols, split="whitespace"):
+    return keras.layers.TextVectorization(
+        vocabulary=list(symbols), split=split, standardize=None, name="vectorizer"
+    )
+
+
+def tagger(size):
+    return zoo.many_to_many(zoo.Tokens(size, 4), zoo.Classes(3), cell="gru", units=3, name="tagger")
 
 
 class Series:
@@ -33,7 +44,7 @@ class Series:
 @pytest.fixture(scope="module")
 def model():
     core = zoo.many_to_one(zoo.Tokens(4, 2), zoo.Classes(2), cell="gru", units=3)
-    return text.attach(core, {"sequence": text.vectorizer(["x", "y"])}, longest=3)
+    return zoo.of_texts(core, {"sequence": vectorizer(["x", "y"])}, longest=3)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +82,7 @@ def test_generators_and_datasets(model):
 def test_it_is_a_functional_model_as_any(model, tmp_path):
     reads = of(model)
     assert [layer.name for layer in reads.layers] == [layer.name for layer in model.layers]
-    assert text.trained_model(reads) is text.trained_model(model)
+    assert zoo.of_ids(reads) is zoo.of_ids(model)
     reads.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert isinstance(again, zoo.Model)
@@ -107,3 +118,139 @@ def test_what_is_no_list_of_texts(model, given, message):
 def test_sizes_of_batches(model, size):
     with pytest.raises(ValueError, match=f"batch_size={size}: expected a positive integer"):
         of(model).predict(TEXTS, batch_size=size)
+
+
+def test_a_vectorizer_comes_first_and_of_ids_removes_it():
+    numbers = vectorizer(["a", "dog", "cow", "the", "and"])
+    model = tagger(len(numbers.get_vocabulary()))
+    whole = zoo.of_texts(model, {"sequence": numbers})
+    found = whole(tf.constant(["a cow", "the pig and a dog"]))
+    expected = model(numbers(["a cow", "the pig and a dog"]))
+    np.testing.assert_array_equal(found, expected)
+    # The mask went along: padding carries the state of the step before.
+    np.testing.assert_array_equal(get_keras_mask(found), [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
+    assert zoo.of_ids(whole) is model
+    assert [tensor.name for tensor in whole.inputs] == ["sequence"]
+    assert whole.name == "tagger_of_text"
+
+
+def test_only_the_inputs_named_take_text():
+    numbers = vectorizer(["x", "y"])
+    model = zoo.one_to_many(zoo.Labels(3, 2), zoo.Classes(4), cell="gru", units=3)
+    whole = zoo.of_texts(model, {"previous": numbers})
+    assert [(x.name, x.dtype) for x in whole.inputs] == [
+        ("source", "int32"),
+        ("previous", "string"),
+    ]
+    labels = tf.constant([0, 2])
+    np.testing.assert_array_equal(
+        whole([labels, tf.constant(["x y x", "y"])]), model([labels, numbers(["x y x", "y"])])
+    )
+    assert zoo.of_ids(whole) is model
+
+
+def test_texts_are_cut_at_the_longest_and_may_be_empty():
+    numbers = vectorizer(["x", "y"])
+    model = zoo.many_to_one(zoo.Tokens(4, 2), zoo.Classes(2), cell="gru", units=3, pooling="max")
+    whole = zoo.of_texts(model, {"sequence": numbers}, longest=3)
+    cut = whole(tf.constant(["x y y x x x", "y"]))
+    np.testing.assert_array_equal(cut, whole(tf.constant(["x y y", "y"])))
+    assert np.abs(cut - model(numbers(["x y y x x x", "y"])))[0].max() > 1e-4
+    # Padding has no part in it.
+    np.testing.assert_allclose(cut, model(np.array([[2, 3, 3], [3, 0, 0]])), atol=1e-7)
+    empty = whole(tf.constant(["", " "]))
+    np.testing.assert_allclose(empty, model(np.zeros((2, 1), "int32")), atol=1e-7)
+
+
+def test_ends_of_lines_and_spaces_survive_saving(tmp_path):
+    symbols = ["e", "\n", " ", "\t", "\r", "'", "é"]
+    whole = zoo.of_texts(
+        tagger(len(symbols) + 2), {"sequence": vectorizer(symbols, split="character")}, 9
+    )
+    whole.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.get_layer("vectorizer").get_vocabulary() == ["", "[UNK]", *symbols]
+    texts = tf.constant(["e\n \t\r'é?", "\n"])
+    np.testing.assert_array_equal(loaded(texts), whole(texts))
+    assert zoo.of_ids(loaded).name == "tagger"
+
+
+def writer(symbols, follows, split="character"):
+    """A model that says after each symbol the one that `follows` it.
+
+    The state is the symbol before, since the update gate is shut and nothing else comes in.
+    """
+    numbers = vectorizer(symbols, split)
+    known = numbers.get_vocabulary()
+    size = len(known)
+    model = zoo.next_step(zoo.Classes(size), cell="gru", units=size, embedding_units=size)
+    decoder = model.get_layer("decoder")
+    for weight in decoder.weights:
+        weight.assign(np.zeros(weight.shape))
+    decoder.embedding.embeddings.assign(np.eye(size))
+    kernel, _, bias = decoder.stack.layers[0].weights
+    shut = np.zeros(bias.shape)
+    shut[..., :size] = -25.0
+    bias.assign(shut)
+    kernel.assign(np.concatenate([np.zeros((size, 2 * size)), 5 * np.eye(size)], axis=1))
+    readout = np.zeros((size, size))
+    for before, after in follows.items():
+        readout[known.index(before), known.index(after)] = 100.0
+    decoder.readout.weights[0].assign(readout)
+    return zoo.of_texts(model, {"sequence": numbers})
+
+
+def test_texts_are_continued_symbol_by_symbol():
+    model = writer("abc", {"a": "b", "b": "c", "c": "a", "[UNK]": "c"})
+    assert zoo.continue_texts(model, ["a", "bc", "ax"], max_length=4) == [
+        "abcab",
+        "bcabca",
+        "axcabc",
+    ]
+    sampler = kerasrnn.decoding.Sample()
+    assert zoo.continue_texts(model, ["a"], sampler, 3, seed=1) == ["abca"]
+    words = writer(["one", "two"], {"one": "two", "two": "one"}, "whitespace")
+    assert zoo.continue_texts(words, ["one", "two  one"], max_length=2) == [
+        "one two one",
+        "two  one two one",
+    ]
+
+
+def test_with_an_edge_texts_begin_and_end():
+    model = writer("\nabc", {"\n": "a", "a": "b", "b": "c", "c": "\n"})
+    beginnings = ["", "b", "abcab", "ba"]
+    expected = ["abc", "bc", "abcabc", "babc"]  # one has no room to end
+    assert zoo.continue_texts(model, beginnings, max_length=6, edge="\n") == expected
+    assert zoo.continue_texts(model, [""], max_length=2, edge="\n") == ["ab"]
+    assert zoo.continue_texts(model, [""] * 3, max_length=5, edge="\n", batch_size=2) == ["abc"] * 3
+
+
+def test_the_unknown_symbol_is_never_generated():
+    model = writer("ab", {"a": "[UNK]", "[UNK]": "b", "b": "b"})
+    (found,) = zoo.continue_texts(model, ["a"], max_length=3)
+    assert set(found) <= set("ab")
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        (["a", ""], {}, r"texts\[1\]='': expected at least one symbol"),
+        (
+            ["a", "abc"],
+            {"edge": "\n", "max_length": 3},
+            r"texts\[1\] has 3 symbols; .* max_length, 3",
+        ),
+        (["a"], {"edge": "x"}, "edge='x': expected a symbol of the model"),
+        (["a"], {"max_length": 0}, "max_length=0: expected a positive integer"),
+        ("a", {}, "texts='a': expected a list of texts"),
+    ],
+)
+def test_what_cannot_be_continued(texts, options, message):
+    model = writer("\nabc", {})
+    with pytest.raises(ValueError, match=message):
+        zoo.continue_texts(model, texts, **options)
+
+
+def test_only_models_of_texts_continue_texts():
+    with pytest.raises(ValueError, match="model: expected a model that reads one text"):
+        zoo.continue_texts(zoo.next_step(zoo.Classes(4), cell="gru", units=3), ["a"])

@@ -146,6 +146,12 @@ def load_face(font: bytes, weight: str) -> ImageFont.FreeTypeFont:
     return face
 
 
+def fetch_face(data_dir: str | None = None) -> ImageFont.FreeTypeFont:
+    """The regular weight of the images' typeface, from TFDS's download folder or the network."""
+    folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / "downloads"
+    return load_face(FONTS.read(FONTS.fetch(folder), FONT), "regular")
+
+
 def draw(character: str, face: ImageFont.FreeTypeFont) -> np.ndarray:
     """Return the image of a character, uint8 and (SIZE, SIZE, 1): background is 0, ink is 255.
 

@@ -3,15 +3,12 @@
 import collections
 import json
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrnn import zoo
-from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.tasks import text
@@ -49,61 +46,6 @@ def test_numbers_are_places_in_the_vocabulary():
     np.testing.assert_array_equal(layer(["he\n he?", "e"])[1], [2, 0, 0, 0, 0, 0, 0])
     layer = text.vectorizer(["dog", "cat"], standardize="lower_and_strip_punctuation")
     np.testing.assert_array_equal(layer(["Cat, dog: cow!"]), [[3, 2, 1]])
-
-
-def test_an_attached_vectorizer_comes_first_and_core_takes_it_off():
-    numbers = text.vectorizer(text.adapted(TEXTS))
-    model = tagger(len(numbers.get_vocabulary()))
-    whole = text.attach(model, {"sequence": numbers})
-    found = whole(tf.constant(["a cow", "the pig and a dog"]))
-    expected = model(numbers(["a cow", "the pig and a dog"]))
-    np.testing.assert_array_equal(found, expected)
-    # The mask went along: padding carries the state of the step before.
-    np.testing.assert_array_equal(get_keras_mask(found), [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
-    assert text.trained_model(whole) is model
-    assert [tensor.name for tensor in whole.inputs] == ["sequence"]
-    assert whole.name == "tagger_of_text"
-
-
-def test_only_the_inputs_named_take_text():
-    numbers = text.vectorizer(["x", "y"])
-    model = zoo.one_to_many(zoo.Labels(3, 2), zoo.Classes(4), cell="gru", units=3)
-    whole = text.attach(model, {"previous": numbers})
-    assert [(x.name, x.dtype) for x in whole.inputs] == [
-        ("source", "int32"),
-        ("previous", "string"),
-    ]
-    labels = tf.constant([0, 2])
-    np.testing.assert_array_equal(
-        whole([labels, tf.constant(["x y x", "y"])]), model([labels, numbers(["x y x", "y"])])
-    )
-    assert text.trained_model(whole) is model
-
-
-def test_texts_are_cut_at_the_longest_and_may_be_empty():
-    numbers = text.vectorizer(["x", "y"])
-    model = zoo.many_to_one(zoo.Tokens(4, 2), zoo.Classes(2), cell="gru", units=3, pooling="max")
-    whole = text.attach(model, {"sequence": numbers}, longest=3)
-    cut = whole(tf.constant(["x y y x x x", "y"]))
-    np.testing.assert_array_equal(cut, whole(tf.constant(["x y y", "y"])))
-    assert np.abs(cut - model(numbers(["x y y x x x", "y"])))[0].max() > 1e-4
-    # Padding has no part in it.
-    np.testing.assert_allclose(cut, model(np.array([[2, 3, 3], [3, 0, 0]])), atol=1e-7)
-    empty = whole(tf.constant(["", " "]))
-    np.testing.assert_allclose(empty, model(np.zeros((2, 1), "int32")), atol=1e-7)
-
-
-def test_ends_of_lines_and_spaces_survive_saving(tmp_path):
-    symbols = ["e", "\n", " ", "\t", "\r", "'", "é"]
-    whole = text.attach(
-        tagger(len(symbols) + 2), {"sequence": text.vectorizer(symbols, split="character")}, 9
-    )
-    whole.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    assert text.symbols_of(loaded) == ["", "[UNK]", *symbols]
-    texts = tf.constant(["e\n \t\r'é?", "\n"])
-    np.testing.assert_array_equal(loaded(texts), whole(texts))
-    assert text.trained_model(loaded).name == "tagger"
 
 
 @pytest.mark.parametrize(

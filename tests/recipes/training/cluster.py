@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 from pathlib import Path
-from unittest import mock
 
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
@@ -52,8 +51,6 @@ def main(folder: Path, name: str, *plans: str, deterministic: bool = False) -> N
                 from tests.recipes import stand_ins
 
                 stack.enter_context(stand_ins.served())
-                face = "kerasrnn.recipes.hanzi_structure._face"
-                stack.enter_context(mock.patch(face, return_value=stand_ins.face()))
                 recipe = recipes.load(name)
                 config = dataclasses.replace(recipe.tiny(), learning_rate=0.01)
                 fields = [field.name for field in dataclasses.fields(config)]

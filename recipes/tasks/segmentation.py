@@ -1,4 +1,4 @@
-"""Word segmentation as tagging: conversion between words and character tags, and the scores.
+"""Word segmentation as tagging: words and character tags, decoding, a baseline, the scores.
 
 Chinese is written without spaces. The words are encoded by tagging each character as the beginning
 (B), middle (M) or end (E) of a word, or as a single-character word (S) (Xue 2003, *Chinese word
@@ -10,9 +10,15 @@ segmentation as character tagging*):
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TAGS = "BMES"
+CLAUSE_ENDS = "。！？；"
+SHORTEST = 8
+"""The minimum length of a segment that ends with a clause, so that few segments are tiny."""
 
 
 def to_tags(words: Sequence[str]) -> str:
@@ -65,6 +71,73 @@ def to_words(sentence: str, tags: str) -> list[str]:
             words[-1] += character
         ended = tag in "ES"
     return words
+
+
+def segments(words: Sequence[str], longest: int) -> list[list[str]]:
+    """Cut a sentence's words (or characters) into segments of at most `longest` characters.
+
+    Cuts are made at the end of a clause if possible, so that a segment has the context it needs. A
+    word longer than a segment is split into several words.
+    """
+    pieces: list[list[str]] = []
+    piece: list[str] = []
+    length = 0
+    for word in words:
+        for start in range(0, len(word), longest):
+            part = word[start : start + longest]
+            if length + len(part) > longest:
+                pieces.append(piece)
+                piece, length = [], 0
+            piece.append(part)
+            length += len(part)
+        if word in CLAUSE_ENDS and length >= SHORTEST:
+            pieces.append(piece)
+            piece, length = [], 0
+    return [p for p in (*pieces, piece) if p]
+
+
+def most_likely_tags(scores: "np.ndarray") -> str:
+    """The consistent tag sequence with the highest sum of scores.
+
+    Viterbi (1967). A word ends before one begins: E or S goes before B or S, and B or M before M
+    or E; the first tag is B or S, the last E or S.
+
+    Args:
+        scores: `(characters, 4)`: log-probabilities of B, M, E and S.
+    """
+    import numpy as np
+
+    impossible = -np.inf
+    allowed = np.full((4, 4), impossible)  # from, to
+    for before, after in ("BM", "BE", "MM", "ME", "EB", "ES", "SB", "SS"):
+        allowed["BMES".index(before), "BMES".index(after)] = 0.0
+    best = scores[0] + np.array([0.0, impossible, impossible, 0.0])
+    came_from = []
+    for row in scores[1:]:
+        paths = best[:, None] + allowed
+        came_from.append(paths.argmax(axis=0))
+        best = paths.max(axis=0) + row
+    tag = int((best + np.array([impossible, impossible, 0.0, 0.0])).argmax())
+    tags = [tag]
+    for pointers in reversed(came_from):
+        tag = int(pointers[tag])
+        tags.append(tag)
+    return "".join("BMES"[tag] for tag in reversed(tags))
+
+
+def longest_match(sentences: Iterable[str], vocabulary: set[str]) -> list[list[str]]:
+    """Baseline: greedy longest match from the left with the training vocabulary."""
+    most = max(map(len, vocabulary))
+    found = []
+    for sentence in sentences:
+        words, start = [], 0
+        while start < len(sentence):
+            ends = range(min(len(sentence), start + most), start, -1)
+            end = next((e for e in ends if sentence[start:e] in vocabulary), start + 1)
+            words.append(sentence[start:end])
+            start = end
+        found.append(words)
+    return found
 
 
 class Scores(NamedTuple):

@@ -1,14 +1,21 @@
-"""Words to tags and back, and the scores: by hand, by other means, and for whatever comes."""
+"""Words to tags and back, segments, decoding, and the scores: by hand and by other means."""
 
 import itertools
+import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.datasets.peoples_daily.segmentation import (
+from kerasrnn.recipes.tasks.segmentation import (
+    CLAUSE_ENDS,
+    SHORTEST,
     TAGS,
+    longest_match,
+    most_likely_tags,
     score,
+    segments,
     tagged_f1,
     to_tags,
     to_words,
@@ -203,3 +210,87 @@ def test_tagged_words_by_hand():
             tagged_f1(expected, wrong)
     with pytest.raises(ValueError, match="expected at least one word"):
         tagged_f1([([], [])], [([], [])])
+
+
+LONGEST = 112
+PAIRS = {"BM", "BE", "MM", "ME", "EB", "ES", "SB", "SS"}
+
+word = st.one_of(st.text("天地人", min_size=1, max_size=40), st.sampled_from(CLAUSE_ENDS))
+
+
+@given(st.lists(word, max_size=30))
+def test_pieces_keep_every_word_and_are_never_too_long(words):
+    pieces = segments(words, LONGEST)
+    assert [w for piece in pieces for w in piece] == words
+    lengths = [sum(map(len, piece)) for piece in pieces]
+    assert all(0 < length <= LONGEST for length in lengths)
+    for piece, length, following in zip(pieces, lengths, pieces[1:], strict=False):
+        ended = piece[-1] in CLAUSE_ENDS and length >= SHORTEST
+        assert ended or length + len(following[0]) > LONGEST
+    for piece in pieces:
+        for n, w in enumerate(piece[:-1], start=1):
+            assert not (w in CLAUSE_ENDS and sum(map(len, piece[:n])) >= SHORTEST)
+
+
+@given(st.text("天地人。！", max_size=400))
+def test_characters_are_cut_where_words_are(sentence):
+    pieces = segments(sentence, LONGEST)
+    assert "".join(c for piece in pieces for c in piece) == sentence
+    assert all(0 < len(piece) <= LONGEST for piece in pieces)
+
+
+@pytest.mark.parametrize("length", [LONGEST, LONGEST + 1, 3 * LONGEST + 5])
+def test_words_longer_than_a_piece_are_cut_too(length):
+    pieces = segments(["天", "地" * length, "人"], LONGEST)
+    assert "".join(w for piece in pieces for w in piece) == "天" + "地" * length + "人"
+    assert all(0 < sum(map(len, piece)) <= LONGEST for piece in pieces)
+
+
+def brute_force(scores):
+    """The highest total of all sequences of tags that do not contradict each other."""
+    best = -math.inf
+    for tags in itertools.product("BMES", repeat=len(scores)):
+        ends = tags[0] in "BS" and tags[-1] in "ES"
+        if ends and all("".join(pair) in PAIRS for pair in itertools.pairwise(tags)):
+            best = max(best, total(scores, tags))
+    return best
+
+
+def total(scores, tags):
+    return sum(row["BMES".index(tag)] for row, tag in zip(scores, tags, strict=True))
+
+
+@given(
+    st.integers(1, 5).flatmap(
+        lambda n: st.lists(
+            st.lists(st.integers(-9, 0), min_size=4, max_size=4), min_size=n, max_size=n
+        )
+    )
+)
+def test_the_likeliest_tags_against_all_that_are_possible(scores):
+    tags = most_likely_tags(np.array(scores, "float64"))
+    assert len(tags) == len(scores)
+    assert tags[0] in "BS"
+    assert tags[-1] in "ES"
+    assert all("".join(pair) in PAIRS for pair in itertools.pairwise(tags))
+    # Of several that are equally likely, it may be any.
+    assert total(scores, tags) == brute_force(scores)
+    # They are those of the words that they say.
+    sentence = "天" * len(tags)
+    assert to_tags(to_words(sentence, tags)) == tags
+
+
+def test_the_likeliest_tags_by_hand():
+    """Each for itself, M M E; but nothing begins with M, and S M E is impossible too."""
+    p = np.array([[0.3, 0.4, 0.0, 0.3], [0.1, 0.6, 0.2, 0.1], [0.1, 0.1, 0.7, 0.1]])
+    assert most_likely_tags(np.log(p + 1e-30)) == "BME"
+    assert most_likely_tags(np.log(np.array([[0.9, 0.05, 0.04, 0.01]]))) == "S"
+
+
+def test_the_longest_match_by_hand():
+    known = {"研究", "研究生", "生命", "命", "起源"}
+    assert longest_match(["研究生命起源", "源起", ""], known) == [
+        ["研究生", "命", "起源"],
+        ["源", "起"],
+        [],
+    ]

@@ -1,0 +1,153 @@
+"""Models of texts: a vectorizer in front of a model of ids, and texts that it continues."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+import kerasrnn
+from kerasrnn import validation
+from kerasrnn.decoding.samplers import Strategy
+from kerasrnn.validation import ArgumentError, PositiveInteger, Seed
+from kerasrnn.zoo import reading
+from kerasrnn.zoo.generation import generator
+from kerasrnn.zoo.reading import BLANK, UNKNOWN
+
+
+def of_texts(
+    model: keras.Model,
+    vectorizers: Mapping[str, keras.layers.Layer],
+    longest: int | None = None,
+) -> keras.Model:
+    """A model that reads texts where the given one reads ids. It requires TensorFlow.
+
+    Args:
+        model: a functional model.
+        vectorizers: layers from texts to ids, by the name of the model's input.
+        longest: the largest number of symbols of a text, if limited; longer texts are truncated.
+            Texts without symbols are read as one step of padding.
+
+    Returns:
+        A model with the same inputs and outputs, except that the named inputs are strings
+        `(batch,)`. `of_ids` returns the original model.
+
+    Example:
+
+        >>> import keras
+        >>> import numpy as np
+        >>> from kerasrnn import zoo
+        >>> letters = keras.layers.TextVectorization(split="character", vocabulary=["a", "b"])
+        >>> model = zoo.many_to_one(zoo.Tokens(4, 8), zoo.Classes(2), cell="gru", units=8)
+        >>> reader = zoo.of_texts(model, {"sequence": letters})
+        >>> reader.predict(np.array(["ab", "b"], dtype=object), verbose=0).shape
+        (2, 2)
+        >>> zoo.of_ids(reader) is model
+        True
+    """
+    whole, inner = [], []
+    for tensor in model.inputs:
+        if tensor.name in vectorizers:
+            whole.append(keras.Input((), dtype="string", name=tensor.name))
+            numbers = vectorizers[tensor.name](whole[-1])
+            if longest is not None:
+                numbers = keras.ops.pad(numbers, ((0, 0), (0, 1)))[:, :longest]
+            inner.append(numbers)
+        else:
+            whole.append(keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name))
+            inner.append(whole[-1])
+    outputs = model(inner if len(inner) > 1 else inner[0])
+    # The model itself is the layer of the output, so its name is the output's name.
+    return keras.Model(whole if len(whole) > 1 else whole[0], outputs, name=f"{model.name}_of_text")
+
+
+def of_ids(model: keras.Model) -> keras.Model:
+    """The model that was passed to `of_texts`; any other model is returned unchanged."""
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return inner[0] if len(inner) == 1 else model
+
+
+@validation.checked
+def continue_texts(
+    model: keras.Model,
+    texts: Sequence[str],
+    sampler: Strategy | None = None,
+    max_length: PositiveInteger = 100,
+    edge: str | None = None,
+    seed: Seed | None = None,
+    batch_size: PositiveInteger = 32,
+) -> list[str]:
+    """Continue texts with a language model, such as `zoo.load("char_lm")`.
+
+    Neither padding nor the unknown symbol is generated. Symbols of the given texts that the model
+    does not know are kept in the result, and read as unknown.
+
+    Args:
+        model: a model of `zoo.next_step`, passed through `of_texts`.
+        texts: the beginnings.
+        sampler: `kerasrnn.decoding.Greedy`, `Sample`, ...; default: greedy.
+        max_length: the number of symbols to generate; with `edge`, the maximum number of symbols of
+            a whole text, its beginning and the edge at its end included.
+        edge: the symbol that precedes and ends each text in the training data. With it, a beginning
+            may be empty, and a text ends where this symbol is generated. None: texts have no ends.
+        seed: an integer that makes the sampling reproducible.
+        batch_size: number of texts per batch.
+
+    Returns:
+        The texts with their beginnings, without `edge`.
+
+    Raises:
+        ValueError: the model does not read one text; `texts` are not texts; one of them, which is
+            named, has no symbol although there is no `edge`, or has no room for the edge; or `edge`
+            is not a symbol of the model.
+
+    Example: an untrained model.
+
+        >>> import keras
+        >>> from kerasrnn import zoo
+        >>> letters = keras.layers.TextVectorization(split="character", vocabulary=["a", "b"])
+        >>> model = zoo.next_step(zoo.Classes(4), cell="gru", units=8)
+        >>> writer = zoo.of_texts(model, {"sequence": letters})
+        >>> [len(text) for text in zoo.continue_texts(writer, ["ab", "b"], max_length=3)]
+        [5, 4]
+    """
+    texts = reading.as_texts("texts", texts)
+    vectorizer = _vectorizer(model)
+    symbols = [str(symbol) for symbol in vectorizer.get_vocabulary()]
+    ids = reading.numbered(vectorizer, texts)
+    lengths = (ids > 0).sum(axis=1).astype("int32")
+    options: dict[str, Any] = {"seed": seed, "forbidden": [UNKNOWN]}
+    inputs: Any = ids
+    if edge is None:
+        for n, length in enumerate(lengths):
+            if not length:
+                raise ValueError(f"texts[{n}]={texts[n]!r}: expected at least one symbol.")
+    else:
+        if edge not in symbols[UNKNOWN + 1 :]:
+            raise ArgumentError("edge", edge, "a symbol of the model")
+        for n, length in enumerate(lengths):
+            if length >= max_length:
+                raise ValueError(
+                    f"texts[{n}] has {length} symbols; expected fewer than max_length, "
+                    f"{max_length}."
+                )
+        options |= {"start": symbols.index(edge), "end": symbols.index(edge), "max_lengths": True}
+        inputs = [np.pad(ids, ((0, 0), (0, int(not ids.shape[1])))), max_length - lengths]
+    writer = generator(of_ids(model), sampler, max_length, **options)
+    rows = writer.predict(inputs, batch_size=batch_size, verbose=0)
+    separator = reading.separator(vectorizer)
+    pieces = isinstance(vectorizer, kerasrnn.SentencePieceVectorization)
+    results = []
+    for text, row in zip(texts, rows, strict=True):
+        added = [symbols[n] for n in row if n and symbols[n] != edge]
+        joined = "".join(added).replace(BLANK, " ") if pieces else separator.join(added)
+        results.append(text + (separator if text and added else "") + joined)
+    return results
+
+
+def _vectorizer(model: keras.Model) -> keras.layers.Layer:
+    kinds = (keras.layers.TextVectorization, kerasrnn.SentencePieceVectorization)
+    found = [layer for layer in model.layers if isinstance(layer, kinds)]
+    if len(found) != 1:
+        raise ValueError("model: expected a model that reads one text: see zoo.of_texts.")
+    return found[0]
