@@ -1,29 +1,19 @@
 """Recipes: models trained on real data, each with one command.
 
-All recipes have the same structure: a short file that names the paper and the command; a frozen
-dataclass of options; a card with the protocol and the main result; and methods that load the data,
-build the model and evaluate it. `base/` defines this structure, `tasks/` has what recipes of one
-kind share, `training/` the single training loop, and `reporting/` what is made of finished runs.
+Every module of this package is a recipe, and every folder is something that recipes share. All
+recipes have the same structure: a short file that names the paper and the command; a frozen
+dataclass of options; a card with the protocol and the main result; and methods that load the data
+and build the model. `base/` defines this structure. `tasks/` has a base class for each kind of
+recipe, which evaluates models, answers inputs and lists the exports. `training/` is the single
+training loop, and `reporting/` what is made of finished runs.
 """
 
 import importlib
+import pkgutil
 from typing import Any
 
-NAMES = (
-    "bach_chorales",
-    "char_lm",
-    "fashion_mnist",
-    "g2p",
-    "hanzi_structure",
-    "image_captions",
-    "japanese_vowels",
-    "long_memory",
-    "molecules",
-    "movie_sentiment",
-    "reverse",
-    "translate",
-    "word_segmentation",
-)
+NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
+"""The names of the recipes."""
 
 
 def hypermodel(*args: Any, **kwargs: Any) -> Any:

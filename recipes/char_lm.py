@@ -12,7 +12,6 @@ The text is read as parallel streams. Each segment starts from the final states 
 before it, so the network's memory is longer than the span of backpropagation.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -113,11 +112,6 @@ class CharLm(StreamedText):
             for split in splits.values()
         )
         return train, held
-
-    def tiny(self) -> Config:
-        return dataclasses.replace(
-            super().tiny(), units=8, embedding=4, depth=1, segment=16, batch_size=4
-        )
 
 
 RECIPE: Any = CharLm()

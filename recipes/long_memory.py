@@ -13,7 +13,6 @@ Adding: each step is a value in [0, 1] and a marker, set at two steps; the targe
 two marked values. Copying: ten symbols out of eight, blanks, then ten cues to repeat the symbols.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -116,9 +115,6 @@ class LongMemory(LongTermMemory):
             name=self.name,
             **recurrent,
         )
-
-    def tiny(self) -> Config:
-        return dataclasses.replace(super().tiny(), steps=12, examples=64, units=8)
 
 
 RECIPE: Any = LongMemory()

@@ -14,7 +14,6 @@ A molecule is written as a SMILES string and learned character by character. A g
 valid molecule if RDKit can parse it.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -125,11 +124,6 @@ class Molecules(MoleculeModel):
             for split in parts.values()
         )
         return train, test
-
-    def tiny(self) -> Config:
-        return dataclasses.replace(
-            super().tiny(), units=8, embedding=4, batch_size=8, samples=20, longest=20
-        )
 
 
 RECIPE: Any = Molecules()

@@ -9,7 +9,6 @@ social media text", ICWSM. Its protocol: half of the snippets for training, half
     kerasrnn predict movie_sentiment "A film to fall asleep over."
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -159,9 +158,6 @@ class MovieSentiment(TextClassification):
 
     def title(self, config: Config) -> str:
         return "Sentiment"
-
-    def tiny(self) -> Config:
-        return dataclasses.replace(super().tiny(), units=8, embedding=8)
 
 
 RECIPE: Any = MovieSentiment()

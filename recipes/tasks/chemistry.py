@@ -3,6 +3,7 @@
 A generated string is a valid molecule if RDKit can parse it.
 """
 
+import dataclasses
 import itertools
 import math
 from abc import abstractmethod
@@ -140,6 +141,11 @@ class MoleculeModel(ShortTexts):
                 head += f", drawn in {picture}"
             answers.append("\n".join([head, *lines]))
         return answers
+
+    def tiny(self) -> options.Config:
+        return dataclasses.replace(
+            super().tiny(), units=8, embedding=4, batch_size=8, samples=20, longest=20
+        )
 
 
 def check_rdkit() -> None:

@@ -1,5 +1,6 @@
 """What classification recipes share: scores, a confusion matrix, the most likely classes."""
 
+import dataclasses
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -184,6 +185,9 @@ class TextClassification(TextInput, Classification):
         of_numbers = super().exports(model, data, config)
         texts = np.array(data.raw["test_texts"], dtype=object)
         return {**of_numbers, "of_text": (model, [texts[:1], texts[:64]])}
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(super().tiny(), units=8, embedding=8)
 
 
 def most_likely(probabilities: Sequence[float], names: Sequence[str], count: int = 3) -> str:

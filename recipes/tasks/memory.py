@@ -4,12 +4,13 @@ Adding: each step is a value in [0, 1] and a marker, set at two steps; the targe
 two marked values. Copying: ten symbols out of eight, blanks, then ten cues to repeat the symbols.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasrnn.recipes.base.config import ConfigError, Options
+from kerasrnn.recipes.base.config import Config, ConfigError, Options
 from kerasrnn.recipes.base.recipe import Data, Recipe
 
 if TYPE_CHECKING:
@@ -142,6 +143,9 @@ class LongTermMemory(Recipe):
         batches = [x for x, _ in self.batches(data.test, config).take(4).as_numpy_iterator()]
         # Batch and time must be dynamic.
         return {"model": (model, [*batches, batches[0][:1, : config.steps // 2]])}
+
+    def tiny(self) -> Config:
+        return dataclasses.replace(super().tiny(), steps=12, examples=64, units=8)
 
 
 def draw_gradients(path: Path, steps: int) -> None:

@@ -4,6 +4,7 @@ The text is read as parallel streams. Each segment starts from the final states 
 before it, so the network's memory is longer than the span of backpropagation.
 """
 
+import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -214,6 +215,11 @@ class StreamedText(LanguageModel):
         numbers = self.vectorizer(data.metadata)
         batches = [np.array(numbers(x), "int32") for x in (lines, lines[:1])]
         return self.models_to_export(model, batches, [np.array(lines, dtype=object)])
+
+    def tiny(self) -> options.Config:
+        return dataclasses.replace(
+            super().tiny(), units=8, embedding=4, depth=1, segment=16, batch_size=4
+        )
 
 
 def _of_nats(nats: float) -> dict[str, float]:
