@@ -4,8 +4,8 @@ Every module of this package is a recipe, and every folder is something that rec
 recipes have the same structure: a short file that names the paper and the command; a frozen
 dataclass of options; a card with the protocol and the main result; and methods that load the data
 and build the model. `base/` defines this structure. `tasks/` has a base class for each kind of
-recipe, which evaluates models, answers inputs and lists the exports. `training/` is the single
-training loop, and `reporting/` what is made of finished runs.
+recipe, which evaluates models, answers inputs and lists the exports. `training/` trains recipes in
+the loop of `kerasrnn.training`, and `reporting/` writes cards, plots and exports of finished runs.
 """
 
 import importlib
