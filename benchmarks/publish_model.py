@@ -110,6 +110,7 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
         versions in `exports.json`.
     """
     from kerasrnn.export import to_int8, to_onnx
+    from kerasrnn.export.onnx import runtime
     from kerasrnn.recipes.reporting import exporting
 
     files = []
@@ -121,9 +122,12 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
     with tempfile.TemporaryDirectory() as scratch:
         whole = to_onnx(exported, Path(scratch) / f"{name}.onnx", check=batches)
         small = to_int8(whole.path, Path(scratch) / f"{name}.int8.onnx")
-        given = (recipe, model, data, config, exported, batches)
+        given = (recipe, model, data, config, batches)
         found = {
-            key: {"bytes": report.bytes, **exporting.compared(report.path, *given)}
+            key: {
+                "bytes": report.bytes,
+                **exporting.compared(runtime(report.path, exported), *given),
+            }
             for key, report in (("float32", whole), ("int8", small))
         }
         metric = next(metric for metric in recipe.card.metrics if metric in found["int8"])

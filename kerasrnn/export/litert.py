@@ -12,14 +12,12 @@ import numpy as np
 
 from kerasrnn import validation
 from kerasrnn.export import parity, signature, tracing
+from kerasrnn.export.kinds import LITERT_FILE
 from kerasrnn.export.parity import Check, Report, Run
-from kerasrnn.files import Kind, starts_with
 from kerasrnn.recurrence.loop import Call, Options, Results, replaced_by
 from kerasrnn.recurrence.unroll import Unroll
 from kerasrnn.standard_error import filtered
 from kerasrnn.validation import NonNegativeNumber
-
-LITERT_FILE = Kind("a LiteRT file", starts_with(rb".{4}TFL3"))
 
 REMARK = rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.\r?\n?"
 """The line that the interpreter writes once per process. It has no setting to suppress it, and the

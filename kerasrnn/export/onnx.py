@@ -12,20 +12,14 @@ import numpy as np
 
 from kerasrnn import validation
 from kerasrnn.export import onnx_files, parity, signature, tracing
+from kerasrnn.export.kinds import ONNX_FILE
 from kerasrnn.export.native import Markers, cancel_reversals, choose_exactly
 from kerasrnn.export.parity import Check, Report, Run
-from kerasrnn.files import Kind, starts_with
 from kerasrnn.keras_internals import patch_tf2onnx
 from kerasrnn.recurrence.loop import replaced_by
 from kerasrnn.validation import NonNegativeNumber
 
 OPSET = 18
-
-ONNX_FILE = Kind(
-    "an ONNX file of an exporter",
-    # The version of the format and the producer: tf2onnx, or onnxruntime's quantization.
-    starts_with(rb"\x08[\x03-\x7f]\x12.(tf2onnx|onnx\.quantize|kerasrnn)"),
-)
 
 
 @validation.checked
@@ -85,16 +79,33 @@ def to_onnx(
     def save(new: Path) -> None:
         new.write_bytes(_convert(model).SerializeToString())
 
-    def runtime(new: Path) -> Run:
-        import onnxruntime
+    def load(new: Path) -> Run:
+        return runtime(new, model)
 
-        session = onnxruntime.InferenceSession(new, providers=["CPUExecutionProvider"])
-        names, _ = signature.inputs(model)
-        return lambda inputs: session.run(
-            None, dict(zip(names, map(parity.single, inputs), strict=True))
+    return parity.write(model, path, "ONNX", ONNX_FILE, check, tolerance, save, load)
+
+
+def runtime(path: Path, model: keras.Model) -> Run:
+    """Load an ONNX file that was exported from a model.
+
+    Returns:
+        A function that runs it in onnxruntime, on the CPU. It takes the model's inputs in their
+        order, and casts them to the types of the file's inputs.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    kinds = {tensor.name: tensor.type for tensor in session.get_inputs()}
+    types = {"tensor(int32)": "int32", "tensor(float)": "float32"}
+    names, _ = signature.inputs(model)
+
+    def run(inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        arrays = dict(zip(names, map(np.asarray, inputs), strict=True))
+        return session.run(
+            None, {name: x.astype(types.get(kinds[name], x.dtype)) for name, x in arrays.items()}
         )
 
-    return parity.write(model, path, "ONNX", ONNX_FILE, check, tolerance, save, runtime)
+    return run
 
 
 def _convert(model: keras.Model) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 
 from kerasrnn import validation
 from kerasrnn.export import onnx_files, parity
-from kerasrnn.export.onnx import ONNX_FILE
+from kerasrnn.export.kinds import ONNX_FILE
 from kerasrnn.export.parity import Report
 from kerasrnn.files import check_place, create_folder, replacing
 

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,29 +17,11 @@ import numpy as np
 
 from kerasrnn import validation
 from kerasrnn.export import parity, signature, tracing
+from kerasrnn.export.kinds import SAVED_MODEL
 from kerasrnn.export.parity import Check, Report, Run
-from kerasrnn.files import Kind
 from kerasrnn.keras_internals import attach
 from kerasrnn.text.pieces import without_python
 from kerasrnn.validation import NonNegativeNumber
-
-
-def _is_saved_model(folder: Path) -> bool:
-    """Whether a folder contains a SavedModel and nothing else."""
-    names = {path.name for path in folder.iterdir()}
-    variables = folder / "variables"
-    return (
-        "saved_model.pb" in names
-        and names <= {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
-        and (not variables.exists() or all(_is_of_variables(p) for p in variables.iterdir()))
-    )
-
-
-def _is_of_variables(path: Path) -> bool:
-    return re.fullmatch(r"variables\.(index|data-\d{5}-of-\d{5})", path.name) is not None
-
-
-SAVED_MODEL = Kind("a SavedModel", _is_saved_model, is_folder=True)
 
 
 @validation.checked

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from kerasrnn.export.formats import FORMATS
 from kerasrnn.files import check_place
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.command.arguments import (
@@ -29,11 +30,15 @@ def add(commands: Any, recipe: Recipe | None) -> None:
     command.add_argument(
         "--formats",
         nargs="+",
-        choices=exporting.PACKAGES,
+        choices=FORMATS,
         default=["saved_model", "onnx"],
         metavar="FORMAT",
-        help=f"one or more of: {', '.join(exporting.PACKAGES)} (default: saved_model onnx); "
-        "onnx_int8 has 8-bit weights and is evaluated next to the float32 file",
+        help="; ".join(
+            [
+                f"one or more of: {', '.join(FORMATS)} (default: saved_model onnx)",
+                *(f"{name} {format.remark}" for name, format in FORMATS.items() if format.remark),
+            ]
+        ),
     )
     command.add_argument(
         "--step",
@@ -56,7 +61,8 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Export the model and print how the files compare with it."""
     run, config = opened(recipe, arguments)
     run.check_data(config)
-    exporting.check_packages(arguments.formats)
+    for name in arguments.formats:
+        FORMATS[name].require()
     folder = run.path("export")
     if arguments.output:
         folder = Path(arguments.output)

@@ -11,10 +11,8 @@ import pytest
 import kerasrnn
 from kerasrnn.export import (
     ParityError,
-    litert,
-    onnx,
+    kinds,
     parity,
-    saved_model,
     to_litert,
     to_onnx,
     to_saved_model,
@@ -207,16 +205,16 @@ def test_nothing_that_is_no_export_is_replaced(export, name, tmp_path, monkeypat
 def test_what_counts_as_an_export(tmp_path):
     """A SavedModel with something beside it, or an ONNX file of another program, is a user's."""
     for file in sorted((ROOT / "saved_models").glob("*/*.onnx")):
-        assert onnx.ONNX_FILE.recognizes(file), file
+        assert kinds.ONNX_FILE.recognizes(file), file
     other = onnx_package.helper.make_model(
         onnx_package.helper.make_graph([], "g", [], []), producer_name="pytorch"
     )
     (tmp_path / "m.onnx").write_bytes(other.SerializeToString())
-    assert not onnx.ONNX_FILE.recognizes(tmp_path / "m.onnx")
-    assert not litert.LITERT_FILE.recognizes(tmp_path / "m.onnx")
+    assert not kinds.ONNX_FILE.recognizes(tmp_path / "m.onnx")
+    assert not kinds.LITERT_FILE.recognizes(tmp_path / "m.onnx")
     model = sequential(keras.layers.Dense(2))
     to_saved_model(model, tmp_path / "m", check=False)
-    assert saved_model.SAVED_MODEL.recognizes(tmp_path / "m")
+    assert kinds.SAVED_MODEL.recognizes(tmp_path / "m")
     for mine in ("README.md", "variables/notes", "assets.extra"):
         (tmp_path / "m" / mine).write_text("mine")
         with pytest.raises(FileExistsError, match=r"there is a folder that is not a SavedModel al"):

@@ -12,6 +12,7 @@ import os
 import pytest
 
 from kerasrnn import recipes, zoo
+from kerasrnn.export.onnx import runtime
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.reporting.exporting import compared
 
@@ -46,7 +47,7 @@ def test_the_onnx_file_reaches_what_its_card_says(kept):
     exports = run.read_json("exports.json")
     exported, batches = next(iter(recipe.exports(model, data, config).values()))
     path = run.path(exports["file"])
-    found = compared(path, recipe, model, data, config, exported, batches)
+    found = compared(runtime(path, exported), recipe, model, data, config, batches)
     expected = exports["int8" if "int8" in path.name else "float32"]
     for metric in recipe.card.metrics:
         if metric in expected:

@@ -203,7 +203,7 @@ def test_exporting(trained, capsys):
     metrics = trained.recipe.card.metrics if name != "molecules" else ("test_nats",)
     for metric in metrics:
         label = metric.replace("_", " ")
-        found = re.search(rf"{label} (\S+) \(floats: (\S+)\)", small.group(1))
+        found = re.search(rf"{label} (\S+) \(ONNX: (\S+)\)", small.group(1))
         # Greedily, where the run's figure is of a beam; and networks that learned nothing hardly
         # know which symbol is the likeliest.
         if metric in trained.metrics and name not in DECODING:

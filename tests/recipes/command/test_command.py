@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import kerasrnn
 from kerasrnn import files, recipes, zoo
 from kerasrnn.__main__ import main
 from kerasrnn.export import Report
+from kerasrnn.export.formats import FORMATS, Format
 from kerasrnn.files import LockedError, OccupiedError, WriteError
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.command import predict, train
@@ -739,7 +739,7 @@ def test_an_export_is_whole_or_leaves_nothing(fails, recipe, tmp_path, monkeypat
         return Report(path, "LiteRT", 8, 0, None)
 
     with monkeypatch.context() as patch:
-        patch.setattr(kerasrnn.export, "to_litert", litert)
+        patch.setattr("kerasrnn.export.litert.to_litert", litert)
         with pytest.raises(fails):
             export()
         assert not list(tmp_path.iterdir())
@@ -750,10 +750,40 @@ def test_an_export_is_whole_or_leaves_nothing(fails, recipe, tmp_path, monkeypat
     assert all(f"{folder / name}" in "\n".join(lines) for name in names)
     words["y"]["classes"].append("c")
     with monkeypatch.context() as patch:
-        patch.setattr(kerasrnn.export, "to_litert", litert)
+        patch.setattr("kerasrnn.export.litert.to_litert", litert)
         with pytest.raises(fails):
             export()
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == written
     export()
     assert json.loads((folder / "vocabulary.json").read_text())["y"]["classes"] == ["a", "b", "c"]
     assert {path.name for path in folder.iterdir()} == names
+
+
+def to_count(model, path, check, tolerance):
+    """Write a model's number of parameters."""
+    path.write_text(str(model.count_params()))
+    return Report(path, "count", path.stat().st_size, 0, None)
+
+
+def test_a_row_is_all_that_a_format_needs(recipe, tmp_path, monkeypatch, capsys):
+    """The command takes it, writes it for each model of a recipe, and names it in its help."""
+    row = Format(
+        name="count",
+        suffix="count",
+        kind=files.Kind("a count", lambda path: path.read_text().isdigit()),
+        exporter=f"{__name__}:to_count",
+        remark="is a number",
+    )
+    monkeypatch.setitem(FORMATS, "count", row)
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "saved_model, onnx, onnx_int8, litert, count" in said
+    assert "count is a number" in said
+    monkeypatch.chdir(tmp_path)
+    command = ["export", "japanese_vowels", "--zoo", "--formats", "count", "--output", "here"]
+    assert main(command) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("count: ")]
+    assert line == "count: here/model.count (0 KiB)"
+    count = zoo.load("japanese_vowels").count_params()
+    assert (tmp_path / "here" / "model.count").read_text() == str(count)
