@@ -1,7 +1,6 @@
 """Trained models that are part of the library."""
 
 import difflib
-import hashlib
 import textwrap
 from importlib import resources
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kerasrnn.files import sha256
 from kerasrnn.zoo import model
 
 SUMS = "SHA256SUMS"
@@ -106,8 +106,7 @@ def folder(name: str) -> Path:
     for line in (place / SUMS).read_text("utf-8").splitlines():
         expected, _, file = line.partition("  ")
         try:
-            with (place / file).open("rb") as opened:
-                found = hashlib.file_digest(opened, "sha256").hexdigest()
+            found = sha256(place / file)
         except OSError as error:
             raise SavedModelError(f"{place / file} cannot be read: {error.strerror}.") from None
         if found != expected:
