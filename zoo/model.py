@@ -118,7 +118,7 @@ class Model(keras.Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
-        if self.compiled and self._of_output:
+        if self.compiled and self.output_type is not None:
             config = {k: value for k, value in config.items() if k not in self._of_output}
             config["output_type"] = keras.saving.serialize_keras_object(self.output_type)
         return config

@@ -68,6 +68,7 @@ def test_clones_of_compiled_models_keep_the_output():
     model = compiled(zoo.many_to_one(zoo.Vectors(3), zoo.Values(1), "gru", 4))
     clone = keras.models.clone_model(model)
     assert clone.output_type == zoo.Values(1)
+    assert clone.has_loss_of_output
     clone.set_weights(model.get_weights())
     y = np.arange(4.0)
     assert clone.evaluate(X, y, verbose=0) == pytest.approx(model.evaluate(X, y, verbose=0))
