@@ -1,1 +1,1 @@
-"""Benchmarks of speed and quality in comparison with other libraries, with their results."""
+"""Benchmarks, a folder per study with its results, and the preparation of a release."""

@@ -123,10 +123,10 @@ def pages() -> dict[str, str]:
     for name, file in {
         "changelog": "CHANGELOG.md",
         "contributing": "CONTRIBUTING.md",
-        "speed": "benchmarks/results/speed.md",
-        "speed_of_exports": "benchmarks/results/export.md",
-        "input": "benchmarks/results/input.md",
-        "precision": "benchmarks/results/precision.md",
+        "speed": "benchmarks/speed/results/speed.md",
+        "speed_of_exports": "benchmarks/export/results/export.md",
+        "input": "benchmarks/training/results/input.md",
+        "precision": "benchmarks/training/results/precision.md",
     }.items():
         found[f"project/{name}"] = _include(ROOT / file)
     return found

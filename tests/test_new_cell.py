@@ -29,7 +29,7 @@ from pathlib import Path
 
 runpy.run_module("tests.generated", run_name="__main__")
 import kerasrnn
-from benchmarks import grid
+from benchmarks.speed import grid
 from kerasrnn import zoo
 from kerasrnn.recipes.base import config
 from tests.catalogue import BY_NAME

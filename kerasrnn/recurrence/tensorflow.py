@@ -35,7 +35,7 @@ Tensor = Any
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 # The minimum number of rows per core, and the largest recurrent kernel, in bytes, that is worth
-# reading once per core: measured in benchmarks/NOTES.md.
+# reading once per core: measured in benchmarks/speed/NOTES.md.
 ROWS_A_PART = 8
 KERNEL_BYTES = 1 << 20
 

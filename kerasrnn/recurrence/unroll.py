@@ -32,7 +32,7 @@ class Backend(Protocol):
         `prefetch` reads all of x[t] a step ahead, on the backends where this matters for speed.
         Otherwise x[t] is read as part of the computation that uses it, which is faster if each
         element is used once, and much slower if elements are used repeatedly
-        (benchmarks/NOTES.md).
+        (benchmarks/speed/NOTES.md).
         """
 
     def vjp(

@@ -99,7 +99,7 @@ def test_baselines_of_several_tasks_have_a_row_each(tmp_path):
 
 
 def keep(folder, recipe, stem, serves="int8", **config):
-    """What `benchmarks.publish_model` leaves, but the model."""
+    """What `benchmarks.quality.publish_model` leaves, but the model."""
     folder.mkdir()
     metrics = dict.fromkeys(recipe.card.metrics, 0.9)
     files = {

@@ -1,0 +1,1 @@
+"""What the studies of speed share: processes that take turns, their numbers, and reports."""

@@ -1,0 +1,1 @@
+"""Preparation of a release: cards of the recipes, and their trained models."""

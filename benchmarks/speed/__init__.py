@@ -1,0 +1,1 @@
+"""How fast the layers train and predict, compared with Keras and PyTorch."""

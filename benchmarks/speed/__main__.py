@@ -1,0 +1,224 @@
+"""Compare the speed with Keras, Keras under XLA, PyTorch, and bare matrix products.
+
+    python -m benchmarks.speed                           everything: an hour or two
+    python -m benchmarks.speed --parts grid --cells LSTM,GRU --shapes 0,2
+    python -m benchmarks.speed --parts memory,compile --out /tmp/speed
+
+Each contender runs in its own process, and the contenders take turns at each point, so that a
+machine that becomes slower or faster affects all of them. Run it on an otherwise idle machine. The
+benchmark writes speed.json (all numbers, by round), speed.md (tables, and targets met or missed),
+speed.png and growth.png to --out.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import summary
+from benchmarks.measuring.machine import machine
+from benchmarks.measuring.processes import Failure, Workers, fresh, in_turn
+from benchmarks.measuring.reports import judged, keep
+from benchmarks.speed import report, targets
+from benchmarks.speed.grid import CELLS, CONTENDERS, FEW, PARTS, Point, Shape, points, shapes
+
+PROGRAM = "benchmarks.speed.worker"
+RESULTS = Path(__file__).parent / "results"
+SHARE = 0.4  # seconds per turn of a contender
+
+
+def alone(point: Point, rounds: int) -> dict[str, Any]:
+    """Measure first calls or peaks of memory, each in a new process."""
+    once = _peaks if point.part == "memory" else _first
+    records: dict[str, Any] = {name: {} for name in point.contenders}
+    for n in range(rounds):
+        start = n % len(point.contenders)
+        for name in point.contenders[start:] + point.contenders[:start]:
+            record = records[name]
+            if "error" in record:
+                continue
+            try:
+                taken = once(name, point)
+            except Failure as failure:
+                records[name] = {"error": str(failure)}
+                continue
+            record["facts"] = taken.pop("facts")
+            for key, value in taken.items():
+                record.setdefault(key, []).append(value)
+    return records
+
+
+def _first(name: str, point: Point) -> dict[str, Any]:
+    with fresh(name, PROGRAM) as worker:
+        return worker.ask(do="prepare", point=point.to_json())
+
+
+def _peaks(name: str, point: Point) -> dict[str, Any]:
+    """Peak memory for the full sequence, and for a few time steps as the baseline."""
+    few = replace(point, shape=point.shape._replace(time=FEW))
+    with fresh(name, PROGRAM) as worker:
+        all_steps = worker.ask(do="peak", point=point.to_json())
+    with fresh(name, PROGRAM) as worker:
+        few_steps = worker.ask(do="peak", point=few.to_json())
+    return {
+        "peak": all_steps["bytes"],
+        "peak_of_few": few_steps["bytes"],
+        "facts": all_steps["facts"],
+    }
+
+
+def measure(wanted: Sequence[Point], rounds: int, share: float) -> tuple[list[Any], bool]:
+    """Return the results, and whether they are complete; an interruption keeps finished points."""
+    found: list[Any] = []
+    begun = time.monotonic()
+    # The time of a point is proportional to the number of contenders.
+    work = [len(point.contenders) for point in wanted]
+    workers = Workers(PROGRAM)
+    part = None
+    try:
+        for n, point in enumerate(wanted):
+            if point.part != part:
+                workers.close()
+                part = point.part
+            started = time.monotonic()
+            if point.part in ("memory", "compile"):
+                records = alone(point, rounds)
+            else:
+                records = in_turn(point, workers, rounds, share)
+            found.append({"point": point.to_json(), "records": records})
+            now = time.monotonic()
+            left = (now - begun) * sum(work[n + 1 :]) / sum(work[: n + 1])
+            print(
+                f"[{n + 1}/{len(wanted)}] {point}: {_short(point, records)} "
+                f"[{now - started:.0f} s, about {left / 60:.0f} min left]",
+                flush=True,
+            )
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return found, False
+    finally:
+        workers.close()
+    return found, True
+
+
+def _short(point: Point, records: dict[str, Any]) -> str:
+    words = []
+    for name, record in records.items():
+        values = summary.measured(summary.Result(point, records), name)
+        if values is None:
+            words.append(f"{name} failed ({record['error']})")
+        elif point.part == "memory":
+            words.append(f"{name} {statistics.median(values) / 2**20:.1f} MiB")
+        else:
+            words.append(f"{name} {1e3 * statistics.median(values):.3g} ms")
+    return ", ".join(words)
+
+
+def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:
+    """Write the results; each file is replaced atomically."""
+    return [*keep(raw, report.report(raw, command), folder, "speed"), *report.draw(raw, folder)]
+
+
+def parser() -> argparse.ArgumentParser:
+    def words(text: str) -> list[str]:
+        return text.split(",")
+
+    described = "\n".join(
+        ["parts:", *(f"  {name:16}{text}" for name, text in PARTS.items())]
+        + ["", "contenders:", *(f"  {name:16}{text}" for name, text in CONTENDERS.items())]
+        + ["", "shapes of the grid, batch x time x features x units:"]
+        + [f"  {n}  {shape}" for n, shape in enumerate(shapes(quick=False))]
+    )
+    options = argparse.ArgumentParser(
+        "python -m benchmarks.speed",
+        description=__doc__,
+        epilog=described,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, known, text in (
+        ("parts", PARTS, "parts to measure"),
+        ("cells", CELLS, f"cells to measure, of {', '.join(CELLS)}"),
+        ("contenders", CONTENDERS, "contenders to measure; comparisons require kerasrnn"),
+    ):
+        options.add_argument(
+            f"--{name}",
+            type=words,
+            default=list(known),
+            metavar="LIST",
+            help=f"{text} (default: all)",
+        )
+    options.add_argument(
+        "--shapes",
+        type=words,
+        metavar="LIST",
+        help="shapes of the grid, by number or name (default: all)",
+    )
+    options.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="turns per point (default: 5)"
+    )
+    options.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS,
+        metavar="DIR",
+        help="output folder; existing results are replaced (default: %(default)s)",
+    )
+    options.add_argument(
+        "--quick",
+        action="store_true",
+        help="smoke test with tiny shapes and one short round",
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write the results, and print their paths."""
+    options = parser()
+    chosen = options.parse_args(arguments)
+    for name, known in (("parts", PARTS), ("cells", CELLS), ("contenders", CONTENDERS)):
+        for word in getattr(chosen, name):
+            if word not in known:
+                options.error(f"--{name} {word}: expected some of {', '.join(known)}")
+    if chosen.rounds < 1:
+        options.error(f"--rounds {chosen.rounds}: expected a positive integer")
+    try:
+        grid = None if chosen.shapes is None else _shapes(chosen.shapes, chosen.quick)
+    except ValueError as error:
+        options.error(str(error))
+    wanted = points(chosen.quick, chosen.parts, chosen.cells, grid, chosen.contenders)
+    if not wanted:
+        options.error("nothing to measure: no part has these cells, shapes and contenders")
+    rounds, share = (1, 0.01) if chosen.quick else (chosen.rounds, SHARE)
+    around = machine()
+    if around["load"] is not None and around["load"] > 0.5:
+        print(f"the machine is not idle (load {around['load']:.2f})", file=sys.stderr)
+    found, complete = measure(wanted, rounds, share)
+    given = {name: value for name, value in vars(chosen).items() if name != "out"}
+    raw = {"machine": around, "options": given, "complete": complete, "points": found}
+    command = "python -m benchmarks.speed " + " ".join(sys.argv[1:])
+    files = write(raw, command.strip(), chosen.out)
+    judged(targets.targets(targets.results(raw)))
+    print(*files, sep="\n")
+
+
+def _shapes(words: Sequence[str], quick: bool) -> list[Shape]:
+    known = shapes(quick)
+    found = []
+    for word in words:
+        numbered = {str(n): shape for n, shape in enumerate(known)}
+        named = {str(shape): shape for shape in known}
+        if word not in numbered | named:
+            raise ValueError(
+                f"--shapes {word}: expected numbers below {len(known)}, or {', '.join(named)}"
+            )
+        found.append((numbered | named)[word])
+    return found
+
+
+if __name__ == "__main__":
+    main()

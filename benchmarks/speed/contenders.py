@@ -1,0 +1,215 @@
+"""The contenders: each prepares a point so that it can be timed.
+
+All have the same inputs, the same weights and the same task, in float32, batch first, on the CPU. A
+training step computes the loss sum(y * r), where y is the outputs of all steps and r is fixed
+random numbers, and its gradients with respect to the inputs and all weights. r is zero at masked
+steps, where torch outputs zeros and Keras repeats the previous output.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.measuring.data import weights
+from benchmarks.measuring.machine import cores
+from benchmarks.measuring.worker import Ready
+from benchmarks.speed.grid import CONTENDERS, Point
+
+GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
+
+
+class Data(NamedTuple):
+    x: np.ndarray
+    """The inputs, `(batch, time, features)`."""
+
+    r: np.ndarray
+    """The factors of the outputs in the loss, `(batch, time, units)`."""
+
+    lengths: np.ndarray
+    """The number of valid steps per row, `(batch,)`; the first row is always full."""
+
+
+def data(point: Point) -> Data:
+    batch, time, features, units = point.shape
+    random = np.random.default_rng(0)
+    x = random.standard_normal((batch, time, features), "float32")
+    r = random.standard_normal((batch, time, units), "float32")
+    lengths = np.full(batch, time)
+    if point.masked:
+        lengths[1:] = random.integers(time // 2, time + 1, batch - 1)
+    return Data(x, r * (np.arange(time) < lengths[:, None])[..., None], lengths)
+
+
+def ready(contender: str, point: Point) -> Ready:
+    """Prepare everything except the first call.
+
+    Raises:
+        ValueError: the contender is unknown.
+    """
+    if contender not in CONTENDERS:
+        raise ValueError(f"contender {contender!r}: expected one of {', '.join(CONTENDERS)}")
+    if contender == "torch":
+        return _torch(point)
+    if contender == "floor":
+        return _floor(point)
+    return _keras(contender, point)
+
+
+def _layer(contender: str, point: Point) -> Any:
+    import keras
+
+    import kerasrnn
+
+    options = {
+        "kerasrnn-xla": {"jit_compile": True},
+        "kerasrnn-sqrt": {"checkpoint_every": "sqrt"},
+        "keras-xla": {"use_cudnn": False} if point.cell != "SimpleRNN" else {},
+        "keras-unrolled": {"unroll": True},
+    }.get(contender, {})
+    units = point.shape.units
+    if contender.startswith("keras-rnn"):
+        cell = getattr(kerasrnn, f"{point.cell}Cell")(units)
+        return keras.layers.RNN(cell, return_sequences=True)
+    house = kerasrnn if contender.startswith("kerasrnn") else keras.layers
+    return getattr(house, point.cell)(units, return_sequences=True, **options)
+
+
+def _keras(contender: str, point: Point) -> Ready:
+    import tensorflow as tf
+
+    if not tf.config.experimental.get_synchronous_execution():
+        raise RuntimeError("eager execution is asynchronous: calls cannot be timed")
+    layer = _layer(contender, point)
+    layer.build(tuple(point.shape[:3]))
+    shapes = [tuple(weight.shape) for weight in layer.weights]
+    layer.set_weights(weights(shapes, point.shape.units))
+    given = data(point)
+    x, r = tf.constant(given.x), tf.constant(given.r)
+    mask = None
+    if point.masked:
+        mask = tf.sequence_mask(given.lengths, point.shape.time)
+
+    def training(x: Any, r: Any, mask: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, mask=mask, training=True)
+            loss = tf.reduce_sum(y * r)
+        variables = [weight.value for weight in layer.trainable_weights]
+        return [loss, *tape.gradient(loss, [x, *variables])]
+
+    def inference(x: Any, r: Any, mask: Any) -> Any:
+        return [layer(x, mask=mask, training=False)]
+
+    function = training if point.mode == "training" else inference
+    if point.mode != "eager":
+        xla = contender in ("keras-xla", "keras-rnn-xla")
+        function = tf.function(function, jit_compile=xla or None, autograph=False)
+
+    def step() -> Any:
+        results = function(x, r, mask)
+        for result in results:
+            memoryview(result)  # waits for the result without copying it
+        return results
+
+    def facts(results: Any) -> list[float]:
+        return _facts(point, [result.numpy() for result in results], given)
+
+    return Ready(step, facts)
+
+
+def _torch(point: Point) -> Ready:
+    import torch
+
+    _, time, features, units = point.shape
+    torch.set_num_threads(cores())
+    name = {"SimpleRNN": "RNN"}.get(point.cell, point.cell)
+    module = getattr(torch.nn, name)(features, units, batch_first=True)
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), _torch_weights(point), strict=True):
+            parameter.copy_(torch.from_numpy(value))
+    given = data(point)
+    x, r, lengths = map(torch.from_numpy, given)
+
+    def outputs(x: Any) -> Any:
+        if not point.masked:
+            return module(x)[0]
+        packed = torch.nn.utils.rnn.pack_padded_sequence(
+            x, lengths, batch_first=True, enforce_sorted=False
+        )
+        return torch.nn.utils.rnn.pad_packed_sequence(
+            module(packed)[0], batch_first=True, total_length=time
+        )[0]
+
+    def training() -> Any:
+        loss = (outputs(x) * r).sum()
+        return [loss.detach(), *torch.autograd.grad(loss, [x, *module.parameters()])]
+
+    def inference() -> Any:
+        with torch.inference_mode():
+            return [outputs(x)]
+
+    def facts(results: Any) -> list[float]:
+        return _facts(point, [result.numpy() for result in results], given)
+
+    if point.mode == "training":
+        x.requires_grad_()
+        return Ready(training, facts)
+    module.eval()
+    return Ready(inference, facts)
+
+
+def _torch_weights(point: Point) -> list[np.ndarray]:
+    """Keras's weights in torch's layout: transposed, with two biases, the gates as r, z, n."""
+    _, _, features, units = point.shape
+    columns = GATES[point.cell] * units
+    bias_shape = (2, columns) if point.cell == "GRU" else (columns,)
+    shapes = [(features, columns), (units, columns), bias_shape]
+    kernel, recurrent_kernel, bias = weights(shapes, units)
+    biases = tuple(bias) if point.cell == "GRU" else (bias, np.zeros_like(bias))
+    found = []
+    for value in (kernel.T, recurrent_kernel.T, *biases):
+        blocks = np.split(value, GATES[point.cell])
+        if point.cell == "GRU":
+            blocks[:2] = blocks[1::-1]
+        found.append(np.concatenate(blocks))
+    return found
+
+
+def _floor(point: Point) -> Ready:
+    """The matrix products of the valid steps, each written to a preallocated array."""
+    import torch
+
+    _, time, features, units = point.shape
+    torch.set_num_threads(cores())
+    lengths = data(point).lengths
+    rows = [int((lengths > t).sum()) for t in range(time)]
+    all_rows, columns = sum(rows), GATES[point.cell] * units
+
+    def array(*shape: int) -> Any:
+        return torch.rand(shape) - 0.5
+
+    # No result is an operand again: values that overflow or underflow would change the speed.
+    x, kernel, a = array(all_rows, features), array(features, columns), array(all_rows, columns)
+    h, recurrent_kernel, r = array(rows[0], units), array(units, columns), array(rows[0], columns)
+    products = [(x, kernel, a), *((h[:n], recurrent_kernel, r[:n]) for n in rows)]
+    if point.mode == "training":
+        d_r, d_h, d_a = array(rows[0], columns), array(rows[0], units), array(all_rows, columns)
+        products += [(d_r[:n], recurrent_kernel.T, d_h[:n]) for n in rows]
+        products += [
+            (x.T, d_a, array(features, columns)),
+            (array(all_rows, units).T, d_a, array(units, columns)),
+            (d_a, kernel.T, array(all_rows, features)),
+        ]
+
+    def step() -> None:
+        with torch.inference_mode():
+            for left, right, out in products:
+                torch.mm(left, right, out=out)
+
+    return Ready(step, lambda results: [])
+
+
+def _facts(point: Point, results: list[np.ndarray], given: Data) -> list[float]:
+    if point.mode == "training":  # d_x and d_kernel
+        return [float(np.linalg.norm(result)) for result in results[1:3]]
+    return [float(np.linalg.norm(results[0] * given.r))]

@@ -1,0 +1,98 @@
+"""The targets for the speed, met or missed."""
+
+import statistics
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from benchmarks.measuring.summary import MEAN, WORST, Result, Target, measured, over
+from benchmarks.speed.grid import BUILT_IN, KERAS, KERAS_RNN, LARGE, OTHERS, Point
+
+
+def results(raw: Mapping[str, Any]) -> list[Result]:
+    """The results in `speed.json`."""
+    return [Result(Point.from_json(each["point"]), each["records"]) for each in raw["points"]]
+
+
+def targets(found: Collection[Result]) -> list[Target]:
+    grid = [result for result in found if result.point.part == "grid"]
+    training = [result for result in grid if result.point.mode == "training"]
+    inference = [result for result in grid if result.point.mode == "inference"]
+    alone = [result for result in training if result.point.shape.batch == 1]
+    large = [
+        result
+        for result in training
+        if result.point.shape == LARGE and result.point.cell == "LSTM" and not result.point.masked
+    ]
+    masked_lstm = [r for r in training if r.point.masked and r.point.cell == "LSTM"]
+    others = [r for r in found if r.point.part == "cells" and r.point.cell in OTHERS]
+    eager = [r for r in found if r.point.part == "eager" and r.point.cell in BUILT_IN]
+    memory = [result for result in found if result.point.part == "memory"]
+    keras, best_keras, torch = ("keras",), KERAS, ("torch",)
+    return [
+        Target("training, Keras with defaults", MEAN, 0.5, over(training, keras)),
+        Target("training, Keras's best setting", MEAN, 0.8, over(training, best_keras)),
+        Target("training, Keras's best setting", WORST, 1.0, over(training, best_keras)),
+        Target("training, torch", MEAN, 0.9, over(training, torch)),
+        Target("training, torch", WORST, 1.1, over(training, torch)),
+        Target(
+            "inference with jit_compile=True, torch",
+            MEAN,
+            1.0,
+            over(inference, torch, "kerasrnn-xla"),
+        ),
+        Target("inference with defaults, torch", MEAN, None, over(inference, torch)),
+        Target(
+            "inference with jit_compile=True, Keras's best setting",
+            MEAN,
+            None,
+            over(inference, best_keras, "kerasrnn-xla"),
+        ),
+        Target(
+            "inference with defaults, Keras with defaults",
+            MEAN,
+            None,
+            over(inference, keras),
+        ),
+        Target("training at batch 1, Keras's best setting", WORST, 0.3, over(alone, best_keras)),
+        Target(f"training, LSTM {LARGE}, floor", WORST, 1.15, over(large, ("floor",))),
+        Target("training, masked over unmasked", MEAN, 1.1, _masked_over_unmasked(training)),
+        Target(
+            "training, masked LSTM, Keras's best setting", MEAN, 0.6, over(masked_lstm, best_keras)
+        ),
+        Target("eager call, Keras", WORST, 0.1, over(eager, keras)),
+        Target(
+            "training, other cells, keras.layers.RNN's best", MEAN, 0.6, over(others, KERAS_RNN)
+        ),
+        Target("peak memory, Keras with defaults", WORST, 0.7, over(memory, keras)),
+        Target(
+            'peak memory with checkpoint_every="sqrt", Keras with defaults',
+            WORST,
+            0.2,
+            over(memory, keras, "kerasrnn-sqrt"),
+        ),
+        Target("compile time, longest over shortest", WORST, 1.1, _longest_over_shortest(found)),
+    ]
+
+
+def _masked_over_unmasked(found: Iterable[Result]) -> list[float]:
+    medians: dict[tuple[Any, ...], float] = {}
+    for result in found:
+        if values := measured(result, "kerasrnn"):
+            point = result.point
+            medians[point.cell, point.shape, point.masked] = statistics.median(values)
+    return [
+        seconds / medians[cell, shape, False]
+        for (cell, shape, masked), seconds in medians.items()
+        if masked and (cell, shape, False) in medians
+    ]
+
+
+def _longest_over_shortest(found: Iterable[Result]) -> list[float]:
+    medians = {
+        result.point.shape.time: statistics.median(values)
+        for result in found
+        if result.point.part == "compile" and (values := measured(result, "kerasrnn"))
+    }
+    if len(medians) < 2:
+        return []
+    return [medians[max(medians)] / medians[min(medians)]]

@@ -1,0 +1,1 @@
+"""What training waits for, how much memory it needs, and what half precision changes."""

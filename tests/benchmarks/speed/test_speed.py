@@ -1,0 +1,323 @@
+"""What the speed benchmark makes of its numbers, and that it runs. No time is asserted anywhere."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.measuring import processes, summary
+from benchmarks.measuring.summary import Result, Spread
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed import report
+from benchmarks.speed import targets as speed_targets
+from benchmarks.speed.grid import CONTENDERS, LARGE, LONG, SHORT, Point, Shape, points
+
+ROOT = Path(__file__).parents[3]
+
+
+# Made up by hand: nothing here was measured.
+
+
+def made_up(part, cell, shape, mode="training", masked=False, **records):
+    names = tuple(name.replace("_", "-") for name in records)
+    point = Point(part, cell, shape, mode, names, masked)
+    return {
+        "point": point.to_json(),
+        "records": dict(zip(names, records.values(), strict=True)),
+    }
+
+
+def rounds(*medians, facts=(3.0, 4.0)):
+    """Three repeats around each median, of which one is far off."""
+    return {
+        "first": 1.0,
+        "warm": medians[0],
+        "facts": list(facts),
+        "rounds": [[9 * seconds, seconds, 0.9 * seconds] for seconds in medians],
+    }
+
+
+def compiled(*seconds):
+    return {"first": [0.5 + s for s in seconds], "warm": [0.5] * len(seconds), "facts": [1.0]}
+
+
+ONE = Shape(1, 100, 128, 256)
+MADE_UP = {
+    "machine": {
+        "processor": "an abacus",
+        "cores": 2,
+        "memory": 2**34,
+        "system": "none",
+        "python": "3.11",
+        "versions": {"kerasrnn": "0"},
+        "date": "2000-01-01T00:00:00+00:00",
+        "load": 0.0,
+    },
+    "options": {"rounds": 2},
+    "complete": True,
+    "points": [
+        made_up(
+            "grid",
+            "LSTM",
+            SHORT,
+            kerasrnn=rounds(0.010, 0.012),
+            keras=rounds(0.020, 0.048),
+            keras_xla=rounds(0.020, 0.016),
+            keras_unrolled={"error": "OutOfMemory: too long"},
+            torch=rounds(0.010, 0.010),
+            floor=rounds(0.005, 0.006),
+        ),
+        made_up(
+            "grid",
+            "LSTM",
+            SHORT,
+            masked=True,
+            kerasrnn=rounds(0.011, 0.011),
+            keras=rounds(0.022, 0.022),
+            torch=rounds(0.044, 0.044),
+        ),
+        made_up(
+            "grid",
+            "LSTM",
+            LARGE,
+            kerasrnn=rounds(0.12, 0.12),
+            keras=rounds(0.24, 0.24),
+            floor=rounds(0.1, 0.1),
+        ),
+        made_up("grid", "GRU", ONE, kerasrnn=rounds(0.004, 0.004), keras=rounds(0.02, 0.02)),
+        made_up(
+            "grid",
+            "GRU",
+            LONG,
+            mode="inference",
+            kerasrnn=rounds(0.03, 0.03),
+            kerasrnn_xla=rounds(0.02, 0.02),
+            keras=rounds(0.05, 0.05, facts=(3.0, 4.1)),
+            torch=rounds(0.016, 0.016),
+        ),
+        made_up(
+            "cells",
+            "MGU",
+            SHORT,
+            kerasrnn=rounds(0.01, 0.01),
+            keras_rnn=rounds(0.04, 0.04),
+            keras_rnn_xla=rounds(0.02, 0.02),
+        ),
+        made_up("eager", "LSTM", SHORT, "eager", kerasrnn=rounds(0.002), keras=rounds(0.1)),
+        made_up(
+            "memory",
+            "LSTM",
+            LONG,
+            kerasrnn={"peak": [70, 72], "peak_of_few": [10, 10]},
+            kerasrnn_sqrt={"peak": [90, 90], "peak_of_few": [60, 60]},
+            keras={"peak": [101, 101], "peak_of_few": [1, 1]},
+        ),
+        made_up("compile", "LSTM", ONE, kerasrnn=compiled(1.0, 2.0), keras=compiled(0.4, 0.4)),
+        made_up("compile", "LSTM", ONE._replace(time=10000), kerasrnn=compiled(1.5, 1.8)),
+        made_up("growth", "LSTM", SHORT, kerasrnn=rounds(0.01), keras=rounds(0.02)),
+        made_up("growth", "LSTM", LONG, kerasrnn=rounds(0.08), keras=rounds(0.16)),
+    ],
+}
+FOUND = speed_targets.results(MADE_UP)
+
+
+# The statistics.
+
+
+def test_ratios_are_taken_round_by_round():
+    """The machine may have been slower in one of the rounds: for both."""
+    assert summary.measured(FOUND[0], "kerasrnn") == [0.010, 0.012]
+    assert summary.ratio(FOUND[0], "kerasrnn", "keras") == pytest.approx(Spread(0.375, 0.25, 0.5))
+
+
+def test_the_best_is_the_fastest_that_did_not_fail():
+    names = ("keras", "keras-xla", "keras-unrolled")
+    assert summary.best(FOUND[0], names) == "keras-xla"
+    assert summary.best(FOUND[1], names) == "keras"
+    assert summary.best(FOUND[0], ("keras-unrolled",)) is None
+    assert summary.ratio(FOUND[0], "kerasrnn", "keras-unrolled") is None
+
+
+def test_what_is_not_of_the_matter_is_taken_off():
+    """Of a first call, running; of the peak of memory, what a few steps take too."""
+    of_part = {result.point.part: result for result in reversed(FOUND)}
+    assert summary.measured(of_part["compile"], "kerasrnn") == pytest.approx([1.0, 2.0])
+    assert summary.measured(of_part["memory"], "kerasrnn") == [60, 62]
+
+
+@pytest.mark.parametrize(
+    ("text", "judge", "value", "verdict"),
+    [
+        ("training, Keras with defaults", "geometric mean", (0.375 * 0.5**2 * 0.2) ** 0.25, "met"),
+        ("training, Keras's best setting", "worst", 0.625, "met"),
+        ("training, torch", "geometric mean", (1.1 * 0.25) ** 0.5, "met"),
+        ("training, torch", "worst", 1.1, "met"),
+        ("inference with jit_compile=True, torch", "geometric mean", 1.25, "**missed**"),
+        ("inference with defaults, torch", "geometric mean", 0.03 / 0.016, ""),
+        ("training at batch 1, Keras's best setting", "worst", 0.2, "met"),
+        (f"training, LSTM {LARGE}, floor", "worst", 1.2, "**missed**"),
+        ("training, masked over unmasked", "geometric mean", 1.0, "met"),
+        ("training, masked LSTM, Keras's best setting", "geometric mean", 0.5, "met"),
+        ("eager call, Keras", "worst", 0.02, "met"),
+        ("training, other cells, keras.layers.RNN's best", "geometric mean", 0.5, "met"),
+        ("peak memory, Keras with defaults", "worst", 0.61, "met"),
+        (
+            'peak memory with checkpoint_every="sqrt", Keras with defaults',
+            "worst",
+            0.3,
+            "**missed**",
+        ),
+        ("compile time, longest over shortest", "worst", 1.65 / 1.5, "met"),
+    ],
+)
+def test_targets(text, judge, value, verdict):
+    (target,) = (t for t in speed_targets.targets(FOUND) if (t.text, t.judge) == (text, judge))
+    assert target.value == pytest.approx(value)
+    assert target.verdict == verdict
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed():
+    targets = speed_targets.targets([])
+    assert len(targets) == len(speed_targets.targets(FOUND))
+    assert {(target.value, target.verdict) for target in targets} == {(None, "not measured")}
+
+
+def test_a_target_is_missed_where_kerasrnn_failed():
+    failed = made_up("eager", "GRU", SHORT, "eager", kerasrnn={"error": "?"}, keras=rounds(0.1))
+    targets = speed_targets.targets(speed_targets.results({"points": [*MADE_UP["points"], failed]}))
+    (eager,) = (target for target in targets if target.text == "eager call, Keras")
+    assert (len(eager.ratios), eager.value, eager.verdict) == (2, math.inf, "**missed**")
+
+
+def test_a_contender_that_computes_something_else_is_found():
+    assert summary.disagreement(FOUND[0]) == 0
+    assert summary.disagreement(FOUND[4]) == pytest.approx(0.1 / 4)
+
+
+# The points.
+
+
+def test_points_are_chosen():
+    chosen = points(parts=["grid"], cells=["GRU"], grid=[SHORT], contenders=["keras", "torch"])
+    assert [(p.mode, p.masked) for p in chosen] == [
+        ("training", False),
+        ("training", True),
+        ("inference", False),
+        ("inference", True),
+    ]
+    assert {point.contenders for point in chosen} == {("keras", "torch")}
+    assert points(parts=["cells"], contenders=["torch"]) == []
+
+
+def test_the_points_are_those_that_the_targets_are_about():
+    everything = points()
+    for text in ("training", "inference"):
+        of_mode = [p for p in everything if p.part == "grid" and p.mode == text]
+        assert len({(p.cell, p.shape, p.masked) for p in of_mode}) == len(of_mode) == 3 * 5 * 2
+    alike = {"rounds": [[1.0]], "first": [2.0], "warm": [1.0], "peak": [2], "peak_of_few": [1]}
+    measured = [Result(point, dict.fromkeys(point.contenders, alike)) for point in everything]
+    assert {target.value for target in speed_targets.targets(measured)} == {1.0}
+    assert {name for point in everything for name in point.contenders} == set(CONTENDERS)
+
+
+def test_points_keep_their_shape_on_the_way_to_a_worker():
+    for point in points(quick=True):
+        assert Point.from_json(json.loads(json.dumps(point.to_json()))) == point
+
+
+# Tables and pictures.
+
+
+def test_the_report_says_what_was_measured():
+    text = report.report(MADE_UP, "a command")
+    for line in (
+        "| processor | an abacus, 2 cores |",
+        "| training, torch | worst | ≤ 1.1 | 1.1 | 0.25–1.1 | 2 | met |",
+        "| LSTM | 32x50x64x128 |  | 11 | 34; 0.38 (0.25–0.50) | 18; 0.62 (0.50–0.75) | error "
+        "| 10; 1.10 (1.00–1.20) | 5.5; 2.00 (2.00–2.00) |",
+        # Inference is over the setting it is judged by.
+        "| GRU | 32x400x32x128 |  | 20 | 30; 0.67 (0.67–0.67) | 50; 0.40 (0.40–0.40) "
+        "| 16; 1.25 (1.25–1.25) |",
+        "| LSTM 1x100x128x256 | kerasrnn | 2.00 | 1.50 (1.00–2.00) |",
+        "- grid: LSTM 32x50x64x128, training: keras-unrolled failed: OutOfMemory: too long",
+        "- **grid: GRU 32x400x32x128, inference: the contenders disagree.**",
+    ):
+        assert line in text.splitlines()
+    assert "interrupted" not in text
+    assert "interrupted" in report.report(MADE_UP | {"complete": False}, "a command")
+
+
+def test_everything_is_written(tmp_path):
+    from matplotlib.image import imread
+
+    written = speed.write(MADE_UP, "a command", tmp_path / "new")
+    assert {file.name for file in written} == {"speed.json", "speed.md", "speed.png", "growth.png"}
+    assert json.loads((tmp_path / "new" / "speed.json").read_text()) == MADE_UP
+    for name in ("speed.png", "growth.png"):
+        assert np.ptp(imread(tmp_path / "new" / name)[..., :3]) > 0.5
+    nothing = MADE_UP | {"points": []}
+    assert len(speed.write(nothing, "a command", tmp_path / "nothing")) == 2
+    assert json.loads((tmp_path / "nothing" / "speed.json").read_text()) == nothing
+
+
+# The command and its workers.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--parts", "grids"], "--parts grids: expected some of grid, cells"),
+        (["--shapes", "5"], "--shapes 5: expected numbers below 5, or 32x50x64x128"),
+        (["--rounds", "0"], "--rounds 0: expected a positive integer"),
+        (["--parts", "memory", "--cells", "GRU"], "nothing to measure"),
+    ],
+)
+def test_bad_options_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        speed.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_contender_that_fails_leaves_the_others_alone():
+    workers = processes.Workers(speed.PROGRAM)
+    try:
+        point = Point("grid", "LSTM", Shape(1, 1, 1, 1), "training", ("nobody",))
+        records = processes.in_turn(point, workers, 2, 0.01)
+        assert records["nobody"]["error"].startswith("ValueError: contender 'nobody'")
+        worker = workers["nobody"]
+        assert worker.alive
+        worker._process.kill()
+        with pytest.raises(processes.Failure, match="the process ended with -9"):
+            worker.ask(do="forget")
+        assert workers["nobody"] is not worker
+        assert workers["nobody"].ask(do="forget") == {}
+    finally:
+        workers.close()
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_it_runs(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.speed", "--quick", "--out", tmp_path]
+    command += ["--parts", "grid", "--cells", "SimpleRNN", "--contenders", "kerasrnn,keras"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    raw = json.loads((tmp_path / "speed.json").read_text())
+    found = speed_targets.results(raw)
+    assert [str(each.point) for each in found] == [
+        "grid: SimpleRNN 4x12x8x16, training",
+        "grid: SimpleRNN 4x12x8x16 masked, training",
+        "grid: SimpleRNN 4x12x8x16, inference",
+        "grid: SimpleRNN 4x12x8x16 masked, inference",
+    ]
+    for each in found:
+        assert set(each.records) == {"kerasrnn", "keras"}
+        assert all(summary.measured(each, name) for name in each.records)
+        assert summary.disagreement(each) < 1e-5
+    assert (tmp_path / "speed.md").read_text().startswith("# Speed\n")
+    assert (tmp_path / "speed.png").stat().st_size > 0
