@@ -20,6 +20,7 @@ from .attention.luong import LuongAttention as LuongAttention
 from .attention.monotonic import MonotonicAttention as MonotonicAttention
 from .cells.cell import Cell as Cell
 from .cells.chrono import ChronoInitializer as ChronoInitializer
+from .cells.feedback import FeedbackCell as FeedbackCell
 from .cells.gru import GRU as GRU
 from .cells.gru import GRUCell as GRUCell
 from .cells.ind_rnn import IndRNN as IndRNN
@@ -41,7 +42,6 @@ from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional
-from .layers.feedback import FeedbackCell as FeedbackCell
 from .layers.pooling import SequencePooling as SequencePooling
 from .layers.stacked import StackedRNN as StackedRNN
 from .text.bigrams import BigramEmbedding as BigramEmbedding

@@ -235,7 +235,7 @@ def decode(
     if decoder.context in ("state", "both"):
         states, start = [], 0
         flat = np.tanh(dense(decoder.into_state, context))
-        for size in decoder.state_size:
+        for (size,) in decoder.state_shapes:
             states.append(flat[:, start : start + size])
             start += size
     if decoder.context in ("every", "both"):

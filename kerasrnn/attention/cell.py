@@ -10,11 +10,11 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.base_layer import boolean_mask
-from kerasrnn.cells.cell import Cell, is_step
-from kerasrnn.layers.wrapping import WrappingCell
+from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.wrapping import WrappingCell
 from kerasrnn.recurrence import loop
-from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results
-from kerasrnn.recurrence.products import RecurrentProduct
+from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options, Results, Weights
+from kerasrnn.recurrence.products import Product, RecurrentProduct
 from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
@@ -57,7 +57,8 @@ class AttentionCell(WrappingCell):
     `(batch, positions)` and the attention's other states.
 
     Args:
-        cell: a new `kerasrnn.Cell`, which keeps its own dropout and initializers.
+        cell: a new `kerasrnn.Cell`, which keeps its own dropout and initializers. It may be a
+            wrapper, such as a `FeedbackCell`.
         attention: a new `kerasrnn` attention.
         units: positive integer: the width of o_t; None: o_t = [c_t; h_t].
         query: "output" or "state".
@@ -78,8 +79,8 @@ class AttentionCell(WrappingCell):
     the context 0. At a masked step of the sequence, in a layer, all states are carried over.
 
     Raises:
-        ValueError: `cell` is not a kerasrnn cell, is built, or is itself a wrapper; `attention` is
-            not an attention, or is built; an argument is out of its range; the memory is missing.
+        ValueError: `cell` is not a kerasrnn cell, is built, or attends itself; `attention` is not
+            an attention, or is built; an argument is out of its range; the memory is missing.
 
     Example:
 
@@ -112,6 +113,10 @@ class AttentionCell(WrappingCell):
                 f"attention={attention!r}: expected an attention of kerasrnn, such as "
                 "BahdanauAttention."
             )
+        if isinstance(cell, Cell) and cell.reads_memory:
+            raise ValueError(
+                f"cell={cell!r} attends to the memory itself; expected a cell without attention."
+            )
         if attention.built:
             raise ValueError(f"attention: {attention.name} is built; expected a new one.")
         if query not in QUERIES:
@@ -134,7 +139,6 @@ class AttentionCell(WrappingCell):
         self.input_feeding = input_feeding
         fed = ("fed",) if self.feeds_back else ()
         self.state_names = (*cell.state_names, *fed, "weights", *attention.state_names)
-        self.step_weights = (*cell.step_weights, *attention.step_weights)
         self.context_size: int | None = None  # known after building
 
     @property
@@ -148,16 +152,25 @@ class AttentionCell(WrappingCell):
         return not self.input_feeding and self.attention.at_once
 
     @property
-    def state_size(self) -> list[int | None]:
-        fed = [self._fed_size()] if self.feeds_back else []
-        of_attention = [None for _ in ("weights", *self.attention.state_names)]
-        return [*(self.cell.units for _ in self.cell.state_names), *fed, *of_attention]
+    def state_shapes(self) -> list[Any]:
+        fed = [(self._fed_size(),)] if self.feeds_back else []
+        of_attention = [(None,) for _ in ("weights", *self.attention.state_names)]
+        return [*self.cell.state_shapes, *fed, *of_attention]
 
     @property
-    def output_size(self) -> int | None:
+    def external_state_names(self) -> tuple[str, ...]:
+        return self.cell.external_state_names
+
+    @property
+    def external_state_shapes(self) -> list[Any]:
+        return self.cell.external_state_shapes
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
         if self.projected:
-            return self.units
-        return None if self.context_size is None else self.context_size + self.cell.units
+            return (self.units,)
+        known = self.context_size is not None
+        return (self.context_size + self.cell.output_size if known else None,)
 
     def build(
         self, input_shape: Sequence[int | None], memory_shape: Sequence[int | None] | None = None
@@ -170,18 +183,19 @@ class AttentionCell(WrappingCell):
                 "positions, width), of a known width."
             )
         self.context_size = memory_shape[-1]
-        self._features(input_shape)
-        self.cell.build(input_shape)
-        self.attention.build((None, self.cell.units), memory_shape)
+        self.build_cell(input_shape, None)
+        of_output = self.cell.output_size
+        query = of_output if self.query == "output" else self.cell.state_shapes[0][-1]
+        self.attention.build((None, query), memory_shape)
         if self.input_feeding:
             self.feedback_kernel = self.add_weight(
-                shape=(self._fed_size(), len(self.cell.gates) * self.cell.units),
+                shape=(self._fed_size(), self.input_part_size),
                 name="feedback_kernel",
                 initializer=self.kernel_initializer,
             )
         if self.projected:
             self.output_kernel = self.add_weight(
-                shape=(self.context_size + self.cell.units, self.units),
+                shape=(self.context_size + of_output, self.units),
                 name="output_kernel",
                 initializer=self.kernel_initializer,
             )
@@ -213,43 +227,39 @@ class AttentionCell(WrappingCell):
             )
         return self.attention.prepare_memory(memory, None, mask)
 
-    def get_initial_state(
-        self, batch_size: int | None = None, prepared: Mapping[str, Tensor] | None = None
-    ) -> list[Tensor]:
-        """The initial states of the inner cell, zeros, and those of the attention.
+    def external_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        return self.cell.external_initial_state(batch_size)
 
-        Args:
-            batch_size: ignored: the number of rows is that of the memory.
-            prepared: the memory, as returned by `prepare_memory`.
-        """
-        prepared = self._expected(prepared)
-        batch_size = ops.shape(prepared["attention_mask"])[0]
-        return self.extend_states(self.cell.get_initial_state(batch_size), prepared)
-
-    def extend_states(
-        self, states: Sequence[Tensor], prepared: Mapping[str, Tensor]
-    ) -> list[Tensor]:
+    def extend_states(self, states: Sequence[Any], prepared: Mapping[str, Tensor]) -> list[Any]:
         """Complete the states of the inner cell to all states."""
-        prepared = self._expected(prepared)
+        prepared = self.expected(prepared)
         rows = ops.shape(prepared["attention_mask"])[0]
         fed = []
         if self.feeds_back:
             fed.append(ops.zeros((rows, self._fed_size()), dtype=self.compute_dtype))
-        return [*states, *fed, *self.attention.initial_states(prepared)]
+        return self.join_states(states, [*fed, *self.attention.initial_states(prepared)])
 
-    def weights_of_step(self, states: Sequence[Tensor]) -> Tensor:
+    def weights_of_step(self, states: Sequence[Any]) -> Tensor:
         """The attention weights of the step that returned these states, `(batch, positions)`."""
         return states[self.state_names.index("weights")]
 
-    def recurrent_products(
-        self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> tuple[Any, ...]:
-        of_cell = self.cell.recurrent_products(weights, masks)
-        of_attention = self.attention.products(weights)
-        feedback: tuple[Any, ...] = ()
+    def used_in_step(
+        self, weights: dict[str, Any], memory: dict[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        used, _ = super().used_in_step(weights, memory)
+        of_attention, of_memory = (
+            {name: x for name, x in given.items() if name in self.attention.step_weights}
+            for given in (weights["attention"], memory)
+        )
+        return {**used, "attention": of_attention}, of_memory
+
+    def recurrent_products(self, weights: Weights) -> tuple[Product, ...]:
+        of_cell = super().recurrent_products(weights)
+        of_attention = self.attention.products(_of_attention(weights))
+        feedback: tuple[Product, ...] = ()
         if self.input_feeding:
             feedback = (RecurrentProduct(weights["feedback_kernel"], None),)
-        output: tuple[Any, ...] = ()
+        output: tuple[Product, ...] = ()
         if self.projected:
             output = (RecurrentProduct(weights["output_kernel"], None),)
         if self.query == "state":
@@ -259,54 +269,43 @@ class AttentionCell(WrappingCell):
     def step(
         self,
         a: Tensor,
-        states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        states: Sequence[Any],
+        weights: Weights,
         products: tuple[Callable[[Tensor], Tensor], ...],
-    ) -> tuple[Tensor, list[Tensor]]:
-        own = len(self.cell.state_names)
-        of_cell, states = list(states[:own]), list(states[own:])
+    ) -> tuple[Tensor, list[Any]]:
+        of_cell, states = self.split_states(states)
+        inner, attended = weights.of("cell"), _of_attention(weights)
         if self.projected:
             *products, readout = products
         count = self.attention.product_count
         if self.query == "state":
             of_attention, (feedback, *products) = products[:count], products[count:]
-            context, states = self.attention.attend(of_cell[0], states, weights, of_attention)
+            context, states = self.attention.attend(of_cell[0], states, attended, of_attention)
             a = a + feedback(context)
-            h, of_cell = self.cell.step(a, of_cell, weights, tuple(products))
+            h, of_cell = self.cell.step(a, of_cell, inner, tuple(products))
         else:
             if self.input_feeding:
                 fed, *states = states
                 feedback, *products = products
                 a = a + feedback(fed)
             products, of_attention = products[:-count], products[-count:]
-            h, of_cell = self.cell.step(a, of_cell, weights, tuple(products))
-            context, states = self.attention.attend(h, states, weights, of_attention)
+            h, of_cell = self.cell.step(a, of_cell, inner, tuple(products))
+            context, states = self.attention.attend(h, states, attended, of_attention)
         output = ops.concatenate([context, h], axis=-1)
         if self.projected:
             output = self.activation(readout(output))
         fed = [output if self.projected else context] if self.feeds_back else []
-        return output, [*of_cell, *fed, *states]
-
-    @is_step
-    def call(
-        self,
-        inputs: Tensor,
-        states: Sequence[Tensor],
-        training: bool | None = False,
-        prepared: Mapping[str, Tensor] | None = None,
-    ) -> tuple[Tensor, list[Tensor]]:
-        return self.call_with(inputs, states, training, self._expected(prepared))
+        return output, self.join_states(of_cell, [*fed, *states])
 
     def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
         if not self.leaves_loop:
             return super().run(options, call, jit_compile)
-        of_cell = {weight.name for weight in self.cell.weights}
         inner = Call(
             call.sequences,
-            call.states[: len(self.cell.state_names)],
-            {name: weight for name, weight in call.weights.items() if name in of_cell},
+            self.split_states(call.states)[0],
+            call.weights["cell"],
             {},
-            call.dropout,
+            Noise(*(named.get("cell", {}) for named in call.noise)),
             call.mask,
         )
         # The output is masked below, since the last one is the query of the final weights.
@@ -328,13 +327,13 @@ class AttentionCell(WrappingCell):
 
     def _attended(self, h: Tensor, call: Call) -> tuple[Tensor, Tensor]:
         """Compute o and alpha of one step, `(batch, units)`, or of all steps at once."""
-        weights = {**call.weights, **call.memory}
+        weights = {**call.weights["attention"], **call.memory}
         context, (alpha,) = self.attention.attend(
             h, call.states[-1:], weights, self.attention.products(weights)
         )
         output = ops.concatenate([context, h], axis=-1)
         if self.projected:
-            output = self.activation(ops.matmul(output, weights["output_kernel"]))
+            output = self.activation(ops.matmul(output, call.weights["output_kernel"]))
         return output, alpha
 
     def get_config(self) -> dict[str, Any]:
@@ -343,7 +342,7 @@ class AttentionCell(WrappingCell):
     def _fed_size(self) -> int | None:
         return self.units if self.projected and self.query == "output" else self.context_size
 
-    def _expected(self, prepared: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-        if prepared is None:
-            raise ValueError(f"{self.name}: prepared=None: expected what `prepare_memory` returns.")
-        return prepared
+
+def _of_attention(weights: Weights) -> dict[str, Tensor]:
+    """The weights of the attention, and the prepared memory, by name."""
+    return {**weights["attention"], **weights.memory}

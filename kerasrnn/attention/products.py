@@ -5,7 +5,7 @@ respect to the source in one batched product for all steps; automatic differenti
 an array as large as the source at every step.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -20,10 +20,15 @@ class SourceProduct:
         transposed: whether to multiply by K^T.
     """
 
-    bias = None
+    rank: ClassVar[int] = 2
 
     def __init__(self, kernel: Tensor, transposed: bool = False) -> None:
         self.kernel, self.transposed = kernel, transposed
+
+    @property
+    def weights(self) -> Tensor:
+        """The source."""
+        return self.kernel
 
     def __call__(self, v: Tensor) -> Tensor:
         """Compute the product for one vector per row, `(batch, ...)`, or for several, `(batch,
@@ -34,11 +39,11 @@ class SourceProduct:
         """Compute dL/dv of one step from its dL/dr."""
         return self._product(d_r, not self.transposed)
 
-    def weight_gradients(self, v: Tensor, d_r: Tensor) -> tuple[Tensor, None]:
+    def weight_gradients(self, v: Tensor, d_r: Tensor) -> Tensor:
         """Compute dL/dV or dL/dK from the v and dL/dr of all steps, `(time, batch, ...)`."""
         of_positions, of_width = (d_r, v) if self.transposed else (v, d_r)
         of_positions, of_width = (ops.cast(x, self.kernel.dtype) for x in (of_positions, of_width))
-        return ops.einsum("tbs,tbu->bsu", of_positions, of_width), None
+        return ops.einsum("tbs,tbu->bsu", of_positions, of_width)
 
     def _product(self, v: Tensor, transposed: bool) -> Tensor:
         equation = ("b{0}u,bsu->b{0}s" if transposed else "b{0}s,bsu->b{0}u").format(

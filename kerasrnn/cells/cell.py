@@ -22,10 +22,12 @@ from kerasrnn.cells.arguments import (
     written,
 )
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.cells.states import as_keras, flat_shapes, map_shapes
 from kerasrnn.keras_internals import DropoutRNNCell
 from kerasrnn.recurrence import loop
-from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options, Results
-from kerasrnn.recurrence.products import RecurrentProduct, input_part
+from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options, Results, Weights
+from kerasrnn.recurrence.products import Product, RecurrentProduct, input_part
+from kerasrnn.wording import counted
 
 Tensor = Any
 
@@ -86,13 +88,15 @@ class Cell(DropoutRNNCell, SequenceLayer):
     overrides `product_groups` and `step` (see `GRUCell`). One whose recurrent part is not a matrix
     product overrides `recurrent_kernel_shape` and `recurrent_products` (see `IndRNNCell`). One with
     further weights adds them in `build`, names them in `step_weights`, and reads them from
-    `weights` (see `PeepholeLSTMCell`). With several `product_groups`, `update` receives the results
-    of all products, concatenated.
+    `weights` (see `PeepholeLSTMCell`). One whose states are not vectors of `units` overrides
+    `state_shapes`. One that draws random tensors in training overrides `draw_noise`, and reads them
+    from `weights.noise`. With several `product_groups`, `update` receives the results of all
+    products, concatenated.
 
     Call arguments:
         inputs: `(batch, features)`.
-        states: list of the previous states, each `(batch, units)`; or a single tensor if there is
-            only one.
+        states: list of the previous states, each `(batch, units)`, or of the shapes in
+            `state_shapes`; or a single tensor if there is only one.
         training: whether dropout is applied.
 
     Returns:
@@ -148,6 +152,9 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     step_weights: tuple[str, ...] = ()
     """Names of the weights, besides the kernels and the bias, that `update` or `step` uses."""
+
+    feature_axes: int = 1
+    """The number of axes of an input besides the batch axis."""
 
     single_read: bool = False
     """Whether a step uses each element of `a` only once. It may then be read where it is used,
@@ -219,7 +226,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         implementation = options.pop("implementation", 2)
         implementation = validation.one_of("implementation", implementation, (0, 1, 2)) or 1
         super().__init__(**options)
-        self.input_spec = keras.layers.InputSpec(ndim=2)
+        self.input_spec = keras.layers.InputSpec(ndim=1 + self.feature_axes)
         # In SimpleRNN, Keras draws the seed of the dropout before those of the initializers; in
         # cells with gates, after them. The same global seed thus gives the same weights here.
         gated = "recurrent_activation" in arguments
@@ -243,7 +250,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
     # What a cell may define.
 
     def update(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Any], weights: Weights
     ) -> tuple[Tensor, list[Tensor]]:
         """Compute the pointwise part of a step.
 
@@ -251,7 +258,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
             a: input part, `(batch, gates * units)`, bias included.
             r: recurrent part, `(batch, gates * units)`.
             states: previous states.
-            weights: the weights named in `step_weights`, by name.
+            weights: the weights named in `step_weights`, by name; the noise of this step in
+                `weights.noise`, by name; and `weights.training`.
 
         Returns:
             `(output, new_states)`.
@@ -262,14 +270,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def step(
         self,
         a: Tensor,
-        states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        states: Sequence[Any],
+        weights: Weights,
         products: tuple[Callable[[Tensor], Tensor], ...],
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Any]]:
         """Compute one step.
 
         A step may apply each product any number of times, in any order, to states, to results of
-        other products or to any other tensor of shape `(batch, width)`; the dropout masks are the
+        other products or to any other tensor `(batch, width)`; the dropout masks are the
         same in each application. In training the loop records the applications and differentiates
         them, with each product's weight gradient summed over all of them. The following cannot be
         recorded, and raises an error that names the cell and the product:
@@ -283,7 +291,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
         Args:
             a: input part, `(batch, gates * units)`, bias included.
             states: previous states.
-            weights: the weights named in `step_weights`, by name.
+            weights: the weights named in `step_weights`, by name; the noise of this step in
+                `weights.noise`, by name; and `weights.training`.
             products: one function for each of `product_groups`, in order, from `(batch, units)`
                 to the group's `(batch, gates * units)`.
 
@@ -324,7 +333,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         return False
 
     def update_with_residuals(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Any], weights: Weights
     ) -> tuple[Tensor, list[Tensor], Any]:
         """`update` with residuals for `update_adjoint`: `(output, new_states, residuals)`."""
         # Abstract: called only for a cell with `has_adjoint`.
@@ -343,10 +352,10 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def step_with_residuals(
         self,
         a: Tensor,
-        states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        states: Sequence[Any],
+        weights: Weights,
         products: tuple[Callable[[Tensor], Tensor], ...],
-    ) -> tuple[Tensor, list[Tensor], Any]:
+    ) -> tuple[Tensor, list[Any], Any]:
         """`step` with residuals for `step_adjoint`."""
         return self.update_with_residuals(
             a, self._recurrent_part(states[0], products), states, weights
@@ -355,12 +364,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def step_adjoint(
         self,
         residuals: Any,
-        states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
-        products: tuple[Any, ...],
+        states: Sequence[Any],
+        weights: Weights,
+        products: tuple[Product, ...],
         d_output: Tensor,
-        d_states: Sequence[Tensor],
-    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
+        d_states: Sequence[Any],
+    ) -> tuple[Tensor, list[Any], dict[str, Tensor], list[Tensor]]:
         """`(d_a, d_states, d_weights, d_results)`, with the gradients of the products' results."""
         d_a, d_r, (d_first, *d_others) = self.update_adjoint(residuals, states, d_output, d_states)
         ends = np.cumsum([len(group) * self.units for group in self.product_groups])[:-1]
@@ -376,12 +385,44 @@ class Cell(DropoutRNNCell, SequenceLayer):
     # The interface to Keras and the time loop.
 
     @property
-    def state_size(self) -> int | list[int]:
-        return self.units if len(self.state_names) == 1 else [self.units] * len(self.state_names)
+    def state_shapes(self) -> list[Any]:
+        """The shape of each state without the batch axis, in the order of `state_names`.
+
+        A shape is a tuple of any length. An entry may also be a list or dict of shapes: that state
+        is then a structure of tensors.
+        """
+        return [(self.units,) for _ in self.state_names]
 
     @property
-    def output_size(self) -> int:
-        return self.units
+    def external_state_names(self) -> tuple[str, ...]:
+        """Names of the states that a caller may pass; the others derive from a memory."""
+        return self.state_names
+
+    @property
+    def external_state_shapes(self) -> list[Any]:
+        """The shapes of the states in `external_state_names`."""
+        return self.state_shapes
+
+    @property
+    def state_size(self) -> Any:
+        """The widths of the states, as Keras expects them; a shape for a state of higher rank."""
+        sizes = as_keras(self.state_shapes)
+        return sizes[0] if len(sizes) == 1 else sizes
+
+    @property
+    def output_shape(self) -> tuple[int | None, ...]:
+        """The shape of an output, without the batch axis."""
+        return (self.units,)
+
+    @property
+    def output_size(self) -> Any:
+        """The width of an output, as Keras expects it; a shape for an output of higher rank."""
+        return self.output_shape[0] if len(self.output_shape) == 1 else self.output_shape
+
+    @property
+    def input_part_size(self) -> int:
+        """The width of the input part a_t."""
+        return len(self.gates) * self.units
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         features = self._features(input_shape)
@@ -418,37 +459,71 @@ class Cell(DropoutRNNCell, SequenceLayer):
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: features})
         return features
 
-    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
-        """Zeros, `(batch, units)` each, in the compute dtype."""
-        return [
-            ops.zeros((batch_size, self.units), dtype=self.compute_dtype) for _ in self.state_names
-        ]
+    def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        """Zeros of the `state_shapes`, in the compute dtype."""
+        return self.zeros(self.state_shapes, batch_size)
 
-    def weights_by_name(self) -> dict[str, Tensor]:
+    def zeros(self, shapes: list[Any], batch_size: int | None) -> list[Any]:
+        """Zeros for states of these shapes, in the compute dtype."""
+        return map_shapes(
+            lambda shape: ops.zeros((batch_size, *shape), dtype=self.compute_dtype), shapes
+        )
+
+    def external_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        """The initial values of the states in `external_state_names`."""
+        return self.get_initial_state(batch_size)
+
+    def extend_states(self, states: Sequence[Any], prepared: Mapping[str, Tensor]) -> list[Any]:
+        """Complete the states that a caller passes, which are those in `external_state_names`.
+
+        Args:
+            states: their values.
+            prepared: the memory, as returned by `prepare_memory`, if the cell reads one.
+        """
+        return list(states)
+
+    def weights_by_name(self) -> dict[str, Any]:
         """The weights as tensors in the compute dtype, as the time loop takes them."""
         return weights_by_name(self)
 
-    def draw_dropout(self, inputs: Tensor, state: Tensor) -> Dropout:
-        """Draw the dropout masks of one sequence, which are kept until they are reset.
+    def used_in_step(
+        self, weights: dict[str, Any], memory: dict[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Select the weights and the parts of the memory that a step uses directly."""
+        return {name: weights[name] for name in self.step_weights}, {}
+
+    def draw_noise(self, inputs: Tensor, states: Sequence[Any], steps: Any = None) -> Noise:
+        """Draw the random tensors of one call in training, outside the time loop.
+
+        The dropout masks are kept until they are reset, so that steps called one by one share them.
 
         Args:
             inputs: any step of the inputs, `(batch, features)`: only its shape and dtype matter.
-            state: the first state, `(batch, units)`.
+            states: the initial states: only their shapes and dtypes matter.
+            steps: the number of steps; None for a single step, in which noise that differs from
+                step to step has no time axis.
+
+        Returns:
+            `Noise(weights, sequences, steps)`: by name, what is drawn once for all rows, once per
+            sequence, or at every step, `(batch, steps, ...)`. Inside the step, all of them are in
+            `weights.noise`. The dropout masks are "inputs" and "states": lists with one mask for
+            all gates, or one per gate.
         """
-        return Dropout(
-            _as_list(self.get_dropout_mask(inputs)),
-            _as_list(self.get_recurrent_dropout_mask(state)),
-        )
+        drawn = {
+            "inputs": self.get_dropout_mask(inputs),
+            "states": self.get_recurrent_dropout_mask(states[0]),
+        }
+        return Noise(sequences={name: _as_list(x) for name, x in drawn.items() if x is not None})
 
-    def input_part(
-        self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> Tensor:
-        return input_part(x, weights["kernel"], self._biases(weights)[0], masks)
+    def input_part(self, x: Tensor, weights: Weights) -> Tensor:
+        """Compute a, of one step or of all steps at once, from all weights."""
+        bias = self._biases(weights)[0]
+        return input_part(x, weights["kernel"], bias, weights.noise.get("inputs"))
 
-    def recurrent_products(
-        self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> tuple[RecurrentProduct, ...]:
+    def recurrent_products(self, weights: Weights) -> tuple[Product, ...]:
+        """The products of a step, one for each of `product_groups`, from all weights."""
         kernel, bias = weights["recurrent_kernel"], self._biases(weights)[1]
+        masks = weights.noise.get("states")
         products, start = [], 0
         for group in self.product_groups:
             end = start + len(group)
@@ -476,28 +551,41 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def call_with(
         self,
         inputs: Tensor,
-        states: Tensor | Sequence[Tensor],
+        states: Any,
         training: bool | None,
         memory: Mapping[str, Tensor],
     ) -> tuple[Tensor, Any]:
         """`call`, with the prepared memory of a step."""
         nested = isinstance(states, (list, tuple))
         inputs = self.in_compute_dtype(inputs)
-        previous = [self.in_compute_dtype(s) for s in (states if nested else [states])]
-        if len(previous) != len(self.state_names):
-            raise ValueError(
-                f"states: expected {len(self.state_names)} ({', '.join(self.state_names)}), "
-                f"received {len(previous)}."
-            )
-        dropout = self.draw_dropout(inputs, previous[0]) if training else Dropout()
-        weights = {**self.weights_by_name(), **memory}
+        previous = list(states) if nested else [states]
+        previous = keras.tree.map_structure(self.in_compute_dtype, previous)
+        self._check_states(previous)
+        noise = self.draw_noise(inputs, previous) if training else Noise()
+        weights = self.weights_by_name()
+        everything = Weights(weights, memory, noise.of_one_step(), training=bool(training))
+        used = self.used_in_step(weights, dict(memory))
         output, new = self.step(
-            self.input_part(inputs, weights, dropout.inputs),
+            self.input_part(inputs, everything),
             previous,
-            {name: weights[name] for name in self.step_weights},
-            self.recurrent_products(weights, dropout.recurrent),
+            Weights(*used, noise.of_one_step(), training=bool(training)),
+            self.recurrent_products(everything),
         )
         return output, list(new) if nested else new[0]
+
+    def _check_states(self, states: list[Any]) -> None:
+        if len(states) != len(self.state_names):
+            raise ValueError(
+                f"states: expected {len(self.state_names)} ({', '.join(self.state_names)}), "
+                f"received {len(states)}."
+            )
+        for name, state, shapes in zip(self.state_names, states, self.state_shapes, strict=True):
+            received, expected = len(keras.tree.flatten(state)), len(flat_shapes(shapes))
+            if received != expected:
+                raise ValueError(
+                    f"states: {name} has {counted(received, 'tensor')}; expected {expected}, "
+                    f"{shapes}."
+                )
 
     @classmethod
     def arguments(cls) -> dict[str, inspect.Parameter]:
@@ -540,18 +628,20 @@ class Cell(DropoutRNNCell, SequenceLayer):
         parts = [product(state) for product in products]
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
-    def _biases(self, weights: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    def _biases(self, weights: Mapping[str, Any]) -> tuple[Tensor | None, Tensor | None]:
         bias = weights.get("bias")
         if bias is None or len(self.bias_shape) == 1:
             return bias, None
         return bias[0], bias[1]
 
 
-def weights_by_name(layer: keras.layers.Layer) -> dict[str, Tensor]:
-    """A layer's weights as tensors in its compute dtype."""
+def weights_by_name(
+    layer: keras.layers.Layer, weights: Sequence[Any] | None = None
+) -> dict[str, Tensor]:
+    """A layer's weights, or some of them, as tensors in its compute dtype."""
     return {
         weight.name: ops.cast(ops.convert_to_tensor(weight), layer.compute_dtype)
-        for weight in layer.weights
+        for weight in (layer.weights if weights is None else weights)
     }
 
 
@@ -576,10 +666,8 @@ def _is_ours(cls: type) -> bool:
     return cls.__module__.split(".")[0] == __name__.split(".")[0]
 
 
-def _as_list(masks: Tensor | list[Tensor] | None) -> list[Tensor] | None:
-    """Convert None, one mask, or one mask per gate, as Keras draws them."""
-    if masks is None:
-        return None
+def _as_list(masks: Tensor | list[Tensor]) -> list[Tensor]:
+    """Convert one mask, or one mask per gate, as Keras draws them."""
     return list(masks) if isinstance(masks, list) else [masks]
 
 

@@ -1,6 +1,6 @@
 """The gated recurrent unit: Cho et al. (2014)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -10,6 +10,7 @@ from kerasrnn.cells.activations import DERIVATIVES
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
 
@@ -54,7 +55,7 @@ class GRUCell(Cell):
         self,
         a: Tensor,
         states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        weights: Weights,
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor]]:
         h, states, _ = self.step_with_residuals(a, states, weights, products)
@@ -68,7 +69,7 @@ class GRUCell(Cell):
         self,
         a: Tensor,
         states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        weights: Weights,
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor], Any]:
         (h,) = states
@@ -87,7 +88,7 @@ class GRUCell(Cell):
         self,
         residuals: tuple[Tensor, ...],
         states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        weights: Weights,
         products: tuple[Any, ...],
         d_output: Tensor,
         d_states: Sequence[Tensor],

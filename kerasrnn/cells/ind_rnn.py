@@ -1,12 +1,13 @@
 """The independently recurrent network: Li, Li, Cook, Zhu & Gao (2018)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
 
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
+from kerasrnn.recurrence.loop import Weights
 from kerasrnn.recurrence.products import ElementwiseProduct
 
 Tensor = Any
@@ -44,13 +45,12 @@ class IndRNNCell(Cell):
     def recurrent_kernel_shape(self) -> tuple[int, ...]:
         return (self.units,)
 
-    def recurrent_products(
-        self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> tuple[ElementwiseProduct, ...]:
+    def recurrent_products(self, weights: Weights) -> tuple[ElementwiseProduct, ...]:
+        masks = weights.noise.get("states")
         return (ElementwiseProduct(weights["recurrent_kernel"], None, masks),)
 
     def update(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor]]:
         h = self.activation(a + r)
         return h, [h]

@@ -13,9 +13,10 @@ from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps, fits
 from kerasrnn.cells.arguments import ClassSignature, bind, described, document
 from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.states import as_keras, flat_shapes, map_shapes
 from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
 from kerasrnn.recurrence import loop
-from kerasrnn.recurrence.loop import Call, Dropout, JitCompile, Options
+from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options
 from kerasrnn.validation import PositiveInteger
 from kerasrnn.wording import counted, snake_case
 
@@ -146,8 +147,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self.supports_jit = jit_compile is not False
         # Keras stops passing masks through RNN layers in 3.16; this layer passes them.
         self.supports_masking = True
-        if isinstance(self.cell, Cell):  # others may take more axes
-            self.input_spec = keras.layers.InputSpec(ndim=3)
+        if isinstance(self.cell, Cell):  # others may take any number of axes
+            self.input_spec = keras.layers.InputSpec(ndim=2 + self.cell.feature_axes)
 
     @property
     def in_own_loop(self) -> bool:
@@ -166,13 +167,17 @@ class RNN(SequenceLayer, keras.layers.RNN):
     def build(
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
     ) -> None:
-        if self._reads_memory() and not self.cell.built:
-            self.cell.build((None, sequences_shape[-1]), memory_shape)
-            self.state_size = self.cell.state_size
+        if isinstance(self.cell, Cell):
+            if not self.cell.built:
+                given = {"memory_shape": memory_shape} if self._reads_memory() else {}
+                self.cell.build((sequences_shape[0], *sequences_shape[2:]), **given)
+            self.state_size = as_keras(self.cell.state_shapes)  # some are known only now
         super().build(sequences_shape)
         if isinstance(self.cell, Cell):
             # A different width raises an error by name here, rather than in the matrix product.
-            self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: sequences_shape[-1]})
+            self.input_spec = keras.layers.InputSpec(
+                ndim=2 + self.cell.feature_axes, axes={-1: sequences_shape[-1]}
+            )
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
         """The mask if `return_sequences`, in the order of the outputs, otherwise None; None for
@@ -184,30 +189,39 @@ class RNN(SequenceLayer, keras.layers.RNN):
         if output_mask is not None and self.go_backwards:
             output_mask = ops.flip(output_mask, axis=1)
         if self.return_state:
+            if isinstance(self.cell, Cell):
+                return [output_mask, *map_shapes(lambda _: None, self.cell.state_shapes)]
             return [output_mask, *keras.tree.map_structure(lambda _: None, self.state_size)]
         return output_mask
 
     def compute_output_shape(
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
     ) -> Any:
-        if self.built and len(sequences_shape) > 3:
+        batch, time = sequences_shape[:2]
+        if isinstance(self.cell, Cell):
+            positions = None if memory_shape is None else memory_shape[1]
+            states = map_shapes(
+                lambda shape: (batch, *(positions if n is None else n for n in shape)),
+                self.cell.state_shapes,
+            )
+            output: tuple[Any, ...] = self.cell.output_shape
+        elif self.built and len(sequences_shape) > 3:
             # The sizes of such a cell's states do not determine their shapes.
             sequences = keras.KerasTensor(sequences_shape, self.compute_dtype)
             spec = keras.Operation.compute_output_spec(self, sequences)
             return keras.tree.map_structure(lambda tensor: tensor.shape, spec)
-        batch, time = sequences_shape[:2]
-        size = getattr(self.cell, "output_size", None) or self.state_size[0]
-        output = (batch, time, size) if self.return_sequences else (batch, size)
-        if not self.return_state:
-            return output
-        positions = None if memory_shape is None else memory_shape[1]
-        if isinstance(self.cell, keras.layers.StackedRNNCells):  # a list for each cell
+        elif isinstance(self.cell, keras.layers.StackedRNNCells):  # a list for each cell
             sizes = [[n] if isinstance(n, int) else n for n in self.state_size]
-            return output, *([(batch, n) for n in of_cell] for of_cell in sizes)
-        return output, *((batch, n or positions) for n in self.state_size)
+            states = [[(batch, n) for n in of_cell] for of_cell in sizes]
+            output = (self.cell.output_size,)
+        else:
+            states = [(batch, n) for n in self.state_size]
+            output = (getattr(self.cell, "output_size", None) or self.state_size[0],)
+        output = (batch, time, *output) if self.return_sequences else (batch, *output)
+        return (output, *states) if self.return_state else output
 
     def compute_output_spec(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(sequences.shape) > 3:
+        if len(sequences.shape) > 3 and not isinstance(self.cell, Cell):
             return keras.Operation.compute_output_spec(self, sequences, *args, **kwargs)
         return super().compute_output_spec(sequences, *args, **kwargs)
 
@@ -293,7 +307,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         if not self.in_own_loop:
             if training and isinstance(self.cell, Cell):
                 # Before the loop, since the masks are the same at every step.
-                self.cell.draw_dropout(sequences[:, 0], initial_state[0])
+                self.cell.draw_noise(sequences[:, 0], initial_state)
             if mask is not None:
                 return self._masked_loop(sequences, initial_state, mask, training)
             return super().inner_loop(sequences, initial_state, None, training=training)
@@ -301,9 +315,9 @@ class RNN(SequenceLayer, keras.layers.RNN):
             list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         )
         prepared = states.pop() if self.cell.reads_memory else {}
-        dropout = Dropout()
+        noise = Noise()
         if training:
-            dropout = self.cell.draw_dropout(sequences[:, 0], states[0])
+            noise = self.cell.draw_noise(sequences[:, 0], states, ops.shape(sequences)[1])
         output, outputs, finals = self.cell.run(
             Options(
                 return_sequences=self.return_sequences,
@@ -314,7 +328,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 checkpoint_every=self.checkpoint_every,
                 truncate_every=self.truncate_every,
             ),
-            Call(sequences, states, self.cell.weights_by_name(), prepared, dropout, mask),
+            Call(sequences, states, self.cell.weights_by_name(), prepared, noise, mask),
             self.jit_compile,
         )
         # Keras takes both and returns one.
@@ -381,21 +395,28 @@ class RNN(SequenceLayer, keras.layers.RNN):
             self._check_structure(initial_state)
             return
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        names, sizes = self.cell.state_names, self.state_size
+        names, shapes = self.cell.state_names, self.cell.state_shapes
         if self._completes(states):
-            names, sizes = names[: len(states)], sizes[: len(states)]
-        if len(states) != len(sizes):
+            names, shapes = self.cell.external_state_names, self.cell.external_state_shapes
+        if len(states) != len(shapes):
             raise ValueError(
                 f"{self.name}: initial_state has {counted(len(states), 'tensor')}; expected "
-                f"{len(sizes)} ({', '.join(names)})."
+                f"{len(shapes)} ({', '.join(names)})."
             )
-        for name, state, size in zip(names, states, sizes, strict=True):
-            shape = tuple(ops.shape(state))
-            if not fits(state.shape, (batch, size)):
+        for name, state, entry in zip(names, states, shapes, strict=True):
+            of_state, expected = keras.tree.flatten(state), flat_shapes(entry)
+            if len(of_state) != len(expected):
                 raise ValueError(
-                    f"{self.name}: initial_state {name} has the shape {shape}; expected "
-                    f"(batch, units) = {(batch, size)}."
+                    f"{self.name}: initial_state {name} has {counted(len(of_state), 'tensor')}; "
+                    f"expected {len(expected)}, of the shapes {entry} per row."
                 )
+            for tensor, shape in zip(of_state, expected, strict=True):
+                if not fits(tensor.shape, (batch, *shape)):
+                    axes = "(batch, units)" if len(shape) == 1 else "(batch, ...)"
+                    raise ValueError(
+                        f"{self.name}: initial_state {name} has the shape "
+                        f"{tuple(ops.shape(tensor))}; expected {axes} = {(batch, *shape)}."
+                    )
 
     def _check_structure(self, initial_state: Any) -> None:
         """Check the initial states of another cell, whose shapes are unknown, or of a stack."""
@@ -415,8 +436,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
         return getattr(self.cell, "reads_memory", False)
 
     def _completes(self, states: Sequence[Tensor]) -> bool:
-        """Whether these are only the states of the inner cell, which the cell can complete."""
-        return self._reads_memory() and len(states) == len(self.cell.cell.state_names)
+        """Whether these are only the states that a caller may pass, which the cell completes."""
+        return self._reads_memory() and len(states) == len(self.cell.external_state_names)
 
     def _with_memory(
         self, sequences: Tensor, initial_state: Any, memory: Any, mask: Any

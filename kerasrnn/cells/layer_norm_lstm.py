@@ -1,6 +1,6 @@
 """LSTM with layer normalization: Ba, Kiros & Hinton (2016)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -8,6 +8,7 @@ from keras import ops
 
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
+from kerasrnn.recurrence.loop import Weights
 from kerasrnn.recurrence.products import input_part
 
 Tensor = Any
@@ -55,14 +56,13 @@ class LayerNormLSTMCell(LSTMCell):
         self.state_gamma = self.add_weight(shape=units, initializer="ones", name="state_gamma")
         self.state_beta = self.add_weight(shape=units, initializer="zeros", name="state_beta")
 
-    def input_part(
-        self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> Tensor:
-        a = weights["kernel_gamma"] * self._normalize(input_part(x, weights["kernel"], None, masks))
+    def input_part(self, x: Tensor, weights: Weights) -> Tensor:
+        product = input_part(x, weights["kernel"], None, weights.noise.get("inputs"))
+        a = weights["kernel_gamma"] * self._normalize(product)
         return a + weights["bias"] if self.use_bias else a
 
     def update(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor]]:
         _, c = states
         r = weights["recurrent_gamma"] * self._normalize(r)

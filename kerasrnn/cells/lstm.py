@@ -1,6 +1,6 @@
 """Long short-term memory: Hochreiter & Schmidhuber (1997), Gers et al. (2000)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -10,6 +10,7 @@ from kerasrnn.cells.activations import DERIVATIVES, activate
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
 
@@ -52,7 +53,7 @@ class LSTMCell(Cell):
         return initialize
 
     def update(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor]]:
         h, states, _ = self.update_with_residuals(a, r, states, weights)
         return h, states
@@ -67,7 +68,7 @@ class LSTMCell(Cell):
         return self.activation in DERIVATIVES and self.recurrent_activation in DERIVATIVES
 
     def update_with_residuals(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor], Any]:
         _, c = states
         gates = activate(a + r, self._activations)  # (L1) to (L4)

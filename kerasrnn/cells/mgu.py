@@ -1,6 +1,6 @@
 """The minimal gated unit: Zhou, Wu, Zhang & Zhou (2016)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -9,6 +9,7 @@ from keras import ops
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
 
@@ -50,7 +51,7 @@ class MGUCell(Cell):
         self,
         a: Tensor,
         states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        weights: Weights,
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor]]:
         gate_product, candidate_product = products

@@ -1,6 +1,6 @@
 """LSTM with peephole connections: Gers & Schmidhuber (2000)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -9,6 +9,7 @@ from keras import ops
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
 
@@ -60,7 +61,7 @@ class PeepholeLSTMCell(LSTMCell):
         return OnnxOperator("LSTM", ("i", "o", "f", "c"), activations, peepholes=(0, 2, 1))
 
     def update(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor]]:
         _, c = states
         p_i, p_f, p_c, p_o = ops.split(a + r, 4, axis=-1)

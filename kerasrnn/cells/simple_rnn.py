@@ -1,6 +1,6 @@
 """The simple recurrent network: Elman (1990), "Finding structure in time"."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ from kerasrnn.cells.activations import DERIVATIVES
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
 
@@ -29,7 +30,7 @@ class SimpleRNNCell(Cell):
     single_read = True
 
     def update(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor]]:
         h = self.activation(a + r)
         return h, [h]
@@ -43,7 +44,7 @@ class SimpleRNNCell(Cell):
         return self.activation in DERIVATIVES
 
     def update_with_residuals(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor], Any]:
         h, states = self.update(a, r, states, weights)
         return h, states, h

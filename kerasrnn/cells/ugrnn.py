@@ -1,6 +1,6 @@
 """The update gate recurrent network: Collins, Sohl-Dickstein & Sussillo (2017)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -8,6 +8,7 @@ from keras import ops
 
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
+from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
 
@@ -34,7 +35,7 @@ class UGRNNCell(Cell):
     gates = ("g", "h")
 
     def update(
-        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor]]:
         (h,) = states
         p_g, p_h = ops.split(a + r, 2, axis=-1)

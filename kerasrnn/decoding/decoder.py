@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrnn import validation
@@ -11,6 +12,7 @@ from kerasrnn.attention.attention import Attention
 from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.states import flat_shapes, map_shapes, size_of
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import Bidirectional
@@ -180,7 +182,7 @@ class Decoder(SequenceLayer):
                     f"layers: {type(layer).__name__} overrides `call` or `inner_loop`, so that it "
                     "cannot run a single step; expected layers that run their cell."
                 )
-            if any(isinstance(size, (list, tuple)) for size in layer.state_size):
+            if isinstance(layer.cell, keras.layers.StackedRNNCells):
                 raise ValueError(
                     f"layers: {layer.name} runs a list of cells; expected a layer for each of them."
                 )
@@ -225,7 +227,9 @@ class Decoder(SequenceLayer):
         self.into_state = self.into_first = self.projection = self.readout = None
         if context in ("state", "both"):
             self.into_state = self._dense(
-                sum(self.stack.external_state_size), "into_state", activation="tanh"
+                sum(map(size_of, flat_shapes(self.stack.external_state_shapes))),
+                "into_state",
+                activation="tanh",
             )
         if context == "first":
             self.into_first = self._dense(self._input_width(), "into_first")
@@ -240,9 +244,10 @@ class Decoder(SequenceLayer):
         self.supports_masking = True
 
     @property
-    def state_size(self) -> list[int | None]:
-        """The width of every state of every layer; None: as wide as the memory is long."""
-        return self.stack.state_size
+    def state_shapes(self) -> list[Any]:
+        """The shape of every state of every layer, without the batch axis; None: as long as the
+        memory."""
+        return self.stack.state_shapes
 
     def build(
         self, previous_shape: Any, context_shape: Any = None, memory_shape: Any = None
@@ -278,15 +283,15 @@ class Decoder(SequenceLayer):
                 raise ValueError(
                     f"{self.name}: stateful=True: expected inputs whose batch size is known."
                 )
-            self.states = [
-                self.add_weight(
-                    shape=(previous_shape[0], size),
+            self.states = map_shapes(
+                lambda shape: self.add_weight(
+                    shape=(previous_shape[0], *shape),
                     name="state",
                     initializer="zeros",
                     trainable=False,
-                )
-                for size in self.state_size
-            ]
+                ),
+                self.state_shapes,
+            )
         self.built = True
 
     def call(
@@ -317,8 +322,9 @@ class Decoder(SequenceLayer):
             self.sampling_steps.assign(self.sampling_steps + 1)
         logits, states = self._run(previous, *given)
         if self.stateful:
-            for kept, state in zip(self.states, states, strict=True):
-                kept.assign(ops.cast(state, kept.dtype))
+            kept, new = keras.tree.flatten(self.states), keras.tree.flatten(states)
+            for variable, state in zip(kept, new, strict=True):
+                variable.assign(ops.cast(state, variable.dtype))
         return logits
 
     def _run(
@@ -344,7 +350,9 @@ class Decoder(SequenceLayer):
                 first = ops.ones((ops.shape(mask)[0], 1), dtype="bool")
                 mask = ops.concatenate([first, mask], axis=1)
         if self.stateful:
-            states = [ops.cast(ops.convert_to_tensor(state), x.dtype) for state in self.states]
+            states = keras.tree.map_structure(
+                lambda state: ops.cast(ops.convert_to_tensor(state), x.dtype), list(self.states)
+            )
         h, *states = self.stack(
             x, initial_state=states, mask=mask, training=training, **_given(memory, memory_mask)
         )
@@ -467,14 +475,14 @@ class Decoder(SequenceLayer):
 
     def reset_state(self) -> None:
         """Reset the states of a stateful decoder to zero."""
-        for state in self.states:
+        for state in keras.tree.flatten(self.states):
             state.assign(ops.zeros(state.shape, dtype=state.dtype))
 
     # The states depend on the batch and its size: they are not weights, and are not saved.
 
     @property
     def weights(self) -> list[Any]:
-        kept = {id(state) for state in self.states}
+        kept = {id(state) for state in keras.tree.flatten(self.states)}
         return [weight for weight in super().weights if id(weight) not in kept]
 
     def save_own_variables(self, store: Any) -> None:
@@ -579,12 +587,13 @@ class Decoder(SequenceLayer):
         table = ops.cast(self.embedding.embeddings, h.dtype)
         return ops.matmul(h, ops.transpose(table)) + ops.cast(self.bias, h.dtype)
 
-    def _split(self, states: Tensor) -> list[Tensor]:
-        cuts, end = [], 0
-        for size in self.stack.external_state_size[:-1]:
-            end += size
-            cuts.append(end)
-        return list(ops.split(states, cuts, axis=-1)) if cuts else [states]
+    def _split(self, states: Tensor) -> list[Any]:
+        """Cut one vector per row into states."""
+        shapes = self.stack.external_state_shapes
+        sizes = [size_of(shape) for shape in flat_shapes(shapes)]
+        cuts = np.cumsum(sizes)[:-1].tolist()
+        parts = iter(ops.split(states, cuts, axis=-1) if cuts else [states])
+        return map_shapes(lambda shape: ops.reshape(next(parts), (-1, *shape)), shapes)
 
     def _check_memory(self, shape: Any) -> None:
         if self.attention is None and shape is not None:

@@ -17,10 +17,10 @@ from keras import ops
 
 from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.wrapping import WrappingCell
 from kerasrnn.keras_internals import flatten_layers
-from kerasrnn.layers.wrapping import WrappingCell
 from kerasrnn.recurrence import unrolled
-from kerasrnn.recurrence.loop import Call, Dropout, Options
+from kerasrnn.recurrence.loop import Call, Noise, Options, Weights
 
 Tensor = Any
 
@@ -72,17 +72,25 @@ def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
 
 
 def inner_cell(cell: Any) -> Any:
-    """The cell with the gates: for a wrapper, its inner cell."""
-    return cell.cell if isinstance(cell, WrappingCell) else cell
+    """The cell with the gates: for a wrapper, its innermost cell."""
+    return inner_cell(cell.cell) if isinstance(cell, WrappingCell) else cell
+
+
+def attention_in(cell: Any) -> AttentionCell | None:
+    """The `AttentionCell` among a cell and the cells inside it."""
+    if isinstance(cell, AttentionCell):
+        return cell
+    return attention_in(cell.cell) if isinstance(cell, WrappingCell) else None
 
 
 def noted_cell(cell: Any) -> Any:
-    """The cell whose steps are recorded: for an `AttentionCell`, its inner cell.
+    """The cell whose steps are recorded: the one inside an `AttentionCell`, if any.
 
     Whatever the wrapper adds enters through the input part, and gradients are only needed for the
     inner cell's own states.
     """
-    return cell.cell if isinstance(cell, AttentionCell) else cell
+    attention = attention_in(cell)
+    return cell if attention is None else attention.cell
 
 
 def gate_names(cell: Any) -> tuple[str, ...]:
@@ -109,11 +117,12 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[ObservedCall]]:
     calls: list[ObservedCall] = []
     with ExitStack() as stack:
         for layer in recurrent_layers(model):
-            attends = isinstance(layer.cell, AttentionCell)
-            if not attends and not all(isinstance(size, int) for size in layer.state_size):
+            noted = noted_cell(layer.cell)
+            sizes = noted.state_size if isinstance(noted, Cell) else layer.state_size
+            if not all(isinstance(n, int) for n in ([sizes] if isinstance(sizes, int) else sizes)):
                 raise ValueError(
                     f"{layer.name}: the states of {type(layer.cell).__name__} have the sizes "
-                    f"{layer.state_size}; expected a layer with states of (batch, units), and "
+                    f"{sizes}; expected a layer with states of (batch, units), and "
                     "kerasrnn.StackedRNN for cells on top of each other."
                 )
             owner = next(cls for cls in type(layer).__mro__ if "inner_loop" in vars(cls))
@@ -176,24 +185,28 @@ class _Observer:
 class _KerasCell:
     """Adapts a foreign cell to the time loop: everything happens in the step."""
 
-    step_weights = ()
     single_read = False
     has_adjoint = False
 
     def __init__(self, cell: keras.layers.Layer, output_size: int) -> None:
-        self.cell, self.output_size = cell, output_size
+        self.cell, self.output_shape = cell, (output_size,)
 
-    def input_part(self, x: Tensor, weights: Mapping[str, Tensor], masks: None) -> Tensor:
+    def used_in_step(
+        self, weights: dict[str, Any], memory: dict[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        return {}, {}
+
+    def input_part(self, x: Tensor, weights: Weights) -> Tensor:
         return x
 
-    def recurrent_products(self, weights: Mapping[str, Tensor], masks: None) -> tuple[()]:
+    def recurrent_products(self, weights: Weights) -> tuple[()]:
         return ()
 
     def step(
         self,
         a: Tensor,
         states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        weights: Weights,
         products: tuple[()],
     ) -> tuple[Tensor, list[Tensor]]:
         output, new = self.cell(a, list(states))
@@ -213,7 +226,7 @@ class _Recorder:
         self,
         a: Tensor,
         states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        weights: Weights,
         products: tuple[Callable[[Tensor], Tensor], ...],
     ) -> tuple[Tensor, list[Tensor]]:
         output, new = self._cell.step(a, states, weights, products)
@@ -268,19 +281,19 @@ def _written_out(
         cell = _KerasCell(cell, getattr(cell, "output_size", None) or layer.state_size[0])
     # Watched from the beginning: a step with frozen weights is recorded too.
     tape.watch(sequences)
-    recorder = _Recorder(noted_cell(cell), tape, call)
+    recorder, attention = _Recorder(noted_cell(cell), tape, call), attention_in(cell)
     with ExitStack() as stack:
-        if isinstance(cell, AttentionCell):
-            stack.enter_context(_replaced(cell, {"cell": recorder}))
+        if attention is not None:
+            stack.enter_context(_replaced(attention, {"cell": recorder}))
         output, outputs, states = unrolled.loop(
-            cell if isinstance(cell, AttentionCell) else recorder,
+            recorder if attention is None else cell,
             Options(
                 return_sequences=layer.return_sequences,
                 go_backwards=layer.go_backwards,
                 zero_output_for_mask=layer.zero_output_for_mask,
                 truncate_every=getattr(layer, "truncate_every", None),
             ),
-            Call(sequences, states, weights, memory, Dropout(), mask),
+            Call(sequences, states, weights, memory, Noise(), mask),
         )
     return (outputs, outputs, states) if output is None else (output, output, states)
 

@@ -11,6 +11,7 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.states import map_shapes, named_shapes
 from kerasrnn.export import keras_layers, parity, signature, tracing
 from kerasrnn.export.parity import ParityError
 from kerasrnn.keras_internals import get_keras_mask, made_by, nodes_of, run_through_graph
@@ -457,12 +458,14 @@ class _Walk:
         cell = getattr(layer, "cell", None)
         if cell is None or isinstance(cell, Cell) or type(cell) in tracing.CELLS:
             copy = self._copy(layer, _for_steps, f"{layer.name}_step", return_state=True)
-            states = [self._state(layer, *each, x) for each in _named_sizes(copy)]
-            y, *new = copy(x, initial_state=states)
+            states = [self._state(layer, *each, x) for each in _named_shapes(copy)]
+            given = iter(states)
+            packed = map_shapes(lambda _: next(given), _state_shapes(copy))
+            y, *new = copy(x, initial_state=packed)
         else:  # a foreign cell, or a list of cells, runs in Keras's own loop
             copy = self._copy(cell, _stateless)
             sizes = list(enumerate(keras.tree.flatten(cell.state_size)))
-            states = [self._state(layer, f"state_{n}", size, x) for n, size in sizes]
+            states = [self._state(layer, f"state_{n}", (size,), x) for n, size in sizes]
             structure = cell.state_size
             packed = (
                 keras.tree.pack_sequence_as(structure, states)
@@ -476,9 +479,9 @@ class _Walk:
         self.mark(y, SEQUENCE if sequences else LAST)
         return (y, *self.mark(list(keras.tree.flatten(new)), LAST)) if returned else y
 
-    def _state(self, layer: Any, name: str, size: int, x: Tensor) -> Tensor:
+    def _state(self, layer: Any, name: str, shape: tuple[int, ...], x: Tensor) -> Tensor:
         name = self._free(f"{layer.name}_{name}")
-        return keras.Input(batch_shape=(self.rows, size), dtype=layer.compute_dtype, name=name)
+        return keras.Input(batch_shape=(self.rows, *shape), dtype=layer.compute_dtype, name=name)
 
     def _add_state(self, state: Tensor, after: Tensor) -> None:
         self.states.append(state)
@@ -577,13 +580,17 @@ def _spares_time(axes: Any, rank: int) -> bool:
     return all(axis % rank not in (0, 1) for axis in axes)
 
 
-def _named_sizes(layer: RNN | StackedRNN) -> Iterator[tuple[str, int]]:
-    """The names and widths of a layer's states."""
+def _state_shapes(layer: RNN | StackedRNN) -> list[Any]:
+    return layer.state_shapes if isinstance(layer, StackedRNN) else layer.cell.state_shapes
+
+
+def _named_shapes(layer: RNN | StackedRNN) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The names of a layer's states, and their shapes without the batch axis."""
     if isinstance(layer, StackedRNN):
         for n, each in enumerate(layer.layers):
-            yield from ((f"{n}_{name}", size) for name, size in _named_sizes(each))
-        return
-    yield from zip(layer.cell.state_names, layer.state_size, strict=True)
+            yield from ((f"{n}_{name}", shape) for name, shape in _named_shapes(each))
+    else:
+        yield from named_shapes(layer.cell.state_names, layer.cell.state_shapes)
 
 
 def _check(

@@ -13,7 +13,6 @@ from kerasrnn.cells import *  # noqa: F403
 from kerasrnn.cells import __all__ as _of_cells
 from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
 from kerasrnn.layers.bidirectional import Bidirectional
-from kerasrnn.layers.feedback import FeedbackCell
 from kerasrnn.layers.pooling import SequencePooling
 from kerasrnn.layers.stacked import StackedRNN
 
@@ -21,7 +20,6 @@ __all__ = [
     *_of_cells,
     "BatchedTimeDistributed",
     "Bidirectional",
-    "FeedbackCell",
     "SequencePooling",
     "StackedRNN",
 ]

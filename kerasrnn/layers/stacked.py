@@ -8,6 +8,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask
+from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import Bidirectional
@@ -118,10 +119,15 @@ class StackedRNN(SequenceLayer):
         return [size for layer in self.layers for size in layer.state_size]
 
     @property
-    def external_state_size(self) -> list[int]:
-        """The width of every state that a caller may pass: for an `AttentionCell`, only those of
-        the inner cell."""
-        return [size for layer in self.layers for size in _external_sizes(layer)]
+    def state_shapes(self) -> list[Any]:
+        """The shape of every layer's states, from the bottom up, without the batch axis."""
+        return [shape for layer in self.layers for shape in _shapes(layer)]
+
+    @property
+    def external_state_shapes(self) -> list[Any]:
+        """The shape of every state that a caller may pass, without the batch axis: for a cell with
+        attention, only the states of the cell below it."""
+        return [shape for layer in self.layers for shape in _shapes(layer, external=True)]
 
     def build(
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
@@ -156,7 +162,7 @@ class StackedRNN(SequenceLayer):
     ) -> Any:
         counts = [len(layer.state_size) for layer in self.layers]
         if initial_state is not None and len(initial_state) != sum(counts):
-            counts = [len(_external_sizes(layer)) for layer in self.layers]
+            counts = [len(_shapes(layer, external=True)) for layer in self.layers]
         if initial_state is not None and len(initial_state) != sum(counts):
             raise ValueError(
                 f"{self.name}: initial_state has {counted(len(initial_state), 'tensor')}; expected "
@@ -216,17 +222,19 @@ class StackedRNN(SequenceLayer):
         self._check_forwards()
         begun = []
         for layer in self.layers:
-            begins = layer.cell.cell if _reads_memory(layer) else layer
-            begun += begins.get_initial_state(batch_size)
+            if _reads_memory(layer):
+                begun += layer.cell.external_initial_state(batch_size)
+            else:
+                begun += layer.get_initial_state(batch_size)
         return self.extend_states(begun, prepared)
 
     def extend_states(
         self, states: Sequence[Tensor], prepared: Sequence[Any] | None = None
     ) -> list[Tensor]:
-        """Complete the states passed by a caller: see `external_state_size`."""
+        """Complete the states passed by a caller: see `external_state_shapes`."""
         whole, start = [], 0
         for layer, of_layer in zip(self.layers, self._by_layer(prepared), strict=True):
-            end = start + len(_external_sizes(layer))
+            end = start + len(_shapes(layer, external=True))
             begun = list(states[start:end])
             whole += layer.cell.extend_states(begun, of_layer) if _reads_memory(layer) else begun
             start = end
@@ -346,11 +354,14 @@ def _reads_memory(layer: RNN | Bidirectional) -> bool:
     return getattr(getattr(layer, "cell", None), "reads_memory", False)
 
 
-def _external_sizes(layer: RNN | Bidirectional) -> list[int]:
-    """The widths of a layer's states that a caller may pass."""
-    if _reads_memory(layer):
-        return layer.state_size[: len(layer.cell.cell.state_names)]
-    return layer.state_size
+def _shapes(layer: RNN | Bidirectional, external: bool = False) -> list[Any]:
+    """The shapes of a layer's states, or of those that a caller may pass."""
+    if isinstance(layer, Bidirectional):
+        directions = (layer.forward_layer, layer.backward_layer)
+        return [shape for direction in directions for shape in _shapes(direction, external)]
+    if not isinstance(layer.cell, Cell):
+        return [(size,) if isinstance(size, int) else size for size in layer.state_size]
+    return layer.cell.external_state_shapes if external else layer.cell.state_shapes
 
 
 def _check_layer(layer: Any) -> None:

@@ -1,11 +1,18 @@
-"""The time loop, its matrix products and its masks: the lowest layer, independent of any cell.
+"""The time loop, its products and its masks: the lowest layer, independent of any cell.
 
     a_t = x_t W + b                 the input part: one product for all steps, outside the loop
     r_t = h_{t-1} U                 the recurrent part: one product per step
     y_t, s_t = update(a_t, r_t, s_{t-1})    pointwise
 
 `loop.run` is the only entry point. Each backend has its own loop (`tensorflow.py`, `jax.py`), and
-all share the unrolled loop (`unrolled.py`).
+all share the unrolled loop (`unrolled.py`). What a custom cell needs is imported from here:
+
+>>> from kerasrnn.recurrence import ElementwiseProduct, Noise, Product, RecurrentProduct, Weights
 """
 
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
+
+from kerasrnn.recurrence.loop import Noise, Weights
+from kerasrnn.recurrence.products import ElementwiseProduct, Product, RecurrentProduct
+
+__all__ = ["ElementwiseProduct", "Noise", "Product", "RecurrentProduct", "Weights"]

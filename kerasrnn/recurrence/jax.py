@@ -98,13 +98,13 @@ def _backward(
     cell: Steppable, options: Options, saved: tuple[Call, Any], d_results: Results
 ) -> tuple[Call]:
     call, residuals = saved
-    d_sequences, d_states, *d_named = _unroll(cell, options, call).backward(residuals, d_results)
-    d_weights, d_memory = (
-        {name: d[name].astype(x.dtype) for name, x in of.items()}
-        for d, of in zip(d_named, (call.weights, call.memory), strict=True)
+    d_sequences, d_states, *d_constants = _unroll(cell, options, call).backward(
+        residuals, d_results
     )
-    dropout = jax.tree.map(jnp.zeros_like, call.dropout)  # drawn, not differentiated
-    return (Call(d_sequences, d_states, d_weights, d_memory, dropout, None),)
+    d_weights, d_memory = jax.tree.map(
+        lambda d, x: d.astype(x.dtype), d_constants, [call.weights, call.memory]
+    )
+    return (Call(d_sequences, d_states, d_weights, d_memory, noise=None, mask=None),)
 
 
 _loop_with_gradient.defvjp(_forward, _backward)

@@ -9,34 +9,86 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import keras
 
+from kerasrnn.recurrence.products import Product
+
 Tensor = Any
 JitCompile = Literal["auto"] | bool
 
 
-class Dropout(NamedTuple):
-    """Dropout masks of one call; None without dropout."""
+class Noise(NamedTuple):
+    """The random tensors of one call, by name, drawn outside the loop; empty in inference.
 
-    inputs: list[Tensor] | None = None
-    recurrent: list[Tensor] | None = None
+    A cell that wraps another keeps the noise of the inner cell under "cell".
+    """
+
+    weights: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed)
+    """For all rows and steps, of any shape: for example, which entries of a kernel are dropped."""
+
+    sequences: dict[str, Any] = {}  # noqa: RUF012
+    """One per sequence, `(batch, ...)`, the same at every step: for example, dropout masks."""
+
+    steps: dict[str, Any] = {}  # noqa: RUF012
+    """One per step, `(batch, time, ...)`; for a single step, `(batch, ...)`."""
+
+    def of_one_step(self, steps: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All noise by name, with `steps` in the place of the noise of all steps."""
+        together = merged(self.weights, self.sequences)
+        return merged(together, self.steps if steps is None else steps)
+
+    def of(self, part: str) -> "Noise":
+        """Nest this noise under a name, as the noise of a part of a cell."""
+        return Noise(*({part: named} if named else {} for named in self))
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two dicts of dicts as one, without a common leaf."""
+    both = {**one, **other}
+    for name in one.keys() & other.keys():
+        both[name] = merged(one[name], other[name])
+    return both
+
+
+class Weights(dict[str, Any]):
+    """What a cell uses besides its inputs and states: its weights by name, in their own dict for
+    each of its parts, and everything else that is given."""
+
+    def __init__(
+        self,
+        weights: Mapping[str, Any],
+        memory: Mapping[str, Tensor] | None = None,
+        noise: Mapping[str, Any] | None = None,
+        training: bool = False,
+    ) -> None:
+        super().__init__(weights)
+        self.memory: Mapping[str, Tensor] = memory or {}
+        """The prepared memory, of cells that read one."""
+        self.noise: Mapping[str, Any] = noise or {}
+        """The noise by name: inside a step, that of the step."""
+        self.training = training
+        """Whether the step is one of training."""
+
+    def of(self, part: str) -> "Weights":
+        """The weights of a part of the cell, such as the inner cell, and its noise."""
+        return Weights(self[part], self.memory, self.noise.get(part), self.training)
 
 
 class Call(NamedTuple):
     """The tensors of one call of the loop."""
 
     sequences: Tensor
-    """`(batch, time, features)`"""
+    """`(batch, time, ...)`"""
 
-    states: list[Tensor]
-    """The initial states, each `(batch, ...)`."""
+    states: list[Any]
+    """The initial states, each a tensor `(batch, ...)` or a structure of tensors."""
 
-    weights: dict[str, Tensor]
-    """The cell's weights by name."""
+    weights: dict[str, Any]
+    """The cell's weights by name; those of its parts in dicts of their own."""
 
     memory: dict[str, Tensor]
     """Further inputs of a step, by name, with a batch axis; constant over time."""
 
-    dropout: Dropout
-    """The dropout masks drawn for this call."""
+    noise: Noise
+    """The random tensors drawn for this call."""
 
     mask: Tensor | None
     """Boolean `(batch, time)`, True at valid steps."""
@@ -46,13 +98,13 @@ class Results(NamedTuple):
     """The results of the loop."""
 
     output: Tensor | None
-    """The last output, `(batch, units)`; None with `return_sequences`."""
+    """The last output, `(batch, ...)`; None with `return_sequences`."""
 
     outputs: Tensor | None
-    """The output of every step, `(batch, time, units)`; None unless `return_sequences`."""
+    """The output of every step, `(batch, time, ...)`; None unless `return_sequences`."""
 
-    states: list[Tensor]
-    """The final states."""
+    states: list[Any]
+    """The final states, structured as the initial ones."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +121,14 @@ class Options:
 
 
 class Steppable(Protocol):
-    """The interface of a cell that the loop can run. `kerasrnn.Cell` implements it."""
+    """The interface of a cell that the loop can run. `kerasrnn.Cell` implements it.
 
-    output_size: int
-    step_weights: tuple[str, ...]
+    States are lists; an element is a tensor `(batch, ...)` of any rank, or a structure of tensors.
+    """
+
+    output_shape: tuple[int, ...]
+    """The shape of an output, without the batch axis."""
+
     single_read: bool
     """Whether a step uses each element of `a` once: see `prefetch` of `unroll.Backend.scan`."""
 
@@ -80,52 +136,45 @@ class Steppable(Protocol):
     """Whether the cell defines its own gradient: `step_with_residuals`, `step_adjoint` and
     `product_arguments`."""
 
-    def input_part(
-        self, x: Tensor, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> Tensor:
+    def used_in_step(
+        self, weights: dict[str, Any], memory: dict[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Select the weights and the parts of the memory that a step uses directly."""
+
+    def input_part(self, x: Tensor, weights: Weights) -> Tensor:
         """Compute the part of all steps that does not depend on the state.
 
-        Here and below, `weights` include the memory.
+        Here, all weights and the whole memory are given, and the noise of all these steps.
         """
 
-    def recurrent_products(
-        self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> tuple[Any, ...]:
-        """The `products.RecurrentProduct`s of a step, prepared before the loop."""
+    def recurrent_products(self, weights: Weights) -> tuple[Product, ...]:
+        """The products of a step, prepared before the loop, from all weights."""
 
     def step(
-        self,
-        a: Tensor,
-        states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
-        products: tuple[Any, ...],
-    ) -> tuple[Tensor, list[Tensor]]:
+        self, a: Tensor, states: Sequence[Any], weights: Weights, products: tuple[Product, ...]
+    ) -> tuple[Tensor, list[Any]]:
         """Compute one step: `(output, new_states)`. It may apply the products any number of times,
         in any order."""
 
     def step_with_residuals(
-        self,
-        a: Tensor,
-        states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
-        products: tuple[Any, ...],
-    ) -> tuple[Tensor, list[Tensor], Any]:
+        self, a: Tensor, states: Sequence[Any], weights: Weights, products: tuple[Product, ...]
+    ) -> tuple[Tensor, list[Any], Any]:
         """Compute one step and its residuals for `step_adjoint`: `(output, new_states,
         residuals)`."""
 
     def step_adjoint(
         self,
         residuals: Any,
-        states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
-        products: tuple[Any, ...],
+        states: Sequence[Any],
+        weights: Weights,
+        products: tuple[Product, ...],
         d_output: Tensor,
-        d_states: Sequence[Tensor],
-    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor], list[Tensor]]:
+        d_states: Sequence[Any],
+    ) -> tuple[Tensor, list[Any], dict[str, Tensor], list[Tensor]]:
         """`(d_a, d_states, d_weights, d_results)` of one step, given the gradients of its
         results."""
 
-    def product_arguments(self, residuals: Any, states: Sequence[Tensor]) -> list[Tensor]:
+    def product_arguments(self, residuals: Any, states: Sequence[Any]) -> list[Tensor]:
         """The arguments of each product, for one step or for all of them at once."""
 
 

@@ -1,4 +1,7 @@
-"""The matrix products of a recurrent cell, with dropout.
+"""The products of a recurrent cell, with dropout.
+
+A `Product` is linear in what it is applied to, so its adjoint needs neither its argument nor its
+result, and the gradients of its weights are computed after the loop, for all steps at once.
 
 Dropout follows Gal & Ghahramani (2016), "A theoretically grounded application of dropout in
 recurrent neural networks": one mask per sequence, the same at every step. A mask list holds either
@@ -6,7 +9,7 @@ one mask, shared by all gates, or one mask per gate.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from keras import ops
 
@@ -46,18 +49,44 @@ def input_part(
     return ops.matmul(x, kernel)
 
 
+class Product(Protocol):
+    """An affine function `r = P v + b` that a step applies to a state, or to any other tensor.
+
+    The time loop does not differentiate a product: it records the applications, applies `adjoint`
+    in the backward pass, and calls `weight_gradients` once, after the loop. Everything that is
+    constant over time is prepared in the constructor, outside the loop. A convolution, for example,
+    is one more class with these four members.
+    """
+
+    rank: int
+    """The number of axes of v, the batch axis included."""
+
+    @property
+    def weights(self) -> Any:
+        """A structure of the tensors that r depends on besides v, such as P and b; None where one
+        is missing."""
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """Compute r for one step's v, in the dtype of v."""
+
+    def adjoint(self, d_r: Tensor) -> Tensor:
+        """Compute dL/dv of one step from its dL/dr: `P^T dL/dr`."""
+
+    def weight_gradients(self, v: Tensor, d_r: Tensor) -> Any:
+        """Compute the gradients of `weights`, in the same structure, from the v and dL/dr of all
+        steps, `(time, batch, ...)`."""
+
+
 class RecurrentProduct:
     """The recurrent part `r = v U + b` of some of the gates, which a step applies to a state v.
-
-    Everything that is constant over time (columns, stacked masks) is prepared here, once, outside
-    the loop. The product is linear, so its adjoint needs neither v nor r, and the gradients of its
-    weights are one product each for all steps, after the loop.
 
     Args:
         kernel: U, `(units, gates * units)`, the columns of these gates.
         bias: b, `(gates * units,)`, or None.
         masks: dropout masks of the state, each `(batch, units)`: one for all gates or one per gate.
     """
+
+    rank: ClassVar[int] = 2
 
     def __init__(
         self, kernel: Tensor, bias: Tensor | None, masks: Sequence[Tensor] | None = None
@@ -69,6 +98,11 @@ class RecurrentProduct:
         self.transposed = ops.transpose(kernel)
         if self.gates > 1:
             self.blocks = ops.stack(ops.split(kernel, self.gates, axis=-1))  # (gates, units, width)
+
+    @property
+    def weights(self) -> tuple[Tensor, Tensor | None]:
+        """`(kernel, bias)`."""
+        return self.kernel, self.bias
 
     def __call__(self, v: Tensor) -> Tensor:
         """Compute r for one step's v, `(batch, units)`, in the dtype of v."""
@@ -112,12 +146,19 @@ class ElementwiseProduct:
         masks: dropout masks of the state: a single one, `(batch, units)`.
     """
 
+    rank: ClassVar[int] = 2
+
     def __init__(
         self, kernel: Tensor, bias: Tensor | None, masks: Sequence[Tensor] | None = None
     ) -> None:
         self.kernel, self.bias = kernel, bias
         self.factors = kernel if masks is None else kernel * masks[0]
         self.mask = None if masks is None else masks[0]
+
+    @property
+    def weights(self) -> tuple[Tensor, Tensor | None]:
+        """`(kernel, bias)`."""
+        return self.kernel, self.bias
 
     def __call__(self, v: Tensor) -> Tensor:
         """Compute r for one step's v, `(batch, units)`, in the dtype of v."""

@@ -17,7 +17,7 @@ import itertools
 import os
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -43,7 +43,7 @@ KERNEL_BYTES = 1 << 20
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. An eager call runs a compiled graph, not a loop driven by Python."""
     # Keras passes the variables of a stateful layer themselves.
-    call = call._replace(states=[tf.convert_to_tensor(state) for state in call.states])
+    call = call._replace(states=tree.map_structure(tf.convert_to_tensor, call.states))
     if _in_forward_mode(call):
         return _forward_mode_loop(cell, options, call)
     nested = _in_nested_tapes(call)
@@ -318,9 +318,9 @@ def _loop_of_functions(
             d_sequences, d_states, d_weights, d_memory = zip(*d_parts, strict=True)
             return (
                 tf.concat(d_sequences, 0),
-                [tf.concat(d, 0) for d in zip(*d_states, strict=True)],
-                {name: tf.add_n([d[name] for d in d_weights]) for name in call.weights},
-                {name: tf.concat([d[name] for d in d_memory], 0) for name in call.memory},
+                tree.map_structure(lambda *d: tf.concat(d, 0), *d_states),
+                tree.map_structure(lambda *d: tf.add_n(d), *d_weights),
+                tree.map_structure(lambda *d: tf.concat(d, 0), *d_memory),
             )
 
         def differentiable(d_results: Results) -> Any:
@@ -437,11 +437,24 @@ def _parts(cell: Steppable, call: Call) -> list[Call]:
     parts = _cores()
     if call.sequences.shape[0] is not None:
         parts = max(1, min(parts, call.sequences.shape[0] // ROWS_A_PART))
-    kernel = call.weights.get("recurrent_kernel")  # a user's cell may have no weight of that name
-    if kernel is not None and kernel.shape.num_elements() * kernel.dtype.size > KERNEL_BYTES:
+    if _recurrent_bytes(call.weights) > KERNEL_BYTES:
         parts = 1
-    of_batch = call._replace(weights=None)
-    return [part._replace(weights=call.weights) for part in _split(of_batch, parts)]
+    of_batch = call._replace(weights={}, noise=call.noise._replace(weights={}))
+    return [
+        part._replace(weights=call.weights, noise=part.noise._replace(weights=call.noise.weights))
+        for part in _split(of_batch, parts)
+    ]
+
+
+def _recurrent_bytes(weights: Mapping[str, Any]) -> int:
+    """The size of the recurrent kernels, of which a user's cell may have none."""
+    size = 0
+    for name, weight in weights.items():
+        if isinstance(weight, dict):
+            size += _recurrent_bytes(weight)
+        elif name == "recurrent_kernel":
+            size += weight.shape.num_elements() * weight.dtype.size
+    return size
 
 
 def _cores() -> int:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import keras
 from keras import ops, tree
 
-from kerasrnn.recurrence.loop import Call, Options, Results, Steppable
+from kerasrnn.recurrence.loop import Call, Options, Results, Steppable, Weights
+from kerasrnn.recurrence.products import Product
 
 Tensor = Any
 
@@ -46,10 +47,24 @@ class Backend(Protocol):
         function of the backend, which no tensor can leave."""
 
 
+class Steps(NamedTuple):
+    """What is read step by step, each with time as its first axis."""
+
+    x: Tensor
+    keeps: Tensor | None
+    """`(time, batch, 1)`: whether a step is valid."""
+
+    borders: Tensor | None
+    """`(time,)`: whether the gradient of the states is cut before a step."""
+
+    noise: dict[str, Any]
+    """The noise that differs from step to step."""
+
+
 class Residuals(NamedTuple):
     """What the forward pass stores for the backward pass, each `(time, batch, ...)`."""
 
-    states: list[Tensor]  # before each step
+    states: list[Any]  # before each step
     steps: Any  # of each step; see `_Automatic` and `_ByHand`
 
 
@@ -57,13 +72,14 @@ class Carry(NamedTuple):
     """The values passed from step to step; in the backward pass, their gradients."""
 
     output: Tensor | None  # None if no step and no result needs it
-    states: list[Tensor]
+    states: list[Any]
 
 
 class _StepAdjoint(NamedTuple):
     d_a: Tensor
-    d_states: list[Tensor]
-    d_weights: dict[str, Tensor]
+    d_states: list[Any]
+    d_weights: dict[str, Any]
+    d_memory: dict[str, Tensor]
     d_results: list[list[Tensor]]  # of each product's applications
 
 
@@ -82,10 +98,8 @@ class _Step:
         self.results: list[list[Tensor]] = [[] for _ in unroll.products]
         self.order: list[tuple[int, int]] = []  # (product, index of the application)
 
-    def __call__(
-        self, a: Tensor, states: list[Tensor], weights: Mapping[str, Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        self.scope, self.like = self.unroll.backend.scope(), states[0].shape
+    def __call__(self, a: Tensor, states: list[Any], weights: Weights) -> tuple[Tensor, list[Any]]:
+        self.scope, self.batch = self.unroll.backend.scope(), a.shape[0]
         output, new = self.cell.step(a, states, weights, self.products)
         self._check_repeated()
         return output, list(new)
@@ -97,12 +111,11 @@ class _Step:
                 "is applied inside a loop, a branch or a function of the backend "
                 "(ops.while_loop, ops.cond, tf.function, jax.jit); expected Python's for or if",
             )
-        shape = tuple(argument.shape)
-        unknown = None in (*shape[:1], self.like[0])
-        if len(shape) != len(self.like) or not (unknown or shape[0] == self.like[0]):
-            raise self._error(
-                k, f"is applied to an argument of shape {shape}; expected (batch, width)"
-            )
+        shape, rank = tuple(argument.shape), self.unroll.products[k].rank
+        unknown = None in (*shape[:1], self.batch)
+        if len(shape) != rank or not (unknown or shape[0] == self.batch):
+            axes = "(batch, width)" if rank == 2 else f"{rank} axes, (batch, ...)"
+            raise self._error(k, f"is applied to an argument of shape {shape}; expected {axes}")
         nth = len(self.results[k])
         if self.given is None:
             result = self.unroll.products[k](argument)
@@ -166,9 +179,12 @@ class _ByHand:
     def __init__(self, unroll: "Unroll") -> None:
         self.unroll = unroll
 
-    def forward(self, a: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
-        return self.unroll.cell.step_with_residuals(
-            a, states, self.unroll.step_weights, self.unroll.products
+    def forward(
+        self, a: Tensor, states: list[Any], noise: dict[str, Any]
+    ) -> tuple[Tensor, list[Any], Any]:
+        unroll = self.unroll
+        return unroll.cell.step_with_residuals(
+            a, states, unroll.weights_of_step(noise), unroll.products
         )
 
     def needs_input_part(self) -> bool:
@@ -177,34 +193,46 @@ class _ByHand:
     def backward(
         self,
         a: None,
-        states: list[Tensor],
+        states: list[Any],
+        noise: dict[str, Any],
         residuals: Any,
         d_output: Tensor,
-        d_states: list[Tensor],
+        d_states: list[Any],
     ) -> _StepAdjoint:
-        d_a, d_states, d_weights, d_results = self.unroll.cell.step_adjoint(
-            residuals, states, self.unroll.step_weights, self.unroll.products, d_output, d_states
+        unroll = self.unroll
+        d_a, d_states, d_weights, d_results = unroll.cell.step_adjoint(
+            residuals,
+            states,
+            unroll.weights_of_step(noise),
+            unroll.products,
+            d_output,
+            d_states,
         )
-        return _StepAdjoint(d_a, d_states, d_weights, [[d] for d in d_results])
+        return _StepAdjoint(d_a, d_states, d_weights, {}, [[d] for d in d_results])
 
-    def arguments(self, states: list[Tensor], residuals: Any) -> list[list[Tensor]]:
+    def arguments(self, states: list[Any], residuals: Any) -> list[list[Tensor]]:
         return [[v] for v in self.unroll.cell.product_arguments(residuals, states)]
 
 
 class _Automatic:
     """One step, differentiated automatically except for its products.
 
-    It stores the result of each application of a product, and its argument unless that is the
-    first state.
+    It stores the result of each application of a product, and its argument unless that is a state.
     """
 
     def __init__(self, unroll: "Unroll") -> None:
         self.unroll = unroll
+        self.indices: list[list[int | None]] = []  # of each argument that is a state
 
-    def forward(self, a: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
+    def forward(
+        self, a: Tensor, states: list[Any], noise: dict[str, Any]
+    ) -> tuple[Tensor, list[Any], Any]:
         step = _Step(self.unroll)
-        output, new = step(a, states, self.unroll.step_weights)
-        arguments = [[None if v is states[0] else v for v in of] for of in step.arguments]
+        output, new = step(a, states, self.unroll.weights_of_step(noise))
+        arguments = [
+            [None if index is not None else v for v, index in zip(of, indices, strict=True)]
+            for of, indices in zip(step.arguments, _indices(step, states), strict=True)
+        ]
         return output, new, (step.results, arguments)
 
     def needs_input_part(self) -> bool:
@@ -213,35 +241,53 @@ class _Automatic:
     def backward(
         self,
         a: Tensor,
-        states: list[Tensor],
+        states: list[Any],
+        noise: dict[str, Any],
         residuals: Any,
         d_output: Tensor,
-        d_states: list[Tensor],
+        d_states: list[Any],
     ) -> _StepAdjoint:
         results, _ = residuals
         order: list[tuple[int, int]] = []
 
         def step(
-            a: Tensor, states: list[Tensor], weights: dict[str, Tensor], results: list[list[Tensor]]
-        ) -> tuple[Tensor, list[Tensor], list[list[Tensor]]]:
+            a: Tensor,
+            states: list[Any],
+            weights: dict[str, Any],
+            memory: dict[str, Tensor],
+            results: list[list[Tensor]],
+        ) -> tuple[Tensor, list[Any], list[list[Tensor]]]:
             step = _Step(self.unroll, results)
-            output, new = step(a, states, weights)
-            order[:] = step.order
+            output, new = step(a, states, self.unroll.given(weights, memory, noise))
+            # Found again, since the backward pass may be another function than the forward pass.
+            order[:], self.indices = step.order, _indices(step, states)
             return output, new, step.arguments
 
-        _, vjp_fn = self.unroll.backend.vjp(
-            step, (a, states, dict(self.unroll.step_weights), results)
-        )
+        constants = self.unroll.step_weights, self.unroll.step_memory
+        _, vjp_fn = self.unroll.backend.vjp(step, (a, states, *constants, results))
         d_arguments: list[list[Tensor | None]] = [[None for _ in of] for of in results]
         # In reverse: the gradient of an application depends on later ones, whose arguments may
         # contain its result.
         for k, nth in reversed(order):
-            d_result = vjp_fn((d_output, d_states, d_arguments))[3][k][nth]
+            d_result = vjp_fn((d_output, d_states, d_arguments))[-1][k][nth]
             d_arguments[k][nth] = self.unroll.products[k].adjoint(d_result)
         return _StepAdjoint(*vjp_fn((d_output, d_states, d_arguments)))
 
-    def arguments(self, states: list[Tensor], residuals: Any) -> list[list[Tensor]]:
-        return [[states[0] if v is None else v for v in of] for of in residuals[1]]
+    def arguments(self, states: list[Any], residuals: Any) -> list[list[Tensor]]:
+        flat = tree.flatten(states)
+        return [
+            [v if index is None else flat[index] for v, index in zip(of, indices, strict=True)]
+            for of, indices in zip(residuals[1], self.indices, strict=True)
+        ]
+
+
+def _indices(step: _Step, states: list[Any]) -> list[list[int | None]]:
+    """For each argument of each product, which of the states it is, if any."""
+    flat = tree.flatten(states)
+    return [
+        [next((n for n, state in enumerate(flat) if v is state), None) for v in of]
+        for of in step.arguments
+    ]
 
 
 class Unroll:
@@ -253,215 +299,219 @@ class Unroll:
 
     def __init__(self, backend: Backend, cell: Steppable, options: Options, call: Call) -> None:
         self.backend, self.cell, self.options = backend, cell, options
-        # For a step, a memory is as constant as its weights.
-        self.weights, self.memory = {**call.weights, **call.memory}, tuple(call.memory)
-        self.dropout = call.dropout
+        self.weights, self.memory, self.noise = call.weights, call.memory, call.noise
         self.compute_dtype = keras.backend.standardize_dtype(call.sequences.dtype)
         half = self.compute_dtype in ("float16", "bfloat16")
         self.state_dtype = "float32" if half else self.compute_dtype
-        self.products, self.step_weights = self._prepare(self.weights)
+        self.products, self.step_weights, self.step_memory = self._prepare(
+            self.weights, self.memory
+        )
         self.step = (_ByHand if cell.has_adjoint else _Automatic)(self)
         self.applications: list[int] | None = None  # of each product in a step; see `_Step`
-        self.x, self.keeps = self._in_order(call.sequences), None
+        x, keeps = self._in_order(call.sequences), None
         if call.mask is not None:
-            self.keeps = ops.expand_dims(self._in_order(call.mask), -1)  # (time, batch, 1)
+            keeps = ops.expand_dims(self._in_order(call.mask), -1)  # (time, batch, 1)
+        of_steps = tree.map_structure(self._in_order, call.noise.steps)
+        self.steps = Steps(x, keeps, self._borders(x), of_steps)
         self.zeros = ops.zeros(
-            (ops.shape(call.sequences)[0], cell.output_size), dtype=self.state_dtype
+            (ops.shape(call.sequences)[0], *cell.output_shape), dtype=self.state_dtype
         )
         # Only a last output, or one that masked steps repeat, is carried from step to step.
         self.carries_output = self._holds() or not options.return_sequences
         self.start = Carry(
-            self.zeros if self.carries_output else None,
-            [ops.cast(s, self.state_dtype) for s in call.states],
+            self.zeros if self.carries_output else None, self._in_state_dtype(call.states)
         )
+
+    def given(
+        self, weights: Mapping[str, Any], memory: Mapping[str, Tensor], noise: dict[str, Any]
+    ) -> Weights:
+        """What a cell is given, with the noise of one step or of several."""
+        return Weights(weights, memory, self.noise.of_one_step(noise), self.options.training)
+
+    def weights_of_step(self, noise: dict[str, Any]) -> Weights:
+        """What a step is given."""
+        return self.given(self.step_weights, self.step_memory, noise)
 
     def forward(self) -> Results:
         """Run the loop without storing residuals; a gradient is computed automatically."""
-        end, outputs, _ = self._segment(self.x, self.keeps, self._borders(self.x), self.start)
+        end, outputs, _ = self._segment(self.steps, self.start)
         return self._results(end, outputs)
 
     def forward_with_residuals(self) -> tuple[Results, Any]:
         """Run the loop and return the results and the residuals for `backward`."""
         if not self._checkpoints():
-            end, outputs, residuals = self._segment(
-                self.x, self.keeps, self._borders(self.x), self.start, with_residuals=True
-            )
+            end, outputs, residuals = self._segment(self.steps, self.start, with_residuals=True)
             return self._results(end, outputs), residuals
-        segments = _Segments(self.options.checkpoint_every, self.x)
-        whole, rest = segments.cut((self.x, self.keeps, self._borders(self.x)))
+        segments = _Segments(self.options.checkpoint_every, self.steps.x)
+        whole, rest = segments.cut(self.steps)
 
-        def body(carry: Carry, xs: Any) -> tuple[Carry, Any]:
-            end, outputs, _ = self._segment(*xs, carry)
+        def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
+            end, outputs, _ = self._segment(steps, carry)
             return end, (carry, outputs)
 
         middle, (starts, outputs) = self.backend.scan(body, self.start, whole)
         middle = segments.if_any(middle, self.start)
-        end, last_outputs, _ = self._segment(*rest, middle)
+        end, last_outputs, _ = self._segment(rest, middle)
         if outputs is not None:
             outputs = segments.joined(outputs, last_outputs)
         return self._results(end, outputs), (starts, middle)
 
     def backward(
         self, residuals: Any, d_results: Results
-    ) -> tuple[Tensor, list[Tensor], dict, dict]:
+    ) -> tuple[Tensor, list[Any], dict[str, Any], dict[str, Tensor]]:
         """Compute the gradients of the sequences, initial states, weights and memory."""
         d_output = None
         if d_results.output is not None:
             d_output = ops.cast(d_results.output, self.state_dtype)
         elif self._holds():
             d_output = ops.zeros_like(self.zeros)
-        d_carry = Carry(d_output, [ops.cast(d, self.state_dtype) for d in d_results.states])
+        d_carry = Carry(d_output, self._in_state_dtype(d_results.states))
         d_outputs = None
         if d_results.outputs is not None:
             d_outputs = ops.swapaxes(d_results.outputs, 0, 1)
-        xs = (self.x, self.keeps, self._borders(self.x), d_outputs)
         if not self._checkpoints():
-            d_carry, d_x, d_weights = self._segment_adjoint(*xs, residuals, d_carry)
+            gradients = self._segment_adjoint(self.steps, d_outputs, residuals, d_carry)
         else:
-            d_carry, d_x, d_weights = self._checkpointed_adjoint(xs, residuals, d_carry)
+            gradients = self._checkpointed_adjoint(d_outputs, residuals, d_carry)
+        d_carry, d_x, (d_weights, d_memory) = gradients
         d_sequences = ops.swapaxes(ops.flip(d_x, 0) if self.options.go_backwards else d_x, 0, 1)
-        d_states = [ops.cast(d, self.compute_dtype) for d in d_carry.states]
-        d_memory = {name: d_weights.pop(name) for name in self.memory}
-        return d_sequences, d_states, d_weights, d_memory
+        return d_sequences, self._in_compute_dtype(d_carry.states), d_weights, d_memory
 
     def _checkpointed_adjoint(
-        self, xs: tuple[Any, ...], residuals: Any, d_carry: Carry
-    ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
+        self, d_outputs: Tensor | None, residuals: Any, d_carry: Carry
+    ) -> tuple[Carry, Tensor, tuple[dict[str, Any], dict[str, Tensor]]]:
         """Recompute each segment from its start, then differentiate it."""
         starts, middle = residuals
-        segments = _Segments(self.options.checkpoint_every, self.x)
-        whole, rest = segments.cut(xs)
+        segments = _Segments(self.options.checkpoint_every, self.steps.x)
+        whole, rest = segments.cut((self.steps, d_outputs))
 
-        def segment(xs: tuple[Any, ...], start: Carry, d_carry: Carry) -> Any:
-            x, keeps, borders, d_outputs = xs
-            _, _, residuals = self._segment(x, keeps, borders, start, with_residuals=True)
-            return self._segment_adjoint(x, keeps, borders, d_outputs, residuals, d_carry)
+        def segment(steps: Steps, d_outputs: Tensor | None, start: Carry, d_carry: Carry) -> Any:
+            _, _, residuals = self._segment(steps, start, with_residuals=True)
+            return self._segment_adjoint(steps, d_outputs, residuals, d_carry)
 
-        d_carry, d_rest, d_weights = segment(rest, middle, d_carry)
-        of_rest = d_carry, d_weights
+        d_carry, d_rest, d_constants = segment(*rest, middle, d_carry)
+        of_rest = d_carry, d_constants
 
         def body(carry: Any, xs: Any) -> Any:
-            d_carry, d_weights = carry
+            d_carry, d_constants = carry
             d_carry, d_x, more = segment(*xs, d_carry)
-            return (d_carry, {name: d + more[name] for name, d in d_weights.items()}), d_x
+            return (d_carry, tree.map_structure(ops.add, d_constants, more)), d_x
 
-        of_all, d_whole = self.backend.scan(body, of_rest, (whole, starts), reverse=True)
-        d_carry, d_weights = segments.if_any(of_all, of_rest)
-        return d_carry, segments.joined(d_whole, d_rest), d_weights
+        of_all, d_whole = self.backend.scan(body, of_rest, (*whole, starts), reverse=True)
+        d_carry, d_constants = segments.if_any(of_all, of_rest)
+        return d_carry, segments.joined(d_whole, d_rest), d_constants
 
-    def _prepare(self, weights: Mapping[str, Tensor]) -> tuple[tuple[Any, ...], dict[str, Tensor]]:
-        products = self.cell.recurrent_products(weights, self.dropout.recurrent)
-        step_weights = {
-            name: ops.cast(weights[name], self.state_dtype) for name in self.cell.step_weights
-        }
-        return products, step_weights
+    def _prepare(
+        self, weights: dict[str, Any], memory: dict[str, Tensor]
+    ) -> tuple[tuple[Product, ...], dict[str, Any], dict[str, Tensor]]:
+        products = self.cell.recurrent_products(self.given(weights, memory, {}))
+        used = self.cell.used_in_step(weights, memory)
+        return products, *map(self._in_state_dtype, used)
 
     def _segment(
-        self,
-        x: Tensor,
-        keeps: Tensor | None,
-        borders: Tensor | None,
-        start: Carry,
-        with_residuals: bool = False,
+        self, steps: Steps, start: Carry, with_residuals: bool = False
     ) -> tuple[Carry, Tensor | None, Residuals | None]:
         """Run some steps: returns the final carry, the outputs and the residuals."""
-        a = self.cell.input_part(x, self.weights, self.dropout.inputs)
+        a = self.cell.input_part(steps.x, self.given(self.weights, self.memory, steps.noise))
 
-        def body(carry: Carry, xs: tuple[Any, ...]) -> tuple[Carry, Any]:
+        def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
             output, states = carry
-            a, keep, border = xs
+            a, keep, border, noise = steps
             if border is not None:
-                states = [ops.where(border, ops.stop_gradient(s), s) for s in states]
+                states = tree.map_structure(
+                    lambda s: ops.where(border, ops.stop_gradient(s), s), states
+                )
             a = ops.cast(a, self.state_dtype)
             if with_residuals:
-                new_output, new, residuals = self.step.forward(a, states)
+                new_output, new, residuals = self.step.forward(a, states, noise)
                 residuals = Residuals(states, residuals)
             else:
-                new_output, new = self.cell.step(a, states, self.step_weights, self.products)
+                given = self.weights_of_step(noise)
+                new_output, new = self.cell.step(a, states, given, self.products)
                 residuals = None
             # On JAX, Keras computes some float64 operations in float32; a scan's types are fixed.
             new_output = ops.cast(new_output, self.state_dtype)
-            new = [ops.cast(s, self.state_dtype) for s in new]
+            new = self._in_state_dtype(_like(states, new))
             if keep is not None:
                 held = self.zeros if self.options.zero_output_for_mask else output
-                new_output = ops.where(keep, new_output, held)
-                new = [ops.where(keep, s, old) for s, old in zip(new, states, strict=True)]
+                new_output = _where(keep, new_output, held)
+                new = tree.map_structure(lambda s, old: _where(keep, s, old), new, states)
             outputs = None
             if self.options.return_sequences:
                 outputs = ops.cast(new_output, self.compute_dtype)
             return Carry(new_output if self.carries_output else None, new), (outputs, residuals)
 
         end, (outputs, residuals) = self.backend.scan(
-            body, start, (a, keeps, borders), prefetch=not self.cell.single_read
+            body, start, steps._replace(x=a), prefetch=not self.cell.single_read
         )
         return end, outputs, residuals
 
     def _segment_adjoint(
-        self,
-        x: Tensor,
-        keeps: Tensor | None,
-        borders: Tensor | None,
-        d_outputs: Tensor | None,
-        residuals: Residuals,
-        d_end: Carry,
-    ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        """Compute the gradients of the initial carry, of x, and of the weights."""
+        self, steps: Steps, d_outputs: Tensor | None, residuals: Residuals, d_end: Carry
+    ) -> tuple[Carry, Tensor, tuple[dict[str, Any], dict[str, Tensor]]]:
+        """Compute the gradients of the initial carry, of x, and of the weights and the memory."""
 
-        def outside(x: Tensor, weights: dict[str, Tensor]) -> Any:
-            products, step_weights = self._prepare(weights)
-            return (
-                self.cell.input_part(x, weights, self.dropout.inputs),
-                [(p.kernel, p.bias) for p in products],
-                step_weights,
-            )
+        def outside(x: Tensor, weights: dict[str, Any], memory: dict[str, Tensor]) -> Any:
+            products, *used = self._prepare(weights, memory)
+            a = self.cell.input_part(x, self.given(weights, memory, steps.noise))
+            return a, [product.weights for product in products], used
 
-        (a, _, _), vjp_fn = self.backend.vjp(outside, (x, dict(self.weights)))
+        (a, _, _), vjp_fn = self.backend.vjp(outside, (steps.x, self.weights, self.memory))
 
         def body(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
-            (d_output, d_states), d_weights = carry
-            a, keep, border, d_outputs, residuals = xs
+            (d_output, d_states), d_used = carry
+            (a, keep, border, noise), d_outputs, residuals = xs
             if d_outputs is not None:
                 d_outputs = ops.cast(d_outputs, self.state_dtype)
                 d_output = d_outputs if d_output is None else d_output + d_outputs
             d_held = None if d_end.output is None else ops.zeros_like(d_output)
             if keep is not None:
                 # At a masked step the entire gradient bypasses the cell.
-                around = [ops.where(keep, ops.zeros_like(d), d) for d in d_states]
-                d_states = [ops.where(keep, d, ops.zeros_like(d)) for d in d_states]
+                around = tree.map_structure(lambda d: _where(keep, ops.zeros_like(d), d), d_states)
+                d_states = tree.map_structure(
+                    lambda d: _where(keep, d, ops.zeros_like(d)), d_states
+                )
                 if self._holds():
-                    d_held = ops.where(keep, d_held, d_output)
-                d_output = ops.where(keep, d_output, ops.zeros_like(d_output))
+                    d_held = _where(keep, d_held, d_output)
+                d_output = _where(keep, d_output, ops.zeros_like(d_output))
             step = self.step.backward(
                 None if a is None else ops.cast(a, self.state_dtype),
                 residuals.states,
+                noise,
                 residuals.steps,
                 d_output,
                 d_states,
             )
-            d_states = [ops.cast(d, self.state_dtype) for d in step.d_states]
+            d_states = self._in_state_dtype(_like(d_states, step.d_states))
             if keep is not None:
-                d_states = [d + passed for d, passed in zip(d_states, around, strict=True)]
+                d_states = tree.map_structure(ops.add, d_states, around)
             if border is not None:
-                d_states = [ops.where(border, ops.zeros_like(d), d) for d in d_states]
-            d_weights = {name: d + step.d_weights[name] for name, d in d_weights.items()}
+                d_states = tree.map_structure(
+                    lambda d: ops.where(border, ops.zeros_like(d), d), d_states
+                )
+            d_used = tree.map_structure(ops.add, d_used, [step.d_weights, step.d_memory])
             # If a gate adds its two parts, as most do, their gradients are the same tensor.
             d_results = [[None if d is step.d_a else d for d in of] for of in step.d_results]
-            return (Carry(d_held, d_states), d_weights), (step.d_a, d_results)
+            return (Carry(d_held, d_states), d_used), (step.d_a, d_results)
 
-        no_weights = {name: ops.zeros_like(w) for name, w in self.step_weights.items()}
-        (d_start, d_weights), (d_a, d_results) = self.backend.scan(
-            body,
-            (d_end, no_weights),
-            (a if self.step.needs_input_part() else None, keeps, borders, d_outputs, residuals),
-            reverse=True,
+        nothing = tree.map_structure(ops.zeros_like, [self.step_weights, self.step_memory])
+        read = steps._replace(x=a if self.step.needs_input_part() else None)
+        (d_start, d_used), (d_a, d_results) = self.backend.scan(
+            body, (d_end, nothing), (read, d_outputs, residuals), reverse=True
         )
         arguments = self.step.arguments(residuals.states, residuals.steps)
         d_products = [
             _weight_gradients(product, vs, [d_a if d is None else d for d in ds])
             for product, vs, ds in zip(self.products, arguments, d_results, strict=True)
         ]
-        d_x, d_weights = vjp_fn((ops.cast(d_a, a.dtype), d_products, d_weights))
-        return d_start, d_x, d_weights
+        d_x, *d_constants = vjp_fn((ops.cast(d_a, a.dtype), d_products, d_used))
+        return d_start, d_x, tuple(d_constants)
+
+    def _in_state_dtype(self, structure: Any) -> Any:
+        return tree.map_structure(lambda x: ops.cast(x, self.state_dtype), structure)
+
+    def _in_compute_dtype(self, structure: Any) -> Any:
+        return tree.map_structure(lambda x: ops.cast(x, self.compute_dtype), structure)
 
     def _in_order(self, x: Tensor) -> Tensor:
         """Transpose `(batch, time, ...)` to `(time, batch, ...)`, in the order of the steps."""
@@ -477,33 +527,47 @@ class Unroll:
 
     def _holds(self) -> bool:
         """Whether a masked step repeats the previous output."""
-        return self.keeps is not None and not self.options.zero_output_for_mask
+        return self.steps.keeps is not None and not self.options.zero_output_for_mask
 
     def _checkpoints(self) -> bool:
         """Whether there is more than one segment, as far as is known."""
-        length, steps = self.options.checkpoint_every, self.x.shape[0]
+        length, steps = self.options.checkpoint_every, self.steps.x.shape[0]
         return length is not None and (steps is None or steps > _length(length, steps))
 
     def _results(self, end: Carry, outputs: Tensor | None) -> Results:
         return Results(
             None if self.options.return_sequences else ops.cast(end.output, self.compute_dtype),
             ops.swapaxes(outputs, 0, 1) if self.options.return_sequences else None,
-            [ops.cast(state, self.compute_dtype) for state in end.states],
+            self._in_compute_dtype(end.states),
         )
 
 
-def _weight_gradients(
-    product: Any, arguments: list[Tensor], d_results: list[Tensor]
-) -> tuple[Tensor, Tensor | None]:
-    """dL/dU and dL/db of one product, summed over its applications."""
+def _weight_gradients(product: Product, arguments: list[Tensor], d_results: list[Tensor]) -> Any:
+    """The gradients of one product's weights, summed over its applications."""
     gradients = [product.weight_gradients(v, d) for v, d in zip(arguments, d_results, strict=True)]
     if not gradients:
-        bias = product.bias
-        return ops.zeros_like(product.kernel), None if bias is None else ops.zeros_like(bias)
-    (d_kernel, d_bias), *more = gradients
-    for d_u, d_b in more:
-        d_kernel, d_bias = d_kernel + d_u, None if d_bias is None else d_bias + d_b
-    return d_kernel, d_bias
+        return _map(ops.zeros_like, product.weights)
+    total, *others = gradients
+    for more in others:
+        total = _map(ops.add, total, more)
+    return total
+
+
+def _map(function: Callable[..., Any], *structures: Any) -> Any:
+    """`tree.map_structure`, with None for None."""
+    return tree.map_structure(lambda *x: None if x[0] is None else function(*x), *structures)
+
+
+def _where(keep: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Choose by row; `keep` is `(batch, 1)`, and x and y have any rank."""
+    for _ in range(len(x.shape) - 2):
+        keep = ops.expand_dims(keep, -1)
+    return ops.where(keep if len(x.shape) > 1 else keep[:, 0], x, y)
+
+
+def _like(structure: Any, values: Any) -> Any:
+    """Values in the same structure, with tuples and lists exchanged where they differ."""
+    return tree.pack_sequence_as(structure, tree.flatten(values))
 
 
 class _Segments:
@@ -526,19 +590,14 @@ class _Segments:
             length, whole = ops.where(self.any, length, 1), ops.maximum(whole, 1)
         self.length, self.count = length, whole
 
-    def cut(self, xs: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def cut(self, xs: Any) -> tuple[Any, Any]:
         """All full segments, `(segments, steps, ...)`, and the remaining steps."""
 
-        def stack(x: Tensor | None) -> Tensor | None:
-            if x is None:
-                return None
+        def stack(x: Tensor) -> Tensor:
             shape = (self.count, self.length, *ops.shape(x)[1:])
             return ops.reshape(x[: self.count * self.length], shape)
 
-        def rest(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x[self.stacked :]
-
-        return tuple(map(stack, xs)), tuple(map(rest, xs))
+        return _map(stack, xs), _map(lambda x: x[self.stacked :], xs)
 
     def joined(self, whole: Tensor, rest: Tensor) -> Tensor:
         """Concatenate the steps of both, `(steps, ...)`."""
@@ -549,9 +608,7 @@ class _Segments:
         """`after`, the result of the full segments, or `before` if there are none."""
         if self.known:
             return after
-        return tree.map_structure(
-            lambda a, b: None if a is None else ops.where(self.any, a, b), after, before
-        )
+        return _map(lambda a, b: ops.where(self.any, a, b), after, before)
 
 
 def _length(checkpoint_every: int | str, steps: Any) -> Any:

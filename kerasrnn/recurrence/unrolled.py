@@ -52,4 +52,4 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
             "`checkpoint_every` of a loaded layer can be set to."
         )
     # Keras assigns a stateful layer's new states in place, and the gradient needs the old ones.
-    return loop(cell, options, call._replace(states=[ops.copy(s) for s in call.states]))
+    return loop(cell, options, call._replace(states=tree.map_structure(ops.copy, call.states)))

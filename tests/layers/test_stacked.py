@@ -623,9 +623,11 @@ def stack_by_hand(stack, x, mask, memory_mask, states):
 def test_one_layer_attends(query):
     """Begun from the states that an encoder has, or from all; one call, or step after step."""
     stack, x = attending_stack(query), sequences(dtype=PRECISION)
-    assert stack.external_state_size == [4, 5, 5, 4]
+    assert stack.external_state_shapes == [(4,), (5,), (5,), (4,)]
     random = np.random.default_rng(3)
-    states = [random.standard_normal((4, n)).astype(PRECISION) for n in stack.external_state_size]
+    states = [
+        random.standard_normal((4, *n)).astype(PRECISION) for n in stack.external_state_shapes
+    ]
     memory_mask = make_mask("mixed", 4, 7)
     for kind in MASKS:
         mask = make_mask(kind, 4, 6)

@@ -1,15 +1,15 @@
 """Feedback of the output into the next step: Jordan (1986)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
-from kerasrnn.layers.wrapping import WrappingCell
-from kerasrnn.recurrence.products import RecurrentProduct
+from kerasrnn.cells.wrapping import WrappingCell
+from kerasrnn.recurrence.loop import Weights
+from kerasrnn.recurrence.products import Product, RecurrentProduct
 from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
@@ -21,21 +21,22 @@ class FeedbackCell(WrappingCell):
 
     Jordan (1986), "Serial order: a parallel distributed processing approach"; now also called back
     projection (Jaeger 2001). For a cell with the input part a_t and the step
-    s_t = step(a_t, s_{t-1}), with first state h_t:
+    h_t, s_t = step(a_t, s_{t-1}), with output h_t:
 
         a_t = x_t W + b + y_{t-1} W_y
-        s_t = step(a_t, s_{t-1})
+        h_t, s_t = step(a_t, s_{t-1})
         y_t = activation(h_t V + c)
 
     y_0 = 0. With "softmax" the next step receives the probabilities of the classes, not the chosen
     class. Use `kerasrnn.RNN(FeedbackCell(...))` as a layer; it outputs y_t.
 
-    Weights: `feedback_kernel` W_y `(units, width of a_t)`, `output_kernel` V `(cell's units,
+    Weights: `feedback_kernel` W_y `(units, width of a_t)`, `output_kernel` V `(width of h_t,
     units)`, `output_bias` c `(units,)`, then the cell's own. States: the cell's, then y.
 
     Args:
         cell: a new `kerasrnn.Cell`, which keeps its own configuration, such as its dropout and its
-            initializers.
+            initializers. It may be a wrapper, such as an `AttentionCell`, whose memory the layer
+            then takes.
         units: positive integer: the width of y_t.
         activation: activation of y_t; None is linear.
         use_bias: whether to add c.
@@ -47,6 +48,7 @@ class FeedbackCell(WrappingCell):
         inputs: `(batch, features)`.
         states: the cell's states and y_{t-1}, in one list.
         training: whether the cell's dropout is applied.
+        prepared: the memory, as returned by `prepare_memory`, if the cell reads one.
 
     Returns:
         `(y_t, new_states)`.
@@ -55,8 +57,8 @@ class FeedbackCell(WrappingCell):
     carried over.
 
     Raises:
-        ValueError: `cell` is not a kerasrnn cell, is built, or has feedback itself; an argument is
-            out of its range.
+        ValueError: `cell` is not a kerasrnn cell, is built, or overrides `call`; an argument is out
+            of its range.
 
     Example:
 
@@ -90,22 +92,22 @@ class FeedbackCell(WrappingCell):
             **kwargs,
         )
         self.state_names = (*cell.state_names, "y")
-        self.step_weights = cell.step_weights
 
     @property
-    def state_size(self) -> list[int]:
-        return [*(self.cell.units for _ in self.cell.state_names), self.units]
+    def state_shapes(self) -> list[Any]:
+        return [*self.cell.state_shapes, (self.units,)]
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        self._features(input_shape)
-        self.cell.build(input_shape)
+    def build(
+        self, input_shape: Sequence[int | None], memory_shape: Sequence[int | None] | None = None
+    ) -> None:
+        self.build_cell(input_shape, memory_shape)
         self.feedback_kernel = self.add_weight(
-            shape=(self.units, len(self.cell.gates) * self.cell.units),
+            shape=(self.units, self.input_part_size),
             name="feedback_kernel",
             initializer=self.recurrent_initializer,
         )
         self.output_kernel = self.add_weight(
-            shape=(self.cell.units, self.units),
+            shape=(self.cell.output_size, self.units),
             name="output_kernel",
             initializer=self.kernel_initializer,
         )
@@ -116,30 +118,22 @@ class FeedbackCell(WrappingCell):
             )
         self.built = True
 
-    def get_initial_state(self, batch_size: int | None = None) -> list[Tensor]:
-        """The initial state of the inner cell, and zeros."""
-        y = ops.zeros((batch_size, self.units), dtype=self.compute_dtype)
-        return [*self.cell.get_initial_state(batch_size), y]
-
-    def recurrent_products(
-        self, weights: Mapping[str, Tensor], masks: Sequence[Tensor] | None
-    ) -> tuple[Any, ...]:
+    def recurrent_products(self, weights: Weights) -> tuple[Product, ...]:
         return (
             RecurrentProduct(weights["feedback_kernel"], None),
-            *self.cell.recurrent_products(weights, masks),
+            *super().recurrent_products(weights),
             RecurrentProduct(weights["output_kernel"], weights.get("output_bias")),
         )
 
     def step(
         self,
         a: Tensor,
-        states: Sequence[Tensor],
-        weights: Mapping[str, Tensor],
+        states: Sequence[Any],
+        weights: Weights,
         products: tuple[Callable[[Tensor], Tensor], ...],
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Any]]:
         feedback, *of_cell, readout = products
-        *states, y = states
-        a = a + feedback(y)
-        _, states = self.cell.step(a, states, weights, tuple(of_cell))
-        y = self.activation(readout(states[0]))
-        return y, [*states, y]
+        states, (y,) = self.split_states(states)
+        h, states = self.cell.step(a + feedback(y), states, weights.of("cell"), tuple(of_cell))
+        y = self.activation(readout(h))
+        return y, self.join_states(states, [y])

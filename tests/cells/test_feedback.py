@@ -122,10 +122,6 @@ def test_saved_and_loaded_in_a_stack(tmp_path):
     ("make", "message"),
     [
         (lambda: kerasrnn.FeedbackCell(keras.layers.GRUCell(2), 3), "expected a kerasrnn cell"),
-        (
-            lambda: kerasrnn.FeedbackCell(kerasrnn.FeedbackCell(kerasrnn.GRUCell(2), 3), 3),
-            "expected a kerasrnn cell with no other cell inside",
-        ),
         (lambda: kerasrnn.FeedbackCell(kerasrnn.GRUCell(2), 0), "units=0: expected a positive"),
         (
             lambda: kerasrnn.FeedbackCell(new_layer(BY_NAME["GRU"]).cell.cell, 3),

@@ -1,0 +1,197 @@
+"""Cells around other cells."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from kerasrnn.cells.cell import Cell, is_step, weights_by_name
+from kerasrnn.recurrence.loop import Noise, Weights
+from kerasrnn.recurrence.products import Product
+
+Tensor = Any
+
+
+class WrappingCell(Cell):
+    """The base class of cells that run another cell and extend its step.
+
+    The inner cell may itself be a wrapper. The input part, the dropout and the memory, if any, are
+    those of the inner cell. A subclass builds the inner cell and its own weights; its `step` calls
+    the inner cell's, with `split_states` and `join_states` and with `weights.of("cell")`:
+
+        of_cell, own = self.split_states(states)
+        h, of_cell = self.cell.step(a, of_cell, weights.of("cell"), products)
+        return h, self.join_states(of_cell, own)
+
+    Weights of each part are apart, so that parts may use the same names.
+
+    Args:
+        cell: a new `kerasrnn.Cell`.
+        units: positive integer: the width of the output.
+        **kwargs: keyword arguments of `Cell`.
+
+    Raises:
+        ValueError: `cell` is not a kerasrnn cell, is built, or overrides `call`; an argument is out
+            of its range.
+    """
+
+    parts: ClassVar[tuple[str, ...]] = ("cell",)
+    """Names of the arguments that are layers."""
+
+    def __init__(self, cell: Cell, units: int, **kwargs: Any) -> None:
+        if not isinstance(cell, Cell):
+            raise ValueError(f"cell={cell!r}: expected a kerasrnn cell.")
+        if cell.overrides_call:
+            raise ValueError(
+                f"cell={cell!r} overrides `call`, which a cell around it does not use; expected "
+                "a cell that overrides `update` or `step`."
+            )
+        if cell.built:
+            raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
+        super().__init__(units, **kwargs)
+        self.cell = cell
+
+    @classmethod
+    def arguments(cls) -> dict[str, inspect.Parameter]:
+        """The arguments of the constructor, without those of the inner cell."""
+        own = [*inspect.signature(cls).parameters.values()]
+        return {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
+
+    # States: those of the inner cell first, then the wrapper's own.
+
+    def split_states(self, states: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """The states of the inner cell, and the wrapper's own."""
+        count = len(self.cell.state_names)
+        return list(states[:count]), list(states[count:])
+
+    def join_states(self, of_cell: Sequence[Any], own: Sequence[Any]) -> list[Any]:
+        """The inverse of `split_states`."""
+        return [*of_cell, *own]
+
+    @property
+    def external_state_names(self) -> tuple[str, ...]:
+        _, own = self.split_states(self.state_names)
+        return (*self.cell.external_state_names, *own)
+
+    @property
+    def external_state_shapes(self) -> list[Any]:
+        _, own = self.split_states(self.state_shapes)
+        return [*self.cell.external_state_shapes, *own]
+
+    def external_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        _, own = self.split_states(self.state_shapes)
+        return [*self.cell.external_initial_state(batch_size), *self.zeros(own, batch_size)]
+
+    def extend_states(self, states: Sequence[Any], prepared: Mapping[str, Tensor]) -> list[Any]:
+        count = len(self.cell.external_state_names)
+        return [*self.cell.extend_states(states[:count], prepared), *states[count:]]
+
+    def get_initial_state(
+        self, batch_size: int | None = None, prepared: Mapping[str, Tensor] | None = None
+    ) -> list[Any]:
+        """The initial states of the inner cell, and zeros.
+
+        Args:
+            batch_size: the number of rows; unused if there is a memory, whose rows count.
+            prepared: the memory, as returned by `prepare_memory`, if the cell reads one.
+        """
+        prepared = self.expected(prepared)
+        if self.reads_memory:
+            batch_size = ops.shape(next(iter(prepared.values())))[0]
+        return self.extend_states(self.external_initial_state(batch_size), prepared)
+
+    # The inner cell's.
+
+    @property
+    def feature_axes(self) -> int:
+        return self.cell.feature_axes if hasattr(self, "cell") else Cell.feature_axes
+
+    @property
+    def reads_memory(self) -> bool:
+        return self.cell.reads_memory
+
+    @property
+    def input_part_size(self) -> int:
+        return self.cell.input_part_size
+
+    def build_cell(
+        self, input_shape: Sequence[int | None], memory_shape: Sequence[int | None] | None
+    ) -> None:
+        """Build the inner cell, with the shape of the memory if it reads one."""
+        self._features(input_shape)
+        given = {"memory_shape": memory_shape} if self.cell.reads_memory else {}
+        self.cell.build(input_shape, **given)
+
+    def prepare_memory(self, memory: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """See `AttentionCell`: for an inner cell that reads a memory."""
+        return self.cell.prepare_memory(memory, mask)
+
+    def weights_of_step(self, states: Sequence[Any]) -> Tensor:
+        """The attention weights of the step that returned these states, `(batch, positions)`."""
+        return self.cell.weights_of_step(self.split_states(states)[0])
+
+    def draw_noise(self, inputs: Tensor, states: Sequence[Any], steps: Any = None) -> Noise:
+        return self.cell.draw_noise(inputs, self.split_states(states)[0], steps).of("cell")
+
+    def reset_dropout_mask(self) -> None:
+        self.cell.reset_dropout_mask()
+
+    def reset_recurrent_dropout_mask(self) -> None:
+        self.cell.reset_recurrent_dropout_mask()
+
+    def weights_by_name(self) -> dict[str, Any]:
+        of_parts: dict[str, Any] = {}
+        for name in self.parts:
+            part = getattr(self, name)
+            whole = isinstance(part, Cell)
+            of_parts[name] = part.weights_by_name() if whole else weights_by_name(part)
+        inner = {id(w) for name in self.parts for w in getattr(self, name).weights}
+        own = [weight for weight in self.weights if id(weight) not in inner]
+        return {**weights_by_name(self, own), **of_parts}
+
+    def used_in_step(
+        self, weights: dict[str, Any], memory: dict[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        of_cell, of_memory = self.cell.used_in_step(weights["cell"], memory)
+        own, _ = super().used_in_step(weights, memory)
+        return {**own, "cell": of_cell}, of_memory
+
+    def input_part(self, x: Tensor, weights: Weights) -> Tensor:
+        return self.cell.input_part(x, weights.of("cell"))
+
+    def recurrent_products(self, weights: Weights) -> tuple[Product, ...]:
+        return self.cell.recurrent_products(weights.of("cell"))
+
+    @is_step
+    def call(
+        self,
+        inputs: Tensor,
+        states: Any,
+        training: bool | None = False,
+        prepared: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Any]:
+        return self.call_with(inputs, states, training, self.expected(prepared))
+
+    def expected(self, prepared: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """The prepared memory; nothing for a cell that reads none.
+
+        Raises:
+            ValueError: it is missing.
+        """
+        if prepared is None and self.reads_memory:
+            raise ValueError(f"{self.name}: prepared=None: expected what `prepare_memory` returns.")
+        return prepared or {}
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for name in self.parts:
+            config[name] = keras.saving.serialize_keras_object(getattr(self, name))
+            config[name].pop("build_config", None)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in cls.parts}
+        return cls(**{**config, **parts})
