@@ -46,7 +46,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decoding.generator": ["Generator"],
         "layers.batched_time_distributed": ["BatchedTimeDistributed"],
         "layers.bidirectional": ["Bidirectional"],
-        "layers.feedback": ["FeedbackCell"],
         "layers.pooling": ["SequencePooling"],
         "layers.stacked": ["StackedRNN"],
         "text.bigrams": ["BigramEmbedding"],

@@ -102,7 +102,9 @@ CELLS = (
 CLASSES = {
     "cell": ("Cell",),
     "chrono": ("ChronoInitializer",),
+    "feedback": ("FeedbackCell",),
     "layer": ("RNN",),
+    "wrapping": ("WrappingCell",),
     **{entry.module: (entry.layer, entry.cell) for entry in CELLS},
 }
 """The public classes of `kerasrnn.cells`, by module."""

@@ -2,6 +2,7 @@
 
 from .cell import Cell as Cell
 from .chrono import ChronoInitializer as ChronoInitializer
+from .feedback import FeedbackCell as FeedbackCell
 from .gru import GRU as GRU
 from .gru import GRUCell as GRUCell
 from .ind_rnn import IndRNN as IndRNN

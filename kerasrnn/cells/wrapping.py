@@ -18,23 +18,62 @@ class WrappingCell(Cell):
     """The base class of cells that run another cell and extend its step.
 
     The inner cell may itself be a wrapper. The input part, the dropout and the memory, if any, are
-    those of the inner cell. A subclass builds the inner cell and its own weights; its `step` calls
-    the inner cell's, with `split_states` and `join_states` and with `weights.of("cell")`:
+    those of the inner cell. A subclass builds the inner cell, with `build_cell`, and its own
+    weights. Its `step` calls the inner cell's step:
 
         of_cell, own = self.split_states(states)
         h, of_cell = self.cell.step(a, of_cell, weights.of("cell"), products)
         return h, self.join_states(of_cell, own)
 
-    Weights of each part are apart, so that parts may use the same names.
+    The weights and the noise of each part are separate, so that parts may use the same names.
+    States: those of the inner cell, then the wrapper's own.
 
     Args:
         cell: a new `kerasrnn.Cell`.
         units: positive integer: the width of the output.
         **kwargs: keyword arguments of `Cell`.
 
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: all states, in one list.
+        training: whether the inner cell's dropout is applied.
+        prepared: the memory, as returned by `prepare_memory`, if the inner cell reads one.
+
+    Returns:
+        `(output, new_states)`.
+
     Raises:
         ValueError: `cell` is not a kerasrnn cell, is built, or overrides `call`; an argument is out
-            of its range.
+            of its range; a memory is missing.
+
+    Masking: in a layer, as for every cell: at a masked step all states are carried over.
+
+    Example: an exponential moving average of a cell's outputs.
+
+        >>> import numpy as np, kerasrnn
+        >>> class SmoothedCell(kerasrnn.WrappingCell):
+        ...     def __init__(self, cell, rate=0.9, **kwargs):
+        ...         super().__init__(cell, cell.units, **kwargs)
+        ...         self.rate = rate
+        ...         self.state_names = (*cell.state_names, "mean")
+        ...
+        ...     @property
+        ...     def state_shapes(self):
+        ...         return [*self.cell.state_shapes, (self.units,)]
+        ...
+        ...     def build(self, input_shape, memory_shape=None):
+        ...         self.build_cell(input_shape, memory_shape)
+        ...         self.built = True
+        ...
+        ...     def step(self, a, states, weights, products):
+        ...         of_cell, (mean,) = self.split_states(states)
+        ...         h, of_cell = self.cell.step(a, of_cell, weights.of("cell"), products)
+        ...         mean = self.rate * mean + (1 - self.rate) * h
+        ...         return mean, self.join_states(of_cell, [mean])
+        >>> layer = kerasrnn.RNN(SmoothedCell(kerasrnn.LSTMCell(4)), return_state=True)
+        >>> y, h, c, mean = layer(np.ones((2, 7, 3), "float32"))
+        >>> bool(np.all(y == mean))
+        True
     """
 
     parts: ClassVar[tuple[str, ...]] = ("cell",)

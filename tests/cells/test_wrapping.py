@@ -7,7 +7,6 @@ from keras import ops
 
 import kerasrnn
 from kerasrnn import export
-from kerasrnn.cells.wrapping import WrappingCell
 from kerasrnn.recurrence import Noise
 from tests import numpy_models
 from tests.measure import FIRST_BACKEND, PRECISION, TIGHT, make_mask, measure, randomize
@@ -240,7 +239,7 @@ def test_saved_and_loaded(name, tmp_path):
 
 
 @keras.saving.register_keras_serializable(package="test_wrapping")
-class DroppedCell(WrappingCell):
+class DroppedCell(kerasrnn.WrappingCell):
     """Dropout of a cell's outputs, with another mask at each step (Zaremba et al. 2014)."""
 
     def __init__(self, cell, rate=0.5, **kwargs):
