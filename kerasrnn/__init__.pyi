@@ -38,6 +38,7 @@ from .cells.simple_rnn import SimpleRNN as SimpleRNN
 from .cells.simple_rnn import SimpleRNNCell as SimpleRNNCell
 from .cells.ugrnn import UGRNN as UGRNN
 from .cells.ugrnn import UGRNNCell as UGRNNCell
+from .cells.wrapping import WrappingCell as WrappingCell
 from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed

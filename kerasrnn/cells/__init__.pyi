@@ -20,3 +20,4 @@ from .simple_rnn import SimpleRNN as SimpleRNN
 from .simple_rnn import SimpleRNNCell as SimpleRNNCell
 from .ugrnn import UGRNN as UGRNN
 from .ugrnn import UGRNNCell as UGRNNCell
+from .wrapping import WrappingCell as WrappingCell

@@ -38,7 +38,6 @@ Call arguments:
         such as `AttentionCell`. Their `initial_state` may be that of the inner cell alone.
     memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
         attached to the memory, if any.
-        came with the memory, if any.
 
 Returns:
     The output, `(batch, units)`, or `(batch, time, units)` with `return_sequences`; with

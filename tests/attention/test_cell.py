@@ -483,7 +483,10 @@ def ones(*shape):
     ("make", "message"),
     [
         (lambda: cell_of(keras.layers.GRUCell(2)), "expected a kerasrnn cell"),
-        (lambda: cell_of(cell_of()), "cell=<AttentionCell .* attends to the memory itself; expected"),
+        (
+            lambda: cell_of(cell_of()),
+            "cell=<AttentionCell .* attends to the memory itself; expected",
+        ),
         (
             lambda: cell_of(kerasrnn.FeedbackCell(cell_of(), 3)),
             "cell=<FeedbackCell .* attends to the memory itself; expected a cell without attention",
