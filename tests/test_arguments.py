@@ -124,6 +124,7 @@ ELSEWHERE = {
     "StateDiagnosis": "a result",
     "Translation": "a result",
     "Translator": "tests/zoo/test_translation.py",
+    "bucketed": "tests/training/test_bucketing.py",
     "decode": "called by Generator",
     "fit": "tests/training/test_fitting.py",
     "folder": "tests/zoo/test_saved.py",

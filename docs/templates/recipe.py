@@ -90,7 +90,7 @@ class MyRecipe(Classification):
     def batches(
         self, dataset: "tf.data.Dataset", config: Config, training: bool = False
     ) -> "tf.data.Dataset":
-        from kerasrnn.recipes.base.lengths import bucketed
+        from kerasrnn.training.bucketing import bucketed
 
         return bucketed(dataset, LENGTHS, config.batch_size, training)
 

@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "batches": ["Batches"],
+        "bucketing": ["bucketed"],
         "errors": ["BatchError", "CheckpointError", "DivergenceError", "ExecutionError"],
         "fitting": ["Training", "fit"],
         "interruption": ["Interrupted"],

@@ -13,8 +13,7 @@ from kerasrnn.validation import NonNegativeInteger, PositiveInteger, Seed, check
 from kerasrnn.wording import counted
 
 Batching = Callable[[tf.data.Dataset, bool], tf.data.Dataset]
-"""Makes padded batches of unbatched examples, in a dataset of known length. The second argument is
-whether they are for training: then all of them must be full."""
+"""See the argument `batching` of `Batches`."""
 
 
 class Batches:
@@ -28,7 +27,9 @@ class Batches:
         examples: unbatched examples: `(inputs, target)`, with a weight as a third element if any.
         size: number of examples.
         batch_size: number of examples in a batch.
-        batching: makes the batches; default: `dataset.batch`, without the last, smaller batch in
+        batching: makes the batches: `batching(dataset, training)` returns padded batches, in a
+            dataset of known length, such as those of `kerasrnn.training.bucketed`. In training, all
+            of them must be full. Default: `dataset.batch`, without the last, smaller batch in
             training.
         validation: unbatched validation examples, if any.
         held_out: number of examples, the first ones, that are held out for validation.

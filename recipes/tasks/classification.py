@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kerasrnn.recipes.base import splits
 from kerasrnn.recipes.base.config import Config, Options
 from kerasrnn.recipes.base.errors import DatasetError
-from kerasrnn.recipes.base.lengths import bucketed
 from kerasrnn.recipes.base.recipe import Data, Recipe
 from kerasrnn.recipes.tasks import tables, text
 from kerasrnn.recipes.tasks.text_input import INPUT, TextInput
+from kerasrnn.training.bucketing import bucketed
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
-from kerasrnn.recipes.base.lengths import bucketed
 from kerasrnn.recipes.base.recipe import Data, Recipe, Runtime
 from kerasrnn.recipes.tasks import text
+from kerasrnn.training.bucketing import bucketed
 
 if TYPE_CHECKING:
     import keras

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base.config import ConfigError
-from kerasrnn.recipes.base.lengths import bucketed
 from kerasrnn.recipes.base.recipe import Data, Recipe
+from kerasrnn.training.bucketing import bucketed
 
 if TYPE_CHECKING:
     import keras

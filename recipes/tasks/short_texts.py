@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base.config import ConfigError
-from kerasrnn.recipes.base.lengths import bucketed
 from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.tasks.language_model import LanguageModel, log_likelihood
+from kerasrnn.training.bucketing import bucketed
 
 if TYPE_CHECKING:
     import keras

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.errors import DatasetError
-from kerasrnn.recipes.base.lengths import bucketed
 from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.tasks import segmentation, text
 from kerasrnn.recipes.tasks.segmentation import TAGS, most_likely_tags
 from kerasrnn.recipes.tasks.tagged_text import Line, read_lines
 from kerasrnn.recipes.tasks.text import checked
 from kerasrnn.recipes.tasks.text_input import TextInput
+from kerasrnn.training.bucketing import bucketed
 
 if TYPE_CHECKING:
     import keras

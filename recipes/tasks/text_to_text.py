@@ -19,11 +19,11 @@ from kerasrnn.files import replacing
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.errors import DatasetError
-from kerasrnn.recipes.base.lengths import bucketed
 from kerasrnn.recipes.base.recipe import Data, Recipe, Runtime
 from kerasrnn.recipes.tasks import text
 from kerasrnn.recipes.tasks.pairs import SPLITS, Pair
 from kerasrnn.recipes.tasks.text import checked
+from kerasrnn.training.bucketing import bucketed
 from kerasrnn.wording import counted
 
 if TYPE_CHECKING:

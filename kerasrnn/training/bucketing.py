@@ -23,13 +23,26 @@ def bucketed(
     are merged into the next.
 
     Args:
-        dataset: `(inputs, target)` pairs, inputs of any length up to the last of `lengths`; the
-            recipe truncates longer ones. A target is a number, or as long as the inputs.
+        dataset: `(inputs, target)` pairs, inputs of any length up to the last of `lengths`. A
+            target is a number, or as long as the inputs.
         lengths: increasing lengths to pad to.
         batch_size: the batch size of every bucket.
         drop_remainder: whether to leave out the last, smaller batch of each bucket.
         length: returns the length of an example `(inputs, target)`; default: that of the inputs.
         padding: values to pad `(inputs, target)` with; default: zeros.
+
+    Returns:
+        The batches, in a dataset of known length, as `kerasrnn.training.Batches` needs them.
+
+    Example:
+
+        >>> import tensorflow as tf, kerasrnn
+        >>> pairs = [([1, 2], 0), ([3], 1), ([4, 5, 6], 0)]
+        >>> signature = (tf.TensorSpec((None,), "int32"), tf.TensorSpec((), "int32"))
+        >>> examples = tf.data.Dataset.from_generator(lambda: pairs, output_signature=signature)
+        >>> batches = kerasrnn.training.bucketed(examples, lengths=[2, 4], batch_size=2)
+        >>> [x.tolist() for x, _ in batches.as_numpy_iterator()]
+        [[[1, 2], [3, 0]], [[4, 5, 6, 0]]]
     """
     import numpy as np
     import tensorflow as tf

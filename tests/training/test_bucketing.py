@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.base.lengths import bucketed
+from kerasrnn.training.bucketing import bucketed
 
 pytestmark = pytest.mark.tensorflow
 LENGTHS = (3, 5, 9)
