@@ -72,7 +72,7 @@ def fits(monkeypatch, outcome):
     """In place of the training: `outcome(config)` is the validation loss of its only epoch."""
     asked = []
 
-    def fit(recipe, config, run, data, placement, progress):
+    def fit(recipe, config, run, data, execution, progress, placement):
         asked.append(config)
         loss = outcome(config)
         return [{"epoch": 0, "val_loss": loss, "val_accuracy": 1 - loss, "seconds": 0.1}]
