@@ -230,6 +230,7 @@ class _Flat:
         return [y, h, memory["sums"][0], ops.reshape(matrix, (-1, matrix.shape[-1] ** 2))]
 
 
+@pytest.mark.torch_backend
 def test_initial_and_final_states():
     trees, vectors = pair()
     x, states = normal(4, 5, 2), [normal(4, 3, seed=1), normal(4, 3, seed=2), normal(4, 9, seed=3)]
