@@ -4,7 +4,6 @@ It is written with `keras.ops` and the two primitives of `Backend`: a scan and a
 product. The names follow docs/bptt.md; `d_v` is dL/dv.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +12,8 @@ from keras import ops, tree
 
 from kerasrnn.recurrence.loop import Call, Options, Results, Steppable, Weights
 from kerasrnn.recurrence.products import Product
+from kerasrnn.recurrence.segments import Segments, length_of, map_some
+from kerasrnn.recurrence.step import AutomaticStep, ManualStep
 
 Tensor = Any
 
@@ -65,7 +66,7 @@ class Residuals(NamedTuple):
     """What the forward pass stores for the backward pass, each `(time, batch, ...)`."""
 
     states: list[Any]  # before each step
-    steps: Any  # of each step; see `_Automatic` and `_ByHand`
+    steps: Any  # of each step; see `AutomaticStep` and `ManualStep`
 
 
 class Carry(NamedTuple):
@@ -73,221 +74,6 @@ class Carry(NamedTuple):
 
     output: Tensor | None  # None if no step and no result needs it
     states: list[Any]
-
-
-class _StepAdjoint(NamedTuple):
-    d_a: Tensor
-    d_states: list[Any]
-    d_weights: dict[str, Any]
-    d_memory: dict[str, Tensor]
-    d_results: list[list[Tensor]]  # of each product's applications
-
-
-class _Step:
-    """The products of one step, and a record of their applications.
-
-    A step may apply a product any number of times, and the products in any order: the record
-    follows Python's execution while the step is traced. It is differentiated in reverse.
-    """
-
-    def __init__(self, unroll: "Unroll", results: list[list[Tensor]] | None = None) -> None:
-        """With `results`, the results of each product's applications are given, not computed."""
-        self.products = tuple(_Applied(self, k) for k in range(len(unroll.products)))
-        self.cell, self.unroll, self.given = unroll.cell, unroll, results
-        self.arguments: list[list[Tensor]] = [[] for _ in unroll.products]
-        self.results: list[list[Tensor]] = [[] for _ in unroll.products]
-        self.order: list[tuple[int, int]] = []  # (product, index of the application)
-
-    def __call__(self, a: Tensor, states: list[Any], weights: Weights) -> tuple[Tensor, list[Any]]:
-        self.scope, self.batch = self.unroll.backend.scope(), a.shape[0]
-        output, new = self.cell.step(a, states, weights, self.products)
-        self._check_repeated()
-        return output, list(new)
-
-    def apply(self, k: int, argument: Tensor) -> Tensor:
-        if self.unroll.backend.scope() != self.scope:
-            raise self._error(
-                k,
-                "is applied inside a loop, a branch or a function of the backend "
-                "(ops.while_loop, ops.cond, tf.function, jax.jit); expected Python's for or if",
-            )
-        shape, rank = tuple(argument.shape), self.unroll.products[k].rank
-        unknown = None in (*shape[:1], self.batch)
-        if len(shape) != rank or not (unknown or shape[0] == self.batch):
-            axes = "(batch, width)" if rank == 2 else f"{rank} axes, (batch, ...)"
-            raise self._error(k, f"is applied to an argument of shape {shape}; expected {axes}")
-        nth = len(self.results[k])
-        if self.given is None:
-            result = self.unroll.products[k](argument)
-        elif nth < len(self.given[k]):
-            result = self.given[k][nth]
-        else:
-            raise self._changed(k, len(self.given[k]), "more")
-        self.arguments[k].append(argument)
-        self.results[k].append(result)
-        self.order.append((k, nth))
-        return result
-
-    def _check_repeated(self) -> None:
-        """A step is traced several times, and must apply its products in the same way each time."""
-        counts = [len(results) for results in self.results]
-        before = self.unroll.applications if self.given is None else list(map(len, self.given))
-        if self.given is None:
-            self.unroll.applications = counts
-        for k, (now, then) in enumerate(zip(counts, before or counts, strict=True)):
-            if now != then:
-                raise self._changed(k, then, now)
-
-    def _changed(self, k: int, then: int, now: int | str) -> ValueError:
-        return self._error(
-            k,
-            f"was applied {then} times when the step was traced first, and {now} times when it was "
-            "traced again; expected a step that depends only on its arguments and the cell's "
-            "configuration",
-        )
-
-    def _error(self, k: int, what: str) -> ValueError:
-        count = len(self.products)
-        return ValueError(f"{type(self.cell).__name__}.step: products[{k}] (of {count}) {what}.")
-
-
-class _Applied:
-    """A product as passed to a step in training."""
-
-    def __init__(self, step: _Step, k: int) -> None:
-        self._step, self._k = step, k
-
-    def __call__(self, v: Tensor) -> Tensor:
-        return self._step.apply(self._k, ops.convert_to_tensor(v))
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise self._step._error(
-            self._k,
-            f"is accessed for its {name!r}; expected only calls (name a weight that a step uses "
-            "directly in `step_weights`)",
-        )
-
-
-class _ByHand:
-    """One step and the cell's own adjoint: `step_with_residuals` and `step_adjoint`.
-
-    Each product is applied once.
-    """
-
-    def __init__(self, unroll: "Unroll") -> None:
-        self.unroll = unroll
-
-    def forward(
-        self, a: Tensor, states: list[Any], noise: dict[str, Any]
-    ) -> tuple[Tensor, list[Any], Any]:
-        unroll = self.unroll
-        return unroll.cell.step_with_residuals(
-            a, states, unroll.weights_of_step(noise), unroll.products
-        )
-
-    def needs_input_part(self) -> bool:
-        return False
-
-    def backward(
-        self,
-        a: None,
-        states: list[Any],
-        noise: dict[str, Any],
-        residuals: Any,
-        d_output: Tensor,
-        d_states: list[Any],
-    ) -> _StepAdjoint:
-        unroll = self.unroll
-        d_a, d_states, d_weights, d_results = unroll.cell.step_adjoint(
-            residuals,
-            states,
-            unroll.weights_of_step(noise),
-            unroll.products,
-            d_output,
-            d_states,
-        )
-        return _StepAdjoint(d_a, d_states, d_weights, {}, [[d] for d in d_results])
-
-    def arguments(self, states: list[Any], residuals: Any) -> list[list[Tensor]]:
-        return [[v] for v in self.unroll.cell.product_arguments(residuals, states)]
-
-
-class _Automatic:
-    """One step, differentiated automatically except for its products.
-
-    It stores the result of each application of a product, and its argument unless that is a state.
-    """
-
-    def __init__(self, unroll: "Unroll") -> None:
-        self.unroll = unroll
-        self.indices: list[list[int | None]] = []  # of each argument that is a state
-
-    def forward(
-        self, a: Tensor, states: list[Any], noise: dict[str, Any]
-    ) -> tuple[Tensor, list[Any], Any]:
-        step = _Step(self.unroll)
-        output, new = step(a, states, self.unroll.weights_of_step(noise))
-        arguments = [
-            [None if index is not None else v for v, index in zip(of, indices, strict=True)]
-            for of, indices in zip(step.arguments, _indices(step, states), strict=True)
-        ]
-        return output, new, (step.results, arguments)
-
-    def needs_input_part(self) -> bool:
-        return True
-
-    def backward(
-        self,
-        a: Tensor,
-        states: list[Any],
-        noise: dict[str, Any],
-        residuals: Any,
-        d_output: Tensor,
-        d_states: list[Any],
-    ) -> _StepAdjoint:
-        results, _ = residuals
-        order: list[tuple[int, int]] = []
-
-        def step(
-            a: Tensor,
-            states: list[Any],
-            weights: dict[str, Any],
-            memory: dict[str, Tensor],
-            results: list[list[Tensor]],
-        ) -> tuple[Tensor, list[Any], list[list[Tensor]]]:
-            step = _Step(self.unroll, results)
-            output, new = step(a, states, self.unroll.given(weights, memory, noise))
-            # Found again, since the backward pass may be another function than the forward pass.
-            order[:], self.indices = step.order, _indices(step, states)
-            return output, new, step.arguments
-
-        constants = self.unroll.step_weights, self.unroll.step_memory
-        _, vjp_fn = self.unroll.backend.vjp(step, (a, states, *constants, results))
-        d_arguments: list[list[Tensor | None]] = [[None for _ in of] for of in results]
-        # In reverse: the gradient of an application depends on later ones, whose arguments may
-        # contain its result.
-        for k, nth in reversed(order):
-            d_result = vjp_fn((d_output, d_states, d_arguments))[-1][k][nth]
-            d_arguments[k][nth] = self.unroll.products[k].adjoint(d_result)
-        return _StepAdjoint(*vjp_fn((d_output, d_states, d_arguments)))
-
-    def arguments(self, states: list[Any], residuals: Any) -> list[list[Tensor]]:
-        flat = tree.flatten(states)
-        return [
-            [v if index is None else flat[index] for v, index in zip(of, indices, strict=True)]
-            for of, indices in zip(residuals[1], self.indices, strict=True)
-        ]
-
-
-def _indices(step: _Step, states: list[Any]) -> list[list[int | None]]:
-    """For each argument of each product, which of the states it is, if any."""
-    flat = tree.flatten(states)
-    return [
-        [next((n for n, state in enumerate(flat) if v is state), None) for v in of]
-        for of in step.arguments
-    ]
 
 
 class Unroll:
@@ -306,8 +92,8 @@ class Unroll:
         self.products, self.step_weights, self.step_memory = self._prepare(
             self.weights, self.memory
         )
-        self.step = (_ByHand if cell.has_adjoint else _Automatic)(self)
-        self.applications: list[int] | None = None  # of each product in a step; see `_Step`
+        self.step = (ManualStep if cell.has_adjoint else AutomaticStep)(self)
+        self.applications: list[int] | None = None  # of each product in a step; see `RecordedStep`
         x, keeps = self._in_order(call.sequences), None
         if call.mask is not None:
             keeps = ops.expand_dims(self._in_order(call.mask), -1)  # (time, batch, 1)
@@ -342,7 +128,7 @@ class Unroll:
         if not self._checkpoints():
             end, outputs, residuals = self._segment(self.steps, self.start, with_residuals=True)
             return self._results(end, outputs), residuals
-        segments = _Segments(self.options.checkpoint_every, self.steps.x)
+        segments = Segments(self.options.checkpoint_every, self.steps.x)
         whole, rest = segments.cut(self.steps)
 
         def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
@@ -382,7 +168,7 @@ class Unroll:
     ) -> tuple[Carry, Tensor, tuple[dict[str, Any], dict[str, Tensor]]]:
         """Recompute each segment from its start, then differentiate it."""
         starts, middle = residuals
-        segments = _Segments(self.options.checkpoint_every, self.steps.x)
+        segments = Segments(self.options.checkpoint_every, self.steps.x)
         whole, rest = segments.cut((self.steps, d_outputs))
 
         def segment(steps: Steps, d_outputs: Tensor | None, start: Carry, d_carry: Carry) -> Any:
@@ -532,7 +318,7 @@ class Unroll:
     def _checkpoints(self) -> bool:
         """Whether there is more than one segment, as far as is known."""
         length, steps = self.options.checkpoint_every, self.steps.x.shape[0]
-        return length is not None and (steps is None or steps > _length(length, steps))
+        return length is not None and (steps is None or steps > length_of(length, steps))
 
     def _results(self, end: Carry, outputs: Tensor | None) -> Results:
         return Results(
@@ -546,16 +332,11 @@ def _weight_gradients(product: Product, arguments: list[Tensor], d_results: list
     """The gradients of one product's weights, summed over its applications."""
     gradients = [product.weight_gradients(v, d) for v, d in zip(arguments, d_results, strict=True)]
     if not gradients:
-        return _map(ops.zeros_like, product.weights)
+        return map_some(ops.zeros_like, product.weights)
     total, *others = gradients
     for more in others:
-        total = _map(ops.add, total, more)
+        total = map_some(ops.add, total, more)
     return total
-
-
-def _map(function: Callable[..., Any], *structures: Any) -> Any:
-    """`tree.map_structure`, with None for None."""
-    return tree.map_structure(lambda *x: None if x[0] is None else function(*x), *structures)
 
 
 def _where(keep: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -568,53 +349,3 @@ def _where(keep: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _like(structure: Any, values: Any) -> Any:
     """Values in the same structure, with tuples and lists exchanged where they differ."""
     return tree.pack_sequence_as(structure, tree.flatten(values))
-
-
-class _Segments:
-    """A sequence cut into segments of equal length, and the remaining steps, at least one.
-
-    The last segment is not stacked with the others, since it may be shorter. If the number of steps
-    is unknown when the graph is built, there may be no full segment. A loop needs at least one
-    (TensorFlow cannot stack an empty list of tensors of unknown shape, and XLA cannot read from an
-    empty array), so the first step is then run as a segment, and its results are discarded.
-    """
-
-    def __init__(self, checkpoint_every: int | str, x: Tensor) -> None:
-        steps = ops.shape(x)[0]
-        length = _length(checkpoint_every, steps)
-        whole = (steps - 1) // length  # 0 only if the number of steps is unknown
-        self.stacked = whole * length
-        self.known = isinstance(whole, int)
-        if not self.known:
-            self.any = whole > 0
-            length, whole = ops.where(self.any, length, 1), ops.maximum(whole, 1)
-        self.length, self.count = length, whole
-
-    def cut(self, xs: Any) -> tuple[Any, Any]:
-        """All full segments, `(segments, steps, ...)`, and the remaining steps."""
-
-        def stack(x: Tensor) -> Tensor:
-            shape = (self.count, self.length, *ops.shape(x)[1:])
-            return ops.reshape(x[: self.count * self.length], shape)
-
-        return _map(stack, xs), _map(lambda x: x[self.stacked :], xs)
-
-    def joined(self, whole: Tensor, rest: Tensor) -> Tensor:
-        """Concatenate the steps of both, `(steps, ...)`."""
-        whole = ops.reshape(whole, (self.count * self.length, *ops.shape(whole)[2:]))
-        return ops.concatenate([whole if self.known else whole[: self.stacked], rest])
-
-    def if_any(self, after: Any, before: Any) -> Any:
-        """`after`, the result of the full segments, or `before` if there are none."""
-        if self.known:
-            return after
-        return _map(lambda a, b: ops.where(self.any, a, b), after, before)
-
-
-def _length(checkpoint_every: int | str, steps: Any) -> Any:
-    """The length of a segment; with "sqrt", the square root of the steps, rounded up."""
-    if checkpoint_every != "sqrt":
-        return checkpoint_every
-    if isinstance(steps, int):
-        return math.isqrt(max(steps - 1, 0)) + 1
-    return ops.cast(ops.ceil(ops.sqrt(ops.cast(steps, "float32"))), "int32")
