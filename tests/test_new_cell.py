@@ -48,7 +48,7 @@ found = {
 }
 Path("found.json").write_text(json.dumps(found))
 """
-SELECTED = "(Toy and not use_bias and not relu) or catalogue or generated"
+SELECTED = "(Toy and not use_bias and not relu and not leak) or catalogue or generated"
 CONFORMANCE = (
     "tests/test_generated.py",
     "tests/test_house.py",
@@ -108,7 +108,8 @@ def found(checkout):
 
 def test_the_new_cell_is_complete(checkout, found):
     assert found["cell"][:3] == ["units", "activation", "recurrent_activation"]
-    assert {"return_sequences", "checkpoint_every"} < set(found["layer"])
+    assert "leak" in found["cell"]
+    assert {"leak", "return_sequences", "checkpoint_every"} < set(found["layer"])
     assert found["package"]
     assert found["zoo"] == "Toy"
     assert "toy" in found["options"]
@@ -121,6 +122,7 @@ def test_its_documentation_is_complete(checkout, found):
         names = (checkout / package / "__init__.pyi").read_text("utf-8")
         assert "toy import ToyCell as ToyCell" in names
     stub = (checkout / "kerasrnn" / "cells" / "toy.pyi").read_text("utf-8")
+    assert "        leak: float = 0.1,\n" in stub
     assert "class Toy(Recurrent):\n    def __init__(\n        self,\n        units: int,\n" in stub
     row = (
         "`ToyCell` | what distinguishes it, in one line | Author & Author (2026), "

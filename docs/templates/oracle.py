@@ -10,7 +10,7 @@ import numpy as np
 from tests.oracles.activations import sigmoid
 from tests.oracles.blocks import Weights, blocks
 
-VARIANTS = ({}, {"use_bias": False}, {"activation": "relu"})
+VARIANTS = ({}, {"use_bias": False}, {"activation": "relu"}, {"leak": 0.5})
 
 
 def step(
@@ -20,6 +20,7 @@ def step(
     *,
     activation: Callable[[np.ndarray], np.ndarray] = np.tanh,
     recurrent_activation: Callable[[np.ndarray], np.ndarray] = sigmoid,
+    leak: float = 0.1,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """One step: x (batch, features), states `[h]`."""
     (h_prev,) = states
@@ -27,5 +28,5 @@ def step(
 
     g = recurrent_activation(x @ w_g + b_g + h_prev @ u_g)  # (1)
     candidate = activation(x @ w_h + b_h + h_prev @ u_h)  # (2)
-    h = g * candidate  # (3)
+    h = leak * h_prev + (1 - leak) * g * candidate  # (3)
     return h, [h]

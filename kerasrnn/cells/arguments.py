@@ -1,11 +1,13 @@
 """Constructor arguments of all cells and layers: their order, defaults, checks and descriptions.
 
 A cell declares its own arguments: `own_arguments = {"epsilon": 1e-3}`. Its constructor, its
-configuration, its layer's constructor and the documentation of both are derived from them.
+configuration, its layer's constructor and the documentation of both are derived from them. An
+argument that is not listed here is described in the "Args" section of the cell's docstring.
 """
 
 import inspect
 import keyword
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -91,7 +93,7 @@ DESCRIPTIONS = {
     "on TensorFlow in training, in a graph, if the number of steps is known and `unroll` is False. "
     "JAX compiles every loop. A loop inside a function that XLA compiles is compiled with it.",
 }
-"""Descriptions of the arguments. Arguments of a single cell may be described in its docstring."""
+"""Descriptions of the arguments; those of a single cell are described in its docstring."""
 
 _KINDS = {
     "activation": (validation.activation, keras.activations.serialize),
@@ -203,13 +205,48 @@ def document(cls: type, *sections: str) -> None:
     cls.__doc__ = text
 
 
-def described(names: Sequence[str]) -> str:
-    """The docstring section that describes these arguments."""
+def document_arguments(cls: type, names: Sequence[str]) -> bool:
+    """Write or complete the "Args" of a cell's docstring.
+
+    Returns:
+        Whether they were missing, or described only the cell's own arguments.
+    """
+    text, args = inspect.cleandoc(cls.__doc__ or ""), _args(cls)
+    entries = {name for name, _ in _entries(args)}
+    if args and not (entries and entries <= set(vars(cls).get("own_arguments", {}))):
+        return False
+    section = f"\n{described(names, cls)}\n"
+    cls.__doc__ = text.replace(args, section) if args else f"{text.rstrip()}\n{section}"
+    return True
+
+
+def described(names: Sequence[str], cell: type | None = None) -> str:
+    """The docstring section that describes these arguments.
+
+    Those of a single cell are described in its docstring, the others in `DESCRIPTIONS`.
+    """
+    texts = dict(DESCRIPTIONS)
+    for owner in reversed(cell.__mro__ if cell else ()):
+        own = vars(owner).get("own_arguments", {})
+        texts |= {name: text for name, text in _entries(_args(owner)) if name in own}
     lines = [
         textwrap.fill(
-            f"{name}: {DESCRIPTIONS[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8
+            f"{name}: {texts[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8
         )
         for name in names
-        if name in DESCRIPTIONS
+        if name in texts
     ]
     return "\n".join(["Args:", *lines])
+
+
+def _args(cls: type) -> str:
+    """The "Args" section of a class's own docstring."""
+    text = inspect.cleandoc(vars(cls).get("__doc__") or "")
+    found = re.search(r"(?:^|\n)Args:\n(?: .*\n?|\n(?= ))+", text)
+    return found[0] if found else ""
+
+
+def _entries(section: str) -> list[tuple[str, str]]:
+    """The arguments that such a section describes, with their descriptions."""
+    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return [(name, " ".join(text.split())) for name, text in found]

@@ -15,8 +15,8 @@ from kerasrnn.cells.arguments import (
     ClassSignature,
     bind,
     check_declared,
-    described,
     document,
+    document_arguments,
     read,
     signature,
     written,
@@ -202,9 +202,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
         cls.__signature__ = ClassSignature(
             cls.constructor if derived else _without_self(cls.__init__)
         )
-        if "\nArgs:\n" not in inspect.cleandoc(cls.__doc__ or ""):
-            of_call = CALL.format(states=_as_argument(cls.state_names))
-            document(cls, described([*cls.arguments()]), of_call)
+        if document_arguments(cls, [*cls.arguments()]):
+            document(cls, CALL.format(states=_as_argument(cls.state_names)))
             if _is_ours(cls) and cls is not Cell:
                 document(cls, _example(cls))
 

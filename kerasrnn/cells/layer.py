@@ -507,7 +507,7 @@ class Recurrent(RNN):
         document(
             cls,
             _equations(cell_class),
-            described([*cls.__signature__.parameters]),
+            described([*cls.__signature__.parameters], cell_class),
             CALL,
             EXAMPLE.format(name=cls.__name__, states=len(cell_class.state_names)),
         )

@@ -1,6 +1,7 @@
 """A user's subclasses of cells: what they override is what runs, or they are refused."""
 
 import inspect
+import re
 from typing import ClassVar
 
 import keras
@@ -217,6 +218,43 @@ def test_a_cell_declares_its_own_arguments():
     assert names[:2] == ["units", "activation"]
     assert names[-3:] == ["leak", "seed", "kwargs"]
     assert "activation: activation of the candidate" in LeakyCell.__doc__
+
+
+def test_an_own_argument_is_described_in_the_docstring():
+    """The others are added in the order of the constructor; complete "Args" are left alone."""
+
+    class Described(kerasrnn.Cell):
+        """Leaks.
+
+        Args:
+            leak: fraction of the state
+                that leaks out.
+
+        Example: none.
+        """
+
+        own_arguments: ClassVar = {"leak": 0.1}
+
+    class Inherits(Described):
+        own_arguments: ClassVar = {"use_bias": False}
+
+    class Complete(Described):
+        """Leaks.
+
+        Args:
+            units: its width.
+            leak: how much.
+        """
+
+    for cls in (Described, Inherits):
+        _, args = f"\n{cls.__doc__}".split("\nArgs:\n")
+        names = re.findall(r"^    (\w+): ", args.partition("\n\n")[0], re.MULTILINE)
+        assert names == [*cls.arguments()]
+        assert "    leak: fraction of the state that leaks out.\n" in args
+        assert "    units: positive integer" in args
+        assert "\n\nCall arguments:\n" in args
+    assert "\n\nExample: none.\n" in Described.__doc__
+    assert inspect.cleandoc(Complete.__doc__).endswith("units: its width.\n    leak: how much.")
 
 
 @pytest.mark.parametrize(
