@@ -1,5 +1,7 @@
 """Outputs own their layer, loss, metrics, targets and decoding; new kinds need one class."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import keras
@@ -85,6 +87,16 @@ def test_decoded_steps_with_feedback():
     model = zoo.many_to_many(zoo.Vectors(3), zoo.MultiLabel(2), "gru", 4, feedback=True)
     expected = np.asarray(model(X)) >= 0.5
     np.testing.assert_array_equal(zoo.decoded(model).predict(X, verbose=0), expected)
+
+
+def test_a_decoded_model_loads_after_a_bare_import(tmp_path):
+    inputs = zoo.Inputs(zoo.Vectors(3), zoo.Labels(2, 2))
+    model = zoo.decoded(compiled(zoo.many_to_one(inputs, zoo.Classes(3), "gru", 4)))
+    model.save(tmp_path / "model.keras")
+    code = "import sys, kerasrnn, keras; print(keras.saving.load_model(sys.argv[1]).output_shape)"
+    command = [sys.executable, "-c", code, tmp_path / "model.keras"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "(None,)\n", done.stderr
 
 
 # A loss that Keras lacks, and targets of another shape: quantiles.
