@@ -1,4 +1,4 @@
-"""The user's own tables: tab-separated or CSV files.
+"""The user's own tables: tab-separated or CSV files, and lines of numbers.
 
 The reader accepts what common programs write: unquoted rows, as from Tatoeba and Anki, and rows
 quoted by pandas and Excel.

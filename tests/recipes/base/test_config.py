@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasrnn import recipes, zoo
-from kerasrnn.recipes.base.config import CELLS, Config, ConfigError, from_dict
+from kerasrnn.recipes.base.config import CELLS, Config, ConfigError, default, from_dict
 
 EVERY = [recipes.load(name) for name in recipes.NAMES]
 every = pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)
@@ -109,3 +109,16 @@ def test_a_greedy_writer_draws_nothing():
 def test_what_no_training_can_have(name, value, expected):
     with pytest.raises(ConfigError, match=f"{name}={value!r}: expected {expected}"):
         Config(**{name: value})
+
+
+def test_another_default_keeps_the_help_and_the_range():
+    @dataclasses.dataclass(frozen=True)
+    class Slow(Config):
+        warmup: float = default("warmup", 0.1)
+
+    (ours,) = (field for field in dataclasses.fields(Slow) if field.name == "warmup")
+    (theirs,) = (field for field in dataclasses.fields(Config) if field.name == "warmup")
+    assert (ours.default, theirs.default) == (0.1, 0.0)
+    assert ours.metadata == theirs.metadata
+    with pytest.raises(ConfigError, match=r"warmup=1\.0: expected a finite number, at least"):
+        Slow(warmup=1.0)

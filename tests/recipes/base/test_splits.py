@@ -2,7 +2,8 @@
 
 import pytest
 
-from kerasrnn.recipes.base.splits import fingerprint, place
+from kerasrnn.recipes.base.errors import DatasetError
+from kerasrnn.recipes.base.splits import check_parts, fingerprint, place
 
 # printf %s amess | sha256sum
 AMESS = "356612c2e402cffae0df37bcea70318aaa02ac6ba66c6a0b7cac1b2c5d2ce350"
@@ -25,3 +26,10 @@ def test_places_are_even():
     assert places[-1] < 1
     # Kolmogorov and Smirnov: above 1.63 / sqrt(n) in one of a hundred sets.
     assert max(abs(p - n / 2_000) for n, p in enumerate(places)) < 1.63 / 2_000**0.5
+
+
+def test_parts_of_ones_own_texts_have_texts():
+    check_parts("a.txt", {"training": ["x"], "testing": ["y"]}, 0.2, "text")
+    message = r"^a\.txt: its 2 texts left none for testing; 50 different ones nearly always suffice"
+    with pytest.raises(DatasetError, match=message):
+        check_parts("a.txt", {"training": ["x", "y"], "testing": []}, 0.2, "text")

@@ -1,15 +1,16 @@
-"""Tables of a user's own, as other programs write them."""
+"""Tables and numbers of a user's own, as other programs write them."""
 
 import csv
 import io
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasrnn.recipes.base.errors import DatasetError, DatasetWarning
-from kerasrnn.recipes.tasks.tables import read_rows
+from kerasrnn.recipes.tasks.tables import read_numbers, read_rows
 
 COLUMNS = ("source", "target")
 
@@ -127,3 +128,27 @@ def test_words_that_are_no_header(tmp_path):
     path = write(tmp_path, "word\tword\nEnglish\tenglisch\n")
     assert [row for _, row in read_rows(path, COLUMNS)] == [["word"] * 2, ["English", "englisch"]]
     assert read_rows(write(tmp_path, "source\ttarget\n"), COLUMNS) == [(1, ["source", "target"])]
+
+
+def test_numbers_are_read_line_by_line(tmp_path):
+    path = tmp_path / "frames.csv"
+    path.write_text("1, 2.5\n\n-3e2 4\n", encoding="utf-8")
+    found = read_numbers(path, 2, "numbers")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[1, 2.5], [-300, 4]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1 2\n3\n", "line 2: expected 2 numbers; found 1"),
+        ("1 2\n3 x\n", "line 2, column 2: expected a finite number; found 'x'"),
+        ("inf 2\n", "line 1, column 1: expected a finite number; found 'inf'"),
+        ("1 1e39\n", "line 1, column 2: expected a finite number; found '1e39'"),
+    ],
+)
+def test_numbers_that_are_none(tmp_path, content, message):
+    path = tmp_path / "frames.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DatasetError, match=message):
+        read_numbers(path, 2, "numbers")

@@ -119,3 +119,16 @@ def test_a_label_that_occurs_once_is_none(tmp_path, first, line):
     message = f"mine.tsv, line {line}: expected several texts of each label; found no other line"
     with pytest.raises(DatasetError, match=message):
         RECIPE.load(own(tmp_path, rows))
+
+
+def test_accuracy_and_loss_by_hand():
+    """One of two is right; what was true had the probabilities 1/2 and 1/5."""
+    p = np.array([[0.5, 0.3, 0.2], [0.1, 0.7, 0.2]])
+    scores = recipes.load("japanese_vowels").scores(np.array([0, 2]), p)
+    assert scores == pytest.approx({"test_accuracy": 0.5, "test_loss": np.log(10) / 2})
+
+
+def test_the_most_likely_classes_come_first():
+    answer = classification.most_likely([0.1, 0.6, 0.05, 0.25], ["a", "b", "c", "d"])
+    assert answer == "b: 60.0%, d: 25.0%, a: 10.0%"
+    assert classification.most_likely([0.25, 0.75], ["a", "b"]) == "b: 75.0%, a: 25.0%"
