@@ -75,8 +75,13 @@ def _row(entry: catalogue.Entry) -> Row:
 ROWS = tuple(_row(entry) for entry in catalogue.CELLS)
 BY_NAME = {row.name: row for row in ROWS}
 BUILT_IN = [row for row in ROWS if row.keras_layer is not None]
-# For slow tests of what surrounds a cell, and does not depend on which it is.
-SLOW = ROWS if FIRST_BACKEND else BUILT_IN
+# What the time loop does is tested on these: a manual gradient; an automatic one,
+# with weights of each step; a reset gate inside the step; an elementwise recurrent product.
+PROBES = [BY_NAME[name] for name in ("LSTM", "PeepholeLSTM", "GRU", "IndRNN")]
+# The two ways of differentiating a step.
+MANUAL_AND_AUTOMATIC = PROBES[:2]
+# For slow tests of what surrounds a cell: other backends have the built-in cells alone.
+SURROUNDED = PROBES if FIRST_BACKEND else BUILT_IN
 VARIANTS = [
     (row, variant)
     for row in ROWS

@@ -6,6 +6,9 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "agg")
+# What XLA compiles here runs once or twice, on a few numbers: LLVM's optimization, of which XLA's
+# own passes are independent, would be a third of the time that compiling takes.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis
 import keras
@@ -19,6 +22,12 @@ hypothesis.settings.register_profile(
     "suite", deadline=None, max_examples=15, derandomize=True, print_blob=True
 )
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_itemcollected(item):
+    """The tests of a file run in one process, and share what one of them builds or traces."""
+    if item.config.pluginmanager.hasplugin("xdist") and not item.get_closest_marker("xdist_group"):
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True)

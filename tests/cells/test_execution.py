@@ -1,4 +1,7 @@
-"""How the loop runs: compiled when eager, under XLA, retraced only when it must be."""
+"""How the loop runs: compiled when eager, under XLA, retraced only when it must be.
+
+Each way of running it is tested on probes; every cell is compiled once and runs eagerly once.
+"""
 
 import contextlib
 
@@ -7,8 +10,9 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests.catalogue import ROWS, VARIANTS, variant_id
+from tests.catalogue import MANUAL_AND_AUTOMATIC, PROBES, ROWS, VARIANTS, variant_id
 from tests.measure import (
+    FIRST_BACKEND,
     PRECISION,
     TIGHT,
     TRAINING,
@@ -20,6 +24,8 @@ from tests.measure import (
 )
 
 rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+probes = pytest.mark.parametrize("row", PROBES, ids=variant_id)
+manual_and_automatic = pytest.mark.parametrize("row", MANUAL_AND_AUTOMATIC, ids=variant_id)
 
 
 def sequences(batch=4, time=6, features=3, dtype="float32"):
@@ -38,7 +44,7 @@ def count_steps(monkeypatch, cell_class, name="step"):
     return calls
 
 
-@rows
+@probes
 def test_an_eager_call_walks_no_python_loop(row, monkeypatch):
     """The step is traced a fixed number of times, however long the sequence, and then never."""
     calls = count_steps(monkeypatch, row.cell)
@@ -51,7 +57,7 @@ def test_an_eager_call_walks_no_python_loop(row, monkeypatch):
 
 
 @pytest.mark.parametrize("jit_compile", ["auto", False])
-@rows
+@manual_and_automatic
 def test_a_step_of_training_traces_no_loop_again(row, jit_compile, monkeypatch):
     """Nor compiles one: JAX would, in every call, where the model is not compiled."""
     calls = count_steps(monkeypatch, row.cell, "recurrent_products")
@@ -65,7 +71,7 @@ def test_a_step_of_training_traces_no_loop_again(row, jit_compile, monkeypatch):
     assert 0 < traced[0] == traced[1] == traced[2]
 
 
-@rows
+@manual_and_automatic
 def test_another_length_or_batch_is_traced_once_more_at_most(row, monkeypatch):
     calls = count_steps(monkeypatch, row.cell)
     layer = row.layer(5)
@@ -78,20 +84,26 @@ def test_another_length_or_batch_is_traced_once_more_at_most(row, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("row", "variant"),
-    [(r, v) for r, v in VARIANTS if v in ({}, {"reset_after": False})],
+    ("row", "variant", "training"),
+    [
+        *((r, v, TRAINING[-1]) for r, v in VARIANTS if v in ({}, {"reset_after": False})),
+        *((r, {}, False) for r in MANUAL_AND_AUTOMATIC if FIRST_BACKEND),
+    ],
     ids=variant_id,
 )
-def test_jit_compile_changes_no_number(row, variant):
+def test_jit_compile_changes_no_number(row, variant, training):
+    """Of any cell, with masks of every kind: as its operations one by one."""
     x = sequences(dtype=PRECISION)
     options = {**variant, "return_sequences": True, "return_state": True, "dtype": PRECISION}
-    layers = [row.layer(5, jit_compile=jit, **options) for jit in (True, False)]
-    for layer in layers:
+    compiled, other = (row.layer(5, jit_compile=jit, **options) for jit in (True, False))
+    for layer in (compiled, other):
         layer.build(x.shape)
-    randomize(layers[0])
-    layers[1].set_weights(layers[0].get_weights())
+    randomize(compiled)
+    other.set_weights(compiled.get_weights())
     mask = make_mask("mixed", 4, 6)
-    assert_same(*(measure(layer, x, mask=mask) for layer in layers), TIGHT)
+    with op_by_op():
+        expected = measure(other, x, mask=mask, training=training)
+    assert_same(measure(compiled, x, mask=mask, training=training), expected, TIGHT)
 
 
 @pytest.mark.tensorflow
@@ -112,7 +124,7 @@ def test_xla_compiles_the_steps_where_jit_compile_says_so(
         return step(self, *args)
 
     monkeypatch.setattr(kerasrnn.GRUCell, "recurrent_products", watched)
-    x, results = tf.constant(sequences()), []
+    x, results = tf.constant(sequences(time=3)), []
     for jit_compile, expected in {
         True: True,
         False: False,
@@ -140,7 +152,7 @@ def test_supports_jit_says_whether_xla_may_be_used(row):
     assert not row.layer(5, jit_compile=False).supports_jit
 
 
-@rows
+@manual_and_automatic
 def test_under_xla_a_model_trains_to_the_same_weights(row):
     """As a whole, against the loop written out and computed operation by operation."""
     x = sequences(batch=16)
@@ -161,7 +173,10 @@ def test_under_xla_a_model_trains_to_the_same_weights(row):
 @pytest.mark.tensorflow
 @rows
 def test_functions_that_run_eagerly(row):
-    """As users have it who look for a mistake: the loop is Python's, the numbers are the same."""
+    """As users have it who look for a mistake: the loop is Python's, the numbers are the same.
+
+    So what a cell computes may be tested in this way, which takes no time to trace.
+    """
     layer, x = row.layer(5, return_sequences=True, return_state=True), sequences()
     layer.build(x.shape)
     randomize(layer)
@@ -173,7 +188,7 @@ def test_functions_that_run_eagerly(row):
 
 
 @pytest.mark.tensorflow
-@rows
+@probes
 def test_tapes_and_functions(row):
     """A persistent tape twice, a retraced function, a second derivative's first half."""
     import tensorflow as tf
@@ -201,7 +216,7 @@ def test_tapes_and_functions(row):
 
 
 @pytest.mark.tensorflow
-@rows
+@probes
 def test_unknown_batch_and_time(row):
     import tensorflow as tf
 
@@ -248,7 +263,7 @@ def without_steps(layer, training, jit_compile=None, batch=None):
 
 
 @pytest.mark.tensorflow
-@rows
+@probes
 def test_a_sequence_without_steps_in_a_graph(row):
     """No outputs, the states that it began with, and no gradient of the weights."""
     layer = row.layer(5, return_sequences=True, return_state=True)

@@ -1,8 +1,10 @@
 """The numbers of every layer: against the built-in layers and the NumPy oracles.
 
-A layer's twin is the built-in one, or Keras's own loop around our cell where there is none.
+A layer's twin is the built-in one, or Keras's own loop around our cell where there is none. The
+options of the loop are tested on probes; what a cell computes, operation by operation, for all.
 """
 
+import contextlib
 import inspect
 
 import keras
@@ -12,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrnn
-from tests.catalogue import ACTIVATIONS, BUILT_IN, BY_NAME, ROWS, VARIANTS, Row, variant_id
+from tests.catalogue import (
+    ACTIVATIONS,
+    BUILT_IN,
+    BY_NAME,
+    MANUAL_AND_AUTOMATIC,
+    PROBES,
+    ROWS,
+    VARIANTS,
+    Row,
+    variant_id,
+)
 from tests.measure import (
     FIRST_BACKEND,
     MASKS,
@@ -23,6 +35,7 @@ from tests.measure import (
     assert_same_outputs,
     make_mask,
     measure,
+    op_by_op,
     randomize,
     to_list,
 )
@@ -39,8 +52,8 @@ NUMPY_ACTIVATIONS = {
     None: lambda x: x,
 }
 rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+probes = pytest.mark.parametrize("row", PROBES, ids=variant_id)
 built_in = pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
-variants = pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=variant_id)
 
 
 def twins(row: Row, **options) -> tuple[kerasrnn.RNN, keras.layers.RNN]:
@@ -80,38 +93,50 @@ def _plain(activation):
 
 
 @pytest.mark.parametrize(
-    ("row", "variant", "dtype", "mask_kind"),
-    [
-        *((row, {}, "float32", "none") for row in BUILT_IN),
-        *((row, v, PRECISION, kind) for row, v in VARIANTS if row in BUILT_IN for kind in MASKS),
-    ],
-    ids=variant_id,
+    ("dtype", "return_sequences"),
+    sorted({("float32", True), (PRECISION, True), (PRECISION, False)}),
+    ids=str,
 )
-def test_equals_the_builtin_layer(row, variant, dtype, mask_kind):
+@built_in
+def test_equals_the_builtin_layer(row, dtype, return_sequences):
     """Outputs, states and every gradient; masks of every kind; sequences and last step."""
     x, _ = make_inputs(4, 6, 3, 5, 0)
     x = x.astype(dtype)
-    mask = make_mask(mask_kind, 4, 6)
-    for return_sequences in (True, False):
-        options = dict(variant, return_sequences=return_sequences, return_state=True, dtype=dtype)
-        ours, builtin = twins(row, **options)
+    ours, builtin = twins(row, return_sequences=return_sequences, return_state=True, dtype=dtype)
+    for kind in MASKS:
+        mask = make_mask(kind, 4, 6)
         expected = measure(builtin, x, mask=mask)
         assert_same(measure(ours, x, mask=mask, training=True), expected, TOLERANCE[dtype])
         assert_same_outputs(ours, expected, TOLERANCE[dtype], x, mask=mask)
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("row", "variant"), [(r, v) for r, v in VARIANTS if r in BUILT_IN and v], ids=variant_id
+)
+def test_variants_equal_the_builtin_layers(row, variant):
+    """What is computed, operation by operation: the loop around it is the same."""
+    x, _ = make_inputs(4, 6, 3, 5, 0)
+    mask = make_mask("mixed", 4, 6)
+    ours, builtin = twins(row, **variant, return_sequences=True, return_state=True, dtype=PRECISION)
+    with op_by_op():
+        expected = measure(builtin, x, mask=mask)
+        for training in TRAINING:
+            assert_same(measure(ours, x, mask=mask, training=training), expected, TIGHT)
+
+
+UNROLLED = ({"unroll": True}, {"unroll": True, "go_backwards": True})
+
+
+@pytest.mark.parametrize(
+    ("row", "options"),
     [
-        {"go_backwards": True},
-        {"zero_output_for_mask": True},
-        {"unroll": True},
-        {"unroll": True, "go_backwards": True},
-        {"go_backwards": True, "zero_output_for_mask": True},
+        *((row, {"go_backwards": True}) for row in PROBES),
+        *((row, {"zero_output_for_mask": True}) for row in PROBES),
+        *((row, {"go_backwards": True, "zero_output_for_mask": True}) for row in PROBES),
+        *((row, options) for row in MANUAL_AND_AUTOMATIC for options in UNROLLED),
     ],
     ids=variant_id,
 )
-@rows
 def test_options_equal_the_twins(row, options):
     x, _ = make_inputs(4, 6, 3, 5, 0)
     # Keras's unrolled loop on JAX has no zero_output_for_mask; nothing here asks for both.
@@ -125,7 +150,7 @@ def test_options_equal_the_twins(row, options):
 
 @pytest.mark.torch_backend
 @pytest.mark.parametrize("mask_kind", ["none", "right"])
-@rows
+@probes
 def test_initial_states_equal_the_twins(row, mask_kind):
     n = len(row.cell.state_names)
     x, states = make_inputs(4, 6, 3, 5, n)
@@ -137,8 +162,14 @@ def test_initial_states_equal_the_twins(row, mask_kind):
 
 
 @pytest.mark.torch_backend
-@pytest.mark.parametrize("dropout", [(0.4, 0.0), (0.0, 0.4), (0.3, 0.3)], ids=str)
-@rows
+@pytest.mark.parametrize(
+    ("row", "dropout"),
+    [
+        *((row, (0.3, 0.3)) for row in ROWS),
+        *((row, rates) for row in PROBES for rates in ((0.4, 0.0), (0.0, 0.4))),
+    ],
+    ids=variant_id,
+)
 def test_dropout_equals_the_twins(row, dropout):
     """One seed, the same masks: in training the numbers are Keras's."""
     x, _ = make_inputs(4, 6, 3, 5, 0)
@@ -151,9 +182,10 @@ def test_dropout_equals_the_twins(row, dropout):
     }
     ours, twin = twins(row, **options)
     mask = make_mask("right", 4, 6)
-    results = [measure(layer, x, mask=mask, training=True) for layer in (ours, twin)]
+    with contextlib.nullcontext() if row in PROBES else op_by_op():
+        results = [measure(layer, x, mask=mask, training=True) for layer in (ours, twin)]
+        without = keras.ops.convert_to_numpy(ours(x, mask=mask))
     assert_same(*results, TIGHT)
-    without = keras.ops.convert_to_numpy(ours(x, mask=mask))
     assert np.abs(without - results[0].outputs[0]).max() > 1e-2
 
 
@@ -164,7 +196,8 @@ def test_dropout_one_mask_a_gate(row):
     if "use_cudnn" in inspect.signature(row.layer).parameters:
         options["use_cudnn"] = False  # fused kernels of Keras know only one mask
     ours, twin = twins(row, **options)
-    assert_same(measure(ours, x, training=True), measure(twin, x, training=True), TIGHT)
+    with op_by_op():
+        assert_same(measure(ours, x, training=True), measure(twin, x, training=True), TIGHT)
 
 
 @built_in
@@ -180,8 +213,9 @@ def test_same_seed_same_weights(row):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@built_in
+@pytest.mark.parametrize(
+    ("row", "dropout"), [(BY_NAME["LSTM"], 0.0), *((row, 0.3) for row in BUILT_IN)], ids=variant_id
+)
 def test_equals_the_builtin_layer_after_training(row, dropout):
     x, _ = make_inputs(16, 6, 3, 5, 0)
     targets = np.random.default_rng(2).standard_normal((16, 2))
@@ -237,6 +271,8 @@ def cases(draw):
         "unroll": draw(st.booleans()),
         "with_states": draw(st.booleans()),
         "training": draw(st.booleans()),
+        # Tracing is most of the time that an example takes: others cross what a cell computes.
+        "traced": draw(st.sampled_from([False, False, False, True])),
         "dtype": draw(st.sampled_from(["float32", PRECISION])),
         "seed": draw(st.integers(0, 1000)),
     }
@@ -264,9 +300,12 @@ def test_equals_the_oracle(row, case, data):
     layer.build(x.shape)
     randomize(layer, case["seed"])
     initial = [s.astype(dtype) for s in states] if case["with_states"] else None
-    outputs, *finals = to_list(
-        layer(x.astype(dtype), initial_state=initial, mask=case["mask"], training=case["training"])
-    )
+    with contextlib.nullcontext() if case["traced"] else op_by_op():
+        outputs, *finals = to_list(
+            layer(
+                x.astype(dtype), initial_state=initial, mask=case["mask"], training=case["training"]
+            )
+        )
     expected, last, expected_finals = oracle_run(
         row,
         layer,
@@ -284,13 +323,21 @@ def test_equals_the_oracle(row, case, data):
 
 
 @pytest.mark.parametrize(
-    ("options", "trainings"),
-    [({}, TRAINING), ({"go_backwards": True, "zero_output_for_mask": True}, TRAINING[-1:])],
+    ("row", "variant", "options"),
+    [
+        *((row, variant, {}) for row, variant in VARIANTS),
+        *(
+            (row, {}, {"go_backwards": True, "zero_output_for_mask": True})
+            for row in MANUAL_AND_AUTOMATIC
+        ),
+    ],
     ids=variant_id,
 )
-@variants
-def test_gradients_equal_the_oracle(row, variant, options, trainings):
-    """Every gradient against the derivative of the NumPy loop, by complex steps; any mask."""
+def test_gradients_equal_the_oracle(row, variant, options):
+    """Every gradient against the derivative of the NumPy loop, by complex steps; any mask.
+
+    The gradient of training is traced for each cell; the variants change what is computed in it.
+    """
     x, states = make_inputs(4, 5, 2, 4, len(row.cell.state_names))
     layer = row.layer(
         4,
@@ -323,8 +370,10 @@ def test_gradients_equal_the_oracle(row, variant, options, trainings):
         )
         expected = [d_x, *d_states, *(d_weights[name] for name in names)]
         what = ["inputs", *row.cell.state_names, *names]
-        for training in trainings:
-            measured = measure(layer, x, states, mask, training)
+        for training in TRAINING:
+            traced = not variant and (training or row in PROBES)
+            with contextlib.nullcontext() if traced else op_by_op():
+                measured = measure(layer, x, states, mask, training)
             actual = [measured.d_inputs, *measured.d_states, *measured.d_weights]
             for name, a, b in zip(what, actual, expected, strict=True):
                 message = f"{name}, mask: {kind}, training: {training}"
@@ -349,11 +398,12 @@ def test_gradients_equal_the_oracle(row, variant, options, trainings):
 def test_every_activation(row, activation):
     x, _ = make_inputs(2, 4, 3, 5, 0)
     ours, builtin = twins(row, activation=activation, return_sequences=True, dtype=PRECISION)
-    assert_same(measure(ours, x), measure(builtin, x), TIGHT)
+    with op_by_op():
+        assert_same(measure(ours, x), measure(builtin, x), TIGHT)
 
 
 @pytest.mark.parametrize("time", [1, 2])
-@rows
+@probes
 def test_short_sequences_and_single_rows(row, time):
     x, states = make_inputs(1, time, 1, 1, len(row.cell.state_names))
     layer = row.layer(1, return_sequences=True, return_state=True, dtype=PRECISION)
@@ -365,7 +415,7 @@ def test_short_sequences_and_single_rows(row, time):
     np.testing.assert_allclose(finals[0], expected_finals[0], atol=TIGHT)
 
 
-@rows
+@probes
 def test_under_a_mask_the_last_state_is_the_output_at_length_minus_one(row):
     x, _ = make_inputs(4, 6, 3, 5, 0)
     mask = make_mask("right", 4, 6)
@@ -376,7 +426,7 @@ def test_under_a_mask_the_last_state_is_the_output_at_length_minus_one(row):
     np.testing.assert_allclose(np.asarray(h), outputs[np.arange(4), lengths - 1], atol=1e-6)
 
 
-@rows
+@probes
 def test_a_fully_masked_row_keeps_its_state_and_puts_out_zeros(row):
     n = len(row.cell.state_names)
     x, states = make_inputs(3, 4, 2, 5, n)
