@@ -122,14 +122,16 @@ def test_every_attention(name, way):
     """With masks of every kind on either side, whole rows included: none gives a NaN."""
     layer, (x, memory) = new_layer(name, way), tensors()
     assert layer.cell.leaves_loop == (way == "alone" and name in IN_ONE)
-    for kind in MASKS:
-        assert_by_hand(layer, x, memory, *masks(kind))
+    with op_by_op():
+        for kind in MASKS:
+            assert_by_hand(layer, x, memory, *masks(kind))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=variant_id)
 def test_every_cell(row):
     (x, memory), (mask, memory_mask) = tensors(), masks("mixed")
-    assert_by_hand(new_layer("coverage", "state", row), x, memory, mask, memory_mask)
+    with op_by_op():
+        assert_by_hand(new_layer("coverage", "state", row), x, memory, mask, memory_mask)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +251,11 @@ def test_all_at_once_is_the_same(score, options):
         inside = TwofoldCell(UNITS, dtype=PRECISION)
         layers.append(new_layer(attention, "alone", inside, **options))
     assert [layer.cell.leaves_loop for layer in layers] == [True, False]
+    at_once, in_the_loop = layers
     for kind in MASKS:
-        both = [measured(layer, x, memory, *masks(kind), states) for layer in layers]
-        assert_same(*both, TIGHT)
+        with op_by_op():
+            expected = measured(in_the_loop, x, memory, *masks(kind), states)
+        assert_same(measured(at_once, x, memory, *masks(kind), states), expected, TIGHT)
 
 
 # Gradients.
@@ -326,13 +330,13 @@ def test_gradients_are_those_of_the_equations(name, way):
 # The mathematics is the same on every backend, and compiles for seconds on JAX.
 @pytest.mark.parametrize("name", OTHERS if FIRST_BACKEND else OTHERS[-3:])
 def test_the_loops_own_gradient_is_the_derivative(name):
-    """As automatic differentiation gives it outside of training."""
+    """As automatic differentiation gives it outside of training; operation by operation, since
+    those that are compared with the equations are traced."""
     (x, memory), (mask, memory_mask) = tensors(), masks("mixed")
     layer = new_layer(name, "fed back" if name in IN_ONE else "state")
     arguments = (layer, x, memory, mask, memory_mask)
     with op_by_op():
-        expected = measured(*arguments, training=False)
-    assert_same(measured(*arguments), expected, TIGHT)
+        assert_same(measured(*arguments), measured(*arguments, training=False), TIGHT)
 
 
 @pytest.mark.tensorflow

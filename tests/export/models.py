@@ -1,9 +1,11 @@
 """Models and inputs that the tests of the exports share."""
 
+import functools
+
 import keras
 import numpy as np
 
-import kerasrnn
+from tests.catalogue import ROWS
 from tests.measure import randomize
 
 
@@ -21,20 +23,29 @@ def batches():
     return found
 
 
-def masked_model(row, bidirectional=False):
-    layer = row.layer(5, return_sequences=True, dropout=0.3, recurrent_dropout=0.3)
-    layer = kerasrnn.Bidirectional(layer) if bidirectional else layer
-    model = keras.Sequential(
-        [
-            keras.Input((None, 3), name="steps"),
-            keras.layers.Masking(),
-            layer,
-            row.layer(4),
-            keras.layers.Dense(2, name="scores"),
-        ]
-    )
-    randomize(model)
+def branches(layers, masked=True):
+    """A model with random weights and an output for each list of layers, by the name of the list.
+
+    An export takes about as long of one branch as of many: tests share it.
+    """
+    steps = keras.Input((None, 3), name="steps")
+    outputs = {}
+    for name, of_branch in layers.items():
+        x = keras.layers.Masking()(steps) if masked else steps
+        for layer in of_branch:
+            x = layer(x)
+        outputs[name] = x
+    model = keras.Model(steps, outputs)
+    for layer in model.layers:
+        randomize(layer)
     return model
+
+
+@functools.cache
+def every_cell():
+    """A masked branch for each cell, by its name, with dropout."""
+    options = {"return_sequences": True, "dropout": 0.3, "recurrent_dropout": 0.3}
+    return branches({row.name: [row.layer(4, **options)] for row in ROWS})
 
 
 def sequential(*layers, shape=(None, 3)):

@@ -10,9 +10,10 @@ import pytest
 
 import kerasrnn
 from kerasrnn.export import litert, parity, to_litert, to_step
+from kerasrnn.export.signature import output_names
 from kerasrnn.standard_error import filtered
-from tests.catalogue import ROWS, variant_id
-from tests.export.models import batches, sequential
+from tests.catalogue import ROWS
+from tests.export.models import batches, every_cell, sequential
 from tests.measure import passing_masks, randomize
 
 pytestmark = pytest.mark.tensorflow
@@ -24,20 +25,16 @@ def run(path, **inputs):
     return Interpreter(model_path=str(path)).get_signature_runner()(**inputs)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
-def test_cells(row, tmp_path):
-    """By the model's names, whatever is masked, with LiteRT's own operators alone."""
+def test_cells(tmp_path):
+    """All in one file, by their names, whatever is masked, with LiteRT's own operators alone."""
     path = tmp_path / "model.tflite"
-    model = sequential(
-        keras.layers.Masking(),
-        row.layer(4, return_sequences=True, dropout=0.3, recurrent_dropout=0.3, name="scores"),
-    )
-    to_litert(model, path, check=False)
-    expected = parity.reference(model)
+    to_litert(every_cell(), path, check=False)
+    expected = parity.reference(every_cell())
     for x in batches():
         y = run(path, steps=x)
-        assert list(y) == ["scores"]
-        np.testing.assert_allclose(y["scores"], *expected([x]), atol=1e-5)
+        assert sorted(y) == sorted(row.name for row in ROWS)
+        for name, right in zip(output_names(every_cell()), expected([x]), strict=True):
+            np.testing.assert_allclose(y[name], right, atol=1e-5, err_msg=name)
 
 
 def test_every_step_both_directions_and_layers_of_keras(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 
 import kerasrnn
 from kerasrnn.export import parity, to_onnx
-from tests.catalogue import BY_NAME, ROWS, VARIANTS, variant_id
-from tests.export.models import batches, masked_model, sequential
+from kerasrnn.export.signature import output_names
+from tests.catalogue import BY_NAME, ROWS, VARIANTS
+from tests.export.models import batches, branches, sequential
 from tests.measure import passing_masks, randomize
 
 pytestmark = pytest.mark.tensorflow
@@ -41,146 +42,149 @@ def assert_computes(path, model):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("row", "bidirectional"),
-    [(row, both) for row in ROWS for both in (False, True) if row.name in OPERATORS or not both],
-    ids=variant_id,
-)
-def test_cells(row, bidirectional, tmp_path):
-    """onnxruntime computes what the model computes, by the model's names, whatever is masked.
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """Every cell in one file: two layers, and the lower one in both directions where that is an
+    operator; the model, the file, and how many of each node are expected."""
+    layers, counts = {}, Counter()
+    for row in ROWS:
+        operator = OPERATORS.get(row.name, "Loop")
+        for both in (False, True) if row.name in OPERATORS else (False,):
+            layer = row.layer(5, return_sequences=True, dropout=0.3, recurrent_dropout=0.3)
+            layer = kerasrnn.Bidirectional(layer) if both else layer
+            name = f"{row.name}_both" if both else row.name
+            layers[name] = [layer, row.layer(4), keras.layers.Dense(2)]
+            counts[operator] += 3 if both else 2
+    model, path = branches(layers), tmp_path_factory.mktemp("cells") / "model.onnx"
+    to_onnx(model, path, check=False)
+    return model, path, counts
 
-    Each layer is one operator of ONNX's own where there is one; in both directions, with a mask,
-    two.
-    """
+
+def test_cells(cells):
+    """onnxruntime computes what the model computes, by the model's names, whatever is masked."""
     import onnxruntime
 
-    path = tmp_path / "model.onnx"
-    model = masked_model(row, bidirectional)
-    to_onnx(model, path, check=False)
+    model, path, _ = cells
     session = onnxruntime.InferenceSession(path)
     assert [x.name for x in session.get_inputs()] == ["steps"]
-    assert [y.name for y in session.get_outputs()] == ["scores"]
+    assert [y.name for y in session.get_outputs()] == output_names(model)
     assert_computes(path, model)
-    assert recurrent_nodes(path) == {OPERATORS.get(row.name, "Loop"): 3 if bidirectional else 2}
 
 
-@pytest.mark.parametrize(
-    ("row", "variant"),
-    [(row, variant) for row, variant in VARIANTS if row.name in OPERATORS and variant],
-    ids=variant_id,
-)
-def test_variants(row, variant, tmp_path):
+def test_operators_of_cells(cells):
+    """Each layer is one operator of ONNX's own where there is one; in both directions, with a
+    mask, two."""
+    _, path, counts = cells
+    assert recurrent_nodes(path) == counts
+
+
+def test_variants(tmp_path):
     """Activations, biases, the reset gate: as the operators' attributes."""
+    found = [(row, variant) for row, variant in VARIANTS if row.name in OPERATORS and variant]
+    layers = {
+        f"{row.name}_{n}": [row.layer(4, return_sequences=True, **variant)]
+        for n, (row, variant) in enumerate(found)
+    }
     path = tmp_path / "model.onnx"
-    model = sequential(row.layer(4, return_sequences=True, **variant))
-    assert to_onnx(model, path).difference < 1e-5
-    assert recurrent_nodes(path) == {OPERATORS[row.name]: 1}
+    assert to_onnx(branches(layers, masked=False), path).difference < 1e-5
+    assert recurrent_nodes(path) == Counter(OPERATORS[row.name] for row, _ in found)
 
 
-@pytest.mark.parametrize("activation", ["elu", "leaky_relu", "softplus", "softsign"])
-def test_other_activations(activation, tmp_path):
-    model = sequential(kerasrnn.SimpleRNN(4, activation=activation))
-    assert to_onnx(model, tmp_path / "model.onnx").difference < 1e-5
-    assert recurrent_nodes(tmp_path / "model.onnx") == {"RNN": 1}
+def test_other_activations_and_cells_of_ones_own(tmp_path):
+    """A loop where ONNX lacks the activation, or a class changes the step of its parent."""
 
-
-def test_an_activation_that_onnx_has_not(tmp_path):
-    model = sequential(kerasrnn.GRU(4, activation="silu"))
-    assert to_onnx(model, tmp_path / "model.onnx").difference < 1e-5
-    assert recurrent_nodes(tmp_path / "model.onnx") == {"Loop": 1}
-
-
-def test_a_cell_of_ones_own_is_not_taken_for_its_parent(tmp_path):
     class Halved(kerasrnn.GRUCell):
         def step(self, a, states, weights, products):
             h, _ = super().step(a, states, weights, products)
             return 0.5 * h, [0.5 * h]
 
-    model = sequential(kerasrnn.RNN(Halved(4)))
-    assert to_onnx(model, tmp_path / "model.onnx").difference < 1e-5
-    assert recurrent_nodes(tmp_path / "model.onnx") == {"Loop": 1}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"return_sequences": True, "go_backwards": True},
-        {"go_backwards": True, "zero_output_for_mask": True},
-        {"return_sequences": True, "zero_output_for_mask": True},
-        {"return_sequences": True, "go_backwards": True, "zero_output_for_mask": True},
-        {"zero_output_for_mask": True},
-    ],
-    ids=variant_id,
-)
-def test_masks_and_directions(options, tmp_path):
+    layers = {
+        name: [kerasrnn.SimpleRNN(4, activation=name)]
+        for name in ("elu", "leaky_relu", "softplus", "softsign")
+    }
+    layers |= {"silu": [kerasrnn.GRU(4, activation="silu")], "own": [kerasrnn.RNN(Halved(4))]}
     path = tmp_path / "model.onnx"
-    model = sequential(keras.layers.Masking(), kerasrnn.LSTM(4, **options))
+    assert to_onnx(branches(layers, masked=False), path).difference < 1e-5
+    assert recurrent_nodes(path) == {"RNN": 4, "Loop": 2}
+
+
+DIRECTIONS = (
+    {"return_sequences": True, "go_backwards": True},
+    {"go_backwards": True, "zero_output_for_mask": True},
+    {"return_sequences": True, "zero_output_for_mask": True},
+    {"return_sequences": True, "go_backwards": True, "zero_output_for_mask": True},
+    {"zero_output_for_mask": True},
+)
+
+
+def test_masks_and_directions(tmp_path):
+    path = tmp_path / "model.onnx"
+    model = branches({str(n): [kerasrnn.LSTM(4, **o)] for n, o in enumerate(DIRECTIONS)})
     to_onnx(model, path, check=False)
     assert_computes(path, model)
-    assert recurrent_nodes(path) == {"LSTM": 1}
+    assert recurrent_nodes(path) == {"LSTM": len(DIRECTIONS)}
 
 
-@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
-def test_states_that_are_given(name, tmp_path):
+def test_states_that_are_given(tmp_path):
     """A fully masked row returns the states that it was given; its outputs are zeros."""
     import onnxruntime
 
     path = tmp_path / "model.onnx"
     steps = keras.Input((None, 3), name="steps")
-    count = 2 if name == "LSTM" else 1
-    starts = [keras.Input((4,), name=f"start_{n}") for n in range(2 * count)]
-    layer = BY_NAME[name].layer(4, return_sequences=True, return_state=True)
-    outputs = kerasrnn.Bidirectional(layer)(keras.layers.Masking()(steps), initial_state=starts)
-    model = keras.Model([steps, *starts], list(outputs))
+    starts, outputs = [], []
+    for name, count in (("SimpleRNN", 1), ("LSTM", 2), ("GRU", 1)):
+        layer = BY_NAME[name].layer(4, return_sequences=True, return_state=True)
+        given = [keras.Input((4,), name=f"{name}_{n}") for n in range(2 * count)]
+        outputs.append(
+            kerasrnn.Bidirectional(layer)(keras.layers.Masking()(steps), initial_state=given)
+        )
+        starts += given
+    model = keras.Model([steps, *starts], [y for found in outputs for y in found])
     randomize(model)
     to_onnx(model, path, check=False)
-    assert recurrent_nodes(path) == {OPERATORS[name]: 2}
+    assert recurrent_nodes(path) == {"RNN": 2, "LSTM": 2, "GRU": 2}
     session, expected = onnxruntime.InferenceSession(path), parity.reference(model)
     for x in batches():
-        given = [np.full((len(x), 4), 0.1 * (n + 1), "float32") for n in range(2 * count)]
+        given = [np.full((len(x), 4), 0.1 * (n + 1), "float32") for n in range(len(starts))]
         fed = {"steps": x, **{s.name: v for s, v in zip(starts, given, strict=True)}}
         found = session.run(None, fed)
         for a, b in zip(found, expected([x, *given]), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
         for row in np.flatnonzero((x == 0).all(axis=(1, 2))):
-            assert not found[0][row].any()
-            for a, b in zip(found[1:], given, strict=True):
-                np.testing.assert_array_equal(a[row], b[row])
+            results, states = iter(found), iter(given)
+            for of_layer in outputs:
+                assert not next(results)[row].any()
+                for _ in of_layer[1:]:
+                    np.testing.assert_array_equal(next(results)[row], next(states)[row])
 
 
-def masked_by_hand(layer, name):
-    """A model with its mask as an input, so that masked steps may hold anything."""
-    steps = keras.Input((None, 3), name="steps")
-    mask = keras.Input((None,), dtype="bool", name="mask")
-    model = keras.Model([steps, mask], layer(steps, mask=mask), name=name)
-    randomize(model)
-    return model
-
-
-@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU", "UGRNN"])
-def test_masked_steps_are_never_read(name, tmp_path):
+def test_masked_steps_are_never_read(tmp_path):
     """NaN and infinities there reach no output, of an operator or of a loop.
 
     The used steps alone, without a mask, give the same.
     """
     import onnxruntime
 
-    layer = BY_NAME[name].layer(4, return_sequences=True, return_state=True)
-    model = masked_by_hand(layer, name)
+    steps = keras.Input((None, 3), name="steps")
+    mask = keras.Input((None,), dtype="bool", name="mask")
+    rows = [BY_NAME[name] for name in ("SimpleRNN", "LSTM", "GRU", "UGRNN")]
+    layers = [row.layer(4, return_sequences=True, return_state=True) for row in rows]
+    outputs = [y for layer in layers for y in layer(steps, mask=mask)]
+    model = keras.Model([steps, mask], outputs)
+    randomize(model)
     to_onnx(model, tmp_path / "model.onnx", check=False)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     x = np.random.default_rng(0).standard_normal((3, 6, 3)).astype("float32")
     mask = np.array([[0, 1, 1, 0, 1, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]], bool)
     x[~mask] = np.nan
     x[1, 4] = np.inf
-    y, *states = session.run(None, {"steps": x, "mask": mask})
+    found = session.run(None, {"steps": x, "mask": mask})
+    assert not any(y[2].any() for y in found)
     for row in range(2):
-        used, *finals = model([x[row : row + 1, mask[row]], mask[row : row + 1, mask[row]]])
-        np.testing.assert_allclose(y[row, mask[row]], used[0], atol=1e-6)
-        for a, b in zip(states, finals, strict=True):
-            np.testing.assert_allclose(a[row], b[0], atol=1e-6)
-    assert not y[2].any()
-    assert not any(state[2].any() for state in states)
+        used = model([x[row : row + 1, mask[row]], mask[row : row + 1, mask[row]]])
+        for y, right in zip(found, used, strict=True):
+            of_row = y[row, mask[row]] if y.ndim == 3 else y[row]
+            np.testing.assert_allclose(of_row, right[0], atol=1e-6)
 
 
 def test_files_depend_neither_on_ties_nor_on_lengths(tmp_path):

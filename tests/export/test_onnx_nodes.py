@@ -5,37 +5,40 @@ import pytest
 
 import kerasrnn
 from kerasrnn.export import ParityError, from_onnx, onnx_nodes, to_onnx
-from tests.export.models import sequential
+from tests.export.models import branches
 
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        lambda: kerasrnn.LSTM(4, name="it"),
-        lambda: kerasrnn.PeepholeLSTM(4, name="it", use_bias=False),
-        lambda: kerasrnn.GRU(4, name="it", return_sequences=True, go_backwards=True),
-        lambda: kerasrnn.GRU(
-            4, activation="relu", recurrent_activation="hard_sigmoid", reset_after=False, name="it"
-        ),
-        lambda: kerasrnn.SimpleRNN(4, activation=None, name="it"),
-        lambda: kerasrnn.Bidirectional(kerasrnn.PeepholeLSTM(4, name="it")),
-    ],
-    ids=["LSTM", "PeepholeLSTM", "GRU", "GRU before", "SimpleRNN", "both"],
-)
-def test_there_and_back(layer, tmp_path):
+def test_there_and_back(tmp_path):
     """The weights come back as they were."""
-    model = sequential(layer())
+    layers = [
+        kerasrnn.LSTM(4, name="lstm"),
+        kerasrnn.PeepholeLSTM(4, name="peepholes", use_bias=False),
+        kerasrnn.GRU(4, name="gru", return_sequences=True, go_backwards=True),
+        kerasrnn.GRU(
+            4,
+            activation="relu",
+            recurrent_activation="hard_sigmoid",
+            reset_after=False,
+            name="before",
+        ),
+        kerasrnn.SimpleRNN(4, activation=None, name="simple"),
+        # Of another size: else it would share its operator with the one above.
+        kerasrnn.Bidirectional(kerasrnn.PeepholeLSTM(3, name="directions"), name="both"),
+    ]
+    model = branches({layer.name: [layer] for layer in layers}, masked=False)
     to_onnx(model, tmp_path / "model.onnx", check=False)
-    ((name, found),) = from_onnx(tmp_path / "model.onnx").items()
-    assert "it" in name
-    assert type(found) is type(model.layers[0])
-    theirs = model.get_weights()
-    if len(theirs) < len(found.get_weights()):  # an operator always has its biases
-        theirs.insert(2, np.zeros(16, "float32"))
-    for a, b in zip(found.get_weights(), theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
+    found = from_onnx(tmp_path / "model.onnx")
+    assert len(found) == len(layers)
+    for layer in layers:
+        (back,) = (other for name, other in found.items() if layer.name in name)
+        assert type(back) is type(layer)
+        weights = layer.get_weights()
+        if len(weights) < len(back.get_weights()):  # an operator always has its biases
+            weights.insert(2, np.zeros(16, "float32"))
+        for a, b in zip(back.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}

@@ -28,16 +28,15 @@ def rounded(matrix):
     return np.rint(matrix / scale) * scale
 
 
-@pytest.mark.parametrize("cell", ["simple_rnn", "gru", "lstm"])
-def test_a_file_computes_with_rounded_weights(cell, tmp_path):
+def test_a_file_computes_with_rounded_weights(tmp_path):
     """The model that has these weights gives the same; biases are exact."""
-    kinds = {"simple_rnn": kerasrnn.SimpleRNN, "gru": kerasrnn.GRU, "lstm": kerasrnn.LSTM}
-    layers = [
-        keras.layers.Embedding(60, 40, mask_zero=True),
-        kinds[cell](40, return_sequences=True),
-        keras.layers.Dense(30),
+    steps = keras.Input((None,), dtype="int32", name="steps")
+    embedded = keras.layers.Embedding(60, 40, mask_zero=True)(steps)
+    outputs = [
+        keras.layers.Dense(30)(cell(40, return_sequences=True)(embedded))
+        for cell in (kerasrnn.SimpleRNN, kerasrnn.GRU, kerasrnn.LSTM)
     ]
-    model = keras.Sequential([keras.Input((None,), dtype="int32", name="steps"), *layers])
+    model = keras.Model(steps, outputs)
     randomize(model)
     model.set_weights([0.3 * w for w in model.get_weights()])  # a SimpleRNN that is not chaotic
     to_onnx(model, tmp_path / "model.onnx")
@@ -47,7 +46,8 @@ def test_a_file_computes_with_rounded_weights(cell, tmp_path):
     model.set_weights(
         [rounded(w) if w.ndim == 2 and len(w) > 2 else w for w in model.get_weights()]
     )
-    np.testing.assert_allclose(run(tmp_path / "small.onnx", ids)[0], model(ids), atol=1e-5)
+    for y, expected in zip(run(tmp_path / "small.onnx", ids), model(ids), strict=True):
+        np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
 def test_a_row_does_not_depend_on_its_batch(tmp_path):
@@ -63,26 +63,22 @@ def test_a_row_does_not_depend_on_its_batch(tmp_path):
     np.testing.assert_allclose(together[0], alone[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_quarter_of_the_size_and_nearly_the_same(cell, tmp_path):
-    recurrent = {"lstm": kerasrnn.LSTM, "gru": kerasrnn.GRU}[cell](128, return_sequences=True)
-    model = keras.Sequential(
-        [
-            keras.Input((None,), dtype="int32"),
-            keras.layers.Embedding(1000, 64, mask_zero=True),
-            kerasrnn.Bidirectional(recurrent),
-            keras.layers.Dense(20),
-        ]
-    )
-    whole = to_onnx(model, tmp_path / "model.onnx")
+def test_a_quarter_of_the_size_and_nearly_the_same(tmp_path):
+    ids = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(1000, 64, mask_zero=True)(ids)
+    outputs = [
+        keras.layers.Dense(20)(kerasrnn.Bidirectional(cell(128, return_sequences=True))(x))
+        for cell in (kerasrnn.LSTM, kerasrnn.GRU)
+    ]
+    whole = to_onnx(keras.Model(ids, outputs), tmp_path / "model.onnx")
     small = to_int8(whole.path, tmp_path / "small.onnx")
     assert small.bytes < 0.3 * whole.bytes
     # The operators are those of the source.
     assert recurrent_nodes(small.path) == recurrent_nodes(whole.path)
     ids = np.array([[5, 900, 3, 0], [7, 7, 0, 0]], "int32")
-    (one,), (other,) = run(whole.path, ids), run(small.path, ids)
-    error = np.abs(one - other)[ids > 0]
-    assert 0 < error.max() < 0.03 * np.abs(one).max()
+    for one, other in zip(run(whole.path, ids), run(small.path, ids), strict=True):
+        error = np.abs(one - other)[ids > 0]
+        assert 0 < error.max() < 0.03 * np.abs(one).max()
 
 
 def test_loops_are_quantized_too(tmp_path):

@@ -6,27 +6,37 @@ import pytest
 
 import kerasrnn
 from kerasrnn.export import ParityError, parity, saved_model, to_saved_model
-from tests.catalogue import ROWS, variant_id
-from tests.export.models import batches, sequential
+from kerasrnn.export.signature import output_names
+from tests.catalogue import ROWS
+from tests.export.models import batches, every_cell, sequential
 
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
-def test_cells(row, tmp_path):
-    """TensorFlow computes what the model computes; inference holds no random operation."""
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Every cell in one SavedModel."""
     import tensorflow as tf
 
-    model = sequential(
-        keras.layers.Masking(),
-        row.layer(4, return_sequences=True, dropout=0.3, recurrent_dropout=0.3, name="scores"),
-    )
-    to_saved_model(model, tmp_path / "model", check=False)
-    served, expected = tf.saved_model.load(str(tmp_path / "model")), parity.reference(model)
+    folder = tmp_path_factory.mktemp("cells")
+    to_saved_model(every_cell(), folder / "model", check=False)
+    return tf.saved_model.load(str(folder / "model"))
+
+
+def test_cells(served):
+    """TensorFlow computes what the model computes."""
+    expected = parity.reference(every_cell())
     for x in batches():
-        np.testing.assert_allclose(served.serve(x), *expected([x]), atol=1e-6)
+        results = served.serve(x)
+        assert sorted(results) == sorted(row.name for row in ROWS)
+        for name, right in zip(output_names(every_cell()), expected([x]), strict=True):
+            np.testing.assert_allclose(results[name], right, atol=1e-6, err_msg=name)
+
+
+def test_inference_holds_no_random_operation(served):
     graph = served.signatures["serving_default"].graph.as_graph_def()
     operations = {node.op for function in graph.library.function for node in function.node_def}
+    assert "MatMul" in operations
     assert not {op for op in operations if "Random" in op}
 
 

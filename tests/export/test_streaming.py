@@ -6,8 +6,8 @@ import pytest
 
 import kerasrnn
 from kerasrnn.export import ParityError, parity, streaming, to_onnx, to_saved_model, to_step
-from tests.catalogue import ROWS, variant_id
-from tests.export.models import sequential
+from tests.catalogue import ROWS
+from tests.export.models import branches, sequential
 from tests.export.test_onnx import recurrent_nodes
 from tests.measure import passing_masks, randomize
 
@@ -27,21 +27,33 @@ def streamed(run, x, widths):
     return np.stack(outputs, axis=1)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
-def test_cells(row):
-    """Layer on layer; the step's outputs are the whole's."""
-    model = sequential(
-        row.layer(4, return_sequences=True), keras.layers.Dense(3), row.layer(5, name="top")
+def test_cells():
+    """Layer on layer of each cell; the step's outputs are the whole's."""
+    model = branches(
+        {
+            row.name: [
+                row.layer(4, return_sequences=True),
+                keras.layers.Dense(3),
+                row.layer(5, name=f"top_{row.name}"),
+            ]
+            for row in ROWS
+        },
+        masked=False,
     )
     step = to_step(model, check=False)
-    names = row.cell(1).state_names
-    assert [x.name for x in step.inputs][-len(names) :] == [f"top_{name}" for name in names]
-    assert step.output_names[-len(names) :] == [f"top_{name}_next" for name in names]
+    states = {f"top_{row.name}_{name}" for row in ROWS for name in row.cell.state_names}
+    assert {x.name for x in step.inputs if x.name.startswith("top_")} == states
+    after = {name for name in step.output_names if name.startswith("top_")}
+    assert after == {f"{name}_next" for name in states}
     x = np.random.default_rng(0).standard_normal((2, 6, 3)).astype("float32")
-    widths = [s.shape[1] for s in step.inputs[1:]]
-    y, whole = streamed(parity.reference(step), x, widths), parity.reference(model)
+    run, whole = parity.reference(step), parity.reference(model)
+    before = {s.name: np.zeros((2, s.shape[1]), "float32") for s in step.inputs[1:]}
     for t in range(6):
-        np.testing.assert_allclose(y[:, t], *whole([x[:, : t + 1]]), atol=1e-5)
+        results = run([x[:, t], *(before[s.name] for s in step.inputs[1:])])
+        for y, right in zip(results[: len(ROWS)], whole([x[:, : t + 1]]), strict=True):
+            np.testing.assert_allclose(y, right, atol=1e-5)
+        named = dict(zip(step.output_names, results, strict=True))
+        before = {name: named[f"{name}_next"] for name in before}
 
 
 def test_exports(tmp_path):
