@@ -57,3 +57,12 @@ def _room_for_programs():
         import jax
 
         jax.clear_caches()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(
+                f"{item.nodeid}: the id contains an address, which differs between processes; "
+                "expected ids that are names."
+            )

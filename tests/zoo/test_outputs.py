@@ -40,7 +40,7 @@ def loaded(model, folder):
         (zoo.MultiLabel(3), "binary_crossentropy", lambda p: p >= 0.5),
         (zoo.Values(3), "mean_squared_error", lambda p: p),
     ],
-    ids=repr,
+    ids=["classes", "multi_label", "values"],
 )
 def test_an_output_is_compiled_decoded_and_loaded(outputs, loss, decode, tmp_path):
     model = compiled(zoo.many_to_one(zoo.Vectors(3), outputs, "gru", 4))
