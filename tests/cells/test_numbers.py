@@ -279,7 +279,7 @@ def cases(draw):
 
 
 @rows
-@settings(max_examples=13 if FIRST_BACKEND else 5)
+@settings(max_examples=10 if FIRST_BACKEND else 5)
 @given(case=cases(), data=st.data())
 def test_equals_the_oracle(row, case, data):
     """Any shape, any mask, any option, both precisions."""
@@ -371,7 +371,7 @@ def test_gradients_equal_the_oracle(row, variant, options):
         expected = [d_x, *d_states, *(d_weights[name] for name in names)]
         what = ["inputs", *row.cell.state_names, *names]
         for training in TRAINING:
-            traced = not variant and (training or row in PROBES)
+            traced = not variant and (row in PROBES or (training and kind == "mixed"))
             with contextlib.nullcontext() if traced else op_by_op():
                 measured = measure(layer, x, states, mask, training)
             actual = [measured.d_inputs, *measured.d_states, *measured.d_weights]

@@ -77,7 +77,7 @@ def cases(draw):
 
 
 @pytest.mark.parametrize("cell_class", OF_CELLS, ids=lambda cls: cls.__name__)
-@settings(max_examples=6 if FIRST_BACKEND else 1)
+@settings(max_examples=4 if FIRST_BACKEND else 1)
 @given(case=cases(), data=st.data())
 def test_the_adjoint_is_the_derivative(cell_class, case, data):
     """Every argument: inputs, initial states, every weight; any mask, dropout and option."""
