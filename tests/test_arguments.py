@@ -40,6 +40,7 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
         "attention": kerasrnn.BahdanauAttention(3),
     },
     "FeedbackCell": lambda: {"cell": kerasrnn.GRUCell(3), "units": 3},
+    "WrappingCell": lambda: {"cell": kerasrnn.GRUCell(3), "units": 3},
     "BahdanauAttention": lambda: {"units": 3},
     "CoverageAttention": lambda: {"units": 3},
     "LocationSensitiveAttention": lambda: {"units": 3},
