@@ -10,6 +10,7 @@ from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.joining import JoinedSteps
 from tests import numpy_models
 from tests.catalogue import variant_id
+from tests.measure import passing_masks
 from tests.zoo.models import assert_exports, assert_saves
 
 
@@ -152,7 +153,7 @@ def joined_by_keras(model):
 
 
 def recurrent_by_keras(layer, x, mask=None, **options):
-    gru = keras.layers.GRU(5, **options)
+    gru = passing_masks(keras.layers.GRU(5, **options))
     y = gru(x, mask=mask)
     copied(gru, layer.get_weights())
     return y
