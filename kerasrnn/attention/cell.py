@@ -11,6 +11,7 @@ from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.base_layer import boolean_mask
 from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.states import is_shape
 from kerasrnn.cells.wrapping import WrappingCell
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options, Results, Weights
@@ -184,8 +185,15 @@ class AttentionCell(WrappingCell):
             )
         self.context_size = memory_shape[-1]
         self.build_cell(input_shape, None)
-        of_output = self.cell.output_size
-        query = of_output if self.query == "output" else self.cell.state_shapes[0][-1]
+        of_output = query = self.width_of_output()
+        if self.query == "state":
+            first = self.cell.state_shapes[0]
+            if not is_shape(first) or len(first) != 1:
+                raise ValueError(
+                    f"query='state': the first state of {type(self.cell).__name__} has the shape "
+                    f"{first}; expected a vector, or query='output'."
+                )
+            query = first[0]
         self.attention.build((None, query), memory_shape)
         if self.input_feeding:
             self.feedback_kernel = self.add_weight(

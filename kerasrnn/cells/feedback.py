@@ -93,10 +93,6 @@ class FeedbackCell(WrappingCell):
         )
         self.state_names = (*cell.state_names, "y")
 
-    @property
-    def state_shapes(self) -> list[Any]:
-        return [*self.cell.state_shapes, (self.units,)]
-
     def build(
         self, input_shape: Sequence[int | None], memory_shape: Sequence[int | None] | None = None
     ) -> None:
@@ -107,7 +103,7 @@ class FeedbackCell(WrappingCell):
             initializer=self.recurrent_initializer,
         )
         self.output_kernel = self.add_weight(
-            shape=(self.cell.output_size, self.units),
+            shape=(self.width_of_output(), self.units),
             name="output_kernel",
             initializer=self.kernel_initializer,
         )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from kerasrnn.cells.arguments import written
 from kerasrnn.cells.cell import Cell, is_step, weights_by_name
 from kerasrnn.recurrence.loop import Noise, Weights
 from kerasrnn.recurrence.products import Product
@@ -18,20 +19,21 @@ class WrappingCell(Cell):
     """The base class of cells that run another cell and extend its step.
 
     The inner cell may itself be a wrapper. The input part, the dropout and the memory, if any, are
-    those of the inner cell. A subclass builds the inner cell, with `build_cell`, and its own
-    weights. Its `step` calls the inner cell's step:
+    those of the inner cell. A subclass with weights of its own builds the inner cell, with
+    `build_cell`, and its weights. Its `step` calls the inner cell's step:
 
         of_cell, own = self.split_states(states)
         h, of_cell = self.cell.step(a, of_cell, weights.of("cell"), products)
         return h, self.join_states(of_cell, own)
 
     The weights and the noise of each part are separate, so that parts may use the same names.
-    States: those of the inner cell, then the wrapper's own.
+    States: those of the inner cell, then the wrapper's own: a subclass appends their names to
+    `state_names`, and their shapes to `state_shapes` unless they are vectors of `units`.
 
     Args:
         cell: a new `kerasrnn.Cell`.
         units: positive integer: the width of the output.
-        **kwargs: keyword arguments of `Cell`.
+        **kwargs: keyword arguments of `Cell`, except those of the dropout.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -57,14 +59,6 @@ class WrappingCell(Cell):
         ...         self.rate = rate
         ...         self.state_names = (*cell.state_names, "mean")
         ...
-        ...     @property
-        ...     def state_shapes(self):
-        ...         return [*self.cell.state_shapes, (self.units,)]
-        ...
-        ...     def build(self, input_shape, memory_shape=None):
-        ...         self.build_cell(input_shape, memory_shape)
-        ...         self.built = True
-        ...
         ...     def step(self, a, states, weights, products):
         ...         of_cell, (mean,) = self.split_states(states)
         ...         h, of_cell = self.cell.step(a, of_cell, weights.of("cell"), products)
@@ -79,6 +73,15 @@ class WrappingCell(Cell):
     parts: ClassVar[tuple[str, ...]] = ("cell",)
     """Names of the arguments that are layers."""
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        cell = super().__new__(cls, *args, **kwargs)
+        # Arguments of `Cell` that a constructor takes as `**kwargs` are part of the configuration;
+        # those that it sets itself are not.
+        cell._passed_on = tuple(
+            name for name in cls.constructor.parameters if name in kwargs.keys() - cls.arguments()
+        )
+        return cell
+
     def __init__(self, cell: Cell, units: int, **kwargs: Any) -> None:
         if not isinstance(cell, Cell):
             raise ValueError(f"cell={cell!r}: expected a kerasrnn cell.")
@@ -90,7 +93,15 @@ class WrappingCell(Cell):
         if cell.built:
             raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
         super().__init__(units, **kwargs)
+        if type(self).draw_noise is WrappingCell.draw_noise:
+            for name in ("dropout", "recurrent_dropout"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"{name}={getattr(self, name)!r}: a {type(self).__name__} applies the "
+                        f"dropout of its cell; expected 0, and `{name}` as an argument of the cell."
+                    )
         self.cell = cell
+        self.state_names = cell.state_names
 
     @classmethod
     def arguments(cls) -> dict[str, inspect.Parameter]:
@@ -99,6 +110,11 @@ class WrappingCell(Cell):
         return {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
 
     # States: those of the inner cell first, then the wrapper's own.
+
+    @property
+    def state_shapes(self) -> list[Any]:
+        own = self.state_names[len(self.cell.state_names) :]
+        return [*self.cell.state_shapes, *((self.units,) for _ in own)]
 
     def split_states(self, states: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """The states of the inner cell, and the wrapper's own."""
@@ -155,6 +171,12 @@ class WrappingCell(Cell):
     def input_part_size(self) -> int:
         return self.cell.input_part_size
 
+    def build(
+        self, input_shape: Sequence[int | None], memory_shape: Sequence[int | None] | None = None
+    ) -> None:
+        self.build_cell(input_shape, memory_shape)
+        self.built = True
+
     def build_cell(
         self, input_shape: Sequence[int | None], memory_shape: Sequence[int | None] | None
     ) -> None:
@@ -162,6 +184,20 @@ class WrappingCell(Cell):
         self._features(input_shape)
         given = {"memory_shape": memory_shape} if self.cell.reads_memory else {}
         self.cell.build(input_shape, **given)
+
+    def width_of_output(self) -> int:
+        """The width of the inner cell's output.
+
+        Raises:
+            ValueError: it is not a vector.
+        """
+        shape = self.cell.output_shape
+        if len(shape) != 1:
+            raise ValueError(
+                f"cell: {type(self.cell).__name__} has outputs of shape (batch, "
+                f"{', '.join(map(str, shape))}); expected a cell with outputs (batch, width)."
+            )
+        return shape[0]
 
     def prepare_memory(self, memory: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """See `AttentionCell`: for an inner cell that reads a memory."""
@@ -225,6 +261,8 @@ class WrappingCell(Cell):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
+        for name in self._passed_on:
+            config[name] = written(name, getattr(self, name))
         for name in self.parts:
             config[name] = keras.saving.serialize_keras_object(getattr(self, name))
             config[name].pop("build_config", None)

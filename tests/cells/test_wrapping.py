@@ -289,6 +289,77 @@ def test_attention_in_feedback_in_dropout():
     assert list(noise.sequences["cell"]["cell"]["cell"]) == ["inputs"]
 
 
+class WideCell(kerasrnn.Cell):
+    """Its output is not a vector."""
+
+    output_shape = property(lambda self: (1, self.units))
+
+
+class WideStateCell(kerasrnn.Cell):
+    """Its state is not a vector."""
+
+    state_shapes = property(lambda self: [(1, self.units)])
+
+
+@keras.saving.register_keras_serializable(package="test_wrapping")
+class SmoothedCell(kerasrnn.WrappingCell):
+    """An exponential moving average of a cell's activated outputs, with the inherited `build`."""
+
+    def __init__(self, cell, rate=0.5, **kwargs):
+        super().__init__(cell, cell.units, kernel_initializer="ones", **kwargs)
+        self.rate = rate
+        self.state_names = (*cell.state_names, "mean")
+
+    def step(self, a, states, weights, products):
+        of_cell, (mean,) = self.split_states(states)
+        h, of_cell = self.cell.step(a, of_cell, weights.of("cell"), products)
+        mean = self.rate * mean + (1 - self.rate) * self.activation(h)
+        return mean, self.join_states(of_cell, [mean])
+
+
+def test_arguments_that_a_wrapper_passes_on(tmp_path):
+    layer = kerasrnn.RNN(SmoothedCell(lstm(), activation="relu", dtype=PRECISION), dtype=PRECISION)
+    model = keras.Sequential([keras.Input((5, 3), dtype=PRECISION), layer])
+    randomize(layer)
+    hidden = kerasrnn.LSTM(4, return_sequences=True, dtype=PRECISION)
+    hidden.build((None, None, 3))
+    hidden.set_weights(layer.get_weights())
+    mean = 0.0
+    for h in np.swapaxes(np.asarray(hidden(X)), 0, 1):
+        mean = 0.5 * mean + 0.5 * np.maximum(h, 0)
+    model.save(tmp_path / "model.keras")
+    for again in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        np.testing.assert_allclose(again(X), mean, atol=TIGHT)
+    assert "kernel_initializer" not in layer.cell.get_config()
+
+
+@keras.saving.register_keras_serializable(package="test_wrapping")
+class TransparentCell(kerasrnn.WrappingCell):
+    """The inner cell's step, and nothing else."""
+
+    def __init__(self, cell, **kwargs):
+        super().__init__(cell, cell.units, **kwargs)
+
+    def step(self, a, states, weights, products):
+        return self.cell.step(a, states, weights.of("cell"), products)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_wrapper_that_adds_nothing(training):
+    """It has the states and the weights of its cell."""
+    options = {"return_state": True, "dtype": PRECISION}
+    layer = kerasrnn.RNN(TransparentCell(lstm(), dtype=PRECISION), **options)
+    layer.build((None, None, 3))
+    randomize(layer)
+    plain = kerasrnn.LSTM(4, **options)
+    plain.build((None, None, 3))
+    plain.set_weights(layer.get_weights())
+    mask = make_mask("mixed", *X.shape[:2])
+    actual, expected = (measure(each, X, mask=mask, training=training) for each in (layer, plain))
+    for one, other in zip(actual.arrays(), expected.arrays(), strict=True):
+        np.testing.assert_allclose(one, other, atol=TIGHT)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -309,6 +380,19 @@ def test_attention_in_feedback_in_dropout():
         (
             lambda: kerasrnn.RNN(NESTED["feedback around attention"](), stateful=True),
             "stateful=True: the states of FeedbackCell belong to one memory",
+        ),
+        (lambda: kerasrnn.FeedbackCell(gru(), 3, dropout=0.5), "dropout=0.5: .* of its cell"),
+        (
+            lambda: kerasrnn.RNN(feedback(WideCell(4, dtype=PRECISION)))(X),
+            r"cell: WideCell has outputs of shape \(batch, 1, 4\); expected a cell with outputs",
+        ),
+        (
+            lambda: kerasrnn.RNN(attention(WideCell(4, dtype=PRECISION)))(X, memory=MEMORY),
+            r"cell: WideCell has outputs of shape \(batch, 1, 4\); expected a cell with outputs",
+        ),
+        (
+            lambda: kerasrnn.RNN(attention(WideStateCell(4), query="state"))(X, memory=MEMORY),
+            r"query='state': the first state of WideStateCell has the shape \(1, 4\)",
         ),
     ],
 )
