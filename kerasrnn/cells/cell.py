@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.base_layer import SequenceLayer
+from kerasrnn.base_layer import SequenceLayer, fits
 from kerasrnn.cells.arguments import (
     REQUIRED,
     ClassSignature,
@@ -22,9 +22,15 @@ from kerasrnn.cells.arguments import (
     written,
 )
 from kerasrnn.cells.onnx_operator import OnnxOperator
-from kerasrnn.cells.states import as_keras, flat_shapes, map_shapes
+from kerasrnn.cells.states import as_keras, check_shapes, flat_shapes, is_shape, map_shapes
 from kerasrnn.keras_internals import DropoutRNNCell
 from kerasrnn.recurrence import loop
+from kerasrnn.recurrence.checks import (
+    check_noise,
+    check_products,
+    check_returned,
+    check_step,
+)
 from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options, Results, Weights
 from kerasrnn.recurrence.products import Product, RecurrentProduct, input_part
 from kerasrnn.wording import counted
@@ -405,8 +411,9 @@ class Cell(DropoutRNNCell, SequenceLayer):
     @property
     def state_size(self) -> Any:
         """The widths of the states, as Keras expects them; a shape for a state of higher rank."""
+        check_shapes(self.state_names, self.state_shapes)
         sizes = as_keras(self.state_shapes)
-        return sizes[0] if len(sizes) == 1 else sizes
+        return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], int) else sizes
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
@@ -457,6 +464,15 @@ class Cell(DropoutRNNCell, SequenceLayer):
             raise ValueError(f"input_shape={tuple(input_shape)}: the features must be known.")
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: features})
         return features
+
+    def check_shapes(self) -> None:
+        """Raise ValueError unless the shapes of the states and the output are valid and known."""
+        check_shapes(self.state_names, self.state_shapes, unknown=self.reads_memory)
+        if not is_shape(self.output_shape) or None in self.output_shape:
+            raise ValueError(
+                f"{type(self).__name__}.output_shape={self.output_shape!r}: expected a tuple of "
+                "integers, without the batch axis, once the cell is built."
+            )
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
         """Zeros of the `state_shapes`, in the compute dtype."""
@@ -560,19 +576,28 @@ class Cell(DropoutRNNCell, SequenceLayer):
         previous = list(states) if nested else [states]
         previous = keras.tree.map_structure(self.in_compute_dtype, previous)
         self._check_states(previous)
-        noise = self.draw_noise(inputs, previous) if training else Noise()
+        noise = Noise()
+        if training:
+            noise = self.draw_noise(inputs, previous)
+            check_noise(self, noise, inputs.shape[0])
         weights = self.weights_by_name()
         everything = Weights(weights, memory, noise.of_one_step(), training=bool(training))
         used = self.used_in_step(weights, dict(memory))
-        output, new = self.step(
+        products = self.recurrent_products(everything)
+        check_products(self, products)
+        returned = self.step(
             self.input_part(inputs, everything),
             previous,
             Weights(*used, noise.of_one_step(), training=bool(training)),
-            self.recurrent_products(everything),
+            products,
         )
+        check_returned(self, returned)
+        output, new = returned
+        check_step(self, output, new, None, previous)
         return output, list(new) if nested else new[0]
 
     def _check_states(self, states: list[Any]) -> None:
+        check_shapes(self.state_names, self.state_shapes)
         if len(states) != len(self.state_names):
             raise ValueError(
                 f"states: expected {len(self.state_names)} ({', '.join(self.state_names)}), "
@@ -585,6 +610,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
                     f"states: {name} has {counted(received, 'tensor')}; expected {expected}, "
                     f"{shapes}."
                 )
+            for tensor, shape in zip(keras.tree.flatten(state), flat_shapes(shapes), strict=True):
+                if not fits(tensor.shape[1:], shape):
+                    raise ValueError(
+                        f"states: {name} has the shape {tuple(tensor.shape)}; expected "
+                        f"{(None, *shape)}."
+                    )
 
     @classmethod
     def arguments(cls) -> dict[str, inspect.Parameter]:

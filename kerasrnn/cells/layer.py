@@ -16,6 +16,7 @@ from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.states import as_keras, flat_shapes, map_shapes
 from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
 from kerasrnn.recurrence import loop
+from kerasrnn.recurrence.checks import check_noise
 from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options
 from kerasrnn.validation import PositiveInteger
 from kerasrnn.wording import counted, snake_case
@@ -170,6 +171,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
             if not self.cell.built:
                 given = {"memory_shape": memory_shape} if self._reads_memory() else {}
                 self.cell.build((sequences_shape[0], *sequences_shape[2:]), **given)
+            self.cell.check_shapes()
             self.state_size = as_keras(self.cell.state_shapes)  # some are known only now
         super().build(sequences_shape)
         if isinstance(self.cell, Cell):
@@ -317,6 +319,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         noise = Noise()
         if training:
             noise = self.cell.draw_noise(sequences[:, 0], states, ops.shape(sequences)[1])
+            check_noise(self.cell, noise, *sequences.shape[:2])
         output, outputs, finals = self.cell.run(
             Options(
                 return_sequences=self.return_sequences,

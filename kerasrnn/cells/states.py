@@ -17,6 +17,40 @@ def is_shape(entry: Any) -> bool:
     return isinstance(entry, tuple) and all(n is None or isinstance(n, int) for n in entry)
 
 
+def check_shapes(names: tuple[str, ...], shapes: Any, unknown: bool = True) -> None:
+    """Raise ValueError unless these are the shapes of the states with these names.
+
+    Args:
+        names: the names.
+        shapes: a list with an entry for each of them.
+        unknown: whether a size may be None.
+    """
+    if not isinstance(shapes, (list, tuple)) or is_shape(shapes) or len(shapes) != len(names):
+        raise ValueError(
+            f"state_shapes={shapes!r}: expected a list with an entry for each state, "
+            f"{', '.join(names)}."
+        )
+    for name, entry in zip(names, shapes, strict=True):
+        if not _is_entry(entry):
+            raise ValueError(
+                f"state_shapes: {name} has {entry!r}; expected a tuple of integers, without the "
+                "batch axis, or a list or dict of such tuples."
+            )
+        if not unknown and any(None in shape for shape in flat_shapes(entry)):
+            raise ValueError(
+                f"state_shapes: {name} has {entry!r}; expected sizes that are known once the cell "
+                "is built."
+            )
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether this is a shape, or a structure with at least one shape."""
+    if is_shape(entry) or not isinstance(entry, (list, tuple, dict)):
+        return is_shape(entry)
+    parts = list(entry.values()) if isinstance(entry, dict) else entry
+    return bool(parts) and all(_is_entry(part) for part in parts)
+
+
 def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     """Apply a function to every shape, and return the results in the same structure.
 

@@ -44,6 +44,11 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Two dicts of dicts as one, without a common leaf."""
     both = {**one, **other}
     for name in one.keys() & other.keys():
+        if not (isinstance(one[name], Mapping) and isinstance(other[name], Mapping)):
+            raise ValueError(
+                f"draw_noise: {name!r} is the name of two random tensors of different kinds; "
+                "expected a name for each."
+            )
         both[name] = merged(one[name], other[name])
     return both
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras import ops, tree
 
+from kerasrnn.recurrence.checks import check_adjoint, check_returned
 from kerasrnn.recurrence.loop import Weights
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ class RecordedStep:
 
     def __call__(self, a: Tensor, states: list[Any], weights: Weights) -> tuple[Tensor, list[Any]]:
         self.scope, self.batch = self.unroll.backend.scope(), a.shape[0]
-        output, new = self.cell.step(a, states, weights, self.products)
+        returned = self.cell.step(a, states, weights, self.products)
+        check_returned(self.cell, returned)
         self._check_repeated()
+        output, new = returned
         return output, list(new)
 
     def apply(self, k: int, argument: Tensor) -> Tensor:
@@ -122,9 +125,11 @@ class ManualStep:
         self, a: Tensor, states: list[Any], noise: dict[str, Any]
     ) -> tuple[Tensor, list[Any], Any]:
         unroll = self.unroll
-        return unroll.cell.step_with_residuals(
+        returned = unroll.cell.step_with_residuals(
             a, states, unroll.weights_of_step(noise), unroll.products
         )
+        check_returned(unroll.cell, returned, count=3)
+        return returned
 
     def needs_input_part(self) -> bool:
         return False
@@ -203,13 +208,15 @@ class AutomaticStep:
             return output, new, step.arguments
 
         constants = self.unroll.step_weights, self.unroll.step_memory
-        _, vjp_fn = self.unroll.backend.vjp(step, (a, states, *constants, results))
+        (_, _, arguments), vjp_fn = self.unroll.backend.vjp(step, (a, states, *constants, results))
         d_arguments: list[list[Tensor | None]] = [[None for _ in of] for of in results]
         # In reverse: the gradient of an application depends on later ones, whose arguments may
         # contain its result.
         for k, nth in reversed(order):
             d_result = vjp_fn((d_output, d_states, d_arguments))[-1][k][nth]
-            d_arguments[k][nth] = self.unroll.products[k].adjoint(d_result)
+            d_v = self.unroll.products[k].adjoint(d_result)
+            check_adjoint(self.unroll.cell, k, d_v, arguments[k][nth])
+            d_arguments[k][nth] = d_v
         return StepAdjoint(*vjp_fn((d_output, d_states, d_arguments)))
 
     def arguments(self, states: list[Any], residuals: Any) -> list[list[Tensor]]:

@@ -10,6 +10,12 @@ from typing import Any, NamedTuple, Protocol
 import keras
 from keras import ops, tree
 
+from kerasrnn.recurrence.checks import (
+    check_products,
+    check_returned,
+    check_step,
+    check_weight_gradients,
+)
 from kerasrnn.recurrence.loop import Call, Options, Results, Steppable, Weights
 from kerasrnn.recurrence.products import Product
 from kerasrnn.recurrence.segments import Segments, length_of, map_some
@@ -191,6 +197,7 @@ class Unroll:
         self, weights: dict[str, Any], memory: dict[str, Tensor]
     ) -> tuple[tuple[Product, ...], dict[str, Any], dict[str, Tensor]]:
         products = self.cell.recurrent_products(self.given(weights, memory, {}))
+        check_products(self.cell, products)
         used = self.cell.used_in_step(weights, memory)
         return products, *map(self._in_state_dtype, used)
 
@@ -213,8 +220,10 @@ class Unroll:
                 residuals = Residuals(states, residuals)
             else:
                 given = self.weights_of_step(noise)
-                new_output, new = self.cell.step(a, states, given, self.products)
-                residuals = None
+                returned = self.cell.step(a, states, given, self.products)
+                check_returned(self.cell, returned)
+                (new_output, new), residuals = returned, None
+            check_step(self.cell, new_output, new, self.zeros, states)
             # On JAX, Keras computes some float64 operations in float32; a scan's types are fixed.
             new_output = ops.cast(new_output, self.state_dtype)
             new = self._in_state_dtype(_like(states, new))
@@ -333,6 +342,8 @@ def _weight_gradients(product: Product, arguments: list[Tensor], d_results: list
     gradients = [product.weight_gradients(v, d) for v, d in zip(arguments, d_results, strict=True)]
     if not gradients:
         return map_some(ops.zeros_like, product.weights)
+    for of_application in gradients:
+        check_weight_gradients(product, of_application)
     total, *others = gradients
     for more in others:
         total = map_some(ops.add, total, more)
