@@ -12,6 +12,7 @@ import pytest
 from kerasrnn import recipes
 from kerasrnn.__main__ import main
 from kerasrnn.recipes.base.recipe import Recipe
+from kerasrnn.training.step import TrainingModel
 from tests.recipes import stand_ins
 
 pytestmark = pytest.mark.tensorflow
@@ -62,7 +63,9 @@ def test_a_step_lowers_the_loss(recipe):
     assert after < before
 
 
-def test_it_runs_from_the_command_line(recipe, tmp_path, capsys):
+def test_it_runs_from_the_command_line(recipe, tmp_path, monkeypatch, capsys):
+    # training/test_training.py has the loops compiled.
+    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
     run = str(tmp_path / "run")
     np.savetxt(tmp_path / "one.csv", np.ones((9, 12)), delimiter=",")
     sizes = ["--epochs", "1", "--units", "4", "--batch-size", "64"]
@@ -73,7 +76,7 @@ def test_it_runs_from_the_command_line(recipe, tmp_path, capsys):
         inputs = [str(tmp_path / "one.csv"), "--test", "0"]
         assert main(["predict", "toy_vowels", *inputs, "--run", run]) == 0
     assert 0 <= metrics["test_accuracy"] <= 1
-    assert metrics["baseline_majority_test_accuracy"] == pytest.approx(3 / 24)
+    assert metrics["baseline_majority_test_accuracy"] == pytest.approx(2 / 16)
     answers = capsys.readouterr().out.splitlines()
     assert len(answers) == 2
     assert all(answer.count("speaker_") == 3 for answer in answers)
