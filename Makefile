@@ -8,8 +8,8 @@ NEXT := .venv-next
 PIP := python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt --editable
 EXTRAS := cpu,recipes,japanese,music,chemistry,pieces,onnx,litert,test,lint,docs
-# Two processes: TensorFlow takes a gigabyte in each.
-PYTEST := python -m pytest --numprocesses 2 --dist loadgroup
+# Two processes: TensorFlow takes a gigabyte in each. tests/conftest.py orders the groups.
+PYTEST := python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 SUITE := $(PYTEST) -m "not torch and not models and not site and not runtimes"
 
 .PHONY: help demo test test-jax test-next test-torch test-models test-runtimes lint format docs bench clean

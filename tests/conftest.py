@@ -30,6 +30,12 @@ def pytest_itemcollected(item):
         item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
+def _group(item):
+    """The tests that run in one process with a test."""
+    marker = item.get_closest_marker("xdist_group")
+    return marker.args[0] if marker else item.nodeid.partition("::")[0]
+
+
 @pytest.fixture(autouse=True)
 def _fresh_keras():
     keras.utils.set_random_seed(0)
@@ -60,6 +66,9 @@ def _room_for_programs():
 
 
 def pytest_collection_modifyitems(items):
+    """Groups with slow tests come first, so that no process ends long after the others."""
+    slow = {_group(item) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: _group(item) not in slow)
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(
