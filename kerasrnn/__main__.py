@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 UNREAD = 128 + 13
-"""The exit status when the reader of the output has gone: 128 plus the number of SIGPIPE, which
-some systems lack."""
+"""The exit status when the process that reads the output has ended: 128 plus the number of SIGPIPE,
+which some systems lack."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

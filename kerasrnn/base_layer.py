@@ -30,7 +30,7 @@ class BaseLayer(keras.layers.Layer):
 
     A subclass may override `call` with fewer arguments than its base class, as Python code often
     does (`call(self, x)`, `call(self, *args, **kwargs)`). Keras matches the arguments of `build`
-    with those of `call` by name, so it sees the signature of the base class.
+    with those of `call` by name, so it reads the signature of the base class.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -151,7 +151,7 @@ def _check_numbers(name: str, x: Any) -> None:
     kind = type(x).__name__
     if "Ragged" in kind:
         raise ValueError(
-            f"{name} is a {kind}; expected a dense tensor. Pad it with `x.to_tensor()` and give "
+            f"{name} is a {kind}; expected a dense tensor. Pad it with `x.to_tensor()` and pass "
             "`mask=tf.sequence_mask(x.row_lengths())`."
         )
     if "Sparse" in kind or kind == "BCOO":
@@ -162,12 +162,12 @@ def _check_numbers(name: str, x: Any) -> None:
     dtype = str(getattr(dtype, "name", dtype)).removeprefix("torch.")
     if dtype.startswith(_NOT_NUMBERS):
         raise ValueError(
-            f"{name} has the dtype {dtype}; expected numbers. Texts become ids with "
+            f"{name} has the dtype {dtype}; expected numbers. Convert texts to ids with "
             "keras.layers.TextVectorization, labels with keras.layers.StringLookup."
         )
     if dtype.startswith("complex"):
         raise ValueError(
-            f"{name} has the dtype {dtype}; expected real numbers: give the real and the imaginary "
+            f"{name} has the dtype {dtype}; expected real numbers: pass the real and the imaginary "
             "part as separate features."
         )
 

@@ -154,7 +154,7 @@ def _unlike(place: Path, kind: Kind) -> str:
         return f"a folder of {counted(len(names), 'file or folder', 'files and folders')}"
     if names and not kind.recognizes(place):
         some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
-        return f"a folder that is not {kind.name} alone ({some})"
+        return f"a folder with other contents than {kind.name} ({some})"
     return ""
 
 
@@ -314,7 +314,7 @@ def _related(name: str, path: str | Path) -> bool:
 
 
 def _shown(name: Any) -> str | None:
-    """The name of a file as the user knows it, rather than that of the scratch folder."""
+    """The name of a file as given by the user, rather than that in the scratch folder."""
     if not isinstance(name, (str, os.PathLike)):
         return None
     return re.sub(rf"{re.escape(os.sep + SCRATCH)}\w{{8}}(?=$|{re.escape(os.sep)})", "", str(name))
@@ -465,7 +465,7 @@ def locked(
         WriteError: the lock file cannot be written.
     """
     lock = _Lock(Path(folder) / name)
-    told = False
+    reported = False
     unnamed_until = time.monotonic() + NAMED_WITHIN
     with writing(lock.path):
         while not lock.take(doing):
@@ -476,9 +476,9 @@ def locked(
             message = f"{folder} is in use" + (f": {holder}." if holder else " by another process.")
             if wait is None:
                 raise LockedError(message)
-            if not told:
+            if not reported:
                 wait(message)
-                told = True
+                reported = True
             time.sleep(0.2)
     try:
         yield

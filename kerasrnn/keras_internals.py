@@ -54,7 +54,7 @@ model_supports_jit = _first("keras.src.trainers.trainer:model_supports_jit")
 # Whether Keras only infers shapes: on PyTorch the tensors then have values, all ones.
 in_symbolic_scope = _first("keras.src.backend.common.symbolic_scope:in_symbolic_scope")
 
-# Values that Keras stores for the whole process, such as the generator of unseeded random numbers.
+# Values that Keras stores per process, such as the generator of unseeded random numbers.
 get_global_attribute = _first("keras.src.backend.common.global_state:get_global_attribute")
 
 

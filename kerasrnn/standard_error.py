@@ -38,7 +38,7 @@ def filtered(passed_on: Callable[[bytes], bytes]) -> Iterator[None]:
             os.dup2(kept, 2)
             os.close(kept)
             remarks.seek(0)
-            said = remarks.read()
-            text = said if failed else passed_on(said)
+            captured = remarks.read()
+            text = captured if failed else passed_on(captured)
             if text:
                 os.write(2, text)

@@ -188,7 +188,7 @@ def ids(name: str, value: Any) -> Any:
 
 def _check_ids(name: str, values: np.ndarray) -> None:
     if values.dtype.kind in "iuf":
-        whole(name, values, np.iinfo("int32").min, np.iinfo("int32").max)
+        integers(name, values, np.iinfo("int32").min, np.iinfo("int32").max)
 
 
 def array(name: str, value: Any) -> np.ndarray:
@@ -207,7 +207,7 @@ def array(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name} is a {kind}: expected a dense array.")
     if np.ma.is_masked(value):
         raise ValueError(
-            f"{name} has masked entries: expected an array without. x.filled(number) fills them in."
+            f"{name} has masked entries: expected none. x.filled(number) replaces them."
         )
     try:
         if keras.ops.is_tensor(value):
@@ -227,7 +227,7 @@ def array(name: str, value: Any) -> np.ndarray:
     if found.ndim == 0:
         raise ArgumentError(name, value, expected)
     if len(found) == 0:
-        raise ArgumentError(name, value, "one row at least")
+        raise ArgumentError(name, value, "at least one row")
     return found
 
 
@@ -281,12 +281,12 @@ def finite(name: str, value: np.ndarray, dtype: str, axes: Sequence[str] = ("row
     across = f".all(axis={tuple(range(1, value.ndim))})" if value.ndim > 1 else ""
     raise ValueError(
         f"{_entry(name, index)}={float(value[index])}: expected a number that is finite in "
-        f"{dtype}. It is in {place}{others}. np.isfinite(x){across} tells which rows are "
-        "without: leave the others out, or fill in what is missing."
+        f"{dtype}. It is in {place}{others}. np.isfinite(x){across} is True for the "
+        "valid rows: drop the others, or fill in the missing values."
     )
 
 
-def whole(name: str, value: np.ndarray, minimum: int, maximum: int) -> None:
+def integers(name: str, value: np.ndarray, minimum: int, maximum: int) -> None:
     """Raise ValueError unless all numbers are integers within the bounds, both inclusive.
 
     Args:

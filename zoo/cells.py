@@ -39,7 +39,7 @@ def cell_class(cell: CellLike) -> type[kerasrnn.Cell]:
     Raises:
         ValueError: the name is unknown; the message lists the existing names.
     """
-    return cell if _is_of_ones_own(cell) else layer_class(cell).cell_class
+    return cell if _is_custom(cell) else layer_class(cell).cell_class
 
 
 def recurrent_layers(
@@ -66,7 +66,7 @@ def recurrent_layers(
     layers = []
     for n in range(depth):
         rates = {"dropout": 0.0 if n else dropout, "recurrent_dropout": recurrent_dropout}
-        if _is_of_ones_own(cell):
+        if _is_custom(cell):
             layer = kerasrnn.RNN(cell(units, **rates), **options)
         else:
             layer = layer_class(cell)(units, **rates, **options)
@@ -93,7 +93,7 @@ def recurrent(
     return kerasrnn.StackedRNN(layers, dropout=dropout, residual=residual, name=name, **options)
 
 
-def _is_of_ones_own(cell: Any) -> bool:
+def _is_custom(cell: Any) -> bool:
     if not isinstance(cell, type) or not issubclass(cell, kerasrnn.Cell):
         return False
     classes = [getattr(kerasrnn, name) for name in kerasrnn.__all__ if name[0].isupper()]

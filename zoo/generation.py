@@ -100,8 +100,8 @@ def generator(
         shape, dtype = ((None,), "int32") if classes else ((None, decoder.size), None)
         given["prompt"] = keras.Input(shape, dtype=dtype, name="prompt")
         inputs.append(given["prompt"])
-    for argument, asked in (("prompt_lengths", prompt_lengths), ("max_lengths", max_lengths)):
-        if asked:
+    for argument, requested in (("prompt_lengths", prompt_lengths), ("max_lengths", max_lengths)):
+        if requested:
             given[argument] = keras.Input((), dtype="int32", name=argument)
             inputs.append(given[argument])
     if prefix:
@@ -131,13 +131,13 @@ def generator(
     )
     results = generate(**given)
     names = ["sequences"]
-    for output_name, asked in (
+    for output_name, requested in (
         ("lengths", return_lengths),
         ("log_probabilities", return_log_probabilities),
         ("scores", return_scores),
         ("attention", return_attention),
     ):
-        if asked:
+        if requested:
             names.append(output_name)
     results = results if len(names) > 1 else [results]
     outputs = [

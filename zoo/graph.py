@@ -1,4 +1,4 @@
-"""What a model's graph tells about its inputs."""
+"""Properties of a model's inputs, derived from its graph."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -16,7 +16,7 @@ from kerasrnn.validation import ArgumentError
 from kerasrnn.wording import counted
 from kerasrnn.zoo import graph, reading
 
-OF_TEXTS = "keras.layers.TextVectorization makes ids of texts."
+OF_TEXTS = "keras.layers.TextVectorization converts texts to ids."
 OF_BATCHES = ("tensorflow.python.", "torch.utils.data", "grain.")
 """Where the classes of data in batches are defined."""
 
@@ -162,7 +162,7 @@ class CheckedInputs:
             bounds = np.iinfo(like.dtype)
             ids = self.ids.get(like.name)
             minimum, maximum = (bounds.min, bounds.max) if ids is None else (0, ids - 1)
-            validation.whole(name, found, minimum, maximum)
+            validation.integers(name, found, minimum, maximum)
             if found.dtype.kind not in "iu":
                 found = found.astype(like.dtype)
         return found
@@ -260,7 +260,7 @@ def shaped(name: str, wanted: Any, found: Any, advice: str = "") -> Any:
 def check_has_steps(name: str, shape: Any) -> None:
     """Raise ValueError if there are no steps. Keras's errors depend on what was traced before."""
     if 0 in tuple(shape)[1:]:
-        raise ValueError(f"{name} has the shape {tuple(shape)}: expected one step at least.")
+        raise ValueError(f"{name} has the shape {tuple(shape)}: expected at least one step.")
 
 
 def _axes(like: Any) -> list[str]:

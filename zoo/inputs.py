@@ -173,7 +173,7 @@ class Images:
             raise ValueError(f"shape={self.shape}: expected (height, width, channels).")
         if min(self.shape[:2]) < 2 ** len(self.filters):
             raise ValueError(
-                f"shape={self.shape}: {len(self.filters)} filters halve the image as often; "
+                f"shape={self.shape}: each of {len(self.filters)} filters halves the image; "
                 f"expected a height and a width of at least {2 ** len(self.filters)}."
             )
 
@@ -245,8 +245,9 @@ class Part(NamedTuple):
 class Inputs:
     """Several inputs of one model: features beside text, covariates, static features.
 
-    Each part is encoded as it would be alone, and the encodings are concatenated. With sequences
-    e^i of parts that have steps, and vectors v^j of static parts, the model reads at step t
+    Each part is encoded as if it were the only one, and the encodings are concatenated. With
+    sequences e^i of parts that have steps, and vectors v^j of static parts, the model reads at
+    step t
 
         x_t = [e^1_t, ..., e^n_t, v^1, ..., v^m]
 
@@ -365,7 +366,9 @@ def _parts(given: Sequence[tuple[str | None, Any, bool]]) -> tuple[Part, ...]:
         found.append(Part(name, part, static or isinstance(part, Labels)))
     for name, count in Counter(part.name for part in found).items():
         if count > 1:
-            raise ValueError(f"Inputs: {count} parts have the name {name!r}; expected other names.")
+            raise ValueError(
+                f"Inputs: {count} parts have the name {name!r}; expected different names."
+            )
     return tuple(sorted(found, key=lambda part: part.static))
 
 

@@ -126,7 +126,7 @@ class Model(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         config = keras.saving.deserialize_keras_object(config)
         output_type = config.pop("output_type", None)
-        if self.output_type is None:  # a clone, which Keras makes from inputs and outputs alone
+        if self.output_type is None:  # a clone, which Keras builds only from inputs and outputs
             self.output_type = output_type
         self.compile(**config)
         if self.optimizer is not None and self.built:
@@ -287,9 +287,9 @@ class _Watch(keras.callbacks.Callback):
             if not self.warned and not math.isfinite(value):
                 self.warned = True
                 warnings.warn(
-                    f"Epoch {epoch + 1}: {name}={value}. Data are not finite, targets are none "
-                    "of the classes, or the training diverged: try a lower learning rate, or "
-                    "clipnorm=1.0 of the optimizer. keras.callbacks.TerminateOnNaN() ends such a "
+                    f"Epoch {epoch + 1}: {name}={value}. Data are not finite, targets are not "
+                    "among the classes, or the training diverged: try a lower learning rate, or "
+                    "clipnorm=1.0 of the optimizer. keras.callbacks.TerminateOnNaN() stops the "
                     "training.",
                     stacklevel=2,
                 )

@@ -121,7 +121,7 @@ class Output(abc.ABC):
     def decode(
         self, predictions: Tensor, layer: keras.layers.Layer, mask: Tensor | None = None
     ) -> Tensor:
-        """Turn predictions into answers, with operations of `keras.ops`.
+        """Decode predictions, with operations of `keras.ops`.
 
         Args:
             predictions: the model's output.

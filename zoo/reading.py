@@ -57,7 +57,7 @@ def surfaces(vectorizer: keras.layers.TextVectorization, texts: Sequence[str]) -
 
 
 def known_and_unknown(vectorizer: keras.layers.Layer, text: str) -> tuple[list[str], list[str]]:
-    """The parts of a text that a vectorizer knows and those that it treats as unknown, each once.
+    """The parts of a text in a vectorizer's vocabulary, and the others, each once.
 
     Spaces are neither. Words and characters are in their original form, pieces in SentencePiece's.
     """

@@ -79,7 +79,7 @@ def read(path: Path) -> keras.Model:
                     f"{path} needs {cause.name or cause}, which is not installed."
                 ) from error
             cause = cause.__cause__ or cause.__context__
-        # Keras's message includes a layer's whole configuration, which may contain a vocabulary.
+        # Keras's message includes a layer's entire configuration, which may contain a vocabulary.
         reason = textwrap.shorten(str(error), 1000)
         raise SavedModelError(
             f"{path} is damaged or was saved by another version: {reason}"

@@ -84,7 +84,7 @@ def encoder_decoder(
 
     Args:
         inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video; or several, `zoo.Inputs`.
-        outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
+        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; or `Values`.
         mode: "state", "every" or "both".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class: of encoder and decoder.

@@ -153,7 +153,7 @@ def next_step(
     predictions.
 
     Args:
-        outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
+        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; or `Values`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
         units: number of units of each recurrent layer.

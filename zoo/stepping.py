@@ -72,8 +72,8 @@ def encoder_and_step(model: keras.Model) -> Parts:
     if given:
         outputs = [keras.layers.Identity(name=name)(x) for name, x in found.items()]
         sources = source_inputs(model)
-        whole = sources if len(sources) > 1 else sources[0]
-        encoder = Model(whole, outputs, name=f"{model.name}_encoder")
+        inputs = sources if len(sources) > 1 else sources[0]
+        encoder = Model(inputs, outputs, name=f"{model.name}_encoder")
     read = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in found.items()}
     results = _Step(decoder, name="decode")({"previous": previous, **read})
     (name,) = model.output_names

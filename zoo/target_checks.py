@@ -27,14 +27,14 @@ from kerasrnn.zoo.input_checks import (
 )
 from kerasrnn.zoo.outputs import Output
 
-OF_LABELS = "names, ids = np.unique(labels, return_inverse=True) makes ids of labels."
+OF_LABELS = "names, ids = np.unique(labels, return_inverse=True) converts labels to ids."
 _OUTPUT_SHAPES: "weakref.WeakKeyDictionary[keras.Model, Any]" = weakref.WeakKeyDictionary()
 """For each model the shapes of its outputs, by those of its inputs."""
 OF_OTHER_SHAPES = (
     *("CTC", "ctc", "Circle", "circle"),
     *("CategoricalGeneralizedCrossEntropy", "categorical_generalized_cross_entropy"),
 )
-"""Keras's losses whose targets have another shape than the outputs."""
+"""Keras's losses whose targets and outputs differ in shape."""
 
 
 def checked_data(
@@ -174,7 +174,7 @@ def _target(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
         return targets
     advice = ""
     if of.ids is not None and fits(targets.shape, output.shape):
-        advice = " Class ids of one-hot vectors are y.argmax(axis=-1)."
+        advice = " y.argmax(axis=-1) converts one-hot vectors to class ids."
     elif _takes_values(loss) and output.shape[-1] != 1 and fits(targets.shape, output.shape[:-1]):
         advice = " Class ids are the targets of loss='sparse_categorical_crossentropy'."
     targets = shaped(name, of.shape, targets, advice)
@@ -182,7 +182,7 @@ def _target(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
         is_object = isinstance(loss, keras.losses.Loss)
         ignored = loss.get_config().get("ignore_class") if is_object else None
         ids = found if ignored is None else np.where(found == ignored, 0, found)
-        validation.whole(name, ids, 0, of.ids - 1)
+        validation.integers(name, ids, 0, of.ids - 1)
     return targets
 
 

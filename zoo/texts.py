@@ -45,20 +45,22 @@ def of_texts(
         >>> zoo.of_ids(reader) is model
         True
     """
-    whole, inner = [], []
+    inputs, inner = [], []
     for tensor in model.inputs:
         if tensor.name in vectorizers:
-            whole.append(keras.Input((), dtype="string", name=tensor.name))
-            numbers = vectorizers[tensor.name](whole[-1])
+            inputs.append(keras.Input((), dtype="string", name=tensor.name))
+            numbers = vectorizers[tensor.name](inputs[-1])
             if longest is not None:
                 numbers = keras.ops.pad(numbers, ((0, 0), (0, 1)))[:, :longest]
             inner.append(numbers)
         else:
-            whole.append(keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name))
-            inner.append(whole[-1])
+            inputs.append(keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name))
+            inner.append(inputs[-1])
     outputs = model(inner if len(inner) > 1 else inner[0])
     # The model itself is the layer of the output, so its name is the output's name.
-    return keras.Model(whole if len(whole) > 1 else whole[0], outputs, name=f"{model.name}_of_text")
+    return keras.Model(
+        inputs if len(inputs) > 1 else inputs[0], outputs, name=f"{model.name}_of_text"
+    )
 
 
 def of_ids(model: keras.Model) -> keras.Model:
@@ -87,7 +89,7 @@ def continue_texts(
         texts: the beginnings.
         sampler: `kerasrnn.decoding.Greedy`, `Sample`, ...; default: greedy.
         max_length: the number of symbols to generate; with `edge`, the maximum number of symbols of
-            a whole text, its beginning and the edge at its end included.
+            an entire text, its beginning and the edge at its end included.
         edge: the symbol that precedes and ends each text in the training data. With it, a beginning
             may be empty, and a text ends where this symbol is generated. None: texts have no ends.
         seed: an integer that makes the sampling reproducible.

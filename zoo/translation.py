@@ -299,7 +299,7 @@ class Translator(keras.Model):
             sampler = Beam(beam, length_penalty, n_best=n_best)
         words = reading.tokenized(self.source, texts)
         copied = reading.surfaces(self.source, texts) if copy_unknown else words
-        begun = self._prefixes(prefix, words)
+        prefixes = self._prefixes(prefix, words)
         write = self._generator(sampler, processors, copy_unknown, prefix is not None)
         found: list[Any] = [None] * len(texts)
         # Batch texts of similar length, rounded up, since each length is compiled separately.
@@ -310,8 +310,8 @@ class Translator(keras.Model):
             ids = reading.numbered(self.source, [texts[n] for n in rows])
             ids = np.pad(ids, ((0, more), (0, -ids.shape[1] % 8 if ids.shape[1] else 8)))
             given = [ids, self._longest(ids)]
-            if begun is not None:
-                given.append(_padded([*(begun[n] for n in rows), *[[]] * more]))
+            if prefixes is not None:
+                given.append(_padded([*(prefixes[n] for n in rows), *[[]] * more]))
             results = write.predict_on_batch(given)
             results = [ops.convert_to_numpy(x) for x in results]
             for k, n in enumerate(rows):
@@ -321,7 +321,9 @@ class Translator(keras.Model):
     def check_copying(self) -> None:
         """Raise ValueError unless unknown words can be copied from the source."""
         if self._decoder().attention is None:
-            raise ValueError("copy_unknown=True: the model has no attention to tell what to copy.")
+            raise ValueError(
+                "copy_unknown=True: the model has no attention, which selects the words to copy."
+            )
         for name, layer in (("source", self.source), ("target", self.target)):
             if isinstance(layer, kerasrnn.SentencePieceVectorization):
                 raise ValueError(
@@ -364,26 +366,25 @@ class Translator(keras.Model):
         """The ids of the prefixes."""
         if prefix is None:
             return None
-        begun = reading.as_texts("prefix", prefix)
-        if len(begun) != len(words):
+        prefixes = reading.as_texts("prefix", prefix)
+        if len(prefixes) != len(words):
             raise ValueError(
-                f"prefix has {counted(len(begun), 'text')}; expected one for each of texts, "
+                f"prefix has {counted(len(prefixes), 'text')}; expected one for each of texts, "
                 f"{len(words)}."
             )
         longest = ops.convert_to_numpy(self._longest(_padded([[1] * len(row) for row in words])))
         known = {symbol: n for n, symbol in enumerate(self.symbols)}
-        rows = reading.tokenized(self.target, begun)
+        rows = reading.tokenized(self.target, prefixes)
         for n, symbols in enumerate(rows):
             for symbol in symbols:
                 if known.get(symbol, UNKNOWN) == UNKNOWN:
                     raise ValueError(
-                        f"prefix[{n}]={begun[n]!r}: {symbol!r} is not a symbol of the target."
+                        f"prefix[{n}]={prefixes[n]!r}: {symbol!r} is not a symbol of the target."
                     )
             if symbols and len(symbols) >= longest[n]:
                 raise ValueError(
-                    f"prefix[{n}]={begun[n]!r}: has {counted(len(symbols), 'symbol')}; expected "
-                    f"fewer than "
-                    f"the translation may have, {longest[n]}."
+                    f"prefix[{n}]={prefixes[n]!r}: has {counted(len(symbols), 'symbol')}; expected "
+                    f"fewer than the longest translation has, {longest[n]}."
                 )
         return [[known[symbol] for symbol in symbols] for symbols in rows]
 

@@ -57,7 +57,7 @@ def one_to_many(
 
     Args:
         inputs: `zoo.Images`, `Vectors` or `Labels`; or several, `zoo.Inputs`.
-        outputs: `zoo.Classes`, of which 0 is padding; `MultiLabel`; or `Values`.
+        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; or `Values`.
         mode: "first", "every" or "state".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.

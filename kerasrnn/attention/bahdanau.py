@@ -69,8 +69,8 @@ class BahdanauAttention(Attention):
     @property
     def step_weights(self) -> tuple[str, ...]:
         optional = (("attention_g", self.normalize), ("attention_bias", self.use_bias))
-        asked = [name for name, there in optional if there]
-        return (*super().step_weights, "attention_keys", "attention_v", *asked)
+        used = [name for name, present in optional if present]
+        return (*super().step_weights, "attention_keys", "attention_v", *used)
 
     def build(self, query_shape: Any, keys_shape: Any, values_shape: Any = None) -> None:
         for name, width in (("query_kernel", query_shape[-1]), ("key_kernel", keys_shape[-1])):

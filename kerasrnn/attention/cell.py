@@ -317,17 +317,17 @@ class AttentionCell(WrappingCell):
             call.mask,
         )
         # The output is masked below, since the last one is the query of the final weights.
-        held = dataclasses.replace(options, zero_output_for_mask=False)
-        last, outputs, finals = loop.run(self.cell, held, inner, jit_compile)
+        repeating = dataclasses.replace(options, zero_output_for_mask=False)
+        last, outputs, finals = loop.run(self.cell, repeating, inner, jit_compile)
         output, alpha = self._attended(last if outputs is None else outputs[:, -1], call)
         if outputs is not None:
             output, _ = self._attended(outputs, call)
         if call.mask is not None:
             # Before the first valid step, outputs are zeros and weights have their initial values.
             used = ops.flip(call.mask, 1) if options.go_backwards else call.mask
-            begun = ops.cumsum(ops.cast(used, "int32"), axis=1) > 0
-            alpha = ops.where(begun[:, -1:], alpha, call.states[-1])
-            shown = used if options.zero_output_for_mask else begun
+            started = ops.cumsum(ops.cast(used, "int32"), axis=1) > 0
+            alpha = ops.where(started[:, -1:], alpha, call.states[-1])
+            shown = used if options.zero_output_for_mask else started
             shown = shown[:, -1:] if outputs is None else ops.expand_dims(shown, -1)
             output = ops.where(shown, output, ops.zeros_like(output))
         finals = [*finals, alpha]

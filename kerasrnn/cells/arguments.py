@@ -83,11 +83,11 @@ DESCRIPTIONS = {
     "use_cudnn": '"auto" or False, for compatibility: kerasrnn uses its own time loop.',
     "zero_output_for_mask": "whether masked steps output zeros instead of the previous output.",
     "checkpoint_every": "reduces memory in training on long sequences: the states are stored only "
-    "every so many steps, and the steps in between are recomputed for the gradient, which stays "
-    'the same; "sqrt": the square root of the number of steps (Chen et al. 2016). None: all states '
-    "are stored.",
+    "at intervals of this many steps, and the others are recomputed for the gradient, "
+    'which stays the same; "sqrt": the square root of the number of steps (Chen et al. 2016). '
+    "None: all states are stored.",
     "truncate_every": "truncated backpropagation through time (Williams & Peng 1990): the states "
-    "are carried on, but their gradient is cut every so many steps. None: never.",
+    "are carried on, but their gradient is cut at intervals of this many steps. None: never.",
     "jit_compile": "XLA: True always compiles the time loop; False never compiles it by "
     'itself, and disables XLA for a model compiled with `jit_compile="auto"`; "auto" compiles it '
     "on TensorFlow in training, in a graph, if the number of steps is known and `unroll` is False. "
@@ -101,11 +101,11 @@ _KINDS = {
     "regularizer": (validation.regularizer, keras.regularizers.serialize),
     "constraint": (validation.constraint, keras.constraints.serialize),
 }
-"""By the end of an argument's name: how to read it, and how to write it into a configuration."""
+"""By the suffix of an argument's name: the functions that deserialize and serialize its value."""
 
 
 _TAKEN = ("built", "dtype", "implementation", "input_spec", "kwargs", "name", "seed_generator")
-"""Names that arguments of a cell's own cannot have, besides those of the class's attributes."""
+"""Names that a cell's own arguments cannot have, besides those of the class's attributes."""
 
 
 def check_declared(cls: type, base: type) -> None:

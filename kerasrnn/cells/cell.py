@@ -164,7 +164,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     single_read: bool = False
     """Whether a step uses each element of `a` only once. It may then be read where it is used,
-    which is faster in inference; if something is written over `a`, as in training, it is read a
+    which is faster in inference; if the loop overwrites `a`, as in training, it is read a
     step ahead anyway. A wrong value makes the cell slow, but not incorrect."""
 
     reads_memory: bool = False

@@ -36,7 +36,7 @@ Call arguments:
         mask attached to the sequences, if any.
     training: whether dropout is applied. The random state advances only in training.
     memory: `(batch, positions, width)`: what a cell attends to; only for cells that read a memory,
-        such as `AttentionCell`. Their `initial_state` may be that of the inner cell alone.
+        such as `AttentionCell`. Their `initial_state` may be that of the inner cell only.
     memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
         attached to the memory, if any.
 
@@ -118,8 +118,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
             in_keras += ", since it overrides `call`"
         if jit_compile is True and in_keras:
             raise ValueError(
-                f"jit_compile=True: {type(self.cell).__name__} runs in {in_keras}, which only a "
-                "model around it compiles; expected 'auto' or False."
+                f"jit_compile=True: {type(self.cell).__name__} runs in {in_keras}, which is "
+                "compiled only as part of a model; expected 'auto' or False."
             )
         for name, every in (
             ("checkpoint_every", checkpoint_every),
@@ -251,13 +251,17 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self._check(sequences, initial_state)
         if self._reads_memory() or not (memory is None and memory_mask is None):
             initial_state = self._with_memory(sequences, initial_state, memory, memory_mask)
-        walk = functools.partial(super().call, training=bool(training))
+        run_steps = functools.partial(super().call, training=bool(training))
         if sequences.shape[1] is not None or self.unroll or loop.is_replaced():
-            return walk(sequences, initial_state=initial_state, mask=mask)
-        return self._of_any_length(walk, sequences, initial_state, mask)
+            return run_steps(sequences, initial_state=initial_state, mask=mask)
+        return self._of_any_length(run_steps, sequences, initial_state, mask)
 
     def _of_any_length(
-        self, walk: Callable[..., Any], sequences: Tensor, initial_state: Any, mask: Tensor | None
+        self,
+        run_steps: Callable[..., Any],
+        sequences: Tensor,
+        initial_state: Any,
+        mask: Tensor | None,
     ) -> Any:
         """A call in a TensorFlow graph with an unknown number of steps, possibly zero.
 
@@ -268,7 +272,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
         empty = ops.equal(steps, 0)
 
         def longer(x: Tensor) -> Tensor:
-            # TensorFlow copies nothing where there is nothing to pad, or the slice is the whole.
+            # TensorFlow copies nothing if there is nothing to pad, or if a slice is the entire
+            # tensor.
             widths = [[0, 0], [0, ops.cast(empty, "int32")], *([0, 0] for _ in x.shape[2:])]
             return ops.pad(x, widths)
 
@@ -278,14 +283,14 @@ class RNN(SequenceLayer, keras.layers.RNN):
         if initial_state is None:
             kept = self.states if self.stateful else self.get_initial_state(batch_size=batch)
             initial_state = keras.tree.map_structure(ops.convert_to_tensor, list(kept))
-        results = walk(
+        results = run_steps(
             longer(sequences),
             initial_state=initial_state,
             mask=None if mask is None else longer(mask),
         )
         output, *states = results if self.return_state else [results]
         if self.return_sequences:
-            # Its gradient is a padding too, which `output[:, :steps]` has not.
+            # Its gradient is a padding, too, unlike that of `output[:, :steps]`.
             size = (batch, steps, *ops.shape(output)[2:])
             output = ops.slice(output, [0] * len(size), size)
         else:
@@ -297,9 +302,9 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 state.assign(if_any(ops.convert_to_tensor(state), before))
         if not self.return_state:
             return output
-        begun = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        begun = list(begun)[: len(states)]  # without the prepared memory
-        return output, *keras.tree.map_structure(if_any, states, begun)
+        initial = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        initial = list(initial)[: len(states)]  # without the prepared memory
+        return output, *keras.tree.map_structure(if_any, states, initial)
 
     def inner_loop(
         self, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool = False
@@ -352,15 +357,15 @@ class RNN(SequenceLayer, keras.layers.RNN):
             x, (states, previous) = inputs[..., :-1], carried
             use = ops.cast(ops.reshape(inputs, (ops.shape(inputs)[0], -1))[:, -1], "bool")
 
-            def held(new: Tensor, old: Tensor) -> Tensor:
+            def selected(new: Tensor, old: Tensor) -> Tensor:
                 of_row = ops.reshape(use, (-1, *(1 for _ in new.shape[1:])))
                 return ops.where(of_row, new, old)
 
             output, new = self.cell(x, states, **options)
             new = keras.tree.pack_sequence_as(states, keras.tree.flatten(new))
-            new = keras.tree.map_structure(held, new, states)
-            shown = held(output, nothing if self.zero_output_for_mask else previous)
-            return shown, [new, held(output, previous)]
+            new = keras.tree.map_structure(selected, new, states)
+            shown = selected(output, nothing if self.zero_output_for_mask else previous)
+            return shown, [new, selected(output, previous)]
 
         last, outputs, (states, _) = rnn(
             step,
@@ -383,7 +388,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
 
     def _maybe_config_dropout_masks(self, cell: Any, inputs: Tensor, state: Any) -> None:
         # Keras draws the masks here, also in inference. This layer draws them in `inner_loop`, and
-        # only in training: evaluation leaves the random state alone, and an export contains no
+        # only in training: evaluation does not change the random state, and an export contains no
         # random operation.
         if cell is not self.cell or not isinstance(cell, Cell):
             super()._maybe_config_dropout_masks(cell, inputs, state)

@@ -75,7 +75,7 @@ def flat_shapes(shapes: Any) -> list[Shape]:
 
 
 def named_shapes(names: tuple[str, ...], shapes: list[Any]) -> Iterator[tuple[str, Shape]]:
-    """Every shape with a name: that of the state, and the place of the tensor in it.
+    """Every shape with a name: the state's name, followed by the position of the tensor in it.
 
     >>> list(named_shapes(("h", "memory"), [(4,), {"key": (4, 2), "value": (4,)}]))
     [('h', (4,)), ('memory_key', (4, 2)), ('memory_value', (4,))]

@@ -1,4 +1,4 @@
-"""Cells around other cells."""
+"""The base class of cells that wrap other cells."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ class WrappingCell(Cell):
             raise ValueError(f"cell={cell!r}: expected a kerasrnn cell.")
         if cell.overrides_call:
             raise ValueError(
-                f"cell={cell!r} overrides `call`, which a cell around it does not use; expected "
+                f"cell={cell!r} overrides `call`, which a wrapping cell does not use; expected "
                 "a cell that overrides `update` or `step`."
             )
         if cell.built:
@@ -157,7 +157,7 @@ class WrappingCell(Cell):
             batch_size = ops.shape(next(iter(prepared.values())))[0]
         return self.extend_states(self.external_initial_state(batch_size), prepared)
 
-    # The inner cell's.
+    # Delegated to the inner cell.
 
     @property
     def feature_axes(self) -> int:
@@ -220,8 +220,8 @@ class WrappingCell(Cell):
         of_parts: dict[str, Any] = {}
         for name in self.parts:
             part = getattr(self, name)
-            whole = isinstance(part, Cell)
-            of_parts[name] = part.weights_by_name() if whole else weights_by_name(part)
+            is_cell = isinstance(part, Cell)
+            of_parts[name] = part.weights_by_name() if is_cell else weights_by_name(part)
         inner = {id(w) for name in self.parts for w in getattr(self, name).weights}
         own = [weight for weight in self.weights if id(weight) not in inner]
         return {**weights_by_name(self, own), **of_parts}
@@ -250,13 +250,15 @@ class WrappingCell(Cell):
         return self.call_with(inputs, states, training, self.expected(prepared))
 
     def expected(self, prepared: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-        """The prepared memory; nothing for a cell that reads none.
+        """The prepared memory; an empty mapping for a cell that reads none.
 
         Raises:
             ValueError: it is missing.
         """
         if prepared is None and self.reads_memory:
-            raise ValueError(f"{self.name}: prepared=None: expected what `prepare_memory` returns.")
+            raise ValueError(
+                f"{self.name}: prepared=None: expected the result of `prepare_memory`."
+            )
         return prepared or {}
 
     def get_config(self) -> dict[str, Any]:

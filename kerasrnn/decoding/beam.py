@@ -38,7 +38,7 @@ class Beam(Strategy):
     probable results are selected. Those that end are stored with their score; the others are open
     at the next step. Hypotheses that are open at a row's maximum length end there. A beam of width
     1 is therefore greedy, and a beam as wide as the number of hypotheses finds the best of all.
-    Open hypotheses are compared by log P alone, since they have the same length.
+    Open hypotheses are compared by log P only, since they have the same length.
 
     A row stops when no open hypothesis can become better than the worst of the `n_best` stored
     hypotheses. Given its current log P, which can only decrease, and the maximum length M of the

@@ -179,7 +179,7 @@ class Decoder(SequenceLayer):
             check_recurrent("layers", layer)
             if not layer.runs_its_cell:
                 raise ValueError(
-                    f"layers: {type(layer).__name__} overrides `call` or `inner_loop`, so that it "
+                    f"layers: {type(layer).__name__} overrides `call` or `inner_loop`, and so "
                     "cannot run a single step; expected layers that run their cell."
                 )
             if isinstance(layer.cell, keras.layers.StackedRNNCells):
@@ -536,8 +536,8 @@ class Decoder(SequenceLayer):
         layers = self.stack.get_config()["layers"]
         if self.attention is not None:
             at = 0 if self.input_feeding else -1
-            around = layers[at]["config"]["cell"]
-            layers[at]["config"]["cell"] = around["config"]["cell"]
+            wrapper = layers[at]["config"]["cell"]
+            layers[at]["config"]["cell"] = wrapper["config"]["cell"]
         return layers
 
     def _embedding(self) -> keras.layers.Layer | None:

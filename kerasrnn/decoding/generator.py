@@ -143,24 +143,32 @@ class Generator(BaseLayer):
             if symbol is not None and decoder.kind == "classes":
                 _check_id(name, symbol, decoder.size)
         if return_log_probabilities and decoder.kind == "values":
-            raise ValueError("return_log_probabilities=True: values have none; expected False.")
+            raise ValueError(
+                "return_log_probabilities=True: values have no log-probabilities; expected False."
+            )
         _check_min_length(min_length, max_length, end)
         if decoder.kind != "classes" and len(processors):
-            raise ValueError(f"processors={processors!r}: {decoder.kind} have none; expected [].")
+            raise ValueError(
+                f"processors={processors!r}: {decoder.kind} have no logits to process; expected []."
+            )
         processors = check_processors(processors, decoder.size, end)
         minimum = [MinimumLength(min_length)] if min_length else []
         if minimum:
             check_processors([*processors, *minimum], decoder.size, end)
         if return_scores and not isinstance(sampler, Beam):
-            raise ValueError(f"return_scores=True: {sampler!r} has none; expected a Beam.")
+            raise ValueError(
+                f"return_scores=True: {sampler!r} computes no scores; expected a Beam."
+            )
         if getattr(decoder, "attention", None) is None:
             penalty = getattr(sampler, "coverage_penalty", 0)
-            for name, asked in (
-                ("return_attention", return_attention),
-                ("coverage_penalty", penalty),
+            for name, value, expected in (
+                ("return_attention", return_attention, False),
+                ("coverage_penalty", penalty, 0.0),
             ):
-                if asked:
-                    raise ValueError(f"{name}={asked!r}: decoder: has no attention.")
+                if value:
+                    raise ValueError(
+                        f"{name}={value!r}: the decoder has no attention; expected {expected!r}."
+                    )
         super().__init__(**kwargs)
         if start is not None and decoder.kind != "classes":
             start = [start] * decoder.size if isinstance(start, Real) else start
@@ -245,7 +253,7 @@ class Generator(BaseLayer):
 
         positions = None if memory is None else ops.shape(memory)[1]
         policy = self._policy(longest, positions, memory_mask, *given)
-        return self._asked(loop.decode(step, policy, previous, states, self.max_length))
+        return self._requested(loop.decode(step, policy, previous, states, self.max_length))
 
     def compute_output_spec(
         self,
@@ -264,7 +272,7 @@ class Generator(BaseLayer):
         n_best = self.sampler.n_best if isinstance(self.sampler, Beam) else None
         rows = (batch,) if n_best is None else (batch, n_best)
         steps = (*rows, self.max_length)
-        return self._asked(
+        return self._requested(
             loop.Sequences(
                 keras.KerasTensor(steps, "int32")
                 if classes
@@ -356,15 +364,15 @@ class Generator(BaseLayer):
             prompt_lengths,
         )
 
-    def _asked(self, found: loop.Sequences) -> Any:
+    def _requested(self, found: loop.Sequences) -> Any:
         results = [found.symbols]
-        for asked, result in (
+        for requested, result in (
             (self.return_lengths, found.lengths),
             (self.return_log_probabilities, found.log_probabilities),
             (self.return_scores, found.scores),
             (self.return_attention, found.attention),
         ):
-            if asked:
+            if requested:
                 results.append(result)
         return tuple(results) if len(results) > 1 else found.symbols
 
@@ -431,7 +439,8 @@ class Generator(BaseLayer):
             return
         if self.decoder.kind != "classes":
             raise ValueError(
-                f"{self.name}: a prefix was given; {self.decoder.kind} have none; expected None."
+                f"{self.name}: a prefix was given; {self.decoder.kind} do not support one; "
+                "expected None."
             )
         if len(prefix.shape) != 2:
             raise ValueError(
@@ -455,4 +464,4 @@ def _check_min_length(min_length: Any, max_length: int, end: int | None) -> None
             f"min_length={min_length!r}: expected an integer from 0 to max_length, {max_length}."
         )
     if min_length and end is None:
-        raise ValueError(f"min_length={min_length!r}: without an end, expected 0.")
+        raise ValueError(f"min_length={min_length!r}: expected 0 without an end.")

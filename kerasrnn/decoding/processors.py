@@ -225,7 +225,7 @@ class MinimumLength(LogitsProcessor):
 
     def check(self, size: int, end: int | None) -> None:
         if self.length and end is None:
-            raise ValueError(f"{self!r}: without an end, expected length=0.")
+            raise ValueError(f"{self!r}: expected length=0 without an end.")
 
     def __call__(self, logits: Tensor, history: History, state: Any) -> Tensor:
         if not self.length or history.end is None:
@@ -353,12 +353,12 @@ class ForcedPrefix(LogitsProcessor):
         ids = ops.pad(ops.cast(ids, "int32"), ((0, 0), (0, 1)))
         step = ops.minimum(history.step, ops.shape(ids)[1] - 1)
         forced = ops.expand_dims(ops.take(ids, step, axis=1), -1)  # (rows or 1, 1)
-        alone = ops.where(
+        only_end = ops.where(
             ops.expand_dims(ops.arange(history.size, dtype="int32"), 0) == forced,
             history.log_probabilities,
             IMPOSSIBLE,
         )
-        return ops.where(forced > 0, alone, logits)
+        return ops.where(forced > 0, only_end, logits)
 
     def get_config(self) -> dict[str, Any]:
         ids = self.ids if isinstance(self.ids, list) else ops.convert_to_numpy(self.ids).tolist()
@@ -444,14 +444,12 @@ def check_processors(processors: Any, size: int, end: int | None = None) -> list
             left -= set(processor.ids)
     if not left:
         raise ValueError(
-            f"processors={list(processors)!r}: none of {size - 1} symbols is possible; expected "
-            "one that is not forbidden."
+            f"processors={list(processors)!r}: all {size - 1} symbols are forbidden; expected "
+            "at least one that is allowed."
         )
     for processor in processors:
         if isinstance(processor, MinimumLength) and processor.length and left == {end}:
-            raise ValueError(
-                f"{processor!r}: no symbol but the end is possible; expected length=0."
-            )
+            raise ValueError(f"{processor!r}: only the end is allowed; expected length=0.")
     return list(processors)
 
 

@@ -155,7 +155,7 @@ class Sample(Sampler):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class Threshold(Sampler):
-    """Sets every flag whose probability reaches a threshold.
+    """Sets every flag whose probability is at least a threshold.
 
         y_tk = 1 if sigmoid(logits_k) >= threshold, else 0
 

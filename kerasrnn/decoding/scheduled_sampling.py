@@ -64,10 +64,10 @@ class ScheduledSampling:
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r}: expected one of {', '.join(map(repr, KINDS))}.")
         linear = kind == "linear"
-        for name, value, asked in (("slope", slope, linear), ("k", k, not linear)):
-            if not asked and value is not None:
+        for name, value, required in (("slope", slope, linear), ("k", k, not linear)):
+            if not required and value is not None:
                 raise ValueError(f"{name}={value!r}: expected None with kind={kind!r}.")
-            if asked:
+            if required:
                 validation.positive_number(name, value)
         if kind == "exponential" and not k < 1:
             raise ValueError(f"k={k!r}: expected a number below 1 with kind='exponential'.")

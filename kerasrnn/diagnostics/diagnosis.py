@@ -28,7 +28,7 @@ class StateDiagnosis:
 
     memory: float
     """The largest distance in steps at which the norm is 1/e of that at distance 0, interpolated
-    logarithmically; infinite if it never falls so far, NaN if the axis is "step"."""
+    logarithmically; infinite if it never falls that low, NaN if the axis is "step"."""
 
     carry: np.ndarray | None
     """Mean over the valid steps of ds_t/ds_{t-1} of each unit, along the path without a product or

@@ -102,7 +102,9 @@ class GradientFlow(keras.callbacks.Callback):
             ValueError: nothing has been measured yet.
         """
         if not self.history:
-            raise ValueError("nothing has been measured; expected fit(..., callbacks=[this]).")
+            raise ValueError(
+                "no epoch has been measured; expected a call of fit with this callback."
+            )
         return pictures.flow(self.history)
 
     def draw(self, path: str | Path) -> None:
@@ -129,8 +131,8 @@ def _writer(log_dir: str | Path) -> Any:
         import tensorboard  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"log_dir={str(log_dir)!r}: TensorBoard is not installed; expected "
-            "pip install 'kerasrnn[recipes]'."
+            f"log_dir={str(log_dir)!r}: TensorBoard is not installed; install it "
+            "with `pip install kerasrnn[recipes]`."
         ) from error
     return tf.summary.create_file_writer(str(log_dir))
 

@@ -10,7 +10,7 @@ from kerasrnn.cells.layer import RNN
 from kerasrnn.diagnostics.tables import indented
 from kerasrnn.keras_internals import flatten_layers, get_keras_mask, graph_of, takes_mask
 
-OF_OPERATIONS = "an operation on tensors passes no mask on; give it to the next layer as `mask`."
+OF_OPERATIONS = "operations on tensors pass no mask on; pass the mask to the next layer as `mask`."
 
 Tensor = Any
 Fate = Literal["created", "passed on", "used", "lost", "none"]
@@ -160,7 +160,7 @@ def _through_call(model: keras.Model, x: Any, found: list[MaskedLayer]) -> None:
     inside: list[Any] = []
     call = keras.layers.Layer.__call__
 
-    def noted(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+    def recorded(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         if id(self) not in layers or inside:
             return call(self, *args, **kwargs)
         composite = isinstance(self, keras.Model)
@@ -183,7 +183,7 @@ def _through_call(model: keras.Model, x: Any, found: list[MaskedLayer]) -> None:
             )
         return outputs
 
-    keras.layers.Layer.__call__ = noted
+    keras.layers.Layer.__call__ = recorded
     try:
         model(x)
     finally:
@@ -221,19 +221,19 @@ def _advice(layer: keras.layers.Layer, several: bool) -> str:
         keras.layers.TimeDistributed: "kerasrnn.BatchedTimeDistributed",
         keras.layers.RNN: "kerasrnn.RNN",
     }
-    for theirs, mine in ours.items():
+    for theirs, replacement in ours.items():
         if isinstance(layer, theirs) and not isinstance(layer, RNN):
             return (
-                f"use {mine}, which passes the mask on; kerasrnn.export.from_keras converts a "
-                "model of Keras's layers."
+                f"use {replacement}, which passes the mask on; kerasrnn.export.from_keras converts "
+                "a model of Keras's layers."
             )
     name = type(layer).__name__
     if several:
         return f"{name} passes a mask on only if all of its inputs have one."
-    advice = f"{name} does not pass masks on; give the mask to the next layer as `mask`."
+    advice = f"{name} does not pass masks on; pass the mask to the next layer as `mask`."
     if type(layer).__module__.split(".")[0] != "keras":
         advice += (
-            " If each step of its output depends on the same step of its input alone, set "
+            " If each step of its output depends only on the same step of its input, set "
             "supports_masking=True in its constructor."
         )
     return advice

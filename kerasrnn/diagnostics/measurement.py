@@ -98,7 +98,7 @@ def diagnose(
     import tensorflow as tf
 
     y = None if y is None else tree.map_structure(lambda of: validation.tensor("y", of), y)
-    with _left_as_it_was(model):
+    with _restored(model):
         with (
             tf.GradientTape(persistent=True) as tape,
             observation.watched(model, tape) as calls,
@@ -144,7 +144,7 @@ def diagnose(
 def _check(model: Any, y: Any, loss: Any, steps: str) -> None:
     if keras.config.backend() != "tensorflow":
         raise ValueError(
-            f"the {keras.config.backend()} backend has no tape to measure with; expected "
+            f"the {keras.config.backend()} backend does not support diagnoses; expected "
             "tensorflow: save the model, and load it with KERAS_BACKEND=tensorflow."
         )
     if steps not in ("last", "all"):
@@ -155,7 +155,7 @@ def _check(model: Any, y: Any, loss: Any, steps: str) -> None:
         raise ValueError("loss=None: the model is not compiled; expected a loss.")
     if y is None and (not callable(loss) or isinstance(loss, keras.losses.Loss)):
         raise ValueError(
-            f"y=None: loss={loss!r} compares with targets; expected targets, or a loss that is "
+            f"y=None: loss={loss!r} needs targets; expected them, or a loss that is "
             "a function of the outputs."
         )
 
@@ -260,8 +260,8 @@ def _diagnose_layer(
         raise ValueError(f"{name}: all steps of x are masked; expected at least one valid step.")
     activations = observation.observe(call)
     states = {}
-    noted = observation.noted_cell(layer.cell)
-    for n, state in enumerate(observation.state_names(noted, len(call.states[0]))):
+    observed = observation.observed_cell(layer.cell)
+    for n, state in enumerate(observation.state_names(observed, len(call.states[0]))):
         norms = np.stack([np.linalg.norm(_double(d[n]), axis=-1) for d in d_states])
         mean = _mean_by_step(norms, used) if by_step else _mean_by_distance(norms, used)
         carry = activations.carries[n] if activations is not None else None
@@ -336,7 +336,7 @@ def _double(x: Any) -> np.ndarray:
 
 
 @contextmanager
-def _left_as_it_was(model: keras.Model) -> Iterator[None]:
+def _restored(model: keras.Model) -> Iterator[None]:
     """Restore metrics, seeds, statistics and states afterwards."""
     kept = [*model.non_trainable_variables, *model.metrics_variables]
     recurrent = observation.recurrent_layers(model)

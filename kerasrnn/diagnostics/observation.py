@@ -83,7 +83,7 @@ def attention_in(cell: Any) -> AttentionCell | None:
     return attention_in(cell.cell) if isinstance(cell, WrappingCell) else None
 
 
-def noted_cell(cell: Any) -> Any:
+def observed_cell(cell: Any) -> Any:
     """The cell whose steps are recorded: the one inside an `AttentionCell`, if any.
 
     Whatever the wrapper adds enters through the input part, and gradients are only needed for the
@@ -117,13 +117,13 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[ObservedCall]]:
     calls: list[ObservedCall] = []
     with ExitStack() as stack:
         for layer in recurrent_layers(model):
-            noted = noted_cell(layer.cell)
-            sizes = noted.state_size if isinstance(noted, Cell) else layer.state_size
+            observed = observed_cell(layer.cell)
+            sizes = observed.state_size if isinstance(observed, Cell) else layer.state_size
             if not all(isinstance(n, int) for n in ([sizes] if isinstance(sizes, int) else sizes)):
                 raise ValueError(
                     f"{layer.name}: the states of {type(layer.cell).__name__} have the sizes "
                     f"{sizes}; expected a layer with states of (batch, units), and "
-                    "kerasrnn.StackedRNN for cells on top of each other."
+                    "kerasrnn.StackedRNN for stacked cells."
                 )
             owner = next(cls for cls in type(layer).__mro__ if "inner_loop" in vars(cls))
             if owner.__module__.split(".")[0] not in ("keras", "kerasrnn"):
@@ -236,12 +236,12 @@ class _Recorder:
         call.states_before.append(list(states))
         call.states.append(list(new))
         if call.step is None:
-            held = tuple(functools.partial(_held, product) for product in products)
-            call.step = lambda a, states: self._cell.step(a, states, weights, held)[1]
+            fixed = tuple(functools.partial(_fixed, product) for product in products)
+            call.step = lambda a, states: self._cell.step(a, states, weights, fixed)[1]
         return output, new
 
 
-def _held(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+def _fixed(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
     return ops.stop_gradient(product(v))
 
 
@@ -281,7 +281,7 @@ def _written_out(
         cell = _KerasCell(cell, getattr(cell, "output_size", None) or layer.state_size[0])
     # Watched from the beginning: a step with frozen weights is recorded too.
     tape.watch(sequences)
-    recorder, attention = _Recorder(noted_cell(cell), tape, call), attention_in(cell)
+    recorder, attention = _Recorder(observed_cell(cell), tape, call), attention_in(cell)
     with ExitStack() as stack:
         if attention is not None:
             stack.enter_context(_replaced(attention, {"cell": recorder}))

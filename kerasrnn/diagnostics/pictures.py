@@ -93,7 +93,7 @@ def compare(
     colours = [COLOURS[n % len(COLOURS)] for n in range(len(curves))]
     _draw_curves(panels[0], [norms for _, norms in curves], colours)
     _label_ends(panels[0], [label for label, _ in curves], colours)
-    _title(panels[0], "How far the gradient reaches", "norm of dL/dh, mean over the batch")
+    _title(panels[0], "Gradient by distance to the loss", "norm of dL/dh, mean over the batch")
     panels[0].set_xlabel("distance to the loss, in steps")
     if clipnorm is not None:
         _draw_clipping(panels[1], diagnoses, colours, clipnorm)
@@ -167,8 +167,8 @@ def check_installed() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "pictures are drawn by matplotlib, which is not installed; expected "
-            "pip install 'kerasrnn[recipes]'."
+            "plots need matplotlib, which is not installed; install it with "
+            "`pip install kerasrnn[recipes]`."
         ) from error
 
 
@@ -270,7 +270,7 @@ def _draw_clipping(
     panel.set_yticks([])
     panel.margins(x=0.1)
     panel.set_xlabel("norm of the weights' gradient")
-    _title(panel, "What clipping does to it", f"● as it is   ○ clipped to {clipnorm:g}")
+    _title(panel, "Effect of clipping", f"● unclipped   ○ clipped to {clipnorm:g}")
 
 
 def _draw_saturation(panel: Axes, layer: "LayerDiagnosis") -> None:

@@ -59,7 +59,7 @@ class Format:
     `source`, and of the source, since both are evaluated."""
 
     remark: str = ""
-    """What the help of `kerasrnn export` adds about it, after its name."""
+    """A note on the format for the help of `kerasrnn export`."""
 
     def require(self) -> None:
         """Raise ModuleNotFoundError, with installation advice, if a package is not installed."""

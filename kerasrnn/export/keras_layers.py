@@ -85,7 +85,9 @@ def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices
         cls = type(layer)
         ours = cls.__module__.split(".")[0] in ("keras", "kerasrnn")
         if isinstance(layer, LAYERS) and not ours:
-            raise ValueError(f"{layer.name}: Keras has no {cls.__name__}, which extends kerasrnn.")
+            raise ValueError(
+                f"{layer.name}: Keras has no {cls.__name__}, a subclass of a kerasrnn layer."
+            )
     return _checked(source, rewritten(source, keras_own), tolerance)
 
 

@@ -86,7 +86,7 @@ def to_litert(
         outputs = signature.output_names(model)
 
         def called(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-            with filtered(lambda said: re.sub(REMARK, b"", said)):
+            with filtered(lambda output: re.sub(REMARK, b"", output)):
                 results = run(**dict(zip(names, map(parity.single, inputs), strict=True)))
             return [results[name] for name in outputs]
 

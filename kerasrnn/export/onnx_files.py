@@ -29,7 +29,7 @@ def opened(name: str, path: Path) -> Any:
     # Protobuf reads an empty file, and some texts, as a message without content.
     if not model.graph.output or not any(e.domain in ("", "ai.onnx") for e in model.opset_import):
         raise ValueError(
-            f"{name}={str(path)!r}: is not an ONNX file: it has no outputs or no opset of ONNX's."
+            f"{name}={str(path)!r}: is not an ONNX file: it has no outputs or no ONNX opset."
         )
     return model
 

@@ -213,11 +213,13 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
 
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if given.get("input_forget", 0):
-        raise ValueError(f"{name}: input_forget={given['input_forget']}: layers do not have it.")
+        raise ValueError(
+            f"{name}: input_forget={given['input_forget']}: layers do not support it; expected 0."
+        )
     if not np.float32(given.get("clip", NO_CLIP)) >= np.float32(NO_CLIP):
         # A bound of 0 gives zeros by the standard, no bound in OpenVINO, an error in onnxruntime.
         raise ValueError(
-            f"{name}: clip={given['clip']}: layers do not have it; expected none, or a bound of "
+            f"{name}: clip={given['clip']}: layers do not support it; expected none, or a bound of "
             f"at least {NO_CLIP:g}, which no value exceeds."
         )
     inputs = dict(zip(INPUTS, [*node.input, *[""] * len(INPUTS)], strict=False))
@@ -363,18 +365,18 @@ def _compare_with_node(name: str, layer: Any, node: Any, weights: Mapping[str, n
     """Raise ParityError unless the layer agrees with the node on random sequences."""
     from onnx import TensorProto, helper, numpy_helper
 
-    alone = helper.make_node(
+    single = helper.make_node(
         node.op_type, ["x", *(key if key in weights else "" for key in INPUTS[1:])], ["y"]
     )
-    while not alone.input[-1]:
-        alone.input.pop()
+    while not single.input[-1]:
+        single.input.pop()
     # The layer has no equivalent of old files' `output_sequence`, or of the order of axes.
     left = ("output_sequence", "layout", "hidden_size")
-    alone.attribute.extend(a for a in node.attribute if a.name not in left)
-    alone.attribute.append(helper.make_attribute("hidden_size", weights["R"].shape[-1]))
+    single.attribute.extend(a for a in node.attribute if a.name not in left)
+    single.attribute.append(helper.make_attribute("hidden_size", weights["R"].shape[-1]))
     features = matrices.features(layer)
     graph = helper.make_graph(
-        [alone],
+        [single],
         "alone",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, None, features])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],

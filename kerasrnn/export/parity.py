@@ -143,7 +143,9 @@ def write(
 def require(package: str, extra: str) -> None:
     """Raise ModuleNotFoundError, with installation advice, before any work is done."""
     if importlib.util.find_spec(package) is None:
-        raise ModuleNotFoundError(f"needs {package}: pip install kerasrnn[{extra}].", name=package)
+        raise ModuleNotFoundError(
+            f"needs {package}; install it with `pip install kerasrnn[{extra}]`.", name=package
+        )
 
 
 def _check_possible(model: keras.Model) -> None:
@@ -348,8 +350,8 @@ def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
                 _set_random_state(model, state)
     if not found:
         raise ValueError(
-            f"check: the model cannot compute random inputs ({failure}); expected batches that it "
-            "can, or False."
+            f"check: the model fails on random inputs ({failure}); expected batches of valid "
+            "inputs, or False."
         ) from failure
     return found
 

@@ -91,7 +91,7 @@ def is_a_users(layer: keras.layers.Layer) -> bool:
 
 
 def is_keras_activation(activation: Any) -> bool:
-    """Whether a function is one of Keras's activations, none of which mixes steps."""
+    """Whether a function is one of Keras's activations, which do not mix steps."""
     return any(activation is known for known in vars(keras.activations).values())
 
 

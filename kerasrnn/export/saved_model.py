@@ -118,11 +118,13 @@ def _served(
         if not answer:
             _process.cache_clear()
             raise parity.ParityError(
-                f"TensorFlow, in a separate process, ended with {process.wait()} on {model}."
+                f"the separate TensorFlow process ended with {process.wait()} on {model}."
             )
         error = json.loads(answer).get("error")
         if error is not None:
-            raise parity.ParityError(f"TensorFlow alone cannot run the SavedModel: {error}")
+            raise parity.ParityError(
+                f"TensorFlow without kerasrnn cannot run the SavedModel: {error}"
+            )
         with np.load(files[1]) as file:
             return [file[name] for name in file]
 

@@ -123,7 +123,7 @@ class StepGraph:
         ):
             raise ValueError(
                 f"{name}: {kind.__name__} reads the sequence from its end, which a stream does not "
-                "have; expected layers that read forwards."
+                "have; expected layers that read the sequence forwards."
             )
         if isinstance(operation, (RNN, StackedRNN)) or kind in keras_layers.RECURRENT:
             self._check_no_padding(operation, given)
@@ -182,8 +182,8 @@ class StepGraph:
         if padding:
             raise ValueError(
                 f"{operation.name}: {type(operation).__name__} reads a sequence with {padding} "
-                "more steps in front; expected a convolution or a pooling whose window takes them "
-                "up."
+                "steps of padding in front; expected a convolution or a pooling whose window "
+                "covers them."
             )
 
     def _window(self, layer: Any, x: Tensor) -> Tensor:
@@ -202,15 +202,15 @@ class StepGraph:
             padding = -1
         if not is_keras_activation(getattr(layer, "activation", None) or keras.activations.linear):
             raise ValueError(
-                f"{layer.name}: {kind} with an activation of your own, which may mix steps; "
+                f"{layer.name}: {kind} with a custom activation, which may mix steps; "
                 "expected one of Keras's, or a separate layer after it."
             )
         if strides != 1 or layer.data_format != "channels_last" or padding != before:
             causal = "padding='causal' or " if isinstance(layer, keras.layers.Conv1D) else ""
             raise ValueError(
                 f"{layer.name}: {kind} with padding={config['padding']!r} and strides={strides} "
-                f"does not have one output for each step, of this one and the {before} before; "
-                f"expected strides=1 and {causal}padding='valid' after "
+                f"does not compute one output per step, from this step and the {before} before "
+                f"it; expected strides=1 and {causal}padding='valid' after "
                 f"ZeroPadding1D(({before}, 0))."
             )
         copy = self._copy(layer, _unmasked, padding="valid")

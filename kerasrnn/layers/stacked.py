@@ -220,25 +220,27 @@ class StackedRNN(SequenceLayer):
             prepared: the result of `prepare_memory`, if there is a memory.
         """
         self._check_forwards()
-        begun = []
+        initial = []
         for layer in self.layers:
             if _reads_memory(layer):
-                begun += layer.cell.external_initial_state(batch_size)
+                initial += layer.cell.external_initial_state(batch_size)
             else:
-                begun += layer.get_initial_state(batch_size)
-        return self.extend_states(begun, prepared)
+                initial += layer.get_initial_state(batch_size)
+        return self.extend_states(initial, prepared)
 
     def extend_states(
         self, states: Sequence[Tensor], prepared: Sequence[Any] | None = None
     ) -> list[Tensor]:
         """Complete the states passed by a caller: see `external_state_shapes`."""
-        whole, start = [], 0
+        extended, start = [], 0
         for layer, of_layer in zip(self.layers, self._by_layer(prepared), strict=True):
             end = start + len(_shapes(layer, external=True))
-            begun = list(states[start:end])
-            whole += layer.cell.extend_states(begun, of_layer) if _reads_memory(layer) else begun
+            initial = list(states[start:end])
+            extended += (
+                layer.cell.extend_states(initial, of_layer) if _reads_memory(layer) else initial
+            )
             start = end
-        return whole
+        return extended
 
     def step(
         self, inputs: Tensor, states: Sequence[Tensor], prepared: Sequence[Any] | None = None
@@ -284,7 +286,7 @@ class StackedRNN(SequenceLayer):
             if _reads_memory(layer):
                 return layer.cell.weights_of_step(states[start:end])
             end = start
-        raise ValueError(f"{self.name}: no layer attends; expected one of an AttentionCell.")
+        raise ValueError(f"{self.name}: no layer has an AttentionCell; expected one.")
 
     def compute_output_shape(
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
@@ -293,9 +295,9 @@ class StackedRNN(SequenceLayer):
         states: list[Any] = []
         for layer in self.layers:
             given = {"memory_shape": memory_shape} if _reads_memory(layer) else {}
-            whole = layer.compute_output_shape(shape, **given)
+            shapes = layer.compute_output_shape(shape, **given)
             if self.return_state:
-                states += whole[1:]
+                states += shapes[1:]
             shape = self._output_of(layer, shape)
         return (shape, *states) if self.return_state else shape
 
@@ -341,13 +343,13 @@ class StackedRNN(SequenceLayer):
                 )
             if not layer.runs_its_cell:
                 raise ValueError(
-                    f"{self.name}: {type(layer).__name__} overrides `call` or `inner_loop`, so "
-                    "that it cannot run a single step; expected layers that run their cell."
+                    f"{self.name}: {type(layer).__name__} overrides `call` or `inner_loop`, "
+                    "and so cannot run a single step; expected layers that run their cell."
                 )
 
     def _output_of(self, layer: RNN | Bidirectional, shape: Any) -> tuple[int | None, ...]:
-        whole = layer.compute_output_shape(shape)
-        return tuple(whole[0]) if self.return_state else tuple(whole)
+        shapes = layer.compute_output_shape(shape)
+        return tuple(shapes[0]) if self.return_state else tuple(shapes)
 
 
 def _reads_memory(layer: RNN | Bidirectional) -> bool:

@@ -14,7 +14,7 @@ from kerasrnn.validation import Rate
 Tensor = Any
 
 TOLERANCE = 0.01
-"""Tolerance of a sum of probabilities around 1; half precision needs most of it."""
+"""Largest accepted difference of a sum of probabilities from 1, chosen for half precision."""
 
 
 @validation.checked
@@ -127,8 +127,8 @@ def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
     wrong = found[(found < 0) | (found >= classes)]
     if wrong.size:
         raise ValueError(
-            f"y_true: expected ids from 0 to {classes - 1}; found {wrong[0]}. The id of padding is "
-            "given as ignore_class."
+            f"y_true: expected ids from 0 to {classes - 1}; found {wrong[0]}. If padding has "
+            "another id, set ignore_class to it."
         )
 
 
@@ -157,8 +157,8 @@ def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -
     if from_logits:
         if sums.size and (least >= 0).all() and (np.abs(sums - 1) < 1e-3).all():
             raise ValueError(
-                "from_logits=True: expected logits; y_pred holds probabilities, none negative and "
-                "at each step with the sum 1. Set from_logits=False."
+                "from_logits=True: expected logits; y_pred contains probabilities: no value is "
+                "negative, and each step has the sum 1. Set from_logits=False."
             )
         return
     # Comparisons with NaN are False: divergence of a model is not reported here.
@@ -169,8 +169,8 @@ def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -
     else:
         return
     raise ValueError(
-        "from_logits=False: expected probabilities in y_pred, none negative and at each step with "
-        f"the sum 1; found {found}. Logits need from_logits=True."
+        "from_logits=False: expected non-negative probabilities in y_pred, with the sum 1 at each "
+        f"step; found {found}. For logits, set from_logits=True."
     )
 
 
@@ -189,7 +189,7 @@ def _made_by(tensor: Tensor) -> str | None:
 
 
 def _behind_softmax(probabilities: Tensor) -> Tensor | None:
-    """The logits from which probabilities were computed, if TensorFlow knows them."""
+    """The logits from which probabilities were computed, if the graph contains them."""
     if is_concrete(probabilities):
         # Stored there by Keras's softmax.
         return getattr(probabilities, "_keras_logits", None)

@@ -28,15 +28,15 @@ class _Accuracy(keras.metrics.Mean):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compare ids; return the matches and the weights of tokens and of rows."""
         mask = mask_of(y_pred)
-        said = said_ids(y_pred)
-        ids = as_ids(y_true, said)
-        return ids == said, *weigh(ids, mask, sample_weight, self.ignore_class, self.dtype)
+        predicted = predicted_ids(y_pred)
+        ids = as_ids(y_true, predicted)
+        return ids == predicted, *weigh(ids, mask, sample_weight, self.ignore_class, self.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"ignore_class": self.ignore_class, **super().get_config()}
 
 
-def said_ids(y_pred: Tensor) -> Tensor:
+def predicted_ids(y_pred: Tensor) -> Tensor:
     """Convert predictions to ids `(batch, time)`: the most probable ones, if they are scores."""
     if len(ops.shape(y_pred)) == 3:
         return ops.cast(ops.argmax(y_pred, axis=-1), "int32")

@@ -7,7 +7,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.losses.weights import as_ids, as_weights, mask_of
-from kerasrnn.metrics.accuracy import said_ids
+from kerasrnn.metrics.accuracy import predicted_ids
 
 Tensor = Any
 
@@ -54,9 +54,9 @@ def edit_distance(
     Example:
 
         >>> import numpy as np, kerasrnn
-        >>> said = np.array([[7, 8, 9, 2, 5], [3, 4, 2, 0, 0]])
+        >>> predicted = np.array([[7, 8, 9, 2, 5], [3, 4, 2, 0, 0]])
         >>> distances, lengths = kerasrnn.metrics.edit_distance(
-        ...     np.array([[7, 9, 9, 9, 2], [3, 4, 2, 0, 0]]), said, end=2)
+        ...     np.array([[7, 9, 9, 9, 2], [3, 4, 2, 0, 0]]), predicted, end=2)
         >>> np.asarray(distances).tolist(), np.asarray(lengths).tolist()
         ([2, 0], [4, 2])
     """
@@ -200,15 +200,15 @@ class EditDistance(keras.metrics.Mean):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
         mask = mask_of(y_pred)
-        said = said_ids(y_pred)
+        predicted = predicted_ids(y_pred)
         if mask is not None:
-            said = ops.where(mask, said, NONE)
+            predicted = ops.where(mask, predicted, NONE)
         if len(y_pred.shape) == 3:
             y_true = _symbols(as_ids(y_true, y_pred), None, self.ignore_class)
             if mask is not None:
                 y_true = ops.where(mask, y_true, NONE)
-            said = ops.where(y_true >= 0, said, NONE)
-        edits, lengths = edit_distance(y_true, said, self.end, self.ignore_class)
+            predicted = ops.where(y_true >= 0, predicted, NONE)
+        edits, lengths = edit_distance(y_true, predicted, self.end, self.ignore_class)
         edits, lengths = ops.cast(edits, self.dtype), ops.cast(lengths, self.dtype)
         if sample_weight is not None:
             weights = as_weights(sample_weight, self.dtype)

@@ -14,7 +14,7 @@ from kerasrnn.recurrence import unrolled
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
 from kerasrnn.recurrence.unroll import Unroll
 
-# A compiled loop lives as long as its cell: cell -> {options: compiled function}.
+# A compiled loop is stored as long as its cell exists: cell -> {options: compiled function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -64,7 +64,7 @@ def vjp(
 
     def vjp_fn(d_results: Any) -> tuple[Any, ...]:
         flat, structure = jax.tree.flatten(results)
-        # A single None may replace a whole branch of gradients.
+        # A single None may replace an entire branch of gradients.
         d_flat = jax.tree.leaves(
             jax.tree.map(
                 lambda d, y: jax.tree.map(jnp.zeros_like, y) if d is None else d,

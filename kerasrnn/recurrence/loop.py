@@ -31,7 +31,7 @@ class Noise(NamedTuple):
     """One per step, `(batch, time, ...)`; for a single step, `(batch, ...)`."""
 
     def of_one_step(self, steps: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """All noise by name, with `steps` in the place of the noise of all steps."""
+        """All noise by name, with `steps` instead of the noise of all steps."""
         together = merged(self.weights, self.sequences)
         return merged(together, self.steps if steps is None else steps)
 
@@ -41,7 +41,7 @@ class Noise(NamedTuple):
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Two dicts of dicts as one, without a common leaf."""
+    """Merge two nested dicts that have no leaf in common."""
     both = {**one, **other}
     for name in one.keys() & other.keys():
         if not (isinstance(one[name], Mapping) and isinstance(other[name], Mapping)):
@@ -54,8 +54,8 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Weights(dict[str, Any]):
-    """What a cell uses besides its inputs and states: its weights by name, in their own dict for
-    each of its parts, and everything else that is given."""
+    """The weights of a cell by name, in a separate dict for each of its parts, with the memory and
+    the noise."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Steppable(Protocol):
     def input_part(self, x: Tensor, weights: Weights) -> Tensor:
         """Compute the part of all steps that does not depend on the state.
 
-        Here, all weights and the whole memory are given, and the noise of all these steps.
+        Here, all weights and the entire memory are given, and the noise of all these steps.
         """
 
     def recurrent_products(self, weights: Weights) -> tuple[Product, ...]:

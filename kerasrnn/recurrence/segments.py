@@ -21,13 +21,13 @@ class Segments:
     def __init__(self, checkpoint_every: int | str, x: Tensor) -> None:
         steps = ops.shape(x)[0]
         length = length_of(checkpoint_every, steps)
-        whole = (steps - 1) // length  # 0 only if the number of steps is unknown
-        self.stacked = whole * length
-        self.known = isinstance(whole, int)
+        full = (steps - 1) // length  # 0 only if the number of steps is unknown
+        self.stacked = full * length
+        self.known = isinstance(full, int)
         if not self.known:
-            self.any = whole > 0
-            length, whole = ops.where(self.any, length, 1), ops.maximum(whole, 1)
-        self.length, self.count = length, whole
+            self.any = full > 0
+            length, full = ops.where(self.any, length, 1), ops.maximum(full, 1)
+        self.length, self.count = length, full
 
     def cut(self, xs: Any) -> tuple[Any, Any]:
         """All full segments, `(segments, steps, ...)`, and the remaining steps."""
@@ -38,10 +38,10 @@ class Segments:
 
         return map_some(stack, xs), map_some(lambda x: x[self.stacked :], xs)
 
-    def joined(self, whole: Tensor, rest: Tensor) -> Tensor:
+    def joined(self, full: Tensor, rest: Tensor) -> Tensor:
         """Concatenate the steps of both, `(steps, ...)`."""
-        whole = ops.reshape(whole, (self.count * self.length, *ops.shape(whole)[2:]))
-        return ops.concatenate([whole if self.known else whole[: self.stacked], rest])
+        full = ops.reshape(full, (self.count * self.length, *ops.shape(full)[2:]))
+        return ops.concatenate([full if self.known else full[: self.stacked], rest])
 
     def if_any(self, after: Any, before: Any) -> Any:
         """`after`, the result of the full segments, or `before` if there are none."""

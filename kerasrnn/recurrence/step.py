@@ -83,7 +83,7 @@ class RecordedStep:
     def _changed(self, k: int, then: int, now: int | str) -> ValueError:
         return self._error(
             k,
-            f"was applied {then} times when the step was traced first, and {now} times when it was "
+            f"was applied {then} times when the step was first traced, and {now} times when it was "
             "traced again; expected a step that depends only on its arguments and the cell's "
             "configuration",
         )
@@ -107,8 +107,8 @@ class _RecordedProduct:
             raise AttributeError(name)
         raise self._step._error(
             self._k,
-            f"is accessed for its {name!r}; expected only calls (name a weight that a step uses "
-            "directly in `step_weights`)",
+            f"was accessed for its attribute {name!r}; expected only calls (list the weights that "
+            "a step uses directly in `step_weights`)",
         )
 
 

@@ -31,7 +31,7 @@ from kerasrnn.recurrence.unroll import Unroll
 
 Tensor = Any
 
-# A compiled function lives as long as its cell: cell -> {key: tf.function}.
+# A compiled function is stored as long as its cell exists: cell -> {key: tf.function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 # The minimum number of rows per core, and the largest recurrent kernel, in bytes, that is worth
@@ -55,10 +55,10 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
         return _function(cell, graph_loop, options, True)(call)
     if nested and not compiled and not options.unroll:
         return twice_differentiable_loop(cell, options, call)
-    way = compiled_loop if compiled else graph_loop
+    run_loop = compiled_loop if compiled else graph_loop
     if tf.executing_eagerly():
-        return _function(cell, way, options)(call)
-    return way(cell, options, call)
+        return _function(cell, run_loop, options)(call)
+    return run_loop(cell, options, call)
 
 
 def _under_xla() -> bool:
@@ -124,7 +124,7 @@ def scan(
 
     XLA would first clear the output array, so under XLA y is written over an x of the same shape.
     Such an x is always read a step ahead: XLA may order a step's read after its write, and would
-    then copy the whole array in every step.
+    then copy the entire array in every step.
     """
     xla = _under_xla()
     flat_xs = leaves(xs)
@@ -221,11 +221,11 @@ def vjp(
 
     def vjp_fn(d_results: Any) -> tuple[Any, ...]:
         pairs = zip(tree.flatten(results), tree.flatten(d_results), strict=True)
-        asked = [(y, d) for y, d in pairs if d is not None]
+        nonzero = [(y, d) for y, d in pairs if d is not None]
         flat = tape.gradient(
-            [y for y, _ in asked],
+            [y for y, _ in nonzero],
             tree.flatten(arguments),
-            [d for _, d in asked],
+            [d for _, d in nonzero],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return tree.pack_sequence_as(arguments, flat)
@@ -263,8 +263,8 @@ def graph_loop(cell: Steppable, options: Options, call: Call) -> Results:
 def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
     """Run the loop compiled by XLA, in parts."""
 
-    def function(way: Callable[..., Any]) -> Callable[..., Any]:
-        return _function(cell, way, options, True)
+    def function(run_loop: Callable[..., Any]) -> Callable[..., Any]:
+        return _function(cell, run_loop, options, True)
 
     split = functools.partial(_parts, cell)
     return _loop_of_functions(cell, options, call, function, options.training, split)
@@ -277,10 +277,10 @@ def twice_differentiable_loop(cell: Steppable, options: Options, call: Call) -> 
     does: it raises an error, or returns an empty tensor (TensorFlow 2.21).
     """
 
-    def function(way: Callable[..., Any]) -> Callable[..., Any]:
+    def function(run_loop: Callable[..., Any]) -> Callable[..., Any]:
         if tf.executing_eagerly():
-            return _function(cell, way, options)
-        return functools.partial(way, cell, options)
+            return _function(cell, run_loop, options)
+        return functools.partial(run_loop, cell, options)
 
     return _loop_of_functions(cell, options, call, function, True, lambda call: [call])
 
@@ -447,7 +447,7 @@ def _parts(cell: Steppable, call: Call) -> list[Call]:
 
 
 def _recurrent_bytes(weights: Mapping[str, Any]) -> int:
-    """The size of the recurrent kernels, of which a user's cell may have none."""
+    """The size of the recurrent kernels; a custom cell may have none."""
     size = 0
     for name, weight in weights.items():
         if isinstance(weight, dict):
@@ -514,17 +514,17 @@ def _backward_from_start(
 
 
 def _function(
-    cell: Steppable, way: Callable[..., Any], options: Options, jit_compile: bool = False
+    cell: Steppable, run_loop: Callable[..., Any], options: Options, jit_compile: bool = False
 ) -> Callable[..., Any]:
     """Wrap a way of running the loop as a `tf.function`."""
     functions = _functions.setdefault(cell, {})
-    key = (way, options, jit_compile)
+    key = (run_loop, options, jit_compile)
     if key not in functions:
         # A strong reference would keep the cell alive forever. A partial rather than a closure,
         # since TensorFlow identifies closures of the same code with each other, and would warn
         # about excessive retracing.
         functions[key] = tf.function(
-            functools.partial(_call, way, weakref.ref(cell), options),
+            functools.partial(_call, run_loop, weakref.ref(cell), options),
             jit_compile=jit_compile or None,
             autograph=False,
             reduce_retracing=not options.unroll,  # unrolled, each length is a different graph
@@ -532,5 +532,5 @@ def _function(
     return functions[key]
 
 
-def _call(way: Callable[..., Any], owner: weakref.ref, options: Options, *tensors: Any) -> Any:
-    return way(owner(), options, *tensors)
+def _call(run_loop: Callable[..., Any], owner: weakref.ref, options: Options, *tensors: Any) -> Any:
+    return run_loop(owner(), options, *tensors)

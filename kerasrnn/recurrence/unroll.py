@@ -55,7 +55,7 @@ class Backend(Protocol):
 
 
 class Steps(NamedTuple):
-    """What is read step by step, each with time as its first axis."""
+    """The inputs of the steps, each with time as its first axis."""
 
     x: Tensor
     keeps: Tensor | None
@@ -69,7 +69,7 @@ class Steps(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """What the forward pass stores for the backward pass, each `(time, batch, ...)`."""
+    """Values stored by the forward pass for the backward pass, each `(time, batch, ...)`."""
 
     states: list[Any]  # before each step
     steps: Any  # of each step; see `AutomaticStep` and `ManualStep`
@@ -117,11 +117,11 @@ class Unroll:
     def given(
         self, weights: Mapping[str, Any], memory: Mapping[str, Tensor], noise: dict[str, Any]
     ) -> Weights:
-        """What a cell is given, with the noise of one step or of several."""
+        """The weights passed to a cell, with the noise of one step or of several."""
         return Weights(weights, memory, self.noise.of_one_step(noise), self.options.training)
 
     def weights_of_step(self, noise: dict[str, Any]) -> Weights:
-        """What a step is given."""
+        """The weights passed to a step."""
         return self.given(self.step_weights, self.step_memory, noise)
 
     def forward(self) -> Results:
@@ -135,13 +135,13 @@ class Unroll:
             end, outputs, residuals = self._segment(self.steps, self.start, with_residuals=True)
             return self._results(end, outputs), residuals
         segments = Segments(self.options.checkpoint_every, self.steps.x)
-        whole, rest = segments.cut(self.steps)
+        full, rest = segments.cut(self.steps)
 
         def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
             end, outputs, _ = self._segment(steps, carry)
             return end, (carry, outputs)
 
-        middle, (starts, outputs) = self.backend.scan(body, self.start, whole)
+        middle, (starts, outputs) = self.backend.scan(body, self.start, full)
         middle = segments.if_any(middle, self.start)
         end, last_outputs, _ = self._segment(rest, middle)
         if outputs is not None:
@@ -175,7 +175,7 @@ class Unroll:
         """Recompute each segment from its start, then differentiate it."""
         starts, middle = residuals
         segments = Segments(self.options.checkpoint_every, self.steps.x)
-        whole, rest = segments.cut((self.steps, d_outputs))
+        full, rest = segments.cut((self.steps, d_outputs))
 
         def segment(steps: Steps, d_outputs: Tensor | None, start: Carry, d_carry: Carry) -> Any:
             _, _, residuals = self._segment(steps, start, with_residuals=True)
@@ -189,9 +189,9 @@ class Unroll:
             d_carry, d_x, more = segment(*xs, d_carry)
             return (d_carry, tree.map_structure(ops.add, d_constants, more)), d_x
 
-        of_all, d_whole = self.backend.scan(body, of_rest, (*whole, starts), reverse=True)
+        of_all, d_full = self.backend.scan(body, of_rest, (*full, starts), reverse=True)
         d_carry, d_constants = segments.if_any(of_all, of_rest)
-        return d_carry, segments.joined(d_whole, d_rest), d_constants
+        return d_carry, segments.joined(d_full, d_rest), d_constants
 
     def _prepare(
         self, weights: dict[str, Any], memory: dict[str, Tensor]
@@ -228,8 +228,8 @@ class Unroll:
             new_output = ops.cast(new_output, self.state_dtype)
             new = self._in_state_dtype(_like(states, new))
             if keep is not None:
-                held = self.zeros if self.options.zero_output_for_mask else output
-                new_output = _where(keep, new_output, held)
+                masked_output = self.zeros if self.options.zero_output_for_mask else output
+                new_output = _where(keep, new_output, masked_output)
                 new = tree.map_structure(lambda s, old: _where(keep, s, old), new, states)
             outputs = None
             if self.options.return_sequences:
@@ -259,15 +259,17 @@ class Unroll:
             if d_outputs is not None:
                 d_outputs = ops.cast(d_outputs, self.state_dtype)
                 d_output = d_outputs if d_output is None else d_output + d_outputs
-            d_held = None if d_end.output is None else ops.zeros_like(d_output)
+            d_masked_output = None if d_end.output is None else ops.zeros_like(d_output)
             if keep is not None:
                 # At a masked step the entire gradient bypasses the cell.
-                around = tree.map_structure(lambda d: _where(keep, ops.zeros_like(d), d), d_states)
+                bypassing = tree.map_structure(
+                    lambda d: _where(keep, ops.zeros_like(d), d), d_states
+                )
                 d_states = tree.map_structure(
                     lambda d: _where(keep, d, ops.zeros_like(d)), d_states
                 )
                 if self._holds():
-                    d_held = _where(keep, d_held, d_output)
+                    d_masked_output = _where(keep, d_masked_output, d_output)
                 d_output = _where(keep, d_output, ops.zeros_like(d_output))
             step = self.step.backward(
                 None if a is None else ops.cast(a, self.state_dtype),
@@ -279,7 +281,7 @@ class Unroll:
             )
             d_states = self._in_state_dtype(_like(d_states, step.d_states))
             if keep is not None:
-                d_states = tree.map_structure(ops.add, d_states, around)
+                d_states = tree.map_structure(ops.add, d_states, bypassing)
             if border is not None:
                 d_states = tree.map_structure(
                     lambda d: ops.where(border, ops.zeros_like(d), d), d_states
@@ -287,12 +289,12 @@ class Unroll:
             d_used = tree.map_structure(ops.add, d_used, [step.d_weights, step.d_memory])
             # If a gate adds its two parts, as most do, their gradients are the same tensor.
             d_results = [[None if d is step.d_a else d for d in of] for of in step.d_results]
-            return (Carry(d_held, d_states), d_used), (step.d_a, d_results)
+            return (Carry(d_masked_output, d_states), d_used), (step.d_a, d_results)
 
-        nothing = tree.map_structure(ops.zeros_like, [self.step_weights, self.step_memory])
+        zeros = tree.map_structure(ops.zeros_like, [self.step_weights, self.step_memory])
         read = steps._replace(x=a if self.step.needs_input_part() else None)
         (d_start, d_used), (d_a, d_results) = self.backend.scan(
-            body, (d_end, nothing), (read, d_outputs, residuals), reverse=True
+            body, (d_end, zeros), (read, d_outputs, residuals), reverse=True
         )
         arguments = self.step.arguments(residuals.states, residuals.steps)
         d_products = [

@@ -43,13 +43,13 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
     if jit_compile is True:
         raise ValueError(
             f"jit_compile=True: the {backend} backend has no compiled loop; expected 'auto' or "
-            "False, which the attribute `jit_compile` of a loaded layer can be set to."
+            "False. For a loaded layer, set its attribute `jit_compile`."
         )
     if options.training and options.checkpoint_every is not None:
         raise ValueError(
-            f"checkpoint_every={options.checkpoint_every!r}: the {backend} backend has no gradient "
-            "of its own for the time loop; expected None in training, which the attribute "
-            "`checkpoint_every` of a loaded layer can be set to."
+            f"checkpoint_every={options.checkpoint_every!r}: the {backend} backend has no custom "
+            "gradient of the time loop; expected None in training. For a loaded layer, set its "
+            "attribute `checkpoint_every`."
         )
     # Keras assigns a stateful layer's new states in place, and the gradient needs the old ones.
     return loop(cell, options, call._replace(states=tree.map_structure(ops.copy, call.states)))

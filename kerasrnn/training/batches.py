@@ -20,8 +20,8 @@ class Batches:
     """The training and validation batches of a training.
 
     The order of the examples in each epoch follows from `seed`, and from that of
-    `keras.utils.set_random_seed` if it has been called. So a resumed training sees the same batches
-    as an uninterrupted one.
+    `keras.utils.set_random_seed` if it has been called. A resumed training therefore has the same
+    batches as an uninterrupted one.
 
     Args:
         examples: unbatched examples: `(inputs, target)`, with a weight as a third element if any.
@@ -72,7 +72,7 @@ class Batches:
             raise BatchError(f"held_out={held_out}: expected 0 with validation examples.")
         if held_out >= size:
             raise BatchError(
-                f"held_out={held_out}: expected less than the {counted(size, 'example')}."
+                f"held_out={held_out}: expected fewer than the {counted(size, 'example')}."
             )
         batching = batching or functools.partial(_batched, batch_size)
         self._again = functools.partial(
@@ -93,8 +93,8 @@ class Batches:
         if shuffle:
             dataset = dataset.shuffle(self.size, seed=seed, reshuffle_each_iteration=True)
         self._train = batching(dataset, True)
-        held = examples.take(held_out) if held_out else validation
-        self.validation = None if held is None else batching(held, False).cache()
+        validated = examples.take(held_out) if held_out else validation
+        self.validation = None if validated is None else batching(validated, False).cache()
         self.steps = int(self._train.cardinality())
         if self.steps < 1:
             raise BatchError(

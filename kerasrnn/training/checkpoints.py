@@ -177,10 +177,10 @@ def assign(
             for key in differing[:3]
         )
         raise CheckpointError(
-            f"the checkpoint is of another model: {len(differing)} of its "
+            f"the checkpoint belongs to another model: {len(differing)} of its "
             f"{counted(len(there), 'variable')} "
-            f"differ from the {len(here)} of this one ({some}). The model's code, or Keras, has "
-            "changed since: resume with the versions of then, or train anew."
+            f"differ from the {len(here)} of this one ({some}). The model's code or Keras has "
+            "changed since: resume with the earlier versions, or train again from the beginning."
         )
     for key, values in arrays.items():
         known[key].assign(values)
@@ -191,8 +191,8 @@ def _shape(shapes: Mapping[str, tuple[int, ...]], key: str) -> str:
 
 
 def _parts(model: "keras.Model") -> list[tuple[str, list[Any]]]:
-    held = {id(variable) for variable in model.weights}
-    others = [variable for variable in model.variables if id(variable) not in held]
+    of_model = {id(variable) for variable in model.weights}
+    others = [variable for variable in model.variables if id(variable) not in of_model]
     return [
         ("model", model.weights),
         ("other", others),

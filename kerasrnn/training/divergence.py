@@ -19,11 +19,12 @@ def explain(model: TrainingModel, batch: Any) -> str:
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
     for name, value in (("inputs", x), ("targets", y), ("weights of the examples", weights)):
         if not _finite(value):
-            return f"the {name} of this batch are not finite: look at the data"
+            return f"the {name} of this batch are not finite: check the data"
     for variable in model.weights:
         if not _finite(variable):
             return (
-                f"the weights {variable.path} are not finite before it; try a lower learning_rate"
+                f"the weights {variable.path} were not finite before the step; try a lower "
+                "learning_rate"
             )
     found: list[str] = []
     with tf.GradientTape() as tape, _watched(model, found):
@@ -32,25 +33,26 @@ def explain(model: TrainingModel, batch: Any) -> str:
     if found:
         return (
             f"the layer {found[0]} is the first whose outputs are not finite; try a lower "
-            "learning_rate, or clipping where it is less"
+            "learning_rate, or clipping at a lower threshold"
         )
     if not _finite(loss):
         return (
-            "the outputs are finite, and the loss is not: a target that has no class, or a "
-            "probability of zero; look at the targets"
+            "the outputs are finite, but the loss is not: a target is not among the classes, or "
+            "has a probability of zero; check the targets"
         )
     gradients = tape.gradient(loss, model.trainable_weights)
     # Backpropagation starts at the outputs.
     for variable, gradient in reversed(list(zip(model.trainable_weights, gradients, strict=True))):
         if gradient is not None and not _finite(tf.convert_to_tensor(gradient)):
             return (
-                f"the loss is finite; of the gradients, from the outputs on, that of "
+                f"the loss is finite; going back from the outputs, the gradient of "
                 f"{variable.path} is the first that is not; try a lower learning_rate, or shorter "
                 "sequences"
             )
     return (
-        "computed once more, the step is finite: dropout drew other numbers, or sums were added "
-        "up in another order; try a lower learning_rate, or deterministic to see it again"
+        "the step is finite when it is computed again: dropout drew different numbers, or sums "
+        "were computed in a different order; try a lower learning_rate, or deterministic to "
+        "reproduce it"
     )
 
 

@@ -2,7 +2,7 @@
 
 
 class BatchError(ValueError):
-    """There is no complete batch, or a batch cannot be split as asked."""
+    """There is no complete batch, or a batch cannot be split as requested."""
 
 
 class CheckpointError(RuntimeError):

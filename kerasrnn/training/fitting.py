@@ -114,7 +114,7 @@ class Training:
             `kerasrnn.training.AdamW`. Default: `kerasrnn.training.adamw` with its defaults.
         keep: whether the model has the weights of the "last" epoch or of the "best" one, with the
             lowest validation loss.
-        callbacks: Keras callbacks. They are called by the chief alone, and may not stop the
+        callbacks: Keras callbacks. They are called only by the chief, and may not stop the
             training.
         placement: the devices; default: one.
         progress: receives progress reports; default: none.
@@ -213,7 +213,7 @@ class Training:
             if placement.replicas > 1 and not isinstance(update, AdamW):
                 raise ValueError(
                     f"optimizer={type(update).__name__}: expected kerasrnn.training.AdamW on "
-                    "several devices; others sum the gradients again."
+                    "several devices; other optimizers would sum the gradients again."
                 )
             scaled = placement.precision == "float16"
             if scaled:
@@ -234,12 +234,13 @@ class Training:
         parts = self.placement.replicas * self.placement.accumulate
         if parts > 1 and any(getattr(layer, "stateful", False) for layer in model.layers):
             raise BatchError(
-                "the model carries its states from batch to batch, each row its own, so that a "
-                f"batch cannot be split in {parts}: expected one device, and accumulate=1."
+                "the model is stateful: each row continues the same row of the previous batch, so "
+                f"a batch cannot be split into {parts} parts; expected one device, and "
+                "accumulate=1."
             )
 
     def fit(self) -> None:
-        """Train for the remaining epochs. Afterwards the model has the weights that `keep` names.
+        """Train for the remaining epochs. Afterwards the model has the weights selected by `keep`.
 
         Raises:
             CheckpointError, DivergenceError, Interrupted: see `kerasrnn.training.fit`.
@@ -350,8 +351,8 @@ class Training:
         if self.placement.workers > 1:
             # All workers must act after the same step, in which they have exchanged their requests.
             agreed = float(self.signals.agreed.numpy())
-            wish = STOP if stop else CHECKPOINT if due and self.placement.is_chief else 0.0
-            self.signals.wish.assign(wish)
+            request = STOP if stop else CHECKPOINT if due and self.placement.is_chief else 0.0
+            self.signals.request.assign(request)
             due, stop = 0 < agreed < STOP, agreed >= STOP
         if stop:
             self._stop(checkpoints.states(self.model))
@@ -387,7 +388,7 @@ class Training:
         if self.placement.is_chief:
             self.checkpoints.save(arrays, self.at)
         self.last_saved = time.perf_counter()
-        self.signals.wish.assign(0.0)
+        self.signals.request.assign(0.0)
 
     def _stop(self, arrays: checkpoints.Arrays) -> None:
         self._watch()

@@ -31,7 +31,7 @@ class Board:
 
     Args:
         folder: the folder of the files.
-        rows: the completed epochs, which are written anew.
+        rows: the completed epochs, which are written again.
     """
 
     def __init__(self, folder: Path, rows: Sequence[Row]) -> None:

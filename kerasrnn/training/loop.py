@@ -31,7 +31,7 @@ class Loop:
         self._train = self._each(model.train_step)
         self._test = self._each(model.test_step)
         self._steps = tf.function(self._repeated)
-        logging.getLogger("tensorflow").addFilter(_is_news)  # once, however often it is called
+        logging.getLogger("tensorflow").addFilter(_is_relevant)  # once, however often it is called
 
     def batches(self, dataset: tf.data.Dataset) -> Any:
         """Distribute batches among the devices; unchanged for one device."""
@@ -126,11 +126,11 @@ class Prefetcher:
         self._thread.shutdown(cancel_futures=True)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_relevant(record: logging.LogRecord) -> bool:
     """Hide the warning about retracing: a step is intentionally traced for each padded length."""
-    said = record.getMessage()
-    return "triggered tf.function retracing" not in said or not (
-        f"method {TrainingModel.__name__}." in said or f"function {Loop.__name__}." in said
+    message = record.getMessage()
+    return "triggered tf.function retracing" not in message or not (
+        f"method {TrainingModel.__name__}." in message or f"function {Loop.__name__}." in message
     )
 
 
@@ -144,6 +144,6 @@ def lost_workers(placement: Placement) -> Iterator[None]:
             raise
         first = str(error).strip().splitlines()[0]
         raise ExecutionError(
-            f"a worker was lost, or has failed, and training has stopped ({type(error).__name__}: "
+            f"a worker was lost or failed, and the training stopped ({type(error).__name__}: "
             f"{first}). Restart all workers to continue from the last checkpoint."
         ) from error

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Placement:
     """The devices of a training: a strategy, and this process's role in it.
 
-    Create it before any other use of TensorFlow: its runtime must know workers and TPUs when it
-    starts.
+    Create it before any other use of TensorFlow: its runtime registers workers and TPUs only when
+    it starts.
 
     Args:
         strategy: "one" device; "mirrored": all GPUs of this machine, or all its logical devices;
@@ -100,7 +100,7 @@ class Placement:
                 keras.config.set_dtype_policy(outside)
 
     def compiles(self, model: "keras.Model") -> bool:
-        """Whether XLA compiles whole steps: on GPUs, if all layers support it. On CPUs, only the
+        """Whether XLA compiles entire steps: on GPUs, if all layers support it. On CPUs, only the
         time loops benefit, which are compiled anyway; for TPUs, TensorFlow compiles everything."""
         import tensorflow as tf
 
@@ -198,8 +198,8 @@ def _tpu() -> "tf.distribute.Strategy":
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError) as error:
         raise ExecutionError(
-            "strategy='tpu': expected a TPU, by the name in the environment variable TPU_NAME, or "
-            f"of this machine with TPU_NAME=local; {str(error).strip()}"
+            "strategy='tpu': expected the name of a TPU in the environment variable TPU_NAME, or "
+            f"TPU_NAME=local for a TPU of this machine; {str(error).strip()}"
         ) from None
 
 

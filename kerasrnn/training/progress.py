@@ -79,7 +79,7 @@ class Progress:
             self._pace_told = True  # a complete epoch has been seen
         elif not self._pace_told and done >= FIRST_STEPS + max(1, min(20, self.steps // 4)):
             self._pace_told = True
-            self._tell_pace((now - self._warm[0]) / (self.done - self._warm[1]))
+            self._report_pace((now - self._warm[0]) / (self.done - self._warm[1]))
         if self._bar is not None:
             self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
             if self._bar.update(count):
@@ -109,7 +109,7 @@ class Progress:
         """The estimated remaining seconds."""
         return seconds * (self.epochs * self.steps - self.done)
 
-    def _tell_pace(self, seconds: float) -> None:
+    def _report_pace(self, seconds: float) -> None:
         if seconds * self.steps < 1:
             return  # short enough to see without an estimate
         left = self.left(seconds)

@@ -19,7 +19,7 @@ class Signals:
         self.diverged_at = tf.Variable(-1, dtype="int64", trainable=False)
         """The first step whose loss or gradients were not finite; -1: none."""
 
-        self.wish = tf.Variable(0.0, trainable=False)
+        self.request = tf.Variable(0.0, trainable=False)
         """The request of this process."""
 
         self.agreed = tf.Variable(0.0, trainable=False)
@@ -35,7 +35,7 @@ class TrainingModel(keras.Model):
 
         L = sum_s n_s L_s / sum_s n_s,    dL = sum_s n_s dL_s / sum_s n_s,
 
-    which is the mean of the whole batch. The mean of the L_s differs from it if the shares are
+    which is the mean of the entire batch. The mean of the L_s differs from it if the shares are
     padded differently. Gradients are clipped after the sum. The result of a step therefore does not
     depend on how the batch is split.
 
@@ -111,7 +111,7 @@ class TrainingModel(keras.Model):
         return self.get_metrics_result()
 
     def _gradients(self, x: Any, y: Any, weights: Any) -> tuple[Tensor, list[Tensor]]:
-        """The loss of the whole batch and its gradients."""
+        """The loss of the entire batch and its gradients."""
         share = self._share
         if self.by_xla and self.replicas > 1:
             share = tf.function(share, jit_compile=True)
@@ -121,12 +121,12 @@ class TrainingModel(keras.Model):
                 [
                     _product(loss, count),
                     count,
-                    tf.identity(self.signals.wish),  # on this device
+                    tf.identity(self.signals.request),  # on this device
                     *(_product(gradient, count) for gradient in gradients),
                 ]
             )
-            loss, count, wish, *gradients = sums
-            self.signals.agreed.assign(wish, read_value=False)
+            loss, count, request, *gradients = sums
+            self.signals.agreed.assign(request, read_value=False)
             loss = tf.math.divide_no_nan(loss, count)
             gradients = [tf.math.divide_no_nan(gradient, count) for gradient in gradients]
         return loss, gradients

@@ -41,10 +41,10 @@ def watched(
             for address in addresses:
                 if _answers(address, period):
                     last[address] = time.monotonic()
-            gone = [name for name, when in last.items() if time.monotonic() - when > patience]
-            if gone and not over.is_set():
+            lost = [name for name, when in last.items() if time.monotonic() - when > patience]
+            if lost and not over.is_set():
                 sys.stderr.write(
-                    f"kerasrnn: a worker was lost: {', '.join(gone)} could not be reached for "
+                    f"kerasrnn: a worker was lost: {', '.join(lost)} could not be reached for "
                     f"{patience:.0f} seconds. Restart all workers to continue from the last "
                     "checkpoint.\n"
                 )

@@ -540,7 +540,7 @@ def ones(*shape):
         ),
         (
             lambda: new_layer().cell(ones(3, 3), [ones(3, 4)]),
-            "prepared=None: expected what `prepare_memory` returns",
+            "prepared=None: expected the result of `prepare_memory`",
         ),
     ],
     ids=variant_id,

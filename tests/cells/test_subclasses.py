@@ -101,7 +101,7 @@ def test_what_an_overridden_call_cannot_have():
             7, [kerasrnn.RNN(cell)], attention=kerasrnn.LuongAttention("general")
         ),
     ):
-        with pytest.raises(ValueError, match=r"cell=<Doubled.* overrides `call`, which a cell aro"):
+        with pytest.raises(ValueError, match=r"cell=<Doubled.* overrides `call`, which a wrapping"):
             wrap(cls(5))
 
     class Attending(kerasrnn.AttentionCell):
@@ -173,7 +173,7 @@ def test_other_inputs_drop_the_operator_of_an_export():
 def test_exports_of_an_overridden_call():
     layer = kerasrnn.RNN(doubled(kerasrnn.LSTMCell)(3), return_sequences=True, name="rnn")
     model = keras.Sequential([keras.Input((None, 2)), layer])
-    with pytest.raises(ValueError, match="Keras has no Doubled, which extends kerasrnn"):
+    with pytest.raises(ValueError, match="Keras has no Doubled, a subclass of a kerasrnn layer"):
         kerasrnn.export.to_keras(model)
     step = kerasrnn.export.to_step(model)  # which compares the two
     y, *_ = step([X[:, 0], np.zeros((3, 3)), np.zeros((3, 3))])

@@ -371,7 +371,7 @@ def test_a_wrapper_that_adds_nothing(training):
         ),
         (
             lambda: new_layer("feedback around attention").cell(X[:, 0], [X[:, 0]]),
-            "prepared=None: expected what `prepare_memory` returns",
+            "prepared=None: expected the result of `prepare_memory`",
         ),
         (
             lambda: new_layer("feedback around attention")(X),

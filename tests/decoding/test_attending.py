@@ -235,15 +235,15 @@ def plain():
         ),
         (
             lambda: new_decoder().initial_states(tensors()[0]),
-            "prepared=None: expected what `prepare_memory` returns",
+            "prepared=None: expected the result of `prepare_memory`",
         ),
         (
             lambda: kerasrnn.Generator(plain(), return_attention=True),
-            "return_attention=True: decoder: has no attention",
+            "return_attention=True: the decoder has no attention",
         ),
         (
             lambda: kerasrnn.Generator(plain(), Beam(coverage_penalty=0.2)),
-            r"coverage_penalty=0\.2: decoder: has no attention",
+            r"coverage_penalty=0\.2: the decoder has no attention",
         ),
         (
             lambda: kerasrnn.Generator(new_decoder(), start=1)(tensors()[0]),

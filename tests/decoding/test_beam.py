@@ -458,15 +458,15 @@ def test_half_precision():
         ),
         (
             lambda d: kerasrnn.Generator(d, Beam(coverage_penalty=0.2)),
-            r"coverage_penalty=0\.2: decoder: has no attention",
+            r"coverage_penalty=0\.2: the decoder has no attention",
         ),
         (
             lambda d: kerasrnn.Generator(d, return_attention=True),
-            "return_attention=True: decoder: has no attention",
+            "return_attention=True: the decoder has no attention",
         ),
         (
             lambda d: kerasrnn.Generator(d, return_scores=True),
-            r"return_scores=True: Greedy\(\) has none; expected a Beam",
+            r"return_scores=True: Greedy\(\) computes no scores; expected a Beam",
         ),
         (
             lambda d: kerasrnn.Generator(d, max_length=4, end=2, min_length=5),
@@ -478,11 +478,11 @@ def test_half_precision():
         ),
         (
             lambda d: kerasrnn.Generator(d, min_length=1),
-            "min_length=1: without an end, expected 0",
+            "min_length=1: expected 0 without an end",
         ),
         (
             lambda d: kerasrnn.Generator(new_decoder(size=2), end=1, min_length=1),
-            r"MinimumLength\(length=1\): no symbol but the end is possible",
+            r"MinimumLength\(length=1\): only the end is allowed",
         ),
     ],
     ids=variant_id,

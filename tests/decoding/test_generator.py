@@ -323,7 +323,7 @@ def test_configuration():
         ),
         (
             lambda d: kerasrnn.Generator(new_decoder("values"), return_log_probabilities=True),
-            "return_log_probabilities=True: values have none",
+            "return_log_probabilities=True: values have no log-probabilities",
         ),
     ],
     ids=variant_id,

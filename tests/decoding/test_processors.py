@@ -403,19 +403,19 @@ def test_impossible_scores_stay_so():
         ),
         (
             lambda d: kerasrnn.Generator(d, processors=[MinimumLength(1)]),
-            r"MinimumLength\(length=1\): without an end, expected length=0",
+            r"MinimumLength\(length=1\): expected length=0 without an end",
         ),
         (
             lambda d: kerasrnn.Generator(
                 d, processors=[ForbiddenSymbols([1, 2, 5]), ForbiddenSymbols([3, 4])]
             ),
-            "none of 5 symbols is possible; expected one that is not forbidden",
+            "all 5 symbols are forbidden; expected at least one that is allowed",
         ),
         (
             lambda d: kerasrnn.Generator(
                 d, end=2, min_length=1, processors=[ForbiddenSymbols([1, 3, 4, 5])]
             ),
-            r"MinimumLength\(length=1\): no symbol but the end is possible",
+            r"MinimumLength\(length=1\): only the end is allowed",
         ),
         (
             lambda d: kerasrnn.Generator(d, processors=NoRepeatNGrams(2)),
@@ -427,7 +427,7 @@ def test_impossible_scores_stay_so():
         ),
         (
             lambda d: kerasrnn.Generator(new_decoder("flags"), processors=[NoRepeatNGrams(2)]),
-            "flags have none",
+            "flags have no logits to process",
         ),
         (
             lambda d: kerasrnn.Generator(d, start=1)(contexts(), prefix=np.array([1, 2, 3, 4])),

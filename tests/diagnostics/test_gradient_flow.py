@@ -164,7 +164,7 @@ def test_tensorboard_gets_numbers_and_pictures(tmp_path):
 
 def test_the_picture_has_a_curve_an_epoch(tmp_path):
     model, flow = small_model(run_eagerly=True), GradientFlow(X, Y)
-    with pytest.raises(ValueError, match="nothing has been measured"):
+    with pytest.raises(ValueError, match="no epoch has been measured"):
         flow.figure()
     model.fit(X, Y, epochs=2, verbose=0, callbacks=[flow])
 

@@ -133,7 +133,7 @@ def test_advice():
     model = keras.Model([ids, other], keras.layers.Add(name="sum")([2.0 * x, other]))
     (lost,) = masks(model).lost
     assert lost.layer == "keras.ops.Multiply"
-    assert lost.advice.startswith("an operation on tensors passes no mask on")
+    assert lost.advice.startswith("operations on tensors pass no mask on")
     model = keras.Model([ids, other], keras.layers.Add(name="sum")([x, other]))
     (lost,) = masks(model).lost
     assert (lost.name, lost.advice) == (

@@ -122,13 +122,13 @@ def states(zeros, shape=(1, 2, 4)):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("LSTM", {"clip": 1.0}, r"n: clip=1.0: layers do not have it"),
+        ("LSTM", {"clip": 1.0}, r"n: clip=1.0: layers do not support it"),
         (
             "LSTM",
             {"clip": 0.0},
-            r"n: clip=0.0: layers do not have it; expected none, or a bound of",
+            r"n: clip=0.0: layers do not support it; expected none, or a bound of",
         ),
-        ("LSTM", {"input_forget": 1}, r"n: input_forget=1: layers do not have it"),
+        ("LSTM", {"input_forget": 1}, r"n: input_forget=1: layers do not support it"),
         ("RNN", {"computed": True}, r"n: V is not a constant; expected constant weights"),
         ("RNN", {"activations": ["ThresholdedRelu"]}, r"n: activation ThresholdedRelu: expected"),
         (

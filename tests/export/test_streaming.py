@@ -270,7 +270,7 @@ REFUSED = {
     "same": (lambda: [LAYERS.Conv1D(3, 2, padding="same", name="it")], "it: Conv1D with padding="),
     "strides": (
         lambda: [LAYERS.Conv1D(3, 2, 2, padding="causal", name="it")],
-        "it: Conv1D with padding='causal' and strides=2 does not have one output for each step",
+        "it: Conv1D with padding='causal' and strides=2 does not compute one output per step",
     ),
     "valid": (
         lambda: [LAYERS.Conv1D(3, 2, name="it")],
@@ -282,7 +282,7 @@ REFUSED = {
     ),
     "padding unused": (
         lambda: [LAYERS.ZeroPadding1D((1, 0)), kerasrnn.GRU(3, name="it")],
-        "it: GRU reads a sequence with 1 more steps in front",
+        "it: GRU reads a sequence with 1 steps of padding in front",
     ),
     "pooling": (
         lambda: [LAYERS.AveragePooling1D(2, name="it")],

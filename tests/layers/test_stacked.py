@@ -689,9 +689,9 @@ def test_memories_that_do_not_fit():
         new_stack(STACKS["mixed"])(x, memory=memory())
     with pytest.raises(ValueError, match=r"memory=None: expected \(batch, positions, width\)"):
         stack(x)
-    with pytest.raises(ValueError, match="prepared=None: expected what `prepare_memory` returns"):
+    with pytest.raises(ValueError, match="prepared=None: expected the result of `prepare_memory`"):
         stack.get_initial_state(4)
-    with pytest.raises(ValueError, match="no layer attends; expected one of an AttentionCell"):
+    with pytest.raises(ValueError, match="no layer has an AttentionCell; expected one"):
         new_stack(STACKS["mixed"]).weights_of_step([])
 
 

@@ -230,7 +230,7 @@ def test_zero_is_a_class_unless_it_is_said_to_be_padding():
         (False, lambda z, p: z, "from_logits=False: .* found the value -"),
         (False, lambda z, p: np.abs(z), "from_logits=False: .* found the sum"),
         (False, lambda z, p: 1.02 * p, r"from_logits=False: .* found the sum 1\.02"),
-        (True, lambda z, p: p, "from_logits=True: expected logits; y_pred holds probabilities"),
+        (True, lambda z, p: p, "from_logits=True: expected logits; y_pred contains probabilities"),
     ],
     ids=["logits", "positive", "scaled", "probabilities"],
 )

@@ -230,12 +230,18 @@ def another_one_in_every_trace(a, h, product):
     ("step_of", "message"),
     [
         (in_a_backend_loop, r"is applied inside a loop, a branch or a function of the backend"),
-        (lambda a, h, product: a + ops.matmul(h, product.kernel), r"is accessed for its 'kernel'"),
+        (
+            lambda a, h, product: a + ops.matmul(h, product.kernel),
+            r"was accessed for its attribute 'kernel'",
+        ),
         (
             lambda a, h, product: a + h + product(ops.ones((1, 2), PRECISION)),
             r"is applied to an argument of shape \(1, 2\); expected \(batch, width\)",
         ),
-        (another_one_in_every_trace, r"was applied \d times when .* first, and \w+ times when"),
+        (
+            another_one_in_every_trace,
+            r"was applied \d times when .* first traced, and \w+ times when",
+        ),
     ],
     ids=["backend loop", "attribute", "no batch", "changing"],
 )

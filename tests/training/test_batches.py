@@ -85,7 +85,7 @@ def test_arrays():
     [
         ({"batch_size": 13}, "batch_size=13: expected at most the 12 training examples"),
         ({"held_out": 10}, "batch_size=3: expected at most the 2 training examples"),
-        ({"held_out": 12}, "held_out=12: expected less than the 12 examples"),
+        ({"held_out": 12}, "held_out=12: expected fewer than the 12 examples"),
     ],
 )
 def test_batches_that_cannot_be_made(options, message):

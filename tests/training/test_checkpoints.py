@@ -77,7 +77,7 @@ def test_a_checkpoint_of_another_model():
         ({k: v for k, v in arrays.items() if "optimizer" not in k}, f"{iteration}: none in the ch"),
     ):
         with pytest.raises(
-            CheckpointError, match=f"^the checkpoint is of another model.*{re.escape(said)}"
+            CheckpointError, match=f"^the checkpoint belongs to another model.*{re.escape(said)}"
         ):
             checkpoints.assign(model, other)
     with pytest.raises(CheckpointError, match=f"{second}: none in the checkpoint"):

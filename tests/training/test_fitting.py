@@ -167,7 +167,7 @@ def test_what_cannot_be_trained(tmp_path):
     x = np.ones((8, 3, 2), "float32")
     batches = training.Batches.from_arrays((x, np.ones((8, 1))), 4)
     two = Placement("one", accumulate=2)
-    with pytest.raises(BatchError, match="a batch cannot be split in 2"):
+    with pytest.raises(BatchError, match="a batch cannot be split into 2"):
         training.fit(stateful, batches, "mse", tmp_path, epochs=1, placement=two)
     with locked(tmp_path, "training"), pytest.raises(LockedError, match="is in use: training"):
         training.fit(linear, made(), "mse", tmp_path, epochs=1)

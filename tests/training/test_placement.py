@@ -30,7 +30,7 @@ def test_devices_that_are_not_there(monkeypatch):
         Placement("mirrored")
     with pytest.raises(ExecutionError, match="TF_CONFIG with the addresses of the workers"):
         Placement("multiworker")
-    with pytest.raises(ExecutionError, match=r"expected a TPU, by the name in .* TPU_NAME"):
+    with pytest.raises(ExecutionError, match=r"expected the name of a TPU in .* TPU_NAME"):
         Placement("tpu")
     assert Placement().described() == {"strategy": "one", "replicas": 1, "workers": 1}
 

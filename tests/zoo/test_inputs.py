@@ -88,7 +88,7 @@ def test_a_frame_of_padding_is_masked():
         (lambda: zoo.Inputs(zoo.Tokens(9), static=3), "static=3: expected a list"),
         (
             lambda: zoo.Inputs(zoo.Labels(3), labels=zoo.Labels(4)),
-            "2 parts have the name 'labels'; expected other names",
+            "2 parts have the name 'labels'; expected different names",
         ),
         (
             lambda: zoo.many_to_one(zoo.Inputs(zoo.Labels(3), zoo.Labels(4)), zoo.Classes(2)),

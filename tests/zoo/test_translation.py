@@ -462,7 +462,7 @@ def test_a_call_and_predict_take_the_same_collections(translator, make):
         ),
         (
             lambda t: t.translate(["a"], prefix=["B B B B B B"]),
-            r"prefix\[0\]=.*: has 6 symbols; expected fewer than the translation may have, 6",
+            r"prefix\[0\]=.*: has 6 symbols; expected fewer than the longest translation has, 6",
         ),
         (
             lambda t: t.translate(["a"], processors=kerasrnn.decoding.NoRepeatNGrams(2)),
