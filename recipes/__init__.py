@@ -31,5 +31,5 @@ def load(name: str) -> Any:
         ValueError: the recipe does not exist; the message lists the existing ones.
     """
     if name not in NAMES:
-        raise ValueError(f"recipe {name!r} does not exist; there are: {', '.join(NAMES)}.")
+        raise ValueError(f"recipe {name!r} does not exist; expected one of: {', '.join(NAMES)}.")
     return importlib.import_module(f"{__name__}.{name}").RECIPE

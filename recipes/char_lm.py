@@ -101,17 +101,17 @@ class CharLm(StreamedText):
 
     def texts(self, config: Config, data_dir: str | None = None) -> tuple[str, str]:
         if config.data:
-            whole = read_text(config.data)
-            cut = len(whole) * 9 // 10
-            return whole[:cut], whole[cut:]
+            content = read_text(config.data)
+            cut = len(content) * 9 // 10
+            return content[:cut], content[cut:]
         from kerasrnn.recipes import datasets
 
         splits, _ = datasets.load(config.dataset, ("train", "validation"), data_dir)
-        train, held = (
+        train, validation = (
             "".join(x["text"].decode() for x in split.as_numpy_iterator())
             for split in splits.values()
         )
-        return train, held
+        return train, validation
 
 
 RECIPE: Any = CharLm()

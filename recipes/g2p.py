@@ -86,13 +86,13 @@ class G2P(TextToText):
         splits, _ = datasets.load(self.dataset, pairs.SPLITS, data_dir)
         return {
             name: [
-                (word.decode(), said.decode())
+                (word.decode(), sounds.decode())
                 # Reading words one by one takes more than ten times as long.
                 for batch in split.ragged_batch(1024)
-                for word, several in zip(
+                for word, pronunciations in zip(
                     batch["word"].numpy(), batch["pronunciations"].to_list(), strict=True
                 )
-                for said in several
+                for sounds in pronunciations
             ]
             for name, split in splits.items()
         }
@@ -101,10 +101,10 @@ class G2P(TextToText):
         return "characters", "symbols"
 
     def scores(
-        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+        self, references: Sequence[Sequence[str]], predictions: Sequence[str], config: Config
     ) -> dict[str, float]:
         wrong, edits, sounds = 0, 0, 0
-        for right, word in zip(references, said, strict=True):
+        for right, word in zip(references, predictions, strict=True):
             wrong += word not in right
             distance, length = min(_edits(reference, word) for reference in right)
             edits, sounds = edits + distance, sounds + length
@@ -114,11 +114,11 @@ class G2P(TextToText):
         }
 
 
-def _edits(reference: str, said: str) -> tuple[int, int]:
+def _edits(reference: str, prediction: str) -> tuple[int, int]:
     """Insertions, deletions and substitutions of sounds; and the number of sounds."""
     import jiwer
 
-    found = jiwer.process_words(reference, said)
+    found = jiwer.process_words(reference, prediction)
     edits = found.substitutions + found.deletions + found.insertions
     return edits, len(reference.split())
 

@@ -107,11 +107,11 @@ class HanziStructure(ImageToText):
         )
 
     def evaluate_predictions(
-        self, said: Sequence[str], data: Data, folder: Path
+        self, predictions: Sequence[str], data: Data, folder: Path
     ) -> dict[str, float]:
         examples = list(data.raw["test"].as_numpy_iterator())
-        _draw(examples, said, data.raw["face"], folder / "examples.png")
-        return _scores(data.raw["test_texts"], said)
+        _draw(examples, predictions, data.raw["face"], folder / "examples.png")
+        return _scores(data.raw["test_texts"], predictions)
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
         nearest = nearest_sequences(data.raw["train"], self.test_pictures(data))
@@ -137,22 +137,24 @@ class HanziStructure(ImageToText):
         return next(data.raw["test"].skip(index).as_numpy_iterator())["image"]
 
 
-def _scores(expected: Sequence[str], said: Sequence[str]) -> dict[str, float]:
+def _scores(expected: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
     import jiwer
     import numpy as np
 
     from kerasrnn.recipes.datasets.ideographs.sequences import well_formed
 
     return {
-        "test_exact_match": float(np.mean([x == y for x, y in zip(expected, said, strict=True)])),
-        "test_symbol_error_rate": float(jiwer.wer(list(expected), list(said))),
-        "test_well_formed": float(np.mean([well_formed(y.split()) for y in said])),
+        "test_exact_match": float(
+            np.mean([x == y for x, y in zip(expected, predictions, strict=True)])
+        ),
+        "test_symbol_error_rate": float(jiwer.wer(list(expected), list(predictions))),
+        "test_well_formed": float(np.mean([well_formed(y.split()) for y in predictions])),
     }
 
 
 def _draw(
     examples: Sequence[Mapping[str, Any]],
-    said: Sequence[str],
+    predictions: Sequence[str],
     face: Any,
     path: Path,
     count: int = 24,
@@ -176,8 +178,8 @@ def _draw(
     for panel, n in zip(figure.subplots(rows, columns).ravel(), chosen, strict=True):
         expected = examples[n]["sequence"].decode()
         panel.imshow(examples[n]["image"][..., 0], cmap="Greys", extent=(0, 2, 0, 2))
-        color = "#2b7a3d" if said[n] == expected else "#b3261e"
-        for bottom, symbols, ink in ((1, expected, "#333333"), (0, said[n], color)):
+        color = "#2b7a3d" if predictions[n] == expected else "#b3261e"
+        for bottom, symbols, ink in ((1, expected, "#333333"), (0, predictions[n], color)):
             # The typeface of the images has every component; matplotlib's own has none.
             row = symbols.split()
             if len(row) > widest:

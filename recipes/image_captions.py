@@ -118,9 +118,9 @@ class ImageCaptions(ImageToText):
         return np.stack(images).astype("float32")
 
     def evaluate_predictions(
-        self, said: Sequence[str], data: Data, folder: Path
+        self, predictions: Sequence[str], data: Data, folder: Path
     ) -> dict[str, float]:
-        return {"test_bleu": bleu.bleu(_captions(data), said)}
+        return {"test_bleu": bleu.bleu(_captions(data), predictions)}
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
         import collections

@@ -58,8 +58,8 @@ class JapaneseVowels(Classification):
         ),
         metrics=("test_accuracy",),
         limits=(
-            "The model knows nine male speakers and two vowels in one recording setup. It assigns "
-            "any other speaker to one of the nine."
+            "The model distinguishes nine male speakers by two vowels, in one recording setup. It "
+            "assigns any other speaker to one of the nine."
         ),
     )
     Config = Config

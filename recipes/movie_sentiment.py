@@ -95,9 +95,9 @@ class MovieSentiment(TextClassification):
         ),
         metrics=("test_f1_weighted", "test_f1_macro", "test_accuracy"),
         limits=(
-            "The model knows 5,000 words of film review snippets. It performs poorly on other "
-            "texts, on irony and on sentences that depend on one rare word, and it predicts almost "
-            "no neutral texts."
+            "The model has a vocabulary of 5,000 words of film review snippets. It performs "
+            "poorly on other texts, on irony and on sentences that depend on one rare word, and it "
+            "predicts almost no neutral texts."
         ),
         published=(
             Published("naive Bayes", "Hutto & Gilbert 2014", {"test_f1_weighted": 0.75}),

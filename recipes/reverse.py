@@ -101,14 +101,14 @@ class Reverse(TextToText):
         return "characters", "characters"
 
     def scores(
-        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+        self, references: Sequence[Sequence[str]], predictions: Sequence[str], config: Config
     ) -> dict[str, float]:
         import jiwer
 
         expected = [right[0] for right in references]
         return {
-            "test_sequence_accuracy": sum(map(str.__eq__, expected, said)) / len(expected),
-            "test_letter_error_rate": float(jiwer.cer(expected, list(said))),
+            "test_sequence_accuracy": sum(map(str.__eq__, expected, predictions)) / len(expected),
+            "test_letter_error_rate": float(jiwer.cer(expected, list(predictions))),
         }
 
     def parse_input(self, text: str) -> str:

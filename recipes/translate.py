@@ -167,11 +167,11 @@ class Translate(TextToText):
         return config.vocabulary, config.vocabulary
 
     def scores(
-        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+        self, references: Sequence[Sequence[str]], predictions: Sequence[str], config: Config
     ) -> dict[str, float]:
         return {
-            "test_bleu": bleu.bleu(references, said, config.target),
-            "test_chrf": bleu.chrf(references, said),
+            "test_bleu": bleu.bleu(references, predictions, config.target),
+            "test_chrf": bleu.chrf(references, predictions),
         }
 
     def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:
@@ -180,9 +180,9 @@ class Translate(TextToText):
         tasks: dict[tuple[str, ...], dict[str, list[Any]]] = {}
         for variant, folders in runs.items():
             _, config = Run.open(self, folders[0])
-            said = [(config, text_to_text.written(folder)) for folder in folders]
+            predictions = [(config, text_to_text.written(folder)) for folder in folders]
             task = (*config.dataset.split("/"), config.source, config.target)
-            tasks.setdefault(task, {})[variant] = said
+            tasks.setdefault(task, {})[variant] = predictions
         for task, variants in tasks.items():
             if len(variants) > 1:
                 name = f"bleu_by_length_{'_'.join(task)}.png"

@@ -1,4 +1,4 @@
-"""What a recipe states about itself: title, protocol, metrics, limits, published results."""
+"""The card of a recipe: title, protocol, metrics, limits, published results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

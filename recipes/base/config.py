@@ -189,5 +189,7 @@ def from_dict(config_class: type[T], values: dict[str, Any]) -> T:
     names = [field.name for field in dataclasses.fields(config_class)]
     for name in values:
         if name not in names:
-            raise ConfigError(f"option {name!r} does not exist; there are: {', '.join(names)}.")
+            raise ConfigError(
+                f"option {name!r} does not exist; expected one of: {', '.join(names)}."
+            )
     return config_class(**values)

@@ -174,8 +174,8 @@ class Run:
         expected = self.read_json("config.json").get("data_sha256")
         if found != expected:
             raise RunError(
-                f"{config.data} has changed since {self.folder} was begun with it: expected the "
-                f"SHA-256 {expected}, found {found}."
+                f"{config.data} has changed since the run in {self.folder} was started: expected "
+                f"the SHA-256 {expected}, found {found}."
             )
 
     def changed_versions(self) -> dict[str, tuple[str | None, str | None]]:

@@ -62,7 +62,7 @@ class Numbers:
 
     low: float
     high: float
-    whole: bool = False
+    integer: bool = False
     log: bool = False
     """Whether the scale is logarithmic."""
 
@@ -82,7 +82,7 @@ class Numbers:
             return f"{text}, by factors" if self.log else text
         if self.log:
             return f"{text}, times {self.step:g}"
-        return text if self.whole and self.step == 1 else f"{text}, by {self.step:g}"
+        return text if self.integer and self.step == 1 else f"{text}, by {self.step:g}"
 
     def ends(self) -> Sequence[Any]:
         """The extreme values of a search."""
@@ -90,11 +90,11 @@ class Numbers:
 
     def rounded(self, value: Any) -> Any:
         """Round a float to three digits, which is fine enough for a search."""
-        return int(value) if self.whole else float(f"{value:.3g}")
+        return int(value) if self.integer else float(f"{value:.3g}")
 
     def declare(self, hyperparameters: Any, name: str, default: Any = None) -> Any:
         """Register with keras-tuner's `HyperParameters`; returns their value for it, if any."""
-        kind = hyperparameters.Int if self.whole else hyperparameters.Float
+        kind = hyperparameters.Int if self.integer else hyperparameters.Float
         value = kind(
             name,
             self.low,
@@ -130,12 +130,12 @@ def switch(given: Given | None = None) -> Choice:
 
 def powers(low: int, high: int, given: Given | None = None) -> Numbers:
     """Powers of two times `low`, up to `high`: layer sizes."""
-    return Numbers(low, high, whole=True, log=True, step=2, given=given or {})
+    return Numbers(low, high, integer=True, log=True, step=2, given=given or {})
 
 
 def integers(low: int, high: int, step: int = 1, given: Given | None = None) -> Numbers:
     """Integers from `low` to `high`."""
-    return Numbers(low, high, whole=True, step=step, given=given or {})
+    return Numbers(low, high, integer=True, step=step, given=given or {})
 
 
 def floats(low: float, high: float, log: bool = False, given: Given | None = None) -> Numbers:

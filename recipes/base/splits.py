@@ -38,7 +38,7 @@ def place(text: str) -> float:
 
 
 def enough(fraction: float) -> int:
-    """The number of texts, in tens, of which a fraction nearly always has at least one.
+    """The number of texts, in tens, for which a fraction nearly always contains at least one.
 
     The probability of having none is one in ten thousand.
 
@@ -67,6 +67,6 @@ def check_parts(
     for purpose, part in parts.items():
         if not part:
             raise DatasetError(
-                f"{path}: its {counted(total, noun)} left none for {purpose}; {enough(fraction)} "
-                "different ones nearly always suffice."
+                f"{path}: expected {noun}s for {purpose}; found none among its "
+                f"{counted(total, noun)}. {enough(fraction)} different ones nearly always suffice."
             )

@@ -160,7 +160,7 @@ def opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
         if recipe.name not in zoo.trained():
             raise ConfigError(
                 f"{recipe.name} has no finished run under {RUNS}/, and the library includes no "
-                f"pretrained model for it: train one with `kerasrnn train {recipe.name}`, or name "
+                f"pretrained model for it: train one with `kerasrnn train {recipe.name}`, or pass "
                 "its folder with --run."
             )
         run, which = Run(zoo.folder(recipe.name)), " (included in the library)"

@@ -91,10 +91,10 @@ def run(arguments: Sequence[str]) -> int:
             reason = str(error).splitlines()[0]
             return fail(
                 f"a prepared dataset of {arguments.recipe} is damaged ({reason}): delete its "
-                f"folder in {place}, and it is prepared anew."
+                f"folder in {place} to prepare it again."
             )
         if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-            remedy = _takes_less(arguments)
+            remedy = _memory_advice(arguments)
             return fail(f"{arguments.command}: out of memory{remedy}.")
         disk = of_the_disk(error, "a temporary file or the output")
         if disk is not None:
@@ -102,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
         raise
 
 
-def _takes_less(arguments: argparse.Namespace) -> str:
+def _memory_advice(arguments: argparse.Namespace) -> str:
     """Suggest options that reduce memory use, as the end of a message."""
     if arguments.command not in ("train", "tune"):
         return ""
@@ -119,13 +119,13 @@ def remarks_on_data() -> Iterator[None]:
         warnings.simplefilter("always", DatasetWarning)
         show = warnings.showwarning
 
-        def told(message: Any, category: Any, *place: Any, **more: Any) -> None:
+        def print_warning(message: Any, category: Any, *place: Any, **more: Any) -> None:
             if issubclass(category, DatasetWarning):
                 print(f"kerasrnn: {message}", file=sys.stderr)
             else:
                 show(message, category, *place, **more)
 
-        warnings.showwarning = told
+        warnings.showwarning = print_warning
         yield
 
 

@@ -53,10 +53,10 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, unknown: Iterable[str], recipe: str | None = None) -> NoReturn:
         """Report unknown arguments."""
-        said = []
+        messages = []
         for text in unknown:
             name = text.partition("=")[0]
             hint = closest(name, self._option_string_actions) if name.startswith("-") else "."
-            said.append(f"{text!r} is not understood{hint}")
+            messages.append(f"{text!r} is not a known argument{hint}")
         command = " ".join(filter(None, (self.prog, recipe)))
-        self.error(f"{' '.join(said)} All options: {command} --help")
+        self.error(f"{' '.join(messages)} All options: {command} --help")

@@ -17,5 +17,5 @@ def quietly_import_tensorflow() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS, about unprepared datasets
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # about retraced functions
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # TFDS, about retries
-    with filtered(lambda said: b""):
+    with filtered(lambda output: b""):
         import tensorflow  # noqa: F401

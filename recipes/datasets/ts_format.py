@@ -99,7 +99,7 @@ def _parse_series(
             source, number, expected, f"{counted(len(fields) + 1, 'field')}: {_short(line)}"
         )
     if label not in labels:
-        raise line_error(source, number, f"a label out of {', '.join(labels)}", _short(label))
+        raise line_error(source, number, f"one of the labels {', '.join(labels)}", _short(label))
 
     columns = [field.split(",") if field else [] for field in fields]
     steps = len(columns[0])

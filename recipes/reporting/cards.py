@@ -132,9 +132,9 @@ def trained(recipe: Recipe, place: Path) -> str:
         for field in dataclasses.fields(config)
         if (value := getattr(config, field.name)) != field.default
     }
-    command = " ".join(["kerasrnn train", recipe.name, *as_said(options)])
+    command = " ".join(["kerasrnn train", recipe.name, *as_arguments(options)])
     model, onnx = run.path("model.keras"), run.path(exports["file"])
-    whole, small = exports["float32"], exports["int8"]
+    float32, small = exports["float32"], exports["int8"]
     lines = [
         "## The trained model",
         "",
@@ -159,8 +159,8 @@ def trained(recipe: Recipe, place: Path) -> str:
         row("model.keras", model.stat().st_size, metrics),
         row(
             f"{stem}.onnx" + ("" if onnx.name == f"{stem}.onnx" else " (not kept)"),
-            whole["bytes"],
-            whole,
+            float32["bytes"],
+            float32,
         ),
         row(
             f"{stem}.int8.onnx" + ("" if "int8" in onnx.name else " (not kept)"),
@@ -175,7 +175,7 @@ def trained(recipe: Recipe, place: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_said(options: Mapping[str, Any]) -> list[str]:
+def as_arguments(options: Mapping[str, Any]) -> list[str]:
     """Format options as command line arguments."""
     return [
         f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}"
@@ -268,7 +268,7 @@ def _commands(recipe: Recipe, variants: Mapping[str, Mapping[str, Any]], command
 def _seeds(variants: Mapping[str, Mapping[str, Any]]) -> str:
     by_seeds = _by_seeds(variants)
 
-    def said(seeds: tuple[int, ...]) -> str:
+    def described(seeds: tuple[int, ...]) -> str:
         listed = ", ".join(str(seed) for seed in seeds)
         return (
             f"one run, seed {listed}"
@@ -277,11 +277,11 @@ def _seeds(variants: Mapping[str, Mapping[str, Any]]) -> str:
         )
 
     if len(by_seeds) == 1:
-        text = said(next(iter(by_seeds)))
+        text = described(next(iter(by_seeds)))
     else:
         # Names may contain commas.
         text = "; ".join(
-            " and ".join(f'"{name}"' for name in names) + f": {said(seeds)}"
+            " and ".join(f'"{name}"' for name in names) + f": {described(seeds)}"
             for seeds, names in by_seeds.items()
         )
     return text[0].upper() + text[1:] + "."

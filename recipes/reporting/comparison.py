@@ -176,7 +176,7 @@ def draw(summaries: Sequence[Summary], path: Path) -> bool:
 
 
 def _label(summary: Summary, options: Mapping[str, Any]) -> str:
-    said = ", ".join(
+    values = ", ".join(
         f"{name} {summary.config[name]}" for name in options if summary.config.get(name) is not None
     )
-    return f"{summary.folder}: {said}" if said else summary.folder
+    return f"{summary.folder}: {values}" if values else summary.folder

@@ -87,8 +87,8 @@ def _written(
 ) -> list[str]:
     """Write all exports to a scratch folder; returns the lines about them in `folder`."""
 
-    def told(report: "Report") -> str:
-        return _told(dataclasses.replace(report, path=folder / report.path.name))
+    def line_of(report: "Report") -> str:
+        return _line(dataclasses.replace(report, path=folder / report.path.name))
 
     lines = []
     first = next(iter(exports))
@@ -104,22 +104,22 @@ def _written(
                 path = staged / f"{name}.{format.suffix}"
                 if not format.source:
                     reports[format.name] = format.write(exported, path, **options)
-                    lines.append(told(reports[format.name]))
+                    lines.append(line_of(reports[format.name]))
                     continue
                 source = FORMATS[format.source]
                 if source.name not in reports:
                     unwanted = Path(scratch) / f"{name}.{source.suffix}"
                     reports[source.name] = source.write(exported, unwanted, **options)
-                whole = reports[source.name]
-                small = format.write(whole.path, path)
-                part = small.bytes / whole.bytes
-                line = f"{told(small)}: {part:.2f} of the size of the {whole.format} file"
+                original = reports[source.name]
+                converted = format.write(original.path, path)
+                part = converted.bytes / original.bytes
+                line = f"{line_of(converted)}: {part:.2f} of the size of the {original.format} file"
                 if name == first:
-                    files = (format, small.path), (source, whole.path)
+                    files = (format, converted.path), (source, original.path)
                     found = [
                         compared(row.load(file, exported), *given, batches) for row, file in files
                     ]
-                    line += _beside(given[0], *found, whole.format)
+                    line += _compared(given[0], *found, original.format)
                 lines.append(line)
     return lines
 
@@ -174,7 +174,7 @@ def _step(trained: "keras.Model") -> "keras.Model":
         raise ConfigError(f"--step: {error}") from None
 
 
-def _told(report: "Report") -> str:
+def _line(report: "Report") -> str:
     line = f"{report.format}: {report.path} ({report.bytes / 1024:.0f} KiB)"
     if report.difference is None:
         return line
@@ -185,18 +185,19 @@ def _told(report: "Report") -> str:
     )
 
 
-def _beside(
-    recipe: Recipe, small: Mapping[str, float], whole: Mapping[str, float], other: str
+def _compared(
+    recipe: Recipe, converted: Mapping[str, float], original: Mapping[str, float], other: str
 ) -> str:
     """The results of a converted file, with those of the other one that it was made from."""
     from kerasrnn.recipes.reporting.cards import figure
 
     parts = [
-        f"{name.replace('_', ' ')} {figure(small[name])} ({other}: {figure(whole[name])})"
+        f"{name.replace('_', ' ')} {figure(converted[name])} ({other}: {figure(original[name])})"
         for name in recipe.card.metrics
-        if name in small
+        if name in converted
     ]
     times = (
-        f"{small['seconds'] * 1e3:.2f} ms for one example ({other}: {whole['seconds'] * 1e3:.2f})"
+        f"{converted['seconds'] * 1e3:.2f} ms for one example "
+        f"({other}: {original['seconds'] * 1e3:.2f})"
     )
     return f"; {', '.join(parts)}; {times}"

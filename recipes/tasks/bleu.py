@@ -28,16 +28,18 @@ def metric(language: str = "") -> Any:
         ) from error
 
 
-def bleu(references: Sequence[Sequence[str]], said: Sequence[str], language: str = "") -> float:
+def bleu(
+    references: Sequence[Sequence[str]], predictions: Sequence[str], language: str = ""
+) -> float:
     """BLEU of texts, given all references of each."""
-    return metric(language).corpus_score(list(said), _columns(references)).score
+    return metric(language).corpus_score(list(predictions), _columns(references)).score
 
 
-def chrf(references: Sequence[Sequence[str]], said: Sequence[str]) -> float:
+def chrf(references: Sequence[Sequence[str]], predictions: Sequence[str]) -> float:
     """chrF of texts, given all references of each."""
     from sacrebleu.metrics import CHRF
 
-    return CHRF().corpus_score(list(said), _columns(references)).score
+    return CHRF().corpus_score(list(predictions), _columns(references)).score
 
 
 def draw_by_length(
@@ -72,13 +74,13 @@ def draw_by_length(
         variant: [
             [
                 scores(
-                    [said[n]["references"] for n in part],
-                    [said[n]["written"] for n in part],
+                    [predictions[n]["references"] for n in part],
+                    [predictions[n]["written"] for n in part],
                     config,
                 )["test_bleu"]
                 for part in parts
             ]
-            for config, said in seeds
+            for config, predictions in seeds
         ]
         for variant, seeds in variants.items()
     }

@@ -105,7 +105,7 @@ class MoleculeModel(ShortTexts):
 
     def parse_input(self, text: str) -> str:
         if any(character.isspace() for character in text):
-            raise ConfigError(f"{text!r}: expected how a SMILES string begins; found spaces.")
+            raise ConfigError(f"{text!r}: expected the beginning of a SMILES string; found spaces.")
         return text
 
     def predict(
@@ -130,11 +130,11 @@ class MoleculeModel(ShortTexts):
         for n, start in enumerate(range(0, len(written), predict_options.count)):
             part = slice(start, start + predict_options.count)
             lines = [
-                f"    {smiles}{'' if molecule is not None else '  (no molecule)'}"
+                f"    {smiles}{'' if molecule is not None else '  (invalid)'}"
                 for smiles, molecule in zip(written[part], molecules[part], strict=True)
             ]
             valid = [molecule for molecule in molecules[part] if molecule is not None]
-            head = f"{len(valid)} of {predict_options.count} are molecules"
+            head = f"{len(valid)} of {predict_options.count} are valid molecules"
             if places is not None and valid:
                 picture = places[n].with_name(f"{places[n].name}.png")
                 draw(valid, picture)
@@ -158,8 +158,8 @@ def check_rdkit() -> None:
         import rdkit  # noqa: F401
     except ModuleNotFoundError:
         raise ConfigError(
-            "molecules: needs rdkit, which knows what a molecule is: pip install "
-            "kerasrnn[chemistry]."
+            "molecules: needs rdkit, which checks whether strings are molecules; install it with "
+            "`pip install kerasrnn[chemistry]`."
         ) from None
 
 
@@ -233,7 +233,7 @@ def draw(molecules: Sequence[Any], path: Path) -> None:
 
 
 def read_molecules(path: str, limit: int = 0) -> tuple[list[str], list[str]]:
-    """Read the user's own molecules; whether one is test data depends on its string alone.
+    """Read the user's own molecules; whether one is test data depends only on its string.
 
     Args:
         path: a file with one SMILES string per line.

@@ -226,7 +226,7 @@ def baseline_predictions(data: Data) -> dict[str, "np.ndarray"]:
 
 
 def read_labelled_texts(path: str) -> Examples:
-    """Read the user's own texts; whether one is test data depends on the text alone.
+    """Read the user's own texts; whether one is test data depends only on the text.
 
     Args:
         path: a file with rows of label and text: see `tables.read_rows`.
@@ -243,17 +243,19 @@ def read_labelled_texts(path: str) -> Examples:
         if not more:
             raise DatasetError(
                 f"{path}, line {line}: expected several texts of each label; found no other line "
-                f"with {label!r}. Is it a header, or are the columns exchanged?"
+                f"with {label!r}. Is it a header, or are the columns swapped?"
             )
     classes = sorted(lines)
     if len(classes) < 2:
-        raise DatasetError(f"{path}: expected two labels at least; found {', '.join(classes)}.")
+        raise DatasetError(f"{path}: expected at least two labels; found {', '.join(classes)}.")
     train: list[tuple[str, int]] = []
     test: list[tuple[str, int]] = []
     for _, (label, line) in rows:
         (test if splits.place(line) < HELD_OUT else train).append((line, classes.index(label)))
     if not any(re.search(r"[^\W_]{2}", line) for line, _ in train or test):
-        raise DatasetError(f"{path}: expected texts with words; found none of two letters.")
+        raise DatasetError(
+            f"{path}: expected texts with words; found no word of two letters or more."
+        )
     splits.check_parts(path, {"training": train, "testing": test}, HELD_OUT, "text")
     return train, test, classes
 
@@ -267,7 +269,7 @@ def _targets(batches: "tf.data.Dataset") -> "np.ndarray":
 def _numbered(
     examples: Sequence[tuple[str, int]], numbers: "keras.layers.Layer", longest: int
 ) -> "tf.data.Dataset":
-    """`(ids, class)` of each text, of which the first `longest` symbols are read."""
+    """`(ids, class)` of each text, truncated to `longest` symbols."""
     import tensorflow as tf
 
     def pair(line: Any, label: Any) -> Any:

@@ -131,8 +131,8 @@ class ImageToText(Recipe):
     def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
-        said = self.say(model, data.metadata["vocabulary"], self.test_pictures(data))
-        return self.evaluate_predictions(said, data, folder)
+        predictions = self.say(model, data.metadata["vocabulary"], self.test_pictures(data))
+        return self.evaluate_predictions(predictions, data, folder)
 
     def evaluate_exported(
         self, run: Runtime, model: "keras.Model", data: Data, config: Config, folder: Path
@@ -141,8 +141,8 @@ class ImageToText(Recipe):
 
         images = self.test_pictures(data)
         ids = [run([batch])[0] for batch in np.array_split(images, -(-len(images) // 256))]
-        said = _spelled(np.concatenate(ids), data.metadata["vocabulary"])
-        return self.evaluate_predictions(said, data, folder)
+        predictions = _spelled(np.concatenate(ids), data.metadata["vocabulary"])
+        return self.evaluate_predictions(predictions, data, folder)
 
     @abstractmethod
     def test_pictures(self, data: Data) -> "np.ndarray":
@@ -150,7 +150,7 @@ class ImageToText(Recipe):
 
     @abstractmethod
     def evaluate_predictions(
-        self, said: Sequence[str], data: Data, folder: Path
+        self, predictions: Sequence[str], data: Data, folder: Path
     ) -> dict[str, float]:
         """The test metrics of the predictions for all test images."""
 

@@ -23,7 +23,7 @@ def read_image(path: str) -> "PIL.Image.Image":
         with Image.open(path) as image:
             image.load()
     except UnidentifiedImageError:
-        raise DatasetError(f"{path} is not a picture that can be read.") from None
+        raise DatasetError(f"{path} cannot be read as an image.") from None
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from None
     except (Image.DecompressionBombError, SyntaxError, ValueError) as error:

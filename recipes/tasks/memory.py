@@ -38,7 +38,8 @@ class LongTermMemory(Recipe):
 
         if config.seed == TEST_SEED:
             raise ConfigError(
-                f"seed={TEST_SEED}: expected another one; the test sequences are drawn from it."
+                f"seed={TEST_SEED}: expected another seed; the test sequences are drawn from this "
+                "one."
             )
         make = adding if config.task == "adding" else copy
         train = make(config.examples, config.steps, config.seed)
@@ -112,7 +113,9 @@ class LongTermMemory(Recipe):
         return {"baseline_no_memory_test_loss": loss}
 
     def parse_input(self, text: str) -> Any:
-        raise ConfigError(f"{text!r}: {self.name} answers its own test sequences: see --test.")
+        raise ConfigError(
+            f"{text!r}: {self.name} predicts only its own test sequences: see --test."
+        )
 
     def predict(
         self,
@@ -131,10 +134,10 @@ class LongTermMemory(Recipe):
             answers = model.predict(batch, verbose=0)[:, 0]
             return [f"{y:.3f} (expected {x:.3f})" for x, y in zip(sums, answers, strict=True)]
         probabilities = model.predict(keras.ops.one_hot(batch, SYMBOLS + 2), verbose=0)
-        said = probabilities[:, -COPIED:].argmax(axis=-1)
+        symbols = probabilities[:, -COPIED:].argmax(axis=-1)
         return [
             f"{' '.join(map(str, y))} (expected {' '.join(map(str, x[:COPIED]))})"
-            for x, y in zip(batch, said, strict=True)
+            for x, y in zip(batch, symbols, strict=True)
         ]
 
     def exports(

@@ -150,23 +150,23 @@ def write_midi(roll: np.ndarray, path: Path, tempo: int = 80) -> None:
         MidiError: music21 is not installed.
     """
     if tempo < 1:
-        raise ValueError(f"tempo={tempo}: expected quarter notes a minute, at least 1.")
-    if not (held := notes(roll)):
-        raise ValueError("roll: expected at least one pitch that sounds; found silence.")
+        raise ValueError(f"tempo={tempo}: expected at least one quarter note per minute.")
+    if not (played := notes(roll)):
+        raise ValueError("roll: expected at least one pitch; found silence.")
     try:
         from music21 import instrument, note, stream
         from music21.midi.translate import streamToMidiFile
         from music21.tempo import MetronomeMark
     except ModuleNotFoundError as error:
         raise MidiError(
-            f"MIDI files are written by music21, which cannot be imported ({error}): install it "
+            f"MIDI files need music21, which cannot be imported ({error}): install it "
             "with `pip install kerasrnn[music]`."
         ) from error
 
     organ = instrument.Instrument()
     organ.midiProgram = ORGAN
     part = stream.Part([organ, MetronomeMark(number=tempo)])
-    for pitch, begin, end in held:
+    for pitch, begin, end in played:
         part.insert(begin, note.Note(pitch, quarterLength=end - begin))
     with replacing(path) as scratch:
         scratch.write_bytes(streamToMidiFile(part).writestr())
@@ -190,10 +190,10 @@ def draw(roll: np.ndarray, path: Path, title: str, seed: int = 0, bar: int = 4) 
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 
-    if not (held := notes(roll)):
-        raise ValueError("roll: expected at least one pitch that sounds; found silence.")
-    low = min(note.pitch for note in held) - 2
-    high = max(note.pitch for note in held) + 2
+    if not (played := notes(roll)):
+        raise ValueError("roll: expected at least one pitch; found silence.")
+    low = min(note.pitch for note in played) - 2
+    high = max(note.pitch for note in played) + 2
     named = [pitch for pitch in range(low, high + 1) if pitch % 12 in NAMED]
     # Lines of about the same length; of whole bars if there are several.
     width = -(-len(roll) // -(-len(roll) // LINE))
@@ -220,7 +220,7 @@ def draw(roll: np.ndarray, path: Path, title: str, seed: int = 0, bar: int = 4) 
             panel.axvline(quarter, color=color, lw=weight, zorder=1)
         if begin < seed:
             panel.axvspan(begin, min(seed, end), color=GIVEN_SHADE, lw=0, zorder=0.5)
-        for pitch, first, last in held:
+        for pitch, first, last in played:
             # A note that continues in the next line is drawn in parts.
             first, last = max(first, begin), min(last, end)
             if first >= last:

@@ -19,7 +19,7 @@ def read_pairs(
 ) -> dict[str, list[Pair]]:
     """Read pairs of sources and targets by split; see `tables.read_rows` for the file format.
 
-    The split of a pair follows from its source alone, by the hash of
+    The split of a pair follows only from its source, by the hash of
     `kerasrnn.recipes.base.splits`. Pairs whose sources differ only in case, spaces and punctuation
     stay together, the order of the lines does not matter, and a pair keeps its split when lines are
     added.
@@ -54,7 +54,7 @@ def read_pairs(
         counts = ", ".join(f"{len(part)} in {split}" for split, part in pairs.items())
         found = counted(sum(map(len, pairs.values())), "pair")
         raise DatasetError(
-            f"{path}: expected one pair at least in each part; its {found} gave {counts}. Add "
+            f"{path}: expected at least one pair in each part; its {found} gave {counts}. Add "
             f"pairs with other sources: {splits.enough(min(validation, test))} different sources "
             "nearly always suffice."
         )
@@ -105,7 +105,7 @@ def load_translations(
                 f"{', '.join(languages) or 'no texts by language'}."
             )
     if source == target:
-        raise ConfigError(f"target={target!r}: expected another language than source.")
+        raise ConfigError(f"target={target!r}: expected a language other than source.")
 
     loaded, _ = datasets.load(name, SPLITS, data_dir)
     pairs = {}

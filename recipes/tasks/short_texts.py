@@ -98,8 +98,8 @@ class ShortTexts(LanguageModel):
                     )
             if len(beginning) > longest:
                 raise ConfigError(
-                    f"{beginning!r}: expected {longest} characters at most, the longest that is "
-                    f"written; found {len(beginning)}."
+                    f"{beginning!r}: expected at most {longest} characters, the maximum length of "
+                    f"a {self.noun}; found {len(beginning)}."
                 )
         return zoo.continue_texts(
             model,
@@ -116,8 +116,8 @@ class ShortTexts(LanguageModel):
 
     def example(self, data: Data, index: int) -> str:
         """The first half of a test text."""
-        whole = data.raw["test"][index]
-        return whole[: len(whole) // 2]
+        line = data.raw["test"][index]
+        return line[: len(line) // 2]
 
     def exports(
         self, model: "keras.Model", data: Data, config: Any
@@ -136,13 +136,13 @@ def _numbered(texts: Sequence[str], symbols: Sequence[str]) -> "tf.data.Dataset"
     import tensorflow as tf
 
     # Number all of them in one array and slice it: a layer would take a minute.
-    whole = np.frombuffer(f"{EDGE}{EDGE.join(texts)}{EDGE}".encode("utf-32-le"), "<u4")
+    codes = np.frombuffer(f"{EDGE}{EDGE.join(texts)}{EDGE}".encode("utf-32-le"), "<u4")
     points = np.array([ord(symbol) for symbol in symbols])
     order = np.argsort(points)
-    place = np.minimum(np.searchsorted(points[order], whole), len(points) - 1)
-    known = points[order][place] == whole
+    place = np.minimum(np.searchsorted(points[order], codes), len(points) - 1)
+    known = points[order][place] == codes
     ids = tf.constant(np.where(known, order[place] + 2, 1), "int32")
-    edges = np.flatnonzero(whole == ord(EDGE))
+    edges = np.flatnonzero(codes == ord(EDGE))
 
     def pair(start: Any, end: Any) -> Any:
         return ids[start:end], ids[start + 1 : end + 1]

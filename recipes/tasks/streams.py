@@ -73,15 +73,15 @@ class StreamedText(LanguageModel):
     def load(self, config: Any, data_dir: str | None = None) -> Data:
         import tensorflow as tf
 
-        train, held = self.texts(config, data_dir)
+        train, validation = self.texts(config, data_dir)
         for name, part, least in (
             ("training", train, config.batch_size * (config.segment + 1) + config.segment),
-            ("validation", held, max(config.batch_size * config.segment + 1, 2 * STREAMS)),
+            ("validation", validation, max(config.batch_size * config.segment + 1, 2 * STREAMS)),
         ):
             if len(part) < least:
                 raise ConfigError(
-                    f"batch_size={config.batch_size}, segment={config.segment}: expected {least} "
-                    f"characters of {name} text at least; found {len(part)}."
+                    f"batch_size={config.batch_size}, segment={config.segment}: expected at least "
+                    f"{least} characters of {name} text; found {len(part)}."
                 )
         metadata = {"vocabulary": text.adapted([train], split="character")}
         numbers = self.vectorizer(metadata)
@@ -91,13 +91,13 @@ class StreamedText(LanguageModel):
 
         return Data(
             train=dataset(train),
-            test=dataset(held),
+            test=dataset(validation),
             train_size=len(train),
-            test_size=len(held),
-            validation=dataset(held),
-            validation_size=len(held),
+            test_size=len(validation),
+            validation=dataset(validation),
+            validation_size=len(validation),
             metadata=metadata,
-            raw={"train": train, "validation": held},
+            raw={"train": train, "validation": validation},
         )
 
     def model(self, config: Any, data: Data) -> "keras.Model":

@@ -65,7 +65,7 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> list[Row]:
             apart = "commas" if path.suffix.lower() == ".csv" else "tabs"
             hint = ""
             if len(fields) == 1 and apart == "tabs" and "," in fields[0]:
-                hint = " A file with commas between its columns is to be called .csv."
+                hint = " If its columns are separated by commas, its name must end in .csv."
             raise DatasetError(
                 f"{path}, line {line}: expected {len(columns)} columns separated by {apart} "
                 f"({', '.join(columns)}); found {len(fields)}.{hint}"
@@ -138,16 +138,16 @@ def _of_header(path: Path, rows: list[Row], columns: Sequence[str]) -> list[Row]
         for number, row in rows[1:]:
             if len(row) != len(names):
                 raise DatasetError(
-                    f"{path}, line {number}: expected {len(names)} columns, as the header has; "
+                    f"{path}, line {number}: expected {len(names)} columns, as in the header; "
                     f"found {len(row)}."
                 )
         _remark(
-            f"{place} is a header: of its columns, {', '.join(columns)} are read"
-            f"{', not ' + ', '.join(others) if others else ''}."
+            f"{place} is a header. Columns read: {', '.join(columns)}"
+            f"{'; ignored: ' + ', '.join(others) if others else ''}."
         )
         return [(number, [row[n] for n in wanted]) for number, row in rows[1:]]
     if any(set(names) <= known for known in HEADERS):
-        _remark(f"{place}: {', '.join(fields)} is a header; it is not read.")
+        _remark(f"{place}: {', '.join(fields)} is a header, which is skipped.")
         return rows[1:]
     return rows
 
@@ -186,11 +186,11 @@ def _of_commas(path: Path, text: str) -> list[Row]:
 def _without_attributions(path: Path, rows: list[Row]) -> list[Row]:
     """The two text columns of Anki's and Tatoeba's files, if the rows have that format."""
     if rows and all(len(fields) == 3 and "tatoeba" in fields[2].lower() for _, fields in rows):
-        _remark(f"{path}: the third column, the attribution, is not read.")
+        _remark(f"{path}: the third column, the attribution, is ignored.")
         return [(line, fields[:2]) for line, fields in rows]
     if rows and all(
         len(fields) == 4 and fields[0].isdecimal() and fields[2].isdecimal() for _, fields in rows
     ):
-        _remark(f"{path}: the first and the third column, numbers of sentences, are not read.")
+        _remark(f"{path}: the first and the third column, sentence numbers, are ignored.")
         return [(line, fields[1::2]) for line, fields in rows]
     return rows

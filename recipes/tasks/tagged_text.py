@@ -63,7 +63,7 @@ def read_lines(path: str, normalize: Callable[[str], str] = str) -> dict[str, li
         "test": lines[test:],
     }
     if not all(splits.values()):
-        raise DatasetError(f"{path}: expected 20 sentences at least; found {len(lines)}.")
+        raise DatasetError(f"{path}: expected at least 20 sentences; found {len(lines)}.")
     return splits
 
 
@@ -73,7 +73,7 @@ def _check_words(path: str, rows: Sequence[str]) -> None:
     Raises:
         DatasetError: the lines are columns, as in CoNLL files, or have no spaces.
     """
-    expected = "expected sentences, a line each, with spaces between the words"
+    expected = "expected one sentence per line, with words separated by spaces"
     for number, row in enumerate(rows, start=1):
         if "\t" in row.strip():
             raise DatasetError(f"{path}, line {number}: {expected}; found a tab, as in a table.")
@@ -82,8 +82,7 @@ def _check_words(path: str, rows: Sequence[str]) -> None:
     tagged = [number for number, words in filled if len(words) > 1 and TAG.fullmatch(words[-1])]
     if len(tagged) > len(filled) / 2:
         raise DatasetError(
-            f"{path}, line {tagged[0]}: {expected}; found a token and its tag, as in the files of "
-            "CoNLL."
+            f"{path}, line {tagged[0]}: {expected}; found a token and its tag, as in CoNLL files."
         )
     if all(len(words) == 1 for _, words in filled):
         raise DatasetError(f"{path}: {expected}; no line has a space.")

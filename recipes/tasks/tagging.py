@@ -140,7 +140,7 @@ class Tagging(TextInput):
             pairs = kerasrnn.BigramEmbedding.frequent(ids["train"], config.bigrams)
             if not len(pairs):
                 raise options.ConfigError(
-                    f"bigrams={config.bigrams}: no pair of the training text occurs so often; "
+                    f"bigrams={config.bigrams}: no pair in the training text occurs that often; "
                     "expected a lower number, or 0."
                 )
         return Data(
@@ -236,7 +236,7 @@ class Tagging(TextInput):
                 p = p[: len(texts[n])].reshape(len(texts[n]), len(TAGS), -1)
                 tags = most_likely_tags(np.log(p.sum(axis=-1) + 1e-30))
                 words = segmentation.to_words(texts[n], tags)
-                found[n] = Line(words, _likeliest_parts(p, words, tags, metadata["parts"]))
+                found[n] = Line(words, _most_probable_parts(p, words, tags, metadata["parts"]))
         for n, (sentence, _) in enumerate(pieces):
             lines[sentence].words.extend(found[n].words)
             lines[sentence].parts.extend(found[n].parts)
@@ -346,7 +346,7 @@ def _seen_twice(texts: Sequence[str]) -> list[str]:
     return [symbol for symbol in text.adapted(texts, split="character") if counts[symbol] > 1]
 
 
-def _likeliest_parts(
+def _most_probable_parts(
     p: "np.ndarray", words: Sequence[str], tags: str, parts: Sequence[str]
 ) -> list[str]:
     """The part of speech of each word, from the probabilities of its characters.

@@ -91,7 +91,7 @@ def fitted(kind: str, texts: Sequence[str], size: int | None = None) -> dict[str
             8,000 pieces. Few texts may have fewer.
 
     Raises:
-        ConfigError: the texts have more than `size` characters, each of which is a piece, or
+        ConfigError: the texts have more than `size` characters, since each is a piece; or
             sentencepiece is not installed.
     """
     if kind != "pieces":
@@ -108,18 +108,18 @@ def _pieces(texts: Sequence[str], size: int) -> "kerasrnn.SentencePieceVectoriza
         return kerasrnn.SentencePieceVectorization.train(texts, size + 2)
     except ModuleNotFoundError:
         raise ConfigError(
-            "symbols='pieces': needs sentencepiece: pip install kerasrnn[pieces]."
+            "symbols='pieces': needs sentencepiece; install it with `pip install kerasrnn[pieces]`."
         ) from None
     except ValueError as error:
         # SentencePiece fails if it cannot train exactly `size` pieces; its message has the maximum.
-        there_are = re.search(r"Please set it to a value <= (\d+)", str(error))
-        if there_are and int(there_are[1]) - 2 < size:
-            return _pieces(texts, int(there_are[1]) - 2)
-        fewest = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
-        if fewest:
+        largest = re.search(r"Please set it to a value <= (\d+)", str(error))
+        if largest and int(largest[1]) - 2 < size:
+            return _pieces(texts, int(largest[1]) - 2)
+        smallest = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        if smallest:
             raise ConfigError(
-                f"vocabulary={size}: expected {int(fewest[1]) - 2} at least, since each character "
-                "of the texts is a piece."
+                f"vocabulary={size}: expected at least {int(smallest[1]) - 2}, since each "
+                "character of the texts is a piece."
             ) from None
         raise ConfigError(f"vocabulary={size}: {error}") from None
 
@@ -178,7 +178,7 @@ def unknown_symbols(layer: "keras.layers.Layer", texts: Sequence[str]) -> list[s
         texts: the inputs of `predict`.
 
     Raises:
-        DatasetError: a text has no symbol that the model knows.
+        DatasetError: a text has no symbol in the model's vocabulary.
     """
     from kerasrnn.zoo import reading
 
@@ -186,21 +186,19 @@ def unknown_symbols(layer: "keras.layers.Layer", texts: Sequence[str]) -> list[s
     for text in texts:
         known, others = reading.known_and_unknown(layer, text)
         if not known and not text.isspace():
-            raise DatasetError(
-                f"{text!r}: expected a text with symbols that the model knows; found none."
-            )
+            raise DatasetError(f"{text!r}: expected symbols in the model's vocabulary; found none.")
         unknown |= dict.fromkeys(others)
     return list(unknown)
 
 
 def remark_on_unknown(symbols: Sequence[str]) -> str:
-    """The warning about unknown symbols, of which there is at least one."""
+    """The warning about one or more unknown symbols."""
     shown = ", ".join(map(repr, symbols[:SHOWN]))
     if len(symbols) > SHOWN:
         shown += f" and {len(symbols) - SHOWN} more"
     return (
-        f"the model does not know {shown}: "
-        f"{'it is' if len(symbols) == 1 else 'they are'} read as unknown."
+        f"{shown} {'is' if len(symbols) == 1 else 'are'} not in the model's vocabulary, and read "
+        "as unknown."
     )
 
 
@@ -247,7 +245,7 @@ def read_text(path: str | Path) -> str:
     control = CONTROL.search(text)
     if control:
         line = text.count("\n", 0, control.start()) + 1
-        hint = " Is it text in UTF-16, or no text at all?" if control[0] == "\0" else ""
+        hint = " Is it UTF-16, or not a text file?" if control[0] == "\0" else ""
         raise DatasetError(
             f"{path}, line {line}: expected text; found the control character "
             f"U+{ord(control[0]):04X}.{hint}"

@@ -150,7 +150,7 @@ class TextToText(Recipe):
 
     @abstractmethod
     def scores(
-        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+        self, references: Sequence[Sequence[str]], predictions: Sequence[str], config: Config
     ) -> dict[str, float]:
         """The test metrics of the prediction for each source, given all its references.
 
@@ -158,7 +158,7 @@ class TextToText(Recipe):
         """
 
     def scored(
-        self, references: Sequence[Sequence[str]], said: Sequence[str], config: Config
+        self, references: Sequence[Sequence[str]], predictions: Sequence[str], config: Config
     ) -> dict[str, float]:
         """`scores` for texts as they are in the data.
 
@@ -167,7 +167,7 @@ class TextToText(Recipe):
         kind = self.kinds(config)[1]
         texts = iter(text.rewritten(kind, [x for right in references for x in right]))
         references = [list(itertools.islice(texts, len(right))) for right in references]
-        return self.scores(references, text.rewritten(kind, said), config)
+        return self.scores(references, text.rewritten(kind, predictions), config)
 
     def sizes(self, config: Config) -> tuple[int | None, int | None]:
         """The vocabulary sizes of source and target; None: all symbols."""
@@ -190,7 +190,7 @@ class TextToText(Recipe):
             )
         if not counts["train"]:
             raise DatasetError(
-                f"{self.name}: expected training pairs of {self.lengths[-1] - 1} symbols at most; "
+                f"{self.name}: expected training pairs of at most {self.lengths[-1] - 1} symbols; "
                 "found none."
             )
         metadata["left_out_of_training"] = len(pairs["train"]) - counts["train"]
@@ -280,14 +280,14 @@ class TextToText(Recipe):
         import tensorflow as tf
 
         sources, references = map(list, zip(*data.raw["test"].items(), strict=True))
-        said = [""] * len(sources)
+        predictions = [""] * len(sources)
         order = sorted(range(len(sources)), key=lambda n: len(sources[n]))
         for start in range(0, len(order), 64):
             rows = order[start : start + 64]
             ids = np.asarray(model.source(tf.constant([sources[n] for n in rows])), "int32")
             for n, written in zip(rows, run([ids])[0], strict=True):
-                said[n] = model.text(written)
-        return self.scored(references, said, config)
+                predictions[n] = model.text(written)
+        return self.scored(references, predictions, config)
 
     def vocabulary(self, model: "Translator", metadata: Mapping[str, Any]) -> dict[str, Any]:
         symbols = [*model.symbols, "[END]", "[START]"]
@@ -324,13 +324,17 @@ class TextToText(Recipe):
     ) -> dict[str, float]:
         sources, references = map(list, zip(*data.raw["test"].items(), strict=True))
         penalty = {"length_penalty": config.length_penalty} if config.beam > 1 else {}
-        said = model.explain(sources, config.beam, **penalty)
-        texts = [translation.text for translation in said]
+        predictions = model.explain(sources, config.beam, **penalty)
+        texts = [translation.text for translation in predictions]
         _keep(sources, references, texts, folder / WRITTEN)
         metrics = self.scored(references, texts, config)
-        metrics["test_cut"] = sum(translation.truncated for translation in said) / len(said)
+        metrics["test_cut"] = sum(translation.truncated for translation in predictions) / len(
+            predictions
+        )
         if config.attention != "none":
-            self.draw([said[n * len(said) // 6] for n in range(6)], folder / "attention.png")
+            self.draw(
+                [predictions[n * len(predictions) // 6] for n in range(6)], folder / "attention.png"
+            )
         return metrics
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
@@ -378,18 +382,18 @@ class TextToText(Recipe):
             except ValueError as error:
                 raise options.ConfigError(str(error)) from None
             how["copy_unknown"] = True
-        said = model.explain(inputs, predict_options.beam, **how)
-        answers = [translation.text for translation in said]
-        for n, translation in enumerate(said):
+        translations = model.explain(inputs, predict_options.beam, **how)
+        answers = [translation.text for translation in translations]
+        for n, translation in enumerate(translations):
             if translation.truncated:
                 answers[n] += (
                     f"\n    cut after {counted(len(translation.symbols), 'symbol')}, without an end"
                 )
         if places is None:
             return answers
-        if said[0].attention is None:
-            raise options.ConfigError("--output: the model has no attention that could be drawn.")
-        for n, (translation, place) in enumerate(zip(said, places, strict=True)):
+        if translations[0].attention is None:
+            raise options.ConfigError("--output: the model has no attention to plot.")
+        for n, (translation, place) in enumerate(zip(translations, places, strict=True)):
             path = place.with_name(f"{place.name}.png")
             self.draw([translation], path)
             answers[n] += f"\n    {path}"
@@ -449,10 +453,13 @@ def _numbered(
 
 
 def _keep(
-    sources: Sequence[str], references: Sequence[Sequence[str]], said: Sequence[str], path: Path
+    sources: Sequence[str],
+    references: Sequence[Sequence[str]],
+    predictions: Sequence[str],
+    path: Path,
 ) -> None:
     with replacing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
-        for source, right, answer in zip(sources, references, said, strict=True):
+        for source, right, answer in zip(sources, references, predictions, strict=True):
             line = {"source": source, "references": right, "written": answer}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 

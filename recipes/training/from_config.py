@@ -24,8 +24,8 @@ def batches(recipe: Recipe, config: Config, data: Data) -> Batches:
     own = data.validation is not None
     if config.validation and not own and not 0 < held_out < data.train_size:
         raise ConfigError(
-            f"validation={config.validation}: expected a fraction that leaves some of the "
-            f"{counted(data.train_size, 'training example')} and holds out some."
+            f"validation={config.validation}: expected a fraction that holds out some of the "
+            f"{counted(data.train_size, 'training example')}, but not all."
         )
     if own and config.validation:
         raise ConfigError(
@@ -34,8 +34,8 @@ def batches(recipe: Recipe, config: Config, data: Data) -> Batches:
         )
     if config.keep == "best" and not (own or held_out):
         raise ConfigError(
-            "keep='best': expected a validation set to choose by; hold out a fraction of the "
-            "training data with validation."
+            "keep='best': expected a validation set; set validation to hold out a fraction of the "
+            "training data."
         )
     return Batches(
         data.train,

@@ -36,7 +36,7 @@ def train(
     """Train a recipe's model, or resume its training, and evaluate it on the test data.
 
     The optimizer is `kerasrnn.training.adamw`. The order of the data in each epoch follows from the
-    seed, so a resumed run sees the same batches as an uninterrupted one.
+    seed, so a resumed run has the same batches as an uninterrupted one.
 
     SIGINT (Ctrl-C) and SIGTERM stop the training after the current step, with a checkpoint.
 
@@ -59,12 +59,12 @@ def train(
         CheckpointError: the checkpoint is damaged or belongs to another model.
         LockedError: another process trains in the run's folder.
         WriteError: the folder cannot be written.
-        BatchError, ConfigError: see `batches`; or a batch cannot be split as asked.
+        BatchError, ConfigError: see `batches`; or a batch cannot be split as requested.
         DivergenceError: the loss or the gradients became infinite or NaN.
         ExecutionError: a worker was lost.
         Interrupted: a signal stopped the training.
     """
-    with _begun(recipe, config, run, data, execution, progress, placement) as training:
+    with _started(recipe, config, run, data, execution, progress, placement) as training:
         training.fit()
         if not training.placement.is_chief:
             return {}
@@ -85,13 +85,13 @@ def fit(
     Returns:
         The log: the metrics of each epoch.
     """
-    with _begun(recipe, config, run, data, execution, progress, placement) as training:
+    with _started(recipe, config, run, data, execution, progress, placement) as training:
         training.fit()
         return training.log
 
 
 @contextlib.contextmanager
-def _begun(
+def _started(
     recipe: Recipe,
     config: Config,
     run: Run,
@@ -109,7 +109,7 @@ def _begun(
             stack.enter_context(run.locked())
             run.check_data(config)
         if run.finished:
-            raise RunError(f"{run.folder} is finished: train into another --output.")
+            raise RunError(f"{run.folder} is finished: choose another --output.")
         stack.enter_context(lost_workers(placement))
         keras.utils.set_random_seed(config.seed)
         made = batches(recipe, config, data)
@@ -130,29 +130,29 @@ def _begun(
             tensorboard=True,
         )
         if placement.is_chief:
-            _tell_versions(run, progress)
+            _report_versions(run, progress)
             stack.enter_context(run.session(placement.described()))
             run.write_json("metadata.json", data.metadata)
         stack.enter_context(_explained(recipe, config, run))
         yield training
 
 
-def _tell_versions(run: Run, progress: Progress) -> None:
+def _report_versions(run: Run, progress: Progress) -> None:
     """Warn if a run is resumed with other package versions."""
     changed = run.changed_versions()
     if changed:
         text = ", ".join(f"{name} {old} (now {new})" for name, (old, new) in changed.items())
         progress.say(
             "versions",
-            f"resumed with other versions than it was begun with: {text}; it may end with other "
-            "numbers than without the interruption",
+            f"resumed with other versions than it was started with: {text}; its results may differ "
+            "from those of an uninterrupted run",
             versions=changed,
         )
 
 
 @contextlib.contextmanager
 def _explained(recipe: Recipe, config: Config, run: Run) -> Iterator[None]:
-    """Add to the errors of a training which one it was, and how to resume it."""
+    """Add the name of the run, and how to resume it, to the errors of a training."""
     try:
         yield
     except Interrupted as stop:

@@ -3,12 +3,12 @@
 The protocol is keras-tuner's own, over gRPC. Three environment variables make a process a chief or
 a worker; on a single machine, the chief starts its workers itself.
 
-    KERASTUNER_TUNER_ID      chief, or another name for each worker
-    KERASTUNER_ORACLE_IP     where the chief listens
+    KERASTUNER_TUNER_ID      chief, or a different name for each worker
+    KERASTUNER_ORACLE_IP     the chief's address
     KERASTUNER_ORACLE_PORT
 
 keras-tuner's chief waits forever for a lost worker, and its workers wait an hour for a chief. Here
-workers send a sign of life every few seconds, and the chief gives the trial of a lost worker to
+workers send a heartbeat every few seconds, and the chief assigns the trial of a lost worker to
 another.
 
 Anyone who can reach the port can send messages. The chief accepts only those with the token in the
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from kerasrnn.recipes.tuning.tuner import Tuner
 
 PATIENCE = 120.0
-"""Seconds that a worker or the chief may be silent."""
+"""Seconds without a message after which a worker or the chief counts as lost."""
 
 PERIOD = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 
 TO_END = 60.0
 """Seconds for workers to exit on request, after the current step."""
@@ -100,11 +100,11 @@ def awaited(recipe: Recipe, folder: Path | None, patience: float = 600.0) -> Sea
         ConfigError: no folder is given, or no search was started in it.
     """
     if folder is None:
-        raise ConfigError("--output: expected the folder that chief and workers share.")
+        raise ConfigError("--output: expected the folder that the chief and the workers share.")
     until = time.monotonic() + patience
     while not (folder / "search.json").is_file():
         if time.monotonic() > until:
-            raise ConfigError(f"--output {folder}: the chief has started no search there.")
+            raise ConfigError(f"--output {folder}: the chief has not started a search there.")
         time.sleep(0.5)
     return Search.open(recipe, folder)
 
@@ -122,8 +122,8 @@ def work(tuner: "Tuner") -> None:
             tuner.search()
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT):
-            raise TuningError(f"the chief refuses: {error.details()}") from error
-        raise TuningError(f"the chief is gone, or has failed: {error.details()}.") from error
+            raise TuningError(f"the chief rejected a message: {error.details()}") from error
+        raise TuningError(f"the chief has exited or failed: {error.details()}.") from error
 
 
 def stub(address: str, folder: Path) -> Any:
@@ -144,13 +144,13 @@ class _Bearer(grpc.UnaryUnaryClientInterceptor):
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         token = self._token()
-        call = self._called(continuation, details, request, token)
+        call = self._sent(continuation, details, request, token)
         # A chief that starts later has a new token.
         if call.code() == grpc.StatusCode.UNAUTHENTICATED and self._token() != token:
-            return self._called(continuation, details, request, self._token())
+            return self._sent(continuation, details, request, self._token())
         return call
 
-    def _called(self, continuation: Any, details: Any, request: Any, token: str) -> Any:
+    def _sent(self, continuation: Any, details: Any, request: Any, token: str) -> Any:
         metadata = [*(details.metadata or ()), (HEADER, token)]
         return continuation(details._replace(metadata=metadata), request)
 
@@ -161,11 +161,12 @@ class _Bearer(grpc.UnaryUnaryClientInterceptor):
             return ""
         except OSError as error:
             raise TuningError(
-                f"{self.path} cannot be read: {error.strerror}; workers run as the chief's user."
+                f"{self.path} cannot be read: {error.strerror}; expected workers of the "
+                "same user as the chief."
             ) from None
 
 
-class _Doorkeeper(grpc.ServerInterceptor):
+class _TokenCheck(grpc.ServerInterceptor):
     """Accepts only messages with the token."""
 
     def __init__(self, token: str) -> None:
@@ -184,8 +185,8 @@ class _Doorkeeper(grpc.ServerInterceptor):
         )
 
 
-def server(desk: "_Desk", address: str) -> tuple[Any, int]:
-    """Create a server for a desk; returns it, not started, and its port.
+def server(servicer: "_Servicer", address: str) -> tuple[Any, int]:
+    """Create a gRPC server for a servicer; returns it, not started, and its port.
 
     It writes the token for the workers, readable only by the user.
 
@@ -195,16 +196,16 @@ def server(desk: "_Desk", address: str) -> tuple[Any, int]:
     token = secrets.token_hex(32)
     made = grpc.server(
         futures.ThreadPoolExecutor(max_workers=1),
-        interceptors=[_Doorkeeper(token)],
+        interceptors=[_TokenCheck(token)],
         # Not shared with other processes, which could reply in place of the chief.
         options=[("grpc.max_receive_message_length", LARGEST), ("grpc.so_reuseport", 0)],
     )
-    protos.get_service_grpc().add_OracleServicer_to_server(desk, made)
+    protos.get_service_grpc().add_OracleServicer_to_server(servicer, made)
     try:
         port = made.add_insecure_port(address)
     except RuntimeError as error:
         raise TuningError(f"the chief cannot listen at {address}: {error}") from None
-    path = desk.tuner.task.folder / TOKEN
+    path = servicer.tuner.task.folder / TOKEN
     remove(path)  # of a killed chief
     with replacing(path) as scratch:
         scratch.touch(mode=0o600)
@@ -214,7 +215,7 @@ def server(desk: "_Desk", address: str) -> tuple[Any, int]:
 
 @contextlib.contextmanager
 def _heartbeat(tuner: "Tuner") -> Iterator[None]:
-    """A context that sends signs of life to the chief; if the chief is lost, the worker exits.
+    """A context that sends heartbeats to the chief; if the chief is lost, the worker exits.
 
     It receives SIGTERM then: a training stops with a checkpoint, anything else immediately.
     """
@@ -237,7 +238,7 @@ def _heartbeat(tuner: "Tuner") -> Iterator[None]:
                     last = time.monotonic()
             orphaned = parent and os.getppid() != parent
             if orphaned or time.monotonic() - last > PATIENCE:
-                sys.stderr.write("kerasrnn: the chief is gone; this worker ends.\n")
+                sys.stderr.write("kerasrnn: the chief has exited; this worker exits, too.\n")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
@@ -255,47 +256,47 @@ def serve(tuner: "Tuner", workers: int, data_dir: str | None) -> None:
     Args:
         tuner: the tuner.
         workers: processes to start on this machine; 0: they are started elsewhere, and the
-            environment defines where the chief listens.
+            environment defines the chief's address.
         data_dir: the TFDS data directory.
 
     Raises:
         TuningError: the address is in use; a worker has failed; or all are lost.
         Interrupted: a signal stopped the search; the workers have written checkpoints.
     """
-    desk = _Desk(tuner)
+    servicer = _Servicer(tuner)
     address = "127.0.0.1:0"
     if not workers:
         address = f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
-    listening, port = server(desk, address)
+    listening, port = server(servicer, address)
     listening.start()
-    crew = _Crew(tuner, workers, port, data_dir)
+    processes = _Workers(tuner, workers, port, data_dir)
     requests = Requests()
     try:
         with requests.heard():
-            crew.begin()
-            while not (crew.is_gone() if workers else desk.is_done()):
+            processes.begin()
+            while not (processes.have_exited() if workers else servicer.is_done()):
                 time.sleep(0.2)
                 if requests.number is not None:
                     raise Interrupted(requests.number, "")
-                if desk.error is not None:
-                    raise TuningError(f"the chief has failed: {desk.error}") from desk.error
-                desk.tell()
+                if servicer.error is not None:
+                    raise TuningError(f"the chief has failed: {servicer.error}") from servicer.error
+                servicer.report_ended()
                 if workers:
-                    crew.look_after(desk)
+                    processes.replace_lost(servicer)
                 else:
-                    desk.look_for_the_lost()
+                    servicer.withdraw_silent()
     finally:
-        crew.end()
+        processes.end()
         listening.stop(None)
         remove(tuner.task.folder / TOKEN)
-    desk.tell()
+    servicer.report_ended()
 
 
 class RefusedError(ValueError):
     """A message that no worker sends."""
 
 
-class _Desk(oracle_chief.OracleServicer):
+class _Servicer(oracle_chief.OracleServicer):
     """Handles the workers' messages, in one thread; the chief works in another.
 
     All content of a message is validated before it is passed to keras-tuner's oracle, which an
@@ -303,21 +304,21 @@ class _Desk(oracle_chief.OracleServicer):
     """
 
     def __init__(self, tuner: "Tuner") -> None:
-        super().__init__(tuner.kept)
+        super().__init__(tuner.own_oracle)
         self.tuner = tuner
         self.lock = threading.RLock()
         self.error: Exception | None = None
-        self.heard: dict[str, float] = {}
-        """The time of the last sign of life of a trial's worker."""
+        self.last_message: dict[str, float] = {}
+        """The time of the last message from a trial's worker."""
 
         self.last = time.monotonic()
-        self.cost: Counter[str] = Counter()
+        self.losses: Counter[str] = Counter()
         """Workers that were lost in a trial."""
 
-        self.told = len(tuner.kept.end_order)
+        self.reported = len(tuner.own_oracle.end_order)
 
     @contextlib.contextmanager
-    def _asked(self, context: Any) -> Iterator[None]:
+    def _handling(self, context: Any) -> Iterator[None]:
         self.last = time.monotonic()
         with self.lock:
             try:
@@ -337,27 +338,27 @@ class _Desk(oracle_chief.OracleServicer):
             RefusedError: there is no such trial.
         """
         if name not in self.oracle.trials:
-            raise RefusedError(f"trial_id={name[:40]!r}: expected that of a trial.")
-        self.heard[name] = time.monotonic()
+            raise RefusedError(f"trial_id={name[:40]!r}: expected the id of a trial.")
+        self.last_message[name] = time.monotonic()
         return self.oracle.trials[name]
 
     def GetSpace(self, request: Any, context: Any) -> Any:
-        with self._asked(context):
-            raise RefusedError("workers of this chief are told values, and nothing of the space.")
+        with self._handling(context):
+            raise RefusedError("this chief sends values to its workers, not the search space.")
 
     UpdateSpace = GetBestTrials = GetSpace
 
     def CreateTrial(self, request: Any, context: Any) -> Any:
-        with self._asked(context):
+        with self._handling(context):
             if not re.fullmatch(r"[\w.-]{1,100}", request.tuner_id):
                 raise RefusedError(f"tuner_id={request.tuner_id[:40]!r}: expected a worker's name.")
             trial = self.oracle.create_trial(request.tuner_id)
             self.stop_triggered |= trial.status == "STOPPED"
-            self.heard[trial.trial_id] = time.monotonic()
+            self.last_message[trial.trial_id] = time.monotonic()
             return protos.get_service().CreateTrialResponse(trial=_plain(trial))
 
     def UpdateTrial(self, request: Any, context: Any) -> Any:
-        with self._asked(context):
+        with self._handling(context):
             trial = self._trial(request.trial_id)
             metrics = dict(request.metrics)
             self._check_report(trial, metrics, request.step)
@@ -375,9 +376,10 @@ class _Desk(oracle_chief.OracleServicer):
         if set(metrics) != {objective}:
             raise RefusedError(f"metrics={sorted(metrics)[:5]}: expected [{objective!r}].")
         value = metrics[objective]
-        at_most = 1.0 if direction(objective) == "max" else math.inf
-        if not math.isfinite(value) or (at_most == 1.0 and not 0.0 <= value <= at_most):
-            raise RefusedError(f"{objective}={value}: expected a number that can be.")
+        is_fraction = direction(objective) == "max"
+        if not math.isfinite(value) or (is_fraction and not 0.0 <= value <= 1.0):
+            possible = "a number in [0, 1]" if is_fraction else "a finite number"
+            raise RefusedError(f"{objective}={value}: expected {possible}.")
         epochs = search.config_of(trial.hyperparameters.values).epochs
         if not 1 <= step <= epochs:
             raise RefusedError(f"step={step}: expected an epoch from 1 to {epochs}.")
@@ -386,14 +388,14 @@ class _Desk(oracle_chief.OracleServicer):
             raise RefusedError(f"{objective}={value}: the trial's result.json has {known.value}.")
 
     def GetTrial(self, request: Any, context: Any) -> Any:
-        with self._asked(context):
+        with self._handling(context):
             if not request.trial_id:  # a worker without a trial
                 return protos.get_service().GetTrialResponse()
             trial = self._trial(request.trial_id)
             return protos.get_service().GetTrialResponse(trial=_plain(trial))
 
     def EndTrial(self, request: Any, context: Any) -> Any:
-        with self._asked(context):
+        with self._handling(context):
             known = self._trial(request.trial.trial_id)
             proto = protos.get_proto()
             if request.trial.status not in (proto.COMPLETED, proto.FAILED):
@@ -410,14 +412,14 @@ class _Desk(oracle_chief.OracleServicer):
                 self.oracle.save()  # keras-tuner's is from before the trial ended
             return protos.get_service().EndTrialResponse()
 
-    def tell(self) -> None:
+    def report_ended(self) -> None:
         """Report the trials that have ended since."""
         with self.lock:
-            ended = self.oracle.end_order[self.told :]
-            self.told += len(ended)
+            ended = self.oracle.end_order[self.reported :]
+            self.reported += len(ended)
             by_name = {outcome.trial: outcome for outcome in self.tuner.outcomes()} if ended else {}
             for name in ended:
-                self.tuner.told(by_name[name])
+                self.tuner.report_trial(by_name[name])
 
     def is_done(self) -> bool:
         """Whether the search is over and all workers know it or are lost."""
@@ -427,14 +429,14 @@ class _Desk(oracle_chief.OracleServicer):
                 return False
             return not oracle.tuner_ids or time.monotonic() - self.last > PATIENCE
 
-    def look_for_the_lost(self) -> None:
+    def withdraw_silent(self) -> None:
         """Withdraw the trials of silent workers."""
         with self.lock:
             for worker, trial in list(self.oracle.ongoing_trials.items()):
-                if time.monotonic() - self.heard.get(trial.trial_id, self.last) > PATIENCE:
-                    self.take_back(worker, f"not heard of for {PATIENCE:.0f} seconds")
+                if time.monotonic() - self.last_message.get(trial.trial_id, self.last) > PATIENCE:
+                    self.withdraw(worker, f"no message for {PATIENCE:.0f} seconds")
 
-    def take_back(self, worker: str, reason: str) -> bool:
+    def withdraw(self, worker: str, reason: str) -> bool:
         """Withdraw the trial of a lost worker; returns whether it had one.
 
         Another worker will run it, unless this was its second attempt.
@@ -446,12 +448,12 @@ class _Desk(oracle_chief.OracleServicer):
             if trial is None:
                 return False
             name = trial.trial_id
-            self.cost[name] += 1
-            if self.cost[name] < TWICE:
+            self.losses[name] += 1
+            if self.losses[name] < TWICE:
                 oracle._retry_queue.append(name)
             else:
                 values = search.chosen(trial.hyperparameters.values)
-                why = f"the process that ran it was lost, twice: {reason}"
+                why = f"its process was lost twice: {reason}"
                 write_outcome(
                     search.trial_folder(name), Outcome(name, "failed", values, reason=why)
                 )
@@ -475,7 +477,7 @@ def _plain(trial: Any) -> Any:
     return trials.Trial(hyperparameters, trial.trial_id, trial.status).to_proto()
 
 
-class _Crew:
+class _Workers:
     """The worker processes on this machine."""
 
     def __init__(self, tuner: "Tuner", count: int, port: int, data_dir: str | None) -> None:
@@ -521,10 +523,10 @@ class _Crew:
                 os.sched_setaffinity(process.pid, cores)
         self.processes[name] = process
 
-    def is_gone(self) -> bool:
+    def have_exited(self) -> bool:
         return not self.processes
 
-    def look_after(self, desk: _Desk) -> None:
+    def replace_lost(self, servicer: _Servicer) -> None:
         """Withdraw the trials of lost workers, and start replacements.
 
         Raises:
@@ -536,16 +538,16 @@ class _Crew:
                 continue
             del self.processes[name]
             if code == 0:
-                desk.oracle.tuner_ids.discard(name)
+                servicer.oracle.tuner_ids.discard(name)
                 continue
             reason = f"signal {-code}" if code < 0 else f"exit status {code}"
             killed = code < 0 or code > 128
-            if killed and desk.take_back(name, reason):
+            if killed and servicer.withdraw(name, reason):
                 self._start(name)
                 continue
             if killed and self.processes:  # the others go on
                 continue
-            raise TuningError(f"{name} has failed, with {reason}: {self._last_words(name)}")
+            raise TuningError(f"{name} failed with {reason}: {self._last_line(name)}")
 
     def end(self) -> None:
         """Ask all workers to exit with a checkpoint; kill those that do not."""
@@ -560,7 +562,7 @@ class _Crew:
                 process.wait()
         self.processes.clear()
 
-    def _last_words(self, name: str) -> str:
+    def _last_line(self, name: str) -> str:
         path = self.logs / f"{name}.log"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or ["nothing"]
         return f"{lines[-1]} (see {path})"

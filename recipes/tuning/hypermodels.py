@@ -51,7 +51,7 @@ def hypermodel(
         loss: see `keras.Model.compile`; default: that of the outputs.
         metrics: see `keras.Model.compile`; default: those of the outputs.
         **ranges: search ranges from `kerasrnn.recipes.base.search_space`, or fixed values: `cell`,
-            `units`, `depth`, `bidirectional`, `pooling` (many-to-one alone), `dropout`,
+            `units`, `depth`, `bidirectional`, `pooling` (only for many-to-one), `dropout`,
             `recurrent_dropout` (default: fixed at 0), `residual` (default: fixed at no),
             `learning_rate`, `clipping` ("global_norm", "norm", "value" or "none") and `clip_at`.
 
@@ -77,7 +77,7 @@ def hypermodel(
         import keras_tuner
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "a HyperModel takes keras-tuner; install it with `pip install kerasrnn[recipes]`"
+            "a HyperModel needs keras-tuner; install it with `pip install kerasrnn[recipes]`"
         ) from error
     if topology not in TOPOLOGIES:
         raise ValueError(f"topology={topology!r}: expected one of {', '.join(TOPOLOGIES)}.")
@@ -88,7 +88,7 @@ def hypermodel(
     }
     for name in ranges:
         if name not in possible:
-            raise ValueError(f"{name}: expected some of {', '.join(possible)}.")
+            raise ValueError(f"{name}: expected names among {', '.join(possible)}.")
     return _class(keras_tuner)(inputs, outputs, topology, loss, metrics, {**possible, **ranges})
 
 

@@ -71,7 +71,7 @@ class Search:
         config = from_dict(recipe.Config, dict(fixed))
         if execution.strategy == "multiworker":
             raise ConfigError(
-                "strategy='multiworker': expected another; each trial is one process."
+                "strategy='multiworker': expected another strategy; each trial is one process."
             )
         measures = ("loss", *(_name(metric) for metric in recipe.fit_metrics(config)))
         if asked.objective not in (f"val_{name}" for name in measures):
@@ -95,7 +95,9 @@ class Search:
         }
         search = cls(recipe, folder, plan)
         if not search.space:
-            raise ConfigError("every option that is searched has been fixed: nothing is left.")
+            raise ConfigError(
+                "all options of the search space are fixed: there is nothing to search."
+            )
         plan["space"] = {name: str(kind) for name, kind in search.space.items()}
         create_folder(folder)
         with locked(folder, "searching"):
@@ -114,7 +116,7 @@ class Search:
             raise RunError(f"{folder} is not a search's folder: it has no search.json.")
         plan = Run(folder).read_json("search.json")
         if not isinstance(plan, dict) or plan.get("recipe") != recipe.name:
-            raise RunError(f"{folder / 'search.json'} is no search of the recipe {recipe.name}.")
+            raise RunError(f"{folder / 'search.json'} is not a search of the recipe {recipe.name}.")
         try:
             return cls(recipe, folder, plan)
         except (ConfigError, TypeError, KeyError) as error:

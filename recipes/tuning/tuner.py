@@ -58,15 +58,15 @@ class Tuner(base_tuner.BaseTuner):
     ) -> None:
         self.task, self.asked = search, asked
         self.data_dir, self.progress = data_dir, progress
-        self.kept = oracle(search, asked)
+        self.own_oracle = oracle(search, asked)
         """The oracle itself; workers only have a connection to it."""
 
         self.running = ""
         """The current trial."""
 
-        super().__init__(self.kept, directory=str(search.folder), project_name="oracle")
+        super().__init__(self.own_oracle, directory=str(search.folder), project_name="oracle")
         if not self._is_worker():
-            self.kept.take_up()
+            self.own_oracle.take_up()
 
     def search(self) -> None:
         """Run trials until there are no more."""
@@ -87,8 +87,8 @@ class Tuner(base_tuner.BaseTuner):
             self.oracle.end_trial(trial)
             self.running = ""
             if not self._is_worker():
-                self.kept.save()  # keras-tuner's is from before the trial ended
-            self.told(outcome)
+                self.own_oracle.save()  # keras-tuner's is from before the trial ended
+            self.report_trial(outcome)
 
     def run_trial(self, trial: Any) -> Outcome:
         """Train with a trial's configuration, or resume it.
@@ -144,7 +144,7 @@ class Tuner(base_tuner.BaseTuner):
         progress = _BarAlone(self.progress.mode)
         return training.fit(recipe, config, run, data, execution, progress, placement)
 
-    def told(self, outcome: Outcome) -> None:
+    def report_trial(self, outcome: Outcome) -> None:
         """Report the result of a trial, and update the tables."""
         facts = {"trial": outcome.trial, "status": outcome.status, "value": outcome.value}
         text = f"trial {outcome.trial} failed: {outcome.reason}"
@@ -163,7 +163,7 @@ class Tuner(base_tuner.BaseTuner):
     def outcomes(self) -> list[Outcome]:
         """The trials so far: successful ones first, best first; then the others."""
         search, found = self.task, []
-        for name, trial in sorted(self.kept.trials.items()):
+        for name, trial in sorted(self.own_oracle.trials.items()):
             values = search.chosen(trial.hyperparameters.values)
             outcome = read_outcome(search.trial_folder(name)) or Outcome(name, "running", values)
             found.append(dataclasses.replace(outcome, values=values))

@@ -82,14 +82,14 @@ def tune(
         return (), None
     if resume:
         if folder is None:
-            raise ConfigError("--resume: name the search's folder with --output.")
+            raise ConfigError("--resume: expected the search's folder in --output.")
         search = Search.open(recipe, folder)
         _refuse_others(search, fixed, asked, execution)
     else:
         if "minutes" in asked or asked.get("algorithm") == "hyperband":
             asked.setdefault("trials", 0)
         if role == "chief" and folder is None:
-            raise ConfigError("--output: expected a folder that chief and workers share.")
+            raise ConfigError("--output: expected a folder that the chief and the workers share.")
         search = Search.create(
             recipe,
             folder,
@@ -137,8 +137,8 @@ def _searched(
     outcomes = tuner.report()
     if not any(outcome.status == "completed" for outcome in outcomes):
         raise TuningError(
-            f"no trial succeeded, of {len(outcomes)}; the last one's reason: "
-            f"{outcomes[-1].reason if outcomes else 'there was none'} (see {search.folder})"
+            f"none of {counted(len(outcomes), 'trial')} succeeded; the last failed with: "
+            f"{outcomes[-1].reason if outcomes else 'no trial was run'} (see {search.folder})"
         )
     return outcomes
 
@@ -147,15 +147,15 @@ def _refuse_others(
     search: Search, fixed: Mapping[str, Any], asked: Mapping[str, Any], execution: Mapping[str, Any]
 ) -> None:
     """Raise ConfigError if a search is resumed with different options."""
-    begun = {
+    started = {
         **dataclasses.asdict(search.asked),
         **dataclasses.asdict(search.execution),
         **search.fixed,
     }
     for name, value in {**fixed, **asked, **execution}.items():
-        if name not in Searching.RESUMABLE and begun.get(name) != value:
-            before = begun.get(name, "no fixed one")
+        if name not in Searching.RESUMABLE and started.get(name) != value:
+            before = started.get(name, "no fixed value")
             raise ConfigError(
-                f"{name}={value}: the search in {search.folder} has {before}, and a search is "
-                "resumed as it was started."
+                f"{name}={value}: the search in {search.folder} has {before}; a resumed "
+                "search keeps its options."
             )

@@ -75,7 +75,7 @@ def inputs_of(name, folder):
         return [], [], r"-?\d\.\d+ \(expected \d\.\d+\)"
     if name == "molecules":
         lines = r"(\n    [()CO]+(  \(no molecule\))?){3}"
-        pattern = rf"\d of 3 are molecules(, drawn in (?P<made>\S+\.png))?{lines}"
+        pattern = rf"\d of 3 are valid molecules(, drawn in (?P<made>\S+\.png))?{lines}"
         return ["CC(", "C"], ["--count", "3"], pattern
     if name == "movie_sentiment":
         return ["A good film!", "?! film", "plain " * 60], [], PERCENTAGES

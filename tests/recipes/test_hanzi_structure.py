@@ -185,7 +185,7 @@ def test_files_that_are_no_pictures(recipe, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     for name, message in (
         ("cut.png", "cut.png cannot be read"),
-        ("text.png", "text.png is not a picture that can be read"),
+        ("text.png", "text.png cannot be read as an image"),
         ("missing.png", "missing.png cannot be read: .*No such file"),
         ("", "cannot be read: .*Is a directory"),
     ):

@@ -77,7 +77,7 @@ def parse_ids(content: bytes, *, source: str, region: str = "G") -> dict[str, st
             expected = "a code point, a tab and its character"
             raise line_error(source, number, expected, f"{code!r} and {character!r}")
         if character in table:
-            raise line_error(source, number, "one line a character", f"{character} again")
+            raise line_error(source, number, "one line per character", f"{character} again")
         if not descriptions:
             raise line_error(source, number, f"a description of {character}", "none")
         alternatives = []

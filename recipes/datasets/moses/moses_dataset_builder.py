@@ -70,7 +70,7 @@ def parse(content: bytes, *, source: str, count: int) -> list[str]:
     try:
         content = gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
-        raise DatasetError(f"{source}: expected a gzip file; found another: {error}") from None
+        raise DatasetError(f"{source}: expected a gzip file; {error}") from None
     lines = split_lines(content, source=source, encoding="ASCII")
     header, *molecules = lines or [""]
     if header != HEADER:

@@ -72,7 +72,7 @@ def corpus() -> list[Path]:
     if (len(paths), found.hexdigest()) != (FILES, SHA256):
         raise SourceError(
             f"{folder} is not the corpus of music21 {MUSIC21}: expected {FILES} scores with sha256 "
-            f"{SHA256}, found {len(paths)} with {found.hexdigest()}. Install music21 anew."
+            f"{SHA256}, found {len(paths)} with {found.hexdigest()}. Reinstall music21."
         )
     return paths
 

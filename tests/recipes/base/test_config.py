@@ -26,7 +26,9 @@ def test_configurations_go_round(recipe):
 
 @every
 def test_unknown_options_are_refused_with_those_there_are(recipe):
-    with pytest.raises(ConfigError, match=r"option 'epoch' does not exist; there are: epochs, "):
+    with pytest.raises(
+        ConfigError, match=r"option 'epoch' does not exist; expected one of: epochs, "
+    ):
         from_dict(recipe.Config, {"epoch": 3})
 
 

@@ -30,6 +30,6 @@ def test_places_are_even():
 
 def test_parts_of_ones_own_texts_have_texts():
     check_parts("a.txt", {"training": ["x"], "testing": ["y"]}, 0.2, "text")
-    message = r"^a\.txt: its 2 texts left none for testing; 50 different ones nearly always suffice"
+    message = r"^a\.txt: expected texts for testing; found none among its 2 texts\. 50 different"
     with pytest.raises(DatasetError, match=message):
         check_parts("a.txt", {"training": ["x", "y"], "testing": []}, 0.2, "text")

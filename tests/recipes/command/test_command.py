@@ -101,7 +101,7 @@ def test_resuming(recipe, there, capsys):
     assert main(["train", "japanese_vowels", "--output", "here", "--resume"]) == 0
     assert "resumed at epoch: 2" in capsys.readouterr().out
     assert main([*TRAIN, "--resume"]) == 1
-    assert "name the run's folder with --output" in capsys.readouterr().err
+    assert "expected the run's folder in --output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -137,24 +137,24 @@ def test_resuming(recipe, there, capsys):
         ([*TRAIN, "--seed", "9" * 5000], "--seed '9{39}... (5002 characters): expected an .*"),
         (
             [*TRAIN, "--epoch", "3"],
-            "'--epoch' is not understood; did you mean --epochs? All options: kerasrnn train "
+            "'--epoch' is not a known argument; did you mean --epochs? All options: kerasrnn train "
             "japanese_vowels --help",
         ),
         (
             [*TRAIN, "--zzz=3", "more"],
-            "'--zzz=3' is not understood. All options: kerasrnn train japanese_vowels --help",
+            "'--zzz=3' is not a known argument. All options: kerasrnn train japanese_vowels --help",
         ),
-        ([*TRAIN, "more"], "'more' is not understood. All options: .*"),
+        ([*TRAIN, "more"], "'more' is not a known argument. All options: .*"),
         (
             ["predict", "japanese_vowels", "a.csv", "--output", "here"],
             None,
         ),
         (
             ["predict", "g2p", "a", "--beem", "b"],
-            "'--beem' is not understood; did you mean --beam? All options: kerasrnn predict g2p "
-            "--help",
+            "'--beem' is not a known argument; did you mean --beam? All options: kerasrnn "
+            "predict g2p --help",
         ),
-        (["runs", "--jsn"], "'--jsn' is not understood; did you mean --json? .*"),
+        (["runs", "--jsn"], "'--jsn' is not a known argument; did you mean --json? .*"),
         ([*TRAIN, "--output", ""], "--output '': expected a path."),
         (["predict", "g2p", "a", "--output="], "--output '': expected a path."),
         (
@@ -204,7 +204,7 @@ def test_a_folder_may_be_called_like_a_recipe(there, capsys):
     assert "--units 'x': expected an integer" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["train", "--output", "g2p", "japanese_vowels", "--attention", "none"])
-    assert "'--attention' is not understood" in capsys.readouterr().err
+    assert "'--attention' is not a known argument" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_a_file_of_ones_own_that_changed_is_noticed(arguments, there, capsys):
     Run.create(recipe, dataclasses.replace(recipe.tiny(), data="mine.tsv"), "here")
     file.write_text("\n".join(lines[1:]), encoding="utf-8")
     assert main(arguments) == 1
-    assert "mine.tsv has changed since here was begun with it" in capsys.readouterr().err
+    assert "mine.tsv has changed since the run in here was started" in capsys.readouterr().err
     file.unlink()
     assert main(arguments) == 1
     assert "mine.tsv" in capsys.readouterr().err
@@ -520,11 +520,11 @@ def test_inputs_that_are_no_text(recipe, text, there, capsys):
 @pytest.mark.parametrize(
     ("recipe", "inputs", "unknown", "nothing"),
     [
-        ("char_lm", ["\n", "a\N{INCREMENT}"], "'\N{INCREMENT}': it is", "\N{INCREMENT} \u65e5"),
-        ("g2p", ["\u65e5a", "\u65e5b\xc4"], "'\u65e5', '\xc4': they are", "\u65e5\u672c"),
-        ("movie_sentiment", ["a dull Qqqzz!"], "'Qqqzz!': it is", "?!"),
-        ("translate", ["Ein \u65e5\u672c Mann"], "'\u65e5\u672c': it is", "\u65e5\u672c"),
-        ("word_segmentation", ["\u770b\u2206"], "'\u2206': it is", "\u2206"),
+        ("char_lm", ["\n", "a\N{INCREMENT}"], "'\N{INCREMENT}' is", "\N{INCREMENT} \u65e5"),
+        ("g2p", ["\u65e5a", "\u65e5b\xc4"], "'\u65e5', '\xc4' are", "\u65e5\u672c"),
+        ("movie_sentiment", ["a dull Qqqzz!"], "'Qqqzz!' is", "?!"),
+        ("translate", ["Ein \u65e5\u672c Mann"], "'\u65e5\u672c' is", "\u65e5\u672c"),
+        ("word_segmentation", ["\u770b\u2206"], "'\u2206' is", "\u2206"),
     ],
 )
 def test_what_a_model_does_not_know_is_said_once(recipe, inputs, unknown, nothing, there, capsys):
@@ -532,10 +532,10 @@ def test_what_a_model_does_not_know_is_said_once(recipe, inputs, unknown, nothin
     options = ["--length", "2"] if recipe == "char_lm" else []
     assert main(["predict", recipe, *inputs, "--zoo", *options]) == 0
     _, *said = capsys.readouterr().err.splitlines()
-    assert said == [f"kerasrnn: the model does not know {unknown} read as unknown."]
+    assert said == [f"kerasrnn: {unknown} not in the model's vocabulary, and read as unknown."]
     assert main(["predict", recipe, *inputs, nothing, "--zoo"]) == 1
     printed, said = capsys.readouterr()
-    expected = "expected a text with symbols that the model knows; found none."
+    expected = "expected symbols in the model's vocabulary; found none."
     assert said.splitlines()[1:] == [f"kerasrnn: {nothing!r}: {expected}"]
     assert not printed
 
@@ -552,7 +552,7 @@ def test_a_users_own_data_is_what_the_summary_shows(there, capsys):
     options += ["--batch-size", "8", "--learning-rate", "1e-5", "--output", "here"]
     assert main(["train", "movie_sentiment", *options]) == 0
     printed, said = capsys.readouterr()
-    assert "kerasrnn: mine.tsv, line 1 is a header: of its columns, label, text are read." in said
+    assert "kerasrnn: mine.tsv, line 1 is a header. Columns read: label, text." in said
     assert f"data=mine.tsv ({size(len(content))})" in printed
     assert "dataset" not in printed
     found = dict(re.findall(r"^(.*): ([\d.]+)$", printed, re.MULTILINE))

@@ -74,7 +74,7 @@ def test_a_damaged_dataset_is_named_before_training(prepared, tmp_path, damage):
         datasets.load("japanese_vowels", SPLITS, str(tmp_path / "data"), as_supervised=True)
     said = str(error.value)
     assert said.startswith(f"the prepared dataset in {tmp_path / 'data' / 'japanese_vowels'}")
-    assert said.endswith("): delete that folder, and the dataset is prepared anew.")
+    assert said.endswith("): delete that folder to prepare the dataset again.")
     assert "\n" not in said
 
 

@@ -173,7 +173,7 @@ def test_changed_scores_are_refused(corpus, tmp_path):
     (corpus / "bwv3.xml").write_bytes(score(TWO, "3/4"))
     refused(tmp_path, SourceError, "is not the corpus of music21 10.5.1: expected 6 scores with")
     (corpus / "bwv3.xml").unlink()
-    refused(tmp_path, SourceError, "found 5 with [0-9a-f]{64}. Install music21 anew")
+    refused(tmp_path, SourceError, "found 5 with [0-9a-f]{64}. Reinstall music21")
 
 
 def test_another_music21_is_refused(corpus, tmp_path, monkeypatch):

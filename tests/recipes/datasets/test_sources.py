@@ -133,7 +133,7 @@ class TestMirror:
         assert str(mirror / SOURCE.archive) in str(caught.value)
         found = hashlib.sha256(other).hexdigest()
         assert f"expected sha256 {SOURCE.sha256}, found {found}." in str(caught.value)
-        assert "Put the right file there" in str(caught.value)
+        assert "Replace it with the pinned file" in str(caught.value)
         assert (mirror / SOURCE.archive).read_bytes() == other
 
     @pytest.mark.parametrize("size", [0, len(CONTENT) - 1, 200 * 10**9])
@@ -184,12 +184,12 @@ class TestDownload:
         (folder / SOURCE.archive).write_bytes(CONTENT[:-1])
         use_pip()
         assert SOURCE.fetch(folder).read_bytes() == CONTENT
-        assert "It is fetched anew" in capsys.readouterr().err
+        assert "It is downloaded again" in capsys.readouterr().err
 
     def test_a_damaged_copy_does_not_outlive_a_failure(self, folder):
         folder.mkdir()
         (folder / SOURCE.archive).write_bytes(CONTENT[:-1])
-        with pytest.raises(SourceError, match="could not be fetched"):
+        with pytest.raises(SourceError, match="could not be downloaded"):
             SOURCE.fetch(folder)
         assert list(folder.iterdir()) == []
 
@@ -200,7 +200,7 @@ class TestDownload:
         with pytest.raises(SourceError) as caught:
             SOURCE.fetch(folder)
         message = str(caught.value)
-        assert f"{SOURCE.archive} could not be fetched" in message
+        assert f"{SOURCE.archive} could not be downloaded" in message
         assert "status 1" in message
         assert "\n    ".join(output.splitlines()[-6:]) in message
         assert "\n    2\n" not in message
@@ -210,7 +210,7 @@ class TestDownload:
 
     def test_success_without_the_file_is_a_failure(self, folder, use_pip):
         use_pip(archive="vowels-1.0-py2-none-any.whl")
-        with pytest.raises(SourceError, match="could not be fetched"):
+        with pytest.raises(SourceError, match="could not be downloaded"):
             SOURCE.fetch(folder)
         assert list(folder.iterdir()) == []
 
@@ -333,9 +333,9 @@ class TestDebianPackage:
         with pytest.raises(SourceError) as caught:
             DEB.fetch(folder)
         message = str(caught.value)
-        assert "this machine has no apt-get to fetch it" in message
+        assert "this machine has no apt-get to download it" in message
         assert "Download version 1.0 of Debian's package vowels from Debian" in message
-        assert f"as {DEB.archive} and name that folder in the environment variable" in message
+        assert f"as {DEB.archive}, and set the environment variable" in message
         assert list(folder.iterdir()) == []
 
     def test_failure_says_what_was_tried(self, folder, use_apt):
@@ -366,7 +366,7 @@ class TestDebianPackage:
     def test_without_data_is_an_error(self, tmp_path):
         content = DEB_CONTENT.replace(b"data.tar.xz", b"date.tar.xz")
         (tmp_path / DEB.archive).write_bytes(content)
-        with pytest.raises(SourceError, match=r"no Debian package: it holds no data.tar"):
+        with pytest.raises(SourceError, match=r"not a Debian package: it contains no data.tar"):
             pinned_deb(content).read(tmp_path / DEB.archive, "vowels/data/test.ts")
 
 
@@ -423,8 +423,8 @@ class TestPublishedFile:
         with pytest.raises(SourceError) as caught:
             FILE.fetch(folder)
         message = str(caught.value)
-        assert f"https://vowels.example/all/vowels.txt could not be fetched: {error}" in message
-        assert "put it into a folder as vowels/all.txt and name that folder" in message
+        assert f"https://vowels.example/all/vowels.txt could not be downloaded: {error}" in message
+        assert "put it into a folder as vowels/all.txt, and set the environment variable" in message
         assert [path.name for path in folder.rglob("*")] == ["vowels"]
 
     def test_a_full_disk_is_said(self, folder, answer):

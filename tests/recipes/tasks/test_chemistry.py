@@ -147,7 +147,7 @@ def test_the_same_seed_writes_the_same(data):
     ("beginning", "message"),
     [
         ("CN", r"^'CN': expected characters of the training molecules, \(\)CO; found 'N'"),
-        ("C" * 21, r"expected 20 characters at most, the longest that is written; found 21"),
+        ("C" * 21, r"expected at most 20 characters, the maximum length of a molecule; found 21"),
     ],
 )
 def test_beginnings_that_nothing_goes_on_from(data, beginning, message):
@@ -158,7 +158,7 @@ def test_beginnings_that_nothing_goes_on_from(data, beginning, message):
 
 def test_beginnings_are_read():
     assert [RECIPE.parse_input(smiles) for smiles in ("", "C1CC")] == ["", "C1CC"]
-    with pytest.raises(ConfigError, match=r"^'C C': expected how a SMILES string begins"):
+    with pytest.raises(ConfigError, match=r"^'C C': expected the beginning of a SMILES string"):
         RECIPE.parse_input("C C")
 
 
@@ -231,7 +231,10 @@ def test_ones_own_molecules(tmp_path):
             "SMILES\nCC\n",
             r"mine.smi, line 1: expected a SMILES string; found 'SMILES', which RDKit",
         ),
-        ("CCO\n", r"its 1 molecule left none for testing; 90 different ones nearly always"),
+        (
+            "CCO\n",
+            r"molecules for testing; found none among its 1 molecule\. 90 different",
+        ),
     ],
 )
 def test_files_without_molecules(tmp_path, content, message):

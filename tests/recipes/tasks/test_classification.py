@@ -52,10 +52,13 @@ def test_texts_of_ones_own(tmp_path):
         (["sad\tdull", "", "glad\tfine\tmore"], "line 3: expected 2 columns .*; found 3"),
         (["sad\tdull", "glad\t "], "line 2: the column text is empty"),
         (["sad\tdull", "\tfine"], "line 2: the column label is empty"),
-        (["sad\tdull", "sad\tbad"], "expected two labels at least; found sad"),
-        (["sad\tdull", "glad\tfine"] * 2, "its 4 texts left none for .*; 50 different ones"),
-        ([f"{n % 2}\t{'?' * n}!" for n in range(40)], "expected texts with words; found none"),
-        ([f"{n % 2}\t{n % 10} a _" for n in range(40)], "expected texts with words; found none"),
+        (["sad\tdull", "sad\tbad"], "expected at least two labels; found sad"),
+        (
+            ["sad\tdull", "glad\tfine"] * 2,
+            r"expected texts for .*; found none among its 4 texts\. 50 different ones",
+        ),
+        ([f"{n % 2}\t{'?' * n}!" for n in range(40)], "expected texts with words; found no word"),
+        ([f"{n % 2}\t{n % 10} a _" for n in range(40)], "expected texts with words; found no word"),
     ],
 )
 def test_files_that_are_none(tmp_path, lines, message):

@@ -31,7 +31,7 @@ def test_files_that_are_no_pictures(tmp_path):
         ("f.tiff", "f.tiff: expected pixels of 8 or 16 bits; found numbers of 32 bits"),
         ("nan.tiff", "nan.tiff, row 5, column 10: expected pixels of 8 or 16 bits; found nan"),
         ("cut.png", "cut.png cannot be read: "),
-        ("text.png", "text.png is not a picture that can be read"),
+        ("text.png", "text.png cannot be read as an image"),
         ("none.png", "none.png cannot be read: No such file or directory"),
         (".", "cannot be read: Is a directory"),
     ):

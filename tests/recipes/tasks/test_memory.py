@@ -123,9 +123,9 @@ def test_exports_are_checked_on_one_sequence_and_on_shorter_ones(task):
 
 
 def test_nobody_trains_on_the_test_sequences():
-    with pytest.raises(ConfigError, match="seed=1000003: expected another one"):
+    with pytest.raises(ConfigError, match="seed=1000003: expected another seed"):
         RECIPE.load(dataclasses.replace(RECIPE.tiny(), seed=1_000_003))
-    with pytest.raises(ConfigError, match="'x': long_memory answers its own test sequences"):
+    with pytest.raises(ConfigError, match="'x': long_memory predicts only its own test sequences"):
         RECIPE.parse_input("x")
 
 

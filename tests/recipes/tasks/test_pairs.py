@@ -87,7 +87,7 @@ def test_fractions(tmp_path):
         (b"", ": expected text; found none"),
         (
             b"ein Hund\ta dog\n" * 7,
-            ": expected one pair at least in each part; its 7 pairs gave 7 in train, 0 in "
+            ": expected at least one pair in each part; its 7 pairs gave 7 in train, 0 in "
             "validation, 0 in test.*: 90 different sources nearly always suffice",
         ),
         (b"ein Hund\ta dog\n", ": .*; its 1 pair gave 1 in train, 0 in validation, 0 in test"),
@@ -176,7 +176,7 @@ def test_blank_sides_are_not_trained_on(tmp_path, monkeypatch):
         ("multi30k", ("de", "ja"), "target='ja': expected .* of multi30k, which has de, en, fr"),
         ("wmt14_translate/de-en", ("de", "fr"), "target='fr': .* which has de, en"),
         ("mnist", ("de", "en"), "source='de': .* of mnist, which has no texts by language"),
-        ("multi30k", ("de", "de"), "target='de': expected another language than source"),
+        ("multi30k", ("de", "de"), "target='de': expected a language other than source"),
         ("multi30k", ("de", "en", None, 0), "limit=0: expected 1 or more"),
     ],
 )

@@ -132,8 +132,11 @@ def test_a_text_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"batch_size": 64}, "batch_size=64, segment=3: expected 259 characters of training text"),
-        ({"batch_size": 8}, "expected 25 characters of validation text at least; found 20"),
+        (
+            {"batch_size": 64},
+            "batch_size=64, segment=3: expected at least 259 characters of training text",
+        ),
+        ({"batch_size": 8}, "expected at least 25 characters of validation text; found 20"),
     ],
 )
 def test_texts_that_are_too_short(tmp_path, overrides, message):

@@ -36,11 +36,11 @@ def test_rows_come_with_the_numbers_of_their_lines(tmp_path):
         ("a\tb\nc\td\te\n", "line 2: expected 2 columns separated by tabs .*; found 3"),
         ("a\tb\nc\t \n", "line 2: the column target is empty"),
         ("\tb\n", "line 1: the column source is empty"),
-        ("a,b\n", "line 1: expected 2 columns .*; found 1.* is to be called .csv"),
+        ("a,b\n", "line 1: expected 2 columns .*; found 1.* must end in .csv"),
         # A third column that is no attribution, or not in every row.
         ("a\tb\tc\n" * 2, "line 1: expected 2 columns .*; found 3"),
         ("a\tb\ttatoeba.org\nc\td\n", "line 1: expected 2 columns .*; found 3"),
-        ("id\tsource\ttarget\n1\ta\tb\n2\tc\n", "line 3: expected 3 columns, as the header has"),
+        ("id\tsource\ttarget\n1\ta\tb\n2\tc\n", "line 3: expected 3 columns, as in the header"),
     ],
 )
 def test_rows_that_are_none(tmp_path, content, message):
@@ -96,25 +96,25 @@ def test_quotes_that_belong_to_a_text(tmp_path):
             "source\ttarget",
             ["a\tb"],
             ["a", "b"],
-            "header: of its columns, source, target are read.",
+            "header. Columns read: source, target.",
         ),
         (
             "Target\tSource",
             ["a\tb"],
             ["b", "a"],
-            "header: of its columns, source, target are read.",
+            "header. Columns read: source, target.",
         ),
-        ("target\tid\tsource", ["a\t1\tb"], ["b", "a"], "source, target are read, not id."),
-        ("English\tFrench", ["a\tb"], ["a", "b"], "line 1: English, French is a header; it is not"),
+        ("target\tid\tsource", ["a\t1\tb"], ["b", "a"], "source, target; ignored: id."),
+        ("English\tFrench", ["a\tb"], ["a", "b"], "line 1: English, French is a header, which is"),
         ("word\tphonemes", ["a\tb"], ["a", "b"], "line 1: word, phonemes is a header"),
         # Of Anki's decks, and of Tatoeba's pairs of sentences.
         (
             "Go.\tVa !\tCC-BY 2.0, tatoeba.org #1",
             [],
             ["Go.", "Va !"],
-            "the attribution, is not rea",
+            "the attribution, is ignor",
         ),
-        ("1276\tGo.\t3091\tVa !", [], ["Go.", "Va !"], "numbers of sentences, are not read"),
+        ("1276\tGo.\t3091\tVa !", [], ["Go.", "Va !"], "sentence numbers, are ignored"),
     ],
 )
 def test_what_is_not_read_is_told(header, lines, expected, remark, tmp_path):

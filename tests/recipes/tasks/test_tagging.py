@@ -165,7 +165,7 @@ def test_a_word_without_its_part_of_speech_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("我们 看\n" * 19, "expected 20 sentences at least; found 19"),
+        ("我们 看\n" * 19, "expected at least 20 sentences; found 19"),
         (
             "".join(f"{chr(0x4E00 + n)} {chr(0x5E00 + n)}\n" for n in range(40)),
             "characters that occur more than once",

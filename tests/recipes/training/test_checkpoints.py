@@ -126,9 +126,15 @@ def test_a_damaged_best_epoch_is_refused(quick, tmp_path, damage, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"keep": "best"}, "keep='best': expected a validation set to choose by"),
-        ({"validation": 0.001}, "validation=0.001: expected a fraction that leaves some of the 60"),
-        ({"validation": 0.999}, "validation=0.999: expected a fraction that leaves some of the 60"),
+        ({"keep": "best"}, "keep='best': expected a validation set; set validation"),
+        (
+            {"validation": 0.001},
+            "validation=0.001: expected a fraction that holds out some of the 60",
+        ),
+        (
+            {"validation": 0.999},
+            "validation=0.999: expected a fraction that holds out some of the 60",
+        ),
         ({"validation": 0.9}, "batch_size=15: expected at most the 6 training examples"),
     ],
 )

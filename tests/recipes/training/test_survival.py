@@ -211,7 +211,7 @@ def test_data_that_is_not_finite(recipe, tmp_path):
     message, run = diverging(recipe, tmp_path / "run", data)
     assert "training japanese_vowels with learning_rate 0.003: the loss or the" in message
     assert "are not finite in step 1 (epoch 1, batch 1)" in message
-    assert "the inputs of this batch are not finite: look at the data" in message
+    assert "the inputs of this batch are not finite: check the data" in message
     assert checkpoints.Checkpoints(run.path("checkpoint")).restore() is None
 
 
@@ -274,5 +274,5 @@ def test_gradients_that_are_not_finite(recipe, tmp_path, monkeypatch):
     message, _ = diverging(recipe, tmp_path / "run")
     assert "step 1 (epoch 1, batch 1)" in message
     assert (
-        "the loss is finite; of the gradients, from the outputs on, that of speaker/bias" in message
+        "the loss is finite; going back from the outputs, the gradient of speaker/bias" in message
     )

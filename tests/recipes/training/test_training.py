@@ -115,8 +115,8 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(recipe, tmp_path, monkeypatc
     run.write_json("environment.json", environment)
     told = io.StringIO()
     metrics = train(recipe, config, run, recipe.load(None), progress=Progress("lines", told))
-    now = f"keras 3.0.0 (now {keras.__version__}); it may end with other numbers"
-    assert f"resumed with other versions than it was begun with: {now}" in told.getvalue()
+    now = f"keras 3.0.0 (now {keras.__version__}); its results may differ"
+    assert f"resumed with other versions than it was started with: {now}" in told.getvalue()
     assert metrics["resumed_at_epoch"] == after_epochs
     assert metrics["test_loss"] == expected["test_loss"]
     assert log_of(run) == log_of(whole)

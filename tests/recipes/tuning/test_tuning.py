@@ -136,7 +136,7 @@ def test_a_search_and_what_it_leaves(recipe, there, capsys):
         ('{"recipe": "g2p", "config": {}}', "belongs to the recipe g2p; expected japanese_vowels"),
         (
             '{"recipe": "japanese_vowels", "config": {"unit": 3}}',
-            "best.json: option 'unit' does not exist; there are: epochs, ",
+            "best.json: option 'unit' does not exist; expected one of: epochs, ",
         ),
         (
             '{"recipe": "japanese_vowels", "config": {"units": "3"}}',
@@ -156,7 +156,7 @@ def test_a_file_that_is_missing_and_one_too_many(recipe, there, capsys):
     assert "--config none.json cannot be read: No such file or directory" in capsys.readouterr().err
     options = ["--config=none.json", "--resume", "--output=run"]
     assert main(["train", "japanese_vowels", *options]) == 1
-    assert "--config: a run is resumed as it was started" in capsys.readouterr().err
+    assert "--config: a resumed run keeps its configuration" in capsys.readouterr().err
 
 
 def test_failed_trials_are_listed_and_not_fatal(recipe, there, capsys, monkeypatch):
@@ -190,7 +190,7 @@ def test_a_search_in_which_everything_fails_ends(recipe, there, capsys, monkeypa
     asked = fits(monkeypatch, loss)
     assert main([*TUNE, "--trials=20", "--output=found"]) == 1
     assert len(asked) == oracles.HOPELESS
-    assert "no trial succeeded, of 5; the last one's reason: ValueError: no such thing" in (
+    assert "none of 5 trials succeeded; the last failed with: ValueError: no such thing" in (
         capsys.readouterr().err
     )
 
@@ -376,7 +376,7 @@ def desk(recipe, there):
     search = tuning.Search.create(
         recipe, there / "found", {"units": 4}, tuning.Searching(trials=2), Execution(), None
     )
-    return chief._Desk(tuning.Tuner(search, search.asked, None, Progress()))
+    return chief._Servicer(tuning.Tuner(search, search.asked, None, Progress()))
 
 
 def handed_out(desk, worker):
@@ -396,8 +396,8 @@ def test_a_worker_that_is_not_heard_of_loses_its_trial(desk, monkeypatch):
     assert not handed_out(desk, "c").trial_id or desk.stop_triggered  # there are two
     now = time.monotonic() + chief.PATIENCE + 1
     monkeypatch.setattr(chief.time, "monotonic", lambda: now)
-    desk.GetTrial(protos.get_service().GetTrialRequest(trial_id="0001"), None)  # b's sign of life
-    desk.look_for_the_lost()
+    desk.GetTrial(protos.get_service().GetTrialRequest(trial_id="0001"), None)  # b's heartbeat
+    desk.withdraw_silent()
     assert set(desk.oracle.ongoing_trials) == {"b"}
     again = handed_out(desk, "c")
     assert again.trial_id == "0000"
@@ -408,12 +408,12 @@ def test_a_worker_that_is_not_heard_of_loses_its_trial(desk, monkeypatch):
     ended(desk, "0000", "COMPLETED")  # by worker a, which had only been slow
     assert desk.oracle.trials["0000"].status == "FAILED"
     assert desk.oracle.end_order == ["0000"]
-    assert desk.take_back("b", "signal 9")
-    assert not desk.take_back("b", "signal 9")  # it has none any more
+    assert desk.withdraw("b", "signal 9")
+    assert not desk.withdraw("b", "signal 9")  # it has none any more
     assert handed_out(desk, "d").trial_id == "0001"
-    assert desk.take_back("d", "signal 9")
+    assert desk.withdraw("d", "signal 9")
     failed = read_outcome(desk.tuner.task.trial_folder("0001"))
-    assert failed.reason == "the process that ran it was lost, twice: signal 9"
+    assert failed.reason == "its process was lost twice: signal 9"
     assert handed_out(desk, "c").status == protos.get_proto().STOPPED
     assert desk.oracle.ongoing_trials == {}
 
@@ -426,10 +426,10 @@ def test_what_a_chief_knew_is_on_the_disk(desk):
     ended(desk, "0000", "COMPLETED")
     search = desk.tuner.task
     tuner = tuning.Tuner(search, search.asked, None, Progress())
-    assert tuner.kept.ongoing_trials == {}
-    assert tuner.kept.trials["0000"].score == 0.5
-    assert [tuner.kept.create_trial("c").trial_id for _ in range(2)] == ["0001", "0001"]
-    assert tuner.kept.create_trial("d").status == "STOPPED"
+    assert tuner.own_oracle.ongoing_trials == {}
+    assert tuner.own_oracle.trials["0000"].score == 0.5
+    assert [tuner.own_oracle.create_trial("c").trial_id for _ in range(2)] == ["0001", "0001"]
+    assert tuner.own_oracle.create_trial("d").status == "STOPPED"
 
 
 @contextlib.contextmanager
@@ -507,7 +507,7 @@ def test_a_bad_message_is_refused_and_changes_nothing(desk):
             (create, service.CreateTrialRequest(tuner_id="../a"), "tuner_id='../a': expected"),
             (create, service.CreateTrialRequest(), "tuner_id='': expected a worker's"),
             (worker.GetTrial, service.GetTrialRequest(trial_id="../x"), "trial_id='../x': expec"),
-            (update, report(0.5, "0001"), "trial_id='0001': expected that of a trial"),
+            (update, report(0.5, "0001"), "trial_id='0001': expected the id of a trial"),
             (update, report(0.5, name="loss"), "metrics=['loss']: expected ['val_loss']"),
             (update, service.UpdateTrialRequest(trial_id="0000"), "metrics=[]: expected"),
             (update, report(float("nan")), "val_loss=nan: expected a number"),
@@ -518,7 +518,7 @@ def test_a_bad_message_is_refused_and_changes_nothing(desk):
             (worker.EndTrial, end("/etc/passwd", "FAILED"), "trial_id='/etc/passwd': expected"),
             (worker.EndTrial, end("0000", "STOPPED"), "status="),
             (worker.EndTrial, end("0000", "COMPLETED"), "status=COMPLETED: expected val_loss"),
-            (worker.UpdateSpace, service.UpdateSpaceRequest(), "workers of this chief are told"),
+            (worker.UpdateSpace, service.UpdateSpaceRequest(), "this chief sends values"),
         ):
             status, said = refusal(method, request)
             assert (status, said[: len(words)]) == ("INVALID_ARGUMENT", words)
@@ -586,12 +586,12 @@ def test_what_is_refused(recipe, there, capsys):
         (["--objective=val_bleu"], "objective='val_bleu': expected one of val_loss, val_accuracy"),
         (
             ["--learning-rate=0.1", "--clipping=none"],
-            "every option that is searched has been fixed",
+            "all options of the search space are fixed",
         ),
         (["--clipping=none", "--clip-at=2"], "clip_at=2.0: expected 1.0"),
         (["--batch-size=53"], "batch_size=53: expected at most the 51"),
         (["--strategy=multiworker"], "strategy='multiworker': expected another"),
-        (["--resume"], "--resume: name the search's folder with --output"),
+        (["--resume"], "--resume: expected the search's folder in --output"),
         (["--resume", "--output=nowhere"], "nowhere is not a search's folder"),
     ):
         assert main([*TUNE, *options]) == 1
@@ -607,13 +607,13 @@ def test_a_search_is_resumed_as_it_was_started(recipe, there, capsys, monkeypatc
     resume = ["tune", "japanese_vowels", "--resume", "--output=found"]
     for option, message in (
         ("--units=5", "units=5: the search in found has 4"),
-        ("--seed=5", "seed=5: the search in found has no fixed one"),
+        ("--seed=5", "seed=5: the search in found has no fixed value"),
         ("--algorithm=bayesian", "algorithm=bayesian: the search in found has random"),
     ):
         assert main([*resume, option]) == 1
         assert message in capsys.readouterr().err
     assert main(["tune", "reverse", "--resume", "--output=found"]) == 1
-    assert "is no search of the recipe reverse" in capsys.readouterr().err
+    assert "is not a search of the recipe reverse" in capsys.readouterr().err
     (there / "found" / "search.json").write_text('{"recipe": "japanese_vowels"}')
     assert main(resume) == 1
     assert "search.json is damaged" in capsys.readouterr().err
@@ -715,5 +715,5 @@ def test_unknown_arguments(arguments, message):
 
 def test_without_keras_tuner(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
-    with pytest.raises(ModuleNotFoundError, match="takes keras-tuner; install it with"):
+    with pytest.raises(ModuleNotFoundError, match="needs keras-tuner; install it with"):
         recipes.hypermodel(zoo.Vectors(2), zoo.Classes(2))
