@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Keras's development build has an environment of its own, in the place of Keras.
+# Keras's development build has an environment of its own, which replaces Keras there.
 NEXT := .venv-next
 PIP := python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt --editable
@@ -15,21 +15,21 @@ SUITE := $(PYTEST) -m "not torch and not models and not site and not runtimes"
 .PHONY: help demo test test-jax test-next test-torch test-models test-runtimes lint format docs bench clean
 
 help:
-	@echo "make demo        trained models at work; then train on real speech, evaluate, export"
+	@echo "make demo        run two trained models; then train on real speech, evaluate, export"
 	@echo "make test        the tests, on TensorFlow"
 	@echo "make test-jax    the tests of layers, decoding and the zoo, on JAX"
-	@echo "make test-torch  the comparisons with PyTorch, and layers and decoders on PyTorch (fetches it)"
-	@echo "make test-next   the tests, on Keras's newest development build (fetches it)"
-	@echo "make test-models the trained models, on their real test data (fetches it): some minutes"
+	@echo "make test-torch  the comparisons with PyTorch, and layers and decoders on PyTorch (downloads it)"
+	@echo "make test-next   the tests, on Keras's newest development build (downloads it)"
+	@echo "make test-models the trained models, on their real test data (downloads it): some minutes"
 	@echo "make test-runtimes  ONNX files in onnxruntime (five versions, node, web) and OpenVINO"
-	@echo "                 (fetches them; needs node and npm)"
+	@echo "                 (downloads them; needs node and npm)"
 	@echo "make lint        style, and the direction of imports"
-	@echo "make format      put the style right"
+	@echo "make format      correct the style"
 	@echo "make docs        the documentation as a site, in build/docs"
-	@echo "make bench       speed, beside Keras and PyTorch (fetches PyTorch), and that of the exports:"
+	@echo "make bench       compare speed with Keras and PyTorch (downloads PyTorch), also of the exports:"
 	@echo "                 an hour or two"
-	@echo "                 (what recipes reach: python -m benchmarks.quality RECIPE)"
-	@echo "make clean       remove what make made, but not runs/"
+	@echo "                 (results of recipes: python -m benchmarks.quality RECIPE)"
+	@echo "make clean       remove everything that make created, except runs/"
 
 demo: $(VENV)/installed
 	$(BIN)/kerasrnn predict g2p keras tensorflow backpropagation --zoo --output build
@@ -112,12 +112,12 @@ clean:
 
 $(VENV)/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-		"kerasrnn needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...")'
+		"kerasrnn needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/$(INSTALL) '.[$(EXTRAS)]'
 	touch $@
 
-# Both distributions of Keras write the package `keras`: there may be one of them alone.
+# Both distributions of Keras install the package `keras`, so only one of them may be installed.
 $(NEXT)/installed: setup.cfg pyproject.toml constraints.txt
 	rm -rf $(NEXT)
 	$(PYTHON) -m venv $(NEXT)

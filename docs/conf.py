@@ -58,7 +58,7 @@ def read_docstring(app, what, name, documented, options, lines):
             and not above.startswith(" ")
         ):
             lines[number:number] = ["::", ""]
-    # `Layer`s is code and a letter: reST wants to be told where the one ends.
+    # `Layer`s is code and a letter: reST needs an explicit end of the code.
     text = re.sub(
         r"(`[^`]+`)(\w?)", lambda m: rf"{m[1]}\ {m[2]}" if m[2] else m[1], "\n".join(lines)
     )

@@ -1,7 +1,7 @@
-"""Pages that are written from the code: of cells, topologies, recipes and the parts of the API.
+"""Pages generated from the code: of cells, topologies, recipes and the parts of the API.
 
-They are Markdown, for Sphinx to build; nothing here needs Sphinx. What a page says stands where it
-belongs: in docstrings, in the help of options, in cards and in the READMEs of datasets.
+They are Markdown files, which Sphinx builds. Their content is in docstrings, in the help texts of
+options, in cards and in the READMEs of datasets.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import kerasrnn
 from kerasrnn import catalogue, recipes, zoo
 from kerasrnn.recipes.base.config import Options, expectation
 from kerasrnn.recipes.base.recipe import Recipe
-from kerasrnn.recipes.reporting.cards import as_said
+from kerasrnn.recipes.reporting.cards import as_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT / "recipes" / "datasets"
@@ -33,8 +33,8 @@ TOPOLOGIES = (
 """The files of the zoo that are topologies."""
 
 PARTS = {
-    "cells": "Cells of your own",
-    "layers": "Layers made of layers",
+    "cells": "Base classes of cells",
+    "layers": "Layers composed of layers",
     "text": "Text",
     "attention": "Attention",
     "decoding": "Decoding",
@@ -52,7 +52,7 @@ OF_CELLS = {name for entry in catalogue.CELLS for name in (entry.layer, entry.ce
 
 OF_RECIPES = {
     "base.recipe": "What a recipe is",
-    "base.card": "What a recipe states about itself",
+    "base.card": "The card of a recipe",
     "base.config": "Options",
     "base.execution": "Execution options",
     "training": "Training of recipes",
@@ -60,11 +60,11 @@ OF_RECIPES = {
     "tuning": "Searching for a good configuration",
     "base.search_space": "Search spaces",
 }
-"""The parts of `kerasrnn.recipes` that one's own recipe or script uses."""
+"""The parts of `kerasrnn.recipes` that custom recipes and scripts use."""
 
 
 def write(folder: Path) -> None:
-    """Write the pages; those that are as they were are left alone, and those of old are removed."""
+    """Write the pages that have changed, and remove pages that no longer exist."""
     written = {folder / f"{name}.md": text for name, text in pages().items()}
     for file in folder.rglob("*.md"):
         if file not in written:
@@ -99,7 +99,7 @@ def pages() -> dict[str, str]:
     )
     found["recipes/index"] = _index(
         "Recipes",
-        ("recipe", "what it does", "reaches"),
+        ("recipe", "task", "result"),
         [
             (
                 _link(name, f"`{name}`"),
@@ -170,13 +170,13 @@ def cited(entry: catalogue.Entry) -> str:
     title = re.search(rf'{re.escape(entry.paper)}, "([^"]+)"', doc)
     if title is None:
         raise ValueError(
-            f"{entry.cell}: its docstring lacks the paper of the catalogue and its title, as in "
+            f"{entry.cell}: its docstring lacks the catalogue's paper and its title, as in "
             f'{entry.paper}, "Title".'
         )
     return f"{entry.paper}, *{title[1]}*"
 
 
-COLUMNS = ("layer", "cell", "what it is", "paper")
+COLUMNS = ("layer", "cell", "description", "paper")
 
 
 def rows_of_cells(address: str) -> list[tuple[str, ...]]:
@@ -201,11 +201,11 @@ def table_of_cells() -> str:
 
 
 def topology(name: str) -> str:
-    """The page of a file of the zoo: its diagrams, its functions, and the recipes they serve."""
+    """The page of a file of the zoo: its diagrams, its functions, and the recipes that use them."""
     module = importlib.import_module(f"kerasrnn.zoo.{name}")
     first, _, rest = inspect.getdoc(module).partition("\n\n")
-    title, _, says = first.partition(": ")
-    lines = [f"# {title}", "", says[0].upper() + says[1:], ""]
+    title, _, summary = first.partition(": ")
+    lines = [f"# {title}", "", summary[0].upper() + summary[1:], ""]
     for drawn, paragraphs in itertools.groupby(rest.split("\n\n"), _is_drawn):
         text = "\n\n".join(paragraphs)
         lines += ["```text", text, "```", ""] if drawn else [text, ""]
@@ -249,7 +249,7 @@ def topologies_of(recipe: Recipe) -> list[str]:
 
 
 def _modules(recipe: Recipe) -> list[ModuleType]:
-    """A recipe's own module, and those of what it is derived from."""
+    """A recipe's own module, and those of its base classes."""
     return [inspect.getmodule(cls) for cls in type(recipe).__mro__ if cls is not object]
 
 
@@ -257,7 +257,7 @@ def _modules(recipe: Recipe) -> list[ModuleType]:
 
 
 def recipe(recipe: Recipe) -> str:
-    """The page of a recipe: what it is, its options and variants, its card, its data."""
+    """The page of a recipe: its description, its options and variants, its card, its data."""
     module = inspect.getdoc(_modules(recipe)[0])
     kinds = [_link(f"../topologies/{name}", _title(name)) for name in topologies_of(recipe)]
     lines = [
@@ -270,7 +270,7 @@ def recipe(recipe: Recipe) -> str:
             [
                 ("topology", f"{', '.join(kinds)} ({recipe.card.topology})"),
                 ("data", recipe.dataset),
-                ("reaches", recipe.card.result),
+                ("result", recipe.card.result),
                 ("`predict` takes", recipe.input_help),
                 ("trained model", _trained(recipe)),
                 ("source", f"`recipes/{recipe.name}.py`"),
@@ -279,25 +279,25 @@ def recipe(recipe: Recipe) -> str:
     ]
     if recipe.card.limits:
         lines += ["## Known limits", "", recipe.card.limits, ""]
-    lines += ["## Options of training", "", f"After `kerasrnn train {recipe.name}`:", ""]
+    lines += ["## Training options", "", f"After `kerasrnn train {recipe.name}`:", ""]
     lines += _options(recipe.Config)
     if dataclasses.fields(recipe.PredictOptions):
         lines += [
-            "## Options of prediction",
+            "## Prediction options",
             "",
             f"After `kerasrnn predict {recipe.name}`:",
             "",
         ]
         lines += _options(recipe.PredictOptions)
     rows = [
-        (name, f"`{' '.join(as_said(values))}`" if values else "as it is")
+        (name, f"`{' '.join(as_arguments(values))}`" if values else "the defaults")
         for name, values in recipe.variants.items()
     ]
     lines += ["## Variants", "", *_table(("variant", "options"), rows)]
     card = ROOT / "saved_models" / recipe.name / "CARD.md"
     if card.is_file():
         # Its title is this page's.
-        lines += ["## What it reaches", "", _include(card, ":start-line: 1")]
+        lines += ["## Results", "", _include(card, ":start-line: 1")]
         for picture in sorted(card.parent.glob("*.png")):
             if picture.name not in card.read_text("utf-8"):
                 lines += [f"![{picture.stem.replace('_', ' ')}]({_from_a_page(picture)})", ""]
@@ -308,7 +308,7 @@ def recipe(recipe: Recipe) -> str:
 
 def _trained(recipe: Recipe) -> str:
     if recipe.name not in zoo.trained():
-        return "none comes with the library"
+        return "none is included in the library"
     return f'`zoo.load("{recipe.name}")`: {recipe.published_variant}'
 
 
@@ -323,19 +323,19 @@ def _datasets(recipe: Recipe) -> list[str]:
 def _options(options: type[Options]) -> list[str]:
     rows = [
         (
-            " ".join(f"`{name}`" for name in _said(field)),
+            " ".join(f"`{name}`" for name in _choices(field)),
             f"`{field.default}`" if field.default != "" else "",
             field.metadata["help"],
             expectation(field),
         )
         for field in dataclasses.fields(options)
     ]
-    return _table(("option", "default", "what it is", "expected"), rows)
+    return _table(("option", "default", "description", "expected"), rows)
 
 
-def _said(field: dataclasses.Field) -> list[str]:
+def _choices(field: dataclasses.Field) -> list[str]:
     values = (True, False) if isinstance(field.default, bool) else (field.default,)
-    return [as_said({field.name: value})[0].split()[0] for value in values]
+    return [as_arguments({field.name: value})[0].split()[0] for value in values]
 
 
 # The API.

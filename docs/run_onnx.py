@@ -1,4 +1,4 @@
-"""Run an exported model with numpy and onnxruntime alone: no TensorFlow, no Keras, no kerasrnn.
+"""Run an exported model with only numpy and onnxruntime: no TensorFlow, no Keras, no kerasrnn.
 
     pip install numpy onnxruntime
     python run_onnx.py FOLDER "a text" "another"
@@ -95,9 +95,9 @@ def text_of(ids, entry):
 
 def written(folder, source, entry, longest=100):
     """The sequences that the model generates from a batch of sources, as numbers."""
-    whole = session(folder, "greedy")
-    if whole is not None:
-        return whole.run(None, {"source": source})[0]
+    greedy_model = session(folder, "greedy")
+    if greedy_model is not None:
+        return greedy_model.run(None, {"source": source})[0]
     encoder, step = session(folder, "encoder"), session(folder, "step")
     names = [output.name for output in step.get_outputs()]
     found = dict(
@@ -166,15 +166,15 @@ def answer(folder, given):
         return given + "".join(
             entry["separator"] + entry["symbols"][n] for n in continued(model, ids, entry)
         )
-    said = model.run(None, {source.name: batch})[0][0]
+    outputs = model.run(None, {source.name: batch})[0][0]
     if "flags" in entry:
-        return " ".join(n for n, p in zip(entry["flags"], said[-1], strict=True) if p >= 0.5)
+        return " ".join(n for n, p in zip(entry["flags"], outputs[-1], strict=True) if p >= 0.5)
     if "classes" not in entry:
-        return " ".join(f"{value:.4g}" for value in (said[-1] if said.ndim > 1 else said))
-    if said.ndim > 1:  # a class for each symbol
-        used = int((batch[0] != 0).sum()) if source.name in entries else len(said)
-        return " ".join(entry["classes"][n] for n in said[:used].argmax(axis=-1))
-    return f"{entry['classes'][said.argmax()]}: {said.max():.1%}"
+        return " ".join(f"{value:.4g}" for value in (outputs[-1] if outputs.ndim > 1 else outputs))
+    if outputs.ndim > 1:  # a class for each symbol
+        used = int((batch[0] != 0).sum()) if source.name in entries else len(outputs)
+        return " ".join(entry["classes"][n] for n in outputs[:used].argmax(axis=-1))
+    return f"{entry['classes'][outputs.argmax()]}: {outputs.max():.1%}"
 
 
 if __name__ == "__main__":

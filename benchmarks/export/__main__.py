@@ -126,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
         help="contenders to measure; comparisons require onnx (default: all)",
     )
     options.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="turns per point (default: 5)"
+        "--rounds", type=int, default=5, metavar="N", help="rounds per point (default: 5)"
     )
     options.add_argument(
         "--threads",
@@ -169,13 +169,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not wanted:
         options.error("nothing to measure: bidirectional models have no step")
     rounds, share = (1, 0.01) if chosen.quick else (chosen.rounds, SHARE)
-    around = machine.machine(PACKAGES)
-    if around["load"] is not None and around["load"] > 0.5:
-        print(f"the machine is not idle (load {around['load']:.2f})", file=sys.stderr)
+    conditions = machine.machine(PACKAGES)
+    if conditions["load"] is not None and conditions["load"] > 0.5:
+        print(f"the machine is not idle (load {conditions['load']:.2f})", file=sys.stderr)
     files, found, complete = measure(wanted, rounds, share, chosen.threads)
     given = {name: value for name, value in vars(chosen).items() if name != "out"}
     raw = {
-        "machine": around,
+        "machine": conditions,
         "options": given,
         "complete": complete,
         "files": files,

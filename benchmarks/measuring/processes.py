@@ -61,7 +61,7 @@ class Worker:
         finally:
             watchdog.cancel()
         if not line:
-            raise Failure(f"the process ended with {self._process.wait()}: {self._last_words()}")
+            raise Failure(f"the process ended with {self._process.wait()}: {self._last_line()}")
         reply = json.loads(line)
         if "error" in reply:
             raise Failure(reply["error"])
@@ -82,7 +82,7 @@ class Worker:
         self._process.stdout.close()
         self._remarks.close()
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         self._remarks.seek(0)
         lines = self._remarks.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else "no output"

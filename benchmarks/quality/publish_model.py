@@ -120,23 +120,23 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
         files.append(exporting.VOCABULARY)
     name, (exported, batches) = next(iter(recipe.exports(model, data, config).items()))
     with tempfile.TemporaryDirectory() as scratch:
-        whole = to_onnx(exported, Path(scratch) / f"{name}.onnx", check=batches)
-        small = to_int8(whole.path, Path(scratch) / f"{name}.int8.onnx")
+        original = to_onnx(exported, Path(scratch) / f"{name}.onnx", check=batches)
+        small = to_int8(original.path, Path(scratch) / f"{name}.int8.onnx")
         given = (recipe, model, data, config, batches)
         found = {
             key: {
                 "bytes": report.bytes,
                 **exporting.compared(runtime(report.path, exported), *given),
             }
-            for key, report in (("float32", whole), ("int8", small))
+            for key, report in (("float32", original), ("int8", small))
         }
         metric = next(metric for metric in recipe.card.metrics if metric in found["int8"])
         change = abs(found["int8"][metric] / found["float32"][metric] - 1)
-        serves = change <= LARGEST_CHANGE and small.bytes <= LARGEST_PART * whole.bytes
-        kept = small if serves else whole
+        serves = change <= LARGEST_CHANGE and small.bytes <= LARGEST_PART * original.bytes
+        kept = small if serves else original
         shutil.copyfile(kept.path, place.path(kept.path.name))
     place.write_json(
-        "exports.json", {"file": kept.path.name, "difference": whole.difference, **found}
+        "exports.json", {"file": kept.path.name, "difference": original.difference, **found}
     )
     return [*files, kept.path.name, "exports.json"]
 
@@ -154,10 +154,10 @@ def rounded(values: np.ndarray) -> np.ndarray:
 def save(model: Any, path: Path) -> None:
     """Save a compressed Keras file; Keras itself stores its parts uncompressed."""
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "model.keras"
-        model.save(whole)
+        saved = Path(scratch) / "model.keras"
+        model.save(saved)
         with (
-            zipfile.ZipFile(whole) as read,
+            zipfile.ZipFile(saved) as read,
             # A sixth smaller than DEFLATE, and the best of the methods that every Python can read.
             zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2, compresslevel=9) as written,
         ):

@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
     """Run all measurements, one after another."""
-    around = machine()
-    if around["load"] is not None and around["load"] > 0.5:
-        print(f"the machine is not idle (load {around['load']:.2f})", file=sys.stderr)
+    conditions = machine()
+    if conditions["load"] is not None and conditions["load"] > 0.5:
+        print(f"the machine is not idle (load {conditions['load']:.2f})", file=sys.stderr)
     options: dict[str, Any] = QUICK if quick else {}
     repeats = 2 if quick else REPEATS
     sizes = SIZES[:2] if quick else SIZES
@@ -87,7 +87,7 @@ def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
     def trained(batches: Sequence[int], **more: Any) -> dict[str, Any]:
         return {**training, "batches": batches, **more}
 
-    results: dict[str, Any] = {"machine": around}
+    results: dict[str, Any] = {"machine": conditions}
     # A small model suffices: its loops have the same operations.
     (results["program"],) = run({"do": "program", "options": SMALL})
     (results["update"],) = run({"do": "update"})

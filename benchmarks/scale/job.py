@@ -177,17 +177,17 @@ def corpus(options: dict[str, Any], data_dir: str | None, batches: int) -> dict[
     before, began = _resident(), time.perf_counter()
     data = recipe.load(config, data_dir)
     loading = time.perf_counter() - began
-    held = from_config.batches(recipe, config, data)
+    prepared = from_config.batches(recipe, config, data)
     began = time.perf_counter()
-    source = iter(held.train())
+    source = iter(prepared.train())
     pieces, slots, rows = np.zeros(2), 0, 0
     next(source)  # the first batch waits for the shuffle buffer
     first, filled = time.perf_counter() - began, _resident()
-    began, count = time.perf_counter(), min(batches, held.steps - 1)
+    began, count = time.perf_counter(), min(batches, prepared.steps - 1)
     for _ in range(count):
         next(source)
     seconds = time.perf_counter() - began
-    for (read, _), written in held.train().take(held.steps):
+    for (read, _), written in prepared.train().take(prepared.steps):
         pieces += [np.count_nonzero(x) for x in keras.tree.map_structure(np.array, (read, written))]
         slots += read.shape[0] * read.shape[1]
         rows += read.shape[0]

@@ -231,7 +231,7 @@ def steps(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def of_input(plan: Plan, results: Mapping[str, Any], devices: int) -> float:
-    """Seconds in which a host prepares the global batch of a step, of which it uses its part."""
+    """Seconds in which a host prepares the global batch of a step; it uses only its part."""
     return plan.rows * devices * results["corpus"]["seconds_of_a_pair"]
 
 
@@ -282,12 +282,12 @@ sentences per second and by two."""
 def checked(results: Mapping[str, Any]) -> dict[int, float]:
     """The estimate for GNMT v2 in tokens per second, by number of devices."""
     plan = dataclasses.replace(plan_of(results), pieces=PIECES_OF_GNMT)
-    said = {}
+    speeds = {}
     for count in PUBLISHED:
         device = dataclasses.replace(A100_40, count=count)
         seconds = sum(step(model(**GNMT), plan, device, measured_of(results)).values())
-        said[count] = 2 * plan.rows * count * plan.pieces / seconds
-    return said
+        speeds[count] = 2 * plan.rows * count * plan.pieces / seconds
+    return speeds
 
 
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[int, float]:

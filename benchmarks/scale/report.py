@@ -310,9 +310,9 @@ def _of_sensitivity(results: Mapping[str, Any]) -> str:
 
 def _of_check(results: Mapping[str, Any]) -> str:
     rows = []
-    for count, said in checked(results).items():
+    for count, speed in checked(results).items():
         published = [f"{PUBLISHED[count][name]:,}" for name in ("TensorFlow", "PyTorch")]
-        rows.append([f"{count} {A100_40.name}", f"{said:,.0f}", *published])
+        rows.append([f"{count} {A100_40.name}", f"{speed:,.0f}", *published])
     head = ("tokens per second, both sides", "this page", "TensorFlow", "PyTorch with cuDNN")
     return _table(head, rows)
 

@@ -74,7 +74,7 @@ def _peaks(name: str, point: Point) -> dict[str, Any]:
 def measure(wanted: Sequence[Point], rounds: int, share: float) -> tuple[list[Any], bool]:
     """Return the results, and whether they are complete; an interruption keeps finished points."""
     found: list[Any] = []
-    begun = time.monotonic()
+    start = time.monotonic()
     # The time of a point is proportional to the number of contenders.
     work = [len(point.contenders) for point in wanted]
     workers = Workers(PROGRAM)
@@ -91,7 +91,7 @@ def measure(wanted: Sequence[Point], rounds: int, share: float) -> tuple[list[An
                 records = in_turn(point, workers, rounds, share)
             found.append({"point": point.to_json(), "records": records})
             now = time.monotonic()
-            left = (now - begun) * sum(work[n + 1 :]) / sum(work[: n + 1])
+            left = (now - start) * sum(work[n + 1 :]) / sum(work[: n + 1])
             print(
                 f"[{n + 1}/{len(wanted)}] {point}: {_short(point, records)} "
                 f"[{now - started:.0f} s, about {left / 60:.0f} min left]",
@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
         help="shapes of the grid, by number or name (default: all)",
     )
     options.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="turns per point (default: 5)"
+        "--rounds", type=int, default=5, metavar="N", help="rounds per point (default: 5)"
     )
     options.add_argument(
         "--out",
@@ -194,12 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not wanted:
         options.error("nothing to measure: no part has these cells, shapes and contenders")
     rounds, share = (1, 0.01) if chosen.quick else (chosen.rounds, SHARE)
-    around = machine()
-    if around["load"] is not None and around["load"] > 0.5:
-        print(f"the machine is not idle (load {around['load']:.2f})", file=sys.stderr)
+    conditions = machine()
+    if conditions["load"] is not None and conditions["load"] > 0.5:
+        print(f"the machine is not idle (load {conditions['load']:.2f})", file=sys.stderr)
     found, complete = measure(wanted, rounds, share)
     given = {name: value for name, value in vars(chosen).items() if name != "out"}
-    raw = {"machine": around, "options": given, "complete": complete, "points": found}
+    raw = {"machine": conditions, "options": given, "complete": complete, "points": found}
     command = "python -m benchmarks.speed " + " ".join(sys.argv[1:])
     files = write(raw, command.strip(), chosen.out)
     judged(targets.targets(targets.results(raw)))

@@ -64,7 +64,7 @@ def report(raw: Mapping[str, Any], command: str) -> str:
     lines += _times(_title("growth"), growth, "kerasrnn")
     if growth:
         lines += ["![Growth](growth.png)", ""]
-    lines += _doubts(found)
+    lines += _disagreements(found)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -158,7 +158,7 @@ def _error(record: Mapping[str, Any]) -> str:
     return "error" if "error" in record else ""
 
 
-def _doubts(found: Collection[Result]) -> list[str]:
+def _disagreements(found: Collection[Result]) -> list[str]:
     """The agreement of the contenders, and the failures."""
     most = max((disagreement(result) for result in found), default=0.0)
     lines = [

@@ -94,7 +94,7 @@ def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
     placement.check(made.config.batch_size)
     if parts > 1 and any(getattr(layer, "stateful", False) for layer in made.model.layers):
         raise ConfigError("the recipe is stateful: accumulation would split the rows of its states")
-    said = summary.of(made.model, made.batches, placement)
+    estimate = summary.of(made.model, made.batches, placement)
     longest = max(made.batches.train().take(BATCHES), key=_numbers)
     loop = Loop(made.model)
 
@@ -112,7 +112,7 @@ def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
     step()
     return {
         "shape": [list(part.shape) for part in keras.tree.flatten(longest)],
-        "estimated": said.activations_bytes + said.weights_bytes,
+        "estimated": estimate.activations_bytes + estimate.weights_bytes,
         "measured": tf.config.experimental.get_memory_info("CPU:0")["peak"] - before + weights,
     }
 

@@ -46,7 +46,7 @@ def test_every_recipe_has_a_page(name, pages):
     assert recipe.card.result in page
     assert f"    kerasrnn train {name}" in page
     assert recipe.card.limits in page
-    assert ("none comes with the library" in page) == (not recipe.published_variant)
+    assert ("none is included in the library" in page) == (not recipe.published_variant)
     found = [(*row[0].split()[:1], *row[1:]) for row in rows(page)]
     for options in (recipe.Config, recipe.PredictOptions):
         for field in dataclasses.fields(options):
