@@ -93,13 +93,13 @@ def test_what_is_of_no_kind_stays(tmp_path, monkeypatch):
     refused(tmp_path / "notes.x", BOX, "a file of 8 bytes that is not a box")
     refused(tmp_path / "pipe", MARKED, "neither a file nor a folder")
     refused("/dev/null", MARKED, "neither a file nor a folder")
-    refused(tmp_path / "box", BOX, "a folder that is not a box alone (inner)")
+    refused(tmp_path / "box", BOX, "a folder with other contents than a box (inner)")
     monkeypatch.chdir(tmp_path / "project" / "src")
     for path in (".", "..", "/", tmp_path / "project", tmp_path / "link"):
         refused(path, BOX, "the working folder")
     monkeypatch.chdir("/")
     refused("/proc", BOX, "a mounted file system")
-    refused(tmp_path / "link", BOX, "a folder that is not a box alone (setup.py, src)")
+    refused(tmp_path / "link", BOX, "a folder with other contents than a box (setup.py, src)")
     assert not calls
     assert sorted(str(p) for p in tmp_path.rglob("*")) == before
 

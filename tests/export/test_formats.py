@@ -50,7 +50,7 @@ def test_packages_are_looked_for_before_the_work(monkeypatch):
         packages=("no_such_package",),
         extra="nothing",
     )
-    message = r"needs no_such_package: pip install kerasrnn\[nothing\]"
+    message = r"needs no_such_package; install it with `pip install kerasrnn\[nothing\]"
     with pytest.raises(ModuleNotFoundError, match=message):
         row.require()
     monkeypatch.setitem(FORMATS, "of_nothing", row)

@@ -172,7 +172,8 @@ def test_a_missing_runtime_is_said_before_the_work(export, package, extra, tmp_p
         importlib.util, "find_spec", lambda name: None if name == package else find(name)
     )
     with pytest.raises(
-        ModuleNotFoundError, match=rf"needs {package}: pip install kerasrnn\[{extra}"
+        ModuleNotFoundError,
+        match=rf"needs {package}; install it with `pip install kerasrnn\[{extra}",
     ):
         export(sequential(kerasrnn.GRU(2)), tmp_path / "m")
     assert not list(tmp_path.iterdir())

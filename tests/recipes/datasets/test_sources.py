@@ -151,7 +151,7 @@ class TestDownload:
         assert [path.name for path in folder.iterdir()] == [SOURCE.archive]
         assert (folder / SOURCE.archive).read_bytes() == CONTENT
         error = capsys.readouterr().err
-        assert error.startswith("Fetching vowels 1.0 (0.0 MB)")
+        assert error.startswith("Downloading vowels 1.0 (0.0 MB)")
         assert error.count("\n") == 1
 
         assert pip.requirements == f"vowels==1.0 --hash=sha256:{SOURCE.sha256}\n"
@@ -394,7 +394,7 @@ class TestPublishedFile:
         assert FILE.read(kept) == TEXT
         assert [path.name for path in folder.iterdir()] == ["vowels"]
         error = capsys.readouterr().err
-        assert error.startswith("Fetching https://vowels.example/all/vowels.txt (0.0 MB)")
+        assert error.startswith("Downloading https://vowels.example/all/vowels.txt (0.0 MB)")
 
         answer(OSError("must not be asked again"))
         assert FILE.fetch(folder) == kept

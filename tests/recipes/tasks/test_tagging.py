@@ -200,7 +200,7 @@ def test_a_line_without_spaces_is_one_long_word(tmp_path, length):
         ("迈 B-NT\n向 E-NT\n\n充 B\n满 E\n", "line 1: .*; found a token and its tag, as in"),
         ("我\tB\n", "line 1: .*; found a tab"),
         ("1 我 我\n2\t看\t看\n", "line 2: .*; found a tab"),
-        ("我喜欢看电视。\n", ": expected sentences, .*; no line has a space"),
+        ("我喜欢看电视。\n", ": expected one sentence per line, .*; no line has a space"),
     ],
     ids=["conll", "bmes", "columns", "treebank", "unsegmented"],
 )
