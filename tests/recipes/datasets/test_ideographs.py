@@ -191,7 +191,7 @@ def test_malformed_file_fails_before_an_example_is_written(
 
 def test_missing_font_is_an_error(ids, mirror, data_dir):
     mirror(ids, fonts={"manimgx_fonts_cjk/__init__.py": b""})
-    with pytest.raises(SourceError, match=r"holds no file '.*NotoSansCJK-VF\.otf\.ttc'"):
+    with pytest.raises(SourceError, match=r"contains no file '.*NotoSansCJK-VF\.otf\.ttc'"):
         tfds.load("ideographs", data_dir=data_dir)
     assert left_in(data_dir) == []
 

@@ -121,7 +121,7 @@ def test_malformed_file_is_named_before_an_example_is_written(
 def test_missing_file_is_an_error(members, mirror, data_dir):
     del members[module.MEMBERS["test"]]
     mirror(members)
-    with pytest.raises(SourceError, match=r"holds no file '.*JapaneseVowels_TEST\.ts'"):
+    with pytest.raises(SourceError, match=r"contains no file '.*JapaneseVowels_TEST\.ts'"):
         tfds.load("japanese_vowels", data_dir=data_dir)
     assert left_in(data_dir) == []
 

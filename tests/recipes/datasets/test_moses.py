@@ -113,7 +113,7 @@ def test_a_file_that_is_no_gzip_file_is_an_error(mirror, data_dir, content):
 
 def test_missing_file_is_an_error(mirror, data_dir):
     mirror(test=None)
-    with pytest.raises(SourceError, match=r"holds no file 'moses/dataset/data/test.csv.gz'"):
+    with pytest.raises(SourceError, match=r"contains no file 'moses/dataset/data/test.csv.gz'"):
         tfds.load("moses", data_dir=data_dir)
     assert left_in(data_dir) == []
 

@@ -139,7 +139,9 @@ def test_malformed_line_is_named_before_an_example_is_written(
 
 def test_missing_file_is_an_error(mirror, data_dir):
     mirror(member="hutto_ICWSM_2014/tweets_GroundTruth.txt")
-    with pytest.raises(SourceError, match=r"holds no file '.*movieReviewSnippets_GroundTruth.txt'"):
+    with pytest.raises(
+        SourceError, match=r"contains no file '.*movieReviewSnippets_GroundTruth.txt'"
+    ):
         tfds.load("movie_snippets", data_dir=data_dir)
     assert left_in(data_dir) == []
 

