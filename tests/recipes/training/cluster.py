@@ -15,7 +15,9 @@ from kerasrnn.training.step import TrainingModel
 from tests.recipes import made_up
 
 
-def main(folder: Path, name: str, *plans: str, deterministic: bool = False) -> None:
+def main(
+    folder: Path, name: str, *plans: str, deterministic: bool = False, cell: str = "lstm"
+) -> None:
     """Train a recipe by each of some plans.
 
     Args:
@@ -23,6 +25,7 @@ def main(folder: Path, name: str, *plans: str, deterministic: bool = False) -> N
         name: the recipe's.
         plans: STRATEGY:ACCUMULATE:STEPS_PER_EXECUTION each.
         deterministic: as the option.
+        cell: the option of `japanese_vowels`.
     """
     cpu = tf.config.list_physical_devices("CPU")[0]
     asked = [plan.split(":") for plan in plans]
@@ -46,7 +49,8 @@ def main(folder: Path, name: str, *plans: str, deterministic: bool = False) -> N
                 TrainingModel.compile_loops = lambda self: None
             if name == "japanese_vowels":
                 recipe = made_up.recipe()
-                config = made_up.small(batch_size=12, dropout=0.0, validation=0.25, epochs=3)
+                options = {"batch_size": 12, "dropout": 0.0, "validation": 0.25, "epochs": 3}
+                config = made_up.small(cell=cell, **options)
             else:
                 from tests.recipes import stand_ins
 
