@@ -36,8 +36,8 @@ def branches(layers, masked=True):
             x = layer(x)
         outputs[name] = x
     model = keras.Model(steps, outputs)
-    for layer in model.layers:
-        randomize(layer)
+    for n, layer in enumerate(model.layers):
+        randomize(layer, seed=n)  # tf2onnx merges layers that are equal
     return model
 
 
