@@ -704,8 +704,8 @@ def test_a_tuner_searches_them(there):
     ("arguments", "message"),
     [
         ({"topology": "one_to_one"}, "topology='one_to_one': expected one of many_to_one, many"),
-        ({"width": 3}, "width: expected some of cell, units, depth, "),
-        ({"topology": "many_to_many", "pooling": "max"}, "pooling: expected some of cell, "),
+        ({"width": 3}, "width: expected names among cell, units, depth, "),
+        ({"topology": "many_to_many", "pooling": "max"}, "pooling: expected names among cell, "),
     ],
 )
 def test_unknown_arguments(arguments, message):
