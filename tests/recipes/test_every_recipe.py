@@ -74,7 +74,7 @@ def inputs_of(name, folder):
     if name == "long_memory":
         return [], [], r"-?\d\.\d+ \(expected \d\.\d+\)"
     if name == "molecules":
-        lines = r"(\n    [()CO]+(  \(no molecule\))?){3}"
+        lines = r"(\n    [()CO]+(  \(invalid\))?){3}"
         pattern = rf"\d of 3 are valid molecules(, drawn in (?P<made>\S+\.png))?{lines}"
         return ["CC(", "C"], ["--count", "3"], pattern
     if name == "movie_sentiment":
