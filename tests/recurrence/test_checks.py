@@ -15,6 +15,13 @@ from tests.recurrence.test_states import normal
 X = normal(16, 5, 3)
 
 
+def trained(cell):
+    """The gradients of a layer of the cell."""
+    layer = kerasrnn.RNN(cell)
+    layer.build(X.shape)
+    return measure(layer, X, training=True)
+
+
 def cell_class(update=None, **attributes):
     """A cell of 4 units; by default h = tanh(a + r)."""
 
@@ -176,7 +183,7 @@ def multiplying(**members):
 def test_gradients_of_weights(returned, message):
     cell = multiplying(weight_gradients=lambda self, v, d_r: returned(v, d_r))(4)
     with pytest.raises(ValueError, match=re.escape(message)):
-        measure(kerasrnn.RNN(cell), X, training=True)
+        trained(cell)
 
 
 @pytest.mark.parametrize("returned", [None, 1])
@@ -184,7 +191,7 @@ def test_adjoint_of_a_product(returned):
     """None would count as zero, and a narrow gradient would be broadcast."""
     cell = multiplying(adjoint=lambda self, d_r: None if returned is None else d_r[:, :returned])(4)
     with pytest.raises(ValueError, match=r"products\[0\].adjoint returned .*expected the shape"):
-        measure(kerasrnn.RNN(cell), X, training=True)
+        trained(cell)
 
 
 @pytest.mark.parametrize(
