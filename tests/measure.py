@@ -17,7 +17,7 @@ TRAINING = (False, True) if FIRST_BACKEND else (True,)
 
 
 class Measured(NamedTuple):
-    """Everything a layer puts out and every gradient of a random linear function of it."""
+    """All outputs of a layer, and all gradients of a random linear function of them."""
 
     outputs: list[np.ndarray]
     d_inputs: np.ndarray

@@ -10,7 +10,7 @@ from tests.measure import randomize
 
 
 def batches():
-    """Several batch sizes and lengths; padded, with gaps, and a row that is masked as a whole."""
+    """Batches of several sizes and lengths: padded, with gaps, and with a fully masked row."""
     random = np.random.default_rng(0)
     found = []
     for batch, time in ((1, 1), (3, 7), (5, 12), (2, 4)):

@@ -33,7 +33,7 @@ def recurrent_nodes(path):
 
 
 def assert_computes(path, model):
-    """Under masks that end, begin, and have gaps, and for rows that are masked as a whole."""
+    """With padding at the start and at the end, with gaps, and for fully masked rows."""
     import onnxruntime
 
     session, expected = onnxruntime.InferenceSession(path), parity.reference(model)

@@ -128,7 +128,7 @@ def test_initial_states_equal_kerass(row):
 
 @pytest.mark.parametrize("return_sequences", [True, False], ids=["sequences", "last"])
 def test_zero_output_for_mask_of_the_layer_changes_nothing(return_sequences):
-    """The directions put out zeros at masked steps if sequences are returned, and only then."""
+    """The directions output zeros at masked steps only if sequences are returned."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     options = {"return_sequences": return_sequences, "zero_output_for_mask": True}
     ours, builtin = twins(BY_NAME["LSTM"], **options)

@@ -275,7 +275,7 @@ def test_one_object_many_times_is_many_layers():
 
 # Dropout.
 
-# A layer that puts out its input: what a stack of them puts out is what dropout left.
+# A layer that outputs its input: a stack of them outputs what dropout retains.
 MIRROR = {
     "activation": None,
     "use_bias": False,
