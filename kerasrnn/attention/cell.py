@@ -66,6 +66,10 @@ class AttentionCell(WrappingCell):
         input_feeding: whether o_{t-1} enters the step; with "state" c_t always does.
         activation: activation of o_t, with `units`.
         kernel_initializer: initializer of W_f and W_c.
+        kernel_regularizer: regularizer of W_f and W_c.
+        kernel_constraint: constraint on W_f and W_c.
+        **kwargs: keyword arguments of Keras's layers. Other arguments of `Cell`, such as the
+            dropout, belong to `cell`.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -107,6 +111,8 @@ class AttentionCell(WrappingCell):
         input_feeding: bool = True,
         activation: str | Callable | None = "tanh",
         kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(attention, Attention):
@@ -132,6 +138,8 @@ class AttentionCell(WrappingCell):
             getattr(cell, "units", None) if units is None else units,
             activation=activation,
             kernel_initializer=kernel_initializer,
+            kernel_regularizer=kernel_regularizer,
+            kernel_constraint=kernel_constraint,
             **kwargs,
         )
         self.attention = attention
@@ -200,12 +208,16 @@ class AttentionCell(WrappingCell):
                 shape=(self._fed_size(), self.input_part_size),
                 name="feedback_kernel",
                 initializer=self.kernel_initializer,
+                regularizer=self.kernel_regularizer,
+                constraint=self.kernel_constraint,
             )
         if self.projected:
             self.output_kernel = self.add_weight(
                 shape=(self.context_size + of_output, self.units),
                 name="output_kernel",
                 initializer=self.kernel_initializer,
+                regularizer=self.kernel_regularizer,
+                constraint=self.kernel_constraint,
             )
         self.built = True
 

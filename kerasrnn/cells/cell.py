@@ -187,7 +187,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         if cls._is_overridden((*EQUATIONS, *FORWARD), below="onnx_operator"):
             cls.onnx_operator = property(Cell.onnx_operator.fget)
         steps = next(owner for owner in cls.__mro__ if "step" in vars(owner))
-        if steps is not Cell and _is_ours(steps) and cls._is_overridden(["update"], below="step"):
+        if steps is not Cell and is_ours(steps) and cls._is_overridden(["update"], below="step"):
             raise TypeError(
                 f"{cls.__name__} overrides `update`, which {steps.__name__} does not use; expected "
                 "an override of `step`."
@@ -210,7 +210,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         )
         if document_arguments(cls, [*cls.arguments()]):
             document(cls, CALL.format(states=_as_argument(cls.state_names)))
-            if _is_ours(cls) and cls is not Cell:
+            if is_ours(cls) and cls is not Cell:
                 document(cls, _example(cls))
 
     @classmethod
@@ -691,7 +691,7 @@ def _as_argument(names: Sequence[str]) -> str:
     return f"`[{', '.join(names)}]`, each `(batch, units)`."
 
 
-def _is_ours(cls: type) -> bool:
+def is_ours(cls: type) -> bool:
     """Whether a class is defined in this library."""
     return cls.__module__.split(".")[0] == __name__.split(".")[0]
 

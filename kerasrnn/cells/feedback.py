@@ -43,6 +43,14 @@ class FeedbackCell(WrappingCell):
         kernel_initializer: initializer of V, `output_kernel`.
         recurrent_initializer: initializer of W_y, `feedback_kernel`.
         bias_initializer: initializer of c, `output_bias`.
+        kernel_regularizer: regularizer of V.
+        recurrent_regularizer: regularizer of W_y.
+        bias_regularizer: regularizer of c.
+        kernel_constraint: constraint on V.
+        recurrent_constraint: constraint on W_y.
+        bias_constraint: constraint on c.
+        **kwargs: keyword arguments of Keras's layers. Other arguments of `Cell`, such as the
+            dropout, belong to `cell`.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -79,6 +87,12 @@ class FeedbackCell(WrappingCell):
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -89,6 +103,12 @@ class FeedbackCell(WrappingCell):
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
             bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
             **kwargs,
         )
         self.state_names = (*cell.state_names, "y")
@@ -101,16 +121,24 @@ class FeedbackCell(WrappingCell):
             shape=(self.units, self.input_part_size),
             name="feedback_kernel",
             initializer=self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
         )
         self.output_kernel = self.add_weight(
             shape=(self.width_of_output(), self.units),
             name="output_kernel",
             initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
         )
         self.output_bias = None
         if self.use_bias:
             self.output_bias = self.add_weight(
-                shape=(self.units,), name="output_bias", initializer=self.bias_initializer
+                shape=(self.units,),
+                name="output_bias",
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
             )
         self.built = True
 

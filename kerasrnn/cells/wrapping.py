@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from kerasrnn.cells.arguments import written
-from kerasrnn.cells.cell import Cell, is_step, weights_by_name
+from kerasrnn.cells.cell import Cell, is_ours, is_step, weights_by_name
 from kerasrnn.recurrence.loop import Noise, Weights
 from kerasrnn.recurrence.products import Product
 
@@ -77,9 +77,8 @@ class WrappingCell(Cell):
         cell = super().__new__(cls, *args, **kwargs)
         # Arguments of `Cell` that a constructor takes as `**kwargs` are part of the configuration;
         # those that it sets itself are not.
-        cell._passed_on = tuple(
-            name for name in cls.constructor.parameters if name in kwargs.keys() - cls.arguments()
-        )
+        others = [*cls.constructor.parameters, "implementation"]
+        cell._passed_on = tuple(name for name in others if name in kwargs.keys() - cls.arguments())
         return cell
 
     def __init__(self, cell: Cell, units: int, **kwargs: Any) -> None:
@@ -92,6 +91,8 @@ class WrappingCell(Cell):
             )
         if cell.built:
             raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
+        if is_ours(type(self)):
+            self._check_used()
         super().__init__(units, **kwargs)
         if type(self).draw_noise is WrappingCell.draw_noise:
             for name in ("dropout", "recurrent_dropout"):
@@ -108,6 +109,17 @@ class WrappingCell(Cell):
         """The arguments of the constructor, without those of the inner cell."""
         own = [*inspect.signature(cls).parameters.values()]
         return {p.name: p for p in own if p.kind is not p.VAR_KEYWORD}
+
+    def _check_used(self) -> None:
+        """Raise ValueError for arguments of `Cell` that the wrapper would accept and ignore.
+
+        A user's wrapper may use any of them in its `build` or `step`.
+        """
+        for name in self._passed_on:
+            raise ValueError(
+                f"{name}: {type(self).__name__} does not use it; expected `{name}` as an "
+                f"argument of the cell, or one of {', '.join(self.arguments())}."
+            )
 
     # States: those of the inner cell first, then the wrapper's own.
 

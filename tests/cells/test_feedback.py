@@ -112,6 +112,33 @@ def test_dropout_is_the_cells_own():
     assert np.abs(first - second).max() > 1e-3
 
 
+def test_regularizers_and_constraints_apply_to_its_own_weights(tmp_path):
+    rates = {"kernel": 0.1, "recurrent": 0.2, "bias": 0.3}
+    options = {f"{name}_regularizer": keras.regularizers.L2(rate) for name, rate in rates.items()}
+    options |= {
+        f"{name}_constraint": keras.constraints.MaxNorm(rate) for name, rate in rates.items()
+    }
+    layer, x = kerasrnn.RNN(kerasrnn.FeedbackCell(kerasrnn.GRUCell(4), 2, **options)), sequences()
+    model = keras.Sequential([keras.Input((None, 3)), layer])
+    randomize(layer)
+    model.save(tmp_path / "model.keras")
+    for each in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        each(x)
+        cell = each.layers[-1].cell
+        of = {
+            "kernel": cell.output_kernel,
+            "recurrent": cell.feedback_kernel,
+            "bias": cell.output_bias,
+        }
+        expected = [rate * np.sum(np.square(of[name])) for name, rate in rates.items()]
+        np.testing.assert_allclose(sorted(each.losses), sorted(expected), rtol=1e-5)
+        for name, rate in rates.items():
+            norms = np.linalg.norm(of[name].constraint(of[name]), axis=0)
+            np.testing.assert_allclose(
+                norms, np.minimum(np.linalg.norm(of[name], axis=0), rate), rtol=1e-5
+            )
+
+
 def test_saved_and_loaded_in_a_stack(tmp_path):
     top = kerasrnn.RNN(kerasrnn.FeedbackCell(kerasrnn.MGUCell(4), 3, "sigmoid", use_bias=False))
     inputs = keras.Input((None, 2))

@@ -381,7 +381,16 @@ def test_a_wrapper_that_adds_nothing(training):
             lambda: kerasrnn.RNN(NESTED["feedback around attention"](), stateful=True),
             "stateful=True: the states of FeedbackCell belong to one memory",
         ),
-        (lambda: kerasrnn.FeedbackCell(gru(), 3, dropout=0.5), "dropout=0.5: .* of its cell"),
+        (lambda: TransparentCell(gru(), dropout=0.5), "dropout=0.5: .* of its cell"),
+        (
+            lambda: kerasrnn.FeedbackCell(gru(), 3, dropout=0.5),
+            "dropout: FeedbackCell does not use it; expected `dropout` as an argument of the cell",
+        ),
+        (
+            lambda: attention(gru(), recurrent_regularizer="l2"),
+            "recurrent_regularizer: AttentionCell does not use it",
+        ),
+        (lambda: attention(gru(), implementation=1), "implementation: AttentionCell does not"),
         (
             lambda: kerasrnn.RNN(feedback(WideCell(4, dtype=PRECISION)))(X),
             r"cell: WideCell has outputs of shape \(batch, 1, 4\); expected a cell with outputs",
