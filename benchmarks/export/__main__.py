@@ -10,7 +10,6 @@ writes export.json (all numbers, by round), export.md (tables, and targets met o
 export.png to --out.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -23,14 +22,15 @@ from typing import Any
 
 from benchmarks.export import report
 from benchmarks.export.contenders import CONTENDERS, FILES, MODELS, Point, points
-from benchmarks.measuring import machine, summary
+from benchmarks.measuring import summary
+from benchmarks.measuring.machine import PACKAGES as MEASURED
 from benchmarks.measuring.processes import Worker, Workers, in_turn
 from benchmarks.measuring.reports import judged, keep
+from benchmarks.measuring.study import Study, conditions, given, repeats
 
 PROGRAM = "benchmarks.export.contenders"
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = (*machine.PACKAGES[:-1], "onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "numpy")
-SHARE = 0.4  # seconds per turn of a contender
+PACKAGES = (*MEASURED[:-1], "onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "numpy")
 
 
 def measure(
@@ -95,94 +95,47 @@ def _short(point: Point, records: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def parser() -> argparse.ArgumentParser:
-    def words(text: str) -> list[str]:
-        return text.split(",")
-
-    described = "\n".join(
-        [
-            "contenders:",
-            *(f"  {name:18}{text}" for name, text in CONTENDERS.items()),
-            "",
-            "models:",
-            *(f"  {n}  {model}" for n, model in enumerate(MODELS)),
-        ]
+def study() -> Study:
+    found = Study(
+        "benchmarks.export",
+        __doc__,
+        {
+            "contenders": CONTENDERS,
+            "models": {str(n): str(model) for n, model in enumerate(MODELS)},
+        },
     )
-    options = argparse.ArgumentParser(
-        "python -m benchmarks.export",
-        description=__doc__,
-        epilog=described,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    options.add_argument(
-        "--models", type=words, metavar="LIST", help="models, by number (default: all)"
-    )
-    options.add_argument(
-        "--contenders",
-        type=words,
-        default=list(CONTENDERS),
-        metavar="LIST",
-        help="contenders to measure; comparisons require onnx (default: all)",
-    )
-    options.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="rounds per point (default: 5)"
-    )
-    options.add_argument(
+    found.add_choice("models", [str(n) for n in range(len(MODELS))], "models, by number")
+    found.add_choice("contenders", CONTENDERS, "contenders to measure; comparisons require onnx")
+    found.add_common(RESULTS)
+    found.options.add_argument(
         "--threads",
         type=int,
         default=0,
         metavar="N",
         help="threads of onnxruntime (default: 0, its own default of one per core)",
     )
-    options.add_argument(
-        "--out",
-        type=Path,
-        default=RESULTS,
-        metavar="DIR",
-        help="output folder; existing results are replaced (default: %(default)s)",
-    )
-    options.add_argument(
-        "--quick",
-        action="store_true",
-        help="smoke test with tiny models and one short round",
-    )
-    return options
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the results, and print their paths."""
-    options = parser()
-    chosen = options.parse_args(arguments)
-    for word in chosen.contenders:
-        if word not in CONTENDERS:
-            options.error(f"--contenders {word}: expected some of {', '.join(CONTENDERS)}")
-    numbers = [str(n) for n in range(len(MODELS))]
-    for word in chosen.models or ():
-        if word not in numbers:
-            options.error(f"--models {word}: expected numbers below {len(MODELS)}")
-    if chosen.rounds < 1:
-        options.error(f"--rounds {chosen.rounds}: expected a positive integer")
+    command = study()
+    chosen = command.parse(arguments)
     if chosen.threads < 0:
-        options.error(f"--threads {chosen.threads}: expected a positive integer, or 0")
-    wanted = points(chosen.quick, chosen.contenders, [int(n) for n in chosen.models or numbers])
+        command.options.error(f"--threads {chosen.threads}: expected a positive integer, or 0")
+    wanted = points(chosen.quick, chosen.contenders, [int(n) for n in chosen.models])
     if not wanted:
-        options.error("nothing to measure: bidirectional models have no step")
-    rounds, share = (1, 0.01) if chosen.quick else (chosen.rounds, SHARE)
-    conditions = machine.machine(PACKAGES)
-    if conditions["load"] is not None and conditions["load"] > 0.5:
-        print(f"the machine is not idle (load {conditions['load']:.2f})", file=sys.stderr)
-    files, found, complete = measure(wanted, rounds, share, chosen.threads)
-    given = {name: value for name, value in vars(chosen).items() if name != "out"}
+        command.options.error("nothing to measure: bidirectional models have no step")
+    machine = conditions(PACKAGES)
+    files, found, complete = measure(wanted, *repeats(chosen), chosen.threads)
     raw = {
-        "machine": conditions,
-        "options": given,
+        "machine": machine,
+        "options": given(chosen),
         "complete": complete,
         "files": files,
         "points": found,
     }
-    command = "python -m benchmarks.export " + " ".join(sys.argv[1:])
-    for file in write(raw, command.strip(), chosen.out):
+    for file in write(raw, command.typed(), chosen.out):
         print(file)
     judged(report.targets(report.results(raw)))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.export.contenders import CONTENDERS, FILES, MADE, Model, Point
-from benchmarks.measuring.reports import machine_table, table, targets_table
+from benchmarks.measuring.reports import opening, table, targets_table
 from benchmarks.measuring.summary import (
     MEAN,
     WORST,
@@ -66,15 +66,7 @@ def report(raw: Mapping[str, Any], command: str) -> str:
     """All tables, in Markdown."""
     found = results(raw)
     threads = raw["options"]["threads"] or "the default, one per core"
-    lines = [
-        "# Exports",
-        "",
-        f"Measured with `{command}`. The raw numbers, by round, are in [export.json](export.json).",
-        "",
-    ]
-    if not raw["complete"]:
-        lines += ["**The run was interrupted: the results are incomplete.**", ""]
-    lines += machine_table(raw["machine"])
+    lines = opening("Exports", raw, command, "export")
     lines += targets_table(
         targets(found),
         "The time of kerasrnn's ONNX file for one sequence, divided by that of the contender "

@@ -27,6 +27,20 @@ def machine_table(machine: Mapping[str, Any]) -> list[str]:
     return table(["machine", ""], rows)
 
 
+def opening(title: str, raw: Mapping[str, Any], command: str, name: str) -> list[str]:
+    """The title, how the numbers were measured, and on what machine."""
+    file = f"[{name}.json]({name}.json)"
+    lines = [
+        f"# {title}",
+        "",
+        f"Measured with `{command}`. The raw numbers, by round, are in {file}.",
+        "",
+    ]
+    if not raw["complete"]:
+        lines += ["**The run was interrupted: the results are incomplete.**", ""]
+    return lines + machine_table(raw["machine"])
+
+
 def targets_table(rows: Collection[Target], about: str) -> list[str]:
     found = []
     for target in rows:

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring.machine import machine
 from benchmarks.measuring.processes import ENVIRONMENT, ROOT
+from benchmarks.measuring.study import conditions
 from benchmarks.scale import report
 from kerasrnn.files import replacing
 
@@ -76,9 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
     """Run all measurements, one after another."""
-    conditions = machine()
-    if conditions["load"] is not None and conditions["load"] > 0.5:
-        print(f"the machine is not idle (load {conditions['load']:.2f})", file=sys.stderr)
     options: dict[str, Any] = QUICK if quick else {}
     repeats = 2 if quick else REPEATS
     sizes = SIZES[:2] if quick else SIZES
@@ -87,7 +84,7 @@ def measure(quick: bool, data_dir: str | None) -> dict[str, Any]:
     def trained(batches: Sequence[int], **more: Any) -> dict[str, Any]:
         return {**training, "batches": batches, **more}
 
-    results: dict[str, Any] = {"machine": conditions}
+    results: dict[str, Any] = {"machine": conditions()}
     # A small model suffices: its loops have the same operations.
     (results["program"],) = run({"do": "program", "options": SMALL})
     (results["update"],) = run({"do": "update"})

@@ -10,7 +10,6 @@ benchmark writes speed.json (all numbers, by round), speed.md (tables, and targe
 speed.png and growth.png to --out.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -20,15 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import summary
-from benchmarks.measuring.machine import machine
 from benchmarks.measuring.processes import Failure, Workers, fresh, in_turn
 from benchmarks.measuring.reports import judged, keep
+from benchmarks.measuring.study import Study, conditions, given, repeats, words
 from benchmarks.speed import report, targets
 from benchmarks.speed.grid import CELLS, CONTENDERS, FEW, PARTS, Point, Shape, points, shapes
 
 PROGRAM = "benchmarks.speed.worker"
 RESULTS = Path(__file__).parent / "results"
-SHARE = 0.4  # seconds per turn of a contender
 
 
 def alone(point: Point, rounds: int) -> dict[str, Any]:
@@ -123,87 +121,50 @@ def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:
     return [*keep(raw, report.report(raw, command), folder, "speed"), *report.draw(raw, folder)]
 
 
-def parser() -> argparse.ArgumentParser:
-    def words(text: str) -> list[str]:
-        return text.split(",")
-
-    described = "\n".join(
-        ["parts:", *(f"  {name:16}{text}" for name, text in PARTS.items())]
-        + ["", "contenders:", *(f"  {name:16}{text}" for name, text in CONTENDERS.items())]
-        + ["", "shapes of the grid, batch x time x features x units:"]
-        + [f"  {n}  {shape}" for n, shape in enumerate(shapes(quick=False))]
+def study() -> Study:
+    found = Study(
+        "benchmarks.speed",
+        __doc__,
+        {
+            "parts": PARTS,
+            "contenders": CONTENDERS,
+            "shapes of the grid, batch x time x features x units": {
+                str(n): str(shape) for n, shape in enumerate(shapes(quick=False))
+            },
+        },
     )
-    options = argparse.ArgumentParser(
-        "python -m benchmarks.speed",
-        description=__doc__,
-        epilog=described,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    found.add_choice("parts", PARTS, "parts to measure")
+    found.add_choice("cells", CELLS, f"cells to measure, of {', '.join(CELLS)}")
+    found.add_choice(
+        "contenders", CONTENDERS, "contenders to measure; comparisons require kerasrnn"
     )
-    for name, known, text in (
-        ("parts", PARTS, "parts to measure"),
-        ("cells", CELLS, f"cells to measure, of {', '.join(CELLS)}"),
-        ("contenders", CONTENDERS, "contenders to measure; comparisons require kerasrnn"),
-    ):
-        options.add_argument(
-            f"--{name}",
-            type=words,
-            default=list(known),
-            metavar="LIST",
-            help=f"{text} (default: all)",
-        )
-    options.add_argument(
+    found.options.add_argument(
         "--shapes",
         type=words,
         metavar="LIST",
         help="shapes of the grid, by number or name (default: all)",
     )
-    options.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="rounds per point (default: 5)"
-    )
-    options.add_argument(
-        "--out",
-        type=Path,
-        default=RESULTS,
-        metavar="DIR",
-        help="output folder; existing results are replaced (default: %(default)s)",
-    )
-    options.add_argument(
-        "--quick",
-        action="store_true",
-        help="smoke test with tiny shapes and one short round",
-    )
-    return options
+    found.add_common(RESULTS)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the results, and print their paths."""
-    options = parser()
-    chosen = options.parse_args(arguments)
-    for name, known in (("parts", PARTS), ("cells", CELLS), ("contenders", CONTENDERS)):
-        for word in getattr(chosen, name):
-            if word not in known:
-                options.error(f"--{name} {word}: expected some of {', '.join(known)}")
-    if chosen.rounds < 1:
-        options.error(f"--rounds {chosen.rounds}: expected a positive integer")
+    command = study()
+    chosen = command.parse(arguments)
     try:
         grid = None if chosen.shapes is None else _shapes(chosen.shapes, chosen.quick)
     except ValueError as error:
-        options.error(str(error))
+        command.options.error(str(error))
     wanted = points(chosen.quick, chosen.parts, chosen.cells, grid, chosen.contenders)
     if not wanted:
-        options.error("nothing to measure: no part has these cells, shapes and contenders")
-    rounds, share = (1, 0.01) if chosen.quick else (chosen.rounds, SHARE)
-    conditions = machine()
-    if conditions["load"] is not None and conditions["load"] > 0.5:
-        print(f"the machine is not idle (load {conditions['load']:.2f})", file=sys.stderr)
-    found, complete = measure(wanted, rounds, share)
-    given = {name: value for name, value in vars(chosen).items() if name != "out"}
-    raw = {"machine": conditions, "options": given, "complete": complete, "points": found}
-    command = "python -m benchmarks.speed " + " ".join(sys.argv[1:])
-    files = write(raw, command.strip(), chosen.out)
+        command.options.error("nothing to measure: no part has these cells, shapes and contenders")
+    machine = conditions()
+    found, complete = measure(wanted, *repeats(chosen))
+    raw = {"machine": machine, "options": given(chosen), "complete": complete, "points": found}
+    for file in write(raw, command.typed(), chosen.out):
+        print(file)
     judged(targets.targets(targets.results(raw)))
-    print(*files, sep="\n")
 
 
 def _shapes(words: Sequence[str], quick: bool) -> list[Shape]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring.reports import machine_table, table, targets_table
+from benchmarks.measuring.reports import opening, table, targets_table
 from benchmarks.measuring.summary import (
     AGREEMENT,
     Result,
@@ -36,15 +36,7 @@ COLORS = {
 def report(raw: Mapping[str, Any], command: str) -> str:
     """All tables, in Markdown."""
     found = results(raw)
-    lines = [
-        "# Speed",
-        "",
-        f"Measured with `{command}`. The raw numbers, by round, are in [speed.json](speed.json).",
-        "",
-    ]
-    if not raw["complete"]:
-        lines += ["**The run was interrupted: the results are incomplete.**", ""]
-    lines += machine_table(raw["machine"])
+    lines = opening("Speed", raw, command, "speed")
     lines += targets_table(
         targets(found),
         "kerasrnn's time or memory, divided by that of the contender named after the comma. The "

@@ -180,7 +180,7 @@ def test_points_keep_their_shape_on_the_way_to_a_worker():
     ("arguments", "message"),
     [
         (["--contenders", "torch"], "--contenders torch: expected some of onnx, onnx-int8"),
-        (["--models", "6"], "--models 6: expected numbers below 6"),
+        (["--models", "6"], "--models 6: expected some of 0, 1, 2"),
         (["--rounds", "0"], "--rounds 0: expected a positive integer"),
         (["--threads", "-1"], "--threads -1: expected a positive integer, or 0"),
         (["--models", "2", "--contenders", "step"], "nothing to measure"),
