@@ -1,4 +1,4 @@
-"""The base class of recurrent cells: weights, dropout, configuration, and the single step."""
+"""The base class of recurrent cells: weights, states, dropout, configuration, and the step."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -9,68 +9,23 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.base_layer import SequenceLayer, fits
-from kerasrnn.cells.arguments import (
-    REQUIRED,
-    ClassSignature,
-    bind,
-    check_declared,
-    document,
-    document_arguments,
-    read,
-    signature,
-    written,
+from kerasrnn.base_layer import SequenceLayer
+from kerasrnn.cells.arguments import REQUIRED, bind, read, written
+from kerasrnn.cells.declaration import (
+    arguments_of,
+    check_update_is_used,
+    declare,
+    reset_properties_of_equations,
 )
 from kerasrnn.cells.onnx_operator import OnnxOperator
-from kerasrnn.cells.states import as_keras, check_shapes, flat_shapes, is_shape, map_shapes
+from kerasrnn.cells.single_step import single_step
+from kerasrnn.cells.states import as_keras, check_shapes, is_shape, map_shapes
 from kerasrnn.keras_internals import DropoutRNNCell
 from kerasrnn.recurrence import loop
-from kerasrnn.recurrence.checks import (
-    check_noise,
-    check_products,
-    check_returned,
-    check_step,
-)
 from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options, Results, Weights
 from kerasrnn.recurrence.products import Product, RecurrentProduct, input_part
-from kerasrnn.wording import counted
 
 Tensor = Any
-
-CALL = """
-Call arguments:
-    inputs: `(batch, features)`.
-    states: {states}
-    training: whether dropout is applied.
-
-Raises:
-    ValueError: an argument is out of its range, or a state is missing.
-    TypeError: an argument of the constructor is unknown, or `units` is missing.
-"""
-
-EXAMPLE = """
-Example:
-
-    >>> import numpy as np, kerasrnn
-    >>> cell = kerasrnn.{name}(4)
-    >>> output, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
-    >>> tuple(output.shape), [tuple(state.shape) for state in states]
-    ((2, 4), {shapes})
-"""
-
-EQUATIONS = ("update", "step")
-"""Methods that hold a cell's equations."""
-
-FORWARD = (
-    "update_with_residuals",
-    "step_with_residuals",
-    "input_part",
-    "recurrent_products",
-    "product_groups",
-    "weights_by_name",
-    "run",
-)
-"""Other methods that affect a cell's outputs."""
 
 
 def is_step(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,49 +133,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._declare()
-        # Properties derived from a class's equations do not hold for a subclass that changes them.
-        if cls._is_overridden(EQUATIONS, below="has_adjoint"):
-            cls.has_adjoint = property(Cell.has_adjoint.fget)
-        if cls._is_overridden(EQUATIONS, below="single_read"):
-            cls.single_read = False
-        if cls._is_overridden((*EQUATIONS, *FORWARD), below="onnx_operator"):
-            cls.onnx_operator = property(Cell.onnx_operator.fget)
-        steps = next(owner for owner in cls.__mro__ if "step" in vars(owner))
-        if steps is not Cell and is_ours(steps) and cls._is_overridden(["update"], below="step"):
-            raise TypeError(
-                f"{cls.__name__} overrides `update`, which {steps.__name__} does not use; expected "
-                "an override of `step`."
-            )
+        declare(cls, Cell)
+        reset_properties_of_equations(cls, Cell)
+        check_update_is_used(cls, Cell)
         cls.overrides_call = not (
             getattr(cls.call, "is_step", False) and cls.call_with is Cell.call_with
         )
-
-    @classmethod
-    def _declare(cls) -> None:
-        """Derive the constructor and the documentation from the class's declarations."""
-        check_declared(cls, Cell)
-        declared: dict[str, Any] = {}
-        for owner in reversed(cls.__mro__):
-            declared |= vars(owner).get("own_arguments", {})
-        cls.constructor = signature(declared)
-        derived = cls.__init__ is Cell.__init__
-        cls.__signature__ = ClassSignature(
-            cls.constructor if derived else _without_self(cls.__init__)
-        )
-        if document_arguments(cls, [*cls.arguments()]):
-            document(cls, CALL.format(states=_as_argument(cls.state_names)))
-            if is_ours(cls) and cls is not Cell:
-                document(cls, _example(cls))
-
-    @classmethod
-    def _is_overridden(cls, names: Sequence[str], below: str) -> bool:
-        """Whether a subclass of the class that defines `below` overrides one of these methods."""
-
-        def depth(name: str) -> int:
-            return next(n for n, owner in enumerate(cls.__mro__) if name in vars(owner))
-
-        return any(depth(name) < depth(below) for name in names)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         arguments = bind(type(self), self.constructor, args, kwargs)
@@ -571,51 +489,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         memory: Mapping[str, Tensor],
     ) -> tuple[Tensor, Any]:
         """`call`, with the prepared memory of a step."""
-        nested = isinstance(states, (list, tuple))
-        inputs = self.in_compute_dtype(inputs)
-        previous = list(states) if nested else [states]
-        previous = keras.tree.map_structure(self.in_compute_dtype, previous)
-        self._check_states(previous)
-        noise = Noise()
-        if training:
-            noise = self.draw_noise(inputs, previous)
-            check_noise(self, noise, inputs.shape[0])
-        weights = self.weights_by_name()
-        everything = Weights(weights, memory, noise.of_one_step(), training=bool(training))
-        used = self.used_in_step(weights, dict(memory))
-        products = self.recurrent_products(everything)
-        check_products(self, products)
-        returned = self.step(
-            self.input_part(inputs, everything),
-            previous,
-            Weights(*used, noise.of_one_step(), training=bool(training)),
-            products,
-        )
-        check_returned(self, returned)
-        output, new = returned
-        check_step(self, output, new, None, previous)
-        return output, list(new) if nested else new[0]
-
-    def _check_states(self, states: list[Any]) -> None:
-        check_shapes(self.state_names, self.state_shapes)
-        if len(states) != len(self.state_names):
-            raise ValueError(
-                f"states: expected {len(self.state_names)} ({', '.join(self.state_names)}), "
-                f"received {len(states)}."
-            )
-        for name, state, shapes in zip(self.state_names, states, self.state_shapes, strict=True):
-            received, expected = len(keras.tree.flatten(state)), len(flat_shapes(shapes))
-            if received != expected:
-                raise ValueError(
-                    f"states: {name} has {counted(received, 'tensor')}; expected {expected}, "
-                    f"{shapes}."
-                )
-            for tensor, shape in zip(keras.tree.flatten(state), flat_shapes(shapes), strict=True):
-                if not fits(tensor.shape[1:], shape):
-                    raise ValueError(
-                        f"states: {name} has the shape {tuple(tensor.shape)}; expected "
-                        f"{(None, *shape)}."
-                    )
+        return single_step(self, inputs, states, training, memory)
 
     @classmethod
     def arguments(cls) -> dict[str, inspect.Parameter]:
@@ -624,15 +498,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         For a subclass that overrides the constructor: its named arguments and, if it takes
         `**kwargs`, those of its base class.
         """
-        found: dict[str, inspect.Parameter] = {}
-        for owner in cls.__mro__:
-            if "__init__" in vars(owner):
-                init = cls.constructor if owner is Cell else _without_self(owner.__init__)
-                found = {**init.parameters, **found}
-                takes_others = any(p.kind is p.VAR_KEYWORD for p in init.parameters.values())
-                if owner is Cell or not takes_others:
-                    break
-        return {n: p for n, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        return arguments_of(cls, Cell)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -675,30 +541,9 @@ def weights_by_name(
     }
 
 
-def _example(cls: type[Cell]) -> str:
-    return EXAMPLE.format(name=cls.__name__, shapes=[(2, 4)] * len(cls.state_names))
-
-
-def _without_self(init: Callable[..., None]) -> inspect.Signature:
-    found = inspect.signature(init)
-    return found.replace(parameters=list(found.parameters.values())[1:])
-
-
-def _as_argument(names: Sequence[str]) -> str:
-    """Describe the states in the docstring of a cell's call."""
-    if len(names) == 1:
-        return f"{names[0]}, `(batch, units)`, as a tensor or in a list."
-    return f"`[{', '.join(names)}]`, each `(batch, units)`."
-
-
-def is_ours(cls: type) -> bool:
-    """Whether a class is defined in this library."""
-    return cls.__module__.split(".")[0] == __name__.split(".")[0]
-
-
 def _as_list(masks: Tensor | list[Tensor]) -> list[Tensor]:
     """Convert one mask, or one mask per gate, as Keras draws them."""
     return list(masks) if isinstance(masks, list) else [masks]
 
 
-Cell._declare()
+declare(Cell, Cell)

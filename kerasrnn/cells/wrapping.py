@@ -8,7 +8,8 @@ import keras
 from keras import ops
 
 from kerasrnn.cells.arguments import written
-from kerasrnn.cells.cell import Cell, is_ours, is_step, weights_by_name
+from kerasrnn.cells.cell import Cell, is_step, weights_by_name
+from kerasrnn.cells.declaration import is_ours
 from kerasrnn.recurrence.loop import Noise, Weights
 from kerasrnn.recurrence.products import Product
 

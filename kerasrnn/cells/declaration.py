@@ -1,0 +1,129 @@
+"""What is derived from the declarations of a cell's class: its constructor and documentation.
+
+`Cell.__init_subclass__` calls these functions for every subclass. `base` is `Cell`.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kerasrnn.cells.arguments import (
+    ClassSignature,
+    check_declared,
+    document,
+    document_arguments,
+    signature,
+)
+
+CALL = """
+Call arguments:
+    inputs: `(batch, features)`.
+    states: {states}
+    training: whether dropout is applied.
+
+Raises:
+    ValueError: an argument is out of its range, or a state is missing.
+    TypeError: an argument of the constructor is unknown, or `units` is missing.
+"""
+
+EXAMPLE = """
+Example:
+
+    >>> import numpy as np, kerasrnn
+    >>> cell = kerasrnn.{name}(4)
+    >>> output, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
+    >>> tuple(output.shape), [tuple(state.shape) for state in states]
+    ((2, 4), {shapes})
+"""
+
+EQUATIONS = ("update", "step")
+"""Methods that hold a cell's equations."""
+
+FORWARD = (
+    "update_with_residuals",
+    "step_with_residuals",
+    "input_part",
+    "recurrent_products",
+    "product_groups",
+    "weights_by_name",
+    "run",
+)
+"""Other methods that affect a cell's outputs."""
+
+
+def declare(cls: type, base: type) -> None:
+    """Derive the constructor and the documentation of a class from its declarations."""
+    check_declared(cls, base)
+    declared: dict[str, Any] = {}
+    for owner in reversed(cls.__mro__):
+        declared |= vars(owner).get("own_arguments", {})
+    cls.constructor = signature(declared)
+    derived = cls.__init__ is base.__init__
+    cls.__signature__ = ClassSignature(cls.constructor if derived else _without_self(cls.__init__))
+    if document_arguments(cls, [*cls.arguments()]):
+        document(cls, CALL.format(states=_as_argument(cls.state_names)))
+        if is_ours(cls) and cls is not base:
+            document(cls, _example(cls))
+
+
+def reset_properties_of_equations(cls: type, base: type) -> None:
+    """Restore the defaults of properties that do not hold for equations that the class changes."""
+    if _is_overridden(cls, EQUATIONS, below="has_adjoint"):
+        cls.has_adjoint = property(base.has_adjoint.fget)
+    if _is_overridden(cls, EQUATIONS, below="single_read"):
+        cls.single_read = False
+    if _is_overridden(cls, (*EQUATIONS, *FORWARD), below="onnx_operator"):
+        cls.onnx_operator = property(base.onnx_operator.fget)
+
+
+def check_update_is_used(cls: type, base: type) -> None:
+    """Raise TypeError if a class overrides `update` below a `step` of the library's own cells."""
+    steps = next(owner for owner in cls.__mro__ if "step" in vars(owner))
+    if steps is not base and is_ours(steps) and _is_overridden(cls, ["update"], below="step"):
+        raise TypeError(
+            f"{cls.__name__} overrides `update`, which {steps.__name__} does not use; expected "
+            "an override of `step`."
+        )
+
+
+def arguments_of(cls: type, base: type) -> dict[str, inspect.Parameter]:
+    """The constructor's own arguments, as `Cell.arguments` returns them."""
+    found: dict[str, inspect.Parameter] = {}
+    for owner in cls.__mro__:
+        if "__init__" in vars(owner):
+            init = cls.constructor if owner is base else _without_self(owner.__init__)
+            found = {**init.parameters, **found}
+            takes_others = any(p.kind is p.VAR_KEYWORD for p in init.parameters.values())
+            if owner is base or not takes_others:
+                break
+    return {n: p for n, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def is_ours(cls: type) -> bool:
+    """Whether a class is defined in this library."""
+    return cls.__module__.split(".")[0] == __name__.split(".")[0]
+
+
+def _is_overridden(cls: type, names: Sequence[str], below: str) -> bool:
+    """Whether a subclass of the class that defines `below` overrides one of these methods."""
+
+    def depth(name: str) -> int:
+        return next(n for n, owner in enumerate(cls.__mro__) if name in vars(owner))
+
+    return any(depth(name) < depth(below) for name in names)
+
+
+def _example(cls: type) -> str:
+    return EXAMPLE.format(name=cls.__name__, shapes=[(2, 4)] * len(cls.state_names))
+
+
+def _without_self(init: Callable[..., None]) -> inspect.Signature:
+    found = inspect.signature(init)
+    return found.replace(parameters=list(found.parameters.values())[1:])
+
+
+def _as_argument(names: Sequence[str]) -> str:
+    """Describe the states in the docstring of a cell's call."""
+    if len(names) == 1:
+        return f"{names[0]}, `(batch, units)`, as a tensor or in a list."
+    return f"`[{', '.join(names)}]`, each `(batch, units)`."
