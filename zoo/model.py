@@ -89,7 +89,7 @@ class Model(keras.Model):
     @property
     def head(self) -> keras.layers.Layer:
         """The layer that computes the first output."""
-        return operation_of(self.outputs[0])
+        return output_layer(operation_of(self.outputs[0]))
 
     @property
     def has_loss_of_output(self) -> bool:
@@ -233,6 +233,13 @@ class Model(keras.Model):
 
     def predict_on_batch(self, x: Any) -> Any:
         return super().predict_on_batch(CheckedInputs("x", self.input, self, read=False)(x))
+
+
+def output_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """The layer itself; of a model that is used as a layer, the layer of its first output."""
+    while isinstance(layer, keras.Model):
+        layer = operation_of(layer.outputs[0])
+    return layer
 
 
 def of(model: keras.Model) -> keras.Model:

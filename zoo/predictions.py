@@ -6,7 +6,7 @@ import keras
 
 from kerasrnn.base_layer import BaseLayer
 from kerasrnn.keras_internals import get_keras_mask, made_by, set_keras_mask
-from kerasrnn.zoo.model import Model
+from kerasrnn.zoo.model import Model, output_layer
 from kerasrnn.zoo.outputs import Output
 
 Tensor = Any
@@ -56,7 +56,7 @@ class DecodedOutput(BaseLayer):
     """The output layer of a model and the decoding of its predictions.
 
     Args:
-        head: the output layer, from features to predictions.
+        head: the output layer, from features to predictions, or the model that ends in it.
         output_type: the output that decodes them.
     """
 
@@ -75,7 +75,8 @@ class DecodedOutput(BaseLayer):
         if mask is not None:
             set_keras_mask(features, mask)
         predictions = self.head(features)
-        return self.output_type.decode(predictions, self.head, get_keras_mask(predictions))
+        layer = output_layer(self.head)
+        return self.output_type.decode(predictions, layer, get_keras_mask(predictions))
 
     def compute_mask(self, features: Tensor, mask: Tensor | None = None) -> None:
         """No mask is passed on: answers may have other steps than the features."""

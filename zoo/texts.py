@@ -12,6 +12,7 @@ from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import ArgumentError, PositiveInteger, Seed
 from kerasrnn.zoo import reading
 from kerasrnn.zoo.generation import generator
+from kerasrnn.zoo.model import Model
 from kerasrnn.zoo.reading import BLANK, UNKNOWN
 
 
@@ -19,7 +20,7 @@ def of_texts(
     model: keras.Model,
     vectorizers: Mapping[str, keras.layers.Layer],
     longest: int | None = None,
-) -> keras.Model:
+) -> Model:
     """A model that reads texts where the given one reads ids. It requires TensorFlow.
 
     Args:
@@ -29,7 +30,7 @@ def of_texts(
             Texts without symbols are read as one step of padding.
 
     Returns:
-        A model with the same inputs and outputs, except that the named inputs are strings
+        A `zoo.Model` with the same inputs and outputs, except that the named inputs are strings
         `(batch,)`. `of_ids` returns the original model.
 
     Example:
@@ -58,8 +59,11 @@ def of_texts(
             inner.append(inputs[-1])
     outputs = model(inner if len(inner) > 1 else inner[0])
     # The model itself is the layer of the output, so its name is the output's name.
-    return keras.Model(
-        inputs if len(inputs) > 1 else inputs[0], outputs, name=f"{model.name}_of_text"
+    return Model(
+        inputs if len(inputs) > 1 else inputs[0],
+        outputs,
+        name=f"{model.name}_of_text",
+        output_type=getattr(model, "output_type", None),
     )
 
 

@@ -131,14 +131,19 @@ def test_all_that_come_with_the_library():
 import json, keras
 before = set(keras.saving.get_custom_objects())
 from kerasrnn import zoo
-parameters = {name: zoo.load(name).count_params() for name in zoo.trained()}
-print(json.dumps([sorted(set(keras.saving.get_custom_objects()) - before), parameters]))
+models = {name: zoo.load(name) for name in zoo.trained()}
+parameters = {name: model.count_params() for name, model in models.items()}
+translators = [name for name, model in models.items() if isinstance(model, zoo.Translator)]
+undecoded = [name for name, model in models.items() if getattr(model, "output_type", None) is None]
+registered = sorted(set(keras.saving.get_custom_objects()) - before)
+print(json.dumps([registered, parameters, translators, undecoded]))
 """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
-    registered, parameters = json.loads(result.stdout.splitlines()[-1])
+    registered, parameters, translators, undecoded = json.loads(result.stdout.splitlines()[-1])
+    assert undecoded == translators  # `zoo.decoded` takes all others
     assert registered
     assert all(name.startswith("kerasrnn>") for name in registered)
     for name in names:

@@ -134,6 +134,33 @@ def test_a_vectorizer_comes_first_and_of_ids_removes_it():
     assert whole.name == "tagger_of_text"
 
 
+@keras.saving.register_keras_serializable(package="test_texts")
+class Weighted(zoo.Classes):
+    """Classes with an answer that depends on the output layer's weights."""
+
+    def decode(self, predictions, layer, mask=None):
+        return keras.ops.matmul(predictions, keras.ops.transpose(layer.kernel))
+
+
+def test_text_models_decode_as_the_models_of_ids(tmp_path):
+    core = zoo.many_to_one(zoo.Tokens(4, 2), Weighted(2), cell="gru", units=3)
+    whole = zoo.of_texts(core, {"sequence": vectorizer(["x", "y"])})
+    whole.compile("sgd", jit_compile=False)
+    whole.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    ids = np.array([[2, 3], [0, 0], [3, 1]])
+    probabilities = np.asarray(core(ids))
+    expected = probabilities @ np.asarray(core.head.kernel).T
+    cross_entropy = -np.log(probabilities[[0, 1, 2], [1, 0, 1]]).mean()
+    for model in (whole, loaded):
+        assert model.evaluate(TEXTS, np.array([1, 0, 1]), verbose=0)[0] == pytest.approx(
+            cross_entropy, rel=1e-5
+        )
+        np.testing.assert_allclose(
+            zoo.decoded(model).predict(TEXTS, verbose=0), expected, rtol=1e-5
+        )
+
+
 def test_only_the_inputs_named_take_text():
     numbers = vectorizer(["x", "y"])
     model = zoo.one_to_many(zoo.Labels(3, 2), zoo.Classes(4), cell="gru", units=3)
