@@ -16,16 +16,16 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "diagnosis": [
-            "Diagnosis",
+        "comparison": ["compare"],
+        "diagnosis": ["Diagnosis"],
+        "gradient_flow": ["GradientFlow"],
+        "layer_diagnosis": [
             "GateDiagnosis",
             "KernelDiagnosis",
             "LayerDiagnosis",
             "StateDiagnosis",
         ],
-        "gradient_flow": ["GradientFlow"],
         "mask_flow": ["MaskFlow", "MaskedLayer", "masks"],
         "measurement": ["diagnose"],
-        "pictures": ["compare"],
     },
 )

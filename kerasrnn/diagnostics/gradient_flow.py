@@ -105,7 +105,8 @@ class GradientFlow(keras.callbacks.Callback):
             raise ValueError(
                 "no epoch has been measured; expected a call of fit with this callback."
             )
-        return pictures.flow(self.history)
+        (axis,) = {diagnosis.axis for diagnosis in self.history.values()}
+        return pictures.flow({n: found.layers for n, found in self.history.items()}, axis)
 
     def draw(self, path: str | Path) -> None:
         """Write `figure()` to a file, whose suffix determines its format.

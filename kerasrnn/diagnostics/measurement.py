@@ -10,11 +10,11 @@ from keras import ops, tree
 
 from kerasrnn import validation
 from kerasrnn.diagnostics import observation
-from kerasrnn.diagnostics.diagnosis import (
+from kerasrnn.diagnostics.diagnosis import Diagnosis
+from kerasrnn.diagnostics.layer_diagnosis import (
     HIGH,
     LOW,
     SATURATED,
-    Diagnosis,
     GateDiagnosis,
     KernelDiagnosis,
     LayerDiagnosis,

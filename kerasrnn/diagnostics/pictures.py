@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kerasrnn import validation
+from kerasrnn.diagnostics.layer_diagnosis import LayerDiagnosis
 from kerasrnn.files import Kind, check_place, create_folder, replacing, starts_with
-from kerasrnn.validation import PositiveNumber
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from kerasrnn.diagnostics.diagnosis import Diagnosis, LayerDiagnosis
 
 Axes = Any
 
@@ -29,64 +27,16 @@ PICTURE = Kind(
 )
 
 
-@validation.checked
-def compare(
-    diagnoses: Mapping[str, "Diagnosis"],
-    *,
-    layer: str | None = None,
-    state: str | None = None,
-    clipnorm: PositiveNumber | None = None,
+def comparison(
+    curves: Sequence[tuple[str, np.ndarray]], norms: Mapping[str, float], clipnorm: float | None
 ) -> "Figure":
-    """Plot the gradients of several models against the distance to the loss, one curve per model.
+    """Plot gradients by the distance to the loss and, with `clipnorm`, the effect of clipping.
 
     Args:
-        diagnoses: by the labels of the curves; measured with `steps="last"`.
-        layer: the name of a recurrent layer in `Diagnosis.layers`. Default: the only one.
-        state: h or c. Default: the state of each layer with the longest memory, named in the label
-            if it is not h.
-        clipnorm: if given, a second panel shows the global norm of the gradient of each model's
-            weights, before and after clipping to this norm: Pascanu, Mikolov & Bengio (2013),
-            "On the difficulty of training recurrent neural networks", algorithm 1.
-
-    Returns:
-        A `matplotlib.figure.Figure`; `savefig(path)` writes it.
-
-    Raises:
-        ImportError: matplotlib is not installed; it comes with the extra `recipes`.
-        ValueError: no diagnoses, or one by step; an unknown layer or state; several layers without
-            `layer`; `clipnorm` is not positive.
-
-    Example:
-
-        >>> import keras, numpy as np, kerasrnn
-        >>> x, diagnoses = np.ones((2, 20, 3), "float32"), {}
-        >>> for cell in (kerasrnn.SimpleRNN, kerasrnn.GRU):
-        ...     model = keras.Sequential([keras.Input((None, 3)), cell(8)])
-        ...     diagnoses[cell.__name__] = kerasrnn.diagnostics.diagnose(
-        ...         model, x, loss=keras.ops.sum)
-        >>> figure = kerasrnn.diagnostics.compare(diagnoses, clipnorm=1.0)
-        >>> len(figure.axes[0].lines)
-        2
+        curves: the name and the gradient norms of each model.
+        norms: by label, the norm of the gradient of each model's weights, in the same order.
+        clipnorm: the norm to clip to, or None.
     """
-    from kerasrnn.diagnostics.diagnosis import Diagnosis  # which imports this module for its plots
-
-    if (
-        not isinstance(diagnoses, Mapping)
-        or not diagnoses
-        or not all(isinstance(diagnosis, Diagnosis) for diagnosis in diagnoses.values())
-    ):
-        raise ValueError(f"diagnoses={diagnoses!r}: expected a dictionary of diagnoses by label.")
-    curves = []
-    for label, diagnosis in diagnoses.items():
-        if diagnosis.axis != "distance":
-            raise ValueError(f'{label}: measured by step; expected diagnose(steps="last").')
-        one = _chosen(f"{label}: layer", layer, diagnosis.layers)
-        if state is None:
-            of = max(one.states.values(), key=lambda s: np.nan_to_num(s.memory, nan=-1))
-        else:
-            of = _chosen(f"{label}: state", state, one.states)
-        name = label if of.name == "h" else f"{label} (dL/d{of.name})"
-        curves.append((name, of.gradient_norms))
     figure = _figure(8.4 if clipnorm is None else 11, 4.6)
     columns = 1 if clipnorm is None else 2
     panels = figure.subplots(1, columns, width_ratios=(2.8, 1)[:columns], squeeze=False)[0]
@@ -96,37 +46,35 @@ def compare(
     _title(panels[0], "Gradient by distance to the loss", "norm of dL/dh, mean over the batch")
     panels[0].set_xlabel("distance to the loss, in steps")
     if clipnorm is not None:
-        _draw_clipping(panels[1], diagnoses, colours, clipnorm)
+        _draw_clipping(panels[1], norms, colours, clipnorm)
     return figure
 
 
-def layers(diagnosis: "Diagnosis") -> "Figure":
+def layers(diagnosed: Mapping[str, LayerDiagnosis], axis: str) -> "Figure":
     """Plot a row for each layer: its gradients and its gates."""
-    rows = list(diagnosis.layers.values())
+    rows = list(diagnosed.values())
     figure = _figure(9, 2.9 * len(rows))
     grid = figure.subplots(len(rows), 2, width_ratios=(1.7, 1), squeeze=False)
     for (left, right), layer in zip(grid, rows, strict=True):
         states = list(layer.states.values())
         colours = COLOURS[: len(states)]
-        _draw_curves(left, [s.gradient_norms for s in states], colours, diagnosis.axis == "step")
+        _draw_curves(left, [s.gradient_norms for s in states], colours, axis == "step")
         _label_ends(left, [f"d{s.name}" for s in states], colours)
         _title(left, _short(layer.name), f"{layer.cell}: norm of dL/ds, mean over the batch")
         _draw_saturation(right, layer)
         if layer is rows[-1]:
-            left.set_xlabel(
-                "step" if diagnosis.axis == "step" else "distance to the loss, in steps"
-            )
+            left.set_xlabel("step" if axis == "step" else "distance to the loss, in steps")
     return figure
 
 
-def flow(history: Mapping[int, "Diagnosis"]) -> "Figure":
+def flow(history: Mapping[int, Mapping[str, LayerDiagnosis]], axis: str) -> "Figure":
     """Plot a panel for each layer and state, with one curve per epoch."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     last = history[max(history)]
-    names = [(layer.name, state) for layer in last.layers.values() for state in layer.states]
+    names = [(layer.name, state) for layer in last.values() for state in layer.states]
     epochs = Normalize(min(history), max(max(history), min(history) + 1))
     colours = ScalarMappable(epochs, colormaps["viridis"])
     columns = min(len(names), 2)
@@ -136,11 +84,11 @@ def flow(history: Mapping[int, "Diagnosis"]) -> "Figure":
     for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
     for panel, (layer, state) in zip(panels.flat, names, strict=False):
-        curves = [d.layers[layer].states[state].gradient_norms for d in history.values()]
+        curves = [of[layer].states[state].gradient_norms for of in history.values()]
         shades = [colours.to_rgba(epoch) for epoch in history]
-        _draw_curves(panel, curves, shades, last.axis == "step")
+        _draw_curves(panel, curves, shades, axis == "step")
         _title(panel, _short(layer), f"norm of dL/d{state}, mean over the batch")
-        panel.set_xlabel("step" if last.axis == "step" else "distance to the loss, in steps")
+        panel.set_xlabel("step" if axis == "step" else "distance to the loss, in steps")
     bar = figure.colorbar(colours, ax=panels, label="epochs trained", pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.yaxis.get_major_locator().set_params(integer=True)
@@ -177,14 +125,6 @@ def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def _chosen(what: str, name: str | None, named: Mapping[str, Any]) -> Any:
-    if name is None and len(named) == 1:
-        return next(iter(named.values()))
-    if name not in named:
-        raise ValueError(f"{what}={name!r}: expected one of {', '.join(named)}.")
-    return named[name]
 
 
 def _short(name: str) -> str:
@@ -240,15 +180,14 @@ def _label_ends(panel: Axes, labels: Sequence[str], colours: Sequence[Any]) -> N
 
 
 def _draw_clipping(
-    panel: Axes, diagnoses: Mapping[str, "Diagnosis"], colours: Sequence[str], clipnorm: float
+    panel: Axes, norms: Mapping[str, float], colours: Sequence[str], clipnorm: float
 ) -> None:
     """Plot the original norm as a filled marker and the norm after clipping as an open one."""
     _quiet(panel)
     panel.set_xscale("log")
     panel.axvline(clipnorm, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-    for n, (label, diagnosis) in enumerate(diagnoses.items()):
+    for n, (label, norm) in enumerate(norms.items()):
         colour = colours[n]
-        norm = diagnosis.weight_gradient_norm
         panel.annotate(
             label,
             (0.02, n),
@@ -266,14 +205,14 @@ def _draw_clipping(
         panel.plot([norm, min(norm, clipnorm)], [n, n], color=colour, linewidth=1.5)
         panel.plot([min(norm, clipnorm)], [n], "o", color=colour, markerfacecolor="white")
         panel.plot([norm], [n], "o", color=colour)
-    panel.set_ylim(len(diagnoses) - 0.5, -0.6)
+    panel.set_ylim(len(norms) - 0.5, -0.6)
     panel.set_yticks([])
     panel.margins(x=0.1)
     panel.set_xlabel("norm of the weights' gradient")
     _title(panel, "Effect of clipping", f"● unclipped   ○ clipped to {clipnorm:g}")
 
 
-def _draw_saturation(panel: Axes, layer: "LayerDiagnosis") -> None:
+def _draw_saturation(panel: Axes, layer: LayerDiagnosis) -> None:
     """Plot the fractions of steps at which each gate is below 0.1, between, and above 0.9."""
     bars = [(gate.name, gate.low.mean(), gate.high.mean()) for gate in layer.gates.values()]
     if layer.saturated is not None:

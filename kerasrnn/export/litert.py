@@ -109,7 +109,7 @@ def _scan(
     reverse: bool = False,
     prefetch: bool = True,
 ) -> tuple[Any, Any]:
-    """See `recurrence.unroll.Backend`.
+    """See `recurrence.backend.Backend`.
 
     LiteRT's lists have elements of known shapes only if they are created from a tensor. So each y
     is written into a list of zeros.

@@ -52,14 +52,14 @@ def scan(
     reverse: bool = False,
     prefetch: bool = True,
 ) -> tuple[Any, Any]:
-    """See `unroll.Backend`."""
+    """See `backend.Backend`."""
     return jax.lax.scan(body, carry, xs, reverse=reverse)
 
 
 def vjp(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """See `unroll.Backend`."""
+    """See `backend.Backend`."""
     results, pullback = jax.vjp(function, *arguments)
 
     def vjp_fn(d_results: Any) -> tuple[Any, ...]:
@@ -80,7 +80,7 @@ def vjp(
 
 
 def scope() -> Any:
-    """See `unroll.Backend`."""
+    """See `backend.Backend`."""
     return jax.extend.core.get_opaque_trace_state(convention="nnx")
 
 

@@ -135,7 +135,7 @@ class Steppable(Protocol):
     """The shape of an output, without the batch axis."""
 
     single_read: bool
-    """Whether a step uses each element of `a` once: see `prefetch` of `unroll.Backend.scan`."""
+    """Whether a step uses each element of `a` once: see `prefetch` of `backend.Backend.scan`."""
 
     has_adjoint: bool
     """Whether the cell defines its own gradient: `step_with_residuals`, `step_adjoint` and

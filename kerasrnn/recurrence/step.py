@@ -1,16 +1,41 @@
 """One step of a cell, forward and backward, as the time loop runs it in training."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from keras import ops, tree
 
+from kerasrnn.recurrence.backend import Backend
 from kerasrnn.recurrence.checks import check_adjoint, check_returned
-from kerasrnn.recurrence.loop import Weights
-
-if TYPE_CHECKING:
-    from kerasrnn.recurrence.unroll import Unroll
+from kerasrnn.recurrence.loop import Steppable, Weights
+from kerasrnn.recurrence.products import Product
 
 Tensor = Any
+
+
+@dataclass
+class PreparedCell:
+    """A cell and everything that its steps share in one call."""
+
+    backend: Backend
+    cell: Steppable
+    given: Callable[[Any, Any, dict[str, Any]], Weights]
+    """The weights passed to the cell, from weights, memory and the noise of a step."""
+
+    products: tuple[Product, ...]
+    weights: dict[str, Any]
+    """The weights that a step uses directly."""
+
+    memory: dict[str, Tensor]
+    """The parts of the memory that a step uses directly."""
+
+    applications: list[int] | None = None
+    """How often each product was applied when a step was first traced; see `RecordedStep`."""
+
+    def weights_of_step(self, noise: dict[str, Any]) -> Weights:
+        """The weights passed to a step."""
+        return self.given(self.weights, self.memory, noise)
 
 
 class StepAdjoint(NamedTuple):
@@ -30,16 +55,16 @@ class RecordedStep:
     follows Python's execution while the step is traced. It is differentiated in reverse.
     """
 
-    def __init__(self, unroll: "Unroll", results: list[list[Tensor]] | None = None) -> None:
+    def __init__(self, prepared: PreparedCell, results: list[list[Tensor]] | None = None) -> None:
         """With `results`, the results of each product's applications are given, not computed."""
-        self.products = tuple(_RecordedProduct(self, k) for k in range(len(unroll.products)))
-        self.cell, self.unroll, self.given = unroll.cell, unroll, results
-        self.arguments: list[list[Tensor]] = [[] for _ in unroll.products]
-        self.results: list[list[Tensor]] = [[] for _ in unroll.products]
+        self.products = tuple(_RecordedProduct(self, k) for k in range(len(prepared.products)))
+        self.cell, self.prepared, self.given = prepared.cell, prepared, results
+        self.arguments: list[list[Tensor]] = [[] for _ in prepared.products]
+        self.results: list[list[Tensor]] = [[] for _ in prepared.products]
         self.order: list[tuple[int, int]] = []  # (product, index of the application)
 
     def __call__(self, a: Tensor, states: list[Any], weights: Weights) -> tuple[Tensor, list[Any]]:
-        self.scope, self.batch = self.unroll.backend.scope(), a.shape[0]
+        self.scope, self.batch = self.prepared.backend.scope(), a.shape[0]
         returned = self.cell.step(a, states, weights, self.products)
         check_returned(self.cell, returned)
         self._check_repeated()
@@ -47,20 +72,20 @@ class RecordedStep:
         return output, list(new)
 
     def apply(self, k: int, argument: Tensor) -> Tensor:
-        if self.unroll.backend.scope() != self.scope:
+        if self.prepared.backend.scope() != self.scope:
             raise self._error(
                 k,
                 "is applied inside a loop, a branch or a function of the backend "
                 "(ops.while_loop, ops.cond, tf.function, jax.jit); expected Python's for or if",
             )
-        shape, rank = tuple(argument.shape), self.unroll.products[k].rank
+        shape, rank = tuple(argument.shape), self.prepared.products[k].rank
         unknown = None in (*shape[:1], self.batch)
         if len(shape) != rank or not (unknown or shape[0] == self.batch):
             axes = "(batch, width)" if rank == 2 else f"{rank} axes, (batch, ...)"
             raise self._error(k, f"is applied to an argument of shape {shape}; expected {axes}")
         nth = len(self.results[k])
         if self.given is None:
-            result = self.unroll.products[k](argument)
+            result = self.prepared.products[k](argument)
         elif nth < len(self.given[k]):
             result = self.given[k][nth]
         else:
@@ -73,9 +98,9 @@ class RecordedStep:
     def _check_repeated(self) -> None:
         """A step is traced several times, and must apply its products in the same way each time."""
         counts = [len(results) for results in self.results]
-        before = self.unroll.applications if self.given is None else list(map(len, self.given))
+        before = self.prepared.applications if self.given is None else list(map(len, self.given))
         if self.given is None:
-            self.unroll.applications = counts
+            self.prepared.applications = counts
         for k, (now, then) in enumerate(zip(counts, before or counts, strict=True)):
             if now != then:
                 raise self._changed(k, then, now)
@@ -118,17 +143,17 @@ class ManualStep:
     Each product is applied once.
     """
 
-    def __init__(self, unroll: "Unroll") -> None:
-        self.unroll = unroll
+    def __init__(self, prepared: PreparedCell) -> None:
+        self.prepared = prepared
 
     def forward(
         self, a: Tensor, states: list[Any], noise: dict[str, Any]
     ) -> tuple[Tensor, list[Any], Any]:
-        unroll = self.unroll
-        returned = unroll.cell.step_with_residuals(
-            a, states, unroll.weights_of_step(noise), unroll.products
+        prepared = self.prepared
+        returned = prepared.cell.step_with_residuals(
+            a, states, prepared.weights_of_step(noise), prepared.products
         )
-        check_returned(unroll.cell, returned, count=3)
+        check_returned(prepared.cell, returned, count=3)
         return returned
 
     def needs_input_part(self) -> bool:
@@ -143,19 +168,19 @@ class ManualStep:
         d_output: Tensor,
         d_states: list[Any],
     ) -> StepAdjoint:
-        unroll = self.unroll
-        d_a, d_states, d_weights, d_results = unroll.cell.step_adjoint(
+        prepared = self.prepared
+        d_a, d_states, d_weights, d_results = prepared.cell.step_adjoint(
             residuals,
             states,
-            unroll.weights_of_step(noise),
-            unroll.products,
+            prepared.weights_of_step(noise),
+            prepared.products,
             d_output,
             d_states,
         )
         return StepAdjoint(d_a, d_states, d_weights, {}, [[d] for d in d_results])
 
     def arguments(self, states: list[Any], residuals: Any) -> list[list[Tensor]]:
-        return [[v] for v in self.unroll.cell.product_arguments(residuals, states)]
+        return [[v] for v in self.prepared.cell.product_arguments(residuals, states)]
 
 
 class AutomaticStep:
@@ -164,15 +189,15 @@ class AutomaticStep:
     It stores the result of each application of a product, and its argument unless that is a state.
     """
 
-    def __init__(self, unroll: "Unroll") -> None:
-        self.unroll = unroll
+    def __init__(self, prepared: PreparedCell) -> None:
+        self.prepared = prepared
         self.indices: list[list[int | None]] = []  # of each argument that is a state
 
     def forward(
         self, a: Tensor, states: list[Any], noise: dict[str, Any]
     ) -> tuple[Tensor, list[Any], Any]:
-        step = RecordedStep(self.unroll)
-        output, new = step(a, states, self.unroll.weights_of_step(noise))
+        step = RecordedStep(self.prepared)
+        output, new = step(a, states, self.prepared.weights_of_step(noise))
         arguments = [
             [None if index is not None else v for v, index in zip(of, indices, strict=True)]
             for of, indices in zip(step.arguments, _indices(step, states), strict=True)
@@ -201,21 +226,23 @@ class AutomaticStep:
             memory: dict[str, Tensor],
             results: list[list[Tensor]],
         ) -> tuple[Tensor, list[Any], list[list[Tensor]]]:
-            step = RecordedStep(self.unroll, results)
-            output, new = step(a, states, self.unroll.given(weights, memory, noise))
+            step = RecordedStep(self.prepared, results)
+            output, new = step(a, states, self.prepared.given(weights, memory, noise))
             # Found again, since the backward pass may be another function than the forward pass.
             order[:], self.indices = step.order, _indices(step, states)
             return output, new, step.arguments
 
-        constants = self.unroll.step_weights, self.unroll.step_memory
-        (_, _, arguments), vjp_fn = self.unroll.backend.vjp(step, (a, states, *constants, results))
+        constants = self.prepared.weights, self.prepared.memory
+        (_, _, arguments), vjp_fn = self.prepared.backend.vjp(
+            step, (a, states, *constants, results)
+        )
         d_arguments: list[list[Tensor | None]] = [[None for _ in of] for of in results]
         # In reverse: the gradient of an application depends on later ones, whose arguments may
         # contain its result.
         for k, nth in reversed(order):
             d_result = vjp_fn((d_output, d_states, d_arguments))[-1][k][nth]
-            d_v = self.unroll.products[k].adjoint(d_result)
-            check_adjoint(self.unroll.cell, k, d_v, arguments[k][nth])
+            d_v = self.prepared.products[k].adjoint(d_result)
+            check_adjoint(self.prepared.cell, k, d_v, arguments[k][nth])
             d_arguments[k][nth] = d_v
         return StepAdjoint(*vjp_fn((d_output, d_states, d_arguments)))
 

@@ -120,7 +120,7 @@ def scan(
     reverse: bool = False,
     prefetch: bool = True,
 ) -> tuple[Any, Any]:
-    """See `unroll.Backend`.
+    """See `backend.Backend`.
 
     XLA would first clear the output array, so under XLA y is written over an x of the same shape.
     Such an x is always read a step ahead: XLA may order a step's read after its write, and would
@@ -212,7 +212,7 @@ def _targets(
 def vjp(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """See `unroll.Backend`."""
+    """See `backend.Backend`."""
     # Separate nodes, since the same tensor may be passed for two arguments.
     arguments = tree.map_structure(tf.identity, arguments)
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
@@ -234,7 +234,7 @@ def vjp(
 
 
 def scope() -> Any:
-    """See `unroll.Backend`."""
+    """See `backend.Backend`."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 

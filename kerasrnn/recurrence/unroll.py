@@ -4,12 +4,13 @@ It is written with `keras.ops` and the two primitives of `Backend`: a scan and a
 product. The names follow docs/bptt.md; `d_v` is dL/dv.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops, tree
 
+from kerasrnn.recurrence.backend import Backend
 from kerasrnn.recurrence.checks import (
     check_products,
     check_returned,
@@ -19,39 +20,9 @@ from kerasrnn.recurrence.checks import (
 from kerasrnn.recurrence.loop import Call, Options, Results, Steppable, Weights
 from kerasrnn.recurrence.products import Product
 from kerasrnn.recurrence.segments import Segments, length_of, map_some
-from kerasrnn.recurrence.step import AutomaticStep, ManualStep
+from kerasrnn.recurrence.step import AutomaticStep, ManualStep, PreparedCell
 
 Tensor = Any
-
-
-class Backend(Protocol):
-    """The backend interface of `Unroll`."""
-
-    def scan(
-        self,
-        body: Callable[[Any, Any], tuple[Any, Any]],
-        carry: Any,
-        xs: Any,
-        reverse: bool = False,
-        prefetch: bool = True,
-    ) -> tuple[Any, Any]:
-        """`carry, y[t] = body(carry, x[t])` for every t; x and y have time as their first axis.
-
-        `prefetch` reads all of x[t] a step ahead, on the backends where this matters for speed.
-        Otherwise x[t] is read as part of the computation that uses it, which is faster if each
-        element is used once, and much slower if elements are used repeatedly
-        (benchmarks/speed/NOTES.md).
-        """
-
-    def vjp(
-        self, function: Callable[..., Any], arguments: tuple[Any, ...]
-    ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-        """Return the results of the function and `vjp_fn`, the pullback, which maps the gradients
-        of the results (None for zero) to those of the arguments."""
-
-    def scope(self) -> Any:
-        """A token that is equal at two points of a step unless one is inside a loop, branch or
-        function of the backend, which no tensor can leave."""
 
 
 class Steps(NamedTuple):
@@ -95,11 +66,10 @@ class Unroll:
         self.compute_dtype = keras.backend.standardize_dtype(call.sequences.dtype)
         half = self.compute_dtype in ("float16", "bfloat16")
         self.state_dtype = "float32" if half else self.compute_dtype
-        self.products, self.step_weights, self.step_memory = self._prepare(
-            self.weights, self.memory
+        self.prepared = PreparedCell(
+            backend, cell, self.given, *self._prepare(self.weights, self.memory)
         )
-        self.step = (ManualStep if cell.has_adjoint else AutomaticStep)(self)
-        self.applications: list[int] | None = None  # of each product in a step; see `RecordedStep`
+        self.step = (ManualStep if cell.has_adjoint else AutomaticStep)(self.prepared)
         x, keeps = self._in_order(call.sequences), None
         if call.mask is not None:
             keeps = ops.expand_dims(self._in_order(call.mask), -1)  # (time, batch, 1)
@@ -119,10 +89,6 @@ class Unroll:
     ) -> Weights:
         """The weights passed to a cell, with the noise of one step or of several."""
         return Weights(weights, memory, self.noise.of_one_step(noise), self.options.training)
-
-    def weights_of_step(self, noise: dict[str, Any]) -> Weights:
-        """The weights passed to a step."""
-        return self.given(self.step_weights, self.step_memory, noise)
 
     def forward(self) -> Results:
         """Run the loop without storing residuals; a gradient is computed automatically."""
@@ -219,8 +185,8 @@ class Unroll:
                 new_output, new, residuals = self.step.forward(a, states, noise)
                 residuals = Residuals(states, residuals)
             else:
-                given = self.weights_of_step(noise)
-                returned = self.cell.step(a, states, given, self.products)
+                given = self.prepared.weights_of_step(noise)
+                returned = self.cell.step(a, states, given, self.prepared.products)
                 check_returned(self.cell, returned)
                 (new_output, new), residuals = returned, None
             check_step(self.cell, new_output, new, self.zeros, states)
@@ -291,7 +257,7 @@ class Unroll:
             d_results = [[None if d is step.d_a else d for d in of] for of in step.d_results]
             return (Carry(d_masked_output, d_states), d_used), (step.d_a, d_results)
 
-        zeros = tree.map_structure(ops.zeros_like, [self.step_weights, self.step_memory])
+        zeros = tree.map_structure(ops.zeros_like, [self.prepared.weights, self.prepared.memory])
         read = steps._replace(x=a if self.step.needs_input_part() else None)
         (d_start, d_used), (d_a, d_results) = self.backend.scan(
             body, (d_end, zeros), (read, d_outputs, residuals), reverse=True
@@ -299,7 +265,7 @@ class Unroll:
         arguments = self.step.arguments(residuals.states, residuals.steps)
         d_products = [
             _weight_gradients(product, vs, [d_a if d is None else d for d in ds])
-            for product, vs, ds in zip(self.products, arguments, d_results, strict=True)
+            for product, vs, ds in zip(self.prepared.products, arguments, d_results, strict=True)
         ]
         d_x, *d_constants = vjp_fn((ops.cast(d_a, a.dtype), d_products, d_used))
         return d_start, d_x, tuple(d_constants)

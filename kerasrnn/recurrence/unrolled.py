@@ -24,7 +24,7 @@ def scan(
     reverse: bool = False,
     prefetch: bool = True,
 ) -> tuple[Any, Any]:
-    """See `unroll.Backend`."""
+    """See `backend.Backend`."""
     steps = next(x.shape[0] for x in tree.flatten(xs) if x is not None)
     ys = [None] * steps
     for t in reversed(range(steps)) if reverse else range(steps):

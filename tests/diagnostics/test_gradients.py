@@ -9,7 +9,7 @@ from keras import ops
 
 import kerasrnn
 from kerasrnn.diagnostics import diagnose
-from kerasrnn.diagnostics.diagnosis import memory_length
+from kerasrnn.diagnostics.layer_diagnosis import memory_length
 from tests.catalogue import BUILT_IN, BY_NAME, ROWS, variant_id
 from tests.measure import make_mask, passing_masks, randomize
 from tests.oracles import loop

@@ -1,0 +1,34 @@
+"""What the algorithm of the time loop needs from a backend, besides `keras.ops`."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Backend(Protocol):
+    """The two primitives of `Unroll`, and a check that a step can be recorded."""
+
+    def scan(
+        self,
+        body: Callable[[Any, Any], tuple[Any, Any]],
+        carry: Any,
+        xs: Any,
+        reverse: bool = False,
+        prefetch: bool = True,
+    ) -> tuple[Any, Any]:
+        """`carry, y[t] = body(carry, x[t])` for every t; x and y have time as their first axis.
+
+        `prefetch` reads all of x[t] a step ahead, on the backends where this matters for speed.
+        Otherwise x[t] is read as part of the computation that uses it, which is faster if each
+        element is used once, and much slower if elements are used repeatedly
+        (benchmarks/speed/NOTES.md).
+        """
+
+    def vjp(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+        """Return the results of the function and `vjp_fn`, the pullback, which maps the gradients
+        of the results (None for zero) to those of the arguments."""
+
+    def scope(self) -> Any:
+        """A token that is equal at two points of a step unless one is inside a loop, branch or
+        function of the backend, which no tensor can leave."""
