@@ -6,13 +6,16 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "agg")
-# XLA compiles every program here for a few numbers. LLVM's optimizations and the newer code generator
-# would take two thirds of that time. XLA's own passes, which decide on loops and copies, are the same.
-_XLA_FLAGS = "--xla_backend_optimization_level=0"
-if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
-    # An unknown flag ends the process, and JAX has an XLA of its own.
-    _XLA_FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-os.environ.setdefault("XLA_FLAGS", _XLA_FLAGS)
+# XLA compiles every program here for a few numbers. LLVM's optimizations and the newer code
+# generator would take two thirds of that time; XLA's own passes, which decide on loops and copies,
+# are the same. An unknown flag ends the process, and JAX has an XLA of its own.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
+    else "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
+)
 
 import hypothesis
 import keras
