@@ -4,6 +4,11 @@ All have the same inputs, the same weights and the same task, in float32, batch 
 training step computes the loss sum(y * r), where y is the outputs of all steps and r is fixed
 random numbers, and its gradients with respect to the inputs and all weights. r is zero at masked
 steps, where torch outputs zeros and Keras repeats the previous output.
+
+Batches of random lengths go through `train_on_batch` and `predict_on_batch` of a model with an
+unknown number of steps, as most Keras code is written: all of them in turn are one step of the
+benchmark. The loss is the mean squared difference of the outputs from fixed random numbers, and the
+learning rate is zero, so that all rounds compute the same.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +18,7 @@ import numpy as np
 from benchmarks.measuring.data import weights
 from benchmarks.measuring.machine import cores
 from benchmarks.measuring.worker import Ready
-from benchmarks.speed.grid import CONTENDERS, Point
+from benchmarks.speed.grid import BATCHES, CONTENDERS, Point
 
 GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 
@@ -48,6 +53,8 @@ def ready(contender: str, point: Point) -> Ready:
     """
     if contender not in CONTENDERS:
         raise ValueError(f"contender {contender!r}: expected one of {', '.join(CONTENDERS)}")
+    if point.part == "lengths":
+        return _torch_lengths(point) if contender == "torch" else _keras_lengths(contender, point)
     if contender == "torch":
         return _torch(point)
     if contender == "floor":
@@ -117,16 +124,80 @@ def _keras(contender: str, point: Point) -> Ready:
     return Ready(step, facts)
 
 
-def _torch(point: Point) -> Ready:
+def _batches(point: Point) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inputs and targets of random lengths, of which the first is the longest."""
+    given = data(point)
+    random = np.random.default_rng(2)
+    lengths = random.integers(point.shortest, point.shape.time + 1, BATCHES)
+    lengths[0] = point.shape.time
+    return [(given.x[:, :n].copy(), given.r[:, :n].copy()) for n in lengths]
+
+
+def _keras_lengths(contender: str, point: Point) -> Ready:
+    import keras
+
+    layer = _layer(contender, point)
+    model = keras.Sequential([keras.Input((None, point.shape.features)), layer])
+    model.set_weights(weights([tuple(w.shape) for w in model.weights], point.shape.units))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    batches = _batches(point)
+
+    def step() -> list[Any]:
+        if point.mode == "training":
+            return [model.train_on_batch(x, r) for x, r in batches]
+        return [model.predict_on_batch(x) for x, _ in batches]
+
+    return Ready(step, _facts_of_batches)
+
+
+def _torch_lengths(point: Point) -> Ready:
     import torch
 
-    _, time, features, units = point.shape
     torch.set_num_threads(cores())
+    module = _torch_module(point)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.0)
+    batches = [tuple(map(torch.from_numpy, batch)) for batch in _batches(point)]
+
+    def train(x: Any, r: Any) -> float:
+        optimizer.zero_grad()
+        loss = ((module(x)[0] - r) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    def step() -> list[Any]:
+        if point.mode == "training":
+            return [train(x, r) for x, r in batches]
+        with torch.inference_mode():
+            return [module(x)[0].numpy() for x, _ in batches]
+
+    if point.mode != "training":
+        module.eval()
+    return Ready(step, _facts_of_batches)
+
+
+def _facts_of_batches(results: list[Any]) -> list[float]:
+    return [float(np.linalg.norm(result)) for result in results]
+
+
+def _torch_module(point: Point) -> Any:
+    import torch
+
+    _, _, features, units = point.shape
     name = {"SimpleRNN": "RNN"}.get(point.cell, point.cell)
     module = getattr(torch.nn, name)(features, units, batch_first=True)
     with torch.no_grad():
         for parameter, value in zip(module.parameters(), _torch_weights(point), strict=True):
             parameter.copy_(torch.from_numpy(value))
+    return module
+
+
+def _torch(point: Point) -> Ready:
+    import torch
+
+    time = point.shape.time
+    torch.set_num_threads(cores())
+    module = _torch_module(point)
     given = data(point)
     x, r, lengths = map(torch.from_numpy, given)
 

@@ -27,6 +27,7 @@ CELLS = BUILT_IN + OTHERS
 
 PARTS = {
     "grid": "the built-in cells, training and inference, unmasked and masked",
+    "lengths": "fit and predict on batches of random lengths, for which steps are unknown",
     "cells": "a training step of the cells that Keras lacks",
     "eager": "the layer called eagerly",
     "memory": "peak memory of a training step",
@@ -52,6 +53,14 @@ SHAPES = (SHORT, LARGE, LONG, Shape(1, 100, 128, 256), Shape(16, 2000, 32, 64))
 FEW = 4  # time steps, with negligible memory
 TIMES = (100, 300, 1000, 3000, 10000)
 
+# Batches of random lengths: the shape of the longest, and the length of the shortest.
+BATCHES = 12
+LENGTHS = (
+    (Shape(32, 400, 32, 128), 60),
+    (Shape(64, 100, 128, 256), 40),
+    (Shape(1, 200, 64, 128), 40),
+)
+
 QUICK_SHAPES = (Shape(4, 12, 8, 16),)
 QUICK_TIMES = (10, 20, 40)
 
@@ -68,10 +77,13 @@ class Point:
 
     contenders: tuple[str, ...]
     masked: bool = False
+    shortest: int | None = None
+    """The fewest steps of a batch; None if all batches have the steps of the shape."""
 
     def __str__(self) -> str:
         mask = " masked" if self.masked else ""
-        return f"{self.part}: {self.cell} {self.shape}{mask}, {self.mode}"
+        lengths = "" if self.shortest is None else f" from {self.shortest} steps"
+        return f"{self.part}: {self.cell} {self.shape}{mask}{lengths}, {self.mode}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"shape": list(self.shape), "contenders": list(self.contenders)}
@@ -113,6 +125,11 @@ def _all(quick: bool) -> Iterator[Point]:
                 own = ("kerasrnn",) if mode == "training" else ("kerasrnn", "kerasrnn-xla")
                 for masked in (False, True):
                     yield Point("grid", cell, shape, mode, (*own, *keras, "torch", "floor"), masked)
+    for cell in BUILT_IN[1:]:
+        for shape, shortest in [(QUICK_SHAPES[0], 5)] if quick else LENGTHS:
+            for mode in ("training", "inference"):
+                names = ("kerasrnn", "keras", "torch")
+                yield Point("lengths", cell, shape, mode, names, shortest=shortest)
     for cell in OTHERS:
         for shape in some if quick else (SHORT, LONG):
             yield Point("cells", cell, shape, "training", ("kerasrnn", *KERAS_RNN))

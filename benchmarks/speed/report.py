@@ -48,7 +48,7 @@ def report(raw: Mapping[str, Any], command: str) -> str:
         lines += _times(f"{mode.capitalize()}", part, own)
     if any(result.point.part == "grid" for result in found):
         lines += ["![Speed](speed.png)", ""]
-    for part in ("cells", "eager"):
+    for part in ("lengths", "cells", "eager"):
         lines += _times(_title(part), [r for r in found if r.point.part == part], "kerasrnn")
     lines += _memory([result for result in found if result.point.part == "memory"])
     lines += _compile([result for result in found if result.point.part == "compile"])
@@ -75,7 +75,10 @@ def _times(title: str, found: Collection[Result], own: str) -> list[str]:
     rows = []
     for result in found:
         point = result.point
-        row = [point.cell, str(point.shape), "yes" if point.masked else ""]
+        shape = str(point.shape)
+        if point.shortest is not None:
+            shape += f", from {point.shortest} steps"
+        row = [point.cell, shape, "yes" if point.masked else ""]
         for name in names:
             values = measured(result, name)
             over = ratio(result, own, name)

@@ -24,6 +24,10 @@ def targets(found: Collection[Result]) -> list[Target]:
         if result.point.shape == LARGE and result.point.cell == "LSTM" and not result.point.masked
     ]
     masked_lstm = [r for r in training if r.point.masked and r.point.cell == "LSTM"]
+    lengths = {
+        mode: [r for r in found if r.point.part == "lengths" and r.point.mode == mode]
+        for mode in ("training", "inference")
+    }
     others = [r for r in found if r.point.part == "cells" and r.point.cell in OTHERS]
     eager = [r for r in found if r.point.part == "eager" and r.point.cell in BUILT_IN]
     memory = [result for result in found if result.point.part == "memory"]
@@ -53,6 +57,10 @@ def targets(found: Collection[Result]) -> list[Target]:
             None,
             over(inference, keras),
         ),
+        Target("training on random lengths, Keras", MEAN, 0.45, over(lengths["training"], keras)),
+        Target("training on random lengths, Keras", WORST, 1.0, over(lengths["training"], keras)),
+        Target("inference on random lengths, Keras", MEAN, 0.6, over(lengths["inference"], keras)),
+        Target("inference on random lengths, Keras", WORST, 1.0, over(lengths["inference"], keras)),
         Target("training at batch 1, Keras's best setting", WORST, 0.3, over(alone, best_keras)),
         Target(f"training, LSTM {LARGE}, floor", WORST, 1.15, over(large, ("floor",))),
         Target("training, masked over unmasked", MEAN, 1.1, _masked_over_unmasked(training)),

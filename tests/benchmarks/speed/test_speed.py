@@ -270,7 +270,7 @@ def test_everything_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--parts", "grids"], "--parts grids: expected some of grid, cells"),
+        (["--parts", "grids"], "--parts grids: expected some of grid, lengths, cells"),
         (["--shapes", "5"], "--shapes 5: expected numbers below 5, or 32x50x64x128"),
         (["--rounds", "0"], "--rounds 0: expected a positive integer"),
         (["--parts", "memory", "--cells", "GRU"], "nothing to measure"),
