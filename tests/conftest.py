@@ -16,6 +16,9 @@ os.environ.setdefault(
     else "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     " --xla_cpu_parallel_codegen_split_count=1",
 )
+# tf2onnx copies its graph before each of its optimizers, which takes half of the time of an export,
+# and skips one that fails. Here it fails the test.
+os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
 
 import hypothesis
 import keras

@@ -1,4 +1,4 @@
-"""Decoders and generators that attend to a memory, beside what the equations say of them."""
+"""Decoders and generators that attend to a memory, compared with NumPy."""
 
 import copy
 
@@ -12,7 +12,7 @@ from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.decoding.test_beam import all_sequences, length_penalty
 from tests.decoding.test_generator import END, START, log_softmax
-from tests.measure import randomize
+from tests.measure import op_by_op, randomize
 
 IDS = np.array([[1, 4, 2, 6], [1, 5, 3, 3], [2, 2, 1, 4]])
 MASK = np.array([[True, True, True, True], [True, False, True, False], [False] * 4])
@@ -46,19 +46,22 @@ def tensors(rows=3):
 
 
 def step_by_step(decoder, previous, context, prepared):
-    states = decoder.initial_states(context, len(previous), prepared)
+    """Logits and weights of every step; the states before the first step and after every step."""
+    states = [decoder.initial_states(context, len(previous), prepared)]
     logits, weights = [], []
     for t in range(previous.shape[1]):
-        y, states = decoder.step(previous[:, t], states, context, prepared)
+        y, after = decoder.step(previous[:, t], states[-1], context, prepared)
         logits.append(np.asarray(y))
-        weights.append(np.asarray(decoder.weights_of_step(states)))
+        weights.append(np.asarray(decoder.weights_of_step(after)))
+        states.append(after)
     return np.stack(logits, axis=1), np.stack(weights, axis=1), states
 
 
+@op_by_op()
 @pytest.mark.torch_backend
 @pytest.mark.parametrize(("attention", "options"), ATTENDING, ids=variant_id)
-def test_all_at_once_by_hand_and_one_after_the_other(attention, options):
-    """Logits and weights; rows of the memory that are padding, as a whole too."""
+def test_all_steps_at_once_and_one_after_the_other(attention, options):
+    """Logits and weights, with a memory that is partly or fully masked."""
     decoder, (c, memory) = new_decoder(attention(), **options), tensors()
     expected, alpha = numpy_models.decode_attending(decoder, IDS, c, memory, MASK)
     logits = decoder(IDS, context=c, memory=memory, memory_mask=MASK)
@@ -69,22 +72,19 @@ def test_all_at_once_by_hand_and_one_after_the_other(attention, options):
     assert not weights[2].any()
 
 
+@op_by_op()
 @pytest.mark.parametrize("context", [None, "first", "every", "state"])
 def test_contexts_and_prompts(context):
-    """However a context enters; a prompt, read at once, is its steps, row by row."""
+    """A prompt, read at once, gives the states of its steps."""
     decoder, (c, memory) = new_decoder(kerasrnn.CoverageAttention(3), context=context), tensors()
     c, prepared = c if context else None, decoder.prepare_memory(memory, MASK)
-    states = decoder.initial_states(c, 3, prepared)
     given = {"memory": memory, "memory_mask": MASK}
-    logits, _, _ = step_by_step(decoder, IDS, c, prepared)
+    logits, _, states = step_by_step(decoder, IDS, c, prepared)
     np.testing.assert_allclose(logits, decoder(IDS, context=c, **given), atol=1e-5)
     lengths = np.array([3, 0, 4])
-    read = decoder.prefill(IDS, states, c, np.arange(4) < lengths[:, None], **given)
+    read = decoder.prefill(IDS, states[0], c, np.arange(4) < lengths[:, None], **given)
     for n, length in enumerate(lengths):
-        expected = states
-        if length:
-            _, _, expected = step_by_step(decoder, IDS[:, :length], c, prepared)
-        for a, b in zip(read, expected, strict=True):
+        for a, b in zip(read, states[length], strict=True):
             np.testing.assert_allclose(a[n], b[n], atol=1e-5)
 
 
@@ -118,22 +118,22 @@ def test_configuration():
 
 
 def forced(decoder, fed, written, row, given):
-    """log p of each class and the weights, at every symbol that was written in a row."""
+    """log p of each class and the weights, at every generated symbol of a row."""
     c, memory, mask = (x[row : row + 1] for x in given)
     previous = np.array([[*fed, *written[:-1]]])
     logits, alpha = numpy_models.decode_attending(decoder, previous, c, memory, mask)
     return log_softmax(logits[0, len(fed) - 1 :]), alpha[0, len(fed) - 1 :]
 
 
-def score_by_hand(decoder, written, row, given, beam):
-    log_p, alpha = forced(decoder, [START], written, row, given)
+def score_by_hand(log_p, alpha, written, row, given, beam):
     total = log_p[range(len(written)), written].sum()
     covered = np.clip(alpha.sum(axis=0)[given[2][row]], 1e-9, 1)
     return total / length_penalty(written, beam) + beam.coverage_penalty * np.log(covered).sum()
 
 
+@op_by_op()
 def test_prompts_of_different_lengths():
-    """Greedily, each row goes on from its own, and says where it looked."""
+    """Each row continues its own prompt; the attention weights are returned."""
     decoder, given = new_decoder(), [*tensors(), MASK]
     generator = kerasrnn.Generator(
         decoder, max_length=4, start=START, end=END, return_lengths=True, return_attention=True
@@ -152,43 +152,49 @@ def test_prompts_of_different_lengths():
 
 
 @pytest.mark.parametrize(("attention", "options"), ATTENDING, ids=variant_id)
-def test_beams_look_where_the_model_looks(attention, options):
-    """Hypotheses change places, and all that the attention hands on goes with them."""
+def test_beams_return_the_models_weights(attention, options):
+    """The states of the attention follow the hypotheses."""
     decoder, given = new_decoder(attention(), **options), [*tensors(), MASK]
     beam = Beam(4, length_penalty=0.5, coverage_penalty=0.1, n_best=3)
-    asked = {"return_lengths": True, "return_scores": True, "return_attention": True}
-    generator = kerasrnn.Generator(decoder, beam, 5, START, END, **asked)
+    returned = {"return_lengths": True, "return_scores": True, "return_attention": True}
+    generator = kerasrnn.Generator(decoder, beam, 3, START, END, **returned)
     c, memory, mask = given
     found = map(np.asarray, generator(c, memory=memory, memory_mask=mask))
     for row, of_row in enumerate(zip(*found, strict=True)):
         for symbols, length, score, weights in zip(*of_row, strict=True):
             written = symbols[:length].tolist()
-            expected = score_by_hand(decoder, written, row, given, beam)
+            log_p, alpha = forced(decoder, [START], written, row, given)
+            expected = score_by_hand(log_p, alpha, written, row, given, beam)
             np.testing.assert_allclose(score, expected, atol=1e-4)
-            _, alpha = forced(decoder, [START], written, row, given)
             np.testing.assert_allclose(weights[:length], alpha, atol=1e-5)
             assert not weights[length:].any()
 
 
-def test_the_coverage_penalty_finds_what_covers_more():
-    """With as many hypotheses as there are, the best of all: the penalty makes it another one."""
+def test_the_coverage_penalty_changes_the_best_sequence():
+    """With as many hypotheses as there are sequences, the best of all is found."""
     decoder = new_decoder(kerasrnn.LuongAttention(), size=4, seed=0)
-    given = [*tensors(), MASK]
+    c, memory, mask = given = [*tensors(), MASK]
+    forced_sequences = [
+        [
+            (written, *forced(decoder, [START], written, row, given))
+            for written in all_sequences(4, 2)
+        ]
+        for row in range(3)
+    ]
     best = []
     for penalty in (0.0, 0.5):
-        beam = Beam(27, coverage_penalty=penalty)
-        generator = kerasrnn.Generator(decoder, beam, 3, START, END)
-        c, memory, mask = given
+        beam = Beam(9, coverage_penalty=penalty)
+        generator = kerasrnn.Generator(decoder, beam, 2, START, END)
         found = np.asarray(generator(c, memory=memory, memory_mask=mask))
-        for row in range(3):
-            expected = max(
-                all_sequences(4, 3),
-                key=lambda written: score_by_hand(decoder, written, row, given, beam),
+        for row, sequences in enumerate(forced_sequences):
+            expected, *_ = max(
+                sequences,
+                key=lambda one: score_by_hand(*one[1:], one[0], row, given, beam),
             )
-            assert found[row].tolist() == expected + [0] * (3 - len(expected))
+            assert found[row].tolist() == expected + [0] * (2 - len(expected))
         best.append(found)
     assert (best[0][:2] != best[1][:2]).any()
-    np.testing.assert_array_equal(best[0][2], best[1][2])  # there is nothing to cover
+    np.testing.assert_array_equal(best[0][2], best[1][2])  # its memory is fully masked
 
 
 def gru():

@@ -1,4 +1,4 @@
-"""Beam search against all there is to find, and against itself in plain Python."""
+"""Beam search, compared with all possible sequences, and with a search in plain Python."""
 
 import itertools
 
@@ -22,21 +22,21 @@ from tests.decoding.test_generator import (
     contexts,
     greedy_by_hand,
     log_softmax,
-    model_of,
     new_decoder,
 )
+from tests.measure import op_by_op
 
-# A search is eager here, and slow; an example has several rows.
+# Eager searches are slow; each example has several rows.
 few_examples = settings(max_examples=6)
 
 EVERYTHING = {**ALL, "return_scores": True}
 
 
 class Table:
-    """A model that is a table: of each row and each beginning, any logits and any attention.
+    """A model that looks up random logits and attention by the row and the symbols so far.
 
-    Its states say which beginning stands where; so states that do not move with the hypotheses
-    give another row of the table.
+    The states encode these symbols, so that states that do not follow the hypotheses give other
+    logits.
     """
 
     def __init__(self, size, max_length, rows=6, positions=4, seed=0):
@@ -102,7 +102,7 @@ def length_penalty(written, beam):
 
 
 def all_sequences(size, longest, min_length=0):
-    """Those that end, and those that are cut."""
+    """Sequences that end, and sequences of the maximum length."""
     for length in range(1, longest + 1):
         for written in itertools.product(range(1, size), repeat=length):
             if END in written[:-1] or (END not in written and length < longest):
@@ -112,7 +112,7 @@ def all_sequences(size, longest, min_length=0):
 
 
 def beam_by_hand(table, row, beam, min_length=0):
-    """Lists of lists, as the docstring of `Beam` says it; it never stops early."""
+    """As in the docstring of `Beam`, without stopping early."""
     hypotheses, kept = [[]], []
     for length in range(1, table.max_lengths[row] + 1):
         grown = [
@@ -136,7 +136,7 @@ def best(table, row, beam, sequences):
 
 
 def assert_found(found, table, beam, expected):
-    """`expected` of every row, from the best on, and nothing behind."""
+    """Each row has the `expected` sequences, from the best on, and no others."""
     assert found.symbols.shape == (table.rows, beam.n_best, table.max_length)
     for row in range(table.rows):
         for n in range(beam.n_best):
@@ -170,7 +170,7 @@ PENALTIES = (st.sampled_from([0.0, 0.6, 1.0, 2.5]), st.sampled_from([0.0, 0.2]))
     st.integers(0, 10_000),
 )
 def test_a_wide_beam_finds_the_best_of_all(shape, alpha, beta, min_length, seed):
-    """As wide as there can be hypotheses, which is more than there are classes."""
+    """With a beam of all possible hypotheses, more than there are classes."""
     size, max_length = shape
     table = Table(size, max_length, seed=seed)
     width = (size - 2) ** (max_length - 1) * (size - 1)
@@ -184,7 +184,7 @@ def test_a_wide_beam_finds_the_best_of_all(shape, alpha, beta, min_length, seed)
 
 @few_examples
 @given(st.integers(1, 4), *PENALTIES, st.integers(0, 2), st.integers(0, 10_000))
-def test_a_narrow_beam_finds_what_plain_python_finds(width, alpha, beta, min_length, seed):
+def test_a_narrow_beam_equals_the_search_in_plain_python(width, alpha, beta, min_length, seed):
     table = Table(5, 4, seed=seed)
     beam = Beam(width, alpha, beta, n_best=width)
     expected = [
@@ -193,7 +193,7 @@ def test_a_narrow_beam_finds_what_plain_python_finds(width, alpha, beta, min_len
     ]
     found = table.search(beam, min_length=min_length)
     assert_found(found, table, beam, expected)
-    # Without the others, the best is the same.
+    # With n_best=1, the best is the same.
     alone = table.search(Beam(width, alpha, beta), min_length=min_length)
     for one, several in zip(alone, found, strict=True):
         np.testing.assert_array_equal(one, several[:, 0])
@@ -217,13 +217,13 @@ def test_stopping_early_changes_nothing(width, alpha, beta, n_best, seed):
 @pytest.mark.parametrize(
     ("alpha", "n_best", "expected"), [(0.0, None, 1), (0.0, 2, 2), (1.0, 2, 7), (2.0, None, 3)]
 )
-def test_it_stops_as_soon_as_nothing_better_can_come(alpha, n_best, expected):
-    """Worked by hand: at every step 0.9 for the end, 0.08 and 0.02 for two others.
+def test_the_search_stops_when_no_better_sequence_is_possible(alpha, n_best, expected):
+    """At every step the end has the probability 0.9, and two other symbols 0.08 and 0.02.
 
-    Kept are log 0.9 = -0.105 at once and, after two steps, log 0.072 = -2.63, or -2.26 with
-    alpha = 1. After t steps what is open has t log 0.08 = -2.53 t. At the longest, M = 40, that is
-    divided by 7.5^alpha: with alpha = 1, -0.34 t, which is below -2.26 from t = 7 on; with
-    alpha = 2, -0.045 t, which is below -0.105 from t = 3 on.
+    The finished sequences are log 0.9 = -0.105 after one step and log 0.072 = -2.63 after two, or
+    -2.26 with alpha = 1. After t steps the best open hypothesis is t log 0.08 = -2.53 t. At the
+    maximum length, M = 40, that is divided by 7.5^alpha: with alpha = 1, -0.34 t, which is below
+    -2.26 from t = 7 on; with alpha = 2, -0.045 t, which is below -0.105 from t = 3 on.
     """
     steps = []
 
@@ -239,7 +239,7 @@ def test_it_stops_as_soon_as_nothing_better_can_come(alpha, n_best, expected):
 
 
 def test_penalties_by_hand():
-    """Two sequences, whose numbers are worked out beside them."""
+    """The numbers are computed in the comments."""
     p = np.array([1e-9, 0.2, 0.5, 0.3], "float32")
     first, second = [0.9, 0.1, 0.0], [0.2, 0.7, 0.1]
 
@@ -272,7 +272,7 @@ def test_penalties_by_hand():
     np.testing.assert_allclose(covered[3, 2], -2.888968, atol=1e-5)
 
 
-def test_a_sampler_records_attention_too():
+def test_a_sampler_also_records_attention():
     table = Table(5, 4)
     minimum = [MinimumLength(1)]
     policy = Sampling(
@@ -294,7 +294,7 @@ def test_a_sampler_records_attention_too():
 
 
 def all_by_hand(decoder, context, fed, longest, beam):
-    """All sequences with their log-probabilities: the whole sequences are computed."""
+    """All sequences with their log-probabilities."""
     found = []
     for written in all_sequences(decoder.size, longest):
         logits = numpy_models.decode(decoder, np.array([[*fed, *written[:-1]]]), context)[0]
@@ -303,9 +303,10 @@ def all_by_hand(decoder, context, fed, longest, beam):
     return sorted(found, reverse=True)[: beam.n_best]
 
 
+@op_by_op()
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_of_a_decoder_it_finds_the_best_of_all(alpha):
-    """After prompts of different lengths, each row as long as it may be."""
+def test_with_a_decoder_it_finds_the_best_of_all(alpha):
+    """With prompts and maximum lengths that differ between rows."""
     decoder = new_decoder(size=4, row="LSTM", context="every")
     prompts, longest = [[3, 1, 3], [], [1]], [3, 2, 3]
     padded = np.array([prompt + [0] * (3 - len(prompt)) for prompt in prompts])
@@ -338,7 +339,7 @@ def test_width_one_is_greedy(context):
 
 
 def test_scores_are_those_of_teacher_forcing():
-    """The lists are of different sequences, from the best on; the best is better than greedy."""
+    """The sequences differ and come from the best on; the best is better than greedy."""
     decoder = new_decoder(size=9, row="GRU", seed=3)
     c, beam = contexts(5), Beam(6, 0.6, n_best=5)
     generator = kerasrnn.Generator(decoder, beam, 8, START, END, **EVERYTHING)
@@ -363,7 +364,7 @@ def test_scores_are_those_of_teacher_forcing():
 
 @pytest.mark.parametrize("sampler", [Greedy(), Beam(3)], ids=repr)
 def test_min_length(sampler):
-    """So many symbols stand before an end that the model would always say at once."""
+    """The model predicts the end at every step."""
     decoder = new_decoder()
     always_ending(decoder)
     generator = kerasrnn.Generator(decoder, sampler, 5, START, END, min_length=2)
@@ -374,7 +375,7 @@ def test_min_length(sampler):
 
 
 def test_without_an_end():
-    """The best of the sequences that are as long as they may be."""
+    """It finds the best of the sequences of maximum length."""
     decoder = new_decoder(size=3, context=None)
     generator = kerasrnn.Generator(decoder, Beam(8), 3, START, return_scores=True)
     symbols, scores = map(np.asarray, generator(max_lengths=np.array([3, 2])))
@@ -386,47 +387,6 @@ def test_without_an_end():
         top = max(totals, key=totals.get)
         assert symbols[n].tolist() == [*top, *[0] * (3 - longest)]
         np.testing.assert_allclose(scores[n], totals[top], atol=1e-5)
-
-
-PROMPT = np.array([[3, 4], [5, 0], [0, 0], [4, 4]], "int32")
-
-
-def beam_model(**options):
-    beam = Beam(4, length_penalty=0.6, n_best=3)
-    decoder = new_decoder(row="LSTM", seed=4)
-    return model_of(decoder, beam, prompt=True, max_length=6, **EVERYTHING, **options)
-
-
-def test_compiled_by_xla_it_finds_the_same():
-    model = beam_model(min_length=1)
-    expected = model([contexts(), PROMPT])
-    assert [y.shape[1:] for y in model.outputs] == [y.shape[1:] for y in expected]
-    model.compile(jit_compile=True)
-    found = model.predict([contexts(), PROMPT], verbose=0)
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-    assert len(set(np.ravel(found[1]))) > 1
-
-
-def test_saved_and_loaded_it_finds_the_same(tmp_path):
-    model = beam_model(min_length=2)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    generator = loaded.layers[-1]
-    assert repr(generator.sampler) == repr(Beam(4, 0.6, 0.0, 3))
-    assert (generator.min_length, generator.return_scores) == (2, True)
-    for a, b in zip(model([contexts(), PROMPT]), loaded([contexts(), PROMPT]), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.tensorflow
-def test_saved_model(tmp_path):
-    from kerasrnn.export import to_saved_model
-
-    model = beam_model()
-    check = [[contexts(), PROMPT], [contexts(1), PROMPT[:1, :1]]]
-    exported = to_saved_model(model, tmp_path / "model", check=check)
-    assert exported.difference < 1e-5
 
 
 def test_half_precision():

@@ -1,4 +1,4 @@
-"""The decoder: all steps at once by hand, and one after the other the same."""
+"""The decoder, compared with NumPy: all steps at once, and one after the other."""
 
 import contextlib
 import copy
@@ -10,7 +10,7 @@ import pytest
 import kerasrnn
 from kerasrnn.keras_internals import get_keras_mask
 from tests import numpy_models
-from tests.catalogue import BY_NAME, PROBES, ROWS, variant_id
+from tests.catalogue import BY_NAME, ROWS, variant_id
 from tests.measure import op_by_op, randomize
 
 IDS = np.array([[1, 4, 2, 6], [1, 5, 3, 3], [2, 2, 1, 4]])
@@ -39,11 +39,13 @@ def new_decoder(row, context=None, kind="classes", depth=1, **options):
 
 
 def step_by_step(decoder, previous, context):
-    states = decoder.initial_states(context, len(previous))
+    """The logits of every step; the states before the first step and after every step."""
+    states = [decoder.initial_states(context, len(previous))]
     logits = []
     for t in range(previous.shape[1]):
-        y, states = decoder.step(previous[:, t], states, context)
+        y, after = decoder.step(previous[:, t], states[-1], context)
         logits.append(np.asarray(y))
+        states.append(after)
     return np.stack(logits, axis=1), states
 
 
@@ -54,11 +56,11 @@ def step_by_step(decoder, previous, context):
     + [(BY_NAME["LSTM"], "state"), (BY_NAME["GRU"], "first")],
     ids=variant_id,
 )
-def test_all_at_once_by_hand_and_one_after_the_other(row, context):
+def test_all_steps_at_once_and_one_after_the_other(row, context):
     """Every cell, in a stack with residuals; every way in which a context enters."""
     decoder, previous, c = new_decoder(row, context, depth=2, residual=True)
     expected = numpy_models.decode(decoder, previous, c)
-    with contextlib.nullcontext() if row in PROBES else op_by_op():
+    with contextlib.nullcontext() if row is BY_NAME["LSTM"] else op_by_op():
         logits = decoder(previous, context=c)
     np.testing.assert_allclose(logits, expected, atol=2e-5)
     stepped, _ = step_by_step(decoder, previous, c)
@@ -99,37 +101,38 @@ def test_tied_weights_are_counted_once():
     assert not any("logits" in path or "projection" in path for path in tied)
 
 
+@op_by_op()
 @pytest.mark.parametrize("context", [None, "first", "both"])
 def test_padding_changes_nothing(context):
-    """Of ids: 0. The mask goes on, and a masked step keeps the states."""
+    """The mask is passed on, and masked steps keep the states."""
     decoder, _, c = new_decoder(BY_NAME["LSTM"], context)
-    whole = np.array([[1, 4, 2, 0, 0], [1, 5, 3, 3, 2], [2, 0, 0, 0, 0]])
+    whole, lengths = np.array([[1, 4, 2, 0, 0], [1, 5, 3, 3, 2], [2, 0, 0, 0, 0]]), (3, 5, 1)
     logits = decoder(whole, context=c)
     np.testing.assert_array_equal(get_keras_mask(logits), whole != 0)
-    for n, length in enumerate((3, 5, 1)):
+    states = decoder.prefill(whole, decoder.initial_states(c, 3), c, mask=whole != 0)
+    _, expected = step_by_step(decoder, whole, c)
+    for n, length in enumerate(lengths):
         of_row = None if c is None else c[n : n + 1]
         alone = numpy_models.decode(decoder, whole[n : n + 1, :length], of_row)
         np.testing.assert_allclose(logits[n : n + 1, :length], alone, atol=1e-5)
-    states = decoder.prefill(whole, decoder.initial_states(c, 3), c, mask=whole != 0)
-    for n, length in enumerate((3, 5, 1)):
-        of_row = None if c is None else c[n : n + 1]
-        _, expected = step_by_step(decoder, whole[n : n + 1, :length], of_row)
-        for state, other in zip(states, expected, strict=True):
-            np.testing.assert_allclose(state[n : n + 1], other, atol=1e-5)
+        for state, other in zip(states, expected[length], strict=True):
+            np.testing.assert_allclose(state[n], other[n], atol=1e-5)
 
 
+@op_by_op()
 def test_padding_of_frames():
-    """A silent frame is a frame, unless it is said to be padding."""
-    x = np.ones((3, 4, 5), "float32")
-    x[0, 2:] = 0
-    x[1, 3] = -1
-    for padding, used in ((None, None), (0.0, [2, 4, 4]), (-1.0, [4, 3, 4])):
+    """A frame of zeros is no padding by default."""
+    x = np.ones((3, 2, 5), "float32")
+    x[0, :] = 0
+    x[1, 1] = -1
+    for padding, used in ((None, None), (0.0, [0, 2, 2]), (-1.0, [2, 1, 2])):
         decoder, _, _ = new_decoder(BY_NAME["GRU"], kind="flags", padding=padding)
         mask = get_keras_mask(decoder(x))
         assert used == (None if mask is None else np.asarray(mask).sum(axis=1).tolist())
 
 
-def test_a_mask_that_is_given_holds():
+@op_by_op()
+def test_a_given_mask_is_used():
     decoder, _, _ = new_decoder(BY_NAME["GRU"])
     mask = np.array([[True, True, False, True]] * 3)
     logits = decoder(IDS, mask=mask)
@@ -138,32 +141,34 @@ def test_a_mask_that_is_given_holds():
 
 
 def test_stateful_segments_are_one_sequence(tmp_path):
-    """A batch goes on where the last one ended; generation and saving see nothing of it."""
+    """A batch continues the previous one; the states affect neither steps nor saved weights."""
     inputs = keras.Input((None,), batch_size=3, dtype="int32")
-    decoder = kerasrnn.Decoder(7, [kerasrnn.LSTM(6), kerasrnn.GRU(5)], stateful=True)
+    decoder = kerasrnn.Decoder(7, [kerasrnn.LSTM(3), kerasrnn.GRU(3)], stateful=True)
     model = keras.Model(inputs, decoder(inputs))
     expected = numpy_models.decode(decoder, np.concatenate([IDS, IDS[:, ::-1]], axis=1))
     first, second = model.predict(IDS, verbose=0), model.predict(IDS[:, ::-1], verbose=0)
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), expected, atol=1e-5)
-    np.testing.assert_allclose(step_by_step(decoder, IDS, None)[0], first, atol=1e-5)
     model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict(IDS, verbose=0), first, atol=1e-6)
-    decoder.reset_state()
-    np.testing.assert_allclose(model.predict(IDS, verbose=0), first, atol=1e-6)
-    # Its weights are those of a model of any batch.
-    inputs = keras.Input((None,), dtype="int32")
-    other = kerasrnn.Decoder(7, [kerasrnn.LSTM(6), kerasrnn.GRU(5)])
-    other = keras.Model(inputs, other(inputs))
-    other.set_weights(model.get_weights())
-    np.testing.assert_allclose(other(IDS[:2]), first[:2], atol=1e-6)
-    model.save_weights(tmp_path / "m.weights.h5")
-    other.set_weights([0 * weight for weight in model.get_weights()])
-    other.load_weights(tmp_path / "m.weights.h5")
-    np.testing.assert_allclose(other(IDS[:2]), first[:2], atol=1e-6)
+    with op_by_op():
+        np.testing.assert_allclose(step_by_step(decoder, IDS, None)[0], first, atol=1e-5)
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded(IDS), first, atol=1e-6)
+        decoder.reset_state()
+        np.testing.assert_allclose(model(IDS), first, atol=1e-6)
+        # Its weights are those of a model of any batch.
+        inputs = keras.Input((None,), dtype="int32")
+        other = kerasrnn.Decoder(7, [kerasrnn.LSTM(3), kerasrnn.GRU(3)])
+        other = keras.Model(inputs, other(inputs))
+        other.set_weights(model.get_weights())
+        np.testing.assert_allclose(other(IDS[:2]), first[:2], atol=1e-6)
+        model.save_weights(tmp_path / "m.weights.h5")
+        other.set_weights([0 * weight for weight in model.get_weights()])
+        other.load_weights(tmp_path / "m.weights.h5")
+        np.testing.assert_allclose(other(IDS[:2]), first[:2], atol=1e-6)
 
 
-def test_dropout_is_of_training_alone():
+@op_by_op()
+def test_dropout_acts_in_training_only():
     decoder, previous, c = new_decoder(BY_NAME["GRU"], "state", depth=2, dropout=0.5, seed=1)
     at_rest = np.asarray(decoder(previous, context=c))
     np.testing.assert_allclose(at_rest, numpy_models.decode(decoder, previous, c), atol=1e-5)
@@ -190,6 +195,7 @@ def test_configuration():
     assert again.stack.layers[0].recurrent_dropout == 0.1
 
 
+@op_by_op()
 def test_half_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     decoder, previous, c = new_decoder(BY_NAME["GRU"], "state")
@@ -199,7 +205,7 @@ def test_half_precision():
     np.testing.assert_allclose(np.asarray(keras.ops.cast(logits, "float32")), expected, atol=0.15)
 
 
-def test_a_stack_with_a_layer_that_reads_backwards_has_no_step():
+def test_a_stack_with_a_bidirectional_layer_has_no_step():
     stack = kerasrnn.StackedRNN([kerasrnn.GRU(2), kerasrnn.Bidirectional(kerasrnn.GRU(2))])
     for call in (lambda: stack.get_initial_state(2), lambda: stack.step(np.zeros((2, 3)), [])):
         with pytest.raises(ValueError, match="reads the whole sequence; expected layers that"):

@@ -1,4 +1,4 @@
-"""The hook on the logits, against the same rules in plain Python on all there is to generate."""
+"""Logits processors, compared with the same rules in plain Python, over all sequences."""
 
 import itertools
 
@@ -24,13 +24,12 @@ from kerasrnn.decoding import (
 from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.decoding.test_beam import Table
+from tests.decoding.test_execution import BATCHES, PREFIX, RULES, searching
 from tests.decoding.test_generator import (
-    ALL,
     END,
     START,
     contexts,
     log_softmax,
-    model_of,
     new_decoder,
 )
 
@@ -40,7 +39,7 @@ PROMPT_LENGTHS = np.array([len(prompt) for prompt in PROMPTS])
 
 
 def scores_by_hand(rules, log_p, prompt, written):
-    """Of each class after what was written."""
+    """The score of each class after the generated symbols."""
     scores, seen = np.array(log_p, "float64"), [*prompt, *written]
     for rule in rules:
         if isinstance(rule, ForbiddenSymbols):
@@ -92,19 +91,23 @@ def best_by_hand(table, row, rules, prompt, n):
     return sorted(found, reverse=True)[:n]
 
 
-RULES = [
+EXAMPLES = [
     [NoRepeatNGrams(1)],
     [NoRepeatNGrams(2), MinimumLength(2)],
     [NoRepeatNGrams(3), RepetitionPenalty(0.3)],
     [RepetitionPenalty(2.5), ForbiddenSymbols([3])],
     [ForbiddenSymbols([1, 4]), ForcedPrefix([4, 3])],
-    [NoRepeatNGrams(1), ForbiddenSymbols([1, END]), MinimumLength(9)],  # soon nothing is left
+    [
+        NoRepeatNGrams(1),
+        ForbiddenSymbols([1, END]),
+        MinimumLength(9),
+    ],  # soon none is left
 ]
 
 
-@pytest.mark.parametrize("rules", RULES, ids=repr)
+@pytest.mark.parametrize("rules", EXAMPLES, ids=repr)
 def test_samplers_and_beams_choose_by_the_scores(rules):
-    """With prompts of different lengths; a beam as wide as there are hypotheses finds the best."""
+    """With prompts of different lengths; a beam of all hypotheses finds the best sequences."""
     table = Table(5, 4, seed=3)
     policy = Sampling(
         Greedy(),
@@ -149,8 +152,8 @@ def test_samplers_and_beams_choose_by_the_scores(rules):
             )
 
 
-def test_without_an_end_a_row_stops_where_nothing_is_possible():
-    """Of three symbols none may occur twice: of five steps there are three, then nothing."""
+def test_without_an_end_a_row_stops_when_everything_is_forbidden():
+    """None of three symbols may occur twice, so that three of five steps are possible."""
     table = Table(4, 5)
     table.max_lengths[:] = 5
     policy = Sampling(Greedy(), 4, table.max_lengths, None, 5, processors=[NoRepeatNGrams(1)])
@@ -175,7 +178,7 @@ def test_without_an_end_a_row_stops_where_nothing_is_possible():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1e30])
-def test_what_is_forbidden_is_never_drawn(temperature):
+def test_forbidden_symbols_are_never_drawn(temperature):
     table = Table(5, 1, rows=2000)
     table.logits[:] = table.logits[0, START]
     noise = np.random.default_rng(0).random((1, 2000)).astype("float32")
@@ -228,13 +231,15 @@ class Fusion(decoding.LogitsProcessor):
         return cls(decoder, config["weight"])
 
 
-def test_a_language_model_is_fused(tmp_path):
-    """Its states move with the hypotheses; all sequences are enumerated; its weights are saved."""
+def test_shallow_fusion(tmp_path):
+    """Its states follow the hypotheses, as all sequences show; its weights are saved."""
     decoder = new_decoder(size=4, row="LSTM", seed=2)
     other = new_decoder(size=4, context=None, seed=7)
     beam = Beam(12, n_best=3)
     options = {"max_length": 3, "return_scores": True, "processors": [Fusion(other)]}
-    model = model_of(decoder, beam, **options)
+    generator = kerasrnn.Generator(decoder, beam, start=START, end=END, **options)
+    context = keras.Input((2,))
+    model = keras.Model(context, generator(context))
     symbols, scores = map(np.asarray, model(contexts(3)))
     for n in range(3):
         found = []
@@ -259,8 +264,8 @@ def test_a_language_model_is_fused(tmp_path):
     np.testing.assert_allclose(loaded(contexts(3))[1], scores, atol=1e-6)
 
 
-def test_rewards_are_searched_to_the_longest_length():
-    """At first the end is likely; each 1 after it would earn one more than it costs."""
+def test_with_rewards_the_search_goes_on_to_the_maximum_length():
+    """The end is likely at first; but the reward of each 1 exceeds its cost."""
 
     class Bonus(decoding.LogitsProcessor):
         reads_history, may_reward = False, True
@@ -279,51 +284,19 @@ def test_rewards_are_searched_to_the_longest_length():
     np.testing.assert_allclose(found.scores, [5 * (np.log(0.5) + 1)], atol=1e-5)
 
 
-PREFIX = np.array([[3, 1, 4], [5, 0, 0], [0, 0, 0], [4, END, 5]], "int32")
-EVERY_RULE = [
-    ForbiddenSymbols([START]),
-    NoRepeatNGrams(2),
-    RepetitionPenalty(1.5),
-]
-
-
-def model_with_rules(sampler=None, **options):
-    """It has inputs for context, prompt and prefix."""
-    decoder = new_decoder(row="LSTM", seed=4)
-    inputs = {
-        "context": keras.Input((2,), name="context"),
-        "prompt": keras.Input((None,), dtype="int32", name="prompt"),
-        "prefix": keras.Input((None,), dtype="int32", name="prefix"),
-    }
-    generate = kerasrnn.Generator(
-        decoder, sampler, 6, START, END, min_length=2, processors=EVERY_RULE, **ALL, **options
-    )
-    return decoder, keras.Model(list(inputs.values()), generate(**inputs))
-
-
-def given(rows=4):
-    prompt = np.array([[3, 4], [5, 0], [0, 0], [4, 4]], "int32")
-    return [contexts()[:rows], prompt[:rows], PREFIX[:rows]]
-
-
-@pytest.fixture(scope="module")
-def searching():
-    beam = Beam(4, length_penalty=0.6, n_best=2)
-    return model_with_rules(beam, return_scores=True)[1]
-
-
 def test_a_prefix_is_part_of_what_is_generated():
-    """Its forbidden start symbol included; its symbols have log-probabilities."""
-    decoder, model = model_with_rules()
-    symbols, lengths, log_probabilities = map(np.asarray, model(given()))
-    minimum = MinimumLength(2)
+    """Its forbidden start symbol is included, and its symbols have log-probabilities."""
+    generator = searching(None)
+    context, prompts, prefixes = BATCHES[0]
+    found = generator(context=context, prompt=prompts, prefix=prefixes)
+    symbols, lengths, log_probabilities = map(np.asarray, found)
     for n, prefix in enumerate(PREFIX):
-        prompt = [symbol for symbol in given()[1][n] if symbol]
-        rules = [*EVERY_RULE, minimum, ForcedPrefix([symbol for symbol in prefix if symbol])]
+        prompt = [symbol for symbol in prompts[n] if symbol]
+        rules = [*RULES, MinimumLength(2), ForcedPrefix([s for s in prefix if s])]
         written, log_p = [], []
         while len(written) < 6 and END not in written:
             fed = np.array([[START, *prompt, *written]])
-            logits = numpy_models.decode(decoder, fed, contexts()[n : n + 1])[0, -1]
+            logits = numpy_models.decode(generator.decoder, fed, context[n : n + 1])[0, -1]
             scores = scores_by_hand(rules, log_softmax(logits), prompt, written)
             written.append(int(scores.argmax()))
             log_p.append(log_softmax(logits)[written[-1]])
@@ -333,41 +306,15 @@ def test_a_prefix_is_part_of_what_is_generated():
     assert symbols[3].tolist() == [4, END, 0, 0, 0, 0]
 
 
-def test_compiled_by_xla_the_rules_are_the_same(searching):
-    compiled = keras.Model(searching.inputs, searching.outputs)
-    compiled.compile(jit_compile=True)
-    for a, b in zip(compiled.predict(given(), verbose=0), searching(given()), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_saved_and_loaded_the_rules_are_the_same(searching, tmp_path):
-    searching.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert repr(loaded.layers[-1].processors) == repr(EVERY_RULE)
-    for a, b in zip(searching(given()), loaded(given()), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.tensorflow
-def test_saved_model_and_onnx(searching, tmp_path):
-    """Any number of rows, prompts and prefixes of any length."""
-    from kerasrnn.export import to_onnx, to_saved_model
-
-    check = [given(), [contexts()[:1], *(x[:, :1] for x in given(1)[1:])]]
-    assert to_saved_model(searching, tmp_path / "model", check=check).difference < 1e-5
-    greedy = model_with_rules()[1]
-    assert to_onnx(greedy, tmp_path / "model.onnx", check=check).difference < 1e-5
-
-
-@pytest.mark.parametrize("rule", [rule for rules in RULES[:5] for rule in rules], ids=repr)
+@pytest.mark.parametrize("rule", [rule for rules in EXAMPLES[:5] for rule in rules], ids=repr)
 def test_configurations(rule):
     config = keras.saving.serialize_keras_object(rule)
     assert config["registered_name"] == f"kerasrnn>{type(rule).__name__}"
     assert repr(keras.saving.deserialize_keras_object(config)) == repr(rule)
 
 
-def test_impossible_scores_stay_so():
-    """A penalty below 1 makes what is repeated more probable, but not what is forbidden."""
+def test_impossible_scores_stay_impossible():
+    """A penalty below 1 makes repeated symbols more probable, but not forbidden ones."""
     table = Table(4, 3)
     rules = [ForbiddenSymbols([1]), RepetitionPenalty(0.1)]
     policy = Sampling(

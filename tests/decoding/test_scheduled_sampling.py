@@ -1,4 +1,4 @@
-"""The schedules by the paper's formulas; what is read, symbol after symbol, by hand."""
+"""Schedules by the paper's formulas; the symbols read, computed one after the other."""
 
 import math
 
@@ -8,9 +8,11 @@ import pytest
 
 import kerasrnn
 from kerasrnn.decoding import Sample, ScheduledSampling
+from kerasrnn.losses import SequenceCrossentropy
 from tests import numpy_models
+from tests.measure import op_by_op
 
-PREVIOUS = np.array([[1, 3, 4, 2, 5, 3], [1, 2, 2, 6, 0, 0]], "int32")
+PREVIOUS = np.array([[1, 3, 4, 2, 5], [1, 2, 6, 0, 0]], "int32")
 CONTEXT = np.random.default_rng(0).standard_normal((2, 3)).astype("float32")
 
 
@@ -33,24 +35,23 @@ def test_schedules(schedule, expected):
 
 def new_decoder(sampling=None, **options):
     keras.utils.set_random_seed(3)
-    decoder = kerasrnn.Decoder(
-        7, [kerasrnn.GRU(5), kerasrnn.LSTM(5)], context="state", sampling=sampling, **options
-    )
+    decoder = kerasrnn.Decoder(7, [kerasrnn.GRU(5)], context="state", sampling=sampling, **options)
     decoder.build(PREVIOUS.shape, CONTEXT.shape)
     return decoder
 
 
 def draws(seed):
-    """The coins and the noise of one call."""
+    """The random numbers of one call: one to choose by, and one to draw by."""
     generator = keras.random.SeedGenerator(seed)
     return [np.asarray(keras.random.uniform(PREVIOUS.shape, seed=generator)) for _ in range(2)]
 
 
+@op_by_op()
 @pytest.mark.parametrize("floor", [0.0, 0.5])
-def test_as_many_passes_as_steps_are_one_symbol_after_the_other(floor):
-    """Bengio's procedure, step by step, with the same coins and noise."""
+def test_as_many_passes_as_steps_read_one_symbol_after_the_other(floor):
+    """The procedure of Bengio et al., step by step, with the same random numbers."""
     decoder = new_decoder()
-    schedule = ScheduledSampling("linear", slope=1.0, floor=floor, passes=5)
+    schedule = ScheduledSampling("linear", slope=1.0, floor=floor, passes=4)
     read = schedule.mixed(
         PREVIOUS, lambda x: decoder(x, context=CONTEXT), 10, keras.random.SeedGenerator(8)
     )
@@ -69,8 +70,9 @@ def test_as_many_passes_as_steps_are_one_symbol_after_the_other(floor):
     assert ((np.asarray(read) == 0) == (PREVIOUS == 0)).all()
 
 
-def test_a_training_call_reads_what_is_mixed():
-    """The logits are those of the mixed symbols, steps are counted, inference is as ever."""
+@op_by_op()
+def test_a_training_call_reads_the_mixed_symbols():
+    """It counts its steps. Inference reads the true symbols."""
     schedule = ScheduledSampling("linear", slope=0.5, floor=0.0)
     decoder, plain = new_decoder(schedule, seed=4), new_decoder()
     plain.set_weights([w for w in decoder.get_weights() if w.dtype != np.int32])
@@ -92,23 +94,20 @@ def test_a_training_call_reads_what_is_mixed():
 
 
 @pytest.mark.tensorflow
-def test_it_trains_counts_and_is_saved(tmp_path):
-    from kerasrnn import zoo
-
+def test_training_counts_its_steps_and_saves_them(tmp_path):
     schedule = ScheduledSampling("exponential", k=0.5)
-    model = zoo.encoder_decoder(
-        zoo.Tokens(7, 4), zoo.Classes(7), cell="gru", units=4, attention="luong", sampling=schedule
-    )
-    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
-    source, target = PREVIOUS[:, 1:], np.roll(PREVIOUS, -1, axis=1)
-    losses = [model.train_on_batch([source, PREVIOUS], target) for _ in range(4)]
-    assert all(np.isfinite(losses))
-    assert int(model.get_layer("decoder").sampling_steps.value) == 4
+    previous, context = keras.Input((None,), dtype="int32"), keras.Input((3,))
+    decoder = kerasrnn.Decoder(7, [kerasrnn.GRU(4)], context="state", sampling=schedule)
+    model = keras.Model([previous, context], decoder(previous, context))
+    model.compile("sgd", SequenceCrossentropy(from_logits=True), jit_compile=False)
+    target = np.roll(PREVIOUS, -1, axis=1)
+    losses = [model.train_on_batch([PREVIOUS, CONTEXT], target) for _ in range(2)]
+    assert np.isfinite(losses).all()
     model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert int(loaded.get_layer("decoder").sampling_steps.value) == 4
-    assert loaded.get_layer("decoder").sampling.get_config() == schedule.get_config()
-    np.testing.assert_array_equal(loaded([source, PREVIOUS]), model([source, PREVIOUS]))
+    loaded = keras.saving.load_model(tmp_path / "model.keras").layers[-1]
+    assert int(decoder.sampling_steps.value) == int(loaded.sampling_steps.value) == 2
+    assert loaded.sampling.get_config() == schedule.get_config()
+    np.testing.assert_array_equal(loaded(PREVIOUS, CONTEXT), model([PREVIOUS, CONTEXT]))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_bad_schedules(options, message):
         ScheduledSampling(**options)
 
 
-def test_a_decoder_of_frames_has_none():
+def test_a_decoder_of_frames_has_no_sampling():
     with pytest.raises(ValueError, match="expected None with kind='flags'"):
         kerasrnn.Decoder(3, [kerasrnn.GRU(2)], "flags", sampling=ScheduledSampling(k=9))
     with pytest.raises(ValueError, match=r"sampling=0\.5: expected a ScheduledSampling"):
