@@ -1,9 +1,7 @@
 """`Bidirectional` against `keras.layers.Bidirectional` of the built-in layer.
 
-Where there is no built-in layer, Keras's loop around our cell stands for it.
+Where there is no built-in layer, Keras's loop around our cell takes its place.
 """
-
-import contextlib
 
 import keras
 import numpy as np
@@ -16,9 +14,7 @@ from tests.catalogue import (
     BUILT_IN,
     BY_NAME,
     MANUAL_AND_AUTOMATIC,
-    PROBES,
     ROWS,
-    SURROUNDED,
     variant_id,
 )
 from tests.measure import (
@@ -26,7 +22,6 @@ from tests.measure import (
     MASKS,
     PRECISION,
     TIGHT,
-    TRAINING,
     assert_same,
     assert_same_outputs,
     make_mask,
@@ -38,9 +33,16 @@ from tests.measure import (
 )
 from tests.oracles import loop as oracle_loop
 
-probes = pytest.mark.parametrize("row", PROBES, ids=variant_id)
+manual_and_automatic = pytest.mark.parametrize("row", MANUAL_AND_AUTOMATIC, ids=variant_id)
 built_in = pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
 MERGES = ("concat", "sum", "ave", "mul")
+
+
+@pytest.fixture(autouse=True)
+def _op_by_op():
+    """What is traced is tested in `test_in_graphs.py`."""
+    with op_by_op():
+        yield
 
 
 def sequences(batch=4, time=6, features=3, dtype="float32"):
@@ -54,7 +56,7 @@ def random_states(row, units=5, batch=4, dtype=PRECISION):
 
 
 def twins(row, merge_mode="concat", **options):
-    """Ours and Keras's, with the same random weights, handed over in their order."""
+    """Ours and Keras's, with the same random weights in the same order."""
     options = {"dtype": PRECISION, **options}
     dtype = options["dtype"]
     ours = kerasrnn.Bidirectional(row.layer(5, **options), merge_mode=merge_mode, dtype=dtype)
@@ -68,7 +70,7 @@ def twins(row, merge_mode="concat", **options):
 
 
 def in_numpy(row, layer, x, mask=None, return_sequences=True):
-    """Two walks of the oracle's loop, the second from the end: `(forward, backward)`."""
+    """The oracle's loop in both directions: `(forward, backward)`."""
     names = [weight.name for weight in layer.forward_layer.weights]
     outputs = []
     for direction, go_backwards in ((layer.forward_layer, False), (layer.backward_layer, True)):
@@ -89,15 +91,11 @@ def in_numpy(row, layer, x, mask=None, return_sequences=True):
     return outputs
 
 
-# Numbers.
-
-
-# One pair of layers a test, called with every mask: compiling their loops is what takes the time.
-# The directions' own loops, in training and not, are compared with Keras's in tests/cells.
+# Values and gradients.
 
 
 @pytest.mark.parametrize("return_sequences", [True, False], ids=["sequences", "last"])
-@pytest.mark.parametrize("row", SURROUNDED, ids=variant_id)
+@pytest.mark.parametrize("row", MANUAL_AND_AUTOMATIC if FIRST_BACKEND else BUILT_IN, ids=variant_id)
 def test_equals_keras(row, return_sequences):
     """Outputs, states and every gradient; masks of every kind; sequences and the two ends."""
     x = sequences(dtype=PRECISION)
@@ -109,7 +107,7 @@ def test_equals_keras(row, return_sequences):
     assert_same_outputs(ours, expected, TIGHT, x, mask=mask)
 
 
-def test_merge_modes_equal_kerass():
+def test_merge_modes_equal_keras():
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     ours, builtin = twins(BY_NAME["LSTM"], return_sequences=True)
     for merge_mode in MERGES if FIRST_BACKEND else MERGES[:2]:
@@ -117,17 +115,17 @@ def test_merge_modes_equal_kerass():
         assert_same(measure(ours, x, mask=mask), measure(builtin, x, mask=mask), TIGHT)
 
 
-@probes
-def test_initial_states_equal_kerass(row):
+@manual_and_automatic
+def test_initial_states_equal_keras(row):
     """One list: the forward layer's states, then the backward layer's."""
     x, mask, states = sequences(dtype=PRECISION), make_mask("right", 4, 6), random_states(row)
     ours, builtin = twins(row, return_sequences=True, return_state=True)
-    actual = measure(ours, x, states, mask, training=TRAINING[-1])
+    actual = measure(ours, x, states, mask, training=True)
     assert_same(actual, measure(builtin, x, states, mask), TIGHT)
 
 
 @pytest.mark.parametrize("return_sequences", [True, False], ids=["sequences", "last"])
-def test_zero_output_for_mask_of_the_layer_changes_nothing(return_sequences):
+def test_zero_output_for_mask_of_the_layer_has_no_effect(return_sequences):
     """The directions output zeros at masked steps only if sequences are returned."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     options = {"return_sequences": return_sequences, "zero_output_for_mask": True}
@@ -137,7 +135,7 @@ def test_zero_output_for_mask_of_the_layer_changes_nothing(return_sequences):
     assert (output[~mask] == 0).all() if return_sequences else (output != 0).all()
 
 
-def test_dropout_equals_kerass():
+def test_dropout_equals_keras():
     """One seed, the same masks in both directions, as in Keras."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     options = {"dropout": 0.4, "recurrent_dropout": 0.3, "seed": 11, "return_sequences": True}
@@ -163,7 +161,6 @@ def cases(draw):
         "merge_mode": merge_mode,
         "residual": residual,
         "return_sequences": residual or draw(st.booleans()),
-        "traced": draw(st.sampled_from([False, False, True])),
     }
 
 
@@ -177,8 +174,8 @@ NUMPY_MERGES = {
 
 @settings(max_examples=16 if FIRST_BACKEND else 4)
 @given(cases())
-def test_equals_two_walks_of_the_oracle(case):
-    """Any shape, any mask, every merge, with the input added or not: the docstring's equation."""
+def test_equals_two_oracles(case):
+    """Any cell, shape, mask and merge, with the input added or not."""
     row, return_sequences = case["row"], case["return_sequences"]
     x = np.random.default_rng(5).standard_normal(case["shape"]).astype(PRECISION)
     layer = kerasrnn.Bidirectional(
@@ -192,8 +189,7 @@ def test_equals_two_walks_of_the_oracle(case):
         residual=case["residual"],
         dtype=PRECISION,
     )
-    with contextlib.nullcontext() if case["traced"] else op_by_op():
-        actual = np.asarray(layer(x, mask=case["mask"]))
+    actual = np.asarray(layer(x, mask=case["mask"]))
     expected = NUMPY_MERGES[case["merge_mode"]](
         *in_numpy(row, layer, x, case["mask"], return_sequences)
     )
@@ -228,24 +224,23 @@ def test_residual_adds_the_input_to_value_and_gradient():
 
 
 @built_in
-def test_weights_go_over_to_keras_and_back(row):
+def test_weights_are_interchangeable_with_keras(row):
     """Forward, then backward, each in Keras's order: `set_weights` both ways."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     ours, builtin = twins(row, return_sequences=True)
     assert [w.name for w in ours.weights] == [w.name for w in builtin.weights]
     random = np.random.default_rng(2)
-    with op_by_op():
-        expected = np.asarray(builtin(x, mask=mask))
-        np.testing.assert_allclose(ours(x, mask=mask), expected, atol=TIGHT)
-        ours.set_weights([random.standard_normal(w.shape) for w in ours.get_weights()])
-        builtin.set_weights(ours.get_weights())
-        actual = np.asarray(ours(x, mask=mask))
-        np.testing.assert_allclose(actual, builtin(x, mask=mask), atol=TIGHT)
+    expected = np.asarray(builtin(x, mask=mask))
+    np.testing.assert_allclose(ours(x, mask=mask), expected, atol=TIGHT)
+    ours.set_weights([random.standard_normal(w.shape) for w in ours.get_weights()])
+    builtin.set_weights(ours.get_weights())
+    actual = np.asarray(ours(x, mask=mask))
+    np.testing.assert_allclose(actual, builtin(x, mask=mask), atol=TIGHT)
     assert np.abs(actual - expected).max() > 1e-3
 
 
-def test_the_layer_given_is_the_forward_layer():
-    """Its weights stay; the backward layer has its configuration, and weights of its own."""
+def test_the_wrapped_layer_is_the_forward_layer():
+    """It keeps its weights; the backward layer has its configuration and other weights."""
     x = sequences()
     forward = kerasrnn.GRU(5, return_sequences=True, bias_initializer="random_normal")
     expected = np.asarray(forward(x))
@@ -259,8 +254,8 @@ def test_the_layer_given_is_the_forward_layer():
     assert np.abs(np.asarray(kernels[0]) - np.asarray(kernels[1])).max() > 1e-2
 
 
-@probes
-def test_configurations_go_round(row):
+@manual_and_automatic
+def test_configurations_round_trip(row):
     for merge_mode, residual in (("ave", False), ("concat", True)):
         layer = kerasrnn.Bidirectional(
             row.layer(5, dropout=0.2, seed=3, return_sequences=True, return_state=True),
@@ -294,24 +289,23 @@ def tagger(row):
     return keras.Model(inputs, x)
 
 
-@pytest.mark.parametrize("row", MANUAL_AND_AUTOMATIC, ids=variant_id)
-def test_a_saved_model_is_the_same_model(row, tmp_path):
-    model = tagger(row)
+def test_a_saved_model_is_the_same(tmp_path):
+    model = tagger(BY_NAME["LSTM"])
     randomize(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    expected = model.predict(TOKENS, verbose=0)
-    np.testing.assert_array_equal(loaded.predict(TOKENS, verbose=0), expected)
+    expected = np.asarray(model(TOKENS))
+    np.testing.assert_array_equal(loaded(TOKENS), expected)
     assert [w.path for w in loaded.weights] == [w.path for w in model.weights]
     for layer, twin in zip(model.layers[2:], loaded.layers[2:], strict=True):
         names = [[w.name for w in one.weights] for one in (layer, twin)]
         assert names[0] == names[1]
         assert twin.forward_layer.name == layer.forward_layer.name
         twin.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(loaded.predict(TOKENS, verbose=0), expected)
+    np.testing.assert_array_equal(loaded(TOKENS), expected)
 
 
-def test_a_loaded_layer_hands_its_weights_to_keras(tmp_path):
+def test_weights_of_a_loaded_layer_fit_keras(tmp_path):
     ours, builtin = twins(BY_NAME["GRU"], return_sequences=True, dtype="float32")
     inputs = keras.Input((None, 3))
     keras.Model(inputs, ours(inputs)).save(tmp_path / "model.keras")
@@ -327,8 +321,7 @@ def test_clone_model():
     model = tagger(BY_NAME["LSTM"])
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
-    expected = model.predict(TOKENS, verbose=0)
-    np.testing.assert_array_equal(clone.predict(TOKENS, verbose=0), expected)
+    np.testing.assert_array_equal(clone(TOKENS), model(TOKENS))
     again = keras.models.clone_model(clone)  # of layers that come from a configuration
     assert again.get_config() == clone.get_config()
 
@@ -336,28 +329,8 @@ def test_clone_model():
 # Models.
 
 
-def test_unknown_batch_and_time():
-    """A functional model says the shapes that it computes, and computes what the layer does."""
-    x = sequences()
-    inputs = keras.Input((None, 3))
-    for return_sequences in (True, False):
-        layer = kerasrnn.Bidirectional(
-            kerasrnn.LSTM(5, return_sequences=return_sequences, return_state=True)
-        )
-        model = keras.Model(inputs, layer(inputs))
-        whole = (None, None, 10) if return_sequences else (None, 10)
-        assert list(model.output_shape) == [whole, *[(None, 5)] * 4]
-        for batch, time in ((4, 6), (3, 2)):
-            expected = layer(x[:batch, :time])
-            shapes = layer.compute_output_shape((batch, time, 3))
-            actual = model.predict(x[:batch, :time], verbose=0)
-            for a, b, shape in zip(actual, expected, shapes, strict=True):
-                assert a.shape == tuple(shape)
-                np.testing.assert_allclose(a, np.asarray(b), atol=1e-6)
-
-
-def test_an_encoders_states_start_a_decoder():
-    """`return_state` of one is `initial_state` of the next, also between Keras tensors."""
+def test_states_of_an_encoder_start_a_decoder():
+    """`return_state` of one is `initial_state` of the next, for Keras tensors, too."""
     x = sequences()
     source, target = keras.Input((None, 3)), keras.Input((None, 3))
     encoder = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_state=True))
@@ -368,19 +341,17 @@ def test_an_encoders_states_start_a_decoder():
     forward = decoder.forward_layer(x[:, :2], initial_state=finals[:2])
     backward = np.asarray(decoder.backward_layer(x[:, :2], initial_state=finals[2:]))[:, ::-1]
     np.testing.assert_allclose(
-        model.predict([x, x[:, :2]], verbose=0),
+        model([x, x[:, :2]]),
         np.concatenate([forward, backward], axis=-1),
         atol=1e-6,
     )
 
 
-@pytest.mark.parametrize(
-    ("policy", "tolerance"),
-    [("mixed_bfloat16", 0.05), ("float16", 0.01)],
-)
+POLICIES = [("mixed_bfloat16", 0.05), ("float16", 0.01)]
+
+
+@pytest.mark.parametrize(("policy", "tolerance"), POLICIES if FIRST_BACKEND else POLICIES[:1])
 def test_half_precision(policy, tolerance):
-    if not FIRST_BACKEND and policy != "mixed_bfloat16":
-        return
     x = sequences(time=12, features=10)
     mask = make_mask("right", 4, 12)
     options = {"return_sequences": True, "return_state": True}
@@ -400,8 +371,8 @@ def test_half_precision(policy, tolerance):
         np.testing.assert_allclose(np.asarray(a, "float32"), b, atol=tolerance * scale)
 
 
-def test_the_dtype_put_out_is_the_wrappers():
-    """As in Keras; and as a functional model is told."""
+def test_outputs_have_the_dtype_of_the_wrapper():
+    """As in Keras; symbolic outputs, too."""
     layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_state=True, dtype="mixed_bfloat16"))
     symbolic = [y.dtype for y in layer(keras.Input((6, 3)))]
     actual = [keras.backend.standardize_dtype(y.dtype) for y in layer(sequences())]
@@ -411,9 +382,9 @@ def test_the_dtype_put_out_is_the_wrappers():
 # Stateful layers.
 
 
-@probes
-def test_stateful_layers_go_on_where_they_ended(row):
-    """Each direction starts a batch from its own last states, as in Keras."""
+@manual_and_automatic
+def test_stateful_layers_continue_from_their_last_states(row):
+    """Each direction from its own, as in Keras."""
     x = sequences(dtype=PRECISION)
     ours, builtin = twins(row, return_sequences=True, stateful=True)
     assert ours.stateful
@@ -434,8 +405,8 @@ def _zeros(row):
 # Masks.
 
 
-def test_the_mask_goes_on_to_the_next_layer():
-    """From Embedding on: a padded sequence gives what the short one gives."""
+def test_masks_are_passed_on():
+    """From an embedding: a padded sequence has the outputs of the sequence without padding."""
     embedding = keras.layers.Embedding(11, 3, mask_zero=True)
     first = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_sequences=True, return_state=True))
     second = kerasrnn.Bidirectional(kerasrnn.GRU(4, return_sequences=True))
@@ -445,8 +416,8 @@ def test_the_mask_goes_on_to_the_next_layer():
     np.testing.assert_allclose(padded[1:], short, atol=1e-6)
 
 
-def test_the_mask_that_came_with_the_sequences_counts_beside_initial_states():
-    """Keras fills in `mask` only where a layer is given one tensor; here it counts always."""
+def test_attached_masks_are_used_with_initial_states():
+    """Keras uses them only if the sequences are the only tensor argument."""
     states = random_states(BY_NAME["LSTM"], dtype="float32")
     layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_sequences=True))
     embedding = keras.layers.Embedding(11, 3, mask_zero=True)
@@ -456,7 +427,7 @@ def test_the_mask_that_came_with_the_sequences_counts_beside_initial_states():
     np.testing.assert_array_equal(actual, expected)
     tokens, given = keras.Input((None,), dtype="int32"), [keras.Input((5,)) for _ in states]
     model = keras.Model([tokens, *given], layer(embedding(tokens), initial_state=given))
-    np.testing.assert_allclose(model.predict([TOKENS, *states], verbose=0), expected, atol=1e-6)
+    np.testing.assert_allclose(model([TOKENS, *states]), expected, atol=1e-6)
 
 
 def test_compute_mask():
@@ -471,7 +442,7 @@ def test_compute_mask():
         assert actual is expected or [*actual] == [*expected]
 
 
-def test_masked_steps_do_not_reach_the_result():
+def test_masked_steps_have_no_effect():
     x, mask = sequences(), make_mask("gapped", 4, 6)
     layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5, return_sequences=True, return_state=True))
     expected = to_list(layer(x, mask=mask))
@@ -483,7 +454,7 @@ def test_masked_steps_do_not_reach_the_result():
 # Errors.
 
 
-def test_layers_that_are_none():
+def test_unusable_layers():
     for layer, expected in (
         (keras.layers.LSTM(5), "expected kerasrnn.LSTM instead of keras.layers.LSTM"),
         (keras.layers.RNN(keras.layers.LSTMCell(5)), "expected kerasrnn.RNN instead of"),
@@ -505,7 +476,7 @@ def test_unknown_merge_modes(merge_mode):
         kerasrnn.Bidirectional(kerasrnn.LSTM(5), merge_mode=merge_mode)
 
 
-def test_residual_that_cannot_be():
+def test_impossible_residual_connections():
     with pytest.raises(ValueError, match="expected a layer with return_sequences=True"):
         kerasrnn.Bidirectional(kerasrnn.LSTM(5), residual=True)
     for return_state in (False, True):
@@ -526,7 +497,7 @@ def test_initial_states_of_the_wrong_length(n):
         layer(sequences(), initial_state=[np.zeros((4, 5), "float32")] * n)
 
 
-def test_sequences_and_masks_that_do_not_fit():
+def test_shapes_of_sequences_and_masks():
     layer = kerasrnn.Bidirectional(kerasrnn.LSTM(5))
     with pytest.raises(ValueError, match="expected ndim=3"):
         layer(sequences()[0])
@@ -534,26 +505,27 @@ def test_sequences_and_masks_that_do_not_fit():
         layer(sequences(), mask=np.ones((4, 5), bool))
 
 
-def of_both(bidirectional, other):
-    """Layers of one kind and of the other, in turn: their numbers in a file must not mix."""
+def alternating(bidirectional, other):
+    """Layers of both kinds in turn: their numbers in a file must not be confused."""
     return keras.Sequential(
         [
             keras.Input((None, 3)),
             bidirectional(kerasrnn.LSTM(2, return_sequences=True)),
-            other(kerasrnn.GRU(2, return_sequences=True)),
-            bidirectional(kerasrnn.RNN(kerasrnn.GRUCell(2))),
+            other(kerasrnn.SimpleRNN(2, return_sequences=True)),
+            bidirectional(kerasrnn.RNN(kerasrnn.SimpleRNNCell(2))),
         ]
     )
 
 
 @pytest.mark.parametrize("suffix", ["weights.h5", "keras"])
-def test_weight_files_cross_over(suffix, tmp_path):
-    """A model's file fits the model with Keras's `Bidirectional`, and the other way round."""
+def test_weight_files_are_interchangeable_with_keras(suffix, tmp_path):
+    """In both directions, also for models with layers of both kinds."""
     pair = (kerasrnn.Bidirectional, keras.layers.Bidirectional)
-    theirs = of_both(pair[1], pair[1])
+    theirs = alternating(pair[1], pair[1])
     x = sequences()
-    for seed, others in enumerate([(pair[0], pair[0]), pair, pair[::-1]]):
-        model = of_both(*others)
+    every = [(pair[0], pair[0]), pair, pair[::-1]]
+    for seed, others in enumerate(every if suffix == "weights.h5" else [pair]):
+        model = alternating(*others)
         for n, (source, target) in enumerate([(theirs, model), (model, theirs)]):
             randomize(source, seed=2 * seed + n)
             file = tmp_path / f"{seed}{n}.{suffix}"

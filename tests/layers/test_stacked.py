@@ -1,6 +1,4 @@
-"""`StackedRNN` against the chain of built-in layers that its docstring's equation says."""
-
-import contextlib
+"""`StackedRNN` against the chain of built-in layers that its docstring describes."""
 
 import keras
 import numpy as np
@@ -9,14 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrnn
-from tests import numpy_models
 from tests.catalogue import BY_NAME, ROWS
 from tests.measure import (
     FIRST_BACKEND,
     MASKS,
     PRECISION,
     TIGHT,
-    TRAINING,
     assert_same,
     assert_same_outputs,
     make_mask,
@@ -35,6 +31,13 @@ STACKS = {
     "gnmt": (("LSTM", 3, "both"), ("GRU", 6), ("LSTM", 6)),
     "both": (("SimpleRNN", 4), ("GRU", 2, "both"), ("LSTM", 2, "both")),
 }
+
+
+@pytest.fixture(autouse=True)
+def _op_by_op():
+    """What is traced is tested in `test_in_graphs.py`."""
+    with op_by_op():
+        yield
 
 
 def sequences(batch=4, time=6, features=3, dtype="float32"):
@@ -82,7 +85,7 @@ def last_steps(mask, batch, time):
 
 
 class Chain(keras.layers.Layer):
-    """Built-in layers, one after the other; every option set by hand."""
+    """Built-in layers, one after the other, with every option set explicitly."""
 
     def __init__(self, spec, residual, return_sequences):
         super().__init__(dtype=PRECISION)
@@ -132,7 +135,7 @@ def twins(spec, residual, return_sequences):
     return stack, chain
 
 
-# Numbers.
+# Values and gradients.
 
 
 CHAINS = [
@@ -148,7 +151,7 @@ CHAINS = [
 @pytest.mark.parametrize(
     ("name", "residual", "return_sequences"), CHAINS if FIRST_BACKEND else CHAINS[:1]
 )
-def test_equals_a_chain_of_kerass_layers(name, residual, return_sequences):
+def test_equals_a_chain_of_keras_layers(name, residual, return_sequences):
     """Outputs, states and every gradient; masks of every kind; sequences and the last step."""
     x = sequences(dtype=PRECISION)
     stack, chain = twins(STACKS[name], residual, return_sequences)
@@ -160,13 +163,13 @@ def test_equals_a_chain_of_kerass_layers(name, residual, return_sequences):
 
 
 @pytest.mark.parametrize("name", ["mixed", "gnmt"])
-def test_initial_states_equal_a_chains(name):
+def test_initial_states_equal_those_of_a_chain(name):
     """One list, from the bottom up; a bidirectional layer's forward states first."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     states = random_states(STACKS[name])
     stack, chain = twins(STACKS[name], name == "gnmt", True)
     assert stack.state_size == state_sizes(STACKS[name])
-    actual = measure(stack, x, states, mask, training=TRAINING[-1])
+    actual = measure(stack, x, states, mask, training=True)
     assert_same(actual, measure(chain, x, states, mask), TIGHT)
 
 
@@ -190,12 +193,11 @@ def cases(draw):
         "mask": None if mask is None else np.array(mask).reshape(batch, time),
         "residual": residual,
         "return_sequences": return_sequences,
-        "traced": draw(st.sampled_from([False, False, True])),
     }
 
 
 def oracle_layer(row, layers, x, mask, return_sequences):
-    """One or two walks of the oracle's loop: `(output, final states)`."""
+    """The oracle's loop in one or both directions: `(output, final states)`."""
     outputs, finals = [], []
     for go_backwards, layer in enumerate(layers):
         names = [weight.name for weight in layer.weights]
@@ -228,8 +230,7 @@ def test_equals_a_chain_of_oracles(case):
         return_sequences=case["return_sequences"],
         return_state=True,
     )
-    with contextlib.nullcontext() if case["traced"] else op_by_op():
-        actual = to_list(stack(x, mask=mask))
+    actual = to_list(stack(x, mask=mask))
     assert [tuple(y.shape) for y in actual] == [
         tuple(shape) for shape in stack.compute_output_shape(x.shape)
     ]
@@ -252,8 +253,8 @@ def test_equals_a_chain_of_oracles(case):
 
 
 @pytest.mark.parametrize("name", ["three", "gnmt"])
-def test_padding_changes_nothing(name):
-    """A padded sequence gives what the sequence alone gives, residual connections included."""
+def test_padding_has_no_effect(name):
+    """A padded sequence has the results of the sequence without padding."""
     x, mask = sequences(dtype=PRECISION), make_mask("right", 4, 6)
     stack = new_stack(STACKS[name], residual=True, return_state=True)
     padded = [np.asarray(y) for y in stack(x, mask=mask)]
@@ -263,8 +264,8 @@ def test_padding_changes_nothing(name):
             np.testing.assert_allclose(a[row : row + 1], np.asarray(b), rtol=0, atol=TIGHT)
 
 
-def test_one_object_many_times_is_many_layers():
-    """The stack holds layers of a configuration: each has weights of its own."""
+def test_one_layer_given_several_times_is_several_layers():
+    """The stack creates its layers from configurations: each has its own weights."""
     stack = kerasrnn.StackedRNN([kerasrnn.GRU(3)] * 3)
     stack(sequences())
     kernels = [np.asarray(layer.cell.recurrent_kernel) for layer in stack.layers]
@@ -276,7 +277,7 @@ def test_one_object_many_times_is_many_layers():
 # Dropout.
 
 # A layer that outputs its input: a stack of them outputs what dropout retains.
-MIRROR = {
+IDENTITY = {
     "activation": None,
     "use_bias": False,
     "kernel_initializer": "identity",
@@ -284,8 +285,8 @@ MIRROR = {
 }
 
 
-def mirrors(depth, **options):
-    layers = [kerasrnn.SimpleRNN(8, **MIRROR) for _ in range(depth)]
+def identities(depth, **options):
+    layers = [kerasrnn.SimpleRNN(8, **IDENTITY) for _ in range(depth)]
     return kerasrnn.StackedRNN(layers, dropout=0.5, return_sequences=True, **options)
 
 
@@ -293,10 +294,10 @@ def mirrors(depth, **options):
     ("depth", "residual", "factors"),
     [(1, False, [1]), (2, False, [0, 2]), (3, False, [0, 4]), (2, True, [1, 3])],
 )
-def test_dropout_stands_between_the_layers_alone(depth, residual, factors):
-    """In training, each step's numbers, before every layer but the first; never in inference."""
+def test_dropout_is_applied_between_the_layers(depth, residual, factors):
+    """In training, at each step, before every layer but the first."""
     x = sequences(8, 10, 8)
-    stack = mirrors(depth, residual=residual, seed=1)
+    stack = identities(depth, residual=residual, seed=1)
     inference = 2 ** (depth - 1) if residual else 1
     np.testing.assert_allclose(stack(x), inference * x, rtol=1e-5)
     actual = np.asarray(stack(x, training=True)) / x
@@ -309,9 +310,9 @@ def test_dropout_stands_between_the_layers_alone(depth, residual, factors):
         assert 0.2 < np.mean(nearest[:, 0] != nearest[:, 1]) < 0.7
 
 
-def test_the_seed_makes_dropout_repeatable():
+def test_dropout_is_repeatable_with_a_seed():
     x = sequences(8, 10, 8)
-    one, again, other = (mirrors(2, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (identities(2, seed=seed) for seed in (1, 1, 2))
     first, second = (np.asarray(one(x, training=True)) for _ in range(2))
     assert np.abs(first - second).max() > 0.1
     np.testing.assert_array_equal(np.asarray(again(x, training=True)), first)
@@ -320,8 +321,8 @@ def test_the_seed_makes_dropout_repeatable():
     np.testing.assert_array_equal(np.asarray(copied(x, training=True)), first)
 
 
-def test_the_layers_own_dropout_is_theirs():
-    """In training, the dropout of a member is that of the same layer outside a stack."""
+def test_dropout_of_the_layers():
+    """It is that of the same layer outside a stack."""
     x = sequences(dtype=PRECISION)
     options = {"dropout": 0.4, "recurrent_dropout": 0.2, "seed": 5, "dtype": PRECISION}
     alone = kerasrnn.GRU(5, **options)
@@ -338,7 +339,7 @@ def test_the_layers_own_dropout_is_theirs():
 
 
 @pytest.mark.parametrize("built", [False, True], ids=["new", "built"])
-def test_configurations_go_round(built):
+def test_configurations_round_trip(built):
     layers = [
         kerasrnn.LSTM(6, dropout=0.2, seed=4, return_sequences=True),
         kerasrnn.Bidirectional(kerasrnn.GRU(3, return_sequences=True), residual=True),
@@ -364,13 +365,13 @@ def test_configurations_go_round(built):
     assert not other.layers[0].return_state
 
 
-def test_a_configuration_costs_no_random_numbers():
-    """Asking for it changes no weight that is drawn later."""
+def test_a_configuration_uses_no_random_numbers():
+    """`get_config` changes no weight that is drawn later."""
     stack = kerasrnn.StackedRNN([kerasrnn.LSTM(4), kerasrnn.Bidirectional(kerasrnn.GRU(3))])
     kernels = []
-    for ask in (lambda: None, stack.get_config):
+    for before in (lambda: None, stack.get_config):
         keras.utils.set_random_seed(3)
-        ask()
+        before()
         dense = keras.layers.Dense(3)
         dense.build((None, 3))
         kernels.append(dense.get_weights()[0])
@@ -399,44 +400,24 @@ def tagger():
     return keras.Model(inputs, top(x, initial_state=states[-1:] * 2))
 
 
-def test_a_saved_model_is_the_same_model(tmp_path):
+def test_a_saved_model_is_the_same(tmp_path):
     model = tagger()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    expected = model.predict(TOKENS, verbose=0)
-    np.testing.assert_array_equal(loaded.predict(TOKENS, verbose=0), expected)
+    expected = np.asarray(model(TOKENS))
+    np.testing.assert_array_equal(loaded(TOKENS), expected)
     configs = [[layer.get_config() for layer in one.layers] for one in (loaded, model)]
     assert configs[0] == configs[1]
     assert [w.path for w in loaded.weights] == [w.path for w in model.weights]
     clone = keras.models.clone_model(loaded)
     clone.set_weights(model.get_weights())
-    np.testing.assert_array_equal(clone.predict(TOKENS, verbose=0), expected)
+    np.testing.assert_array_equal(clone(TOKENS), expected)
 
 
 # Models.
 
 
-@pytest.mark.parametrize("name", ["mixed", "gnmt"])
-def test_unknown_batch_and_time(name):
-    """A functional model says the shapes that it computes, and computes what the stack does."""
-    x = sequences()
-    inputs = keras.Input((None, 3))
-    stack = new_stack(STACKS[name], dtype="float32", return_sequences=True, return_state=True)
-    model = keras.Model(inputs, stack(inputs))
-    states = [(None, units) for units in state_sizes(STACKS[name])]
-    assert list(model.output_shape) == [(None, None, 4 if name != "gnmt" else 6), *states]
-    for batch, time in ((4, 6), (3, 2)):
-        expected = stack(x[:batch, :time])
-        shapes = stack.compute_output_shape((batch, time, 3))
-        actual = model.predict(x[:batch, :time], verbose=0)
-        for a, b, shape in zip(actual, expected, shapes, strict=True):
-            assert a.shape == tuple(shape)
-            np.testing.assert_allclose(a, np.asarray(b), atol=1e-6)
-    plain = new_stack(STACKS[name], dtype="float32")
-    assert plain.compute_output_shape((4, 6, 3)) == tuple(plain(x).shape)
-
-
-def test_an_encoders_states_start_a_decoder():
+def test_states_of_an_encoder_start_a_decoder():
     """`return_state` of a stack is `initial_state` of one of the same shape."""
     x, spec = sequences(dtype="float32"), STACKS["mixed"]
     source, target = keras.Input((None, 3)), keras.Input((None, 3))
@@ -447,12 +428,12 @@ def test_an_encoders_states_start_a_decoder():
     _, h_0, h_1, c_1 = encoder(x)
     below = decoder.layers[0](x[:, :2], initial_state=h_0)
     expected = np.asarray(decoder.layers[1](below, initial_state=[h_1, c_1]))
-    np.testing.assert_allclose(model.predict([x, x[:, :2]], verbose=0), expected, atol=1e-6)
+    np.testing.assert_allclose(model([x, x[:, :2]]), expected, atol=1e-6)
     again = np.asarray(decoder(x[:, :2]))
     assert np.abs(again - expected).max() > 1e-3
 
 
-def test_states_carry_a_sequence_over_a_cut():
+def test_states_continue_a_sequence():
     x = sequences(dtype=PRECISION)
     stack = new_stack(STACKS["three"], residual=True, return_sequences=True, return_state=True)
     whole, *finals = stack(x)
@@ -461,26 +442,6 @@ def test_states_carry_a_sequence_over_a_cut():
     joined = np.concatenate([first, second], axis=1)
     for a, b in zip((joined, *ends), (whole, *finals), strict=True):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=TIGHT)
-
-
-@pytest.mark.tensorflow
-def test_gradients_are_the_same_under_xla():
-    """Under a mask, with a residual connection into the one vector that the last layer returns."""
-    import tensorflow as tf
-
-    x, mask = tf.constant(sequences()), tf.constant(make_mask("right", 4, 6))
-    stack = new_stack((("SimpleRNN", 2, "both"), ("SimpleRNN", 4)), dtype="float32", residual=True)
-    stack.build(x.shape)
-
-    def gradients(x, mask):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(stack(x, mask=mask, training=True) ** 2)
-        return tape.gradient(loss, [x, *(w.value for w in stack.trainable_weights)])
-
-    compiled = tf.function(gradients, jit_compile=True)
-    for a, b in zip(compiled(x, mask), gradients(x, mask), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 @pytest.mark.parametrize(("policy", "tolerance"), [("mixed_bfloat16", 0.05), ("float16", 0.01)])
@@ -507,8 +468,8 @@ def test_half_precision(policy, tolerance):
         np.testing.assert_allclose(np.asarray(a, "float32"), b, atol=tolerance * scale)
 
 
-def test_the_dtype_put_out_is_the_stacks():
-    """As a functional model is told, whatever the members' own policy."""
+def test_outputs_have_the_dtype_of_the_stack():
+    """Whatever the policies of its layers; symbolic outputs, too."""
     layers = [kerasrnn.LSTM(5), kerasrnn.LSTM(5, dtype="mixed_bfloat16")]
     stack = kerasrnn.StackedRNN(layers, return_state=True)
     symbolic = [y.dtype for y in stack(keras.Input((6, 3)))]
@@ -519,7 +480,7 @@ def test_the_dtype_put_out_is_the_stacks():
 # Stateful layers.
 
 
-def test_stateful_layers_go_on_where_they_ended():
+def test_stateful_layers_continue_from_their_last_states():
     x = sequences(dtype=PRECISION)
     options = {"residual": True, "return_sequences": True}
     whole = new_stack(STACKS["three"], **options)
@@ -536,8 +497,8 @@ def test_stateful_layers_go_on_where_they_ended():
 # Masks.
 
 
-def test_the_mask_goes_on_to_the_next_layer():
-    """From Embedding on: a padded sequence gives what the short one gives."""
+def test_masks_are_passed_on():
+    """From an embedding: a padded sequence has the outputs of the sequence without padding."""
     embedding = keras.layers.Embedding(11, 3, mask_zero=True)
     options = {"return_sequences": True, "return_state": True}
     first = new_stack(STACKS["mixed"], dtype="float32", dropout=0.1, **options)
@@ -547,8 +508,8 @@ def test_the_mask_goes_on_to_the_next_layer():
     np.testing.assert_allclose(padded[1:], short, atol=1e-6)
 
 
-def test_the_mask_that_came_with_the_sequences_counts_beside_initial_states():
-    """Keras fills in `mask` only where a layer is given one tensor; here it counts always."""
+def test_attached_masks_are_used_with_initial_states():
+    """Keras uses them only if the sequences are the only tensor argument."""
     spec = STACKS["three"]
     states = random_states(spec, dtype="float32")
     stack = new_stack(spec, dtype="float32", residual=True)
@@ -559,10 +520,10 @@ def test_the_mask_that_came_with_the_sequences_counts_beside_initial_states():
     np.testing.assert_array_equal(actual, expected)
     tokens, given = keras.Input((None,), dtype="int32"), [keras.Input((6,)) for _ in states]
     model = keras.Model([tokens, *given], stack(embedding(tokens), initial_state=given))
-    np.testing.assert_allclose(model.predict([TOKENS, *states], verbose=0), expected, atol=1e-6)
+    np.testing.assert_allclose(model([TOKENS, *states]), expected, atol=1e-6)
 
 
-def test_masks_of_every_type_agree():
+def test_masks_may_be_booleans_or_numbers():
     x, mask = sequences(), make_mask("gapped", 4, 6)
     stack = new_stack(STACKS["gnmt"], dtype="float32", residual=True)
     expected = np.asarray(stack(x, mask=mask))
@@ -582,117 +543,6 @@ def test_compute_mask():
     ):
         actual = kerasrnn.StackedRNN(layers, **options).compute_mask(None, mask)
         assert actual is expected or [*actual] == [*expected]
-
-
-# A memory.
-
-
-def attending_stack(query="output", **options):
-    """Of three layers, one of which attends."""
-    cell = kerasrnn.AttentionCell(
-        kerasrnn.LSTMCell(5, dtype=PRECISION),
-        kerasrnn.CoverageAttention(3, dtype=PRECISION),
-        units=4,
-        query=query,
-        dtype=PRECISION,
-    )
-    layers = [
-        kerasrnn.GRU(4, dtype=PRECISION),
-        kerasrnn.RNN(cell, dtype=PRECISION),
-        kerasrnn.SimpleRNN(4, dtype=PRECISION),
-    ]
-    options = {"return_sequences": True, "return_state": True, "dtype": PRECISION, **options}
-    stack = kerasrnn.StackedRNN(layers, residual=True, **options)
-    stack.build((4, 6, 3), memory_shape=(4, 7, 2))
-    randomize(stack)
-    return stack
-
-
-def memory():
-    return np.random.default_rng(5).standard_normal((4, 7, 2)).astype(PRECISION)
-
-
-def stack_by_hand(stack, x, mask, memory_mask, states):
-    """Outputs, and the weights of the last step."""
-    bottom, middle, top = stack.layers
-    y, _, _ = numpy_models.run(bottom, x, mask, states[:1])
-    z, alpha = numpy_models.run_attending(
-        middle, y, memory(), mask, memory_mask, states=states[1:3]
-    )
-    z = z + y
-    outputs, _, _ = numpy_models.run(top, z, mask, states[3:])
-    return outputs + z, alpha[:, -1]
-
-
-@pytest.mark.parametrize("query", ["output", "state"])
-def test_one_layer_attends(query):
-    """Begun from the states that an encoder has, or from all; one call, or step after step."""
-    stack, x = attending_stack(query), sequences(dtype=PRECISION)
-    assert stack.external_state_shapes == [(4,), (5,), (5,), (4,)]
-    random = np.random.default_rng(3)
-    states = [
-        random.standard_normal((4, *n)).astype(PRECISION) for n in stack.external_state_shapes
-    ]
-    memory_mask = make_mask("mixed", 4, 7)
-    for kind in MASKS:
-        mask = make_mask(kind, 4, 6)
-        given = {"memory": memory(), "memory_mask": memory_mask}
-        outputs, *finals = stack(x, initial_state=states, mask=mask, **given)
-        expected, alpha = stack_by_hand(stack, x, mask, memory_mask, states)
-        np.testing.assert_allclose(outputs, expected, atol=TIGHT)
-        np.testing.assert_allclose(stack.weights_of_step(finals), alpha, atol=TIGHT)
-    first, *middle = stack(x[:, :2], initial_state=states, **given)
-    second, *finals = stack(x[:, 2:], initial_state=middle, **given)
-    whole = np.concatenate([first, second], axis=1)
-    prepared = stack.prepare_memory(memory(), memory_mask)
-    stepped = stack.extend_states(states, prepared)
-    assert len(stepped) == len(stack.state_size) == len(finals)
-    for t in range(6):
-        y, stepped = stack.step(x[:, t], stepped, prepared)
-        np.testing.assert_allclose(y, whole[:, t], atol=TIGHT)
-    for a, b in zip(stepped, finals, strict=True):
-        np.testing.assert_allclose(a, b, atol=TIGHT)
-
-
-def test_a_model_that_attends(tmp_path):
-    """The masks of either side come with them; it saves, and says its shapes."""
-    ids, of_source = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32")
-    embedded = [
-        keras.layers.Embedding(9, width, mask_zero=True)(x)
-        for x, width in ((ids, 3), (of_source, 2))
-    ]
-    cell = kerasrnn.AttentionCell(kerasrnn.GRUCell(4), kerasrnn.BahdanauAttention(3))
-    stack = kerasrnn.StackedRNN(
-        [kerasrnn.GRU(4), kerasrnn.RNN(cell)], return_sequences=True, return_state=True
-    )
-    model = keras.Model([ids, of_source], stack(embedded[0], memory=embedded[1]))
-    states = [(None, size) for size in (4, 4, 2, None)]
-    assert list(model.output_shape) == [(None, None, 6), *states]
-    given = [TOKENS, TOKENS[:, :3]]
-    outputs, *finals = model(given)
-    x, source = (layer(n) for layer, n in zip(model.layers[2:4], given, strict=True))
-    below, _, _ = numpy_models.run(stack.layers[0], np.asarray(x), given[0] != 0)
-    expected, alpha = numpy_models.run_attending(
-        stack.layers[1], below, np.asarray(source), given[0] != 0, given[1] != 0
-    )
-    np.testing.assert_allclose(outputs, expected, atol=1e-5)
-    np.testing.assert_allclose(finals[-1], alpha[:, -1], atol=1e-5)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    for a, b in zip(loaded(given), (outputs, *finals), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_memories_that_do_not_fit():
-    x, stack = sequences(dtype=PRECISION), attending_stack()
-    with pytest.raises(ValueError, match="a memory was given; expected none without a layer of an"):
-        new_stack(STACKS["mixed"])(x, memory=memory())
-    with pytest.raises(ValueError, match=r"memory=None: expected \(batch, positions, width\)"):
-        stack(x)
-    with pytest.raises(ValueError, match="prepared=None: expected the result of `prepare_memory`"):
-        stack.get_initial_state(4)
-    with pytest.raises(ValueError, match="no layer has an AttentionCell; expected one"):
-        new_stack(STACKS["mixed"]).weights_of_step([])
 
 
 # Errors.
@@ -735,18 +585,18 @@ def built():
         ),
     ],
 )
-def test_layers_that_make_no_stack(layers, message):
+def test_unusable_layers(layers, message):
     with pytest.raises(ValueError, match=message):
         kerasrnn.StackedRNN(layers())
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan"), "0.5", None])
-def test_dropout_out_of_its_range(dropout):
+def test_dropout_out_of_range(dropout):
     with pytest.raises(ValueError, match=rf"dropout={dropout!r}: expected a number in \[0, 1\)"):
         kerasrnn.StackedRNN([kerasrnn.LSTM(5)], dropout=dropout)
 
 
-def test_residual_that_cannot_be():
+def test_impossible_residual_connections():
     with pytest.raises(ValueError, match="residual=True: the vector that a bidirectional last"):
         new_stack(STACKS["both"], residual=True)
     for return_state in (False, True):
@@ -766,7 +616,7 @@ def test_initial_states_of_the_wrong_length(n):
         stack(sequences(), initial_state=[np.zeros((4, 5), "float32")] * n)
 
 
-def test_sequences_and_masks_that_do_not_fit():
+def test_shapes_of_sequences_and_masks():
     stack = kerasrnn.StackedRNN([kerasrnn.LSTM(5), kerasrnn.GRU(5)])
     with pytest.raises(ValueError, match="expected ndim=3"):
         stack(sequences()[0])

@@ -1,6 +1,6 @@
-"""Keras's own tests of its recurrent layers, with these layers in the place of its own.
+"""Keras's own tests of its recurrent layers, run on the layers of kerasrnn.
 
-Where the wheel holds them: that of Keras 3.15 does.
+Only if the wheel of Keras contains them, as that of 3.15 does.
 """
 
 import importlib
@@ -12,6 +12,7 @@ import keras
 import pytest
 
 import kerasrnn
+from tests.measure import op_by_op
 
 pytestmark = pytest.mark.tensorflow
 
@@ -19,11 +20,11 @@ LAYERS = sys.modules[keras.layers.RNN.__module__.rpartition(".rnn.")[0]]
 FILES = "bidirectional dropout_rnn_cell gru lstm rnn simple_rnn stacked_rnn_cells time_distributed"
 OURS = "RNN LSTM LSTMCell GRU GRUCell SimpleRNN SimpleRNNCell"
 
-# They ask for cuDNN, in which these layers never run.
+# They require cuDNN, in which these layers never run.
 OF_CUDNN = {"test_keeps_use_cudnn", "test_fused_lstm_eligibility", "test_fused_gru_eligibility"}
 
-# Each fits and saves through all of Keras's options: 220 s of processor time, for what the tests
-# of the layers ask of them too.
+# Each fits and saves with all of Keras's options: 220 s of processor time, for what the tests of
+# the layers cover, too.
 SLOW = "test_basics"
 
 
@@ -46,7 +47,7 @@ def is_skipped(case):
 )
 @pytest.mark.parametrize("file", FILES.split())
 @pytest.mark.filterwarnings("ignore")
-def test_kerass_own_tests(file, monkeypatch):
+def test_keras_own_tests(file, monkeypatch):
     for name in OURS.split():
         monkeypatch.setattr(LAYERS, name, getattr(kerasrnn, name))
     suite = unittest.TestSuite(
@@ -54,7 +55,8 @@ def test_kerass_own_tests(file, monkeypatch):
     )
     assert suite.countTestCases() > 0
     result = unittest.TestResult()
-    suite.run(result)
+    with op_by_op():
+        suite.run(result)
     failed = {case._testMethodName: text for case, text in result.failures + result.errors}
     expected = OF_CUDNN if file == "bidirectional" else set()
     assert failed.keys() == expected, "\n".join(text for name, text in failed.items())
