@@ -1,13 +1,14 @@
-"""What needs no file runs on every backend: copies with other layers, and steps."""
+"""Copies with other layers and single steps, which every backend computes."""
 
 import keras
 import numpy as np
 
 import kerasrnn
 from kerasrnn.export import from_keras, to_step
-from tests.measure import randomize
+from tests.measure import op_by_op, randomize
 
 
+@op_by_op()
 def test_copies_and_steps():
     model = keras.Sequential(
         [

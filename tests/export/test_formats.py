@@ -1,4 +1,4 @@
-"""The table of formats: each row works. tests/recipes/command adds a row."""
+"""The table of formats. tests/recipes/command adds a row."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_row_writes_its_kind(name, tmp_path):
-    """By an exporter that is public; a runtime, if any, computes what the model computes."""
+    """The exporter is public; the runtime, if any, computes the model's outputs."""
     row = FORMATS[name]
     row.require()
     model = sequential(keras.layers.Dense(64), keras.layers.Dense(40))
@@ -40,7 +40,7 @@ def test_a_row_writes_its_kind(name, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
-def test_packages_are_looked_for_before_the_work(monkeypatch):
+def test_missing_packages_are_an_error(monkeypatch):
     """Those of the source, too."""
     row = Format(
         name="of_nothing",
@@ -54,8 +54,8 @@ def test_packages_are_looked_for_before_the_work(monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=message):
         row.require()
     monkeypatch.setitem(FORMATS, "of_nothing", row)
-    made_of_it = Format(
+    derived = Format(
         name="b", suffix="b", kind=Kind("b"), exporter="none:none", source="of_nothing"
     )
     with pytest.raises(ModuleNotFoundError, match=message):
-        made_of_it.require()
+        derived.require()

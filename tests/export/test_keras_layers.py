@@ -1,4 +1,4 @@
-"""Models between Keras's layers and ours."""
+"""Copies of models with Keras's layers or kerasrnn's."""
 
 import keras
 import numpy as np
@@ -9,15 +9,16 @@ from kerasrnn.export import ParityError, from_keras, keras_layers, to_keras
 from kerasrnn.keras_internals import flatten_layers
 from tests.catalogue import BUILT_IN, variant_id
 from tests.export.models import sequential
-from tests.measure import randomize
+from tests.measure import op_by_op, randomize
 
 pytestmark = pytest.mark.tensorflow
 
 
+@op_by_op()
 @pytest.mark.torch_backend
 @pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
 def test_there_and_back(row):
-    """A layer of every option: the same numbers, the same configuration, Keras's own class."""
+    """Outputs, configuration and class are those of Keras, with every option."""
     for variant in row.variants:
         own = row.keras_layer(4, return_sequences=True, name="it", **variant)
         own.build((None, None, 3))
@@ -33,11 +34,12 @@ def test_there_and_back(row):
             np.testing.assert_array_equal(a, b)
 
 
+@op_by_op()
 @pytest.mark.torch_backend
 def test_models():
-    """Layers inside of others, models in models, several inputs."""
+    """Layers inside layers, models inside models, several inputs."""
 
-    class Doubled(keras.layers.Layer):  # registered nowhere
+    class Doubled(keras.layers.Layer):  # not registered
         def call(self, x):
             return 2 * x
 
@@ -65,7 +67,8 @@ def test_models():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_both_directions_become_keras_own():
+@op_by_op()
+def test_bidirectional_becomes_keras_own():
     layer = kerasrnn.Bidirectional(
         kerasrnn.GRU(3, return_sequences=True, checkpoint_every=2), merge_mode="ave"
     )
@@ -89,7 +92,7 @@ def test_both_directions_become_keras_own():
         ),
     ],
 )
-def test_what_keras_has_not(make, message):
+def test_layers_that_keras_lacks(make, message):
     layer = make()
     layer.build((None, None, 3))
     with pytest.raises(ValueError, match=message):
@@ -106,6 +109,7 @@ def test_bad_input():
         from_keras(keras.Model(x, shared(inner(x)), name="it"))
 
 
+@op_by_op()
 def test_a_difference_is_an_error(monkeypatch):
     def shifted(source, rewrite):
         result = original(source, rewrite)
@@ -121,8 +125,9 @@ def test_a_difference_is_an_error(monkeypatch):
         from_keras(layer)
 
 
+@op_by_op()
 def test_half_precision():
-    """Keras carries its states in half precision, ours are in single: they round differently."""
+    """Keras keeps its states in half precision, kerasrnn in single, so that they differ."""
     model = sequential(keras.layers.LSTM(8, dtype="mixed_bfloat16", name="it"))
     ours = from_keras(model, tolerance=0.05)
     assert type(ours.layers[0]) is kerasrnn.LSTM

@@ -20,7 +20,7 @@ RECURRENT = {"RNN", "LSTM", "GRU", "DynamicQuantizeLSTM", "Loop", "Scan"}
 
 
 def recurrent_nodes(path):
-    """How many of each recurrent kind, in the graph and in those inside."""
+    """The number of recurrent nodes of each kind, in the graph and in its subgraphs."""
     import onnx
 
     def nodes(graph):
@@ -33,79 +33,13 @@ def recurrent_nodes(path):
 
 
 def assert_computes(path, model):
-    """With padding at the start and at the end, with gaps, and for fully masked rows."""
+    """Compare with the model, with padding before and after, gaps, and fully masked rows."""
     import onnxruntime
 
     session, expected = onnxruntime.InferenceSession(path), parity.reference(model)
     for x in batches():
         for a, b in zip(session.run(None, {"steps": x}), expected([x]), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def cells(tmp_path_factory):
-    """Every cell in one file: two layers, and the lower one in both directions where that is an
-    operator; the model, the file, and how many of each node are expected."""
-    layers, counts = {}, Counter()
-    for row in ROWS:
-        operator = OPERATORS.get(row.name, "Loop")
-        for both in (False, True) if row.name in OPERATORS else (False,):
-            layer = row.layer(5, return_sequences=True, dropout=0.3, recurrent_dropout=0.3)
-            layer = kerasrnn.Bidirectional(layer) if both else layer
-            name = f"{row.name}_both" if both else row.name
-            layers[name] = [layer, row.layer(4), keras.layers.Dense(2)]
-            counts[operator] += 3 if both else 2
-    model, path = branches(layers), tmp_path_factory.mktemp("cells") / "model.onnx"
-    to_onnx(model, path, check=False)
-    return model, path, counts
-
-
-def test_cells(cells):
-    """onnxruntime computes what the model computes, by the model's names, whatever is masked."""
-    import onnxruntime
-
-    model, path, _ = cells
-    session = onnxruntime.InferenceSession(path)
-    assert [x.name for x in session.get_inputs()] == ["steps"]
-    assert [y.name for y in session.get_outputs()] == output_names(model)
-    assert_computes(path, model)
-
-
-def test_operators_of_cells(cells):
-    """Each layer is one operator of ONNX's own where there is one; in both directions, with a
-    mask, two."""
-    _, path, counts = cells
-    assert recurrent_nodes(path) == counts
-
-
-def test_variants(tmp_path):
-    """Activations, biases, the reset gate: as the operators' attributes."""
-    found = [(row, variant) for row, variant in VARIANTS if row.name in OPERATORS and variant]
-    layers = {
-        f"{row.name}_{n}": [row.layer(4, return_sequences=True, **variant)]
-        for n, (row, variant) in enumerate(found)
-    }
-    path = tmp_path / "model.onnx"
-    assert to_onnx(branches(layers, masked=False), path).difference < 1e-5
-    assert recurrent_nodes(path) == Counter(OPERATORS[row.name] for row, _ in found)
-
-
-def test_other_activations_and_cells_of_ones_own(tmp_path):
-    """A loop where ONNX lacks the activation, or a class changes the step of its parent."""
-
-    class Halved(kerasrnn.GRUCell):
-        def step(self, a, states, weights, products):
-            h, _ = super().step(a, states, weights, products)
-            return 0.5 * h, [0.5 * h]
-
-    layers = {
-        name: [kerasrnn.SimpleRNN(4, activation=name)]
-        for name in ("elu", "leaky_relu", "softplus", "softsign")
-    }
-    layers |= {"silu": [kerasrnn.GRU(4, activation="silu")], "own": [kerasrnn.RNN(Halved(4))]}
-    path = tmp_path / "model.onnx"
-    assert to_onnx(branches(layers, masked=False), path).difference < 1e-5
-    assert recurrent_nodes(path) == {"RNN": 4, "Loop": 2}
 
 
 DIRECTIONS = (
@@ -117,16 +51,78 @@ DIRECTIONS = (
 )
 
 
-def test_masks_and_directions(tmp_path):
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """A file with every cell: the model, the path, and the expected number of each node.
+
+    Operators are tested in both directions and in one, with an output for every step and with the
+    last one; loops with one or the other.
+    """
+    layers, counts = {}, Counter()
+    dropout = {"dropout": 0.3, "recurrent_dropout": 0.3}
+    for n, row in enumerate(ROWS):
+        if row.name in OPERATORS:
+            both = kerasrnn.Bidirectional(row.layer(5, return_sequences=True, **dropout))
+            layers[row.name] = [both, row.layer(4), keras.layers.Dense(2)]
+            counts[OPERATORS[row.name]] += 3
+        else:
+            layers[row.name] = [row.layer(4, return_sequences=bool(n % 2), **dropout)]
+            counts["Loop"] += 1
+    for n, options in enumerate(DIRECTIONS):
+        layers[str(n)] = [kerasrnn.LSTM(4, **options)]
+        counts["LSTM"] += 1
+    model, path = branches(layers), tmp_path_factory.mktemp("cells") / "model.onnx"
+    to_onnx(model, path, check=False)
+    return model, path, counts
+
+
+def test_cells_masks_and_directions(cells):
+    """onnxruntime computes the model's outputs, by their names, with any mask."""
+    import onnxruntime
+
+    model, path, _ = cells
+    session = onnxruntime.InferenceSession(path)
+    assert [x.name for x in session.get_inputs()] == ["steps"]
+    assert [y.name for y in session.get_outputs()] == output_names(model)
+    assert_computes(path, model)
+
+
+def test_operators_of_cells(cells):
+    """Each direction of a layer is one operator of ONNX, if there is one."""
+    _, path, counts = cells
+    assert recurrent_nodes(path) == counts
+
+
+def test_variants_activations_and_custom_cells(tmp_path):
+    """Options are attributes of the operators.
+
+    A loop takes their place if ONNX lacks the activation, or if a class changes the step of its
+    parent.
+    """
+
+    class Halved(kerasrnn.GRUCell):
+        def step(self, a, states, weights, products):
+            h, _ = super().step(a, states, weights, products)
+            return 0.5 * h, [0.5 * h]
+
+    found = [(row, variant) for row, variant in VARIANTS if row.name in OPERATORS and variant]
+    layers = {
+        f"{row.name}_{n}": [row.layer(4, return_sequences=True, **variant)]
+        for n, (row, variant) in enumerate(found)
+    }
+    for name in ("elu", "leaky_relu", "softplus", "softsign"):
+        layers[name] = [kerasrnn.SimpleRNN(4, activation=name)]
+    layers |= {"silu": [kerasrnn.GRU(4, activation="silu")], "own": [kerasrnn.RNN(Halved(4))]}
     path = tmp_path / "model.onnx"
-    model = branches({str(n): [kerasrnn.LSTM(4, **o)] for n, o in enumerate(DIRECTIONS)})
+    model = branches(layers, masked=False)
     to_onnx(model, path, check=False)
     assert_computes(path, model)
-    assert recurrent_nodes(path) == {"LSTM": len(DIRECTIONS)}
+    counts = Counter(OPERATORS[row.name] for row, _ in found)
+    assert recurrent_nodes(path) == counts + Counter({"RNN": 4, "Loop": 2})
 
 
-def test_states_that_are_given(tmp_path):
-    """A fully masked row returns the states that it was given; its outputs are zeros."""
+def test_initial_states(tmp_path):
+    """A fully masked row returns its initial states and outputs of zeros."""
     import onnxruntime
 
     path = tmp_path / "model.onnx"
@@ -159,9 +155,9 @@ def test_states_that_are_given(tmp_path):
 
 
 def test_masked_steps_are_never_read(tmp_path):
-    """NaN and infinities there reach no output, of an operator or of a loop.
+    """NaN and infinities there affect no output of an operator or a loop.
 
-    The used steps alone, without a mask, give the same.
+    The outputs equal those of the used steps without a mask.
     """
     import onnxruntime
 
@@ -180,17 +176,18 @@ def test_masked_steps_are_never_read(tmp_path):
     x[1, 4] = np.inf
     found = session.run(None, {"steps": x, "mask": mask})
     assert not any(y[2].any() for y in found)
+    reference = parity.reference(model)
     for row in range(2):
-        used = model([x[row : row + 1, mask[row]], mask[row : row + 1, mask[row]]])
+        used = reference([x[row : row + 1, mask[row]], mask[row : row + 1, mask[row]]])
         for y, right in zip(found, used, strict=True):
             of_row = y[row, mask[row]] if y.ndim == 3 else y[row]
             np.testing.assert_allclose(of_row, right[0], atol=1e-6)
 
 
 def test_files_depend_neither_on_ties_nor_on_lengths(tmp_path):
-    """Without `sequence_lens`, which some runtimes ignore, the numbers are the same.
+    """Some runtimes ignore `sequence_lens`, or order the ties of `TopK` differently.
 
-    But for the final cell state of an LSTM. There is no `TopK`, whose ties some order otherwise.
+    Only the final cell state of an LSTM depends on `sequence_lens`.
     """
     import onnx
     import onnxruntime
@@ -243,10 +240,10 @@ def test_half_precision(tmp_path):
     assert recurrent_nodes(tmp_path / "model.onnx") == {"GRU": 1}
 
 
-def test_constants_that_a_model_closes_over(tmp_path):
-    """Normalization keeps its statistics in tensors that are no variables."""
+def test_constants_that_are_no_variables(tmp_path):
+    """Normalization keeps its statistics in such tensors."""
     normalization = keras.layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0])
-    model = keras.Sequential([keras.Input((None, 3)), normalization, kerasrnn.GRU(4)])
+    model = keras.Sequential([keras.Input((None, 3)), normalization])
     assert to_onnx(model, tmp_path / "model.onnx").difference < 1e-5
 
 
@@ -271,7 +268,7 @@ def test_several_inputs_and_outputs(tmp_path):
     assert [y.name for y in session.get_outputs()] == ["each", "last"]
 
 
-def test_an_operation_that_onnx_has_not(tmp_path):
+def test_an_operation_that_onnx_lacks(tmp_path):
     class Lengths(keras.layers.Layer):
         def call(self, x):
             import tensorflow as tf

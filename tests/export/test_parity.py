@@ -1,4 +1,4 @@
-"""What an export is compared on, and what is left behind when it differs."""
+"""The comparison of an export with its model, and the files that may be replaced."""
 
 import importlib.util
 from pathlib import Path
@@ -31,7 +31,7 @@ exporters = pytest.mark.parametrize(
 
 @exporters
 def test_a_difference_is_an_error_and_leaves_the_old_export(export, name, tmp_path, monkeypatch):
-    model = sequential(kerasrnn.GRU(2))
+    model = sequential(keras.layers.Dense(2))
     assert export(model, tmp_path / name).batches == 4
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
     original = parity.largest_difference
@@ -47,7 +47,7 @@ def test_a_difference_is_an_error_and_leaves_the_old_export(export, name, tmp_pa
     assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
 
 
-def test_largest_difference_sees_what_differs():
+def test_differences_of_values_shapes_and_texts():
     x, y = [np.ones((1, 2), "float32")], np.full((1, 2), 0.5)
 
     def differs(other, y=y):
@@ -66,14 +66,14 @@ def test_largest_difference_sees_what_differs():
 
     with pytest.raises(ParityError, match=r"does not run on inputs \(1, 2\): no such thing"):
         parity.largest_difference(fails, [(x, [y])])
-    said, texts = np.array([b"one", b"two"]), np.array([b"one", b"too"], object)
-    assert differs(said, said.astype(object)) == 0
+    answers, texts = np.array([b"one", b"two"]), np.array([b"one", b"too"], object)
+    assert differs(answers, answers.astype(object)) == 0
     with pytest.raises(ParityError, match="outputs b'two', the model b'too'"):
-        differs(said, texts)
+        differs(answers, texts)
 
 
 def test_differences_are_relative_to_the_scale_of_the_output():
-    """Of 200 a difference of 1 is 0.005; of one half it is 1; infinities have no scale."""
+    """Outputs below 1 have the scale 1; infinities have none."""
     x = [np.ones(1)]
 
     def differs(one, other):
@@ -96,8 +96,8 @@ def test_default_tolerance_follows_the_coarsest_precision():
     assert parity.default_tolerance(sequential(*layers)) == 8 * 2**-7
 
 
-def test_random_inputs_are_what_the_model_takes():
-    """Ids that an Embedding knows, sequences masked by what Masking masks, images as they are."""
+def test_random_inputs_are_valid_for_the_model():
+    """Ids within an Embedding's range, sequences masked as in Masking, images of known size."""
     ids = keras.Input((None,), dtype="int32")
     frames, images = keras.Input((None, 3)), keras.Input((2, 4))
     flags = keras.Input((None,), dtype="bool")
@@ -113,14 +113,14 @@ def test_random_inputs_are_what_the_model_takes():
         assert numbers.max() < 3
         assert pictures.shape[1:] == (2, 4)
         assert truths.dtype == bool
-        # Masked together, so that what is compared has masks.
+        # Masked at the same steps, so that the comparison includes masks.
         np.testing.assert_array_equal((steps == -1).all(-1), numbers == 0)
     assert [bool((steps == -1).any()) for _, steps, _, _ in found] == [False, True, False, True]
     unmasked = parity.random_cases(model, masked=False)
     assert all(inputs[0].min() > 0 for inputs, _ in unmasked)
 
 
-def test_sizes_that_the_model_cannot_compute_are_left_out():
+def test_sizes_that_the_model_does_not_support_are_skipped():
     model = sequential(keras.layers.Conv1D(2, 5), kerasrnn.GRU(2))
     shapes = [x.shape[1] for (x,), _ in parity.random_cases(model)]
     assert shapes == [7, 12, 9]
@@ -166,7 +166,7 @@ def test_bad_input(export, name, tmp_path):
     ("export", "package", "extra"),
     [(to_onnx, "onnxruntime", "onnx"), (to_litert, "ai_edge_litert", "litert")],
 )
-def test_a_missing_runtime_is_said_before_the_work(export, package, extra, tmp_path, monkeypatch):
+def test_a_missing_runtime_is_an_error(export, package, extra, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == package else find(name)
@@ -180,8 +180,8 @@ def test_a_missing_runtime_is_said_before_the_work(export, package, extra, tmp_p
 
 
 @exporters
-def test_nothing_that_is_no_export_is_replaced(export, name, tmp_path, monkeypatch):
-    """Folders, files and links of a user's are refused before anything is computed."""
+def test_only_exports_are_replaced(export, name, tmp_path, monkeypatch):
+    """Other folders, files and links are refused before anything is computed."""
     (tmp_path / "project" / "src").mkdir(parents=True)
     (tmp_path / "project" / "setup.py").write_text("setup()")
     (tmp_path / "notes").write_text("remember")
@@ -202,8 +202,8 @@ def test_nothing_that_is_no_export_is_replaced(export, name, tmp_path, monkeypat
     assert (tmp_path / "notes").read_text() == "remember"
 
 
-def test_what_counts_as_an_export(tmp_path):
-    """A SavedModel with something beside it, or an ONNX file of another program, is a user's."""
+def test_kinds_of_files(tmp_path):
+    """An ONNX file of another program is no export, nor is a SavedModel with other files."""
     for file in sorted((ROOT / "saved_models").glob("*/*.onnx")):
         assert kinds.ONNX_FILE.recognizes(file), file
     other = onnx_package.helper.make_model(

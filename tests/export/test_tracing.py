@@ -1,4 +1,4 @@
-"""Models that are exported as they are: nothing of them is serialized, sizes are unknown."""
+"""Models that are traced for an export: unknown sizes, layers that cannot be serialized, names."""
 
 import keras
 import numpy as np
@@ -10,14 +10,14 @@ from kerasrnn.export import ParityError, to_int8, to_litert, to_onnx, to_saved_m
 from kerasrnn.keras_internals import flatten_layers
 from tests.export.models import sequential
 from tests.export.test_onnx import recurrent_nodes
-from tests.measure import passing_masks, randomize
+from tests.measure import op_by_op, passing_masks, randomize
 
 pytestmark = pytest.mark.tensorflow
 FORMATS = {"onnx": to_onnx, "saved_model": to_saved_model, "litert": to_litert}
 SIZES = ((2, 5), (5, 2), (1, 1))  # rows, steps
 
 
-def runs(model, folder, **options):
+def runs(model, folder):
     """The model in every format: functions from named arrays to named arrays."""
     import onnxruntime
     import tensorflow as tf
@@ -25,13 +25,15 @@ def runs(model, folder, **options):
 
     paths = {name: folder / name for name in FORMATS}
     for name, export in FORMATS.items():
-        export(model, paths[name], **options)
+        export(model, paths[name], check=False)
     session = onnxruntime.InferenceSession(paths["onnx"])
     outputs = [tensor.name for tensor in session.get_outputs()]
     served = tf.saved_model.load(str(paths["saved_model"])).signatures["serving_default"]
+    specs = served.structured_input_signature[1]
 
     def by_tensorflow(**inputs):
-        return {k: y.numpy() for k, y in served(**{k: x[:] for k, x in inputs.items()}).items()}
+        found = served(**{name: tf.cast(x, specs[name].dtype) for name, x in inputs.items()})
+        return {name: y.numpy() for name, y in found.items()}
 
     def by_onnxruntime(**inputs):
         return dict(zip(outputs, session.run(None, inputs), strict=True))
@@ -40,38 +42,200 @@ def runs(model, folder, **options):
     return {"onnx": by_onnxruntime, "saved_model": by_tensorflow, "litert": by_litert}
 
 
-def dense(x, layer):
-    kernel, bias = layer.get_weights()
-    return x @ kernel + bias
+def halved(x):
+    return 0.5 * ops.tanh(x)
 
 
-def test_time_distributed_over_an_unknown_number_of_steps(tmp_path):
-    """Keras's own takes the number of rows for the number of steps in a graph."""
-    inner = layers.Dense(2)
-    model = sequential(
-        kerasrnn.LSTM(4, return_sequences=True, name="below"),
-        layers.TimeDistributed(inner, name="each"),
+class Block(layers.Layer):
+    """Without a configuration, with a built-in layer inside, and not registered."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.inner, self.function = layers.GRU(4, return_sequences=True), function
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.function(self.inner(x))
+
+
+HALF = ("mixed_float16", "bfloat16")
+
+
+def of_dtype(dtype):
+    """Layers whose time loop is an operator of ONNX, a loop, and none."""
+    options = {"dtype": dtype, "recurrent_initializer": "glorot_uniform"}
+    return [
+        layers.Masking(dtype=dtype),
+        passing_masks(layers.LSTM(4, return_sequences=True, **options)),
+        kerasrnn.UGRNN(4, return_sequences=True, **options),
+        layers.Dense(2, dtype=dtype),
+    ]
+
+
+def branches():
+    """By the name of the input, the layers of each branch, by the name of the output."""
+    double = 2.0
+    return {
+        "left": {
+            # Keras's own TimeDistributed takes the number of rows for that of steps in a graph.
+            "distributed": [
+                kerasrnn.LSTM(4, return_sequences=True),
+                layers.TimeDistributed(layers.Dense(2)),
+            ],
+            "unserializable": [
+                layers.Lambda(lambda x: double * x),
+                Block(lambda x: x + 1),
+                layers.LSTM(4, activation=halved, return_sequences=True),
+                layers.SimpleRNN(3),
+            ],
+            "mixed_float16": of_dtype("mixed_float16"),
+        },
+        "coarse": {"bfloat16": of_dtype("bfloat16")},
+        "images": {
+            "masked": [
+                layers.TimeDistributed(layers.LSTM(3)),
+                layers.Masking(),
+                passing_masks(layers.TimeDistributed(layers.Dense(2))),
+                passing_masks(layers.GRU(2)),
+            ]
+        },
+    }
+
+
+class Gallery:
+    """A model with many branches, its layers, what it outputs before the export, and its files."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        inputs = {
+            "left": keras.Input((None, 3), name="left"),
+            "right": keras.Input((None, 3), name="right"),
+            "coarse": keras.Input((None, 3), name="coarse", dtype="bfloat16"),
+            "images": keras.Input((None, 4, 3), name="images"),
+        }
+        self.shared = shared = layers.GRU(4)
+        each = [shared(inputs["left"]), shared(inputs["right"])]
+        outputs, self.layers = {"sum": each[0] + each[1], "each": each}, {}
+        for source, found in branches().items():
+            for name, of_branch in found.items():
+                x, self.layers[name] = inputs[source], of_branch
+                for layer in of_branch:
+                    x = layer(x)
+                outputs[name] = x
+        self.model = keras.Model(inputs, outputs)
+        for n, layer in enumerate(self.model.layers):
+            randomize(layer, seed=n)  # tf2onnx merges layers that are equal
+        self.before = [self.outputs(self.batch(*size)) for size in SIZES]
+        self.runs = runs(self.model, folder)
+
+    def batch(self, rows, steps):
+        """The sequences differ in length; the last steps of the first are masked."""
+        random = np.random.default_rng(rows)
+        shapes = {
+            "left": (rows, steps, 3),
+            "right": (rows, steps + 1, 3),
+            "coarse": (rows, steps + 2, 3),
+            "images": (rows, steps + 3, 4, 3),
+        }
+        found = {k: random.standard_normal(v).astype("float32") for k, v in shapes.items()}
+        found["left"][0, 3:] = found["coarse"][0, 3:] = 0
+        rounded = ops.cast(ops.cast(found["coarse"], "bfloat16"), "float32")
+        return {**found, "coarse": np.asarray(rounded)}
+
+    def tensors(self, batch):
+        return {name: ops.cast(x, self.model.input[name].dtype) for name, x in batch.items()}
+
+    def outputs(self, batch):
+        with op_by_op():
+            found = self.model(self.tensors(batch))
+        one, two = found.pop("each")
+        found |= {"each_0": one, "each_1": two}
+        return {name: np.asarray(ops.cast(y, "float32")) for name, y in found.items()}
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory):
+    return Gallery(tmp_path_factory.mktemp("gallery"))
+
+
+def test_every_format_computes_the_models_outputs(gallery):
+    for size, expected in zip(SIZES, gallery.before, strict=True):
+        batch = gallery.batch(*size)
+        for format, run in gallery.runs.items():
+            results = run(**batch)
+            assert results.keys() == expected.keys()
+            for name in expected.keys() - set(HALF):
+                message = f"{format} {name}"
+                np.testing.assert_allclose(
+                    results[name], expected[name], atol=1e-5, err_msg=message
+                )
+
+
+def test_time_distributed_over_an_unknown_number_of_steps(gallery):
+    below, each = gallery.layers["distributed"]
+    kernel, bias = each.get_weights()
+    for size, expected in zip(SIZES, gallery.before, strict=True):
+        x = np.asarray(below(gallery.batch(*size)["left"])) @ kernel + bias
+        np.testing.assert_allclose(expected["distributed"], x, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_half_precision(gallery, dtype):
+    """ONNX and LiteRT files compute in single precision, with the same weights."""
+    eps = 2**-7 if dtype == "bfloat16" else 2**-10
+    single = keras.Sequential([keras.Input((None, 3)), *of_dtype("float32")])
+    weights = [w for layer in gallery.layers[dtype] for w in layer.get_weights()]
+    single.set_weights([np.asarray(w, "float32") for w in weights])
+    batch = gallery.batch(*SIZES[0])
+    x = batch["coarse" if dtype == "bfloat16" else "left"]
+    with op_by_op():
+        expected = np.asarray(single(x))
+    for format in ("onnx", "litert"):
+        y = gallery.runs[format](**batch)[dtype]
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y, expected, atol=1e-5, err_msg=format)
+    served = gallery.runs["saved_model"](**batch)[dtype]
+    assert served.dtype.name == dtype.removeprefix("mixed_")
+    for y in (served.astype("float32"), gallery.before[0][dtype]):
+        assert np.abs(y - expected).max() < 2 * eps
+
+
+def test_layers_become_operators_and_the_model_is_unchanged(gallery):
+    """Built-in layers are operators inside layers that cannot be serialized, too."""
+    assert recurrent_nodes(gallery.folder / "onnx") == {"GRU": 4, "LSTM": 4, "RNN": 1, "Loop": 3}
+    assert all("call" not in vars(layer) for layer in flatten_layers(gallery.model))
+    after = gallery.outputs(gallery.batch(*SIZES[0]))
+    for name, y in gallery.before[0].items():
+        np.testing.assert_array_equal(after[name], y)
+    small = to_int8(gallery.folder / "onnx", gallery.folder / "small.onnx")
+    assert small.bytes > 0
+
+
+def test_dictionaries_and_nested_outputs(gallery):
+    """Inputs and outputs have the names of their keys; each length is a dimension of its own."""
+    import onnxruntime
+    import tensorflow as tf
+
+    batch, served = (
+        gallery.batch(*SIZES[0]),
+        tf.saved_model.load(str(gallery.folder / "saved_model")),
     )
-    found = runs(model, tmp_path)
-    for rows, steps in SIZES:
-        x = np.random.default_rng(0).standard_normal((rows, steps, 3)).astype("float32")
-        expected = dense(np.asarray(model.get_layer("below")(x)), inner)
-        assert expected.shape == (rows, steps, 2)
-        for run in found.values():
-            np.testing.assert_allclose(run(steps=x)["each"], expected, atol=1e-5)
-
-
-def test_time_distributed_masks_and_layers_of_axes(tmp_path):
-    """The mask passes it; a convolution sees one step at a time; a recurrent layer inside."""
-    model = sequential(
-        layers.TimeDistributed(layers.LSTM(3)),
-        layers.Masking(),
-        passing_masks(layers.TimeDistributed(layers.Dense(2))),
-        passing_masks(layers.GRU(2)),
-        shape=(None, 4, 3),
-    )
-    assert to_onnx(model, tmp_path / "m.onnx").difference < 1e-5
-    assert recurrent_nodes(tmp_path / "m.onnx") == {"LSTM": 1, "GRU": 1}
+    found = served.serve(gallery.tensors(batch))
+    np.testing.assert_allclose(found["each"][1], gallery.before[0]["each_1"], atol=1e-5)
+    with op_by_op():
+        one, two = (np.asarray(gallery.shared(batch[name])) for name in ("left", "right"))
+    np.testing.assert_allclose(found["sum"], one + two, atol=1e-5)
+    session = onnxruntime.InferenceSession(gallery.folder / "onnx")
+    assert {x.name: x.shape for x in session.get_inputs()} == {
+        "left": ["batch", "left_time", 3],
+        "right": ["batch", "right_time", 3],
+        "coarse": ["batch", "coarse_time", 3],
+        "images": ["batch", "images_time", 4, 3],
+    }
+    with pytest.raises(ValueError, match="check: a batch with the keys 'left'; expected the str"):
+        to_onnx(gallery.model, gallery.folder / "m.onnx", check=[{"left": batch["left"]}])
 
 
 @pytest.mark.parametrize("export", FORMATS.values(), ids=FORMATS)
@@ -86,137 +250,31 @@ def test_a_layer_that_depends_on_unknown_sizes_is_named(export, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def halved(x):
-    return 0.5 * ops.tanh(x)
-
-
-class Block(layers.Layer):
-    """Without a configuration, with a built-in layer inside, registered nowhere."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.inner, self.function = layers.GRU(4, return_sequences=True), function
-
-    def build(self, shape):
-        self.inner.build(shape)
-
-    def call(self, x):
-        return self.function(self.inner(x))
-
-
-def test_what_cannot_be_serialized(tmp_path):
-    """A Lambda, a function and a layer that nobody registered; the built-in layers beside and
-    inside of them become operators, and the model stays as it was."""
-    double = 2.0
-    model = sequential(
-        layers.Lambda(lambda x: double * x),
-        Block(lambda x: x + 1),
-        layers.LSTM(4, activation=halved, return_sequences=True),
-        layers.SimpleRNN(3, name="scores"),
-    )
-    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
-    before = np.asarray(model(x))
-    found = runs(model, tmp_path)
-    assert recurrent_nodes(tmp_path / "onnx") == {"GRU": 1, "RNN": 1, "Loop": 1}
-    for run in found.values():
-        np.testing.assert_allclose(run(steps=x)["scores"], before, atol=1e-5)
-    assert all("call" not in vars(layer) for layer in flatten_layers(model))
-    np.testing.assert_array_equal(model(x), before)
-    small = to_int8(tmp_path / "onnx", tmp_path / "small.onnx")
-    assert small.bytes > 0
-
-
-def test_dictionaries_and_nested_outputs(tmp_path):
-    """By the inputs' names and the outputs' keys; lengths differ, and so do their dimensions."""
-    import onnxruntime
-    import tensorflow as tf
-
-    left, right = keras.Input((None, 3), name="left"), keras.Input((None, 3), name="right")
-    shared = layers.GRU(4)
-    model = keras.Model(
-        {"left": left, "right": right},
-        {"sum": shared(left) + shared(right), "each": [shared(left), shared(right)]},
-    )
-    randomize(model)
-    random = np.random.default_rng(0)
-    given = {
-        k: random.standard_normal((2, n, 3)).astype("float32")
-        for k, n in (("left", 4), ("right", 6))
-    }
-    found = runs(model, tmp_path, check=[given])
-    one, two = (np.asarray(shared(x)) for x in given.values())
-    expected = {"sum": one + two, "each_0": one, "each_1": two}
-    for run in found.values():
-        results = run(**given)
-        assert results.keys() == expected.keys()
-        for name, y in results.items():
-            np.testing.assert_allclose(y, expected[name], atol=1e-5)
-    served = tf.saved_model.load(str(tmp_path / "saved_model"))
-    np.testing.assert_allclose(served.serve(given)["each"][1], two, atol=1e-5)
-    session = onnxruntime.InferenceSession(tmp_path / "onnx")
-    assert {x.name: x.shape for x in session.get_inputs()} == {
-        "left": ["batch", "left_time", 3],
-        "right": ["batch", "right_time", 3],
-    }
-    with pytest.raises(ValueError, match="check: a batch with the keys 'left'; expected the str"):
-        to_onnx(model, tmp_path / "m.onnx", check=[{"left": given["left"]}])
-
-
 def test_an_input_that_is_an_output(tmp_path):
-    """Twice, beside outputs of a layer that has several."""
+    """It is output twice, beside the outputs of a layer that has several."""
+
+    class Two(layers.Layer):
+        def call(self, x):
+            return x + 1, ops.sum(x, axis=1)
+
     steps = keras.Input((None, 3), name="steps")
-    y, h = layers.GRU(4, return_sequences=True, return_state=True, name="it")(steps)
-    model = keras.Model(steps, [steps, y, h, steps])
-    found = runs(model, tmp_path)
+    model = keras.Model(steps, [steps, *Two(name="it")(steps), steps])
     x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
-    y, h = (np.asarray(tensor) for tensor in model.get_layer("it")(x))
-    expected = {"steps_output_0": x, "it_0": y, "it_1": h, "steps_output_1": x}
-    for run in found.values():
+    expected = {"steps_output_0": x, "it_0": x + 1, "it_1": x.sum(axis=1), "steps_output_1": x}
+    for run in runs(model, tmp_path).values():
         results = run(steps=x)
         assert results.keys() == expected.keys()
         for name, value in expected.items():
             np.testing.assert_allclose(results[name], value, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", "bfloat16"])
-def test_half_precision(dtype, tmp_path):
-    """Beside the same weights in single precision, to two units in the last place."""
-    eps = 2**-7 if dtype == "bfloat16" else 2**-10
-    options = {"dtype": dtype, "recurrent_initializer": "glorot_uniform"}
-    floats = "float32" if dtype.startswith("mixed") else dtype
-
-    def made(**options):
-        return keras.Sequential(
-            [
-                keras.Input((None, 3), dtype=floats if options else None, name="steps"),
-                layers.Masking(dtype=options.get("dtype")),
-                passing_masks(layers.LSTM(4, return_sequences=True, **options)),
-                kerasrnn.UGRNN(4, return_sequences=True, **options),
-                layers.Dense(2, dtype=options.get("dtype"), name="scores"),
-            ]
-        )
-
-    model, single = made(**options), made()
-    single.set_weights([np.asarray(w, "float32") for w in model.get_weights()])
-    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype("float32")
-    x = np.asarray(ops.cast(ops.cast(x, floats), "float32"))
-    expected = np.asarray(single(x))
-    found = runs(model, tmp_path)
-    found.pop("saved_model")  # it has the model's own types: compared by the export
-    for run in found.values():
-        y = run(steps=x)["scores"]
-        assert y.dtype == np.float32
-        np.testing.assert_allclose(y, expected, atol=1e-5)
-    assert np.abs(np.asarray(model(x), "float32") - expected).max() < 2 * eps
-
-
-def test_names_do_not_depend_on_what_else_was_made(tmp_path):
-    """A Sequential model's tensors are numbered through the program; its layers have names."""
+def test_names_do_not_depend_on_other_models(tmp_path):
+    """Keras numbers the tensors of all Sequential models of a process."""
     import tensorflow as tf
 
     def made():
         return keras.Sequential(
-            [keras.Input((None, 3), name="frames"), layers.LSTM(4, name="states")]
+            [keras.Input((None, 3), name="frames"), layers.Dense(4, name="states")]
         )
 
     signatures = []
@@ -230,14 +288,14 @@ def test_names_do_not_depend_on_what_else_was_made(tmp_path):
     assert (list(inputs), list(outputs)) == (["frames"], ["states"])
 
 
-def test_names_that_tensorflow_cannot_have(tmp_path):
+def test_names_that_tensorflow_does_not_allow(tmp_path):
     x = keras.Input((3,), name="höhe")
     with pytest.raises(ValueError, match="has an input named 'höhe'; TensorFlow's signatures"):
         to_saved_model(keras.Model(x, layers.Dense(2)(x)), tmp_path / "m")
 
 
 def test_dimensions(tmp_path):
-    """`batch` and `time` where an output's size is the input's, whatever that is."""
+    """Outputs have the dimensions `batch` and `time` of the input, if these are their sizes."""
     import onnxruntime
 
     x = keras.Input((None, 3), name="x")
@@ -255,7 +313,7 @@ def test_dimensions(tmp_path):
     }
 
 
-def test_a_batch_size_that_is_fixed_stays_fixed(tmp_path):
+def test_a_fixed_batch_size(tmp_path):
     import onnxruntime
     import tensorflow as tf
 
@@ -263,7 +321,7 @@ def test_a_batch_size_that_is_fixed_stays_fixed(tmp_path):
         [keras.Input(batch_shape=(2, None, 3), name="x"), layers.LSTM(2, return_sequences=True)]
     )
     to_onnx(model, tmp_path / "m.onnx")
-    to_saved_model(model, tmp_path / "m")
+    to_saved_model(model, tmp_path / "m", check=False)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     assert session.get_inputs()[0].shape == [2, "time", 3]
     served = tf.saved_model.load(str(tmp_path / "m")).signatures["serving_default"]
