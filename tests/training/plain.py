@@ -1,4 +1,4 @@
-"""A training of a Keras model on arrays, without a recipe, also for processes of their own."""
+"""A training of a Keras model on arrays, without a recipe, also in separate processes."""
 
 import os
 import signal
@@ -8,10 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-import kerasrnn
 from kerasrnn import training
 from kerasrnn.training.loop import Loop
-from kerasrnn.training.step import TrainingModel
 
 EPOCHS, BATCH, EXAMPLES, HELD_OUT = 3, 8, 32, 8
 STEPS = (EXAMPLES - HELD_OUT) // BATCH
@@ -24,8 +22,9 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
 
 
 def build() -> keras.Model:
-    """A model with dropout, so that its random states matter."""
-    layers = [kerasrnn.GRU(5, dropout=0.2), keras.layers.Dense(1)]
+    """A small model with dropout, so that its random states matter."""
+    pooling = keras.layers.GlobalAveragePooling1D()
+    layers = [keras.layers.Dropout(0.2), pooling, keras.layers.Dense(1)]
     return keras.Sequential([keras.Input((None, 3)), *layers])
 
 
@@ -37,15 +36,13 @@ def fitted(folder: Path, **options: Any) -> tuple[keras.Model, Any]:
     return training.fit(build, batches, "mse", folder, **options)
 
 
-def main(folder: Path, killed_after: int | None = None) -> None:
+def main(folder: str, killed_after: int | None = None) -> None:
     """Train with a checkpoint after each step, and save the weights.
 
     Args:
         folder: of the training.
         killed_after: the step after which the process kills itself, before its checkpoint.
     """
-    # Seconds a process.
-    TrainingModel.compile_loops = lambda self: None
     original = Loop.train
 
     def train(self: Loop, batches: Any, steps: int) -> int:
@@ -55,5 +52,5 @@ def main(folder: Path, killed_after: int | None = None) -> None:
         return done
 
     Loop.train = train
-    model, _ = fitted(folder, checkpoint_minutes=0.0)
-    np.savez(folder / "weights.npz", *model.get_weights())
+    model, _ = fitted(Path(folder), checkpoint_minutes=0.0)
+    np.savez(Path(folder) / "weights.npz", *model.get_weights())

@@ -1,4 +1,4 @@
-"""The batches of a training: their order, and what is held out."""
+"""The batches of a training: their order, and held-out examples."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def of_range(size=12, batch_size=3, **options):
     return Batches(tf.data.Dataset.range(size), size, batch_size, **options)
 
 
-def test_each_epoch_has_every_example_once_in_an_order_of_its_own():
+def test_each_epoch_has_every_example_once_in_a_new_order():
     batches = of_range(seed=1)
     assert (batches.size, batches.steps) == (12, 4)
     found = numbers(batches.train(), 12)
@@ -29,7 +29,7 @@ def test_each_epoch_has_every_example_once_in_an_order_of_its_own():
     assert numbers(of_range(seed=2).train(), 12) != found
 
 
-def test_the_order_goes_on_after_the_batches_already_seen():
+def test_the_order_continues_after_skipped_batches():
     found = numbers(of_range().train(), 12)
     for passed in (1, 4, 6):
         assert numbers(of_range().train(passed), 12 - passed) == found[3 * passed :]
@@ -42,7 +42,7 @@ def test_without_shuffling():
     assert numbers(of_range(shuffle=False).train(), 5) == [*range(12), 0, 1, 2]
 
 
-def test_what_is_held_out_is_not_trained_on():
+def test_held_out_examples_are_not_trained_on():
     batches = of_range(held_out=5)
     assert (batches.size, batches.steps) == (7, 2)
     assert numbers(batches.validation, 9) == [0, 1, 2, 3, 4]
@@ -53,7 +53,7 @@ def test_what_is_held_out_is_not_trained_on():
     assert of_range().validation is None
 
 
-def test_a_function_makes_the_batches():
+def test_a_function_forms_the_batches():
     def padded(dataset, training):
         return dataset.map(lambda n: tf.fill([n], n)).padded_batch(2, drop_remainder=training)
 
@@ -88,12 +88,12 @@ def test_arrays():
         ({"held_out": 12}, "held_out=12: expected fewer than the 12 examples"),
     ],
 )
-def test_batches_that_cannot_be_made(options, message):
+def test_impossible_batches_are_refused(options, message):
     with pytest.raises(BatchError, match=message):
         of_range(**options)
 
 
-def test_two_validation_sets():
+def test_two_validation_sets_are_refused():
     with pytest.raises(BatchError, match="held_out=1: expected 0 with validation examples"):
         of_range(held_out=1, validation=tf.data.Dataset.range(2))
 
@@ -108,6 +108,6 @@ def test_two_validation_sets():
         ({"seed": -3}, "seed=-3: expected an integer from 0"),
     ],
 )
-def test_arguments_of_the_wrong_kind(options, message):
+def test_invalid_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         of_range(**options)

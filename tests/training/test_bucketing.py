@@ -1,4 +1,4 @@
-"""Buckets: every example once, in shapes that are known beforehand."""
+"""Buckets: every example once, in shapes that are known in advance."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ LENGTHS = (3, 5, 9)
 
 
 def examples(lengths, long_targets=False):
-    """Each number in an example is the example's own number, so that nothing gets lost unseen."""
+    """Sequences that repeat the number of their example, by which it is recognized."""
 
     def generate():
         for n, length in enumerate(lengths, start=1):
@@ -33,7 +33,7 @@ def bucket(length):
 
 @settings(max_examples=6)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 4))
-def test_every_example_comes_once_in_the_shortest_shape_that_holds_it(lengths, batch_size):
+def test_every_example_occurs_once_in_the_shortest_possible_shape(lengths, batch_size):
     batches = bucketed(examples(lengths), LENGTHS, batch_size)
     seen = []
     for x, y in batches.as_numpy_iterator():
@@ -49,7 +49,7 @@ def test_every_example_comes_once_in_the_shortest_shape_that_holds_it(lengths, b
 
 @settings(max_examples=6)
 @given(st.data(), st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 4))
-def test_without_remainders_the_order_does_not_matter_to_the_number(data, lengths, batch_size):
+def test_without_remainders_the_number_does_not_depend_on_the_order(data, lengths, batch_size):
     shapes = []
     for order in (lengths, data.draw(st.permutations(lengths))):
         batches = bucketed(examples(order), LENGTHS, batch_size, drop_remainder=True)
@@ -65,31 +65,33 @@ def test_without_remainders_the_order_does_not_matter_to_the_number(data, length
     ("lengths", "expected"),
     [
         ([1, 2, 4, 5, 7, 8], {3: 1, 5: 1, 9: 1}),
-        ([1, 4, 7, 8], {5: 1, 9: 1}),  # the shortest one joins those after it
+        ([1, 4, 7, 8], {5: 1, 9: 1}),  # the shortest one joins the next
         ([1, 2, 4, 7, 8], {3: 1, 9: 1}),
-        ([1, 2, 4, 5, 7], {3: 1, 9: 1}),  # those before join the longest one
+        ([1, 2, 4, 5, 7], {3: 1, 9: 1}),  # shorter ones join the longest one
         ([1, 2, 4], {5: 1}),
         ([7], {}),
     ],
 )
-def test_buckets_that_fill_no_batch_are_joined(lengths, expected):
-    """Of batches of two. Over the epochs every example comes, in whatever company."""
+def test_buckets_with_less_than_a_batch_are_merged(lengths, expected):
+    """In batches of two. In the course of the epochs, every example occurs."""
     dataset = examples(lengths).shuffle(20, seed=0, reshuffle_each_iteration=True)
-    batches = bucketed(dataset, LENGTHS, 2, drop_remainder=True)
-    assert Counter(x.shape[1] for x, _ in batches.as_numpy_iterator()) == expected
+    batches = bucketed(dataset, LENGTHS, 2, drop_remainder=True).repeat(12)
+    found = list(batches.as_numpy_iterator())
+    count = sum(expected.values())
+    assert len(found) == 12 * count
+    assert Counter(x.shape[1] for x, _ in found[:count]) == expected
     if expected:
-        seen = {int(n) for _ in range(12) for _, y in batches.as_numpy_iterator() for n in y}
-        assert seen == set(range(1, len(lengths) + 1))
+        assert {int(n) for _, y in found for n in y} == set(range(1, len(lengths) + 1))
 
 
-def test_targets_as_long_as_the_inputs_are_padded_with_what_is_given():
+def test_the_padding_values_are_given():
     batches = bucketed(examples([2, 4], True), LENGTHS, 2, padding=(7, 9))
     (a, b), (c, d) = batches.as_numpy_iterator()
     np.testing.assert_array_equal(np.concatenate([a, b]), [[1, 1, 7], [-1, -1, 9]])
     np.testing.assert_array_equal(np.concatenate([c, d]), [[2] * 4 + [7], [-2] * 4 + [9]])
 
 
-def test_what_is_long_may_be_something_else_than_the_inputs():
+def test_the_length_may_be_that_of_the_targets():
     dataset = examples([2, 9], True).map(lambda x, y: ((tf.ones((4,)) * 0.5, x), y))
     batches = bucketed(dataset, LENGTHS, 1, length=lambda x, y: tf.shape(y)[0])
     shapes = [(picture.shape, x.shape) for (picture, x), _ in batches.as_numpy_iterator()]

@@ -1,4 +1,4 @@
-"""Checkpoints: what they restore, and what they refuse."""
+"""Checkpoints are restored, or refused if they are damaged or of another model."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from kerasrnn.training.errors import CheckpointError
 pytestmark = pytest.mark.tensorflow
 
 
-def test_the_last_one_is_restored(tmp_path):
-    """With the best epoch's weights; the files that neither needs are gone."""
+def test_the_last_checkpoint_is_restored(tmp_path):
+    """With the best epoch's weights; unneeded files are deleted."""
     kept = checkpoints.Checkpoints(tmp_path / "checkpoint")
     assert kept.restore() is None
     best = kept.save_best({"model-0": np.array([7.0])}, epoch=1, loss=0.5)
@@ -42,7 +42,7 @@ def test_the_last_one_is_restored(tmp_path):
         ("[" * 100_000, "is damaged"),
     ],
 )
-def test_an_index_that_is_none(tmp_path, index, message):
+def test_an_invalid_index_is_refused(tmp_path, index, message):
     text = index if isinstance(index, str) else json.dumps(index)
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(CheckpointError, match=f"index.json {message}.*Delete .* to start"):
@@ -57,8 +57,8 @@ def small_model(*units):
     return model
 
 
-def test_a_checkpoint_of_another_model():
-    """Other names, other shapes, too many and too few variables, each of which is named."""
+def test_a_checkpoint_of_another_model_is_refused():
+    """The error names the variable that is renamed, reshaped, unknown or missing."""
     keras.utils.clear_session()
     model = small_model(2)
     arrays = checkpoints.states(model)
@@ -66,7 +66,7 @@ def test_a_checkpoint_of_another_model():
     assert list(arrays)[:2] == [first, second]
     iteration = next(name for name in arrays if name.startswith("optimizer-0"))
     new, renamed = "model-9-new", first.replace("dense", "other")
-    for other, said in (
+    for other, message in (
         (
             {**arrays, first: arrays[first][:1]},
             f"{first}: shape (1, 2) in the checkpoint, sha",
@@ -77,12 +77,12 @@ def test_a_checkpoint_of_another_model():
         ({k: v for k, v in arrays.items() if "optimizer" not in k}, f"{iteration}: none in the ch"),
     ):
         with pytest.raises(
-            CheckpointError, match=f"^the checkpoint belongs to another model.*{re.escape(said)}"
+            CheckpointError, match=f"^the checkpoint belongs to another model.*{re.escape(message)}"
         ):
             checkpoints.assign(model, other)
     with pytest.raises(CheckpointError, match=f"{second}: none in the checkpoint"):
         checkpoints.assign(model, {first: arrays[first]}, weights_alone=True)
-    # Keras numbers names over all models of a process: that is no difference.
+    # Keras numbers names across all models of a process, which is no difference.
     again = small_model(2)
     assert [v.path for v in again.variables] != [v.path for v in model.variables]
     arrays[second] = np.array([3.0, 4.0], "float32")

@@ -14,22 +14,25 @@ from kerasrnn import training
 from kerasrnn.files import LockedError, locked
 from kerasrnn.training import BatchError, DivergenceError, Interrupted, Placement
 from kerasrnn.training.loop import Loop
-from kerasrnn.training.step import TrainingModel
+from tests import processes
 from tests.training import plain
-from tests.training.forked import Forked
 
-pytestmark = pytest.mark.tensorflow
-
-
-@pytest.fixture(autouse=True)
-def _quickly(monkeypatch):
-    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
+pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("processes")]
 
 
 def log_of(folder):
-    """What does not depend on the clock."""
+    """The log without its times."""
     with (folder / "log.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder and the weights of a training without an interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    model, log = plain.fitted(folder)
+    assert [row["epoch"] for row in log] == [0, 1, 2]
+    return folder, model.get_weights()
 
 
 def assert_same(weights, others):
@@ -37,32 +40,28 @@ def assert_same(weights, others):
         np.testing.assert_array_equal(a, b)
 
 
-def test_killed_and_resumed(tmp_path):
-    """By SIGKILL, in the middle of an epoch: weights and log end the same, bit for bit."""
+def test_a_killed_training_is_resumed(tmp_path, whole):
+    """Killed by SIGKILL within an epoch: weights and log are the same in the end, bit for bit."""
 
-    def run(name, *arguments):
-        process = Forked(tmp_path / f"{name}.txt", plain.main, tmp_path / name, *arguments)
+    def run(*arguments):
+        process = processes.Call(tmp_path / "output.txt", plain.main, folder, *arguments)
         status = process.wait()
-        assert status in (0, -signal.SIGKILL), process.said()
+        assert status in (0, -signal.SIGKILL), process.output()
         return status
 
-    assert run("whole") == 0
-    assert run("killed", 5) == -signal.SIGKILL
-    index = json.loads((tmp_path / "killed" / "checkpoint" / "index.json").read_text())
+    folder = tmp_path / "killed"
+    assert run(5) == -signal.SIGKILL
+    index = json.loads((folder / "checkpoint" / "index.json").read_text())
     assert (index["epoch"], index["step"]) == divmod(4, plain.STEPS)
-    assert not (tmp_path / "killed" / "weights.npz").exists()
-    assert run("killed") == 0
-    assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
-    with (
-        np.load(tmp_path / "whole" / "weights.npz") as whole,
-        np.load(tmp_path / "killed" / "weights.npz") as killed,
-    ):
-        assert_same([killed[name] for name in killed], [whole[name] for name in whole])
+    assert not (folder / "weights.npz").exists()
+    assert run() == 0
+    expected_folder, expected = whole
+    assert log_of(folder) == log_of(expected_folder)
+    with np.load(folder / "weights.npz") as found:
+        assert_same([found[name] for name in found], expected)
 
 
-def test_stopped_by_a_signal_and_resumed(tmp_path, monkeypatch):
-    expected, log = plain.fitted(tmp_path / "whole")
-    assert [row["epoch"] for row in log] == [0, 1, 2]
+def test_an_interrupted_training_is_resumed(tmp_path, monkeypatch, whole):
     original = Loop.train
 
     def until(self, batches, steps):
@@ -74,13 +73,14 @@ def test_stopped_by_a_signal_and_resumed(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "train", until)
         with pytest.raises(Interrupted, match="stopped in epoch 2 after 1 of its 3 steps"):
-            plain.fitted(tmp_path / "cut")
-    model, _ = plain.fitted(tmp_path / "cut")
-    assert_same(model.get_weights(), expected.get_weights())
-    assert log_of(tmp_path / "cut") == log_of(tmp_path / "whole")
+            plain.fitted(tmp_path)
+    model, _ = plain.fitted(tmp_path)
+    folder, expected = whole
+    assert_same(model.get_weights(), expected)
+    assert log_of(tmp_path) == log_of(folder)
     # A training that is complete is only read.
-    again, _ = plain.fitted(tmp_path / "cut")
-    assert_same(again.get_weights(), expected.get_weights())
+    again, _ = plain.fitted(tmp_path)
+    assert_same(again.get_weights(), expected)
 
 
 def linear():
@@ -89,7 +89,7 @@ def linear():
     )
 
 
-def test_it_does_what_keras_does(tmp_path):
+def test_it_equals_keras_fit(tmp_path):
     """The same optimizer on the same batches, in the same order."""
     random = np.random.default_rng(0)
     x, y, x_val, y_val = (
@@ -149,7 +149,7 @@ def made(**options):
     return training.Batches.from_arrays((np.ones((8, 2)), np.ones((8, 1))), 4, **options)
 
 
-def test_what_cannot_be_trained(tmp_path):
+def test_invalid_options_are_refused(tmp_path):
     with pytest.raises(BatchError, match="keep='best': expected batches with validation examples"):
         training.fit(linear, made(), "mse", tmp_path, epochs=1, keep="best")
     with pytest.raises(ValueError, match="keep='first': expected 'last' or 'best'"):
@@ -173,8 +173,8 @@ def test_what_cannot_be_trained(tmp_path):
         training.fit(linear, made(), "mse", tmp_path, epochs=1)
 
 
-def test_an_optimizer_that_would_sum_the_gradients_again(tmp_path):
-    """On several devices, whose gradients a step has summed already."""
+def test_several_devices_need_an_optimizer_that_does_not_sum(tmp_path):
+    """A step has already summed the gradients of the devices."""
     placement = Placement("one")
     placement.replicas = 2
     with pytest.raises(ValueError, match=r"optimizer=SGD: expected kerasrnn.training.AdamW"):

@@ -1,4 +1,4 @@
-"""What the loop reads from."""
+"""The batches that the loop reads."""
 
 import threading
 import time
@@ -12,45 +12,49 @@ pytestmark = pytest.mark.tensorflow
 
 
 class Source:
-    """Numbers from 0 on, each told when it is asked for, in what thread; one of them fails."""
+    """Iterates over numbers, and records requests and the threads of the requests.
+
+    Args:
+        fails: the number in place of which there is an error.
+    """
 
     def __init__(self, fails=None):
-        self.asked, self.threads, self.fails = 0, set(), fails
-        self.told = threading.Condition()
+        self.requests, self.threads, self.fails = 0, set(), fails
+        self.requested = threading.Condition()
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        with self.told:
-            self.asked += 1
+        with self.requested:
+            self.requests += 1
             self.threads.add(threading.current_thread())
-            self.told.notify_all()
-        if self.asked - 1 == self.fails:
+            self.requested.notify_all()
+        if self.requests - 1 == self.fails:
             raise OSError("no such file")
-        return self.asked - 1
+        return self.requests - 1
 
-    def comes_to(self, count):
-        with self.told:
-            return self.told.wait_for(lambda: self.asked >= count, timeout=60)
+    def receives(self, count):
+        with self.requested:
+            return self.requested.wait_for(lambda: self.requests >= count, timeout=60)
 
 
-def test_the_next_item_is_fetched_while_one_is_worked_on():
-    """One item, and not more of them, by one thread, which is not that of who reads."""
+def test_one_item_is_prefetched():
+    """By another thread than the one that reads."""
     source = Source()
     prefetcher = Prefetcher(source)
     for number in range(5):
         assert next(prefetcher) == number
-        assert source.comes_to(number + 2)
+        assert source.receives(number + 2)
     time.sleep(0.05)
-    assert source.asked == 6
+    assert source.requests == 6
     (thread,) = source.threads
     assert thread is not threading.current_thread()
     prefetcher.close()
     assert not thread.is_alive()
 
 
-def test_an_error_comes_in_the_place_of_its_item():
+def test_an_error_is_raised_in_place_of_its_item():
     prefetcher = Prefetcher(Source(fails=2))
     assert [next(prefetcher), next(prefetcher)] == [0, 1]
     for _ in range(2):
@@ -59,15 +63,15 @@ def test_an_error_comes_in_the_place_of_its_item():
     prefetcher.close()
 
 
-def test_it_ends_where_the_items_end():
+def test_it_ends_with_its_items():
     prefetcher = Prefetcher(iter(range(3)))
     assert list(prefetcher) == [0, 1, 2]
     assert next(prefetcher, None) is None
     prefetcher.close()
 
 
-class TrainingModel:
-    """The batches that it is trained on."""
+class Recorder:
+    """In place of a model: records the batches of its training steps."""
 
     by_xla = False
 
@@ -78,13 +82,13 @@ class TrainingModel:
         self.seen.assign(tf.concat([self.seen, batch[None]], 0))
 
     def test_step(self, batch):
-        raise NotImplementedError
+        """Required by `Loop`, which does not evaluate here."""
 
 
 @pytest.mark.parametrize("fused", [1, 3])
 @pytest.mark.parametrize("strategy", [None, tf.distribute.OneDeviceStrategy])
-def test_each_batch_is_trained_on_once_and_in_its_place(fused, strategy):
-    model = TrainingModel()
+def test_batches_are_trained_on_once_and_in_order(fused, strategy):
+    model = Recorder()
     strategy = strategy and strategy("cpu:0")
     loop, before = Loop(model, strategy, fused), threading.active_count()
     with loop.source(tf.data.Dataset.range(100)) as batches:

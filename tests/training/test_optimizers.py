@@ -40,7 +40,7 @@ def test_the_cosine_falls_to_zero_after_the_warmup(epochs, steps, warmup, highes
     )
 
 
-def test_the_cosine_by_hand():
+def test_the_cosine_at_known_steps():
     built = adamw(100, 0.4, warmup=0.2)
     expected = {0: 0.0, 5: 0.1, 10: 0.2, 20: 0.4, 60: 0.2, 100: 0.0}
     for step, value in expected.items():
@@ -51,14 +51,14 @@ def test_the_cosine_by_hand():
     ("warmup", "expected"),
     [(0.0, {0: 0.4, 7: 0.4, 100: 0.4}), (0.2, {0: 0.0, 5: 0.1, 20: 0.4, 21: 0.4, 100: 0.4})],
 )
-def test_the_constant_stays(warmup, expected):
+def test_the_constant_schedule(warmup, expected):
     built = adamw(100, 0.4, warmup=warmup, schedule="constant")
     for step, value in expected.items():
         assert rate(built, step) == pytest.approx(value, abs=1e-7)
 
 
 @pytest.mark.parametrize("clipping", [*ARGUMENTS, "none"])
-def test_it_is_adamw_with_one_kind_of_clipping(clipping):
+def test_adamw_has_one_kind_of_clipping(clipping):
     where = {} if clipping == "none" else {"clip_at": 0.7}
     built = adamw(1, clipping=clipping, weight_decay=0.03, **where)
     assert isinstance(built, keras.optimizers.AdamW)
@@ -79,11 +79,11 @@ def clipped(gradients, clipping, at):
 
 
 @pytest.mark.parametrize("clipping", [*ARGUMENTS, "none"])
-def test_what_clipping_does_to_known_gradients(clipping):
+def test_clipping_of_known_gradients(clipping):
     """AdamW's equations (Loshchilov & Hutter 2019, algorithm 2) after clipping, in NumPy.
 
-    The first step's gradients are large in one weight and small in the other, the second's the
-    other way round: the steps' ratio shows by what each was clipped.
+    The gradients of the first step are large for one weight and small for the other; those of the
+    second step are the opposite. The ratio of the steps depends on the kind of clipping.
     """
     lr, decay, at = 0.1, 0.05, 0.5
     steps = [

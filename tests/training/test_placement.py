@@ -1,4 +1,4 @@
-"""The devices of a training, and what cannot be had."""
+"""The devices of a training, and errors about missing ones."""
 
 import pytest
 
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.tensorflow
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "index 1"),
     ],
 )
-def test_a_cluster_that_is_not_understood(monkeypatch, text, message):
+def test_an_invalid_cluster_is_refused(monkeypatch, text, message):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ExecutionError, match=r"expected JSON such as") as error:
         Placement("multiworker")
     assert message in str(error.value)
 
 
-def test_devices_that_are_not_there(monkeypatch):
+def test_missing_devices_are_refused(monkeypatch):
     for name in ("TF_CONFIG", "TPU_NAME"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ExecutionError, match="'mirrored': expected two devices or more; found"):
@@ -35,7 +35,7 @@ def test_devices_that_are_not_there(monkeypatch):
     assert Placement().described() == {"strategy": "one", "replicas": 1, "workers": 1}
 
 
-def test_batches_that_cannot_be_split():
+def test_indivisible_batches_are_refused():
     message = "batch_size=30: expected a multiple of 4: devices=1 times accumulate=4"
     with pytest.raises(BatchError, match=message):
         Placement("one", accumulate=4).check(30)
@@ -54,6 +54,6 @@ def test_batches_that_cannot_be_split():
         ({"deterministic": 1}, "deterministic=1: expected True or False"),
     ],
 )
-def test_options_of_the_wrong_kind(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Placement(**options)

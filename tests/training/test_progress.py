@@ -1,4 +1,4 @@
-"""What is told of a training while it runs, and before it begins."""
+"""Reports before and during a training."""
 
 import io
 import itertools
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.tensorflow
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A second passes between two looks at it."""
+    """A clock that advances by a second at each reading."""
     ticks = itertools.count()
     monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(ticks)))
 
 
-def told(mode, pause=0.0):
-    """A training of two epochs of eight steps."""
+def reported(mode, pause=0.0):
+    """The report of a training of two epochs of eight steps."""
     stream = io.StringIO()
     shown = Progress(mode, stream)
     shown.begin(epochs=2, steps=8, done=0)
@@ -41,7 +41,7 @@ def told(mode, pause=0.0):
 
 
 def test_lines(clock):
-    lines = told("lines").splitlines()
+    lines = reported("lines").splitlines()
     # Three steps are not counted; the next two took two seconds.
     assert lines[0] == "an epoch takes 8.0 s; 11 s left"
     assert lines[1].startswith("epoch 1/2: loss 0.5000, val loss 0.2500 (")
@@ -50,7 +50,7 @@ def test_lines(clock):
 
 
 def test_json(clock):
-    events = [json.loads(line) for line in told("json").splitlines()]
+    events = [json.loads(line) for line in reported("json").splitlines()]
     assert [event["event"] for event in events] == ["pace", "epoch", "epoch", "end"]
     assert events[0] == {"event": "pace", "seconds_per_step": 1.0, "seconds_left": 11.0}
     assert (events[1]["epoch"], events[1]["epochs"], events[1]["val_loss"]) == (1, 2, 0.25)
@@ -59,17 +59,17 @@ def test_json(clock):
 
 
 def test_a_bar():
-    drawn = told("bar", pause=0.03)  # it is drawn ten times a second
+    drawn = reported("bar", pause=0.03)  # it is drawn ten times a second
     assert "epoch 2/2" in drawn
     assert "loss=0.5000" in drawn
     assert "epoch 1/2: loss 0.5000, val loss 0.2500" in drawn
 
 
 def test_nothing():
-    assert told("none") == ""
+    assert reported("none") == ""
 
 
-def test_what_is_chosen_by_itself():
+def test_the_default_mode_depends_on_the_terminal():
     terminal = io.StringIO()
     assert Progress("auto", terminal).mode == "lines"
     terminal.isatty = lambda: True
@@ -97,8 +97,8 @@ def test_sizes(count, text):
     ("options", "rows", "width", "copies"),
     [({}, 12, 4, 5), ({"precision": "bfloat16", "accumulate": 3}, 4, 2, 6)],
 )
-def test_a_summary_by_hand(options, rows, width, copies):
-    """A picture told of by an LSTM of 5 units over 3 numbers a step, at most 9 steps."""
+def test_a_summary(options, rows, width, copies):
+    """An LSTM of 5 units over at most 9 steps of 3 numbers, beside a picture."""
     picture, inputs = keras.Input((40, 2)), keras.Input((None, 3))
     seen = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(5)])(picture)
     states = kerasrnn.LSTM(5)(inputs)
@@ -113,8 +113,8 @@ def test_a_summary_by_hand(options, rows, width, copies):
     batches = types.SimpleNamespace(batch_size=12, steps=7, size=30, some=some)
     found = summary.of(model, batches, Placement("one", **options))
     weights = (80 + 1) * 5 + (3 + 5 + 1) * 20 + (10 + 1) * 2
-    # At each step what comes from the inputs, the gates and the state; and the outputs of the
-    # layers: of both within the sequential one, of the LSTM, of both together, and of the last.
+    # At each step: the products of the inputs, the gates and the state. Then the outputs of the
+    # layers: of both in the sequential model, of the LSTM, of the concatenation and the last one.
     kept = rows * (9 * (2 * 20 + 5) + (80 + 5) + 5 + 10 + 2)
     assert found == summary.Summary(
         examples=30,

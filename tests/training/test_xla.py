@@ -1,7 +1,7 @@
-"""Whole steps of training, compiled by XLA at fixed shapes: what a TPU asks of a model.
+"""Training steps as one XLA program with static shapes, as a TPU requires.
 
-A TPU runs nothing that XLA does not compile, with shapes that it knows beforehand, and nothing of
-the host's in between. No TPU is at hand; the compiler is the same, and its graph is read here.
+A TPU runs only what XLA compiles, with shapes that are known in advance, and without calls to the
+host. The tests read the program that XLA makes of a step on the CPU, before any optimization.
 """
 
 import re
@@ -22,7 +22,7 @@ CLASSES = 5
 
 
 def tokens(*shape):
-    """Ids, the last ones of each row padding."""
+    """Ids; the last ones of each row are padding."""
     ids = np.random.default_rng(0).integers(1, CLASSES, shape)
     ids[:, -2:] = 0
     return ids
@@ -46,7 +46,6 @@ MODELS = {
             zoo.Tokens(9, 4),
             zoo.Classes(CLASSES),
             units=4,
-            depth=2,
             bidirectional=True,
             dropout=0.1,
         ),
@@ -87,6 +86,10 @@ MODELS = {
 }
 
 
+COMPILED = "many_to_many"
+"""The model whose program is also compiled and run, which takes as long as all else of its test."""
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_is_one_program(name):
     make, (x, y) = MODELS[name]
@@ -96,10 +99,12 @@ def test_a_step_is_one_program(name):
     model.prepare(tf.data.Dataset.from_tensors(batch))
     step = tf.function(model.train_step, jit_compile=True)
     program = step.experimental_get_compiler_ir(batch)(stage="hlo")
-    # A dimension that is bounded and not known, and calls back to the host.
+    # Bounded dimensions, and calls to the host.
     assert not re.search(r"\[[^\]]*<=", program)
     for foreign in ("infeed", "outfeed", "callback", "send(", "recv("):
         assert foreign not in program
+    if name != COMPILED:
+        return
     before = [np.array(weight) for weight in model.trainable_weights]
     for _ in range(3):
         logs = step(batch)
