@@ -1,7 +1,6 @@
-"""Runs that are killed, over and over, begun by test_survival.py in a process of its own.
+"""Runs that are killed repeatedly, in a process that test_survival.py starts.
 
-Each life of a run is a child that is forked off, kills itself at a moment drawn at random, and is
-followed by another that resumes.
+Each life of a run is a forked process, which kills itself at a random moment. The next one resumes.
 """
 
 import json
@@ -9,7 +8,6 @@ import os
 import random
 import signal
 import threading
-import time
 from pathlib import Path
 
 import kerasrnn.files
@@ -19,10 +17,9 @@ from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.reporting import exporting, pictures
 from kerasrnn.training import checkpoints
 from kerasrnn.training.loop import Loop
-from kerasrnn.training.step import TrainingModel
 from tests.recipes import made_up
 
-CONFIG = {"cell": "simple_rnn", "validation": 0.25, "keep": "best", "epochs": 3, "batch_size": 9}
+CONFIG = {"validation": 0.25, "keep": "best", "epochs": 3, "batch_size": 9}
 LIVES = 4
 
 
@@ -38,7 +35,7 @@ class Fate:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def wrap(self, place: object, name: str) -> None:
-        """Calling this is an event before and an event after."""
+        """Each call is an event before and an event after."""
         original = getattr(place, name)
 
         def wrapped(*args, **kwargs):
@@ -50,7 +47,7 @@ class Fate:
         setattr(place, name, wrapped)
 
     def halves(self, place: object, name: str) -> None:
-        """And having written half a file is one."""
+        """A half-written file is an event."""
         original = getattr(place, name)
 
         def wrapped(file, **arrays):
@@ -63,20 +60,22 @@ class Fate:
         setattr(place, name, wrapped)
 
 
-def live(folder: Path, at: int | None, after: float | None = None) -> int:
-    """Train, or go on training, in a child; the events that it saw, or -1 if it was killed."""
+def live(
+    folder: Path, at: int | None = None, after: float | None = None, exports: bool = False
+) -> int:
+    """Train, or resume the training, in a child; its number of events, or -1 if it was killed."""
     read, write = os.pipe()
     child = os.fork()
     if child:
         os.close(write)
         _, status = os.waitpid(child, 0)
         with os.fdopen(read) as pipe:
-            said = pipe.read()
+            output = pipe.read()
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL, status
             return -1
         assert status == 0, status
-        return int(said)
+        return int(output)
     fate = Fate(at)
     fate.halves(checkpoints.np, "savez")
     for place, name in (
@@ -87,12 +86,11 @@ def live(folder: Path, at: int | None, after: float | None = None) -> int:
         (kerasrnn.files.shutil, "rmtree"),
     ):
         fate.wrap(place, name)
-    TrainingModel.compile_loops = lambda self: None  # seconds a life
     if after is not None:
         timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL))
         timer.daemon = True
         timer.start()
-    recipe, config = made_up.recipe(), made_up.small(**CONFIG)
+    recipe, config = made_up.recipe(light=True), made_up.small(**CONFIG)
     execution = Execution(strategy="one", checkpoint_minutes=0.0)
     data = recipe.load(config)
     run = Run(folder)
@@ -100,26 +98,25 @@ def live(folder: Path, at: int | None, after: float | None = None) -> int:
         run = Run.create(recipe, config, folder, execution)
     if not run.finished:
         training.train(recipe, config, run, data, execution)
-    model = run.load_model()
-    place = folder / "export"
-    exporting.export(recipe, model, data, config, place, ["onnx"], False, 1e-5)
+    if exports:
+        place = folder / "export"
+        exporting.export(recipe, run.load_model(), data, config, place, ["onnx"], False, 1e-5)
     os.write(write, str(fate.count).encode())
     os._exit(0)
 
 
-def main(folder: Path) -> None:
-    """A run that is left alone, and one that is killed."""
-    events = live(folder / "whole", None)
+def main(above: str) -> None:
+    """An uninterrupted run, and one that is killed."""
+    folder = Path(above)
+    events = live(folder / "whole")
     drawn = random.Random(0)
     lives = []
     for number in range(LIVES):
         # Every third life ends at a time instead of at an event.
         at = drawn.randint(1, events // 5) if (number + 1) % 3 else None
-        after = None if at else drawn.uniform(1.0, 3.0)
-        began = time.perf_counter()
-        lives.append([at, after, live(folder / "killed", at, after), time.perf_counter() - began])
-    last = live(folder / "killed", None)
-    # What is left is the export.
-    lives.append([3, None, live(folder / "killed", 3), 0.0])
-    live(folder / "killed", None)
+        after = None if at else drawn.uniform(0.1, 0.4)
+        lives.append([at, after, live(folder / "killed", at, after)])
+    last = live(folder / "killed")
+    lives.append([3, None, live(folder / "killed", 3, exports=True)])
+    live(folder / "killed", exports=True)
     (folder / "lives.json").write_text(json.dumps({"events": events, "lives": lives, "last": last}))

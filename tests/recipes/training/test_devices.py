@@ -1,7 +1,6 @@
-"""Many devices, many workers, parts of batches: the same weights."""
+"""Trainings on several devices or workers, or in parts, have the same results."""
 
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -16,16 +15,16 @@ from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.runs import Run
 from kerasrnn.recipes.training import train
 from kerasrnn.training import watchdog
-from kerasrnn.training.step import TrainingModel
+from tests.processes import Call
 from tests.recipes import made_up
 from tests.recipes.training import cluster
-from tests.recipes.training.test_survival import arrays_of, log_of
-from tests.training.forked import Forked
+from tests.recipes.training.cluster import Plan
+from tests.recipes.training.compared import arrays_of, log_of
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("processes")]
 
 ROUNDING = 1e-6
-"""Of sums that are added up in another order; weights and their steps are about 1."""
+"""Rounding errors of sums in another order; weights and their steps are about 1."""
 
 
 def assert_same_training(one, other):
@@ -39,54 +38,48 @@ def assert_same_training(one, other):
             assert float(b[name]) == pytest.approx(float(value), abs=1e-5), name
 
 
-def trained(folder, *arguments):
-    """By `cluster.main`, in a process of its own."""
-    folder.mkdir(exist_ok=True)
-    process = Forked(folder / "said.txt", *arguments)
-    assert process.wait() == 0, process.said()
+def trained(folder, function, *arguments):
+    """Train in a separate process, by a function of `cluster`."""
+    process = Call(folder / "output.txt", function, folder, *arguments)
+    assert process.wait() == 0, process.output()
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """A training on one device, and the same on two."""
+def devices(tmp_path_factory):
+    """The folder of trainings on one device, and on two."""
     folder = tmp_path_factory.mktemp("devices")
-    trained(folder, cluster.main, folder, "japanese_vowels", "one:1:1", "mirrored:1:1")
+    trained(folder, cluster.main, *(Plan("recurrent", name) for name in ("one", "mirrored")))
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("devices")
-def test_two_devices(alone):
+def test_two_devices(devices):
     """Masked sequences, compiled loops, a validation set that cannot be split evenly."""
-    one, two = (alone / f"japanese_vowels-{plan}-1-1" for plan in ("one", "mirrored"))
-    assert_same_training(one, two)
+    assert_same_training(devices / "recurrent-one", devices / "recurrent-mirrored")
 
 
-@pytest.mark.slow
 def test_a_mean_over_tokens_is_that_of_the_whole_batch(tmp_path):
-    """Shares of different numbers of tokens, two devices with two parts each, clipped together."""
-    name = "word_segmentation"
-    trained(tmp_path, cluster.main, tmp_path, name, "one:1:1", "mirrored:2:3")
-    assert_same_training(tmp_path / f"{name}-one-1-1", tmp_path / f"{name}-mirrored-2-3")
+    """Two devices with two parts each, of different numbers of tokens, with clipping."""
+    split = Plan("tokens", "mirrored", accumulate=2, steps_per_execution=3)
+    trained(tmp_path, cluster.main, Plan("tokens", "one"), split)
+    assert_same_training(tmp_path / "tokens-one", tmp_path / "tokens-mirrored")
 
 
-@pytest.mark.slow
 def test_deterministic_trainings_are_the_same(tmp_path):
-    arrays = []
-    for folder in (tmp_path / "a", tmp_path / "b"):
-        train = functools.partial(cluster.main, deterministic=True, cell="simple_rnn")
-        trained(folder, train, folder, "japanese_vowels", "one:1:1")
-        place = folder / "japanese_vowels-one-1-1"
-        assert Run(place).execution().deterministic
-        arrays.append(arrays_of(place))
-    for key, values in arrays[0].items():
-        np.testing.assert_array_equal(arrays[1][key], values, err_msg=key)
+    plan = Plan("light", "one", deterministic=True)
+    trained(tmp_path, cluster.twice, *plan)
+    folders = [tmp_path / str(number) / plan.folder for number in range(2)]
+    assert all(Run(folder).execution().deterministic for folder in folders)
+    first, second = map(arrays_of, folders)
+    for key, values in first.items():
+        np.testing.assert_array_equal(second[key], values, err_msg=key)
 
 
 class Workers:
     """Two workers on this machine."""
 
-    def __init__(self, folder):
+    plan = Plan("light", "multiworker")
+
+    def __init__(self, folder, seconds_a_step=0.0):
         with contextlib.ExitStack() as stack:
             free = [stack.enter_context(socket.create_server(("localhost", 0))) for _ in range(2)]
             addresses = [f"localhost:{place.getsockname()[1]}" for place in free]
@@ -94,44 +87,45 @@ class Workers:
         for index in range(2):
             task = {"type": "worker", "index": index}
             config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-            arguments = (folder, "japanese_vowels", "multiworker:1:1")
             log = folder / f"worker{index}.txt"
-            self.processes.append(Forked(log, cluster.main, *arguments, TF_CONFIG=config))
+            environment = {"TF_CONFIG": config, "SECONDS_A_STEP": str(seconds_a_step)}
+            process = Call(log, cluster.main, folder, self.plan, environment=environment)
+            self.processes.append(process)
 
     def wait(self):
-        """The exit status of both, and what they said."""
+        """The exit status and the output of each."""
         codes = [process.wait() for process in self.processes]
-        return codes, self.said()
+        return codes, self.outputs()
 
-    def said(self):
-        return [process.said() for process in self.processes]
+    def outputs(self):
+        return [process.output() for process in self.processes]
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("devices")
-def test_two_workers(alone, tmp_path):
-    """One stops, and with it the other, after the same step; then one is lost; then both end."""
-    place = tmp_path / "japanese_vowels-multiworker-1-1"
+def test_two_workers(tmp_path):
+    """One is stopped, and the other stops after the same step; one is killed; both finish."""
+    trained(tmp_path, cluster.main, Plan("light", "one"))
+    place = tmp_path / Workers.plan.folder
     for index, number in ((1, signal.SIGTERM), (1, signal.SIGKILL)):
-        workers = Workers(tmp_path)
+        workers = Workers(tmp_path, seconds_a_step=0.5)  # the signal arrives before the last step
         before = _position(place)
         while _position(place) == before:
-            assert all(process.poll() is None for process in workers.processes), workers.said()
+            assert all(process.poll() is None for process in workers.processes), workers.outputs()
             time.sleep(0.05)
         os.kill(workers.processes[index].pid, number)
         since = time.monotonic()
-        codes, said = workers.wait()
+        codes, outputs = workers.wait()
         if number == signal.SIGTERM:
             assert codes == [1, 1]
-            assert "Interrupted: stopped in epoch" in said[0]
-            assert "Interrupted: stopped in epoch" in said[1]
+            assert "Interrupted: stopped in epoch" in outputs[0]
+            assert "Interrupted: stopped in epoch" in outputs[1]
         else:
             assert codes == [1, -signal.SIGKILL]
-            assert "ExecutionError: a worker was lost" in said[0]
+            assert "ExecutionError: a worker was lost" in outputs[0]
             assert time.monotonic() - since < 2 * watchdog.PATIENCE
-    codes, said = Workers(tmp_path).wait()
-    assert codes == [0, 0], said
-    assert_same_training(alone / "japanese_vowels-one-1-1", place)
+    codes, outputs = Workers(tmp_path).wait()
+    assert codes == [0, 0], outputs
+    assert_same_training(tmp_path / "light-one", place)
 
 
 def _position(place):
@@ -141,7 +135,8 @@ def _position(place):
     return None
 
 
-def test_batches_that_cannot_be_split(recipe, tmp_path, capsys, monkeypatch):
+@pytest.mark.usefixtures("recipe")
+def test_indivisible_batches_are_refused(tmp_path, capsys, monkeypatch):
     message = "batch_size=30: expected a multiple of 4: devices=1 times accumulate=4"
     monkeypatch.chdir(tmp_path)
     assert main(["train", "japanese_vowels", "--accumulate", "4"]) == 1
@@ -149,14 +144,13 @@ def test_batches_that_cannot_be_split(recipe, tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_half_precision(recipe, tmp_path, monkeypatch):
-    """Learns as float32 does; and what is kept is a model of float32."""
-    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
-    config = made_up.small(cell="gru", learning_rate=0.03, dropout=0.0, epochs=3)
+def test_half_precision(light, tmp_path):
+    """Training learns as in float32, and the kept model is one of float32."""
+    config = made_up.small(learning_rate=0.1, dropout=0.0, epochs=3)
     losses = {}
     for name in ("float32", "bfloat16", "float16"):
-        run = Run.create(recipe, config, tmp_path / name)
-        train(recipe, config, run, recipe.load(None), Execution("one", name))
+        run = Run.create(light, config, tmp_path / name)
+        train(light, config, run, light.load(None), Execution("one", name))
         losses[name] = [float(row["loss"]) for row in log_of(run.folder)]
         assert {layer.compute_dtype for layer in run.load_model().layers} == {"float32"}
     for name in ("bfloat16", "float16"):
