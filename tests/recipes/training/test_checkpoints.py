@@ -1,4 +1,4 @@
-"""Which epoch is kept, what a pass over the data starts from, and what is held out of it."""
+"""Which epoch is kept, which examples are held out, and how each pass over the data starts."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.tensorflow
 
 
 class Crafted(keras.callbacks.Callback):
-    """Validation losses as they are said here, the weights of each epoch, and an interruption."""
+    """Sets the validation losses, records the weights of each epoch, and interrupts a run."""
 
     def __init__(self, losses, interrupted_after=None):
         super().__init__()
@@ -41,24 +41,18 @@ class Crafted(keras.callbacks.Callback):
 
 
 @pytest.fixture
-def quick(recipe, monkeypatch):
-    """The recipe with a small network and nothing to draw, watched by what `watch` is given."""
-
-    def model(self, config, data):
-        pooled = [keras.Input((None, 12)), keras.layers.GlobalAveragePooling1D()]
-        return keras.Sequential([*pooled, keras.layers.Dense(3, activation="softmax")])
-
-    monkeypatch.setattr(type(recipe), "model", model)
-    monkeypatch.setattr(type(recipe), "evaluate", lambda *arguments: {"test_accuracy": 0.5})
+def watched(light, monkeypatch):
+    """The recipe with a light model, and a function `watch` that sets its callback."""
+    monkeypatch.setattr(type(light), "evaluate", lambda *arguments: {"test_accuracy": 0.5})
 
     def watch(watcher):
-        monkeypatch.setattr(type(recipe), "callbacks", lambda self, config, data, folder: [watcher])
+        monkeypatch.setattr(type(light), "callbacks", lambda self, config, data, folder: [watcher])
         monkeypatch.setattr(Loop, "evaluate", lambda self, *given: watcher.evaluate(*given))
         return watcher
 
-    recipe.watch = watch
-    yield recipe
-    del recipe.watch
+    light.watch = watch
+    yield light
+    del light.watch
 
 
 def start(recipe, folder, **overrides):
@@ -75,10 +69,10 @@ def assert_weights(model, expected):
     ("losses", "best"),
     [([3.0, 1.0, 2.0, 1.0], 2), ([math.nan, 5.0, 4.0, 6.0], 3), ([2.0, 2.0, 2.0, 2.0], 1)],
 )
-def test_the_best_epoch_is_kept(quick, tmp_path, losses, best):
-    watcher = quick.watch(Crafted(losses))
-    config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
-    metrics = train(quick, config, run, quick.load(None))
+def test_the_best_epoch_is_kept(watched, tmp_path, losses, best):
+    watcher = watched.watch(Crafted(losses))
+    config, run = start(watched, tmp_path / "run", keep="best", validation=0.25)
+    metrics = train(watched, config, run, watched.load(None))
     assert metrics["kept_epoch"] == best
     assert_weights(run.load_model(), watcher.weights[best])
     assert np.abs(watcher.weights[best][0] - watcher.weights[4][0]).max() > 1e-4
@@ -86,21 +80,21 @@ def test_the_best_epoch_is_kept(quick, tmp_path, losses, best):
     assert kept == [f"best-{best}.npz", "epoch-4-step-0.npz", "index.json"]
 
 
-def test_the_last_epoch_is_kept_unless_the_best_is_asked_for(quick, tmp_path):
-    watcher = quick.watch(Crafted([1.0, 2.0, 3.0, 4.0]))
-    config, run = start(quick, tmp_path / "run", validation=0.25)
-    assert train(quick, config, run, quick.load(None))["kept_epoch"] == 4
+def test_the_last_epoch_is_kept_unless_the_best_is_asked_for(watched, tmp_path):
+    watcher = watched.watch(Crafted([1.0, 2.0, 3.0, 4.0]))
+    config, run = start(watched, tmp_path / "run", validation=0.25)
+    assert train(watched, config, run, watched.load(None))["kept_epoch"] == 4
     assert_weights(run.load_model(), watcher.weights[4])
 
 
 @pytest.mark.parametrize(("losses", "best"), [([2, 1, 5, 3], 2), ([2, 3, 5, 1], 4)])
-def test_the_best_epoch_before_an_interruption_counts(quick, tmp_path, losses, best):
-    before = quick.watch(Crafted(losses, interrupted_after=3))
-    config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
+def test_the_best_epoch_before_an_interruption_counts(watched, tmp_path, losses, best):
+    before = watched.watch(Crafted(losses, interrupted_after=3))
+    config, run = start(watched, tmp_path / "run", keep="best", validation=0.25)
     with pytest.raises(KeyboardInterrupt):
-        train(quick, config, run, quick.load(None))
-    after = quick.watch(Crafted(losses))
-    metrics = train(quick, config, run, quick.load(None))
+        train(watched, config, run, watched.load(None))
+    after = watched.watch(Crafted(losses))
+    metrics = train(watched, config, run, watched.load(None))
     assert (metrics["resumed_at_epoch"], metrics["kept_epoch"]) == (3, best)
     assert (list(before.weights), list(after.weights)) == ([1, 2, 3], [4])
     assert_weights(run.load_model(), {**before.weights, **after.weights}[best])
@@ -113,14 +107,14 @@ def test_the_best_epoch_before_an_interruption_counts(quick, tmp_path, losses, b
         (lambda path: path.write_bytes(b"no"), "best-1.npz is damaged"),
     ],
 )
-def test_a_damaged_best_epoch_is_refused(quick, tmp_path, damage, message):
-    quick.watch(Crafted([1, 2, 3, 4], interrupted_after=2))
-    config, run = start(quick, tmp_path / "run", keep="best", validation=0.25)
+def test_a_damaged_best_epoch_is_refused(watched, tmp_path, damage, message):
+    watched.watch(Crafted([1, 2, 3, 4], interrupted_after=2))
+    config, run = start(watched, tmp_path / "run", keep="best", validation=0.25)
     with pytest.raises(KeyboardInterrupt):
-        train(quick, config, run, quick.load(None))
+        train(watched, config, run, watched.load(None))
     damage(run.path("checkpoint") / "best-1.npz")
     with pytest.raises(CheckpointError, match=message):
-        train(quick, config, run, quick.load(None))
+        train(watched, config, run, watched.load(None))
 
 
 @pytest.mark.parametrize(
@@ -138,13 +132,13 @@ def test_a_damaged_best_epoch_is_refused(quick, tmp_path, damage, message):
         ({"validation": 0.9}, "batch_size=15: expected at most the 6 training examples"),
     ],
 )
-def test_what_cannot_be_held_out(recipe, overrides, message):
+def test_impossible_validation_sets_are_refused(recipe, overrides, message):
     config = dataclasses.replace(recipe.Config(), batch_size=15, **overrides)
     with pytest.raises((ConfigError, BatchError), match=message):
         batches(recipe, config, recipe.load(None))
 
 
-def test_data_with_a_validation_set_lends_no_other(recipe):
+def test_no_fraction_is_held_out_beside_a_validation_set(recipe):
     data = recipe.load(None)
     data = dataclasses.replace(data, validation=data.test, validation_size=31)
     config = dataclasses.replace(recipe.Config(), validation=0.25)
@@ -160,7 +154,7 @@ def test_data_with_a_validation_set_lends_no_other(recipe):
     assert sum(len(y) for _, y in made.validation.as_numpy_iterator()) == 31
 
 
-def test_what_is_held_out_is_not_trained_on(recipe):
+def test_held_out_examples_are_not_trained_on(recipe):
     config = dataclasses.replace(recipe.Config(), batch_size=15, validation=0.25)
     made = batches(recipe, config, recipe.load(None))
     assert (made.size, made.steps) == (45, 3)
@@ -173,14 +167,14 @@ def test_what_is_held_out_is_not_trained_on(recipe):
     assert not held & trained
 
 
-def test_some_batches_are_of_some_examples(recipe):
+def test_batches_of_some_examples(recipe):
     config = dataclasses.replace(recipe.Config(), batch_size=16)
     made = batches(recipe, config, recipe.load(None))
     assert [len(y) for _, y in made.some(40).as_numpy_iterator()] == [16, 16, 8]
     assert [len(y) for _, y in made.some(10_000).as_numpy_iterator()] == [16, 16, 16, 12]
 
 
-def test_some_batches_of_a_long_text_are_not_all_of_it():
+def test_some_batches_of_a_long_text():
     recipe = recipes.load("char_lm")
     config = dataclasses.replace(recipe.tiny(), batch_size=4, segment=5)
     text = tf.data.Dataset.from_tensors(tf.range(1000))
@@ -189,8 +183,8 @@ def test_some_batches_of_a_long_text_are_not_all_of_it():
     assert [x.shape for x, _ in found] == [(4, 5)] * 3
 
 
-def test_lengths_with_fewer_examples_than_a_batch_make_one_together():
-    """Six examples, three of one length and three of another, and batches of four."""
+def test_lengths_with_less_than_a_batch_are_merged():
+    """Batches of four, of three examples each of two lengths."""
     recipe = recipes.load("word_segmentation")
 
     def pairs():
@@ -210,7 +204,7 @@ def test_lengths_with_fewer_examples_than_a_batch_make_one_together():
 
 
 class States(keras.callbacks.Callback):
-    """The largest entry of a stateful decoder's states where a pass begins and ends."""
+    """Records the largest state of a stateful decoder where a pass begins and ends."""
 
     def __init__(self):
         super().__init__()
@@ -230,19 +224,20 @@ class States(keras.callbacks.Callback):
         self._note("test end")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_each_pass_of_a_stateful_model_starts_from_zeros(tmp_path, monkeypatch):
-    """And what validation measures is the loss of streams that are read whole, from zeros."""
+    """The validation loss is that of whole streams, which start from zeros."""
     recipe = recipes.load("char_lm")
     states = States()
     monkeypatch.setattr(type(recipe), "callbacks", lambda *arguments: [states])
-    config = dataclasses.replace(recipe.tiny(), cell="gru", units=4)
+    config = dataclasses.replace(recipe.tiny(), cell="simple_rnn", units=4)
     with stand_ins.served():
         data = recipe.load(config)
     run = Run.create(recipe, config, tmp_path / "run")
     metrics = train(recipe, config, run, data)
     assert states.largest["epoch begin"] == states.largest["test begin"] == [0.0, 0.0]
     assert min(states.largest["test end"]) > 0.01
-    # Kept is a model without states, of as many weights as are trained.
+    # The kept model is stateless, with the trained weights.
     trained = recipe.trained_model(run.load_model())
     assert not trained.non_trainable_weights
     assert metrics["parameters"] == trained.count_params()
@@ -250,7 +245,7 @@ def test_each_pass_of_a_stateful_model_starts_from_zeros(tmp_path, monkeypatch):
     ids = next(data.test.as_numpy_iterator())
     width = (len(ids) - 1) // (4 * 16) * 16
     streams = np.stack([ids[n * width : (n + 1) * width + 1] for n in range(4)])
-    probabilities = trained.predict(streams[:, :-1], verbose=0)
+    probabilities = np.asarray(trained(streams[:, :-1]))
     right = np.take_along_axis(probabilities, streams[:, 1:, None], axis=-1)
     log = [line.split(",") for line in run.path("log.csv").read_text().splitlines()]
     last = dict(zip(log[0], log[-1], strict=True))

@@ -1,20 +1,19 @@
-"""What the command prints while a recipe is trained."""
+"""The output of the command while a recipe is trained."""
 
 import json
 
 import pytest
 
 from kerasrnn.__main__ import main
-from kerasrnn.training.step import TrainingModel
 
 pytestmark = pytest.mark.tensorflow
 
 
-def test_the_command_in_json(recipe, tmp_path, monkeypatch, capsys):
-    """Nothing else is printed, and everything is there."""
+@pytest.mark.usefixtures("light")
+def test_the_command_in_json(tmp_path, monkeypatch, capsys):
+    """All events are printed, and nothing else."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
-    options = ["--units", "8", "--epochs", "2", "--batch-size", "15", "--cell", "simple_rnn"]
+    options = ["--units", "8", "--epochs", "2", "--batch-size", "15"]
     assert main(["train", "japanese_vowels", *options, "--progress", "json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     names = [event["event"] for event in events]

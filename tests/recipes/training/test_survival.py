@@ -95,6 +95,24 @@ def test_a_signal_stops_within_an_epoch(light, whole, tmp_path, stopped_by):
     assert_same_run(whole.folder, run.folder)
 
 
+def test_a_run_without_a_checkpoint_starts_again(light, whole, tmp_path, monkeypatch):
+    run = Run.create(light, CONFIG, tmp_path / "cut")
+    original = Loop.train
+
+    def until(self, batches, steps):
+        if int(self.model.optimizer.iterations) == 2:
+            raise KeyboardInterrupt
+        return original(self, batches, steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "train", until)
+        with pytest.raises(KeyboardInterrupt):
+            train(light, CONFIG, run, light.load(None))
+    assert checkpoints.Checkpoints(run.path("checkpoint")).restore() is None
+    assert train(light, CONFIG, run, light.load(None))["resumed_at_epoch"] == 0
+    assert_same_run(whole.folder, run.folder)
+
+
 def test_a_signal_during_validation(light, whole, tmp_path, monkeypatch):
     """The validation of the epoch is repeated, but not its steps."""
     run = Run.create(light, CONFIG, tmp_path / "cut")

@@ -1,6 +1,5 @@
-"""The loop that trains: what a run leaves, how it is resumed, and what it refuses."""
+"""Runs: their files, how they are resumed, and errors about folders and files."""
 
-import csv
 import dataclasses
 import io
 import json
@@ -20,15 +19,9 @@ from kerasrnn.training import checkpoints
 from kerasrnn.training.errors import BatchError, CheckpointError
 from kerasrnn.training.loop import Loop
 from kerasrnn.training.progress import Progress
-from kerasrnn.training.step import TrainingModel
+from tests.recipes.training.compared import log_of
 
 pytestmark = pytest.mark.tensorflow
-
-
-@pytest.fixture
-def _quickly(monkeypatch):
-    # Compiling the loops would take most of the time; the first test below has them compiled.
-    monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
 
 
 def start(recipe, folder, **overrides):
@@ -36,21 +29,16 @@ def start(recipe, folder, **overrides):
     return config, Run.create(recipe, config, folder)
 
 
-def log_of(run):
-    with run.path("log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        del row["seconds"]
-    return rows
+OPTIONS = {"learning_rate": 0.03, "validation": 0.25}
 
 
-def interrupted(recipe, folder, monkeypatch, after_epochs, **overrides):
-    """A run that ends in the middle of the epoch after those."""
-    config, run = start(recipe, folder, **overrides)
+def interrupted(recipe, folder, monkeypatch, after_epochs):
+    """A run with `OPTIONS` that is interrupted in the middle of an epoch."""
+    config, run = start(recipe, folder, **OPTIONS)
     original = Loop.train
 
     def until(self, batches, steps):
-        if int(self.model.optimizer.iterations) == after_epochs * 4 + 2:
+        if int(self.model.optimizer.iterations) == after_epochs * 3 + 2:
             raise KeyboardInterrupt
         return original(self, batches, steps)
 
@@ -58,68 +46,78 @@ def interrupted(recipe, folder, monkeypatch, after_epochs, **overrides):
         patch.setattr(Loop, "train", until)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, config, run, recipe.load(None))
-    return config, run
+    return run
 
 
-def test_a_run_learns_and_leaves_everything(recipe, tmp_path):
-    config, run = start(recipe, tmp_path / "run", learning_rate=0.03, validation=0.25)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
+@pytest.fixture
+def whole(recipe, place):
+    """An uninterrupted run of the recipe's own model, which the first test that needs it trains."""
+    if place.exists():
+        return Run(place)
+    config, run = start(recipe, place, **OPTIONS)
     metrics = train(recipe, config, run, recipe.load(None))
+    assert metrics == run.read_json("metrics.json")
+    return run
+
+
+def test_a_run_learns_and_writes_its_files(recipe, whole, tmp_path):
+    metrics = whole.read_json("metrics.json")
     assert metrics["test_accuracy"] > 0.95
-    assert metrics == json.loads(run.path("metrics.json").read_text())
-    saved = json.loads(run.path("config.json").read_text())
+    saved = json.loads(whole.path("config.json").read_text())
+    config = dataclasses.replace(recipe.Config(), units=8, epochs=4, batch_size=15, **OPTIONS)
     assert saved == {
         "recipe": "japanese_vowels",
         "config": dataclasses.asdict(config),
         "execution": dataclasses.asdict(Execution()),
         "data_sha256": None,
     }
-    environment = json.loads(run.path("environment.json").read_text())
+    environment = json.loads(whole.path("environment.json").read_text())
     assert environment["versions"]["keras"] == keras.__version__
-    log = log_of(run)
+    log = log_of(whole.folder)
     assert [int(row["epoch"]) for row in log] == [0, 1, 2, 3]
     assert float(log[-1]["loss"]) < float(log[0]["loss"])
     assert float(log[-1]["val_accuracy"]) > 0.9
     for picture in ("learning_curves.png", "confusion_matrix.png"):
-        assert run.path(picture).read_bytes().startswith(b"\x89PNG")
-    assert list(run.path("tensorboard").rglob("events.*"))
-    model = run.load_model()
+        assert whole.path(picture).read_bytes().startswith(b"\x89PNG")
+    assert list(whole.path("tensorboard").rglob("events.*"))
+    model = whole.load_model()
     again = recipe.evaluate(model, recipe.load(None), config, tmp_path)
     assert again["test_accuracy"] == pytest.approx(metrics["test_accuracy"])
 
 
-@pytest.mark.usefixtures("_quickly")
-def test_one_seed_one_result(recipe, tmp_path):
+def test_the_results_depend_on_the_seed(light, tmp_path):
     weights = []
     for n, seed in enumerate((3, 3, 4)):
-        config, run = start(recipe, tmp_path / str(n), seed=seed)
+        config, run = start(light, tmp_path / str(n), seed=seed)
         config = dataclasses.replace(config, epochs=1)
-        train(recipe, config, run, recipe.load(None))
+        train(light, config, run, light.load(None))
         weights.append(run.load_model().get_weights())
     for a, b, c in zip(*weights, strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.abs(a - c).max() > 0
 
 
-@pytest.mark.parametrize("after_epochs", [0, 2])
-def test_a_resumed_run_ends_as_an_uninterrupted_one(recipe, tmp_path, monkeypatch, after_epochs):
-    """Weights, log and metrics: dropout, schedule, optimizer and the order of the data go on."""
-    if after_epochs == 0:  # once with compiled loops
-        monkeypatch.setattr(TrainingModel, "compile_loops", lambda self: None)
-    config, whole = start(recipe, tmp_path / "whole")
-    expected = train(recipe, config, whole, recipe.load(None))
-    _, run = interrupted(recipe, tmp_path / "cut", monkeypatch, after_epochs)
+@pytest.mark.usefixtures("no_pictures")
+def test_a_resumed_run_equals_an_uninterrupted_one(recipe, whole, tmp_path, monkeypatch):
+    """Weights, log and metrics: dropout, schedule, optimizer and the order of the data continue."""
+    run = interrupted(recipe, tmp_path / "cut", monkeypatch, after_epochs=2)
     assert not run.finished
     run, config = Run.open(recipe, run.folder)
     environment = run.read_json("environment.json")
     environment["versions"]["keras"] = "3.0.0"
     run.write_json("environment.json", environment)
-    told = io.StringIO()
-    metrics = train(recipe, config, run, recipe.load(None), progress=Progress("lines", told))
+    output = io.StringIO()
+    metrics = train(recipe, config, run, recipe.load(None), progress=Progress("lines", output))
     now = f"keras 3.0.0 (now {keras.__version__}); its results may differ"
-    assert f"resumed with other versions than it was started with: {now}" in told.getvalue()
-    assert metrics["resumed_at_epoch"] == after_epochs
-    assert metrics["test_loss"] == expected["test_loss"]
-    assert log_of(run) == log_of(whole)
+    assert f"resumed with other versions than it was started with: {now}" in output.getvalue()
+    assert metrics["resumed_at_epoch"] == 2
+    assert metrics["test_loss"] == whole.read_json("metrics.json")["test_loss"]
+    assert log_of(run.folder) == log_of(whole.folder)
     for a, b in zip(run.load_model().get_weights(), whole.load_model().get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -157,35 +155,33 @@ def test_damaged_runs_are_refused(recipe, tmp_path, damage, message):
     assert sorted(run.folder.rglob("*")) == before
 
 
-@pytest.mark.usefixtures("_quickly")
-def test_damaged_models_are_refused(recipe, tmp_path):
-    config, run = start(recipe, tmp_path / "run", seed=1)
+def test_damaged_models_are_refused(light, tmp_path):
+    config, run = start(light, tmp_path / "run", seed=1)
     with pytest.raises(RunError, match=r"model.keras is missing: the run has not finished"):
         run.load_model()
-    train(recipe, dataclasses.replace(config, epochs=1), run, recipe.load(None))
+    train(light, dataclasses.replace(config, epochs=1), run, light.load(None))
     whole = run.path("model.keras").read_bytes()
     run.path("model.keras").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RunError, match=r"model\.keras is damaged"):
         run.load_model()
 
 
-@pytest.mark.usefixtures("_quickly")
-def test_folders_that_cannot_be_used(recipe, tmp_path):
+def test_unusable_folders_are_refused(light, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with pytest.raises(RunError, match=r"full is not empty"):
-        start(recipe, tmp_path / "full")
+        start(light, tmp_path / "full")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(WriteError, match="file cannot be written: Not a directory"):
-        start(recipe, tmp_path / "file")
-    config, run = start(recipe, tmp_path / "run")
-    train(recipe, dataclasses.replace(config, epochs=1), run, recipe.load(None))
+        start(light, tmp_path / "file")
+    config, run = start(light, tmp_path / "run")
+    train(light, dataclasses.replace(config, epochs=1), run, light.load(None))
     with pytest.raises(RunError, match="is finished"):
-        train(recipe, config, run, recipe.load(None))
+        train(light, config, run, light.load(None))
 
 
-def test_a_run_that_is_being_trained(recipe, tmp_path):
-    """Neither trained by a second process, nor overwritten by a new run."""
+def test_a_run_in_training_is_locked(recipe, tmp_path):
+    """It is neither trained by another process, nor overwritten by a new run."""
     config, run = start(recipe, tmp_path / "run")
     before = sorted(run.folder.rglob("*"))
     with locked(run.folder, "training"):
@@ -201,8 +197,8 @@ def test_a_run_that_is_being_trained(recipe, tmp_path):
         pass
 
 
-def test_the_commit_is_this_packages_own(tmp_path, monkeypatch):
-    """And not that of a project whose folder the environment with the package lies in."""
+def test_the_commit_is_that_of_the_package(tmp_path, monkeypatch):
+    """Not that of a project whose folder contains the environment with the package."""
 
     def git(*command):
         options = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
@@ -222,8 +218,7 @@ def test_the_commit_is_this_packages_own(tmp_path, monkeypatch):
     assert len(runs._commit()) == 40
 
 
-@pytest.mark.usefixtures("_quickly")
-def test_a_disk_that_fills_up_leaves_the_last_checkpoint(recipe, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_last_checkpoint(light, tmp_path, monkeypatch):
     original = np.savez
 
     def save(file, **arrays):
@@ -232,18 +227,18 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(recipe, tmp_path, monke
             raise OSError(28, "No space left on device")
         return original(file, **arrays)
 
-    config, run = start(recipe, tmp_path / "run")
+    config, run = start(light, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", save)
         with pytest.raises(WriteError, match=r"npz cannot be written: No space left on device"):
-            train(recipe, config, run, recipe.load(None))
+            train(light, config, run, light.load(None))
     left = sorted(path.name for path in run.path("checkpoint").iterdir())
     assert left == ["epoch-2-step-0.npz", "index.json"]
-    assert train(recipe, config, run, recipe.load(None))["resumed_at_epoch"] == 2
+    assert train(light, config, run, light.load(None))["resumed_at_epoch"] == 2
 
 
-def test_a_batch_larger_than_the_data(recipe, tmp_path):
-    config, run = start(recipe, tmp_path / "run")
+def test_a_batch_larger_than_the_data_is_refused(light, tmp_path):
+    config, run = start(light, tmp_path / "run")
     config = dataclasses.replace(config, batch_size=61)
     with pytest.raises(BatchError, match="batch_size=61: expected at most the 60"):
-        train(recipe, config, run, recipe.load(None))
+        train(light, config, run, light.load(None))
