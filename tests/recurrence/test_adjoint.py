@@ -95,7 +95,7 @@ def test_the_adjoint_is_the_derivative(cell_class, case, data):
         return measure(layer, x, states, mask, training=True)
 
     # Tracing would take most of the time. Graphs do not depend on what a cell computes.
-    traced = cell_class in TRACED and data.draw(st.sampled_from([False, False, True]))
+    traced = cell_class in TRACED and data.draw(st.booleans())
     with op_by_op():
         expected = measured(unroll=True)
     with contextlib.nullcontext() if traced else op_by_op():

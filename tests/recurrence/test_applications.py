@@ -1,4 +1,6 @@
-"""Steps that apply their products several times, in another order than declared, or never."""
+"""Steps that apply a product several times, in another order than declared, or never."""
+
+import functools
 
 import keras
 import numpy as np
@@ -46,7 +48,7 @@ class TangledCell(kerasrnn.Cell):
         first, second, _, last = products
         (h,) = states
         a_1, a_2, a_3, a_4 = ops.split(a, 4, axis=-1)
-        gate = ops.sigmoid(a_4 + last(ops.tanh(a_3)))  # of something that is no state
+        gate = ops.sigmoid(a_4 + last(ops.tanh(a_3)))  # the argument is not a state
         last(gate)  # unused
         for _ in range(3):
             h = h + 0.3 * ops.tanh(a_2 + second(h))
@@ -58,16 +60,16 @@ class TangledCell(kerasrnn.Cell):
         a_1, a_2, a_3, a_4 = np.split(a, 4, axis=-1)
         (u_1, u_2, _, u_4), (b_1, b_2, _, b_4) = np.split(kernel, 4, -1), np.split(bias, 4, -1)
         gate = 1 / (1 + np.exp(-(a_4 + np.tanh(a_3) @ u_4 + b_4)))
-        begun = h
+        start = h
         for _ in range(3):
             h = h + 0.3 * np.tanh(a_2 + h @ u_2 + b_2)
-        inner = ((h @ u_2 + b_2) * begun) @ u_1 + b_1
-        new = gate * begun + (1 - gate) * np.tanh(a_1 + inner)
+        inner = ((h @ u_2 + b_2) * start) @ u_1 + b_1
+        new = gate * start + (1 - gate) * np.tanh(a_1 + inner)
         return new + h, new
 
 
 class BesideCell(kerasrnn.Cell):
-    """Two products, and an `update` of their results side by side: a residual and its gate."""
+    """Two products, whose concatenated results `update` reads: a residual and its gate."""
 
     gates = ("gate", "h")
 
@@ -112,8 +114,13 @@ def inputs():
     return np.random.default_rng(3).standard_normal((2, 3, 2)).astype(PRECISION)
 
 
+@functools.cache
+def measured(cell_class):
+    return measure(build(cell_class, return_sequences=True), inputs(), training=True)
+
+
 def loss_in_numpy(cell_class, x, weights, factors):
-    """The loss of `measure`, of a layer that returns its outputs."""
+    """The loss of `measured`."""
     kernel, recurrent_kernel, bias = weights
     h, loss = np.zeros((len(x), len(recurrent_kernel))), 0.0
     for t in range(x.shape[1]):
@@ -125,17 +132,16 @@ def loss_in_numpy(cell_class, x, weights, factors):
 
 
 @both
-def test_gradients_are_finite_differences_in_numpy(cell_class):
-    layer, x = build(cell_class, return_sequences=True), inputs()
-    measured = measure(layer, x, training=True)
+def test_gradients_equal_finite_differences_in_numpy(cell_class):
+    layer, found = build(cell_class), measured(cell_class)
     factors = np.random.default_rng(7).standard_normal((2, 3, 2))
-    arguments = [np.asarray(v, "float64") for v in (x, *layer.get_weights())]
+    arguments = [np.asarray(v, "float64") for v in (inputs(), *layer.get_weights())]
     np.testing.assert_allclose(
-        np.sum(measured.outputs[0] * factors),
+        np.sum(found.outputs[0] * factors),
         loss_in_numpy(cell_class, arguments[0], arguments[1:], factors),
         rtol=1e-6,
     )
-    for array, actual in zip(arguments, [measured.d_inputs, *measured.d_weights], strict=True):
+    for array, actual in zip(arguments, [found.d_inputs, *found.d_weights], strict=True):
         expected = np.zeros_like(array)
         for at in np.ndindex(*array.shape):
             value, losses = array[at], []
@@ -147,16 +153,15 @@ def test_gradients_are_finite_differences_in_numpy(cell_class):
         np.testing.assert_allclose(actual, expected, atol=max(TIGHT, 1e-8) * 10)
 
 
-def test_groups_of_a_cell_with_a_gradient_by_hand():
-    measured = [
-        measure(build(cell, return_sequences=True), inputs(), training=True)
-        for cell in (InGroupsCell, kerasrnn.LSTMCell)
-    ]
-    for a, b in zip(*(keras.tree.flatten(found) for found in measured), strict=True):
+def test_product_groups_do_not_change_the_gradient():
+    found = measured(InGroupsCell)
+    with op_by_op():
+        expected = measured(kerasrnn.LSTMCell)
+    for a, b in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=TIGHT)
 
 
-def test_an_update_needs_a_group():
+def test_a_cell_without_product_groups_is_refused():
     class Nothing(BesideCell):
         product_groups = ()
 
@@ -166,38 +171,11 @@ def test_an_update_needs_a_group():
         build(Nothing)(inputs())
 
 
-def test_a_product_left_out_has_no_gradient():
-    measured = measure(build(TangledCell), inputs(), training=True)
-    _, d_kernel, d_bias = measured.d_weights
+def test_an_unused_product_has_no_gradient():
+    _, d_kernel, d_bias = measured(TangledCell).d_weights
     np.testing.assert_array_equal(d_kernel[:, 4:6], 0)
     np.testing.assert_array_equal(d_bias[1, 4:6], 0)
     assert np.abs(d_kernel[:, :4]).min() > 0
-
-
-@pytest.mark.tensorflow
-def test_second_derivatives():
-    import tensorflow as tf
-
-    results = []
-    for layer in (build(TangledCell), build(TangledCell, unroll=True)):
-
-        def derivative(x, layer=layer):
-            with tf.GradientTape() as outer:
-                outer.watch(x)
-                with tf.GradientTape() as inner:
-                    inner.watch(x)
-                    y = tf.reduce_sum(layer(x, training=True) ** 2)
-                total = tf.reduce_sum(inner.gradient(y, x) * tf.constant([1.0, 2.0], x.dtype))
-            return outer.gradient(total, [x, layer.cell.recurrent_kernel.value])
-
-        x = tf.constant(inputs())
-        if results:
-            with op_by_op():
-                results.append(derivative(x))
-        else:
-            results.append(tf.function(derivative, autograph=False)(x))
-    for a, b in zip(*results, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-10)
 
 
 def cell_with(step_of):
@@ -219,7 +197,7 @@ def in_a_backend_loop(a, h, product):
 traces = []
 
 
-def another_one_in_every_trace(a, h, product):
+def one_more_in_every_trace(a, h, product):
     traces.append(1)
     for _ in range(len(traces)):
         h = ops.tanh(a + product(h))
@@ -239,13 +217,13 @@ def another_one_in_every_trace(a, h, product):
             r"is applied to an argument of shape \(1, 2\); expected \(batch, width\)",
         ),
         (
-            another_one_in_every_trace,
+            one_more_in_every_trace,
             r"was applied \d times when .* first traced, and \w+ times when",
         ),
     ],
     ids=["backend loop", "attribute", "no batch", "changing"],
 )
-def test_what_the_record_cannot_follow_is_refused(step_of, message):
+def test_steps_that_cannot_be_recorded_are_refused(step_of, message):
     traces.clear()
     layer = build(cell_with(step_of))
     with pytest.raises(ValueError, match=r"MyCell\.step: products\[0\] \(of 1\) " + message):

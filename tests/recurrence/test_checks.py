@@ -1,4 +1,4 @@
-"""What a cell gives to the time loop is checked, whichever way the loop runs."""
+"""The checks of the results of a cell's methods, with all loop options."""
 
 import re
 
@@ -96,7 +96,7 @@ def test_state_of_a_called_cell():
 
 
 class PairCell(kerasrnn.Cell):
-    """A single state that is a structure: (p, q), the output and the sum of all outputs."""
+    """One state, a structure: p, the output, and q, the sum of all outputs."""
 
     @property
     def state_shapes(self):
@@ -149,8 +149,8 @@ def drawing(noise):
     ],
 )
 def test_noise(noise, message):
-    """Noise of too many steps would be misaligned with `go_backwards`, and that of a single row is
-    cut where the compiled loop splits the batch."""
+    """Noise of too many steps would be misaligned by `go_backwards`, and noise of a single row
+    cannot be split with the batch."""
     for jit_compile in ("auto", True) if keras.backend.backend() != "torch" else ("auto",):
         layer = kerasrnn.RNN(drawing(noise)(4), jit_compile=jit_compile)
         with pytest.raises(ValueError, match=re.escape(message)):
@@ -159,7 +159,7 @@ def test_noise(noise, message):
 
 
 def multiplying(**members):
-    """A cell whose product has other members than `RecurrentProduct`."""
+    """A cell whose product overrides members of `RecurrentProduct`."""
     product = type("OddProduct", (RecurrentProduct,), members)
 
     def recurrent_products(self, weights):
@@ -188,7 +188,7 @@ def test_gradients_of_weights(returned, message):
 
 @pytest.mark.parametrize("returned", [None, 1])
 def test_adjoint_of_a_product(returned):
-    """None would count as zero, and a narrow gradient would be broadcast."""
+    """None would be read as zero, and a narrow gradient would be broadcast."""
     cell = multiplying(adjoint=lambda self, d_r: None if returned is None else d_r[:, :returned])(4)
     with pytest.raises(ValueError, match=r"products\[0\].adjoint returned .*expected the shape"):
         trained(cell)

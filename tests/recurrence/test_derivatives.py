@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests.measure import PRECISION, make_mask, randomize
+from tests.catalogue import variant_id
+from tests.measure import PRECISION, make_mask, op_by_op, randomize
 
 STEPS, STEP_SIZE = 3, 1e-5
 
 
-def build(**options):
-    layer = kerasrnn.LSTM(2, dtype=PRECISION, **options)
+def build(layer_class=kerasrnn.SimpleRNN, **options):
+    layer = layer_class(2, dtype=PRECISION, **options)
     layer.build((None, None, 2))
     randomize(layer)
     return layer
@@ -28,39 +29,40 @@ def directions():
 
 
 @functools.cache
-def expected_jacobian(masked=False, zero_output_for_mask=False):
-    """By central differences, every moved input in a row of its own."""
-    layer = build(zero_output_for_mask=zero_output_for_mask)
+def expected_jacobian(layer_class=kerasrnn.SimpleRNN, masked=False, zero_output_for_mask=False):
+    """By central differences. Each row of the batch has another input changed."""
+    layer = build(layer_class, zero_output_for_mask=zero_output_for_mask)
     x, mask = inputs(), make_mask("mixed", 4, STEPS)[2:] if masked else None
     moves = STEP_SIZE * np.eye(x[0].size).reshape(-1, *x[0].shape)
     jacobian = np.zeros((2, 2, *x.shape))
     for row in range(2):
         rows = np.concatenate([x[row] + moves, x[row] - moves])
         row_mask = None if mask is None else np.repeat(mask[row : row + 1], len(rows), axis=0)
-        after, before = np.split(np.asarray(layer(rows, mask=row_mask)), 2)
+        with op_by_op():
+            after, before = np.split(np.asarray(layer(rows, mask=row_mask)), 2)
         jacobian[row, :, row] = ((after - before) / (2 * STEP_SIZE)).T.reshape(2, *x[0].shape)
     return jacobian
 
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("name", "options", "training", "masked", "in_a_function"),
+    ("name", "layer_class", "options", "training", "masked", "in_a_function"),
     [
-        ("jacobian", {}, False, False, False),
-        ("jacobian", {}, True, False, True),
-        ("batch_jacobian", {"jit_compile": True}, True, False, False),
-        ("jacobian", {"jit_compile": True}, False, False, True),
-        ("batch_jacobian", {}, True, True, True),
-        ("jacobian", {"zero_output_for_mask": True}, True, True, True),
+        ("jacobian", kerasrnn.SimpleRNN, {}, False, False, False),
+        ("batch_jacobian", kerasrnn.SimpleRNN, {"jit_compile": True}, True, False, False),
+        ("jacobian", kerasrnn.SimpleRNN, {"jit_compile": True}, False, False, True),
+        ("batch_jacobian", kerasrnn.SimpleRNN, {}, True, True, True),
+        ("jacobian", kerasrnn.LSTM, {"zero_output_for_mask": True}, True, True, True),
     ],
-    ids=str,
+    ids=variant_id,
 )
-def test_jacobians_of_the_last_output(name, options, training, masked, in_a_function):
+def test_jacobians_of_the_last_output(name, layer_class, options, training, masked, in_a_function):
     import tensorflow as tf
 
-    layer, x = build(**options), tf.constant(inputs())
+    layer, x = build(layer_class, **options), tf.constant(inputs())
     mask = tf.constant(make_mask("mixed", 4, STEPS)[2:]) if masked else None
-    expected = expected_jacobian(masked, options.get("zero_output_for_mask", False))
+    zeros = options.get("zero_output_for_mask", False)
+    expected = expected_jacobian(layer_class, masked, zeros)
     if name == "batch_jacobian":
         expected = np.stack([expected[0, :, 0], expected[1, :, 1]])
 
@@ -77,8 +79,7 @@ def test_jacobians_of_the_last_output(name, options, training, masked, in_a_func
 
 
 @pytest.mark.tensorflow
-def test_a_state_that_a_step_does_not_read():
-    """The jacobian is found with values that a step replaces and does not read."""
+def test_a_state_that_no_step_reads():
     import tensorflow as tf
 
     class Noting(kerasrnn.Cell):
@@ -113,7 +114,7 @@ def test_a_state_that_a_step_does_not_read():
     ids=str,
 )
 def test_forward_mode(options, training, in_a_function):
-    """Of the output, and over reverse mode."""
+    """The derivatives of the output and of the gradient in one direction."""
     import tensorflow as tf
 
     layer, x = build(**options), tf.constant(inputs())
@@ -132,18 +133,18 @@ def test_forward_mode(options, training, in_a_function):
     d_y, d_gradient = call()
     expected = np.tensordot(expected_jacobian(), directions(), 3)
     np.testing.assert_allclose(d_y, expected, atol=1e-8)
-    np.testing.assert_allclose(d_gradient, gradient_moved(), atol=1e-7)
+    np.testing.assert_allclose(d_gradient, expected_second_derivative(), atol=1e-7)
 
 
 @functools.cache
-def gradient_moved():
-    """How the gradient of sum(y**2) changes in a direction."""
+def expected_second_derivative(layer_class=kerasrnn.SimpleRNN):
+    """Of sum(y**2), in the direction of `directions`, by central differences of the gradient."""
     import tensorflow as tf
 
-    layer, gradients = build(), []
+    layer, gradients = build(layer_class), []
     for sign in (1, -1):
         moved = tf.constant(inputs() + sign * STEP_SIZE * directions())
-        with tf.GradientTape() as tape:
+        with op_by_op(), tf.GradientTape() as tape:
             tape.watch(moved)
             loss = tf.reduce_sum(layer(moved) ** 2)
         gradients.append(tape.gradient(loss, moved))
@@ -161,20 +162,23 @@ def test_eager_second_derivatives_of_a_compiled_layer():
             inner.watch(x)
             loss = tf.reduce_sum(layer(x, training=True) ** 2)
         gradient = tf.reduce_sum(inner.gradient(loss, x) * directions())
-    np.testing.assert_allclose(outer.gradient(gradient, x), gradient_moved(), atol=1e-7)
+    np.testing.assert_allclose(outer.gradient(gradient, x), expected_second_derivative(), atol=1e-7)
 
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
-    ("options", "training", "in_a_function"),
-    [({}, False, False), ({}, True, True), ({"checkpoint_every": 2}, True, False)],
-    ids=str,
+    ("layer_class", "options", "training", "in_a_function"),
+    [
+        (kerasrnn.SimpleRNN, {}, True, True),
+        (kerasrnn.LSTM, {"checkpoint_every": 2}, False, False),
+    ],
+    ids=variant_id,
 )
-def test_a_whole_hessian(options, training, in_a_function):
-    """Vectorized. In the direction of `directions` it is how the gradient changes."""
+def test_the_hessian(layer_class, options, training, in_a_function):
+    """`tape.jacobian` vectorizes the second derivative of the loop."""
     import tensorflow as tf
 
-    layer, x = build(**options), tf.constant(inputs())
+    layer, x = build(layer_class, **options), tf.constant(inputs())
 
     def hessian():
         with tf.GradientTape() as outer:
@@ -186,7 +190,7 @@ def test_a_whole_hessian(options, training, in_a_function):
         return outer.jacobian(gradient, x)
 
     call = tf.function(hessian, autograph=False) if in_a_function else hessian
-    expected = gradient_moved()
+    expected = expected_second_derivative(layer_class)
     np.testing.assert_allclose(np.tensordot(call(), directions(), 3), expected, atol=1e-7)
 
 

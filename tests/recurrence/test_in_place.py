@@ -1,4 +1,4 @@
-"""What XLA makes of the loops: it knows how long they are, and copies no sequence at each step."""
+"""XLA knows the lengths of the loops, and copies no sequence in a step."""
 
 import re
 
@@ -9,11 +9,11 @@ import tensorflow as tf
 from tests.catalogue import BY_NAME, ROWS, variant_id
 
 pytestmark = pytest.mark.tensorflow
-STEPS = 37  # as no other axis
+STEPS = 37  # no other axis has this length
 
 
 def loop_copies(hlo):
-    """The copies of whole sequences inside the bodies of loops, and what those call."""
+    """The copies of entire sequences in the bodies of loops and the functions that they call."""
     computations = dict(re.findall(r"^(?:ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", hlo, re.M | re.S))
     waiting, seen, found = re.findall(r"body=%([\w.-]+)", hlo), set(), []
     assert len(waiting) >= 2  # forward and back
@@ -37,7 +37,7 @@ def loop_copies(hlo):
     ids=variant_id,
 )
 def test_no_step_copies_the_sequence(row, options, masked, return_sequences):
-    """The time of a training step would grow with the square of the length."""
+    """A copy per step would make the time of training quadratic in the length."""
     layer = row.layer(6, return_sequences=return_sequences, **options)
     x = tf.random.stateless_normal((3, STEPS, 4), (0, 0))
     mask = tf.sequence_mask([STEPS, 30, 20], STEPS) if masked else None
@@ -52,7 +52,7 @@ def test_no_step_copies_the_sequence(row, options, masked, return_sequences):
 
     hlo = gradients.experimental_get_compiler_ir(x)(stage="optimized_hlo")
     assert loop_copies(hlo) == []
-    # A GPU would have to be asked after each step whether it was the last.
+    # Without a known number of steps, a GPU would be queried after each step.
     loops = re.findall(r"^.* while\(.*$", hlo, re.M)
     known = [re.search(r'known_trip_count":\{"n":"(\d+)"', loop) for loop in loops]
     assert all(found and int(found[1]) == STEPS for found in known), loops

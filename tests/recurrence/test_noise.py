@@ -1,4 +1,6 @@
-"""Noise drawn outside the loop: once a call, once a sequence, once a step; against NumPy."""
+"""Noise drawn outside of the loop: per call, per sequence and per step, compared with NumPy."""
+
+import contextlib
 
 import keras
 import numpy as np
@@ -7,7 +9,7 @@ from keras import ops
 
 import kerasrnn
 from kerasrnn.recurrence import ElementwiseProduct, Noise, RecurrentProduct
-from tests.measure import PRECISION, TIGHT, make_mask, measure, randomize
+from tests.measure import PRECISION, TIGHT, make_mask, measure, op_by_op, randomize
 from tests.recurrence.test_states import LOOPS, normal
 
 UNITS, ROWS, STEPS = 3, 16, 6
@@ -16,7 +18,7 @@ UNITS, ROWS, STEPS = 3, 16, 6
 class NoisyCell(kerasrnn.SimpleRNNCell):
     """Dropped weights, a shift of each sequence, and zoneout at each step (Krueger et al. 2017).
 
-    The noise is given by the test, so that NumPy can compute with the same.
+    The noise is fixed, so that NumPy computes with the same.
     """
 
     drawn = Noise(
@@ -47,7 +49,7 @@ class NoisyCell(kerasrnn.SimpleRNNCell):
 
 
 def in_numpy(layer, x, mask, training):
-    """The last output of each row."""
+    """The last outputs."""
     kernel, recurrent, bias = (np.asarray(w, "float64") for w in layer.get_weights())
     (dropped,), (shift,), (zoneout,) = (
         [np.asarray(v, "float64") for v in named.values()] for named in NoisyCell.drawn
@@ -73,22 +75,18 @@ def noisy_layer(**options):
 
 @pytest.mark.parametrize("name", [name for name in LOOPS if name != "truncated"])
 def test_every_kind_of_noise(name):
-    """Sixteen rows, so that the compiled loop splits them among the cores, and their noise too."""
+    """Outputs, and gradients against central differences in a random direction.
+
+    The compiled loop splits the sixteen rows and their noise.
+    """
     layer = noisy_layer(**{**LOOPS[name], "zero_output_for_mask": False})
     x, mask = normal(ROWS, STEPS, 2), make_mask("mixed", ROWS, STEPS)
-    for training in (False, True):
-        expected = in_numpy(layer, x, mask, training)
-        np.testing.assert_allclose(
-            layer(x, mask=mask, training=training), expected, atol=TIGHT, err_msg=str(training)
-        )
-
-
-@pytest.mark.parametrize("name", ["backwards", "checkpoints", "compiled", "unrolled"])
-def test_gradients_with_noise(name):
-    """Against central differences of the NumPy recursion, along a random direction."""
-    layer = noisy_layer(**{**LOOPS[name], "zero_output_for_mask": False})
-    x, mask = normal(ROWS, STEPS, 2), make_mask("mixed", ROWS, STEPS)
-    measured = measure(layer, x, mask=mask, training=True)
+    with contextlib.nullcontext() if name == "compiled" else op_by_op():
+        np.testing.assert_allclose(layer(x, mask=mask), in_numpy(layer, x, mask, False), atol=TIGHT)
+    # The graph of "plain" is that of "backwards".
+    with op_by_op() if name in ("plain", "unrolled") else contextlib.nullcontext():
+        measured = measure(layer, x, mask=mask, training=True)
+    np.testing.assert_allclose(measured.outputs[0], in_numpy(layer, x, mask, True), atol=TIGHT)
     factors = np.random.default_rng(7).standard_normal((ROWS, UNITS))
     weights = layer.get_weights()
     directions = [np.random.default_rng(9).standard_normal(w.shape) for w in weights]
@@ -101,8 +99,7 @@ def test_gradients_with_noise(name):
     np.testing.assert_allclose(actual, expected, rtol=1e-6 if PRECISION == "float64" else 1e-2)
 
 
-def test_one_step_called_alone():
-    """A step outside a loop takes the noise of one step."""
+def test_a_single_step_takes_the_noise_of_one_step():
 
     class OneStep(NoisyCell):
         drawn = NoisyCell.drawn._replace(steps={"zoneout": NoisyCell.drawn.steps["zoneout"][:, 2]})
@@ -155,7 +152,7 @@ def test_noise_of_an_elementwise_product():
 
 
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="one backend traces")
-def test_a_step_knows_that_it_trains():
+def test_a_step_is_told_whether_it_trains():
     seen = []
 
     class Knows(kerasrnn.SimpleRNNCell):

@@ -1,7 +1,6 @@
-"""The steps written out, on a backend without a loop of its own: PyTorch's.
+"""The unrolled loop of backends without a loop of their own: PyTorch.
 
-With KERAS_BACKEND=torch, as `make test-torch` runs them, together with the tests of the cells and
-the decoders that are marked so.
+`make test-torch` runs these tests with KERAS_BACKEND=torch.
 """
 
 import keras
@@ -28,9 +27,9 @@ def inputs():
 
 
 def by_the_oracle(row, layer, x, mask=None, segment=None, **options):
-    """What `measure` measures, by the NumPy oracle, from states of zeros.
+    """The result of `measure`, computed by the NumPy oracle from initial states of zeros.
 
-    With `segment`, the gradient is that of so many steps at a time: it is not carried over.
+    With `segment`, the gradient is cut after so many steps.
     """
     weights = dict(zip((w.name for w in layer.weights), layer.get_weights(), strict=True))
     config = layer.get_config()
@@ -107,7 +106,7 @@ def test_equals_the_builtin_layer(row):
 
 @pytest.mark.gradients
 @pytest.mark.parametrize("jit_compile", [False, "auto"])
-def test_fit_takes_the_steps_of_kerass_layer(jit_compile):
+def test_fit_equals_that_of_the_builtin_layer(jit_compile):
     """Also of stateful layers, whose states Keras assigns in place."""
     x, targets = inputs(), np.random.default_rng(2).standard_normal((4, 2))
     ends = []
@@ -128,7 +127,7 @@ def test_fit_takes_the_steps_of_kerass_layer(jit_compile):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
-def test_stateful_layers_go_on_where_they_ended():
+def test_stateful_layers_continue():
     x = inputs()
     layer = kerasrnn.LSTM(UNITS, stateful=True)
     layer.build(x.shape)
@@ -143,7 +142,7 @@ def test_stateful_layers_go_on_where_they_ended():
 
 @pytest.mark.gradients
 def test_an_encoder_decoder_with_attention_learns(tmp_path):
-    """To write a symbol that it is shown; saved and loaded, it computes the same."""
+    """To copy the first symbol of the source. Loaded, it computes the same."""
     from kerasrnn import zoo
 
     model = zoo.encoder_decoder(
@@ -164,7 +163,7 @@ def test_an_encoder_decoder_with_attention_learns(tmp_path):
     np.testing.assert_allclose(loaded.predict([source, previous], verbose=0), expected, atol=1e-7)
 
 
-def test_what_the_backend_has_not():
+def test_options_that_the_backend_lacks():
     x = inputs()
     with pytest.raises(ValueError, match="jit_compile=True: the torch backend has no compiled"):
         kerasrnn.LSTM(4, jit_compile=True)(x)
@@ -173,7 +172,7 @@ def test_what_the_backend_has_not():
         ValueError, match="checkpoint_every=2: the torch backend has no custom gradient"
     ):
         layer(x, training=True)
-    # It concerns training alone: a model trained elsewhere computes what it computed there.
+    # Only training needs the option: a model trained on another backend computes the same here.
     plain = kerasrnn.LSTM(4, return_sequences=True)
     plain.build(x.shape)
     plain.set_weights(layer.get_weights())
