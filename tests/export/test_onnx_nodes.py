@@ -1,4 +1,4 @@
-"""Layers of ONNX's recurrent nodes: of files of ours, and of one that another library wrote."""
+"""Layers with the weights of ONNX's recurrent nodes, of our own files and of others."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,13 @@ import pytest
 import kerasrnn
 from kerasrnn.export import ParityError, from_onnx, onnx_nodes, to_onnx
 from tests.export.models import branches
+from tests.measure import op_by_op
 
 pytestmark = pytest.mark.tensorflow
 
 
 def test_there_and_back(tmp_path):
-    """The weights come back as they were."""
+    """Exporting and reading a layer gives its weights."""
     layers = [
         kerasrnn.LSTM(4, name="lstm"),
         kerasrnn.PeepholeLSTM(4, name="peepholes", use_bias=False),
@@ -24,18 +25,19 @@ def test_there_and_back(tmp_path):
             name="before",
         ),
         kerasrnn.SimpleRNN(4, activation=None, name="simple"),
-        # Of another size: else it would share its operator with the one above.
+        # The size differs, since equal operators would be merged.
         kerasrnn.Bidirectional(kerasrnn.PeepholeLSTM(3, name="directions"), name="both"),
     ]
     model = branches({layer.name: [layer] for layer in layers}, masked=False)
     to_onnx(model, tmp_path / "model.onnx", check=False)
-    found = from_onnx(tmp_path / "model.onnx")
+    with op_by_op():
+        found = from_onnx(tmp_path / "model.onnx")
     assert len(found) == len(layers)
     for layer in layers:
         (back,) = (other for name, other in found.items() if layer.name in name)
         assert type(back) is type(layer)
         weights = layer.get_weights()
-        if len(weights) < len(back.get_weights()):  # an operator always has its biases
+        if len(weights) < len(back.get_weights()):  # an operator always has biases
             weights.insert(2, np.zeros(16, "float32"))
         for a, b in zip(back.get_weights(), weights, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -45,7 +47,7 @@ GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
 
 def weights(kind, directions=1, seed=0):
-    """Random W, R, B of four units that read three features, as the specification has them."""
+    """Random W, R and B, in the order of the specification, for 3 features and 4 units."""
     random, rows = np.random.default_rng(seed), GATES[kind] * 4
     shapes = {"W": (rows, 3), "R": (rows, 4), "B": (2 * rows,)}
     return {
@@ -63,7 +65,7 @@ def node(kind, inputs=("x", "W", "R", "B"), outputs=("y",), name="n", **attribut
 
 
 def saved(path, nodes, constants, outputs=("y",), inputs=(), domain="", functions=(), others=()):
-    """A file whose input `x` is `(time, batch, 3)`; further ones with their types and shapes."""
+    """Write a file with the input `x`, `(time, batch, 3)`, and other inputs, if any."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -82,7 +84,7 @@ def saved(path, nodes, constants, outputs=("y",), inputs=(), domain="", function
 
 
 def computed(path, **inputs):
-    """What onnxruntime computes, batch first, of random sequences; and these."""
+    """Random sequences, and onnxruntime's outputs for them, batch first."""
     import onnxruntime
 
     x = np.random.default_rng(1).standard_normal((2, 5, 3)).astype("float32")
@@ -93,7 +95,7 @@ def computed(path, **inputs):
 
 
 def one_node(path, kind, computed=False, **attributes):
-    """A file of one node with random weights."""
+    """Write a file of one node with random weights."""
     from onnx import helper
 
     values = weights(kind)
@@ -107,7 +109,8 @@ def one_node(path, kind, computed=False, **attributes):
     return values
 
 
-def test_two_biases_become_one_where_one_is_enough(tmp_path):
+@op_by_op()
+def test_two_biases_become_one(tmp_path):
     path = tmp_path / "m.onnx"
     values = one_node(path, "LSTM")
     layer = from_onnx(path)["n"]
@@ -119,6 +122,7 @@ def states(zeros, shape=(1, 2, 4)):
     return np.full(shape, 0.0 if zeros else 0.5, "float32")
 
 
+@op_by_op()
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
@@ -148,12 +152,13 @@ def states(zeros, shape=(1, 2, 4)):
         ("GRU", {"direction": "bidirectional"}, r"n: W has the shape .*; expected \(2, 12, 3\)"),
     ],
 )
-def test_what_no_layer_has(kind, options, message, tmp_path):
+def test_attributes_that_layers_lack(kind, options, message, tmp_path):
     one_node(tmp_path / "m.onnx", kind, **options)
     with pytest.raises(ValueError, match=message):
         from_onnx(tmp_path / "m.onnx")
 
 
+@op_by_op()
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
@@ -166,8 +171,8 @@ def test_what_no_layer_has(kind, options, message, tmp_path):
     ],
     ids=["initial_h", "initial_c", "sequence_lens"],
 )
-def test_constants_that_no_layer_keeps(extra, message, tmp_path):
-    """They would be left out, and the layer's answers be others than the node's."""
+def test_constant_states_and_lengths_are_refused(extra, message, tmp_path):
+    """Layers do not store them, so that the outputs would differ."""
     named = [key if key in extra else "" for key in ("sequence_lens", "initial_h", "initial_c")]
     nodes = [node("LSTM", ("x", "W", "R", "B", *named))]
     path = saved(tmp_path / "m.onnx", nodes, weights("LSTM") | extra)
@@ -176,7 +181,7 @@ def test_constants_that_no_layer_keeps(extra, message, tmp_path):
 
 
 def states_for_the_batch(path, value):
-    """An LSTM: h is a number, expanded to the batch as in PyTorch's exports, and c is zeros."""
+    """An LSTM whose h is a number, expanded as in PyTorch's exports, and whose c is zeros."""
     from onnx import helper
 
     nodes = [
@@ -190,21 +195,24 @@ def states_for_the_batch(path, value):
     return saved(path, nodes, weights("LSTM") | constants)
 
 
-def test_a_learned_state_that_is_made_for_the_batch_is_refused(tmp_path):
+@op_by_op()
+def test_an_expanded_learned_state_is_refused(tmp_path):
     path = states_for_the_batch(tmp_path / "m.onnx", 0.5)
     with pytest.raises(ValueError, match="n: initial_h is a nonzero constant"):
         from_onnx(path)
 
 
-def test_states_of_zeros_are_those_of_a_layer(tmp_path):
-    """A constant; and one that is made for the batch."""
+@op_by_op()
+def test_states_of_zeros(tmp_path):
+    """As a constant, and expanded to the batch."""
     path = states_for_the_batch(tmp_path / "m.onnx", 0)
     x, (y,) = computed(path)
     np.testing.assert_allclose(from_onnx(path)["n"](x), y, atol=1e-6)
 
 
-def test_what_is_given_at_run_time_is_the_callers(tmp_path):
-    """Lengths as a mask and a state as `initial_state` give what the node gives."""
+@op_by_op()
+def test_lengths_and_states_that_are_inputs(tmp_path):
+    """As a mask and as `initial_state`, they give the outputs of the node."""
     from onnx import TensorProto
 
     inputs = [("lens", TensorProto.INT32, [2]), ("h", TensorProto.FLOAT, [1, 2, 4])]
@@ -218,7 +226,8 @@ def test_what_is_given_at_run_time_is_the_callers(tmp_path):
     )
 
 
-def test_the_domain_written_out(tmp_path):
+@op_by_op()
+def test_an_explicit_domain(tmp_path):
     kept = node("GRU")
     kept.domain = "ai.onnx"
     path = saved(tmp_path / "m.onnx", [kept], weights("GRU"), domain="ai.onnx")
@@ -226,6 +235,7 @@ def test_the_domain_written_out(tmp_path):
     np.testing.assert_allclose(from_onnx(path)["n"](x), y, atol=1e-6)
 
 
+@op_by_op()
 def test_recurrent_operators_of_other_domains_are_refused(tmp_path):
     other = node("DynamicQuantizeLSTM", name="small")
     other.domain = "com.microsoft"
@@ -234,9 +244,10 @@ def test_recurrent_operators_of_other_domains_are_refused(tmp_path):
         from_onnx(path)
 
 
+@op_by_op()
 @pytest.mark.parametrize("names", [("n", "n"), ("", ""), ("b", "")], ids=str)
 def test_every_node_has_a_key(names, tmp_path):
-    """Nodes of one name, of none, and one whose first output is the name of another."""
+    """Nodes with equal names, without names, and with a first output named as another node."""
     one, two = weights("GRU"), weights("GRU", seed=2)
     nodes = [
         node("GRU", ("x", "W", "R", "B"), ("a",), names[0]),
@@ -252,8 +263,9 @@ def test_every_node_has_a_key(names, tmp_path):
         np.testing.assert_allclose(layer(x), y, atol=1e-6)
 
 
+@op_by_op()
 def test_nodes_inside_of_nodes(tmp_path):
-    """Both branches of an `If`, whose weights are inside, outside and hidden by inner ones."""
+    """In both branches of an `If`, with weights inside, outside, and hidden by inner ones."""
     from onnx import TensorProto, helper, numpy_helper
 
     inner = weights("GRU", seed=2)
@@ -293,6 +305,7 @@ def _two(values):
     return {key: values[key] for key in ("W", "R")}
 
 
+@op_by_op()
 def test_nodes_inside_of_functions(tmp_path):
     from onnx import helper
 
@@ -311,8 +324,9 @@ def test_nodes_inside_of_functions(tmp_path):
     np.testing.assert_allclose(layer(x), y, atol=1e-6)
 
 
-def test_weights_that_are_made_of_constants(tmp_path):
-    """A node's value, a copy, the other way round, in eight bits and in half precision."""
+@op_by_op()
+def test_weights_computed_from_constants(tmp_path):
+    """By Constant, Identity, Transpose, DequantizeLinear and Cast."""
     from onnx import TensorProto, helper, numpy_helper
 
     values = weights("LSTM", directions=2)
@@ -334,12 +348,14 @@ def test_weights_that_are_made_of_constants(tmp_path):
     np.testing.assert_allclose(layer(x), y, atol=1e-6)
 
 
-def test_a_node_that_does_not_say_its_size(tmp_path):
+@op_by_op()
+def test_a_node_without_its_size(tmp_path):
     silent = node("LSTM")
     del silent.attribute[:]
     assert from_onnx(saved(tmp_path / "m.onnx", [silent], weights("LSTM")))["n"].units == 4
 
 
+@op_by_op()
 @pytest.mark.parametrize(
     ("inputs", "changed", "message"),
     [
@@ -354,8 +370,9 @@ def test_weights_of_other_shapes(inputs, changed, message, tmp_path):
         from_onnx(path)
 
 
-def test_axes_that_begin_with_the_batch(tmp_path):
-    """`layout=1`, which onnxruntime does not run, has the same weights."""
+@op_by_op()
+def test_batch_major_axes(tmp_path):
+    """With `layout=1`, which onnxruntime does not support, the weights are the same."""
     for n, layout in enumerate((0, 1)):
         saved(tmp_path / f"{n}.onnx", [node("GRU", layout=layout)], weights("GRU"))
     one, two = (from_onnx(tmp_path / f"{n}.onnx")["n"] for n in range(2))
@@ -363,7 +380,8 @@ def test_axes_that_begin_with_the_batch(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_weights_in_a_file_of_their_own(tmp_path):
+@op_by_op()
+def test_weights_in_a_separate_file(tmp_path):
     import onnx
 
     values = one_node(tmp_path / "m.onnx", "GRU")
@@ -378,8 +396,9 @@ def test_weights_in_a_file_of_their_own(tmp_path):
         from_onnx(tmp_path / "big.onnx")
 
 
+@op_by_op()
 def test_damaged_files(tmp_path):
-    """Empty, cut anywhere, a text, a folder, none at all."""
+    """An empty file, a part of one, a text, a folder, no file."""
     one_node(tmp_path / "m.onnx", "GRU")
     whole = (tmp_path / "m.onnx").read_bytes()
     pieces = [whole[: len(whole) * n // 16] for n in range(16)]
@@ -393,6 +412,7 @@ def test_damaged_files(tmp_path):
         from_onnx(tmp_path / "none.onnx")
 
 
+@op_by_op()
 def test_a_difference_is_an_error(tmp_path, monkeypatch):
     one_node(tmp_path / "m.onnx", "GRU")
     monkeypatch.setattr(onnx_nodes.matrices, "fill", lambda *_: None)

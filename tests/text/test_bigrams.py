@@ -1,4 +1,4 @@
-"""`BigramEmbedding` against a loop over pairs, alone and among the inputs of the zoo."""
+"""`BigramEmbedding`, compared with a loop over pairs, alone and in models of the zoo."""
 
 import itertools
 
@@ -16,7 +16,7 @@ KNOWN = [[9, 3], [0, 5], [5, 7], [7, 5], [7, 0], [3, 9]]
 
 
 def in_numpy(ids, pairs, table):
-    """Each step's two rows of the table."""
+    """The two rows of the table for each step."""
     places = {pair: n for n, pair in enumerate(sorted(map(tuple, pairs)), start=1)}
     outputs = []
     for sequence in ids:
@@ -43,7 +43,7 @@ IDENTITY = st.integers(0, 6) | st.integers(IDS - 2, IDS - 1)
     st.sets(st.tuples(IDENTITY, IDENTITY), min_size=1, max_size=40),
 )
 def test_against_a_loop(ids, pairs):
-    """Unknown pairs, and ids that no pair can have, as well."""
+    """With unknown pairs, and ids that no pair can have."""
     layer = kerasrnn.BigramEmbedding(list(pairs), 3)
     found = layer(np.array(ids, "int32"))
     np.testing.assert_array_equal(
@@ -52,7 +52,7 @@ def test_against_a_loop(ids, pairs):
     )
 
 
-def test_frequent_pairs_are_those_that_are_counted():
+def test_frequent_pairs():
     lines = ["abab", "ab", "ba", "c"]
     ids = [[" abc".index(letter) for letter in line] + [0] * 3 for line in lines]
     counted = {"ab": 3, "ba": 2, " a": 2, "b ": 2, " b": 1, "a ": 1, " c": 1, "c ": 1}
@@ -68,7 +68,7 @@ def test_frequent_pairs_are_those_that_are_counted():
     assert kerasrnn.BigramEmbedding.frequent([[0, 0], []], 1).shape == (0, 2)
 
 
-def test_dropout_takes_pairs_for_unknown_in_training_alone():
+def test_dropout_replaces_pairs_by_unknown_in_training_only():
     layer = kerasrnn.BigramEmbedding(KNOWN, 2, dropout=0.25, seed=1)
     ids = np.array([[5, 7] * 500], "int32")
     at_rest = keras.ops.convert_to_numpy(layer(ids))
@@ -78,7 +78,7 @@ def test_dropout_takes_pairs_for_unknown_in_training_alone():
     unknown = (trained[..., :2] == table[0]).all(axis=-1)
     np.testing.assert_array_equal(trained[~unknown][:, :2], at_rest[~unknown][:, :2])
     assert 0.2 < unknown.mean() < 0.3
-    # What is the pair after a step is the pair before the next one, dropped or not.
+    # The pair after a step is the pair before the next one, also if it is dropped.
     np.testing.assert_array_equal(trained[:, :-1, 2:], trained[:, 1:, :2])
     again = kerasrnn.BigramEmbedding(KNOWN, 2, dropout=0.25, seed=1)
     again.build(ids.shape)
@@ -86,20 +86,20 @@ def test_dropout_takes_pairs_for_unknown_in_training_alone():
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(ids, training=True)), trained)
 
 
-def test_padding_is_masked_and_is_a_neighbour():
+def test_padding_is_masked_and_is_part_of_pairs():
     layer = kerasrnn.BigramEmbedding(KNOWN, 2)
     ids = np.array([[5, 7, 0], [5, 7, 5]], "int32")
     mask = keras.ops.convert_to_numpy(layer.compute_mask(ids))
     np.testing.assert_array_equal(mask, [[1, 1, 0], [1, 1, 1]])
     y = keras.ops.convert_to_numpy(layer(ids))
     np.testing.assert_array_equal(y[0, 0], y[1, 0])
-    # The pair (7, 0) says that the row ends there.
+    # The pair (7, 0) is the end of the row.
     np.testing.assert_array_equal(y[0, 1, :2], y[1, 1, :2])
     assert np.abs(y[0, 1, 2:] - y[1, 1, 2:]).max() > 0
 
 
 def test_configuration_and_shape():
-    """The pairs themselves come with the weights."""
+    """The pairs are saved with the weights."""
     layer = kerasrnn.BigramEmbedding(KNOWN, 2, dropout=0.1, seed=3, name="pairs")
     twin = kerasrnn.BigramEmbedding.from_config(layer.get_config())
     assert (twin.pairs, twin.units, twin.dropout, twin.seed, twin.name) == (6, 2, 0.1, 3, "pairs")
@@ -133,12 +133,12 @@ def test_configuration_and_shape():
         ({"pairs": [[1, 2], [2, 1], [1, 2]]}, "1 of 3 are duplicates"),
     ],
 )
-def test_impossible_arguments_are_refused(arguments, message):
+def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         kerasrnn.BigramEmbedding(**{"pairs": KNOWN, "units": 5, **arguments})
 
 
-def test_in_a_tagger_pairs_stand_beside_the_embeddings(tmp_path):
+def test_a_tagger_reads_pairs_beside_embeddings(tmp_path):
     inputs = zoo.Tokens(20, 4, bigrams=KNOWN, bigram_units=3, bigram_dropout=0.5)
     model = zoo.many_to_many(inputs, zoo.Classes(5), cell="gru", units=6)
     ids = np.array([[3, 9, 3, 2], [7, 5, 0, 0]], "int32")
@@ -148,7 +148,7 @@ def test_in_a_tagger_pairs_stand_beside_the_embeddings(tmp_path):
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(joined), np.concatenate([table[ids], pairs], -1), rtol=1e-6
     )
-    # Padding has no part in what is said of the other steps.
+    # Padding does not affect the other steps.
     whole = keras.ops.convert_to_numpy(model(ids))
     short = keras.ops.convert_to_numpy(model(ids[1:, :2]))
     np.testing.assert_allclose(whole[1:, :2], short, atol=1e-6)
@@ -157,7 +157,7 @@ def test_in_a_tagger_pairs_stand_beside_the_embeddings(tmp_path):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(loaded(ids)), whole)
 
 
-def test_no_pairs_no_table():
+def test_without_pairs_there_is_no_table():
     model = zoo.many_to_many(zoo.Tokens(20, 4), zoo.Classes(5), units=6)
     assert not any(isinstance(layer, kerasrnn.BigramEmbedding) for layer in model.layers)
     with pytest.raises(ValueError, match=r"bigram_dropout=1\.0: expected"):
@@ -165,6 +165,6 @@ def test_no_pairs_no_table():
 
 
 @pytest.mark.parametrize("argument", [{"bigram_units": 16}, {"bigram_dropout": 0.1}])
-def test_what_says_how_pairs_are_embedded_needs_pairs(argument):
+def test_options_of_pairs_need_pairs(argument):
     with pytest.raises(ValueError, match="expected none without bigrams"):
         zoo.Tokens(20, 4, **argument)

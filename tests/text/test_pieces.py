@@ -1,4 +1,4 @@
-"""Pieces of words: SentencePiece's numbers, in and in front of models."""
+"""Pieces of words: SentencePiece's ids, in datasets and in models."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def layer():
     return kerasrnn.SentencePieceVectorization.train(TEXTS, size=20)
 
 
-def test_the_numbers_are_sentencepieces_own(layer):
+def test_ids_are_those_of_sentencepiece(layer):
     import base64
 
     own = sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(layer.model))
@@ -38,7 +38,7 @@ def test_training_again_gives_the_same_pieces(layer):
     assert again.get_vocabulary() == layer.get_vocabulary()
 
 
-def test_it_runs_in_datasets_and_travels_with_a_model(layer, tmp_path):
+def test_datasets_and_saved_models(layer, tmp_path):
     dataset = tf.data.Dataset.from_tensor_slices(["the cat", "a mat"]).map(layer)
     for row, text in zip(dataset.as_numpy_iterator(), ["the cat", "a mat"], strict=True):
         np.testing.assert_array_equal(row, layer(text))
@@ -50,7 +50,7 @@ def test_it_runs_in_datasets_and_travels_with_a_model(layer, tmp_path):
     np.testing.assert_array_equal(loaded(texts), model(texts))
 
 
-def test_what_is_refused():
+def test_bad_arguments():
     with pytest.raises(ValueError, match=r"size=1000: .*too high"):
         kerasrnn.SentencePieceVectorization.train(["a b"], size=1000)
     with pytest.raises(ValueError, match="model: expected a SentencePiece model"):

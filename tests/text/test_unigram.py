@@ -1,4 +1,4 @@
-"""SentencePiece's unigram model as TensorFlow's operations, against SentencePiece itself."""
+"""SentencePiece's unigram model in TensorFlow's operations, compared with SentencePiece."""
 
 import base64
 
@@ -26,9 +26,17 @@ def layer():
 
 
 @pytest.fixture(scope="module")
-def cut(layer):
-    unigram = Unigram(base64.b64decode(layer.model))
-    return tf.function(unigram, input_signature=[tf.TensorSpec((None,), "string")])
+def exported(layer, tmp_path_factory):
+    """The layer in a SavedModel, which TensorFlow runs in a process without kerasrnn."""
+    text = keras.Input((), dtype="string")
+    given = np.array(["the cat sat", "où est le mat ?", ""], dtype=object)
+    folder = tmp_path_factory.mktemp("unigram") / "model"
+    return to_saved_model(keras.Model(text, layer(text)), folder, check=[given, given[:1]])
+
+
+@pytest.fixture(scope="module")
+def cut(exported):
+    return tf.saved_model.load(str(exported.path)).serve
 
 
 def assert_same(cut, layer, texts):
@@ -41,7 +49,7 @@ def assert_same(cut, layer, texts):
 
 
 def test_texts(cut, layer):
-    """Of the training texts, new ones, blanks, none, unknown signs in a row and apart."""
+    """Training texts, new texts, blanks, empty texts, and unknown signs."""
     assert_same(cut, layer, MORE[:33])
     assert_same(
         cut,
@@ -50,7 +58,7 @@ def test_texts(cut, layer):
     )
 
 
-# Signs that rules replace: composed and decomposed, of other widths, ligatures, Hangul's letters.
+# Signs that normalization replaces: composed and decomposed, wide, ligatures, Hangul's letters.
 ALPHABET = "abthe  ñ\u0301\u0308eouäﬁ½Ⅷｆ\u1100\u1161\u11a8각\u3099か\u200d\u00ad…Ⓐ猫𝔘😀"
 
 
@@ -62,21 +70,16 @@ def test_any_text(cut, layer, texts):
 
 
 def test_normalization(cut, layer):
-    """As SentencePiece normalizes, which does not show its blanks' replacement."""
+    """SentencePiece's own, which does not show the replacement of blanks."""
     unigram = Unigram(base64.b64decode(layer.model))
     texts = ["ﬁne ½ Ⅷ", " e\u0301t  é", "ｆｕｌｌ\u3000width"]
     for text, found in zip(texts, unigram.normalized(tf.constant(texts)).numpy(), strict=True):
         assert found.decode() == layer.processor.normalize(text)
 
 
-def test_a_saved_model_holds_it(layer, tmp_path):
-    """It needs no sentencepiece: the other process has no kerasrnn to call it."""
-    text = keras.Input((), dtype="string")
-    x = keras.layers.Embedding(45, 3, mask_zero=True)(layer(text))
-    model = keras.Model(text, kerasrnn.GRU(2)(x))
-    given = np.array(["the cat sat", "où est le mat ?", ""], dtype=object)
-    report = to_saved_model(model, tmp_path / "m", check=[given, given[:1]])
-    assert report.difference < 1e-6
+def test_export(exported, layer):
+    """The layer uses sentencepiece again after the export."""
+    assert exported.difference == 0
     np.testing.assert_array_equal(layer("the cat"), layer.processor.encode("the cat"))
     with without_python():
         np.testing.assert_array_equal(layer("the cat"), layer.processor.encode("the cat"))
