@@ -6,10 +6,20 @@ import pytest
 from keras import ops
 
 import kerasrnn
-from tests.measure import make_mask, passing_masks
+from tests.measure import make_mask, op_by_op, passing_masks
 
 X = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
 FRAMES = np.random.default_rng(0).normal(size=(3, 4, 5, 6, 2)).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def _op_by_op(request):
+    """Only exports need a graph."""
+    if request.node.get_closest_marker("tensorflow"):
+        yield
+        return
+    with op_by_op():
+        yield
 
 
 def shapes(structure):
@@ -63,7 +73,7 @@ def test_values(go_backwards):
     )
 
 
-def test_initial_states_of_another_structure():
+def test_initial_states_with_another_structure():
     layer, _ = pair()
     with pytest.raises(ValueError, match=r"initial_state has the structure \[1, 1\].*expected \[2"):
         layer(X, initial_state=[np.zeros((3, 5)), np.zeros((3, 7))])
@@ -79,7 +89,7 @@ def test_stateful():
     np.testing.assert_allclose(layer(X), fresh(X), atol=1e-6)
 
 
-def test_both_ways_and_in_a_stack():
+def test_bidirectional_and_stacked():
     options = {"return_sequences": True, "return_state": True}
     layer, twin = pair(**options)
     both, both_of_keras = kerasrnn.Bidirectional(layer), keras.layers.Bidirectional(twin)
@@ -132,8 +142,8 @@ class ConvCell(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
-def test_frames():
-    """Of five axes; Keras's own loop, whose symbolic shapes are wrong for such a cell."""
+def test_inputs_of_five_axes():
+    """In Keras's own loop, whose symbolic shapes are wrong for such a cell."""
     cell, mask = ConvCell(3), make_mask("gapped", 3, 4)
     options = {"return_sequences": True, "return_state": True}
     layer, twin = kerasrnn.RNN(cell, **options), keras.layers.RNN(cell, **options)
@@ -165,7 +175,7 @@ def test_frames():
     np.testing.assert_allclose(of_stack, above(below(FRAMES)), atol=1e-6)
 
 
-def test_a_spectrum_of_four_axes():
+def test_inputs_of_four_axes():
     class Cell(keras.layers.Layer):
         """The running sum of the channels' means."""
 
@@ -181,7 +191,7 @@ def test_a_spectrum_of_four_axes():
     assert layer(keras.Input((None, 6, 2))).shape == (None, None, 2)
 
 
-def test_our_own_cells_read_vectors():
+def test_cells_of_kerasrnn_read_vectors():
     for layer in (
         kerasrnn.LSTM(5),
         kerasrnn.RNN([kerasrnn.LSTMCell(5), kerasrnn.GRUCell(7)]),

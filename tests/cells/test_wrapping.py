@@ -1,4 +1,6 @@
-"""Cells that wrap cells that wrap cells, against the papers' recursions nested in NumPy."""
+"""Nested wrapping cells, against the papers' recursions nested in NumPy."""
+
+import contextlib
 
 import keras
 import numpy as np
@@ -9,7 +11,7 @@ import kerasrnn
 from kerasrnn import export
 from kerasrnn.recurrence import Noise
 from tests import numpy_models
-from tests.measure import FIRST_BACKEND, PRECISION, TIGHT, make_mask, measure, randomize
+from tests.measure import FIRST_BACKEND, PRECISION, TIGHT, make_mask, measure, op_by_op, randomize
 
 ON_TENSORFLOW = pytest.mark.skipif(not FIRST_BACKEND, reason="exports read a TensorFlow graph")
 
@@ -45,6 +47,12 @@ NESTED = {
         feedback(attention(kerasrnn.IndRNNCell(4, dtype=PRECISION)), 2, "sigmoid")
     ),
 }
+EXPORTED = (
+    "feedback around feedback",
+    "feedback around attention that leaves the loop",
+    "attention around feedback, of a state",
+)
+TRACED = ("attention in feedback in feedback", "attention around feedback")
 ATTENDING = [name for name in NESTED if "attention" in name]
 
 
@@ -57,7 +65,7 @@ def arrays(layer, parts=()):
 def step_in_numpy(cell, x, states, memory, extra=0.0):
     """One step of one row; `extra` is added to the input part.
 
-    It is a share of the bias of the innermost cell, so that its oracle needs to know nothing of it.
+    It is added to the bias of the innermost cell, whose oracle therefore needs no argument for it.
     """
     states = list(states)
     if isinstance(cell, kerasrnn.FeedbackCell):
@@ -106,20 +114,20 @@ def step_in_numpy(cell, x, states, memory, extra=0.0):
     return row.oracle.step(x, states, {**weights, "bias": bias}, **options)
 
 
-def begun_in_numpy(cell):
+def initial_states_in_numpy(cell):
     if isinstance(cell, kerasrnn.FeedbackCell):
-        return [*begun_in_numpy(cell.cell), np.zeros((1, cell.units))]
+        return [*initial_states_in_numpy(cell.cell), np.zeros((1, cell.units))]
     if isinstance(cell, kerasrnn.AttentionCell):
         width = cell.units if cell.projected else 6
         fed = [np.zeros((1, width))] if cell.feeds_back else []
-        return [*begun_in_numpy(cell.cell), *fed]
+        return [*initial_states_in_numpy(cell.cell), *fed]
     return [np.zeros((1, cell.units)) for _ in cell.state_names]
 
 
 def in_numpy(layer, x, mask, memory):
     rows = []
     for row in range(len(x)):
-        states, outputs = begun_in_numpy(layer.cell), []
+        states, outputs = initial_states_in_numpy(layer.cell), []
         y = np.zeros((1, layer.cell.output_size))
         for t in range(x.shape[1]):
             if mask is None or mask[row, t]:
@@ -154,13 +162,18 @@ def given_to(layer):
 def test_outputs(name):
     layer, mask = new_layer(name), make_mask("mixed", 4, 5)
     expected = in_numpy(layer, X, mask, MEMORY)
-    np.testing.assert_allclose(layer(X, mask=mask, **given_to(layer)), expected, atol=TIGHT)
+    with op_by_op():
+        actual = layer(X, mask=mask, **given_to(layer))
+    np.testing.assert_allclose(actual, expected, atol=TIGHT)
 
 
 @pytest.mark.torch_backend
 @pytest.mark.parametrize("name", NESTED)
 def test_gradients(name):
-    """The loop's own gradient, in training, against central differences of the NumPy recursion."""
+    """The custom gradient of the loop against central differences of the NumPy recursion.
+
+    Two are traced: a wrapper around attention, and attention around a wrapper.
+    """
     layer, mask = new_layer(name), make_mask("mixed", 4, 5)
 
     class WithMemory:
@@ -174,7 +187,8 @@ def test_gradients(name):
         def stateless_call(self, *args, **kwargs):
             return layer.stateless_call(*args, **kwargs, **given_to(layer))
 
-    measured = measure(WithMemory(), X, mask=mask, training=True)
+    with contextlib.nullcontext() if name in TRACED else op_by_op():
+        measured = measure(WithMemory(), X, mask=mask, training=True)
     factors = np.random.default_rng(7).standard_normal(measured.outputs[0].shape)
     weights = layer.get_weights()
     directions = [np.random.default_rng(9).standard_normal(w.shape) for w in weights]
@@ -189,18 +203,19 @@ def test_gradients(name):
 
 @pytest.mark.parametrize("name", NESTED)
 def test_step_by_step(name):
-    """From the states of the layer's first half; each step called alone."""
+    """Calls of the cell, from the layer's states after two steps."""
     layer = new_layer(name, return_state=True)
-    whole, *finals = layer(X, **given_to(layer))
     cell, given = layer.cell, {}
     if cell.reads_memory:
         given["prepared"] = cell.prepare_memory(MEMORY)
-    _, *states = layer(X[:, :2], **given_to(layer))
+    with op_by_op():
+        whole, *finals = layer(X, **given_to(layer))
+        _, *states = layer(X[:, :2], **given_to(layer))
     for t in range(2, 5):
         y, states = cell(X[:, t], states, **given)
         np.testing.assert_allclose(y, whole[:, t], atol=TIGHT)
-    begun = cell.get_initial_state(4, **given)
-    assert [tuple(s.shape) for s in begun] == [tuple(s.shape) for s in finals]
+    initial = cell.get_initial_state(4, **given)
+    assert [tuple(s.shape) for s in initial] == [tuple(s.shape) for s in finals]
     for a, b in zip(states, finals, strict=True):
         np.testing.assert_allclose(a, b, atol=TIGHT)
     if cell.reads_memory:
@@ -211,30 +226,36 @@ def test_step_by_step(name):
 
 @pytest.mark.parametrize("name", ATTENDING)
 def test_external_states(name):
-    """A caller passes the states of all cells but the attention's."""
+    """A caller passes the states of all cells except the attention's."""
     layer = new_layer(name)
     names = layer.cell.external_state_names
     assert not {"weights", "fed"} & set(names)
     shapes = [s.shape for s in layer.cell.external_initial_state(4)]
     zeros = [np.zeros(shape, PRECISION) for shape in shapes]
-    expected = layer(X, memory=MEMORY)
-    np.testing.assert_allclose(layer(X, initial_state=zeros, memory=MEMORY), expected, atol=TIGHT)
+    with op_by_op():
+        expected = layer(X, memory=MEMORY)
+        actual = layer(X, initial_state=zeros, memory=MEMORY)
+    np.testing.assert_allclose(actual, expected, atol=TIGHT)
 
 
-@pytest.mark.parametrize("name", NESTED)
-def test_saved_and_loaded(name, tmp_path):
-    layer = new_layer(name, dtype="float32")
-    layer = kerasrnn.RNN.from_config(layer.get_config())
+def test_saved_and_loaded(tmp_path):
+    """Every nesting as an output of one model; three of them exported."""
     inputs = [keras.Input((None, 3)), keras.Input((None, 6))]
-    given = {"memory": inputs[1]} if layer.cell.reads_memory else {}
-    used = inputs if given else inputs[:1]
-    model = keras.Model(used, layer(inputs[0], **given))
-    randomize(model.layers[-1])
-    data = [X.astype("float32"), MEMORY.astype("float32")][: len(used)]
+    outputs = []
+    for name in NESTED:
+        layer = kerasrnn.RNN.from_config(new_layer(name, dtype="float32").get_config())
+        given = {"memory": inputs[1]} if layer.cell.reads_memory else {}
+        outputs.append(layer(inputs[0], **given))
+    model = keras.Model(inputs, outputs)
+    randomize(model)
+    data = [X.astype("float32"), MEMORY.astype("float32")]
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(data), model(data))
+    with op_by_op():
+        for a, b in zip(loaded(data), model(data), strict=True):
+            np.testing.assert_array_equal(a, b)
     if FIRST_BACKEND:
+        model = keras.Model(inputs, [outputs[list(NESTED).index(name)] for name in EXPORTED])
         assert export.to_onnx(model, tmp_path / "model.onnx").difference <= 1e-5
 
 
@@ -277,12 +298,12 @@ def test_attention_in_feedback_in_dropout():
     layer = kerasrnn.RNN(cell, return_sequences=True, dtype=PRECISION)
     layer.build((None, None, 3), memory_shape=(None, None, 6))
     randomize(layer)
-    plain = np.asarray(layer(X, memory=MEMORY))
+    with op_by_op():
+        plain = np.asarray(layer(X, memory=MEMORY))
+        dropped = np.asarray(layer(X, memory=MEMORY, training=True))
     np.testing.assert_allclose(np.sum(plain, axis=-1), 1, atol=1e-6)  # feedback's softmax
-    dropped = np.asarray(layer(X, memory=MEMORY, training=True))
     assert 0.3 < (dropped == 0).mean() < 0.7
-    kept = np.any(dropped[:, 0] != dropped[:, 1])
-    assert kept
+    assert np.any(dropped[:, 0] != dropped[:, 1])
     noise = cell.draw_noise(ops.convert_to_tensor(X[:, 0]), cell.zeros(cell.state_shapes[:1], 4), 5)
     assert isinstance(noise, Noise)
     assert list(noise.steps) == ["keep"]
@@ -317,7 +338,7 @@ class SmoothedCell(kerasrnn.WrappingCell):
         return mean, self.join_states(of_cell, [mean])
 
 
-def test_arguments_that_a_wrapper_passes_on(tmp_path):
+def test_inherited_arguments_of_a_wrapper(tmp_path):
     layer = kerasrnn.RNN(SmoothedCell(lstm(), activation="relu", dtype=PRECISION), dtype=PRECISION)
     model = keras.Sequential([keras.Input((5, 3), dtype=PRECISION), layer])
     randomize(layer)
@@ -325,17 +346,19 @@ def test_arguments_that_a_wrapper_passes_on(tmp_path):
     hidden.build((None, None, 3))
     hidden.set_weights(layer.get_weights())
     mean = 0.0
-    for h in np.swapaxes(np.asarray(hidden(X)), 0, 1):
-        mean = 0.5 * mean + 0.5 * np.maximum(h, 0)
     model.save(tmp_path / "model.keras")
-    for again in (model, keras.saving.load_model(tmp_path / "model.keras")):
-        np.testing.assert_allclose(again(X), mean, atol=TIGHT)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    with op_by_op():
+        for h in np.swapaxes(np.asarray(hidden(X)), 0, 1):
+            mean = 0.5 * mean + 0.5 * np.maximum(h, 0)
+        for again in (model, loaded):
+            np.testing.assert_allclose(again(X), mean, atol=TIGHT)
     assert "kernel_initializer" not in layer.cell.get_config()
 
 
 @keras.saving.register_keras_serializable(package="test_wrapping")
 class TransparentCell(kerasrnn.WrappingCell):
-    """The inner cell's step, and nothing else."""
+    """Only the step of the inner cell."""
 
     def __init__(self, cell, **kwargs):
         super().__init__(cell, cell.units, **kwargs)
@@ -355,7 +378,10 @@ def test_a_wrapper_that_adds_nothing(training):
     plain.build((None, None, 3))
     plain.set_weights(layer.get_weights())
     mask = make_mask("mixed", *X.shape[:2])
-    actual, expected = (measure(each, X, mask=mask, training=training) for each in (layer, plain))
+    with op_by_op():
+        actual, expected = (
+            measure(each, X, mask=mask, training=training) for each in (layer, plain)
+        )
     for one, other in zip(actual.arrays(), expected.arrays(), strict=True):
         np.testing.assert_allclose(one, other, atol=TIGHT)
 
@@ -420,7 +446,8 @@ def test_decoder_of_a_feedback_cell():
         attention=kerasrnn.LuongAttention("general"),
     )
     ids, memory = np.array([[1, 2, 3], [4, 1, 2]]), normal(2, 7, 6).astype("float32")
-    logits = decoder(ids, memory=memory)
+    with op_by_op():
+        logits = decoder(ids, memory=memory)
     prepared = decoder.prepare_memory(memory)
     states = decoder.initial_states(batch_size=2, prepared=prepared)
     for t in range(3):

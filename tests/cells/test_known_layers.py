@@ -1,7 +1,7 @@
-"""The cells that Keras lacks, reduced to layers that it has by tying their weights.
+"""The cells that Keras lacks, compared with layers that it has, by tying their weights.
 
-Each is one change to a known cell, so a known layer with the right weights does the same. What is
-compared knows nothing of `kerasrnn`: Keras's layers, and onnxruntime for the peepholes.
+Each is one change to a known cell: for special weights, a known layer has the same outputs. The
+references are independent of `kerasrnn`: Keras's layers, and onnxruntime for the peepholes.
 """
 
 import keras
@@ -32,36 +32,36 @@ def join(*weights):
     return [np.concatenate(blocks, axis=-1) for blocks in weights]
 
 
-def peepholes_shut(layer):
-    """LSTM: the peepholes weigh nothing."""
+def lstm_without_peepholes(layer):
+    """LSTM: the peephole kernel is zero."""
     kernel, recurrent_kernel, bias, peephole_kernel = layer.get_weights()
     layer.set_weights([kernel, recurrent_kernel, bias, np.zeros_like(peephole_kernel)])
     return keras.layers.LSTM(UNITS, **OPTIONS), [kernel, recurrent_kernel, bias]
 
 
-def two_gates_of_one(layer):
+def gru_with_one_gate(layer):
     """GRU: the reset gate is f, the update gate 1 - f, and 1 - sigmoid(p) = sigmoid(-p)."""
     blocks = split(layer.get_weights(), 2)
-    kin = keras.layers.GRU(UNITS, reset_after=False, **OPTIONS)
-    return kin, join(*([-f, f, h] for f, h in blocks))
+    known = keras.layers.GRU(UNITS, reset_after=False, **OPTIONS)
+    return known, join(*([-f, f, h] for f, h in blocks))
 
 
-def gru_that_never_resets(layer):
-    """GRU: the reset gate is one, to the last digit."""
+def gru_without_reset(layer):
+    """GRU: the reset gate is exactly one."""
     (w_g, w_h), (u_g, u_h), (b_g, b_h) = split(layer.get_weights(), 2)
     none = np.zeros_like
     kernel, recurrent_kernel, bias = join(
         [w_g, none(w_g), w_h], [u_g, none(u_g), u_h], [b_g, np.full_like(b_g, 50), b_h]
     )
-    kin = keras.layers.GRU(UNITS, **OPTIONS)
-    return kin, [kernel, recurrent_kernel, np.stack([bias, np.zeros_like(bias)])]
+    known = keras.layers.GRU(UNITS, **OPTIONS)
+    return known, [kernel, recurrent_kernel, np.stack([bias, np.zeros_like(bias)])]
 
 
 def diagonal(layer):
-    """SimpleRNN: each unit sees itself alone."""
+    """SimpleRNN: the recurrent kernel is diagonal."""
     kernel, recurrent_kernel, bias = layer.get_weights()
-    kin = keras.layers.SimpleRNN(UNITS, activation="relu", **OPTIONS)
-    return kin, [kernel, np.diag(recurrent_kernel), bias]
+    known = keras.layers.SimpleRNN(UNITS, activation="relu", **OPTIONS)
+    return known, [kernel, np.diag(recurrent_kernel), bias]
 
 
 class NormalizedCell(keras.layers.Layer):
@@ -97,35 +97,35 @@ class NormalizedCell(keras.layers.Layer):
 def of_keras_layers(layer):
     """Keras's `LayerNormalization`, with its own epsilon."""
     kernel, recurrent_kernel, bias, gamma_x, gamma_h, gamma_c, beta_c = layer.get_weights()
-    kin = keras.layers.RNN(NormalizedCell(UNITS, dtype=PRECISION), **OPTIONS)
-    return kin, [kernel, recurrent_kernel, gamma_x, bias, gamma_h, gamma_c, beta_c]
+    known = keras.layers.RNN(NormalizedCell(UNITS, dtype=PRECISION), **OPTIONS)
+    return known, [kernel, recurrent_kernel, gamma_x, bias, gamma_h, gamma_c, beta_c]
 
 
-KIN = [
-    pytest.param(kerasrnn.PeepholeLSTM, peepholes_shut, id="PeepholeLSTM"),
+KNOWN = [
+    pytest.param(kerasrnn.PeepholeLSTM, lstm_without_peepholes, id="PeepholeLSTM"),
     pytest.param(kerasrnn.LayerNormLSTM, of_keras_layers, id="LayerNormLSTM"),
-    pytest.param(kerasrnn.MGU, two_gates_of_one, id="MGU"),
+    pytest.param(kerasrnn.MGU, gru_with_one_gate, id="MGU"),
     pytest.param(kerasrnn.IndRNN, diagonal, id="IndRNN"),
-    pytest.param(kerasrnn.UGRNN, gru_that_never_resets, id="UGRNN"),
+    pytest.param(kerasrnn.UGRNN, gru_without_reset, id="UGRNN"),
 ]
 
 
-@pytest.mark.parametrize(("layer_class", "make_kin"), KIN)
-def test_equals_its_kin(layer_class, make_kin):
+@pytest.mark.parametrize(("layer_class", "make_known"), KNOWN)
+def test_equals_a_known_layer(layer_class, make_known):
     """Outputs, final states, and the gradients of the inputs and the initial states."""
     layer = layer_class(UNITS, **OPTIONS)
     layer.build((None, None, FEATURES))
     randomize(layer)
-    kin, weights = make_kin(layer)
-    passing_masks(kin).build((None, None, FEATURES))
-    kin.set_weights(weights)
+    known, weights = make_known(layer)
+    passing_masks(known).build((None, None, FEATURES))
+    known.set_weights(weights)
     random = np.random.default_rng(0)
     x = random.standard_normal((4, 6, FEATURES)).astype(PRECISION)
     states = random.standard_normal((len(layer.state_size), 4, UNITS)).astype(PRECISION)
     for kind in ("none", "right"):
         mask = make_mask(kind, 4, 6)
         with op_by_op():
-            actual, expected = (measure(one, x, list(states), mask) for one in (layer, kin))
+            actual, expected = (measure(one, x, list(states), mask) for one in (layer, known))
         for a, b in zip(
             [*actual.outputs, actual.d_inputs, *actual.d_states],
             [*expected.outputs, expected.d_inputs, *expected.d_states],
@@ -134,8 +134,8 @@ def test_equals_its_kin(layer_class, make_kin):
             np.testing.assert_allclose(a, b, rtol=0, atol=TIGHT * max(1, np.abs(b).max()))
 
 
-def test_peepholes_are_those_of_onnx():
-    """The operator LSTM of ONNX has peepholes: onnxruntime's, of the same weights."""
+def test_peepholes_equal_those_of_onnx():
+    """The LSTM operator of ONNX has peepholes; onnxruntime runs it with the same weights."""
     import onnx
     import onnxruntime
 
@@ -175,7 +175,8 @@ def test_peepholes_are_those_of_onnx():
     ).SerializeToString()
     session = onnxruntime.InferenceSession(model)
     y, y_h, y_c = session.run(None, inputs)
-    actual = layer(x, initial_state=[h, c])
+    with op_by_op():
+        actual = layer(x, initial_state=[h, c])
     expected = [y[:, 0].transpose(1, 0, 2), y_h[0], y_c[0]]
     for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
@@ -183,7 +184,7 @@ def test_peepholes_are_those_of_onnx():
 
 @pytest.mark.tensorflow
 def test_second_derivatives_of_a_normalization():
-    """The slope of the gradient is the second derivative. (Not so in `tf.nn.moments`.)"""
+    """They equal finite differences of the gradient; those of `tf.nn.moments` do not."""
     import tensorflow as tf
 
     layer = kerasrnn.LayerNormLSTM(3, dtype="float64", bias_initializer="random_normal")
@@ -199,9 +200,10 @@ def test_second_derivatives_of_a_normalization():
         return tape.gradient(y, x)
 
     x = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        along = tf.reduce_sum(gradient(x) * direction)
     step = 1e-5
-    slope = (gradient(x + step * direction) - gradient(x - step * direction)) / (2 * step)
-    np.testing.assert_allclose(tape.gradient(along, x), slope, rtol=1e-6, atol=1e-8)
+    with op_by_op():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            along = tf.reduce_sum(gradient(x) * direction)
+        slope = (gradient(x + step * direction) - gradient(x - step * direction)) / (2 * step)
+        np.testing.assert_allclose(tape.gradient(along, x), slope, rtol=1e-6, atol=1e-8)
