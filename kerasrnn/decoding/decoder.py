@@ -9,21 +9,24 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
-from kerasrnn.attention.cell import AttentionCell
 from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.layer import RNN
 from kerasrnn.cells.states import flat_shapes, map_shapes, size_of
+from kerasrnn.decoding.attending_layer import with_attention, without_attention
+from kerasrnn.decoding.decoder_arguments import (
+    check_attention,
+    check_context,
+    check_layers,
+    check_memory,
+    check_options,
+)
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.keras_internals import get_keras_mask
-from kerasrnn.layers.bidirectional import Bidirectional
-from kerasrnn.layers.parts import as_layers, check_recurrent, copied
+from kerasrnn.layers.parts import as_layers
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any
-
-KINDS = ("classes", "flags", "values")
-CONTEXTS = (None, "first", "every", "state", "both")
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -139,62 +142,12 @@ class Decoder(SequenceLayer):
         seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"kind={kind!r}: expected one of {', '.join(map(repr, KINDS))}.")
-        if context not in CONTEXTS:
-            raise ValueError(
-                f"context={context!r}: expected one of {', '.join(map(repr, CONTEXTS))}."
-            )
-        if kind == "classes" and size < 2:
-            raise ValueError(f"size={size!r}: expected at least 2 classes, since 0 is padding.")
-        if tied and kind != "classes":
-            raise ValueError(f"tied=True: expected kind='classes', received {kind!r}.")
-        if padding is not None and kind == "classes":
-            raise ValueError(f"padding={padding!r}: with kind='classes' it is 0; expected None.")
-        if stateful and context is not None:
-            raise ValueError(
-                f"stateful=True: a batch that begins with a context={context!r} does not continue "
-                "another one; expected context=None."
-            )
-        if sampling is not None and not isinstance(sampling, ScheduledSampling):
-            raise ValueError(f"sampling={sampling!r}: expected a ScheduledSampling or None.")
-        if sampling is not None and kind != "classes":
-            raise ValueError(f"sampling={sampling!r}: expected None with kind={kind!r}.")
-        if attention is None and (attention_units, query, input_feeding) != (None, "output", True):
-            raise ValueError(
-                f"attention=None: attention_units={attention_units!r}, query={query!r} and "
-                f"input_feeding={input_feeding!r} require an attention; expected the defaults."
-            )
-        if attention is not None and stateful:
-            raise ValueError(
-                "stateful=True: a memory belongs to one batch; expected attention=None."
-            )
+        check_options(size, kind, context, tied, sampling, padding, stateful)
+        check_attention(attention, attention_units, query, input_feeding, stateful)
         layers = as_layers(layers)
-        for layer in layers:
-            if isinstance(layer, Bidirectional):
-                raise ValueError(
-                    f"layers: {layer.name} reads the whole sequence; expected unidirectional "
-                    "layers."
-                )
-            check_recurrent("layers", layer)
-            if not layer.runs_its_cell:
-                raise ValueError(
-                    f"layers: {type(layer).__name__} overrides `call` or `inner_loop`, and so "
-                    "cannot run a single step; expected layers that run their cell."
-                )
-            if isinstance(layer.cell, keras.layers.StackedRNNCells):
-                raise ValueError(
-                    f"layers: {layer.name} runs a list of cells; expected a layer for each of them."
-                )
-            if layer.stateful:
-                raise ValueError(
-                    f"layers: {layer.name} is stateful; set it on the decoder instead."
-                )
+        check_layers(layers)
         if attention is not None:
-            if not isinstance(attention, Attention):
-                raise ValueError(f"attention={attention!r}: expected an attention of kerasrnn.")
-            at = 0 if input_feeding else -1
-            layers[at] = _attending(layers[at], attention, attention_units, query, input_feeding)
+            layers = with_attention(layers, attention, attention_units, query, input_feeding)
         super().__init__(**kwargs)
         self.size = size
         self.kind = kind
@@ -252,8 +205,8 @@ class Decoder(SequenceLayer):
     def build(
         self, previous_shape: Any, context_shape: Any = None, memory_shape: Any = None
     ) -> None:
-        self._check_context(context_shape)
-        self._check_memory(memory_shape)
+        check_context(self.name, self.context, context_shape)
+        check_memory(self.name, self.attention, memory_shape)
         if self.kind != "classes" and previous_shape[-1] != self.size:
             raise ValueError(
                 f"{self.name}: previous has the shape {tuple(previous_shape)}; expected (batch, "
@@ -303,8 +256,8 @@ class Decoder(SequenceLayer):
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
     ) -> Tensor:
-        self._check_context(None if context is None else context.shape)
-        self._check_memory(None if memory is None else memory.shape)
+        check_context(self.name, self.context, None if context is None else context.shape)
+        check_memory(self.name, self.attention, None if memory is None else memory.shape)
         if mask is None:
             mask = self.compute_mask(previous, get_keras_mask(previous))
         if mask is not None:
@@ -371,7 +324,7 @@ class Decoder(SequenceLayer):
         Raises:
             ValueError: the memory is missing or unexpected.
         """
-        self._check_memory(None if memory is None else memory.shape)
+        check_memory(self.name, self.attention, None if memory is None else memory.shape)
         return None if memory is None else self.stack.prepare_memory(memory, mask)
 
     def initial_states(
@@ -391,7 +344,7 @@ class Decoder(SequenceLayer):
         Raises:
             ValueError: the context is missing or unexpected; the number of rows is unknown.
         """
-        self._check_context(None if context is None else context.shape)
+        check_context(self.name, self.context, None if context is None else context.shape)
         if context is None and batch_size is None:
             raise ValueError("batch_size=None: expected the number of rows.")
         if self.into_state is not None:
@@ -496,14 +449,15 @@ class Decoder(SequenceLayer):
                 getattr(self, name).assign(store[name])
 
     def get_config(self) -> dict[str, Any]:
-        attention = None
+        attention, layers = None, self.stack.get_config()["layers"]
         if self.attention is not None:
             attention = keras.saving.serialize_keras_object(self.attention)
             attention.pop("build_config", None)
+            layers = without_attention(layers, self.input_feeding)
         return {
             **super().get_config(),
             "size": self.size,
-            "layers": self._layers_as_given(),
+            "layers": layers,
             "kind": self.kind,
             "embedding_units": self.embedding_units,
             "context": self.context,
@@ -530,15 +484,6 @@ class Decoder(SequenceLayer):
             part = config.get(name)
             parts[name] = None if part is None else keras.saving.deserialize_keras_object(part)
         return cls(**{**config, **parts})
-
-    def _layers_as_given(self) -> list[dict[str, Any]]:
-        """The configurations of the layers, without the attention added to one of them."""
-        layers = self.stack.get_config()["layers"]
-        if self.attention is not None:
-            at = 0 if self.input_feeding else -1
-            wrapper = layers[at]["config"]["cell"]
-            layers[at]["config"]["cell"] = wrapper["config"]["cell"]
-        return layers
 
     def _embedding(self) -> keras.layers.Layer | None:
         if self.kind == "classes":
@@ -594,49 +539,6 @@ class Decoder(SequenceLayer):
         cuts = np.cumsum(sizes)[:-1].tolist()
         parts = iter(ops.split(states, cuts, axis=-1) if cuts else [states])
         return map_shapes(lambda shape: ops.reshape(next(parts), (-1, *shape)), shapes)
-
-    def _check_memory(self, shape: Any) -> None:
-        if self.attention is None and shape is not None:
-            raise ValueError(f"{self.name}: a memory was given; expected none with attention=None.")
-        if self.attention is not None and (shape is None or len(shape) != 3):
-            received = "none" if shape is None else f"the shape {tuple(shape)}"
-            raise ValueError(
-                f"{self.name}: its attention expects a memory, (batch, positions, width); received "
-                f"{received}."
-            )
-
-    def _check_context(self, shape: Any) -> None:
-        if self.context is None and shape is not None:
-            raise ValueError(f"{self.name}: a context was given; expected none with context=None.")
-        if self.context is not None and (shape is None or len(shape) != 2):
-            received = "none" if shape is None else f"the shape {tuple(shape)}"
-            raise ValueError(
-                f"{self.name}: context={self.context!r} expects one vector per row, (batch, "
-                f"width); received {received}."
-            )
-
-
-def _attending(
-    layer: RNN, attention: Attention, units: int | None, query: str, input_feeding: bool
-) -> RNN:
-    """Create a new layer with the same cell and loop options, adding an attention to the cell."""
-    return RNN(
-        AttentionCell(
-            copied(layer.cell),
-            attention,
-            units or layer.cell.units,
-            query,
-            input_feeding,
-            dtype=layer.dtype_policy,
-        ),
-        unroll=layer.unroll,
-        zero_output_for_mask=layer.zero_output_for_mask,
-        jit_compile=layer.jit_compile,
-        checkpoint_every=layer.checkpoint_every,
-        truncate_every=layer.truncate_every,
-        dtype=layer.dtype_policy,
-        name=layer.name,
-    )
 
 
 def _given(memory: Tensor | None, mask: Tensor | None) -> dict[str, Tensor]:

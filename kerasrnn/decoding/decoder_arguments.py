@@ -1,0 +1,106 @@
+"""The checks of a decoder's arguments: those of its constructor, and the shapes in its calls."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kerasrnn.attention.attention import Attention
+from kerasrnn.cells.layer import RNN
+from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
+from kerasrnn.layers.bidirectional import Bidirectional
+from kerasrnn.layers.parts import check_recurrent
+
+KINDS = ("classes", "flags", "values")
+CONTEXTS = (None, "first", "every", "state", "both")
+
+
+def check_options(
+    size: int,
+    kind: str,
+    context: str | None,
+    tied: bool,
+    sampling: Any,
+    padding: float | None,
+    stateful: bool,
+) -> None:
+    """Raise ValueError unless these arguments of the constructor fit each other."""
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: expected one of {', '.join(map(repr, KINDS))}.")
+    if context not in CONTEXTS:
+        raise ValueError(f"context={context!r}: expected one of {', '.join(map(repr, CONTEXTS))}.")
+    if kind == "classes" and size < 2:
+        raise ValueError(f"size={size!r}: expected at least 2 classes, since 0 is padding.")
+    if tied and kind != "classes":
+        raise ValueError(f"tied=True: expected kind='classes', received {kind!r}.")
+    if padding is not None and kind == "classes":
+        raise ValueError(f"padding={padding!r}: with kind='classes' it is 0; expected None.")
+    if stateful and context is not None:
+        raise ValueError(
+            f"stateful=True: a batch that begins with a context={context!r} does not continue "
+            "another one; expected context=None."
+        )
+    if sampling is not None and not isinstance(sampling, ScheduledSampling):
+        raise ValueError(f"sampling={sampling!r}: expected a ScheduledSampling or None.")
+    if sampling is not None and kind != "classes":
+        raise ValueError(f"sampling={sampling!r}: expected None with kind={kind!r}.")
+
+
+def check_attention(
+    attention: Any, units: int | None, query: str, input_feeding: bool, stateful: bool
+) -> None:
+    """Raise ValueError unless the arguments that belong to an attention fit it."""
+    if attention is None and (units, query, input_feeding) != (None, "output", True):
+        raise ValueError(
+            f"attention=None: attention_units={units!r}, query={query!r} and "
+            f"input_feeding={input_feeding!r} require an attention; expected the defaults."
+        )
+    if attention is not None and stateful:
+        raise ValueError("stateful=True: a memory belongs to one batch; expected attention=None.")
+    if attention is not None and not isinstance(attention, Attention):
+        raise ValueError(f"attention={attention!r}: expected an attention of kerasrnn.")
+
+
+def check_layers(layers: Sequence[RNN]) -> None:
+    """Raise ValueError unless each layer can run a single step."""
+    for layer in layers:
+        if isinstance(layer, Bidirectional):
+            raise ValueError(
+                f"layers: {layer.name} reads the whole sequence; expected unidirectional layers."
+            )
+        check_recurrent("layers", layer)
+        if not layer.runs_its_cell:
+            raise ValueError(
+                f"layers: {type(layer).__name__} overrides `call` or `inner_loop`, and so "
+                "cannot run a single step; expected layers that run their cell."
+            )
+        if isinstance(layer.cell, keras.layers.StackedRNNCells):
+            raise ValueError(
+                f"layers: {layer.name} runs a list of cells; expected a layer for each of them."
+            )
+        if layer.stateful:
+            raise ValueError(f"layers: {layer.name} is stateful; set it on the decoder instead.")
+
+
+def check_memory(name: str, attention: Attention | None, shape: Any) -> None:
+    """Raise ValueError unless a memory of this shape is given if and only if one is expected."""
+    if attention is None and shape is not None:
+        raise ValueError(f"{name}: a memory was given; expected none with attention=None.")
+    if attention is not None and (shape is None or len(shape) != 3):
+        received = "none" if shape is None else f"the shape {tuple(shape)}"
+        raise ValueError(
+            f"{name}: its attention expects a memory, (batch, positions, width); received "
+            f"{received}."
+        )
+
+
+def check_context(name: str, context: str | None, shape: Any) -> None:
+    """Raise ValueError unless a context of this shape is given if and only if one is expected."""
+    if context is None and shape is not None:
+        raise ValueError(f"{name}: a context was given; expected none with context=None.")
+    if context is not None and (shape is None or len(shape) != 2):
+        received = "none" if shape is None else f"the shape {tuple(shape)}"
+        raise ValueError(
+            f"{name}: context={context!r} expects one vector per row, (batch, width); received "
+            f"{received}."
+        )
