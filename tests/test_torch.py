@@ -1,7 +1,7 @@
-"""Layers and losses against `torch.nn`: another library's numbers, and automatic differentiation.
+"""Layers and losses, compared with `torch.nn` and its automatic differentiation.
 
-Where torch differs: the kernels are transposed; the GRU's gates stand in the order r, z, n; every
-module has two biases, of the input and of the recurrent part.
+In torch the kernels are transposed, the order of the GRU's gates is r, z, n, and every module has
+two biases, of the input part and of the recurrent part.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Peer:
     module: str
     states: int
     gates: tuple[int, ...]
-    """Where each of our gates stands among torch's."""
+    """The position of each of our gates among torch's."""
 
 
 PEERS = [
@@ -42,13 +42,13 @@ dtypes = pytest.mark.parametrize("dtype", sorted({"float32", PRECISION}))
 def torch():
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # its threads and TensorFlow's stand in each other's way
+    torch.set_num_threads(1)  # its threads would compete with TensorFlow's
     yield torch
     torch.set_num_threads(threads)
 
 
 def make(peer, both, shape, dtype, **options):
-    """Our layer with random weights, inputs, and the states to start from."""
+    """Our layer with random weights, inputs and initial states."""
     batch, time, features, units = shape
     layer = peer.layer(units, return_sequences=True, return_state=True, dtype=dtype, **options)
     if both:
@@ -94,7 +94,7 @@ def _in_our_order(peer, value):
 
 
 def measure_torch(torch, peer, layer, x, states=None, mask=None):
-    """What `measure` says, of torch's module, in our layout."""
+    """The results of `measure` for torch's module, in our layout."""
     both = isinstance(layer, kerasrnn.Bidirectional)
     module = to_torch(torch, peer, layer, x.shape[-1])
     x_tensor = torch.from_numpy(x).requires_grad_()
@@ -141,7 +141,7 @@ def measure_torch(torch, peer, layer, x, states=None, mask=None):
 @directions
 @peers
 def test_equals_torch(torch, peer, both, dtype, shape):
-    """Outputs, final states and every gradient, from zeros and from states that are given."""
+    """Outputs, final states and every gradient, from zeros and from given states."""
     layer, x, states = make(peer, both, shape, dtype)
     for start in (None, states):
         expected = measure_torch(torch, peer, layer, x, start)
@@ -151,7 +151,7 @@ def test_equals_torch(torch, peer, both, dtype, shape):
 @directions
 @peers
 def test_right_padding_equals_packed_sequences(torch, peer, both):
-    """Torch reads `length` steps and puts out zeros after them."""
+    """Torch reads `length` steps, and outputs zeros after them."""
     layer, x, states = make(peer, both, (5, 8, 3, 4), PRECISION, zero_output_for_mask=True)
     mask = make_mask("right", 5, 8)
     assert len(set(mask.sum(axis=1))) > 2
@@ -184,7 +184,7 @@ def test_learns_as_torch_does(torch):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_sequence_crossentropy_equals_torchs(torch, smoothing):
-    """The loss and its gradient; torch, too, spreads over all classes where -100 is padding."""
+    """The loss and its gradient; if -100 is padding, torch also smooths over all classes."""
     random = np.random.default_rng(3)
     y = np.where(random.random((5, 7)) < 0.3, -100, random.integers(0, 11, (5, 7)))
     logits = 2 * random.standard_normal((5, 7, 11)).astype("float32")

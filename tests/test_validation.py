@@ -1,4 +1,4 @@
-"""Checks of arguments: what each takes, what it returns, and what it refuses in which words."""
+"""Checks of arguments: accepted values, their types, and the messages for others."""
 
 import inspect
 import re
@@ -27,7 +27,7 @@ def sample(
     return units, rate, flag, every, seed, anything, compiled, kwargs
 
 
-def test_accepted_values_take_their_canonical_types():
+def test_accepted_values_are_converted_to_their_types():
     values = sample(np.int64(3), np.float32(0.5), np.True_, "sqrt", compiled=False, other="kept")
     assert values == (3, 0.5, True, "sqrt", None, 0, False, {"other": "kept"})
     assert [type(value) for value in values[:3]] == [int, float, bool]
@@ -63,17 +63,17 @@ def test_long_values_are_cut_in_the_message():
         sample(-(10**400))
 
 
-def test_a_wrong_number_of_arguments_is_pythons_own_error():
+def test_a_missing_argument_is_pythons_own_error():
     with pytest.raises(TypeError, match=r"sample\(\) missing 1 required positional argument"):
         sample()
 
 
-def test_the_signature_and_the_docstring_stay():
+def test_the_signature_is_unchanged():
     assert list(inspect.signature(sample).parameters)[:2] == ["units", "rate"]
     assert inspect.getfullargspec(sample).args[:2] == ["units", "rate"]
 
 
-def test_names_of_keras_are_looked_for():
+def test_names_of_keras():
     assert validation.activation("activation", "tanh") is keras.activations.tanh
     assert validation.constraint("constraint", None) is None
     assert isinstance(

@@ -1,4 +1,4 @@
-"""Samplers against the distributions that their equations say."""
+"""Samplers, compared with the distributions of their equations."""
 
 import itertools
 
@@ -30,10 +30,10 @@ SAMPLES = [
 
 
 def truncated(logits, temperature=1.0, top_k=None, top_p=None):
-    """The distribution that is drawn from: among all sets of classes, the one that is meant.
+    """The distribution to draw from, by a search among all sets of classes.
 
-    Of the sets of `top_k` classes the most probable one; of the sets that hold `top_p` of that, the
-    smallest, and of these the most probable.
+    The most probable set of `top_k` classes; of its subsets with at least the probability `top_p`,
+    the smallest, and of these the most probable.
     """
     p = numpy_models.softmax(np.asarray(logits, "float64") / temperature)
     everything = range(len(p))
@@ -84,7 +84,7 @@ def test_sample_draws_from_the_truncated_distribution(options):
     st.sampled_from([None, 1, 2, 4]),
 )
 def test_sets_and_shares_are_those_of_the_definition(logits, top_p, top_k):
-    """Noise in the middle of a class's share draws that class; at the end, the last one."""
+    """Noise in the middle of a class's share draws that class; noise near 1, a possible class."""
     logits = np.array(logits, "float32")
     gaps = np.abs(logits[:, None] - logits)[~np.eye(len(logits), dtype=bool)]
     assume(gaps.min() > 1e-3)  # ties may be broken either way
@@ -102,7 +102,7 @@ def test_sets_and_shares_are_those_of_the_definition(logits, top_p, top_k):
     assert p[drawn[-1]] > 0
 
 
-def test_what_needs_no_chance():
+def test_deterministic_samplers():
     logits = np.array([[0.1, 2.0, -1.0], [3.0, 2.0, 4.0]], "float32")
     assert np.asarray(Greedy()(logits)).tolist() == [1, 2]
     np.testing.assert_array_equal(Identity()(logits), logits)
@@ -112,7 +112,7 @@ def test_what_needs_no_chance():
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_bernoulli_draws_every_flag_for_itself(temperature):
+def test_bernoulli_draws_flags_independently(temperature):
     logits = np.broadcast_to(LOGITS, (DRAWS, len(LOGITS)))
     noise = np.random.default_rng(2).random(logits.shape).astype("float32")
     drawn = np.asarray(Bernoulli(temperature)(logits, noise))
@@ -132,7 +132,7 @@ def test_configurations(sampler):
     assert repr(again) == repr(sampler)
 
 
-def test_a_sampler_says_its_arguments():
+def test_representation():
     assert repr(Sample(0.7, 5)) == "Sample(temperature=0.7, top_k=5, top_p=None)"
 
 

@@ -39,17 +39,17 @@ FAILURES = {
         "greedy decoding": "does not load",
     }
 }
-"""What is known to fail, by runtime and case, and how."""
+"""The known failures, by runtime and case."""
 
 
 def runtimes():
-    """The names of what is installed, as `onnxruntime-1.23.2`."""
+    """The names of the installed runtimes, such as `onnxruntime-1.23.2`."""
     found = sorted(path.name for path in RUNTIMES.glob("*") if path.is_dir())
     return found or [pytest.param("none", marks=pytest.mark.skip("run make test-runtimes"))]
 
 
 def recurrent(name, direction, states=False, **options):
-    """Every output that a masked layer has: of all steps, and the final states."""
+    """The outputs of a masked layer for all steps, and its final states."""
     options = {"return_sequences": True, "return_state": True} | options
     layer = BY_NAME[name].layer(4, go_backwards=direction == "backward", **options)
     count = len(layer.cell.state_names)
@@ -151,13 +151,13 @@ def _expected(model, given):
 
 @pytest.fixture(scope="module", params=runtimes())
 def results(request, cases, tmp_path_factory):
-    """What a runtime computes, by case: batches of outputs, or an error."""
+    """The results of a runtime, by case: batches of outputs, or an error."""
     folder = tmp_path_factory.mktemp("results")
-    asked = [
+    requested = [
         {"file": str(path), "batches": [described(inputs) for inputs in given]}
         for path, given, *_ in cases.values()
     ]
-    (folder / "cases.json").write_text(json.dumps(asked))
+    (folder / "cases.json").write_text(json.dumps(requested))
     package = request.param.rpartition("-")[0]
     place, files = RUNTIMES / request.param, [folder / "cases.json", folder / "results.json"]
     if package in ("onnxruntime-node", "onnxruntime-web"):
@@ -178,7 +178,7 @@ def results(request, cases, tmp_path_factory):
 
 
 def test_the_files_are_right(cases, results):
-    """Padding behind, in front and in between, rows that are fully masked, given states."""
+    """With padding before, after and between steps, fully masked rows, and given states."""
     runtime, found = results
     failures, gaps = {}, {}
     for case, (_, _, names, expected) in cases.items():

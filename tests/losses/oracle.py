@@ -1,4 +1,4 @@
-"""The cross-entropy of sequences a second time: token by token, as the equations say."""
+"""The cross-entropy of sequences, token by token, from its equations."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def token_loss(target, p, smoothing=0.0, padding=None):
 
 
 def counted(y, padding, mask=None, weights=None):
-    """For each row its own weight, and the weight and the place of each token that counts."""
+    """For each row with tokens that count: its weight, and their weights and places."""
     for b, ids in enumerate(y):
         of_row, of_tokens = 1.0, np.ones(len(ids))
         if weights is not None and np.size(weights) == len(y):

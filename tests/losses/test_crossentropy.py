@@ -1,4 +1,4 @@
-"""The sequence cross-entropy against its equations, Keras's own, and finite differences."""
+"""The sequence cross-entropy, compared with its equations, Keras's, and finite differences."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ from tests.losses import oracle
 # Most tests are of logits, padded with 0.
 OF_LOGITS = {"from_logits": True, "ignore_class": 0}
 
-ROWS, TIME, CLASSES = 4, 4, 6  # as many rows as steps: weights of rows must not fit the steps
+ROWS, TIME, CLASSES = 4, 4, 6  # equal, so that a confusion of rows and steps raises no error
 
 OPTIONS = [
     {},
@@ -38,7 +38,7 @@ def batch(seed=0, padding=0, dtype="float32"):
 
 
 def masked(logits, mask):
-    """Predictions as a layer puts them out."""
+    """Predictions with the mask of a layer."""
     tensor = ops.convert_to_tensor(logits)
     if mask is not None:
         set_keras_mask(tensor, ops.convert_to_tensor(mask))
@@ -58,7 +58,7 @@ def test_equals_its_equations(options):
     y, logits = batch(padding=padding)
     loss = SequenceCrossentropy(**OF_LOGITS | options)
     p = numpy_models.softmax(logits.astype("float64"))
-    said = {
+    settings = {
         "smoothing": options.get("label_smoothing", 0.0),
         "average": options.get("average", "token"),
         "padding": padding,
@@ -67,24 +67,24 @@ def test_equals_its_equations(options):
     for mask in (None, some):
         for kind in ("none", "rows", "column", "tokens"):
             weights = weights_of(kind)
-            expected = oracle.loss(y, p, **said, mask=mask, weights=weights)
+            expected = oracle.loss(y, p, **settings, mask=mask, weights=weights)
             actual = loss(y, masked(logits, mask), sample_weight=weights)
             np.testing.assert_allclose(actual, expected, rtol=2e-6, err_msg=kind)
-            # What it divides by, by which the losses of parts make that of the whole.
+            # The denominator, with which the losses of parts add up to that of the whole.
             counts = loss.denominator(y, masked(logits, mask), weights)
             rows = list(oracle.counted(y, padding, mask, weights))
             tokens = sum(weight for *_, places in rows for weight, _ in places)
             of_rows = sum(of_row for _, of_row, _ in rows)
-            divisor = tokens if said["average"] == "token" else of_rows
+            divisor = tokens if settings["average"] == "token" else of_rows
             np.testing.assert_allclose(counts, divisor, rtol=1e-6, err_msg=kind)
-    # Of probabilities too; and of targets with an axis of one, which Keras takes.
+    # Probabilities, and targets with an axis of size 1, as Keras accepts them.
     loss = SequenceCrossentropy(**{"ignore_class": 0} | options)
-    np.testing.assert_allclose(loss(y[..., None], p), oracle.loss(y, p, **said), rtol=2e-6)
+    np.testing.assert_allclose(loss(y[..., None], p), oracle.loss(y, p, **settings), rtol=2e-6)
 
 
 @pytest.mark.tensorflow
-def test_the_logits_behind_a_softmax_are_found():
-    """What eager probabilities cannot say, since exp(-200) is 0 in float32: a loss of 200 nats."""
+def test_the_logits_of_a_softmax_are_used():
+    """Probabilities cannot represent a loss of 200 nats: exp(-200) is 0 in float32."""
     import tensorflow as tf
 
     logits, y = tf.constant([[[200.0, 0.0, 0.0]]]), np.array([[1]])
@@ -96,13 +96,13 @@ def test_the_logits_behind_a_softmax_are_found():
             value = loss(y, activation(logits))
         return value, tape.gradient(value, logits)
 
-    # Keras's softmax says in eager calls too what it was given.
+    # Keras's softmax attaches its logits in eager calls, too.
     for call in (run, tf.function(run)):
         value, gradient = call(keras.activations.softmax)
         np.testing.assert_allclose(value, 200.0)
         np.testing.assert_allclose(gradient, [[[1.0, -1.0, 0.0]]], atol=1e-6)
     np.testing.assert_allclose(tf.function(run)(tf.nn.softmax)[0], 200.0)
-    # Raised to epsilon where nothing says it, and where what comes last is no softmax.
+    # Without the logits, or if the last operation is no softmax, p is at least epsilon.
     raised = -np.log(keras.config.epsilon())
     np.testing.assert_allclose(run(tf.nn.softmax)[0], raised, rtol=1e-5)
     times_one = tf.function(lambda: run(lambda x: 1.0 * keras.activations.softmax(x)))
@@ -110,7 +110,7 @@ def test_the_logits_behind_a_softmax_are_found():
 
 
 def test_the_worked_example():
-    """By hand: K = 4, epsilon = 0.3: of q' 0.8 for class 2, 0.1 for 1 and 3, 0 for padding."""
+    """K = 4, epsilon = 0.3: q' is 0.8 for class 2, 0.1 for 1 and 3, 0 for padding."""
     p = np.array([[[0.1, 0.2, 0.4, 0.3], [0.25, 0.25, 0.25, 0.25]]])
     loss = SequenceCrossentropy(label_smoothing=0.3, ignore_class=0)
     expected = -(0.8 * np.log(0.4) + 0.1 * np.log(0.2) + 0.1 * np.log(0.3))
@@ -119,7 +119,7 @@ def test_the_worked_example():
 
 @pytest.mark.torch_backend
 def test_equals_keras_where_they_coincide():
-    """Keras divides by the sum of the weights if it is told to."""
+    """Keras divides by the sum of the weights on request."""
     y, logits = batch(padding=None)
     mask = np.random.default_rng(1).random((ROWS, TIME)) < 0.7
     theirs = keras.losses.SparseCategoricalCrossentropy(
@@ -137,8 +137,8 @@ def test_equals_keras_where_they_coincide():
 
 
 @pytest.mark.parametrize("average", ["token", "sequence"])
-def test_what_is_left_out_leaves_nothing_behind(average):
-    """Padding, masks and weights of 0 are the same; and what stands there does not matter."""
+def test_excluded_tokens_have_no_effect(average):
+    """Padding, masks and weights of 0 are equivalent; the values there do not matter."""
     y, logits = batch(padding=None)
     y = np.maximum(y, 1)
     used = np.array([[1, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]], bool)
@@ -154,7 +154,7 @@ def test_what_is_left_out_leaves_nothing_behind(average):
     ):
         np.testing.assert_allclose(again, padded, rtol=1e-6)
     assert float(loss(np.zeros_like(y), logits)) == 0
-    assert float(loss(y[:0], logits[:0])) == 0  # nor is there anything in an empty batch
+    assert float(loss(y[:0], logits[:0])) == 0  # an empty batch
 
 
 def test_each_token():
@@ -166,8 +166,8 @@ def test_each_token():
         np.testing.assert_allclose(losses[b, t], expected, rtol=2e-6)
 
 
-def test_a_class_that_is_ruled_out():
-    """Padding at -inf costs nothing, smoothing or not; a target there costs everything."""
+def test_a_class_with_probability_zero():
+    """For padding the loss is finite, smoothed or not; for a target it is infinite."""
     y, logits = batch()
     logits[..., 0] = -np.inf
     for smoothing in (0.0, 0.2):
@@ -188,7 +188,7 @@ def compiled(function):
     return jax.jit(function)
 
 
-def test_a_target_that_is_no_class_is_not_passed_over():
+def test_a_target_that_is_no_class_is_an_error():
     y, logits = batch()
     for wrong in (-1, CLASSES):
         y[0, 0] = wrong
@@ -200,7 +200,7 @@ def test_a_target_that_is_no_class_is_not_passed_over():
 
 
 @pytest.mark.parametrize("wrong", [2**32 + 1, 0.5])
-def test_a_target_that_is_no_int32_is_not_passed_over_in_a_graph(wrong):
+def test_in_a_graph_a_target_that_is_no_int32_gives_nan(wrong):
     if keras.config.backend() == "jax" and isinstance(wrong, int):
         pytest.skip("JAX has no 64 bits")
     y, logits = batch()
@@ -213,13 +213,13 @@ def test_a_target_that_is_no_int32_is_not_passed_over_in_a_graph(wrong):
 
 
 @pytest.mark.torch_backend
-def test_zero_is_a_class_unless_it_is_said_to_be_padding():
-    """A tagger's first tag, say. Worked out on paper."""
+def test_zero_is_a_class_by_default():
+    """Such as the first tag of a tagger."""
     p = np.array([[[0.8, 0.2], [0.1, 0.9]]], "float32")
     y = np.array([[0, 1]])
     np.testing.assert_allclose(SequenceCrossentropy()(y, p), -np.log(0.8 * 0.9) / 2, rtol=1e-6)
     np.testing.assert_allclose(SequenceCrossentropy(ignore_class=0)(y, p), -np.log(0.9), rtol=1e-6)
-    # Keras's mask leaves a step out in either case.
+    # Keras's mask excludes a step in either case.
     first = masked(p, np.array([[True, False]]))
     np.testing.assert_allclose(SequenceCrossentropy()(y, first), -np.log(0.8), rtol=1e-6)
 
@@ -246,11 +246,11 @@ def test_predictions_that_contradict_the_setting(from_logits, predicted, message
     ):
         with pytest.raises(ValueError, match=message):
             call(y, wrong)
-    # Where values are not known, the loss cannot be taken for one.
+    # In a graph, where values are unknown, the loss is NaN.
     loss = SequenceCrossentropy(**options)
     if not from_logits:
         assert np.isnan(compiled(loss)(ops.convert_to_tensor(y), ops.convert_to_tensor(wrong)))
-    # What is left out is not looked at, and half precision is near enough.
+    # Excluded tokens are not checked, and half precision is close enough.
     right = np.where((y != 0)[..., None], logits if from_logits else p, wrong)
     for dtype in ("float32", "bfloat16"):
         assert np.isfinite(loss(y, ops.cast(right, dtype)))
@@ -258,8 +258,8 @@ def test_predictions_that_contradict_the_setting(from_logits, predicted, message
 
 @pytest.mark.torch_backend
 @pytest.mark.gradients
-def test_fit_shows_what_a_call_returns():
-    """Where Keras first looks for shapes, with ones in the place of all values."""
+def test_fit_reports_the_value_of_a_call():
+    """Although Keras first calls the loss on ones, to infer shapes."""
     random = np.random.default_rng(0)
     x, y = random.standard_normal((4, 3, 2)).astype("float32"), random.integers(0, 4, (4, 3))
     model = keras.Sequential([keras.Input((3, 2)), keras.layers.Dense(4, activation="softmax")])
@@ -274,7 +274,7 @@ def test_fit_shows_what_a_call_returns():
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_fit_refuses_the_wrong_kind_of_output(jit_compile):
-    """By the operation that made it: no value is known before a step is run."""
+    """By the operation of the output, since no value is known before a step runs."""
     x, y = np.ones((2, 3, 2), "float32"), np.ones((2, 3), "int32")
     for activation, from_logits, message in (
         ("softmax", True, "from_logits=True: expected logits; y_pred is the output of a softmax"),
@@ -291,8 +291,8 @@ def test_fit_refuses_the_wrong_kind_of_output(jit_compile):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_that_of_the_logits_alone(dtype):
-    """Thousands of classes, and ids that half precision cannot tell from each other."""
+def test_only_the_logits_are_in_half_precision(dtype):
+    """Thousands of classes, with ids that are equal in half precision."""
     random = np.random.default_rng(0)
     y = np.array([[2049, 2051, 0], [257, 2999, 2053]])
     logits = ops.cast(random.standard_normal((2, 3, 3000)).astype("float32"), dtype)
@@ -323,7 +323,7 @@ def gradient(loss, y, logits, weights=None):
 
 @pytest.mark.parametrize("options", [OPTIONS[1], OPTIONS[3]], ids=variant_id)
 def test_gradient_by_finite_differences(options):
-    """Of the oracle, in float64."""
+    """The oracle's, in float64."""
     y, logits = batch()
     weights = weights_of("tokens")
     smoothing, average = options["label_smoothing"], options.get("average", "token")
@@ -340,7 +340,7 @@ def test_gradient_by_finite_differences(options):
         expected[place] = (up - at(z)) / (2 * step)
     loss = SequenceCrossentropy(**OF_LOGITS | options)
     np.testing.assert_allclose(gradient(loss, y, logits, weights), expected, atol=1e-6)
-    # NaN where nothing counts gets into no gradient, neither of logits nor of probabilities.
+    # NaN at excluded tokens affects no gradient, neither of logits nor of probabilities.
     used = (y != 0) & (weights != 0)
     spoilt = np.where(used[..., None], logits, np.nan).astype("float32")
     actual = gradient(loss, y, spoilt, weights)

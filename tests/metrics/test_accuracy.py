@@ -1,4 +1,4 @@
-"""Accuracies and perplexity against loops over tokens, batch after batch."""
+"""Accuracies and perplexity over several batches, compared with loops over tokens."""
 
 import keras
 import numpy as np
@@ -12,11 +12,11 @@ from tests.losses import oracle
 from tests.losses.test_crossentropy import masked
 
 CLASSES = 4
-WIDTHS = (3, 8, 5)  # a bucket each
+WIDTHS = (3, 8, 5)  # of buckets
 
 
 def batches(kind, padding):
-    """Batches of different lengths: ids, logits that are often right, masks, weights."""
+    """Batches of different lengths: ids, logits that are often right, masks and weights."""
     random = np.random.default_rng(1)
     for rows, time in zip((5, 4, 6), WIDTHS, strict=True):
         y = random.integers(0, CLASSES, (rows, time))
@@ -43,14 +43,14 @@ def test_equal_the_counts_over_all_batches(kind, padding):
     for y, logits, mask, weights in batches(kind, padding):
         for metric in metrics:
             metric.update_state(y, masked(logits, mask), sample_weight=weights)
-        p, said = numpy_models.softmax(logits.astype("float64")), logits.argmax(axis=-1)
+        p, predicted = numpy_models.softmax(logits.astype("float64")), logits.argmax(axis=-1)
         for b, of_row, places in oracle.counted(y, padding, mask, weights):
             for w, t in places:
                 sums["tokens"] += w
-                sums["right tokens"] += w * (said[b, t] == y[b, t])
+                sums["right tokens"] += w * (predicted[b, t] == y[b, t])
                 sums["nats"] += w * oracle.token_loss(y[b, t], p[b, t])
             sums["rows"] += of_row
-            sums["right rows"] += of_row * all(said[b, t] == y[b, t] for _, t in places)
+            sums["right rows"] += of_row * all(predicted[b, t] == y[b, t] for _, t in places)
     expected = [
         sums["right tokens"] / sums["tokens"],
         sums["right rows"] / sums["rows"],
@@ -61,20 +61,22 @@ def test_equal_the_counts_over_all_batches(kind, padding):
 
 
 def test_a_token_counts_the_same_in_every_bucket():
-    """Eight tokens of sixteen are right; Keras's metric says ten of eleven."""
+    """Eight tokens of sixteen are right; Keras's metric returns 10 / 11."""
     ours = TokenAccuracy(ignore_class=0)
     theirs = keras.metrics.SparseCategoricalAccuracy()
-    for width, said in ((4, 1), (40, 2)):
+    for width, predicted in ((4, 1), (40, 2)):
         y = np.zeros((2, width), "int32")
         y[:, :4] = 1
-        scores = np.eye(5, dtype="float32")[np.full((2, width), said)]
+        scores = np.eye(5, dtype="float32")[np.full((2, width), predicted)]
         ours.update_state(y, scores)
         theirs.update_state(y, masked(scores, y > 0))
     assert float(ours.result()) == 0.5
-    np.testing.assert_allclose(theirs.result(), 10 / 11)  # remove our word about it if this fails
+    np.testing.assert_allclose(
+        theirs.result(), 10 / 11
+    )  # if this fails, remove it from the documentation
 
 
-def test_ids_that_half_precision_cannot_tell_from_each_other():
+def test_ids_that_are_equal_in_half_precision():
     y = np.array([[256, 258]])
     scores = ops.cast(np.eye(300, dtype="float32")[[[257, 258]]], "bfloat16")
     metric = TokenAccuracy()
@@ -82,7 +84,7 @@ def test_ids_that_half_precision_cannot_tell_from_each_other():
     assert float(metric.result()) == 0.5
     theirs = keras.metrics.SparseCategoricalAccuracy()
     theirs.update_state(y, scores)
-    assert float(theirs.result()) == 1.0  # remove our word about it if this fails
+    assert float(theirs.result()) == 1.0  # if this fails, remove it from the documentation
 
 
 def test_perplexity_of_uniform_probabilities():
@@ -93,17 +95,17 @@ def test_perplexity_of_uniform_probabilities():
 
 
 def test_perplexity_of_one_class():
-    """1 / p, to the last digit: of class 0, of which no one said that it is padding."""
+    """1 / p, to the last digit, of class 0, which is not padding by default."""
     metric = Perplexity()
     metric.update_state(np.zeros((1, 2)), np.array([[[0.997, 0.003], [0.997, 0.003]]], "float32"))
     np.testing.assert_allclose(metric.result(), 1 / 0.997, rtol=1e-6)
 
 
-def test_padding_is_what_is_said_to_be():
-    """By default 0 is a class like any other, and masks say what is left out."""
+def test_masks_and_padding():
+    """By default 0 is a class, and masks exclude tokens."""
     y = np.array([[0, 1, 0], [1, 0, 0]])
-    said = np.array([[0, 1, 1], [0, 0, 1]])  # 3 of 6, and no whole row
-    scores = np.eye(2, dtype="float32")[said]
+    predicted = np.array([[0, 1, 1], [0, 0, 1]])  # 3 of 6, and no whole row
+    scores = np.eye(2, dtype="float32")[predicted]
     mask = np.array([[1, 1, 0], [0, 1, 0]], bool)  # 3 of 3, 2 of 2
     for given, token, row, edits in ((scores, 3 / 6, 0, 3 / 6), (masked(scores, mask), 1, 1, 0)):
         found = []

@@ -1,4 +1,4 @@
-"""Edit distances against the recursion that defines them, and against jiwer."""
+"""Edit distances, compared with the recursion that defines them, and with jiwer."""
 
 import functools
 
@@ -16,7 +16,7 @@ END = 2
 
 
 def distance(r, h):
-    """Wagner & Fischer's definition."""
+    """By the definition of Wagner & Fischer."""
 
     @functools.cache
     def d(i, j):
@@ -34,7 +34,7 @@ def symbols(ids, end, padding):
     return [k for k in ids if k != padding and k >= 0]
 
 
-# Few shapes, since each is compiled by itself; the symbols are few too, so that some agree.
+# Few shapes, since each is compiled separately; few symbols, so that some agree.
 ids = st.integers(-1, 5)
 shapes = st.sampled_from([(6, 6), (3, 7), (7, 2), (1, 1)])
 rows = shapes.flatmap(
@@ -48,7 +48,7 @@ rows = shapes.flatmap(
 
 @given(rows, st.sampled_from([None, END]), st.sampled_from([None, 0]))
 def test_equals_the_recursion(rows, end, padding):
-    """With padding and negative ids anywhere, and whatever follows the end."""
+    """With padding and negative ids anywhere, and any symbols after the end."""
     references, hypotheses = (np.array(side) for side in zip(*rows, strict=True))
     distances, lengths = edit_distance(references, hypotheses, end, padding)
     for b, (r, h) in enumerate(rows):
@@ -58,7 +58,7 @@ def test_equals_the_recursion(rows, end, padding):
 
 
 def some_rows():
-    """Sentences of ids from 3 on, and what was said in their place."""
+    """Random references, and hypotheses with substitutions, deletions and insertions."""
     random = np.random.default_rng(0)
     references = [random.integers(3, 8, random.integers(1, 9)).tolist() for _ in range(12)]
     hypotheses = [
@@ -89,12 +89,12 @@ def test_the_rate_equals_jiwers(end):
     np.testing.assert_allclose(metric.result(), expected, rtol=1e-6)
 
 
-def test_weights_of_rows_are_as_many_rows():
+def test_a_weight_is_a_number_of_equal_rows():
     references, hypotheses = some_rows()
     weights = np.arange(12) % 3
     metric = EditDistance(ignore_class=0)
-    y, said = padded(references, 9), padded(hypotheses, 12)
-    metric.update_state(y, said, sample_weight=weights)
+    y, predicted = padded(references, 9), padded(hypotheses, 12)
+    metric.update_state(y, predicted, sample_weight=weights)
     again = [words(np.repeat(np.array(r, object), weights)) for r in (references, hypotheses)]
     np.testing.assert_allclose(metric.result(), jiwer.wer(*again), rtol=1e-6)
 
@@ -126,7 +126,7 @@ def test_the_closest_reference_counts():
     assert (int(distances[0]), int(lengths[0])) == (1, 0)
 
 
-def test_nothing_at_all():
+def test_empty_sequences():
     none = np.zeros((2, 0), "int32")
     some = np.array([[3, 4], [5, 0]])
     for r, h, expected in ((none, some, [2, 1]), (some, none, [2, 1]), (none, none, [0, 0])):
@@ -134,10 +134,10 @@ def test_nothing_at_all():
     assert float(EditDistance().result()) == 0
 
 
-def test_scores_belong_to_the_targets_step_by_step():
+def test_scores_are_compared_with_targets_step_by_step():
     y = np.array([[3, 4, 5, 0, 0], [3, 3, 4, 4, 0]])
-    said = np.array([[3, 3, 5, 6, 7], [3, 4, 4, 5, 6]])  # 1 wrong; one left out, one added
-    scores = np.eye(8, dtype="float32")[said]
+    predicted = np.array([[3, 3, 5, 6, 7], [3, 4, 4, 5, 6]])  # 1 wrong; one left out, one added
+    scores = np.eye(8, dtype="float32")[predicted]
     metric = EditDistance(ignore_class=0)
     metric.update_state(y, scores)
     np.testing.assert_allclose(metric.result(), 3 / 7)
@@ -146,7 +146,7 @@ def test_scores_belong_to_the_targets_step_by_step():
     metric.update_state(y, masked(scores, mask))  # [3, 5] for [3, 5]; [3, 4, 4] for [3, 3, 4]
     np.testing.assert_allclose(metric.result(), 1 / 5)
     metric.reset_state()
-    metric.update_state(y, masked(said, mask))  # ids go on: [3, 5, 6, 7]; [3, 4, 4]
+    metric.update_state(y, masked(predicted, mask))  # ids go on: [3, 5, 6, 7]; [3, 4, 4]
     np.testing.assert_allclose(metric.result(), 4 / 7)
 
 

@@ -13,10 +13,10 @@ from tests.metrics.test_edit_distance import distance
 CLASSES = 9
 
 
-def test_fit_says_what_the_predictions_are(tmp_path):
-    """In half precision, of a length that the graph does not know, with a mask, weights of rows.
+def test_fit_reports_the_metrics_of_the_predictions(tmp_path):
+    """In half precision, with unknown lengths, a mask and weights of rows.
 
-    XLA rounds to half precision where it likes, so the numbers agree to two digits.
+    XLA chooses where it rounds to half precision, so that two digits agree.
     """
     keras.config.set_dtype_policy("mixed_bfloat16")
     random = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def test_fit_says_what_the_predictions_are(tmp_path):
         ],
         jit_compile=True,
     )
-    best = keras.callbacks.EarlyStopping("val_perplexity", patience=9)  # finds its direction
+    best = keras.callbacks.EarlyStopping("val_perplexity", patience=9)  # infers the direction
     history = model.fit(
         x,
         y,
@@ -60,15 +60,15 @@ def test_fit_says_what_the_predictions_are(tmp_path):
     logits = model(x)
     assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
     logits = keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32")).astype("float64")
-    p, said = numpy_models.softmax(logits), logits.argmax(axis=-1)
+    p, predicted = numpy_models.softmax(logits), logits.argmax(axis=-1)
     used = y > 0
     tokens = weights[:, None] * used
     rows = weights * used.any(axis=1)
-    edits = [distance(list(r[u]), list(h[u])) for r, h, u in zip(y, said, used, strict=True)]
+    edits = [distance(list(r[u]), list(h[u])) for r, h, u in zip(y, predicted, used, strict=True)]
     expected = {
         "val_loss": oracle.loss(y, p, 0.1, weights=weights),
-        "val_token_accuracy": (tokens * (said == y)).sum() / tokens.sum(),
-        "val_sequence_accuracy": rows @ ((said == y) | ~used).all(axis=1) / rows.sum(),
+        "val_token_accuracy": (tokens * (predicted == y)).sum() / tokens.sum(),
+        "val_sequence_accuracy": rows @ ((predicted == y) | ~used).all(axis=1) / rows.sum(),
         "val_perplexity": np.exp(oracle.loss(y, p, weights=weights)),
         "val_edit_distance": weights @ edits / tokens.sum(),
     }

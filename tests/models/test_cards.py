@@ -1,9 +1,9 @@
-"""What the cards of the trained models say, computed again on the real test data.
+"""The numbers on the cards of the trained models, computed again on the real test data.
 
     make test-models
 
-Data is fetched, or read from the folder that KERASRNN_MIRROR names; TFDS keeps it in its own place,
-or in that of TFDS_DATA_DIR.
+The data is downloaded, or read from the folder KERASRNN_MIRROR. TFDS stores it in its own folder,
+or in TFDS_DATA_DIR.
 """
 
 import json
@@ -28,21 +28,21 @@ def kept(request):
     return recipe, run, config, zoo.load(request.param), data
 
 
-def test_the_model_reaches_what_its_card_says(kept, tmp_path):
+def test_the_metrics_of_the_model(kept, tmp_path):
     recipe, run, config, model, data = kept
     expected = run.read_json("metrics.json")
     found = recipe.evaluate(model, data, config, tmp_path)
     for metric in recipe.card.metrics:
         if metric in expected:
-            # Another processor may round otherwise, and other strings be drawn.
+            # Another processor may round differently, and draw other strings.
             tolerance = 0.01 if recipe.name == "molecules" else 2e-4
             assert found[metric] == pytest.approx(expected[metric], rel=tolerance), metric
     card = run.path("CARD.md").read_text(encoding="utf-8")
     assert f"seed {config.seed}: {expected['parameters']:,} parameters" in card
 
 
-def test_the_onnx_file_reaches_what_its_card_says(kept):
-    """Integers are rounded otherwise on another processor: hence the tolerance."""
+def test_the_metrics_of_the_onnx_file(kept):
+    """Another processor may round integers differently: hence the tolerance."""
     recipe, run, config, model, data = kept
     exports = run.read_json("exports.json")
     exported, batches = next(iter(recipe.exports(model, data, config).values()))
@@ -55,6 +55,6 @@ def test_the_onnx_file_reaches_what_its_card_says(kept):
     assert exports["difference"] <= 1e-5
 
 
-def test_what_the_model_knows_of_its_data_is_what_the_data_says(kept):
+def test_the_metadata_of_the_model_is_that_of_its_data(kept):
     _, run, _, _, data = kept
     assert run.read_json("metadata.json") == json.loads(json.dumps(data.metadata))
