@@ -49,15 +49,17 @@ def test_unknown_batch_and_time(tmp_path):
     layers = [
         kerasrnn.Bidirectional(kerasrnn.LSTM(5, **options)),
         kerasrnn.Bidirectional(kerasrnn.SimpleRNN(5, return_state=True)),
-        kerasrnn.StackedRNN([kerasrnn.Bidirectional(kerasrnn.SimpleRNN(2)), kerasrnn.GRU(4)]),
         kerasrnn.StackedRNN(
-            [kerasrnn.SimpleRNN(4), kerasrnn.SimpleRNN(4)], residual=True, **options
+            [kerasrnn.Bidirectional(kerasrnn.SimpleRNN(2)), kerasrnn.GRU(4)], return_sequences=True
+        ),
+        kerasrnn.StackedRNN(
+            [kerasrnn.SimpleRNN(4), kerasrnn.SimpleRNN(4)], residual=True, return_state=True
         ),
     ]
     inputs = keras.Input((None, 3))
     model = keras.Model(inputs, keras.tree.flatten([layer(inputs) for layer in layers]))
     states = [(None, 5)] * 4, [(None, 5)] * 2, [], [(None, 4)] * 2
-    outputs = (None, None, 10), (None, 10), (None, 4), (None, None, 4)
+    outputs = (None, None, 10), (None, 10), (None, None, 4), (None, 4)
     expected = [
         shape
         for output, of_layer in zip(outputs, states, strict=True)
