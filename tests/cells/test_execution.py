@@ -117,10 +117,10 @@ def test_xla_compiles_the_steps_according_to_jit_compile(unroll, monkeypatch):
 
     def results_of(layer, training):
         with tf.GradientTape() as tape:
-            y = layer(x, training=training)
+            outputs = layer(x, training=training)
         if tf.inside_function() and not training:
-            return [y]
-        return [y, *tape.gradient(y, layer.trainable_weights)]
+            return outputs
+        return [*outputs, *tape.gradient(outputs, layer.trainable_weights)]
 
     for in_a_function, training in itertools.product([False, True], repeat=2):
         results = []
@@ -131,7 +131,7 @@ def test_xla_compiles_the_steps_according_to_jit_compile(unroll, monkeypatch):
         }.items():
             by_xla.clear()
             keras.utils.set_random_seed(3)
-            layer = kerasrnn.SimpleRNN(2, unroll=unroll, jit_compile=jit_compile)
+            layer = kerasrnn.SimpleRNN(2, return_state=True, unroll=unroll, jit_compile=jit_compile)
             layer.build(x.shape)
             if in_a_function:
                 tf.function(results_of).get_concrete_function(layer, training)
