@@ -48,7 +48,7 @@ def setup(app):
 
 
 def read_docstring(app, what, name, documented, options, lines):
-    """From Google's style, with equations as they stand: indented lines after a paragraph."""
+    """Convert Google style, and render equations, indented lines after a paragraph, verbatim."""
     for number in reversed(range(2, len(lines))):
         line, above = lines[number], lines[number - 2]
         if (
@@ -66,7 +66,7 @@ def read_docstring(app, what, name, documented, options, lines):
 
 
 def show_constructor(app, what, name, documented, options, signature, returns):
-    """The arguments of `__init__`: Keras's layers have a `__new__` that takes anything."""
+    """Show the arguments of `__init__`: Keras's layers have a `__new__` that takes any."""
     if what == "class" and signature == "(*args, **kwargs)":
         signature = stringify_signature(
             inspect.signature(documented),

@@ -1,8 +1,8 @@
-"""The examples write their files to a folder of their own."""
+"""Runs the examples of the guides in a temporary folder."""
 
 import pytest
 
-# What Sphinx is given to read; its examples are those of docstrings.
+# Generated pages, whose examples are those of docstrings.
 collect_ignore = ["generated"]
 
 

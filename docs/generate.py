@@ -51,7 +51,7 @@ OF_CELLS = {name for entry in catalogue.CELLS for name in (entry.layer, entry.ce
 """Names that have a page of their own."""
 
 OF_RECIPES = {
-    "base.recipe": "What a recipe is",
+    "base.recipe": "The interface of a recipe",
     "base.card": "The card of a recipe",
     "base.config": "Options",
     "base.execution": "Execution options",
@@ -165,7 +165,7 @@ def cell(entry: catalogue.Entry) -> str:
 
 
 def cited(entry: catalogue.Entry) -> str:
-    """A cell's paper with its title, which the cell's docstring has."""
+    """A cell's paper with its title, from the cell's docstring."""
     doc = " ".join(inspect.getdoc(getattr(kerasrnn, entry.cell)).split())
     title = re.search(rf'{re.escape(entry.paper)}, "([^"]+)"', doc)
     if title is None:
@@ -313,7 +313,7 @@ def _trained(recipe: Recipe) -> str:
 
 
 def _datasets(recipe: Recipe) -> list[str]:
-    """The datasets with a README here that a recipe reads, or can be told to read."""
+    """The datasets with a README here that a recipe reads, by default or with an option."""
     fields = {field.name: field for field in dataclasses.fields(recipe.Config)}
     choices = fields["dataset"].metadata["choices"] if "dataset" in fields else None
     names = dict.fromkeys((recipe.dataset, *(choices or ())))
@@ -342,7 +342,7 @@ def _choices(field: dataclasses.Field) -> list[str]:
 
 
 def api(part: str, title: str) -> str:
-    """The page of a package: its docstring, and what is public in it."""
+    """The page of a package: its docstring and its public names."""
     lines = [f"# {title}", "", *_autodoc("module", f"kerasrnn.{part}")]
     for name in _names(part):
         value = _named(name)
@@ -366,7 +366,7 @@ def api_of_recipes() -> str:
 
 
 def _names(part: str) -> list[str]:
-    """What is public of a package, except cells: first what `kerasrnn` itself has of it."""
+    """The public names of a package, except cells: first those that `kerasrnn` itself exports."""
     above = [
         name
         for name in kerasrnn.__all__
@@ -403,7 +403,7 @@ def _autodoc(kind: str, name: str, *options: str) -> list[str]:
 
 
 def _from_a_page(file: Path) -> str:
-    """From the folder of a page, `docs/generated/recipes` for one."""
+    """The path of a file, relative to the folder of a page such as `docs/generated/recipes`."""
     return f"../../../{file.relative_to(ROOT).as_posix()}"
 
 
@@ -411,7 +411,7 @@ def _include(file: Path, *options: str) -> str:
     lines = [
         f"```{{include}} {_from_a_page(file)}",
         ":relative-images:",
-        # Links to what lies beside a file and has its name.
+        # Rewrites links to files next to the included one that have its name.
         f":relative-docs: {file.stem}",
         *options,
         "```",

@@ -84,7 +84,7 @@ class Kind:
 
     Args:
         name: for error messages, such as "an ONNX file".
-        recognizes: tells from its content whether an existing file or folder is of this kind.
+        recognizes: returns whether an existing file or folder is of this kind, by its content.
         is_folder: whether it is a folder.
     """
 

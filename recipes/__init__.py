@@ -1,10 +1,10 @@
 """Recipes: models trained on real data, each with one command.
 
-Every module of this package is a recipe, and every folder is something that recipes share. All
+Every module of this package is a recipe, and every folder contains code shared by recipes. All
 recipes have the same structure: a short file that names the paper and the command; a frozen
 dataclass of options; a card with the protocol and the main result; and methods that load the data
 and build the model. `base/` defines this structure. `tasks/` has a base class for each kind of
-recipe, which evaluates models, answers inputs and lists the exports. `training/` trains recipes in
+recipe, which evaluates models, predicts and lists the exports. `training/` trains recipes in
 the loop of `kerasrnn.training`, and `reporting/` writes cards, plots and exports of finished runs.
 """
 

@@ -1,4 +1,4 @@
-"""From a model that predicts the next symbol to a model that generates entire sequences."""
+"""Converts a model that predicts the next symbol to one that generates entire sequences."""
 
 from collections.abc import Sequence
 from numbers import Integral

@@ -47,7 +47,7 @@ def _reads(layer: keras.layers.Layer) -> Iterator[tuple[Any, int]]:
 
 
 def _parts(node: Any, model: keras.Model) -> list[tuple[Any, Any]]:
-    """The tensors that a call gave a model, each with the model's input that receives it."""
+    """The tensors that a call passes to a model, each with the model's input that receives it."""
     arguments = node.arguments
     given = arguments.args[0] if arguments.args else next(iter(arguments.kwargs.values()))
     if isinstance(given, Mapping):

@@ -255,7 +255,7 @@ class Inputs:
     and neuralforecast. In topologies that read a single vector, all parts are static, and x is the
     concatenation of their vectors.
 
-    A step is valid if no part considers it padding, so one part is enough to determine the lengths:
+    A step is valid if it is valid in all parts, so one part is enough to determine the lengths:
     set `padding=None` for the others, or if a part may be all zeros at a valid step. All sequences
     have the same number of steps, padding included; a `zoo.Model` raises an error that names the
     parts that do not.

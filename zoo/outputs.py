@@ -1,8 +1,8 @@
 """Outputs of the zoo's models, shared by all topologies.
 
-An output owns its layer, its loss and metrics, the shape of its targets, and its decoding: what
-turns a prediction into an answer. `Classes`, `MultiLabel` and `Values` are outputs; a new kind is
-one subclass of `Output`. The topology determines whether the output is a single one or a sequence.
+An output defines its layer, its loss and metrics, the shape of its targets, and the decoding of its
+predictions. `Classes`, `MultiLabel` and `Values` are outputs; a new kind is one subclass of
+`Output`. The topology determines whether the output is a single one or a sequence.
 
 >>> from kerasrnn import zoo
 >>> model = zoo.many_to_one(zoo.Vectors(12), zoo.Classes(9), cell="gru", units=8)
@@ -27,7 +27,7 @@ Tensor = Any
 
 
 class Output(abc.ABC):
-    """What a model outputs, for one vector or for every step of a sequence.
+    """The output of a model, for one vector or for every step of a sequence.
 
     The topologies and `zoo.Model` use outputs only through this interface. A new kind of output is
     a subclass with a `layer` and a `loss`, and where they differ from the defaults, `metrics`,
@@ -35,11 +35,11 @@ class Output(abc.ABC):
     `keras.saving.register_keras_serializable`, so that its models can be loaded; if it is not a
     dataclass, it also needs `get_config`.
 
-    - A loss that needs more than targets and predictions reads the layer that it is given, such as
-      the transition scores of a conditional random field. It also finds the mask there, or as the
-      mask of the predictions.
+    - A loss that needs more than targets and predictions, such as the transition scores of a
+      conditional random field, reads it from the layer that is passed to it. The mask is also
+      available there, or as the mask of the predictions.
     - A layer that needs the padding mask has an argument `mask` in `call`, as any Keras layer.
-    - Metrics that decode are given the layer, too.
+    - The layer is also passed to the metrics, which may decode.
 
     Example: quantiles, with the pinball loss (Koenker & Bassett 1978).
 

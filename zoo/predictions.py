@@ -1,4 +1,4 @@
-"""From a model that predicts to a model that answers."""
+"""Models that return decoded predictions, such as the most probable class."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Tensor = Any
 def decoded(model: keras.Model) -> Model:
     """Create a model that decodes the predictions of another one, whose layers it shares.
 
-        answer = decode(model(x))
+        y = decode(model(x))
 
     `decode` is that of the model's output: the most probable class, the labels whose probability is
     at least 0.5, the values themselves; see `zoo.Output` for outputs of your own. Later training of
@@ -79,7 +79,7 @@ class DecodedOutput(BaseLayer):
         return self.output_type.decode(predictions, layer, get_keras_mask(predictions))
 
     def compute_mask(self, features: Tensor, mask: Tensor | None = None) -> None:
-        """No mask is passed on: answers may have other steps than the features."""
+        """No mask is passed on: decoded predictions may have other steps than the features."""
 
     def get_config(self) -> dict[str, Any]:
         parts = {"head": self.head, "output_type": self.output_type}

@@ -1,4 +1,4 @@
-"""From texts to symbols and back: shared by training, evaluation, use, attention and exports.
+"""From texts to symbols and back: shared by training, evaluation, prediction and exports.
 
 The result of a vectorizer in a graph is authoritative. Its symbols as strings come from the
 vectorizer itself, and are never recomputed in Python: it lowercases only ASCII letters, and splits

@@ -126,7 +126,7 @@ def _has_parts(value: Any) -> bool:
 
 
 class _Expected(NamedTuple):
-    """What a loss expects of its targets."""
+    """The targets that a loss expects."""
 
     shape: tuple[int | None, ...] | None
     """The symbolic shape; None if it is unknown: the loss is neither Keras's nor of the output."""
@@ -137,7 +137,7 @@ class _Expected(NamedTuple):
 
 
 def _expected(output: Any, loss: Any, output_type: Output | None) -> _Expected:
-    """What the loss of an output expects.
+    """Return the targets that the loss of an output expects.
 
     Args:
         output: the symbolic output.

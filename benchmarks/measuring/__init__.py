@@ -1,1 +1,1 @@
-"""What the studies of speed share: processes that take turns, their numbers, and reports."""
+"""Code shared by the speed benchmarks: processes that take turns, their numbers, and reports."""

@@ -19,7 +19,7 @@ class Study:
     Args:
         module: the module that runs it, such as `benchmarks.speed`.
         about: the description in its help.
-        listed: further help: by title, names and what they are.
+        listed: further help: by title, names and their descriptions.
     """
 
     def __init__(self, module: str, about: str, listed: Mapping[str, Mapping[str, str]]) -> None:

@@ -14,7 +14,7 @@ AGREEMENT = 1e-3
 
 class Result(NamedTuple):
     point: Any
-    """What was measured, a point of the study."""
+    """The point of the study that was measured."""
     records: Mapping[str, Record]
     """For each contender: `rounds`, each a list of seconds; or, with one value per process, the
     seconds of the `first` and of a `warm` call, or the bytes at the `peak` and at the

@@ -1,4 +1,4 @@
-"""What a process that runs one contender does.
+"""The process that runs one contender.
 
 It reads requests and writes replies, each a line of JSON, and sleeps in between (see `answer`):
 

@@ -103,7 +103,7 @@ def _keep(recipe: Recipe, run: Run, data: Data, config: Any, place: Run) -> None
 
 
 def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> list[str]:
-    """Write the ONNX file, in int8 if that is accurate and small enough, and what describes it.
+    """Write the ONNX file, in int8 if accurate and small enough, and the files that describe it.
 
     Returns:
         The names of the files: the vocabulary, if any, the ONNX file, and the metrics of both

@@ -1,1 +1,1 @@
-"""What training a large translation model would cost, and how training scales here."""
+"""The estimated cost of training a large translation model, and the scaling measured here."""

@@ -1,1 +1,1 @@
-"""What training waits for, how much memory it needs, and what half precision changes."""
+"""Benchmarks of training: time spent waiting for data, memory, and half precision."""

@@ -542,7 +542,7 @@ def weights_by_name(
 
 
 def _as_list(masks: Tensor | list[Tensor]) -> list[Tensor]:
-    """Convert one mask, or one mask per gate, as Keras draws them."""
+    """Convert masks as Keras draws them, one mask or one per gate, to a list."""
     return list(masks) if isinstance(masks, list) else [masks]
 
 

@@ -1,4 +1,4 @@
-"""What is derived from the declarations of a cell's class: its constructor and documentation.
+"""Derives the constructor and the documentation of a cell from its class's declarations.
 
 `Cell.__init_subclass__` calls these functions for every subclass. `base` is `Cell`.
 """

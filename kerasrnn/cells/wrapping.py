@@ -162,7 +162,7 @@ class WrappingCell(Cell):
         """The initial states of the inner cell, and zeros.
 
         Args:
-            batch_size: the number of rows; unused if there is a memory, whose rows count.
+            batch_size: the number of rows; unused if there is a memory, which determines it.
             prepared: the memory, as returned by `prepare_memory`, if the cell reads one.
         """
         prepared = self.expected(prepared)

@@ -92,9 +92,9 @@ class Sample(Sampler):
             (Holtzman et al. 2020, "The curious case of neural text degeneration", equation 2)
         y_t ~ p_k / sum_{j in V} p_j of the remaining classes (equation 3)
 
-    With both, `top_p` is a fraction of what `top_k` leaves. The class is drawn by inverting the
-    cumulative distribution, in the order of decreasing probabilities, with one uniform number per
-    row.
+    With both, `top_p` applies to the classes that `top_k` leaves. The class is drawn by inverting
+    the cumulative distribution, in the order of decreasing probabilities, with one uniform number
+    per row.
 
     Args:
         temperature: positive; values below 1 sharpen the distribution.

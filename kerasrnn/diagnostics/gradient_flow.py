@@ -22,10 +22,13 @@ class GradientFlow(keras.callbacks.Callback):
     one. Training is not affected: with and without the callback, the final weights are identical,
     bit for bit.
 
-    With `log_dir` the measurements are written to TensorBoard, at the number of epochs trained: for
-    each state of a layer the gradient's norm at the loss and at the far end of the sequence and the
-    memory (if it is finite), for each gate the saturated fractions, for each block of the recurrent
-    kernel the spectral radius, and the figure of `Diagnosis.figure`.
+    With `log_dir` the measurements are written to TensorBoard, at the number of epochs trained:
+
+    - for each state of a layer, the gradient's norm at the loss and at the far end of the sequence,
+      and the memory, if it is finite;
+    - for each gate, the saturated fractions;
+    - for each block of the recurrent kernel, the spectral radius;
+    - the figure of `Diagnosis.figure`.
 
     Args:
         x: a batch of inputs, as passed to the model.

@@ -1,4 +1,4 @@
-"""Whether a layer is called with a mask of its own."""
+"""Detects whether a layer is called with an explicit mask."""
 
 from typing import Any
 

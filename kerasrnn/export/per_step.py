@@ -1,4 +1,4 @@
-"""Which operations act on each step of a sequence independently."""
+"""Decides which operations act on each step of a sequence independently."""
 
 from collections.abc import Sequence
 from typing import Any

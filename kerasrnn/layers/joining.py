@@ -1,4 +1,4 @@
-"""Joins several sequences step by step, and repeats what is the same at all steps."""
+"""Joins several sequences step by step, and repeats vectors that are the same at all steps."""
 
 import functools
 from collections.abc import Sequence

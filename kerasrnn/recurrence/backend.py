@@ -1,4 +1,4 @@
-"""What the algorithm of the time loop needs from a backend, besides `keras.ops`."""
+"""The interface of a backend to the time loop, in addition to `keras.ops`."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""Checks of what a cell gives to the time loop: states, noise, products and their gradients.
+"""Checks of what a cell passes to the time loop: states, noise, products and their gradients.
 
 They compare shapes and structures while a step is traced, so they cost nothing in a loop. Without
 them a wrong shape is broadcast to a wrong number, or raises an error of the backend.

@@ -55,7 +55,7 @@ class Product(Protocol):
     The time loop does not differentiate a product: it records the applications, applies `adjoint`
     in the backward pass, and calls `weight_gradients` once, after the loop. Everything that is
     constant over time is prepared in the constructor, outside the loop. A convolution, for example,
-    is one more class with these four members.
+    is another class with these members.
     """
 
     rank: int

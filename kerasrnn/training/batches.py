@@ -27,10 +27,10 @@ class Batches:
         examples: unbatched examples: `(inputs, target)`, with a weight as a third element if any.
         size: number of examples.
         batch_size: number of examples in a batch.
-        batching: makes the batches: `batching(dataset, training)` returns padded batches, in a
-            dataset of known length, such as those of `kerasrnn.training.bucketed`. In training, all
-            of them must be full. Default: `dataset.batch`, without the last, smaller batch in
-            training.
+        batching: a function that creates the batches: `batching(dataset, training)` returns padded
+            batches, in a dataset of known length, such as those of `kerasrnn.training.bucketed`. In
+            training, all of them must be full. Default: `dataset.batch`, without the last, smaller
+            batch in training.
         validation: unbatched validation examples, if any.
         held_out: number of examples, the first ones, that are held out for validation.
         shuffle: whether the training examples are shuffled in each epoch.
@@ -125,7 +125,7 @@ class Batches:
         )
 
     def train(self, passed: int = 0) -> tf.data.Dataset:
-        """The batches after those already seen, for an infinite number of epochs."""
+        """The batches after the first `passed` ones, for an infinite number of epochs."""
         # The orders of the epochs follow one another from the seed: skip those of past epochs.
         return self._train.repeat().skip(passed).prefetch(tf.data.AUTOTUNE)
 

@@ -50,7 +50,7 @@ class Progress:
             self._write(text)
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Report the start: the number of epochs and steps, and how many are done."""
+        """Report the start: the numbers of epochs and steps, and the number of steps completed."""
         self.epochs, self.steps = epochs, steps
         self.done = self.first = done
         self.since = time.perf_counter()

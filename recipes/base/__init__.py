@@ -1,1 +1,1 @@
-"""What a recipe is: its interface, its options, its runs, and the errors that they raise."""
+"""The interface of a recipe, its options, its runs, and the errors that they raise."""

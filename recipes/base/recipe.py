@@ -30,7 +30,7 @@ class Data:
     train_size: int
     test_size: int
     metadata: Mapping[str, Any]
-    """What the model needs from the training data, as JSON: vocabulary, statistics, classes."""
+    """Properties of the training data that the model needs, as JSON: vocabulary, classes, ..."""
 
     validation: "tf.data.Dataset | None" = None
     """The dataset's validation split; without one, a fraction of `train` may be held out."""
@@ -47,7 +47,7 @@ class Recipe(ABC):
     name: ClassVar[str]
     dataset: ClassVar[str]
     card: ClassVar[Card]
-    """What the recipe's card states besides measured results."""
+    """The content of the recipe's card besides measured results."""
 
     Config: ClassVar[type[Config]]
     PredictOptions: ClassVar[type[Options]] = Options

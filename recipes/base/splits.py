@@ -58,7 +58,7 @@ def check_parts(
         path: the file of the texts.
         parts: the texts by purpose, such as "training".
         fraction: the fraction of the smallest part.
-        noun: what one text is.
+        noun: the noun for one text, such as "molecule".
 
     Raises:
         DatasetError: a part is empty.

@@ -1,4 +1,4 @@
-"""The base class of dataset builders: pinned files, parsed before the first example is written."""
+"""The base class of dataset builders: parses pinned files before it writes the first example."""
 
 import inspect
 from abc import abstractmethod

@@ -1,1 +1,1 @@
-"""What is made of runs: cards, pictures, comparisons, and exports with their verification."""
+"""Reports on runs: cards, pictures, comparisons, and verified exports."""

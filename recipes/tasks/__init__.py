@@ -1,8 +1,7 @@
-"""What recipes of one kind share: base classes, and readers of texts, tables, images and music.
+"""Code shared by recipes of one kind: base classes, and readers of texts, tables, images and music.
 
-A base class evaluates a model, answers the inputs of `predict`, writes the vocabulary and lists the
-exports. A recipe derived from it has the data, the model, the variants, the search space and the
-card:
+A base class evaluates a model, predicts, writes the vocabulary and lists the exports. A recipe
+derived from it defines the data, the model, the variants, the search space and the card:
 
     Classification         one class for each example
     TextClassification     one class for each text

@@ -1,4 +1,4 @@
-"""What molecule recipes share: SMILES strings are generated, checked and drawn by RDKit.
+"""Shared code of the molecule recipes: generates SMILES strings; RDKit checks and draws them.
 
 A generated string is a valid molecule if RDKit can parse it.
 """

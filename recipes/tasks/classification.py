@@ -1,4 +1,4 @@
-"""What classification recipes share: scores, a confusion matrix, the most likely classes."""
+"""Shared code of the classification recipes: scores, confusion matrix, most likely classes."""
 
 import dataclasses
 import re
@@ -36,7 +36,7 @@ class Classification(Recipe):
     """
 
     example_noun: ClassVar[str]
-    """What one example is, such as "image", for the title of the confusion matrix."""
+    """The noun for one example, such as "image", in the title of the confusion matrix."""
 
     @abstractmethod
     def probabilities(
@@ -49,7 +49,7 @@ class Classification(Recipe):
         return self.name.replace("_", " ").capitalize()
 
     def answer_names(self, metadata: Mapping[str, Any]) -> list[str]:
-        """The names of the classes in the answers of `predict`."""
+        """The names of the classes in the output of `predict`."""
         return list(metadata["classes"])
 
     def axis_names(self, metadata: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What image-to-text recipes share: an image, and a text that a decoder writes about it."""
+"""Shared code of the image-to-text recipes: an image, and a decoder that describes it."""
 
 import dataclasses
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""What language models of characters share: the model, its vocabulary, its exports, a baseline."""
+"""Shared code of the character language models: model, vocabulary, exports, a baseline."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar

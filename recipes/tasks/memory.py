@@ -1,4 +1,4 @@
-"""Two problems of long-term memory, adding and copying: sequences, scores, answers, gradients.
+"""Two problems of long-term memory, adding and copying: sequences, scores, predictions, gradients.
 
 Adding: each step is a value in [0, 1] and a marker, set at two steps; the target is the sum of the
 two marked values. Copying: ten symbols out of eight, blanks, then ten cues to repeat the symbols.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-SYMBOLS = 8  # numbered 1 to 8; 0 is a blank, 9 asks for the copy
+SYMBOLS = 8  # numbered 1 to 8; 0 is a blank, 9 is the cue to repeat them
 COPIED = 10
 TEST_SIZE = 1000
 TEST_SEED = 1_000_003  # no seed of training data may equal it

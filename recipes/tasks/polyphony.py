@@ -1,4 +1,4 @@
-"""What models of piano rolls share: transposition, likelihood per frame, composing.
+"""Shared code of the models of piano rolls: transposition, likelihood per frame, composition.
 
 A network reads the frames of a piece and predicts, for each key, whether it sounds in the next one.
 """
@@ -177,7 +177,7 @@ class Polyphony(Recipe):
             given = piano_rolls.transposed(seed, octave)
             composed = composer.predict(given[None].astype("float32"), verbose=0)[0]
             roll = np.concatenate([given, composed]).astype("uint8")
-            # Down again; no voice sings what would leave the keyboard there.
+            # Transpose down again, without the notes that would leave the keyboard.
             roll = np.pad(roll[:, octave:], ((0, 0), (0, octave)))
             if places is None:
                 answers.append(music.written(roll[len(seed) :]))

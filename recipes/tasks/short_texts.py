@@ -1,4 +1,4 @@
-"""What language models of many short texts share: edges, lengths, generation from a beginning."""
+"""Shared code of the language models of short texts: edges, lengths, continuation of a text."""
 
 import collections
 import dataclasses
@@ -26,7 +26,7 @@ class ShortTexts(LanguageModel):
 
     edge = EDGE
     noun: ClassVar[str]
-    """What one text is, such as "molecule", for messages."""
+    """The noun for one text, such as "molecule", in messages."""
 
     lengths: ClassVar[Sequence[int]] = (32, 36, 40, 44, 58, 80, 112, 160, 256, 512)
     """Lengths that texts are padded to, up to one more than the longest."""

@@ -1,4 +1,4 @@
-"""What language models of one long text share: parallel streams, and texts that are continued.
+"""Shared code of the language models of one long text: parallel streams, continuation of a text.
 
 The text is read as parallel streams. Each segment starts from the final states of the segment
 before it, so the network's memory is longer than the span of backpropagation.

@@ -83,7 +83,7 @@ def read_numbers(path: str | Path, columns: int, noun: str) -> "np.ndarray":
     Args:
         path: of the file.
         columns: the expected count of numbers per line.
-        noun: what the numbers are, in the plural.
+        noun: the noun for the numbers, in the plural.
 
     Returns:
         float32 `(lines, columns)`.

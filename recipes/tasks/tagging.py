@@ -1,4 +1,4 @@
-"""What tagging recipes share: a class for each character, which marks words and their tags.
+"""Shared code of the tagging recipes: a class for each character, which marks words and their tags.
 
 A sentence is split into segments of limited length, each of which is tagged on its own. The tags
 are decoded as the most likely consistent sequence: see `kerasrnn.recipes.tasks.segmentation`.

@@ -1,4 +1,4 @@
-"""What recipes share whose models read one text: the vectorizer is part of the saved model."""
+"""Shared code of recipes whose models read one text: the saved model includes the vectorizer."""
 
 from abc import abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a training needs, made from a recipe and its configuration: batches and optimizer."""
+"""Creates the batches and the optimizer of a training from a recipe and its configuration."""
 
 from kerasrnn.recipes.base.config import Config, ConfigError
 from kerasrnn.recipes.base.recipe import Data, Recipe

@@ -52,7 +52,7 @@ def tune(
     docs/tuning.md.
 
     Args:
-        recipe: what to train.
+        recipe: the recipe to train.
         folder: the folder of the search; default: a subfolder of `runs/tune/` named by the time.
         fixed: options of the recipe that are not searched.
         asked: options of `Searching`.
