@@ -57,7 +57,7 @@ OF_RECIPES = {
     "base.execution": "Execution options",
     "training": "Training of recipes",
     "base.runs": "Runs",
-    "tuning": "Searching for a good configuration",
+    "tuning": "Hyperparameter search",
     "base.search_space": "Search spaces",
 }
 """The parts of `kerasrnn.recipes` that custom recipes and scripts use."""
@@ -77,18 +77,18 @@ def write(folder: Path) -> None:
 
 def pages() -> dict[str, str]:
     """The pages by name, such as "recipes/g2p"."""
-    found = {f"cells/{entry.module}": cell(entry) for entry in catalogue.CELLS}
-    found |= {f"topologies/{name}": topology(name) for name in TOPOLOGIES}
-    found |= {f"recipes/{name}": recipe(recipes.load(name)) for name in recipes.NAMES}
-    found |= {f"api/{part}": api(part, title) for part, title in PARTS.items()}
-    found["api/recipes"] = api_of_recipes()
-    found["cells/index"] = _index(
+    result = {f"cells/{entry.module}": cell(entry) for entry in catalogue.CELLS}
+    result |= {f"topologies/{name}": topology(name) for name in TOPOLOGIES}
+    result |= {f"recipes/{name}": recipe(recipes.load(name)) for name in recipes.NAMES}
+    result |= {f"api/{part}": api(part, title) for part, title in PARTS.items()}
+    result["api/recipes"] = api_of_recipes()
+    result["cells/index"] = _index(
         "Cells",
         COLUMNS,
         rows_of_cells("{}.md"),
         [entry.module for entry in catalogue.CELLS],
     )
-    found["topologies/index"] = _index(
+    result["topologies/index"] = _index(
         "Topologies",
         ("topology", "functions", "recipes"),
         [
@@ -97,7 +97,7 @@ def pages() -> dict[str, str]:
         ],
         TOPOLOGIES,
     )
-    found["recipes/index"] = _index(
+    result["recipes/index"] = _index(
         "Recipes",
         ("recipe", "task", "result"),
         [
@@ -110,7 +110,7 @@ def pages() -> dict[str, str]:
         ],
         recipes.NAMES,
     )
-    found["api/index"] = _index(
+    result["api/index"] = _index(
         "API",
         ("part", "names"),
         [
@@ -128,8 +128,8 @@ def pages() -> dict[str, str]:
         "input": "benchmarks/training/results/input.md",
         "precision": "benchmarks/training/results/precision.md",
     }.items():
-        found[f"project/{name}"] = _include(ROOT / file)
-    return found
+        result[f"project/{name}"] = _include(ROOT / file)
+    return result
 
 
 # Cells.
@@ -383,10 +383,10 @@ def _names(part: str) -> list[str]:
 
 
 def _named(name: str) -> Any:
-    found = kerasrnn
+    value = kerasrnn
     for part in name.split("."):
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 # Markdown.

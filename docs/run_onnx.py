@@ -74,12 +74,13 @@ def pieces(text, known, scores):
                 ways.append((best[start][0] + scores[number], start, number))
         ways.append((best[end - 1][0] + unknown, end - 1, 1))
         best.append(max(ways))
-    found, end = [], len(text)
+    segmentation, end = [], len(text)
     while end:
         _, end, number = best[end]
-        if not (number == 1 and found and found[-1] == 1):  # unknown characters in a row are one
-            found.append(number)
-    return found[::-1]
+        # Adjacent unknown characters are one piece.
+        if not (number == 1 and segmentation and segmentation[-1] == 1):
+            segmentation.append(number)
+    return segmentation[::-1]
 
 
 def text_of(ids, entry):
@@ -100,7 +101,7 @@ def written(folder, source, entry, longest=100):
         return greedy_model.run(None, {"source": source})[0]
     encoder, step = session(folder, "encoder"), session(folder, "step")
     names = [output.name for output in step.get_outputs()]
-    found = dict(
+    constants = dict(
         zip(
             [x.name for x in encoder.get_outputs()],
             encoder.run(None, {"source": source}),
@@ -110,7 +111,7 @@ def written(folder, source, entry, longest=100):
     symbols = np.full(len(source), entry["start"], "int32")
     rows, ended = [], np.zeros(len(source), bool)
     while not ended.all() and len(rows) < longest:
-        results = dict(zip(names, step.run(None, {"previous": symbols, **found}), strict=True))
+        results = dict(zip(names, step.run(None, {"previous": symbols, **constants}), strict=True))
         probabilities = results["probabilities"]
         probabilities[:, [0, 1, entry["start"]]] = 0  # never padding, unknown or start
         symbols = np.where(ended, 0, probabilities.argmax(axis=-1)).astype("int32")
@@ -118,23 +119,23 @@ def written(folder, source, entry, longest=100):
         rows.append(symbols)
         for name, value in results.items():
             if name.endswith("_next"):
-                found[name.removesuffix("_next")] = value
+                constants[name.removesuffix("_next")] = value
     return np.stack(rows, axis=1)
 
 
 def continued(model, ids, entry, longest=100):
     """The continuation of `ids` by a language model: the most probable number at each step."""
     (source,) = model.get_inputs()
-    ids, found = [*([entry["start"]] if "start" in entry else []), *ids], []
+    ids, continuation = [*([entry["start"]] if "start" in entry else []), *ids], []
     if not ids:
         sys.exit("nothing to continue: expected a text with at least one symbol")
-    while len(found) < longest:
-        (probabilities,) = model.run(None, {source.name: np.array([ids + found], "int32")})
+    while len(continuation) < longest:
+        (probabilities,) = model.run(None, {source.name: np.array([ids + continuation], "int32")})
         number = int(probabilities[0, -1, 2:].argmax()) + 2  # neither padding nor unknown
         if number == entry.get("end"):
             break
-        found.append(number)
-    return found
+        continuation.append(number)
+    return continuation
 
 
 def read(given, source, entry):

@@ -198,10 +198,10 @@ def _with_arguments_of(call: Callable[..., Any], extended: inspect.Signature) ->
 
     @functools.wraps(call)
     def call_with_fewer(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        given = dict(signature.bind(*args, **kwargs).arguments)
-        x = given.pop(first.name)
+        bound = dict(signature.bind(*args, **kwargs).arguments)
+        x = bound.pop(first.name)
         passed = {}
-        for name, value in given.items():
+        for name, value in bound.items():
             if name in rest or takes_any:
                 passed[name] = value
             elif name == "mask" and value is not None and get_keras_mask(x) is not None:

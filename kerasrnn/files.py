@@ -110,11 +110,11 @@ def check_place(path: str | Path, kind: Kind = FILE) -> Path:
     place = Path(os.path.realpath(path))
     with writing(place):
         if _exists(place):
-            there = _unlike(place, kind)
-            if there:
+            existing = _unlike(place, kind)
+            if existing:
                 raise OccupiedError(
-                    f"path={str(path)!r}: there is {there}; expected a new path, or {kind.name}, "
-                    "which would be replaced."
+                    f"path={str(path)!r}: there is {existing}; expected a new path, or "
+                    f"{kind.name}, which would be replaced."
                 )
             if not kind.is_folder and not os.access(place, os.W_OK):
                 raise _refusal(errno.EACCES, place)
@@ -272,29 +272,29 @@ def writing(path: str | Path) -> Iterator[None]:
     except (WriteError, OccupiedError):
         raise
     except Exception as error:
-        found = of_the_disk(error, path)
-        if found is None:
+        disk_error = disk_error_of(error, path)
+        if disk_error is None:
             raise
-        raise found from error
+        raise disk_error from error
 
 
-def of_the_disk(error: BaseException, path: str | Path) -> "WriteError | None":
+def disk_error_of(error: BaseException, path: str | Path) -> "WriteError | None":
     """The error of the disk behind an error, if it can arise from writing to a path.
 
     Args:
         error: an error raised by any package.
         path: the path for the message if the error has none.
     """
-    found = _of_the_disk(error)
-    if found is None:
+    cause = _system_error_of(error)
+    if cause is None:
         return None
-    number, name = found
+    number, name = cause
     if number not in IN_WORDS and name is not None and not _related(name, path):
         return None  # for example of a file being read
     return WriteError(number, os.strerror(number), name or str(path))
 
 
-def _of_the_disk(error: BaseException) -> tuple[int, str | None] | None:
+def _system_error_of(error: BaseException) -> tuple[int, str | None] | None:
     """Number and file name of the error of the disk behind an error; None if there is none."""
     at: BaseException | None = error
     while at is not None:
@@ -507,7 +507,7 @@ class _Lock:
             if self.path.parent.name.startswith(SCRATCH):
                 return False  # mistaken for a stray before it was locked
             raise
-        if not self._lock() or not self._is_there():
+        if not self._lock() or not self._is_current():
             self.close()
             return False
         if doing is not None:
@@ -535,7 +535,7 @@ class _Lock:
             self.is_real = False  # the file system does not support locks
         return True
 
-    def _is_there(self) -> bool:
+    def _is_current(self) -> bool:
         """Whether the locked file is still the one with that name."""
         try:
             return os.path.samestat(os.fstat(self.handle), os.stat(self.path))
@@ -545,8 +545,8 @@ class _Lock:
     def holder(self) -> str | None:
         """A description of the holder; None if nobody has signed the lock."""
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            return "{doing} by process {process} on {host} since {since}".format(**found)
+            record = json.loads(self.path.read_text(encoding="utf-8"))
+            return "{doing} by process {process} on {host} since {since}".format(**record)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -68,8 +68,8 @@ def flatten_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
     Public API covers only the layers of a model, not those inside a layer.
     """
-    found = {id(each): each for each in layer._flatten_layers()}
-    return list(found.values())
+    layers = {id(each): each for each in layer._flatten_layers()}
+    return list(layers.values())
 
 
 def operation_of(tensor: Any) -> Any:
@@ -77,7 +77,7 @@ def operation_of(tensor: Any) -> Any:
     return tensor._keras_history.operation
 
 
-def made_by(tensor: Any) -> tuple[Any, Any]:
+def producer_of(tensor: Any) -> tuple[Any, Any]:
     """The operation that computes a symbolic tensor, and the arguments of that call."""
     operation, node, _ = tensor._keras_history
     arguments = operation._inbound_nodes[node].arguments

@@ -18,7 +18,7 @@ def filtered(passed_on: Callable[[bytes], bytes]) -> Iterator[None]:
         passed_on: takes the text held back and returns the part to write.
     """
     try:
-        kept = os.dup(2)
+        original = os.dup(2)
     except OSError:
         yield
         return
@@ -35,8 +35,8 @@ def filtered(passed_on: Callable[[bytes], bytes]) -> Iterator[None]:
         finally:
             if sys.stderr is not None:
                 sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(original, 2)
+            os.close(original)
             remarks.seek(0)
             captured = remarks.read()
             text = captured if failed else passed_on(captured)

@@ -63,7 +63,7 @@ def integer(name: str, value: Any, minimum: int | None = None, maximum: int | No
         or (minimum is not None and value < minimum)
         or (maximum is not None and value > maximum)
     ):
-        raise ArgumentError(name, value, _an_integer(minimum, maximum))
+        raise ArgumentError(name, value, _describe_integer(minimum, maximum))
     return int(value)
 
 
@@ -87,7 +87,7 @@ def number(
         and (above is None or value > above)
         and (below is None or value < below)
     ):
-        raise ArgumentError(name, value, _a_number(minimum, maximum, above, below))
+        raise ArgumentError(name, value, _describe_number(minimum, maximum, above, below))
     return float(value)
 
 
@@ -174,16 +174,16 @@ def ids(name: str, value: Any) -> Any:
     """
     if isinstance(value, np.ndarray):  # before conversion: JAX keeps only 32 of 64 bits
         _check_ids(name, value)
-    given = tensor(name, value)
-    ids = keras.ops.cast(given, "int32")
-    dtype = keras.backend.standardize_dtype(given.dtype)
+    original = tensor(name, value)
+    ids = keras.ops.cast(original, "int32")
+    dtype = keras.backend.standardize_dtype(original.dtype)
     if dtype in ("bool", "int8", "uint8", "int16", "uint16", "int32"):
         return ids
-    values = known(given)
+    values = known(original)
     if values is not None:
         _check_ids(name, values)
         return ids
-    return keras.ops.where(keras.ops.cast(ids, dtype) == given, ids, np.iinfo("int32").max)
+    return keras.ops.where(keras.ops.cast(ids, dtype) == original, ids, np.iinfo("int32").max)
 
 
 def _check_ids(name: str, values: np.ndarray) -> None:
@@ -211,12 +211,12 @@ def array(name: str, value: Any) -> np.ndarray:
         )
     try:
         if keras.ops.is_tensor(value):
-            found = np.asarray(keras.ops.convert_to_numpy(value))
+            values = np.asarray(keras.ops.convert_to_numpy(value))
         else:
-            found = np.asarray(value)
-            first = found.flat[0] if found.dtype == object and found.ndim and found.size else ""
+            values = np.asarray(value)
+            first = values.flat[0] if values.dtype == object and values.ndim and values.size else ""
             if hasattr(first, "__len__") and not isinstance(first, (str, bytes)):
-                found = np.asarray(found.tolist())  # an array of rows
+                values = np.asarray(values.tolist())  # an array of rows
     except Exception as error:  # each array library raises different errors
         if "inhomogeneous" not in str(error):
             raise ArgumentError(name, value, expected) from error
@@ -224,11 +224,11 @@ def array(name: str, value: Any) -> np.ndarray:
             f"{name} has rows of different lengths: expected one length. Pad them: "
             "keras.utils.pad_sequences(rows, dtype='float32', padding='post')."
         ) from None
-    if found.ndim == 0:
+    if values.ndim == 0:
         raise ArgumentError(name, value, expected)
-    if len(found) == 0:
+    if len(values) == 0:
         raise ArgumentError(name, value, "at least one row")
-    return found
+    return values
 
 
 def numbers(name: str, value: Any, advice: str = "") -> np.ndarray:
@@ -239,11 +239,11 @@ def numbers(name: str, value: Any, advice: str = "") -> np.ndarray:
         value: the argument.
         advice: how to convert texts to numbers, for the error if there are any.
     """
-    found = array(name, value)
-    if found.dtype == object:
+    values = array(name, value)
+    if values.dtype == object:
         # Converted at once, "1" would be read as a number, and None as NaN.
-        converted = np.empty(found.shape)
-        for index, each in np.ndenumerate(found):
+        converted = np.empty(values.shape)
+        for index, each in np.ndenumerate(values):
             try:
                 if isinstance(each, (str, bytes)):
                     raise TypeError
@@ -251,11 +251,11 @@ def numbers(name: str, value: Any, advice: str = "") -> np.ndarray:
             except (TypeError, ValueError, OverflowError):
                 _refuse_number(name, index, each, advice)
         return converted
-    if found.dtype.kind in "US":
-        _refuse_number(name, (0,) * found.ndim, found.flat[0], advice)
-    if found.dtype.kind not in "biuf" and found.dtype.name != "bfloat16":
-        raise ValueError(f"{name} has the dtype {found.dtype}: expected real numbers.")
-    return found
+    if values.dtype.kind in "US":
+        _refuse_number(name, (0,) * values.ndim, values.flat[0], advice)
+    if values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16":
+        raise ValueError(f"{name} has the dtype {values.dtype}: expected real numbers.")
+    return values
 
 
 def finite(name: str, value: np.ndarray, dtype: str, axes: Sequence[str] = ("row",)) -> None:
@@ -305,7 +305,9 @@ def integers(name: str, value: np.ndarray, minimum: int, maximum: int) -> None:
     if right.all():
         return
     index = tuple(map(int, np.unravel_index(right.argmin(), value.shape)))
-    raise ArgumentError(_entry(name, index), value[index].item(), _an_integer(minimum, maximum))
+    raise ArgumentError(
+        _entry(name, index), value[index].item(), _describe_integer(minimum, maximum)
+    )
 
 
 def _refuse_number(name: str, index: tuple[int, ...], value: Any, advice: str) -> NoReturn:
@@ -436,10 +438,10 @@ def check_of(annotation: Any) -> Check | None:
 def checks_of(signature: inspect.Signature) -> dict[str, Check]:
     """The checks declared by the annotations of a signature, by argument."""
     return {
-        name: found
+        name: declared
         for name, parameter in signature.parameters.items()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        and (found := check_of(parameter.annotation)) is not None
+        and (declared := check_of(parameter.annotation)) is not None
     }
 
 
@@ -486,7 +488,7 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
-def _an_integer(minimum: int | None, maximum: int | None) -> str:
+def _describe_integer(minimum: int | None, maximum: int | None) -> str:
     if minimum == 1 and maximum is None:
         return "a positive integer"
     if minimum is not None and maximum is not None:
@@ -496,7 +498,7 @@ def _an_integer(minimum: int | None, maximum: int | None) -> str:
     return "an integer" if maximum is None else f"an integer of at most {maximum}"
 
 
-def _a_number(
+def _describe_number(
     minimum: float | None, maximum: float | None, above: float | None, below: float | None
 ) -> str:
     lower, upper = (above if minimum is None else minimum), (below if maximum is None else maximum)

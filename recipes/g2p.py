@@ -118,8 +118,8 @@ def _edits(reference: str, prediction: str) -> tuple[int, int]:
     """Insertions, deletions and substitutions of sounds; and the number of sounds."""
     import jiwer
 
-    found = jiwer.process_words(reference, prediction)
-    edits = found.substitutions + found.deletions + found.insertions
+    alignment = jiwer.process_words(reference, prediction)
+    edits = alignment.substitutions + alignment.deletions + alignment.insertions
     return edits, len(reference.split())
 
 

@@ -127,7 +127,7 @@ class JapaneseVowels(Classification):
     def axis_names(self, metadata: Mapping[str, Any]) -> list[str]:
         return [name.removeprefix("speaker_") for name in metadata["classes"]]
 
-    def answer_names(self, metadata: Mapping[str, Any]) -> list[str]:
+    def prediction_names(self, metadata: Mapping[str, Any]) -> list[str]:
         return [name.replace("_", " ") for name in metadata["classes"]]
 
     def parse_input(self, text: str) -> "np.ndarray":

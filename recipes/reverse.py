@@ -83,7 +83,7 @@ class Reverse(TextToText):
         import numpy as np
 
         known: set[str] = set()
-        found = {}
+        by_split = {}
         # Draw held-out strings first, so that they do not depend on the number of examples.
         for number, (split, count) in enumerate(
             (("test", HELD_OUT), ("validation", HELD_OUT), ("train", config.examples))
@@ -94,8 +94,8 @@ class Reverse(TextToText):
                 known.update(words)
             else:
                 words = [word for word in words if word not in known]
-            found[split] = [(word, word[::-1]) for word in words]
-        return found
+            by_split[split] = [(word, word[::-1]) for word in words]
+        return by_split
 
     def kinds(self, config: Config) -> tuple[str, str]:
         return "characters", "characters"

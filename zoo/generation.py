@@ -93,20 +93,20 @@ def generator(
         prompt = decoder.context is None
     if prompt_lengths and not prompt:
         raise ValueError("prompt_lengths=True: expected prompt=True.")
-    given = source_of(model, decoder)
-    inputs: list[Any] = source_inputs(model) if given else []
+    arguments = source_of(model, decoder)
+    inputs: list[Any] = source_inputs(model) if arguments else []
     if prompt:
         classes = decoder.kind == "classes"
         shape, dtype = ((None,), "int32") if classes else ((None, decoder.size), None)
-        given["prompt"] = keras.Input(shape, dtype=dtype, name="prompt")
-        inputs.append(given["prompt"])
+        arguments["prompt"] = keras.Input(shape, dtype=dtype, name="prompt")
+        inputs.append(arguments["prompt"])
     for argument, requested in (("prompt_lengths", prompt_lengths), ("max_lengths", max_lengths)):
         if requested:
-            given[argument] = keras.Input((), dtype="int32", name=argument)
-            inputs.append(given[argument])
+            arguments[argument] = keras.Input((), dtype="int32", name=argument)
+            inputs.append(arguments[argument])
     if prefix:
-        given["prefix"] = keras.Input((None,), dtype="int32", name="prefix")
-        inputs.append(given["prefix"])
+        arguments["prefix"] = keras.Input((None,), dtype="int32", name="prefix")
+        inputs.append(arguments["prefix"])
     if forbidden is None:
         begins = decoder.kind == "classes" and isinstance(start, Integral) and start != end
         forbidden = [validation.integer("start", start, minimum=0)] if begins else []
@@ -129,7 +129,7 @@ def generator(
         processors,
         name="generate",
     )
-    results = generate(**given)
+    results = generate(**arguments)
     names = ["sequences"]
     for output_name, requested in (
         ("lengths", return_lengths),

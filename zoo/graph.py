@@ -6,20 +6,20 @@ from typing import Any
 import keras
 
 import kerasrnn
-from kerasrnn.keras_internals import graph_of, made_by, nodes_of
+from kerasrnn.keras_internals import graph_of, nodes_of, producer_of
 from kerasrnn.layers.joining import JoinedSteps
 
 
 def ids_of(model: keras.Model) -> dict[str, int]:
     """The number of ids of each input that feeds embeddings: 0 to count - 1, in all of them."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     own = {id(x): x.name for x in model.inputs}
     for layer in model.layers:
         for tensor, count in _reads(layer):
             if id(tensor) in own:
                 name = own[id(tensor)]
-                found[name] = min(count, found.get(name, count))
-    return found
+                counts[name] = min(count, counts.get(name, count))
+    return counts
 
 
 def _reads(layer: keras.layers.Layer) -> Iterator[tuple[Any, int]]:
@@ -49,12 +49,12 @@ def _reads(layer: keras.layers.Layer) -> Iterator[tuple[Any, int]]:
 def _parts(node: Any, model: keras.Model) -> list[tuple[Any, Any]]:
     """The tensors that a call passes to a model, each with the model's input that receives it."""
     arguments = node.arguments
-    given = arguments.args[0] if arguments.args else next(iter(arguments.kwargs.values()))
-    if isinstance(given, Mapping):
+    argument = arguments.args[0] if arguments.args else next(iter(arguments.kwargs.values()))
+    if isinstance(argument, Mapping):
         like = model.input
         parts = like if isinstance(like, dict) else {x.name: x for x in model.inputs}
-        return [(given[key], part) for key, part in parts.items() if key in given]
-    return list(zip(keras.tree.flatten(given), model.inputs, strict=False))
+        return [(argument[key], part) for key, part in parts.items() if key in argument]
+    return list(zip(keras.tree.flatten(argument), model.inputs, strict=False))
 
 
 def joined(model: keras.Model) -> list[list[str]]:
@@ -76,20 +76,22 @@ def _sources(tensor: Any, own: Mapping[int, str]) -> list[Any]:
     """The model's inputs from which a tensor is computed."""
     if id(tensor) in own:
         return [tensor]
-    before = [x for x in keras.tree.flatten(made_by(tensor)[1]) if isinstance(x, keras.KerasTensor)]
+    before = [
+        x for x in keras.tree.flatten(producer_of(tensor)[1]) if isinstance(x, keras.KerasTensor)
+    ]
     return [source for x in before for source in _sources(x, own)]
 
 
 def beginnings(model: keras.Model) -> set[str]:
     """The names of the inputs that are prompts or prefixes of a generator, which may be empty."""
-    found = {
+    ids = {
         id(tensor)
         for layer in model.layers
         if isinstance(layer, kerasrnn.Generator)
         for node in nodes_of(layer)
         for tensor in _beginnings_of(node)
     }
-    return {x.name for x in model.inputs if id(x) in found}
+    return {x.name for x in model.inputs if id(x) in ids}
 
 
 def _beginnings_of(node: Any) -> list[Any]:

@@ -34,8 +34,8 @@ def to_call(like: Any, inputs: Any, model: keras.Model | None = None) -> Any:
     Raises:
         ValueError: the inputs are invalid for the model.
     """
-    given = keras.tree.flatten(inputs)
-    if len(given) == len(keras.tree.flatten(like)) and all(map(is_tensor, given)):
+    tensors = keras.tree.flatten(inputs)
+    if len(tensors) == len(keras.tree.flatten(like)) and all(map(is_tensor, tensors)):
         return inputs
     return CheckedInputs("inputs", like, model, read=False)(inputs)
 
@@ -92,12 +92,12 @@ class CheckedInputs:
         """Shapes by the name of the input."""
 
     def __call__(self, value: Any) -> Any:
-        found = structured(
+        result = structured(
             self.name, self.like, value, self._one, lambda x: getattr(x, "name", None)
         )
         for names in self.joined:
             self._check_equal_steps(names)
-        return found
+        return result
 
     def count(self, name: str, rows: int | None) -> None:
         """Raise ValueError unless the number of rows equals that of the others."""
@@ -128,17 +128,17 @@ class CheckedInputs:
             self.count(name, shape[0] if len(shape) and isinstance(shape[0], int) else None)
             return value
         checked = self._texts if like.dtype == "string" else self._numbers
-        found = checked(name, like, value)
-        self.shapes[like.name] = tuple(found.shape)
+        converted = checked(name, like, value)
+        self.shapes[like.name] = tuple(converted.shape)
         if like.name not in self.may_be_empty:
-            check_has_steps(name, found.shape)
-        self._check_rows(name, like, len(found))
-        return value if tensor else found
+            check_has_steps(name, converted.shape)
+        self._check_rows(name, like, len(converted))
+        return value if tensor else converted
 
     def _check_equal_steps(self, names: Sequence[str]) -> None:
         """Raise ValueError unless these inputs have equal numbers of steps, as far as known."""
-        found = [(f"{self.name}[{name!r}]", self.shapes.get(name, ())[1:2]) for name in names]
-        known = [(name, *steps) for name, steps in found if steps not in ((), (None,))]
+        steps_of = [(f"{self.name}[{name!r}]", self.shapes.get(name, ())[1:2]) for name in names]
+        known = [(name, *steps) for name, steps in steps_of if steps not in ((), (None,))]
         for name, steps in known[1:]:
             first, expected = known[0]
             if steps != expected:
@@ -150,22 +150,22 @@ class CheckedInputs:
     def _texts(self, name: str, like: Any, value: Any) -> Any:
         if len(like.shape) == 1:
             return ops.convert_to_tensor(reading.as_texts(name, value))
-        found = shaped(name, like.shape, validation.array(name, value))
-        texts = np.array(reading.as_texts(name, found.ravel())).reshape(found.shape)
+        array = shaped(name, like.shape, validation.array(name, value))
+        texts = np.array(reading.as_texts(name, array.ravel())).reshape(array.shape)
         return ops.convert_to_tensor(texts)
 
     def _numbers(self, name: str, like: Any, value: Any) -> np.ndarray:
-        found = shaped(name, like.shape, validation.numbers(name, value, OF_TEXTS))
+        array = shaped(name, like.shape, validation.numbers(name, value, OF_TEXTS))
         if "float" in like.dtype:
-            validation.finite(name, found, like.dtype, _axes(like))
+            validation.finite(name, array, like.dtype, _axes(like))
         elif "int" in like.dtype:
             bounds = np.iinfo(like.dtype)
             ids = self.ids.get(like.name)
             minimum, maximum = (bounds.min, bounds.max) if ids is None else (0, ids - 1)
-            validation.integers(name, found, minimum, maximum)
-            if found.dtype.kind not in "iu":
-                found = found.astype(like.dtype)
-        return found
+            validation.integers(name, array, minimum, maximum)
+            if array.dtype.kind not in "iu":
+                array = array.astype(like.dtype)
+        return array
 
     def _check_rows(self, name: str, like: Any, rows: int) -> None:
         size = like.shape[0]
@@ -209,17 +209,17 @@ def structured(
         missing = [key for key in keys if key not in value]
         if missing:
             raise ValueError(f"{name} has no {missing[0]!r}: expected a dict of {shown}.")
-        given = [value[key] for key in keys]
+        items = [value[key] for key in keys]
     elif isinstance(like, dict) or not isinstance(value, (list, tuple)):
         kind = "dict" if isinstance(like, dict) else "list or a dict"
         raise ArgumentError(name, value, f"a {kind} of {len(keys)} arrays: {shown}")
     else:
-        given = list(value)
-        if len(given) != len(keys):
-            raise ValueError(f"{name} has {len(given)} entries: expected {len(keys)}, for {shown}.")
+        items = list(value)
+        if len(items) != len(keys):
+            raise ValueError(f"{name} has {len(items)} entries: expected {len(keys)}, for {shown}.")
     checked = [
         structured(f"{name}[{key!r}]", part, each, check, key_of)
-        for key, part, each in zip(keys, parts, given, strict=True)
+        for key, part, each in zip(keys, parts, items, strict=True)
     ]
     return dict(zip(keys, checked, strict=True)) if isinstance(like, dict) else checked
 
@@ -233,7 +233,7 @@ def only(name: str, key: str, value: Any) -> Any:
     return value[key]
 
 
-def shaped(name: str, wanted: Any, found: Any, advice: str = "") -> Any:
+def shaped(name: str, shape: Any, value: Any, advice: str = "") -> Any:
     """Bring an array or a tensor to a symbolic shape: a last axis of size 1 is added or removed.
 
     Keras reshapes it, too, but fails if a function was traced with the other shape before.
@@ -241,20 +241,20 @@ def shaped(name: str, wanted: Any, found: Any, advice: str = "") -> Any:
     Raises:
         ValueError: the shape does not match.
     """
-    given = tuple(found.shape)
-    if len(given) == len(wanted) + 1 and given[-1] == 1:
-        found = found[..., 0]
-    elif len(given) == len(wanted) - 1 and wanted[-1] == 1:
-        found = found[..., None]
-    if found.shape and fits(tuple(found.shape)[1:], wanted[1:]):
-        return found
-    if not advice and len(given) == len(wanted) - 1 and fits(given, wanted[1:]):
+    actual = tuple(value.shape)
+    if len(actual) == len(shape) + 1 and actual[-1] == 1:
+        value = value[..., 0]
+    elif len(actual) == len(shape) - 1 and shape[-1] == 1:
+        value = value[..., None]
+    if value.shape and fits(tuple(value.shape)[1:], shape[1:]):
+        return value
+    if not advice and len(actual) == len(shape) - 1 and fits(actual, shape[1:]):
         advice = " A batch of this one row is x[np.newaxis]."
-    sizes = ["batch", *map(str, wanted[1:])]
-    if wanted[1:2] == (None,):
+    sizes = ["batch", *map(str, shape[1:])]
+    if shape[1:2] == (None,):
         sizes[1] = "time"
     expected = f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
-    raise ValueError(f"{name} has the shape {given}: expected {expected}.{advice}")
+    raise ValueError(f"{name} has the shape {actual}: expected {expected}.{advice}")
 
 
 def check_has_steps(name: str, shape: Any) -> None:

@@ -300,17 +300,17 @@ class Inputs:
     """
 
     def __init__(self, *parts: Any, static: Any = (), **named: Any) -> None:
-        given = [(None, part, False) for part in parts]
-        given += [(name, part, False) for name, part in named.items()]
+        entries = [(None, part, False) for part in parts]
+        entries += [(name, part, False) for name, part in named.items()]
         if isinstance(static, Mapping):
-            given += [(name, part, True) for name, part in static.items()]
+            entries += [(name, part, True) for name, part in static.items()]
         else:
             one = isinstance(static, Single)
             several = [static] if one else validation.sequence("static", static)
-            given += [(None, part, True) for part in several]
-        if not given:
+            entries += [(None, part, True) for part in several]
+        if not entries:
             raise ValueError("Inputs(): expected zoo.Vectors, Tokens, Images or Labels.")
-        for name, part, static_part in given:
+        for name, part, static_part in entries:
             if not isinstance(part, Single):
                 place = name or ("static" if static_part else "parts")
                 raise ValueError(
@@ -318,7 +318,7 @@ class Inputs:
                 )
             if static_part and isinstance(part, Tokens):
                 raise ValueError(f"static={part!r}: tokens come in sequences; expected Labels.")
-        self.parts = _parts(given)
+        self.parts = _parts(entries)
         """Sequences first, then static parts."""
 
     def __repr__(self) -> str:
@@ -353,23 +353,23 @@ class Inputs:
         return keras.layers.Concatenate(name="joined")(encoded)
 
 
-def _parts(given: Sequence[tuple[str | None, Any, bool]]) -> tuple[Part, ...]:
+def _parts(entries: Sequence[tuple[str | None, Any, bool]]) -> tuple[Part, ...]:
     """Name the parts that have no name, and sort static ones to the end."""
-    kinds = [snake_case(type(part).__name__) for _, part, _ in given]
-    unnamed = Counter(kind for kind, (name, _, _) in zip(kinds, given, strict=True) if not name)
+    kinds = [snake_case(type(part).__name__) for _, part, _ in entries]
+    unnamed = Counter(kind for kind, (name, _, _) in zip(kinds, entries, strict=True) if not name)
     numbers: Counter[str] = Counter()
-    found = []
-    for kind, (name, part, static) in zip(kinds, given, strict=True):
+    result = []
+    for kind, (name, part, static) in zip(kinds, entries, strict=True):
         if name is None:
             numbers[kind] += 1
             name = f"{kind}_{numbers[kind]}" if unnamed[kind] > 1 else kind
-        found.append(Part(name, part, static or isinstance(part, Labels)))
-    for name, count in Counter(part.name for part in found).items():
+        result.append(Part(name, part, static or isinstance(part, Labels)))
+    for name, count in Counter(part.name for part in result).items():
         if count > 1:
             raise ValueError(
                 f"Inputs: {count} parts have the name {name!r}; expected different names."
             )
-    return tuple(sorted(found, key=lambda part: part.static))
+    return tuple(sorted(result, key=lambda part: part.static))
 
 
 Single = Vectors | Tokens | Images | Labels

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from kerasrnn.base_layer import BaseLayer
-from kerasrnn.keras_internals import get_keras_mask, made_by, set_keras_mask
+from kerasrnn.keras_internals import get_keras_mask, producer_of, set_keras_mask
 from kerasrnn.zoo.model import Model, output_layer
 from kerasrnn.zoo.outputs import Output
 
@@ -46,7 +46,7 @@ def decoded(model: keras.Model) -> Model:
             f"model={model.name!r}: does not store how its output is decoded; expected a model of "
             "a topology of the zoo."
         )
-    head, (arguments, _) = made_by(model.output)
+    head, (arguments, _) = producer_of(model.output)
     y = DecodedOutput(head, output_type, name="decoded")(*arguments)
     return Model(model.input, y, name=f"{model.name}_decoded")
 

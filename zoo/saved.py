@@ -106,12 +106,12 @@ def folder(name: str) -> Path:
     for line in (place / SUMS).read_text("utf-8").splitlines():
         expected, _, file = line.partition("  ")
         try:
-            found = sha256(place / file)
+            digest = sha256(place / file)
         except OSError as error:
             raise SavedModelError(f"{place / file} cannot be read: {error.strerror}.") from None
-        if found != expected:
+        if digest != expected:
             raise SavedModelError(
-                f"{place / file} is damaged: expected the SHA-256 {expected}, found {found}; "
+                f"{place / file} is damaged: expected the SHA-256 {expected}, found {digest}; "
                 "install kerasrnn again, or restore the file from the repository."
             )
     return place

@@ -63,23 +63,25 @@ def encoder_and_step(model: keras.Model) -> Parts:
         (1, 42)
     """
     decoder = decoder_of(model)
-    given = source_of(model, decoder)
+    source = source_of(model, decoder)
     frame = () if decoder.kind == "classes" else (decoder.size,)
     dtype = "int32" if decoder.kind == "classes" else None
     previous = keras.Input(frame, dtype=dtype, name="previous")
-    found = _InitialStates(decoder, name="initial_states")(**(given or {"rows": previous}))
+    initial = _InitialStates(decoder, name="initial_states")(**(source or {"rows": previous}))
     encoder = None
-    if given:
-        outputs = [keras.layers.Identity(name=name)(x) for name, x in found.items()]
+    if source:
+        outputs = [keras.layers.Identity(name=name)(x) for name, x in initial.items()]
         sources = source_inputs(model)
         inputs = sources if len(sources) > 1 else sources[0]
         encoder = Model(inputs, outputs, name=f"{model.name}_encoder")
-    read = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in found.items()}
-    results = _Step(decoder, name="decode")({"previous": previous, **read})
+    step_inputs = {
+        name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in initial.items()
+    }
+    results = _Step(decoder, name="decode")({"previous": previous, **step_inputs})
     (name,) = model.output_names
     results = {name: model.get_layer(name).activation(results.pop("logits")), **results}
     outputs = [keras.layers.Identity(name=name)(x) for name, x in results.items()]
-    step = Model([previous, *read.values()], outputs, name=f"{model.name}_step")
+    step = Model([previous, *step_inputs.values()], outputs, name=f"{model.name}_step")
     return Parts(encoder, step)
 
 
@@ -100,12 +102,12 @@ def decoder_of(model: keras.Model) -> kerasrnn.Decoder:
 
 def source_of(model: keras.Model, decoder: kerasrnn.Decoder) -> dict[str, Tensor]:
     """The source features that a model's decoder reads: `context`, `memory`, or nothing."""
-    given = {}
+    features = {}
     if decoder.context is not None:
-        given["context"] = model.get_layer("context").output
+        features["context"] = model.get_layer("context").output
     if decoder.attention is not None:
-        given["memory"] = model.get_layer("encoder").output[0]
-    return given
+        features["memory"] = model.get_layer("encoder").output[0]
+    return features
 
 
 def source_inputs(model: keras.Model) -> list[Tensor]:
@@ -131,13 +133,13 @@ class _InitialStates(keras.layers.Layer):
         prepared = self.decoder.prepare_memory(memory, memory_mask)
         batch = None if rows is None else ops.shape(rows)[0]
         states = self.decoder.initial_states(context, batch, prepared)
-        found = {f"{STATE}{n}": state for n, state in enumerate(states)}
+        outputs = {f"{STATE}{n}": state for n, state in enumerate(states)}
         if self.decoder.context in ("every", "both"):
-            found[CONTEXT] = context
+            outputs[CONTEXT] = context
         for of_layer in prepared or ():
-            found |= of_layer or {}
+            outputs |= of_layer or {}
         # The memory itself is among them, and would pass on its mask.
-        return {name: ops.copy(x) for name, x in found.items()}
+        return {name: ops.copy(x) for name, x in outputs.items()}
 
     def compute_mask(self, *args: Any, **kwargs: Any) -> None:
         """No mask is passed on: `attention_mask` replaces it."""

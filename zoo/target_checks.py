@@ -56,11 +56,11 @@ def checked_data(
     def target(name: str, output: Any, value: Any) -> Any:
         loss = losses.get(id(output))
         expected = _expected(output, loss, output_type)
-        found = _target(name, output, value, inputs, loss, expected)
+        converted = _target(name, output, value, inputs, loss, expected)
         if expected.aligned:
-            _check_number_of_steps(name, model, output, found, inputs)
-        targets[id(output)] = found
-        return found
+            _check_number_of_steps(name, model, output, converted, inputs)
+        targets[id(output)] = converted
+        return converted
 
     def weight(name: str, output: Any, value: Any) -> Any:
         if value is None and inputs.rows:  # Keras takes weights of all outputs or of none
@@ -167,8 +167,8 @@ def _target(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
     """
     if value is None:
         raise ArgumentError(name, value, "targets, one for each row of the inputs")
-    found = _numbers_of_rows(name, value, inputs, OF_LABELS)
-    targets = value if is_tensor(value) else found
+    numbers = _numbers_of_rows(name, value, inputs, OF_LABELS)
+    targets = value if is_tensor(value) else numbers
     check_has_steps(name, targets.shape)
     if of.shape is None or len(output.shape) < 2:
         return targets
@@ -178,10 +178,10 @@ def _target(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
     elif _takes_values(loss) and output.shape[-1] != 1 and fits(targets.shape, output.shape[:-1]):
         advice = " Class ids are the targets of loss='sparse_categorical_crossentropy'."
     targets = shaped(name, of.shape, targets, advice)
-    if of.ids is not None and found is not None:
+    if of.ids is not None and numbers is not None:
         is_object = isinstance(loss, keras.losses.Loss)
         ignored = loss.get_config().get("ignore_class") if is_object else None
-        ids = found if ignored is None else np.where(found == ignored, 0, found)
+        ids = numbers if ignored is None else np.where(numbers == ignored, 0, numbers)
         validation.integers(name, ids, 0, of.ids - 1)
     return targets
 
@@ -193,8 +193,10 @@ def _check_number_of_steps(
     steps = tuple(y.shape)[1:2]
     if len(output.shape) < 3 or output.shape[1] is not None or None in steps:
         return
-    read = {inputs.shapes.get(x.name, ())[1:2] for x in model.inputs if x.shape[1:2] == (None,)}
-    if steps in read and (len(read) == 1 or steps != (1,)):
+    input_steps = {
+        inputs.shapes.get(x.name, ())[1:2] for x in model.inputs if x.shape[1:2] == (None,)
+    }
+    if steps in input_steps and (len(input_steps) == 1 or steps != (1,)):
         return
     # Rarely needed: no input has this number of steps, or one of several has a single step.
     expected = _output_shape(model, output, inputs)[1]
@@ -214,8 +216,8 @@ def _output_shape(model: keras.Model, output: Any, inputs: CheckedInputs) -> tup
             keras.KerasTensor((x.shape[0], *shape), x.dtype, sparse=x.sparse, name=x.name)
             for x, shape in zip(model.inputs, shapes, strict=True)
         ]
-        found = model.compute_output_spec(keras.tree.pack_sequence_as(model.input, specs))
-        known[shapes] = [tuple(spec.shape) for spec in keras.tree.flatten(found)]
+        outputs = model.compute_output_spec(keras.tree.pack_sequence_as(model.input, specs))
+        known[shapes] = [tuple(spec.shape) for spec in keras.tree.flatten(outputs)]
     (n,) = (n for n, each in enumerate(model.outputs) if each is output)
     return known[shapes][n]
 
@@ -234,8 +236,8 @@ def _weight(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
         loss: the loss of the output.
         y: the validated targets, which have the number of steps, or None.
     """
-    found = _numbers_of_rows(name, value, inputs)
-    weights = value if is_tensor(value) else found
+    numbers = _numbers_of_rows(name, value, inputs)
+    weights = value if is_tensor(value) else numbers
     if loss is None:
         return weights
     shape = tuple(weights.shape)
@@ -274,10 +276,10 @@ def _numbers_of_rows(
     """The finite numbers of targets or weights; None for tensors that are not to be read."""
     if is_tensor(value) and not (inputs.read and is_concrete(value)):
         return None
-    found = validation.numbers(name, value, advice)
-    validation.finite(name, found, keras.config.floatx())
-    inputs.count(name, len(found))
-    return found
+    numbers = validation.numbers(name, value, advice)
+    validation.finite(name, numbers, keras.config.floatx())
+    inputs.count(name, len(numbers))
+    return numbers
 
 
 def checked_class_weight(
@@ -306,10 +308,10 @@ def checked_class_weight(
         classes = 2 if of_two else None
     checked = {}
     for key, number in value.items():
-        found = int(key) if isinstance(key, float) and key.is_integer() else key
+        class_id = int(key) if isinstance(key, float) and key.is_integer() else key
         bounds = () if classes is None else (0, classes - 1)
-        found = validation.integer("a key of class_weight", found, *bounds)
-        checked[found] = validation.number(f"{name}[{key!r}]", number)
+        class_id = validation.integer("a key of class_weight", class_id, *bounds)
+        checked[class_id] = validation.number(f"{name}[{key!r}]", number)
     return checked
 
 
@@ -322,18 +324,18 @@ def _losses(model: keras.Model) -> list[Any]:
         if isinstance(model.output, dict):
             keys = {id(output): key for key, output in model.output.items()}
             names = [keys.get(id(output)) for output in model.outputs]
-        given = [loss.get(name) for name in names]
+        entries = [loss.get(name) for name in names]
     elif isinstance(loss, (list, tuple)):
-        given = list(loss) if len(loss) == count else [None] * count
+        entries = list(loss) if len(loss) == count else [None] * count
     else:
-        given = [loss] * count
-    found = []
-    for each in given:
+        entries = [loss] * count
+    losses = []
+    for each in entries:
         try:
-            found.append(keras.losses.get(each))
+            losses.append(keras.losses.get(each))
         except (ValueError, TypeError):  # reported by Keras
-            found.append(None)
-    return found
+            losses.append(None)
+    return losses
 
 
 def _takes_ids(loss: Any) -> bool:

@@ -153,7 +153,7 @@ def continue_texts(
 
 def _vectorizer(model: keras.Model) -> keras.layers.Layer:
     kinds = (keras.layers.TextVectorization, kerasrnn.SentencePieceVectorization)
-    found = [layer for layer in model.layers if isinstance(layer, kinds)]
-    if len(found) != 1:
+    vectorizers = [layer for layer in model.layers if isinstance(layer, kinds)]
+    if len(vectorizers) != 1:
         raise ValueError("model: expected a model that reads one text: see zoo.of_texts.")
-    return found[0]
+    return vectorizers[0]

@@ -155,13 +155,15 @@ class Translator(keras.Model):
         """The output of a generator as strings, in a graph."""
         import tensorflow as tf
 
-        read = self.source(inputs)
+        source_ids = self.source(inputs)
         # One step of padding if no text has a symbol: an encoder reads at least one.
-        read = tf.pad(read, [[0, 0], [0, tf.cast(tf.equal(tf.shape(read)[1], 0), "int32")]])
-        ids, *_ = write([read, self._longest(read)])
-        written = (ids > 0) & (ids < self.end)
+        source_ids = tf.pad(
+            source_ids, [[0, 0], [0, tf.cast(tf.equal(tf.shape(source_ids)[1], 0), "int32")]]
+        )
+        ids, *_ = write([source_ids, self._longest(source_ids)])
+        is_symbol = (ids > 0) & (ids < self.end)
         separator = reading.separator(self.target)
-        texts = tf.where(written, tf.gather([*self.symbols, "", ""], ids) + separator, "")
+        texts = tf.where(is_symbol, tf.gather([*self.symbols, "", ""], ids) + separator, "")
         text = tf.strings.reduce_join(texts, axis=-1)
         if isinstance(self.target, kerasrnn.SentencePieceVectorization):
             text = tf.strings.regex_replace(text, BLANK, " ")
@@ -250,7 +252,7 @@ class Translator(keras.Model):
             ValueError: `texts` are not texts; an argument is out of range; `copy_unknown` is not
                 possible; a prefix has an unknown symbol, or is as long as the maximum length.
         """
-        found = self.explain(
+        translations = self.explain(
             texts,
             beam,
             length_penalty,
@@ -261,7 +263,7 @@ class Translator(keras.Model):
             prefix,
             processors,
         )
-        rows = [row if isinstance(row, list) else [row] for row in found]
+        rows = [row if isinstance(row, list) else [row] for row in translations]
         cut = [n for n, row in enumerate(rows) if any(each.truncated for each in row)]
         if cut:
             shown = ", ".join(map(str, cut[:10])) + (", ..." if len(cut) > 10 else "")
@@ -272,7 +274,7 @@ class Translator(keras.Model):
                 stacklevel=2,
             )
         lists = [[translation.text for translation in row] for row in rows]
-        return lists if isinstance(found[0], list) else [row[0] for row in lists]
+        return lists if isinstance(translations[0], list) else [row[0] for row in lists]
 
     @validation.checked
     def explain(
@@ -301,7 +303,7 @@ class Translator(keras.Model):
         copied = reading.surfaces(self.source, texts) if copy_unknown else words
         prefixes = self._prefixes(prefix, words)
         write = self._generator(sampler, processors, copy_unknown, prefix is not None)
-        found: list[Any] = [None] * len(texts)
+        translations: list[Any] = [None] * len(texts)
         # Batch texts of similar length, rounded up, since each length is compiled separately.
         order = sorted(range(len(texts)), key=lambda n: len(words[n]))
         for start in range(0, len(order), batch_size):
@@ -309,14 +311,14 @@ class Translator(keras.Model):
             more = batch_size - len(rows) if start else 0
             ids = reading.numbered(self.source, [texts[n] for n in rows])
             ids = np.pad(ids, ((0, more), (0, -ids.shape[1] % 8 if ids.shape[1] else 8)))
-            given = [ids, self._longest(ids)]
+            arguments = [ids, self._longest(ids)]
             if prefixes is not None:
-                given.append(_padded([*(prefixes[n] for n in rows), *[[]] * more]))
-            results = write.predict_on_batch(given)
+                arguments.append(_padded([*(prefixes[n] for n in rows), *[[]] * more]))
+            results = write.predict_on_batch(arguments)
             results = [ops.convert_to_numpy(x) for x in results]
             for k, n in enumerate(rows):
-                found[n] = self._translations(words[n], copied[n], *(x[k] for x in results))
-        return found
+                translations[n] = self._translations(words[n], copied[n], *(x[k] for x in results))
+        return translations
 
     def check_copying(self) -> None:
         """Raise ValueError unless unknown words can be copied from the source."""
@@ -352,13 +354,13 @@ class Translator(keras.Model):
 
     def _longest(self, ids: Tensor) -> Tensor:
         """The maximum number of symbols of each text: 0 if the source is empty."""
-        read = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1)
-        longest = ops.full_like(read, self.max_length)
+        lengths = ops.sum(ops.cast(ops.not_equal(ids, 0), "int32"), axis=1)
+        longest = ops.full_like(lengths, self.max_length)
         if self.length_limit is not None:
             factor, more = self.length_limit
-            limit = ops.cast(ops.floor(factor * ops.cast(read, "float32")), "int32") + more
+            limit = ops.cast(ops.floor(factor * ops.cast(lengths, "float32")), "int32") + more
             longest = ops.minimum(longest, ops.maximum(limit, 1))
-        return ops.where(read > 0, longest, 0)
+        return ops.where(lengths > 0, longest, 0)
 
     def _prefixes(
         self, prefix: Sequence[str] | None, words: Sequence[list[str]]

@@ -25,8 +25,8 @@ from benchmarks.export.contenders import CONTENDERS, FILES, MODELS, Point, point
 from benchmarks.measuring import summary
 from benchmarks.measuring.machine import PACKAGES as MEASURED
 from benchmarks.measuring.processes import Worker, Workers, in_turn
-from benchmarks.measuring.reports import judged, keep
-from benchmarks.measuring.study import Study, conditions, given, repeats
+from benchmarks.measuring.reports import keep, print_targets
+from benchmarks.measuring.study import Study, conditions, given_options, repeats
 
 PROGRAM = "benchmarks.export.contenders"
 RESULTS = Path(__file__).parent / "results"
@@ -45,11 +45,11 @@ def measure(
         try:
             for _, group in groupby(wanted, key=lambda point: point.model):
                 of_model = list(group)
-                made = _made(of_model, folder)
-                files.append({"point": of_model[0].to_json(), "files": made})
+                files_of_model = _made(of_model, folder)
+                files.append({"point": of_model[0].to_json(), "files": files_of_model})
                 for point in of_model:
                     started = time.monotonic()
-                    records = _in_turn(point, made, workers, rounds, share)
+                    records = _in_turn(point, files_of_model, workers, rounds, share)
                     found.append({"point": point.to_json(), "records": records})
                     done += 1
                     print(
@@ -74,10 +74,10 @@ def _made(of_model: Sequence[Point], folder: str) -> dict[str, Any]:
 
 
 def _in_turn(
-    point: Point, made: dict[str, Any], workers: Workers, rounds: int, share: float
+    point: Point, files: dict[str, Any], workers: Workers, rounds: int, share: float
 ) -> dict[str, Any]:
     """Time the contenders that have a file, in turn; return the errors of the others."""
-    by_file = {FILES[name]: record for name, record in made.items()}
+    by_file = {FILES[name]: record for name, record in files.items()}
     of_each = {name: by_file[FILES[name]] for name in point.contenders}
     able = tuple(name for name in of_each if "error" not in of_each[name])
     records = in_turn(replace(point, contenders=able), workers, rounds, share)
@@ -130,14 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files, found, complete = measure(wanted, *repeats(chosen), chosen.threads)
     raw = {
         "machine": machine,
-        "options": given(chosen),
+        "options": given_options(chosen),
         "complete": complete,
         "files": files,
         "points": found,
     }
     for file in write(raw, command.typed(), chosen.out):
         print(file)
-    judged(report.targets(report.results(raw)))
+    print_targets(report.targets(report.results(raw)))
 
 
 def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:

@@ -109,15 +109,15 @@ def points(
     models: Sequence[int] = range(len(MODELS)),
 ) -> list[Point]:
     """Every model at 100 steps, and the smaller unidirectional models at all lengths."""
-    found = []
+    selected = []
     for model in (MODELS[n] for n in models):
         times: Sequence[int] = TIMES if model[1:] == (128, False) else (100,)
         if quick:
             model, times = model._replace(units=model.units // 16), (12,)
         # A stream has no end from which the backward direction could start.
         names = [name for name in contenders if not (model.bidirectional and name == "step")]
-        found += [Point(model, time, tuple(names)) for time in times if names]
-    return found
+        selected += [Point(model, time, tuple(names)) for time in times if names]
+    return selected
 
 
 def sequence(point: Point) -> np.ndarray:
@@ -259,7 +259,7 @@ def make(of: Sequence[Point], folder: Path) -> dict[str, Any]:
                 difference = parity.largest_difference(run, cases)
             records[name] = {"bytes": size, "difference": difference}
         except Exception as error:  # exporters raise errors of any type
-            records[name] = {"error": worker.in_a_line(error)}
+            records[name] = {"error": worker.one_line(error)}
     return records
 
 
@@ -300,11 +300,11 @@ def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     threads = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 
-    def asked_to_make(request: dict[str, Any]) -> dict[str, Any]:
+    def make_files(request: dict[str, Any]) -> dict[str, Any]:
         return {"files": make([Point.from_json(each) for each in request["points"]], folder)}
 
     worker.answer(
-        lambda point: ready(name, Point.from_json(point), folder, threads), {"make": asked_to_make}
+        lambda point: ready(name, Point.from_json(point), folder, threads), {"make": make_files}
     )
 
 

@@ -42,15 +42,15 @@ def opening(title: str, raw: Mapping[str, Any], command: str, name: str) -> list
 
 
 def targets_table(rows: Collection[Target], about: str) -> list[str]:
-    found = []
+    cells = []
     for target in rows:
         limit = "" if target.limit is None else f"≤ {target.limit:g}"
         value = "" if target.value is None else f"{target.value:.3g}"
         over = "" if not target.ratios else f"{min(target.ratios):.3g}–{max(target.ratios):.3g}"
         of = str(len(target.ratios))
-        found.append((target.text, target.judge, limit, value, over, of, target.verdict))
+        cells.append((target.text, target.judge, limit, value, over, of, target.verdict))
     header = ["target", "criterion", "limit", "measured", "lowest–highest", "points", "verdict"]
-    return ["## Targets", "", about, "", *table(header, found)]
+    return ["## Targets", "", about, "", *table(header, cells)]
 
 
 def keep(raw: dict[str, Any], tables: str, folder: Path, name: str) -> list[Path]:
@@ -67,7 +67,7 @@ def keep(raw: dict[str, Any], tables: str, folder: Path, name: str) -> list[Path
     return [folder / file for file in files]
 
 
-def judged(targets: Sequence[Target]) -> None:
+def print_targets(targets: Sequence[Target]) -> None:
     """Print which targets are met."""
     for target in targets:
         if target.value is not None:

@@ -86,7 +86,7 @@ def words(text: str) -> list[str]:
     return text.split(",")
 
 
-def given(chosen: argparse.Namespace) -> dict[str, Any]:
+def given_options(chosen: argparse.Namespace) -> dict[str, Any]:
     """The options that affect the numbers."""
     return {name: value for name, value in vars(chosen).items() if name != "out"}
 

@@ -55,8 +55,8 @@ def ratio(result: Result, own: str, other: str) -> Spread | None:
 
 def best(result: Result, contenders: Iterable[str]) -> str | None:
     """The contender with the lowest median; None if none has results."""
-    found = {name: measured(result, name) for name in contenders}
-    medians = {name: statistics.median(values) for name, values in found.items() if values}
+    values_of = {name: measured(result, name) for name in contenders}
+    medians = {name: statistics.median(values) for name, values in values_of.items() if values}
     return min(medians, key=medians.__getitem__, default=None)
 
 

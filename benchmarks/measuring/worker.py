@@ -35,24 +35,24 @@ class Ready:
     """A few numbers from the results, to check that all contenders compute the same."""
 
 
-def prepare(made: Ready) -> dict[str, Any]:
+def prepare(ready: Ready) -> dict[str, Any]:
     start = time.perf_counter()
-    results = made.step()
+    results = ready.step()
     first = time.perf_counter() - start
-    facts = made.facts(results)
+    facts = ready.facts(results)
     del results
-    (second,) = timed(made, 1)
-    warm = timed(made, min(max(round(WARM_SECONDS / second), 1), 20))
+    (second,) = timed(ready, 1)
+    warm = timed(ready, min(max(round(WARM_SECONDS / second), 1), 20))
     return {"first": first, "warm": min(second, *warm), "facts": facts}
 
 
-def timed(made: Ready, repeats: int) -> list[float]:
+def timed(ready: Ready, repeats: int) -> list[float]:
     """Time each step, in seconds; its results are freed outside the timed section."""
     seconds = []
     gc.disable()
     for _ in range(repeats):
         start = time.perf_counter()
-        results = made.step()
+        results = ready.step()
         seconds.append(time.perf_counter() - start)
         del results
     gc.enable()
@@ -91,26 +91,26 @@ def answer(
     """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # redirects the output of libraries to stderr
-    made: Ready | None = None
+    ready: Ready | None = None
     for line in sys.stdin:
         request = json.loads(line)
         reply: dict[str, Any] = {}
         try:
             match request["do"]:
                 case "prepare":
-                    made = make_ready(request["point"])
-                    reply = prepare(made)
+                    ready = make_ready(request["point"])
+                    reply = prepare(ready)
                 case "time":
-                    reply = {"seconds": timed(made, request["repeats"])}
+                    reply = {"seconds": timed(ready, request["repeats"])}
                 case "forget":
-                    made = None
+                    ready = None
                     forget()
                 case other:
                     reply = others[other](request)
         except Exception as error:  # libraries raise errors of any type
-            reply = {"error": in_a_line(error)}
+            reply = {"error": one_line(error)}
         print(json.dumps(reply), file=replies, flush=True)
 
 
-def in_a_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:300]

@@ -47,9 +47,9 @@ def main() -> None:
     """Round, evaluate, export and hash the model, then write its card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", choices=recipes.NAMES)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", type=Path, help="the run's folder")
-    what.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="the run's folder")
+    source.add_argument(
         "--exports", action="store_true", help="only write the exports of the saved model again"
     )
     parser.add_argument("--output", type=Path, default=Path("saved_models"))
@@ -122,23 +122,23 @@ def _export(recipe: Recipe, model: Any, data: Data, config: Any, place: Run) -> 
     with tempfile.TemporaryDirectory() as scratch:
         original = to_onnx(exported, Path(scratch) / f"{name}.onnx", check=batches)
         small = to_int8(original.path, Path(scratch) / f"{name}.int8.onnx")
-        given = (recipe, model, data, config, batches)
-        found = {
+        arguments = (recipe, model, data, config, batches)
+        exports = {
             key: {
                 "bytes": report.bytes,
-                **exporting.compared(runtime(report.path, exported), *given),
+                **exporting.compared(runtime(report.path, exported), *arguments),
             }
             for key, report in (("float32", original), ("int8", small))
         }
-        metric = next(metric for metric in recipe.card.metrics if metric in found["int8"])
-        change = abs(found["int8"][metric] / found["float32"][metric] - 1)
+        metric = next(metric for metric in recipe.card.metrics if metric in exports["int8"])
+        change = abs(exports["int8"][metric] / exports["float32"][metric] - 1)
         serves = change <= LARGEST_CHANGE and small.bytes <= LARGEST_PART * original.bytes
-        kept = small if serves else original
-        shutil.copyfile(kept.path, place.path(kept.path.name))
+        published = small if serves else original
+        shutil.copyfile(published.path, place.path(published.path.name))
     place.write_json(
-        "exports.json", {"file": kept.path.name, "difference": original.difference, **found}
+        "exports.json", {"file": published.path.name, "difference": original.difference, **exports}
     )
-    return [*files, kept.path.name, "exports.json"]
+    return [*files, published.path.name, "exports.json"]
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

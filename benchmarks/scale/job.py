@@ -242,9 +242,9 @@ def _computation(text: str, name: str) -> Iterator[str]:
     body = text.split(f"\n%{name} (", 1)[1].split("\n}", 1)[0]
     for line in body.splitlines()[1:]:
         # The type, which may be a tuple, then the opcode up to the opening parenthesis.
-        found = re.search(r" = (?:\(.*?\)|\S+) ([\w\-]+)\(", line)
-        if found:
-            yield found[1]
+        match = re.search(r" = (?:\(.*?\)|\S+) ([\w\-]+)\(", line)
+        if match:
+            yield match[1]
 
 
 def memory(options: dict[str, Any], batches: Sequence[int], length: int) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def allocated(options: dict[str, Any], batches: Sequence[int], length: int) -> d
     """Bytes per additional row of a batch that XLA allocates for a fully compiled step."""
     import tensorflow as tf
 
-    found = []
+    sizes = []
     with tempfile.TemporaryDirectory() as folder:
         # XLA reads this when it first compiles.
         os.environ["XLA_FLAGS"] = f"--xla_dump_to={folder} --xla_dump_hlo_module_re=.*train_step.*"
@@ -284,9 +284,9 @@ def allocated(options: dict[str, Any], batches: Sequence[int], length: int) -> d
             tf.function(trains.train_step, jit_compile=True)(next(iter(dataset)))
             (report,) = Path(folder).glob("*memory-usage-report.txt")
             size = re.search(r"size ([\d.]+)MiB, preallocated-temp", report.read_text())
-            found.append(2**20 * float(size[1]))
+            sizes.append(2**20 * float(size[1]))
             report.unlink()
-    return {"program": _growth(found, batches)}
+    return {"program": _growth(sizes, batches)}
 
 
 def _growth(sizes: Sequence[float], batches: Sequence[int]) -> float:

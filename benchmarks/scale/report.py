@@ -362,14 +362,14 @@ def _of_more(results: Mapping[str, Any]) -> str:
     found = results["workers"]
     alone, two = medians(found["at_once"]), medians(found["two"])
     rows = min(two)
-    made = []
+    rows_of_table = []
     for count in MORE:
         seconds = alone[rows] + of_more(found, count)
         measured = f"{1e3 * two[2 * rows]:.0f}" if count == 2 else ""
         share = f"{alone[rows] / seconds:.0%}"
-        made.append([str(count), f"{1e3 * seconds:.0f}", measured, share])
+        rows_of_table.append([str(count), f"{1e3 * seconds:.0f}", measured, share])
     head = ("workers", "ms per step, extrapolated", "measured", "share spent computing")
-    return _table(head, made)
+    return _table(head, rows_of_table)
 
 
 def _of_memory(results: Mapping[str, Any]) -> str:

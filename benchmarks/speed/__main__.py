@@ -20,8 +20,8 @@ from typing import Any
 
 from benchmarks.measuring import summary
 from benchmarks.measuring.processes import Failure, Workers, fresh, in_turn
-from benchmarks.measuring.reports import judged, keep
-from benchmarks.measuring.study import Study, conditions, given, repeats, words
+from benchmarks.measuring.reports import keep, print_targets
+from benchmarks.measuring.study import Study, conditions, given_options, repeats, words
 from benchmarks.speed import report, targets
 from benchmarks.speed.grid import CELLS, CONTENDERS, FEW, PARTS, Point, Shape, points, shapes
 
@@ -161,10 +161,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.options.error("nothing to measure: no part has these cells, shapes and contenders")
     machine = conditions()
     found, complete = measure(wanted, *repeats(chosen))
-    raw = {"machine": machine, "options": given(chosen), "complete": complete, "points": found}
+    raw = {
+        "machine": machine,
+        "options": given_options(chosen),
+        "complete": complete,
+        "points": found,
+    }
     for file in write(raw, command.typed(), chosen.out):
         print(file)
-    judged(targets.targets(targets.results(raw)))
+    print_targets(targets.targets(targets.results(raw)))
 
 
 def _shapes(words: Sequence[str], quick: bool) -> list[Shape]:

@@ -90,11 +90,11 @@ def _keras(contender: str, point: Point) -> Ready:
     layer.build(tuple(point.shape[:3]))
     shapes = [tuple(weight.shape) for weight in layer.weights]
     layer.set_weights(weights(shapes, point.shape.units))
-    given = data(point)
-    x, r = tf.constant(given.x), tf.constant(given.r)
+    inputs = data(point)
+    x, r = tf.constant(inputs.x), tf.constant(inputs.r)
     mask = None
     if point.masked:
-        mask = tf.sequence_mask(given.lengths, point.shape.time)
+        mask = tf.sequence_mask(inputs.lengths, point.shape.time)
 
     def training(x: Any, r: Any, mask: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -119,18 +119,18 @@ def _keras(contender: str, point: Point) -> Ready:
         return results
 
     def facts(results: Any) -> list[float]:
-        return _facts(point, [result.numpy() for result in results], given)
+        return _facts(point, [result.numpy() for result in results], inputs)
 
     return Ready(step, facts)
 
 
 def _batches(point: Point) -> list[tuple[np.ndarray, np.ndarray]]:
     """Inputs and targets of random lengths, of which the first is the longest."""
-    given = data(point)
+    inputs = data(point)
     random = np.random.default_rng(2)
     lengths = random.integers(point.shortest, point.shape.time + 1, BATCHES)
     lengths[0] = point.shape.time
-    return [(given.x[:, :n].copy(), given.r[:, :n].copy()) for n in lengths]
+    return [(inputs.x[:, :n].copy(), inputs.r[:, :n].copy()) for n in lengths]
 
 
 def _keras_lengths(contender: str, point: Point) -> Ready:
@@ -198,8 +198,8 @@ def _torch(point: Point) -> Ready:
     time = point.shape.time
     torch.set_num_threads(cores())
     module = _torch_module(point)
-    given = data(point)
-    x, r, lengths = map(torch.from_numpy, given)
+    inputs = data(point)
+    x, r, lengths = map(torch.from_numpy, inputs)
 
     def outputs(x: Any) -> Any:
         if not point.masked:
@@ -220,7 +220,7 @@ def _torch(point: Point) -> Ready:
             return [outputs(x)]
 
     def facts(results: Any) -> list[float]:
-        return _facts(point, [result.numpy() for result in results], given)
+        return _facts(point, [result.numpy() for result in results], inputs)
 
     if point.mode == "training":
         x.requires_grad_()
@@ -280,7 +280,7 @@ def _floor(point: Point) -> Ready:
     return Ready(step, lambda results: [])
 
 
-def _facts(point: Point, results: list[np.ndarray], given: Data) -> list[float]:
+def _facts(point: Point, results: list[np.ndarray], inputs: Data) -> list[float]:
     if point.mode == "training":  # d_x and d_kernel
         return [float(np.linalg.norm(result)) for result in results[1:3]]
-    return [float(np.linalg.norm(results[0] * given.r))]
+    return [float(np.linalg.norm(results[0] * inputs.r))]

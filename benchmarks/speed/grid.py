@@ -90,8 +90,8 @@ class Point:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Point":
-        given = {"shape": Shape(*values["shape"]), "contenders": tuple(values["contenders"])}
-        return cls(**(values | given))
+        parsed = {"shape": Shape(*values["shape"]), "contenders": tuple(values["contenders"])}
+        return cls(**(values | parsed))
 
 
 def shapes(quick: bool) -> tuple[Shape, ...]:
@@ -107,13 +107,13 @@ def points(
     contenders: Collection[str] = tuple(CONTENDERS),
 ) -> list[Point]:
     """Select points by part, cell, grid shape and contender."""
-    found = []
+    selected = []
     for point in _all(quick):
         left = tuple(name for name in point.contenders if name in contenders)
         wanted = point.part in parts and point.cell in cells and left
         if wanted and (point.part != "grid" or grid is None or point.shape in grid):
-            found.append(replace(point, contenders=left))
-    return found
+            selected.append(replace(point, contenders=left))
+    return selected
 
 
 def _all(quick: bool) -> Iterator[Point]:

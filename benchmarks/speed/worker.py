@@ -22,13 +22,13 @@ def peak(contender: str, point: Point) -> dict[str, Any]:
     """
     if sys.platform != "linux":
         raise RuntimeError("peak memory is read from /proc, which exists only on Linux")
-    made = ready(contender, point)
+    point_ready = ready(contender, point)
     settle()
     before = status("VmRSS")
-    facts = made.facts(made.step())
-    made.step()
+    facts = point_ready.facts(point_ready.step())
+    point_ready.step()
     settle()
-    results = made.step()
+    results = point_ready.step()
     after = status("VmHWM")
     del results
     return {"bytes": after - before, "facts": facts}

@@ -73,19 +73,19 @@ def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict
     from kerasrnn.recipes.base import runs
     from kerasrnn.training.loop import Loop
 
-    made = prepared(name, data_dir)
-    loop = Loop(made.model)
+    setup = prepared(name, data_dir)
+    loop = Loop(setup.model)
     seen: set[Any] = set()
     waited = worked = 0.0
     count = 0
     # Twice the limit, to leave time for the steps that compile.
     end = time.perf_counter() + 2 * seconds
-    with loop.source(made.batches.train()) as source:
+    with loop.source(setup.batches.train()) as source:
         timed = Timed(source)
         while count < steps and waited + worked < seconds and time.perf_counter() < end:
             began = time.perf_counter()
             loop.train(timed, 1)
-            made.model.optimizer.iterations.numpy()  # waits for the step
+            setup.model.optimizer.iterations.numpy()  # waits for the step
             took = time.perf_counter() - began
             if timed.shape in seen:
                 waited += timed.seconds
@@ -93,12 +93,12 @@ def measure(name: str, steps: int, seconds: float, data_dir: str | None) -> dict
                 count += 1
             seen.add(timed.shape)
     alone, count_alone = time.perf_counter(), 0
-    for _ in made.batches.train().take(max(count, 1)):
+    for _ in setup.batches.train().take(max(count, 1)):
         count_alone += 1
     alone = time.perf_counter() - alone
     return {
         "steps": count,
-        "batch_size": made.config.batch_size,
+        "batch_size": setup.config.batch_size,
         "waiting": waited / (waited + worked),
         "ms_of_a_step": 1e3 * (waited + worked) / count,
         "ms_of_a_batch_alone": 1e3 * alone / count_alone,

@@ -48,7 +48,7 @@ def main() -> None:
     path = arguments.output / "memory.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
     for name in arguments.recipes or recipes.NAMES:
-        found = {}
+        measured = {}
         for parts in PARTS:
             command = [
                 sys.executable,
@@ -66,10 +66,10 @@ def main() -> None:
                 last = (done.stderr.strip().splitlines() or ["?"])[-1]
                 print(f"{name}, --accumulate {parts}: not measured: {last}")
                 continue
-            found[str(parts)] = json.loads(done.stdout.splitlines()[-1])
-            print(f"{name}, --accumulate {parts}: {found[str(parts)]}", flush=True)
-        if found:
-            results[name] = found
+            measured[str(parts)] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{name}, --accumulate {parts}: {measured[str(parts)]}", flush=True)
+        if measured:
+            results[name] = measured
     arguments.output.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
         scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
@@ -89,24 +89,24 @@ def measure(name: str, parts: int, data_dir: str | None) -> dict[str, Any]:
     from kerasrnn.training.loop import Loop
     from kerasrnn.training.placement import Placement
 
-    made = prepared(name, data_dir, parts)
+    setup = prepared(name, data_dir, parts)
     placement = Placement("one", accumulate=parts)
-    placement.check(made.config.batch_size)
-    if parts > 1 and any(getattr(layer, "stateful", False) for layer in made.model.layers):
+    placement.check(setup.config.batch_size)
+    if parts > 1 and any(getattr(layer, "stateful", False) for layer in setup.model.layers):
         raise ConfigError("the recipe is stateful: accumulation would split the rows of its states")
-    estimate = summary.of(made.model, made.batches, placement)
-    longest = max(made.batches.train().take(BATCHES), key=_numbers)
-    loop = Loop(made.model)
+    estimate = summary.of(setup.model, setup.batches, placement)
+    longest = max(setup.batches.train().take(BATCHES), key=_numbers)
+    loop = Loop(setup.model)
 
     def step() -> None:
         loop.train(iter([longest]), 1)
-        made.model.optimizer.iterations.numpy()  # waits for the step
+        setup.model.optimizer.iterations.numpy()  # waits for the step
 
     for _ in range(2):  # the first step compiles
         step()
     # Memory in use before the step: the weights and the optimizer's moments.
-    weights = sum(variable.numpy().nbytes for variable in made.model.variables)
-    weights += sum(variable.numpy().nbytes for variable in made.model.optimizer.variables)
+    weights = sum(variable.numpy().nbytes for variable in setup.model.variables)
+    weights += sum(variable.numpy().nbytes for variable in setup.model.optimizer.variables)
     before = tf.config.experimental.get_memory_info("CPU:0")["current"]
     tf.config.experimental.reset_memory_stats("CPU:0")
     step()

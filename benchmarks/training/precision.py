@@ -62,9 +62,11 @@ def _trained(name: str, precision: str, seed: int, runs: Path, data_dir: str | N
         command += ["--data-dir", data_dir] if data_dir else []
         subprocess.run(command, check=True)
     run, config = Run.open(recipes.load(name), folder)
-    found = run.read_json("metrics.json")
-    kept = {metric: found[metric] for metric in recipes.load(name).card.metrics if metric in found}
-    return {**kept, "seconds": found["seconds"], "config": dataclasses.asdict(config)}
+    metrics = run.read_json("metrics.json")
+    reported = {
+        metric: metrics[metric] for metric in recipes.load(name).card.metrics if metric in metrics
+    }
+    return {**reported, "seconds": metrics["seconds"], "config": dataclasses.asdict(config)}
 
 
 def report(results: dict[str, Any]) -> str:

@@ -162,7 +162,7 @@ class AttentionCell(WrappingCell):
 
     @property
     def state_shapes(self) -> list[Any]:
-        fed = [(self._fed_size(),)] if self.feeds_back else []
+        fed = [(self._feedback_size(),)] if self.feeds_back else []
         of_attention = [(None,) for _ in ("weights", *self.attention.state_names)]
         return [*self.cell.state_shapes, *fed, *of_attention]
 
@@ -205,7 +205,7 @@ class AttentionCell(WrappingCell):
         self.attention.build((None, query), memory_shape)
         if self.input_feeding:
             self.feedback_kernel = self.add_weight(
-                shape=(self._fed_size(), self.input_part_size),
+                shape=(self._feedback_size(), self.input_part_size),
                 name="feedback_kernel",
                 initializer=self.kernel_initializer,
                 regularizer=self.kernel_regularizer,
@@ -256,7 +256,7 @@ class AttentionCell(WrappingCell):
         rows = ops.shape(prepared["attention_mask"])[0]
         fed = []
         if self.feeds_back:
-            fed.append(ops.zeros((rows, self._fed_size()), dtype=self.compute_dtype))
+            fed.append(ops.zeros((rows, self._feedback_size()), dtype=self.compute_dtype))
         return self.join_states(states, [*fed, *self.attention.initial_states(prepared)])
 
     def weights_of_step(self, states: Sequence[Any]) -> Tensor:
@@ -268,8 +268,8 @@ class AttentionCell(WrappingCell):
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
         used, _ = super().used_in_step(weights, memory)
         of_attention, of_memory = (
-            {name: x for name, x in given.items() if name in self.attention.step_weights}
-            for given in (weights["attention"], memory)
+            {name: x for name, x in group.items() if name in self.attention.step_weights}
+            for group in (weights["attention"], memory)
         )
         return {**used, "attention": of_attention}, of_memory
 
@@ -359,7 +359,7 @@ class AttentionCell(WrappingCell):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units if self.projected else None}
 
-    def _fed_size(self) -> int | None:
+    def _feedback_size(self) -> int | None:
         return self.units if self.projected and self.query == "output" else self.context_size
 
 

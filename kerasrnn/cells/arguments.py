@@ -242,11 +242,11 @@ def described(names: Sequence[str], cell: type | None = None) -> str:
 def _args(cls: type) -> str:
     """The "Args" section of a class's own docstring."""
     text = inspect.cleandoc(vars(cls).get("__doc__") or "")
-    found = re.search(r"(?:^|\n)Args:\n(?: .*\n?|\n(?= ))+", text)
-    return found[0] if found else ""
+    match = re.search(r"(?:^|\n)Args:\n(?: .*\n?|\n(?= ))+", text)
+    return match[0] if match else ""
 
 
 def _entries(section: str) -> list[tuple[str, str]]:
     """The arguments that such a section describes, with their descriptions."""
-    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
-    return [(name, " ".join(text.split())) for name, text in found]
+    matches = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return [(name, " ".join(text.split())) for name, text in matches]

@@ -88,15 +88,15 @@ def check_update_is_used(cls: type, base: type) -> None:
 
 def arguments_of(cls: type, base: type) -> dict[str, inspect.Parameter]:
     """The constructor's own arguments, as `Cell.arguments` returns them."""
-    found: dict[str, inspect.Parameter] = {}
+    parameters: dict[str, inspect.Parameter] = {}
     for owner in cls.__mro__:
         if "__init__" in vars(owner):
             init = cls.constructor if owner is base else _without_self(owner.__init__)
-            found = {**init.parameters, **found}
+            parameters = {**init.parameters, **parameters}
             takes_others = any(p.kind is p.VAR_KEYWORD for p in init.parameters.values())
             if owner is base or not takes_others:
                 break
-    return {n: p for n, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return {n: p for n, p in parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def is_ours(cls: type) -> bool:
@@ -118,8 +118,8 @@ def _example(cls: type) -> str:
 
 
 def _without_self(init: Callable[..., None]) -> inspect.Signature:
-    found = inspect.signature(init)
-    return found.replace(parameters=list(found.parameters.values())[1:])
+    signature = inspect.signature(init)
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def _as_argument(names: Sequence[str]) -> str:

@@ -169,8 +169,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
     ) -> None:
         if isinstance(self.cell, Cell):
             if not self.cell.built:
-                given = {"memory_shape": memory_shape} if self._reads_memory() else {}
-                self.cell.build((sequences_shape[0], *sequences_shape[2:]), **given)
+                extra = {"memory_shape": memory_shape} if self._reads_memory() else {}
+                self.cell.build((sequences_shape[0], *sequences_shape[2:]), **extra)
             self.cell.check_shapes()
             self.state_size = as_keras(self.cell.state_shapes)  # some are known only now
         super().build(sequences_shape)
@@ -254,9 +254,9 @@ class RNN(SequenceLayer, keras.layers.RNN):
         run_steps = functools.partial(super().call, training=bool(training))
         if sequences.shape[1] is not None or self.unroll or loop.is_replaced():
             return run_steps(sequences, initial_state=initial_state, mask=mask)
-        return self._of_any_length(run_steps, sequences, initial_state, mask)
+        return self._call_any_length(run_steps, sequences, initial_state, mask)
 
-    def _of_any_length(
+    def _call_any_length(
         self,
         run_steps: Callable[..., Any],
         sequences: Tensor,
@@ -522,18 +522,18 @@ class Recurrent(RNN):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         signature = type(self).__signature__
-        given = bind(type(self), signature, args, kwargs)
-        rest = given.pop("kwargs", {})  # name, dtype, trainable, ...
-        use_cudnn = given.pop("use_cudnn", "auto")
+        arguments = bind(type(self), signature, args, kwargs)
+        rest = arguments.pop("kwargs", {})  # name, dtype, trainable, ...
+        use_cudnn = arguments.pop("use_cudnn", "auto")
         if not (use_cudnn is False or (isinstance(use_cudnn, str) and use_cudnn == "auto")):
             raise ValueError(
                 f"use_cudnn={use_cudnn!r}: {type(self).__name__} runs in kerasrnn's own loop and "
                 "never in cuDNN; expected 'auto' or False."
             )
-        given["activity_regularizer"] = validation.regularizer(
-            "activity_regularizer", given["activity_regularizer"]
+        arguments["activity_regularizer"] = validation.regularizer(
+            "activity_regularizer", arguments["activity_regularizer"]
         )
-        cell_arguments = {name: given.pop(name) for name in self.cell_class.arguments()}
+        cell_arguments = {name: arguments.pop(name) for name in self.cell_class.arguments()}
         if "implementation" in rest:
             cell_arguments["implementation"] = rest.pop("implementation")
         cell = self.cell_class(
@@ -542,7 +542,7 @@ class Recurrent(RNN):
             trainable=rest.get("trainable", True),
             name=snake_case(self.cell_class.__name__),
         )
-        super().__init__(cell, **given, **rest)
+        super().__init__(cell, **arguments, **rest)
         if "use_cudnn" in signature.parameters:
             self.use_cudnn = use_cudnn
 

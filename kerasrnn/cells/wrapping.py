@@ -195,8 +195,8 @@ class WrappingCell(Cell):
     ) -> None:
         """Build the inner cell, with the shape of the memory if it reads one."""
         self._features(input_shape)
-        given = {"memory_shape": memory_shape} if self.cell.reads_memory else {}
-        self.cell.build(input_shape, **given)
+        extra = {"memory_shape": memory_shape} if self.cell.reads_memory else {}
+        self.cell.build(input_shape, **extra)
 
     def width_of_output(self) -> int:
         """The width of the inner cell's output.

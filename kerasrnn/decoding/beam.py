@@ -165,27 +165,27 @@ class BeamSearch:
 
     def initialize(self) -> _Memory:
         batch, width = ops.shape(self.max_lengths)[0], self.beam.width
-        taken, kept = (self.max_length, batch, width), (batch, self.beam.n_best or 1)
+        selected, stored = (self.max_length, batch, width), (batch, self.beam.n_best or 1)
         # Initially all hypotheses of a row are equal, so only one of them is open.
         is_open = ops.logical_and(ops.arange(width) == 0, ops.expand_dims(self.max_lengths > 0, 1))
         attention = coverage = ()
         if self.return_attention:
-            attention = ops.zeros((*taken, self.positions), dtype="float32")
+            attention = ops.zeros((*selected, self.positions), dtype="float32")
         if self.beam.coverage_penalty:
             coverage = ops.zeros((batch, width, self.positions), dtype="float32")
         history = ops.zeros((batch * width, self.max_length), dtype="int32")
         return _Memory(
-            symbols=ops.zeros(taken, dtype="int32"),
-            parents=ops.zeros(taken, dtype="int32"),
-            log_probabilities=ops.zeros(taken, dtype="float32"),
+            symbols=ops.zeros(selected, dtype="int32"),
+            parents=ops.zeros(selected, dtype="int32"),
+            log_probabilities=ops.zeros(selected, dtype="float32"),
             attention=attention,
             totals=ops.where(is_open, ops.zeros((batch, width), dtype="float32"), IMPOSSIBLE),
             coverage=coverage,
             history=history if self.processing.reads_history else (),
             processing=self.processing.initialize(batch * width, lambda: history),
-            scores=ops.full(kept, IMPOSSIBLE, dtype="float32"),
-            lengths=ops.zeros(kept, dtype="int32"),
-            places=ops.zeros(kept, dtype="int32"),
+            scores=ops.full(stored, IMPOSSIBLE, dtype="float32"),
+            lengths=ops.zeros(stored, dtype="int32"),
+            places=ops.zeros(stored, dtype="int32"),
         )
 
     def should_continue(self, memory: _Memory) -> Tensor:
@@ -204,10 +204,10 @@ class BeamSearch:
             t, logits, lambda: memory.history, memory.processing
         )  # (batch * width, size)
         grown = ops.reshape(memory.totals, (-1, 1)) + scored
-        totals, taken = ops.top_k(ops.reshape(grown, (-1, width * size)), width)
-        taken = ops.cast(taken, "int32")
-        parents, symbols = taken // size, taken % size  # (batch, width)
-        log_probabilities = _at(ops.reshape(log_p, (-1, width * size)), taken)
+        totals, indices = ops.top_k(ops.reshape(grown, (-1, width * size)), width)
+        indices = ops.cast(indices, "int32")
+        parents, symbols = indices // size, indices % size  # (batch, width)
+        log_probabilities = _at(ops.reshape(log_p, (-1, width * size)), indices)
 
         recorded, coverage = memory.attention, memory.coverage
         if attention is not None:
@@ -226,8 +226,8 @@ class BeamSearch:
         ends = ops.logical_or(ops.expand_dims(t + 1 >= self.max_lengths, 1), stopped)
         if self.end is not None:
             ends = ops.logical_or(ends, symbols == self.end)
-        there = possible(totals)
-        ended = ops.logical_and(there, ends)
+        exists = possible(totals)
+        ended = ops.logical_and(exists, ends)
         scores = ops.where(ended, self._scores(totals, length, coverage), IMPOSSIBLE)
         # Stored hypotheses come first, and remain in case of ties.
         scores, best = ops.top_k(
@@ -242,8 +242,8 @@ class BeamSearch:
             lambda state: ops.take(state, rows, axis=0), (states, processing, memory.history)
         )
         if self.processing.reads_history:
-            now = ops.expand_dims(ops.arange(self.max_length) == t, 0)
-            history = ops.where(now, ops.expand_dims(next_symbols, 1), history)
+            current = ops.expand_dims(ops.arange(self.max_length) == t, 0)
+            history = ops.where(current, ops.expand_dims(next_symbols, 1), history)
         return (
             next_symbols,
             states,
@@ -252,7 +252,9 @@ class BeamSearch:
                 parents=written(memory.parents, t, parents),
                 log_probabilities=written(memory.log_probabilities, t, log_probabilities),
                 attention=recorded,
-                totals=ops.where(ops.logical_or(ended, ops.logical_not(there)), IMPOSSIBLE, totals),
+                totals=ops.where(
+                    ops.logical_or(ended, ops.logical_not(exists)), IMPOSSIBLE, totals
+                ),
                 coverage=coverage,
                 history=history,
                 processing=processing,
@@ -287,7 +289,7 @@ class BeamSearch:
             attention = _at(memory.attention, ops.expand_dims(parents, -1), axis=2)
             attention = ops.where(ops.expand_dims(used, -1), attention, 0)
             attention = ops.transpose(attention, (1, 2, 0, 3))
-        found = Sequences(
+        sequences = Sequences(
             along(memory.symbols),
             lengths,
             along(memory.log_probabilities),
@@ -295,8 +297,8 @@ class BeamSearch:
             attention,
         )
         if self.beam.n_best is not None:
-            return found
-        return Sequences(*(None if array is None else array[:, 0] for array in found))
+            return sequences
+        return Sequences(*(None if array is None else array[:, 0] for array in sequences))
 
     def _scores(self, totals: Tensor, length: Tensor, coverage: Any) -> Tensor:
         """Compute s(Y, X) of hypotheses of this length, `(batch, width)`."""

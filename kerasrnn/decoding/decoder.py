@@ -218,13 +218,13 @@ class Decoder(SequenceLayer):
         if self.context in ("every", "both"):
             width += context_shape[-1]
         self.stack.build((None, None, width), memory_shape=memory_shape)
-        read = self._output_width() + (width if self.skip else 0)
+        output_width = self._output_width() + (width if self.skip else 0)
         for layer in (self.into_state, self.into_first):
             if layer is not None:
                 layer.build((None, context_shape[-1]))
         for layer in (self.projection, self.readout):
             if layer is not None:
-                layer.build((None, None, read))
+                layer.build((None, None, output_width))
         if self.tied:
             self.bias = self.add_weight(shape=(self.size,), name="bias", initializer="zeros")
         if self.sampling is not None:
@@ -264,19 +264,19 @@ class Decoder(SequenceLayer):
             mask = boolean_mask(f"{self.name}: mask", mask, previous.shape[:2])
         if context is not None:
             context = self.in_compute_dtype(context)
-        given = (context, mask, training, memory, memory_mask)
+        rest = (context, mask, training, memory, memory_mask)
         if training and self.sampling is not None:
             previous = self.sampling.mixed(
                 previous,
-                lambda read: self._run(read, *given)[0],
+                lambda read: self._run(read, *rest)[0],
                 self.sampling_steps,
                 self.sampling_seed,
             )
             self.sampling_steps.assign(self.sampling_steps + 1)
-        logits, states = self._run(previous, *given)
+        logits, states = self._run(previous, *rest)
         if self.stateful:
-            kept, new = keras.tree.flatten(self.states), keras.tree.flatten(states)
-            for variable, state in zip(kept, new, strict=True):
+            variables, new = keras.tree.flatten(self.states), keras.tree.flatten(states)
+            for variable, state in zip(variables, new, strict=True):
                 variable.assign(ops.cast(state, variable.dtype))
         return logits
 
@@ -307,7 +307,11 @@ class Decoder(SequenceLayer):
                 lambda state: ops.cast(ops.convert_to_tensor(state), x.dtype), list(self.states)
             )
         h, *states = self.stack(
-            x, initial_state=states, mask=mask, training=training, **_given(memory, memory_mask)
+            x,
+            initial_state=states,
+            mask=mask,
+            training=training,
+            **_memory_arguments(memory, memory_mask),
         )
         if self.into_first is not None:
             h = h[:, 1:]
@@ -407,7 +411,7 @@ class Decoder(SequenceLayer):
         """
         x = self._with_context(self._inputs(previous), context)
         _, *states = self.stack(
-            x, initial_state=list(states), mask=mask, **_given(memory, memory_mask)
+            x, initial_state=list(states), mask=mask, **_memory_arguments(memory, memory_mask)
         )
         return states
 
@@ -435,8 +439,8 @@ class Decoder(SequenceLayer):
 
     @property
     def weights(self) -> list[Any]:
-        kept = {id(state) for state in keras.tree.flatten(self.states)}
-        return [weight for weight in super().weights if id(weight) not in kept]
+        state_ids = {id(state) for state in keras.tree.flatten(self.states)}
+        return [weight for weight in super().weights if id(weight) not in state_ids]
 
     def save_own_variables(self, store: Any) -> None:
         for name in ("bias", "sampling_steps"):
@@ -541,7 +545,7 @@ class Decoder(SequenceLayer):
         return map_shapes(lambda shape: ops.reshape(next(parts), (-1, *shape)), shapes)
 
 
-def _given(memory: Tensor | None, mask: Tensor | None) -> dict[str, Tensor]:
+def _memory_arguments(memory: Tensor | None, mask: Tensor | None) -> dict[str, Tensor]:
     """The memory as arguments of a call: none for a layer without attention."""
     return {} if memory is None else {"memory": memory, "memory_mask": mask}
 

@@ -239,20 +239,20 @@ class Generator(BaseLayer):
         if max_lengths is not None:
             longest = ops.cast(ops.minimum(max_lengths, longest), "int32")
         # What each step reads of its row, besides the last symbol and the states.
-        read = {"context": context, "prepared": prepared}
-        given = (prompt, prompt_lengths, prefix)
+        constants = {"context": context, "prepared": prepared}
+        for_processors = (prompt, prompt_lengths, prefix)
         if isinstance(self.sampler, Beam):
-            previous, states, read, given = tree.map_structure(
+            previous, states, constants, for_processors = tree.map_structure(
                 lambda x: None if x is None else ops.repeat(x, self.sampler.width, axis=0),
-                (previous, states, read, given),
+                (previous, states, constants, for_processors),
             )
 
         def step(previous: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
-            logits, states = self.decoder.step(previous, states, **read)
+            logits, states = self.decoder.step(previous, states, **constants)
             return logits, states, self.decoder.weights_of_step(states)
 
         positions = None if memory is None else ops.shape(memory)[1]
-        policy = self._policy(longest, positions, memory_mask, *given)
+        policy = self._policy(longest, positions, memory_mask, *for_processors)
         return self._requested(loop.decode(step, policy, previous, states, self.max_length))
 
     def compute_output_spec(
@@ -364,17 +364,17 @@ class Generator(BaseLayer):
             prompt_lengths,
         )
 
-    def _requested(self, found: loop.Sequences) -> Any:
-        results = [found.symbols]
+    def _requested(self, sequences: loop.Sequences) -> Any:
+        results = [sequences.symbols]
         for requested, result in (
-            (self.return_lengths, found.lengths),
-            (self.return_log_probabilities, found.log_probabilities),
-            (self.return_scores, found.scores),
-            (self.return_attention, found.attention),
+            (self.return_lengths, sequences.lengths),
+            (self.return_log_probabilities, sequences.log_probabilities),
+            (self.return_scores, sequences.scores),
+            (self.return_attention, sequences.attention),
         ):
             if requested:
                 results.append(result)
-        return tuple(results) if len(results) > 1 else found.symbols
+        return tuple(results) if len(results) > 1 else sequences.symbols
 
     def _rows(
         self, context: Any, prompt: Any, max_lengths: Any, memory: Any, symbolic: bool = False
@@ -382,9 +382,9 @@ class Generator(BaseLayer):
         """The number of rows."""
         if prompt is None and self.start is None:
             raise ValueError(f"{self.name}: start=None: expected a prompt.")
-        for given in (context, prompt, max_lengths, memory):
-            if given is not None:
-                return given.shape[0] if symbolic else ops.shape(given)[0]
+        for tensor in (context, prompt, max_lengths, memory):
+            if tensor is not None:
+                return tensor.shape[0] if symbolic else ops.shape(tensor)[0]
         raise ValueError(
             f"{self.name}: expected a context, a memory, a prompt or max_lengths, which determine "
             "the number of rows."
@@ -396,11 +396,11 @@ class Generator(BaseLayer):
         states: list[Tensor],
         prompt: Tensor | None,
         prompt_lengths: Tensor | None,
-        given: tuple[Tensor | None, ...],
+        source: tuple[Tensor | None, ...],
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the input of the first step, and the states after everything before it.
 
-        `given` contains the context, the memory and its mask.
+        `source` contains the context, the memory and its mask.
         """
         classes = self.decoder.kind == "classes"
         start = None
@@ -415,7 +415,7 @@ class Generator(BaseLayer):
             lengths = lengths + 1
         last = ops.maximum(lengths - 1, 0)
         before = ops.expand_dims(ops.arange(ops.shape(prompt)[1]), 0) < ops.expand_dims(last, 1)
-        context, *memory = given
+        context, *memory = source
         states = self.decoder.prefill(prompt, states, context, before, *memory)
         index = ops.reshape(last, (-1, 1) if classes else (-1, 1, 1))
         return ops.squeeze(ops.take_along_axis(prompt, index, axis=1), 1), states

@@ -173,29 +173,29 @@ class Sampling:
         self, t: Tensor, logits: Tensor, attention: Tensor | None, states: Any, memory: _Memory
     ) -> tuple[Tensor, Any, _Memory]:
         noise = None if self.noise is None else ops.take(self.noise, t, axis=0)
-        goes_on, processing = ops.logical_not(memory.ended), memory.processing
+        active, processing = ops.logical_not(memory.ended), memory.processing
         if self.sampler.kind == "classes":
             log_p, scores, processing = self.processing(
                 t, logits, lambda: ops.transpose(memory.symbols), processing
             )
             chosen = self.sampler(scores, noise)
             # Without an end symbol, a row without a possible symbol stops.
-            goes_on = ops.logical_and(goes_on, chosen > 0)
-            chosen = ops.where(goes_on, chosen, 0)
+            active = ops.logical_and(active, chosen > 0)
+            chosen = ops.where(active, chosen, 0)
             log_p = ops.take_along_axis(log_p, ops.expand_dims(chosen, -1), axis=-1)
             log_probability = ops.squeeze(log_p, -1)
         else:
             logits = ops.cast(logits, "float32")
             chosen = ops.cast(self.sampler(logits, noise), self.dtype)
-            chosen = ops.where(ops.expand_dims(goes_on, -1), chosen, 0)
+            chosen = ops.where(ops.expand_dims(active, -1), chosen, 0)
             log_probability = self._log_probability(logits, chosen)
-        log_probability = ops.where(goes_on, log_probability, 0)
+        log_probability = ops.where(active, log_probability, 0)
         recorded = memory.attention
         if self.positions is not None:
-            weights = ops.where(ops.expand_dims(goes_on, -1), attention, 0)
+            weights = ops.where(ops.expand_dims(active, -1), attention, 0)
             recorded = written(recorded, t, weights)
-        lengths = memory.lengths + ops.cast(goes_on, memory.lengths.dtype)
-        ended = ops.logical_or(ops.logical_not(goes_on), lengths >= self.max_lengths)
+        lengths = memory.lengths + ops.cast(active, memory.lengths.dtype)
+        ended = ops.logical_or(ops.logical_not(active), lengths >= self.max_lengths)
         if self.end is not None:
             ended = ops.logical_or(ended, chosen == self.end)
         return (

@@ -76,8 +76,8 @@ class History:
         skipped = before - ops.expand_dims(self._prompt_lengths, 1)  # the prompt's padding
         of_prompt = places < ops.expand_dims(self._prompt_lengths, 1)
         index = ops.minimum(ops.where(of_prompt, places, places + skipped), ops.shape(both)[1] - 1)
-        read = ops.take_along_axis(both, index, axis=1)
-        return ops.where(places < ops.expand_dims(self.lengths, 1), read, 0)
+        ids = ops.take_along_axis(both, index, axis=1)
+        return ops.where(places < ops.expand_dims(self.lengths, 1), ids, 0)
 
     @property
     def last(self) -> Tensor:
@@ -418,9 +418,9 @@ class Processing:
         for processor, state in zip(self.processors, states, strict=True):
             scores = processor(scores, history, state)
         nothing = ops.logical_not(ops.any(possible(scores), axis=-1, keepdims=True))
-        way_out = ops.expand_dims(ops.arange(self.size) == (self.end or 0), 0)
+        fallback = ops.expand_dims(ops.arange(self.size) == (self.end or 0), 0)
         last = ops.zeros_like(log_p) if self.end is None else log_p
-        return log_p, ops.where(ops.logical_and(nothing, way_out), last, scores), states
+        return log_p, ops.where(ops.logical_and(nothing, fallback), last, scores), states
 
     def _history(self, step: Tensor, rows: Any, generated: Any) -> History:
         return History(step, rows, self.size, self.end, generated, self.prompt, self.prompt_lengths)
@@ -472,9 +472,9 @@ def _among(symbols: Tensor, history: History) -> Tensor:
     rows, width = ops.shape(symbols)[0], ops.shape(symbols)[1]
     first = ops.expand_dims(ops.arange(rows, dtype="int32") * history.size, 1)
     places = ops.reshape(first + symbols, (-1, 1))
-    found = ops.scatter_update(
+    marks = ops.scatter_update(
         ops.zeros((rows * history.size,), dtype="int32"),
         places,
         ops.ones((rows * width,), dtype="int32"),
     )
-    return ops.reshape(found, (-1, history.size)) > 0
+    return ops.reshape(marks, (-1, history.size)) > 0

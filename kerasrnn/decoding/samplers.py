@@ -131,8 +131,8 @@ class Sample(Sampler):
 
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
         size = logits.shape[-1]
-        kept = size if self.top_k is None else min(self.top_k, size)
-        head, ids = ops.top_k(logits, kept)  # in descending order
+        k = size if self.top_k is None else min(self.top_k, size)
+        head, ids = ops.top_k(logits, k)  # in descending order
         # Not divided by their sum, which cancels. The largest logit is 0, at any temperature.
         p = ops.exp((head - head[:, :1]) / self.temperature)
         p = ops.where(possible(head), p, 0)  # even at a very high temperature

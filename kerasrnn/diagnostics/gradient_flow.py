@@ -109,7 +109,8 @@ class GradientFlow(keras.callbacks.Callback):
                 "no epoch has been measured; expected a call of fit with this callback."
             )
         (axis,) = {diagnosis.axis for diagnosis in self.history.values()}
-        return pictures.flow({n: found.layers for n, found in self.history.items()}, axis)
+        layers = {epoch: diagnosis.layers for epoch, diagnosis in self.history.items()}
+        return pictures.flow(layers, axis)
 
     def draw(self, path: str | Path) -> None:
         """Write `figure()` to a file, whose suffix determines its format.

@@ -54,10 +54,10 @@ class MaskFlow:
     def summary(self) -> str:
         """A table of the layers, with advice for those that lose a mask."""
         rows = [["layer", "class", "mask"]]
-        rows += [[found.name, found.layer, found.mask] for found in self.layers]
+        rows += [[layer.name, layer.layer, layer.mask] for layer in self.layers]
         lines = [f"{self.model}: the mask is lost in {len(self.lost)} of {len(self.layers)} layers"]
         lines += indented(rows)
-        lines += [f"{found.name}: {found.advice}" for found in self.lost]
+        lines += [f"{layer.name}: {layer.advice}" for layer in self.lost]
         return "\n".join(lines)
 
 
@@ -97,9 +97,9 @@ def masks(model: keras.Model, x: Any = None) -> MaskFlow:
           lower                 LSTM  passed on
           upper                 LSTM       used
     """
-    found: list[MaskedLayer] = []
+    layers: list[MaskedLayer] = []
     if graph_of(model) is not None:
-        _through_graph(model, [], found)
+        _through_graph(model, [], layers)
     elif x is None:
         raise ValueError(
             f"x=None: {model.name!r} is not functional, or is a Sequential model without an Input; "
@@ -111,16 +111,16 @@ def masks(model: keras.Model, x: Any = None) -> MaskFlow:
             "arrays carry no masks."
         )
     else:
-        _through_call(model, x, found)
-    return MaskFlow(model.name, tuple(found))
+        _through_call(model, x, layers)
+    return MaskFlow(model.name, tuple(layers))
 
 
-def _through_graph(model: keras.Model, given: list[Tensor], found: list[MaskedLayer]) -> Any:
+def _through_graph(model: keras.Model, input_masks: list[Tensor], layers: list[MaskedLayer]) -> Any:
     """Follow masks through a functional model and nested models; return those of its outputs.
 
     The masks are symbolic, computed by the layers' own methods.
     """
-    masks = dict(zip(map(id, model.inputs), given, strict=False))
+    masks = dict(zip(map(id, model.inputs), input_masks, strict=False))
 
     def mask_of(structure: Any) -> Any:
         return keras.tree.map_structure(lambda x: masks.get(id(x)), structure)
@@ -139,29 +139,29 @@ def _through_graph(model: keras.Model, given: list[Tensor], found: list[MaskedLa
             # An operation on tensors passes no mask on.
             if any(masks.get(id(x)) is not None for x in node.input_tensors):
                 name = f"keras.ops.{type(operation).__name__}"
-                found.append(MaskedLayer(operation.name, name, "lost", OF_OPERATIONS))
+                layers.append(MaskedLayer(operation.name, name, "lost", OF_OPERATIONS))
         elif isinstance(operation, keras.Model) and graph_of(operation) is not None:
-            after = _through_graph(operation, keras.tree.flatten(before), found)
+            after = _through_graph(operation, keras.tree.flatten(before), layers)
         else:
             if operation.supports_masking:
                 computed = operation.compute_mask(first, before)
                 after = after if computed is None else keras.tree.flatten(computed)
             incoming = [mask for mask in keras.tree.flatten(before) if mask is not None]
-            found.append(_masked_layer(operation, first, outputs, incoming, after))
+            layers.append(_masked_layer(operation, first, outputs, incoming, after))
         masks |= dict(zip(map(id, outputs), after, strict=False))
     return [masks.get(id(y)) for y in model.outputs]
 
 
-def _through_call(model: keras.Model, x: Any, found: list[MaskedLayer]) -> None:
+def _through_call(model: keras.Model, x: Any, layers: list[MaskedLayer]) -> None:
     """Call a model once, and record the masks of its layers' inputs and outputs."""
     if not model.built:
         model(x)  # Keras calls the layers an extra time to build them
-    layers = {id(layer) for layer in flatten_layers(model)} - {id(model)}
+    ids = {id(layer) for layer in flatten_layers(model)} - {id(model)}
     inside: list[Any] = []
     call = keras.layers.Layer.__call__
 
     def recorded(self: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        if id(self) not in layers or inside:
+        if id(self) not in ids or inside:
             return call(self, *args, **kwargs)
         composite = isinstance(self, keras.Model)
         if not composite:
@@ -178,7 +178,7 @@ def _through_call(model: keras.Model, x: Any, found: list[MaskedLayer]) -> None:
                 incoming = [get_keras_mask(x) for x in keras.tree.flatten(first)]
             incoming = [mask for mask in incoming if mask is not None]
             flat = keras.tree.flatten(outputs)
-            found.append(
+            layers.append(
                 _masked_layer(self, first, flat, incoming, [get_keras_mask(y) for y in flat])
             )
         return outputs
@@ -221,8 +221,8 @@ def _advice(layer: keras.layers.Layer, several: bool) -> str:
         keras.layers.TimeDistributed: "kerasrnn.BatchedTimeDistributed",
         keras.layers.RNN: "kerasrnn.RNN",
     }
-    for theirs, replacement in ours.items():
-        if isinstance(layer, theirs) and not isinstance(layer, RNN):
+    for keras_class, replacement in ours.items():
+        if isinstance(layer, keras_class) and not isinstance(layer, RNN):
             return (
                 f"use {replacement}, which passes the mask on; kerasrnn.export.from_keras converts "
                 "a model of Keras's layers."

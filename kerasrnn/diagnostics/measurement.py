@@ -167,7 +167,7 @@ def check_inputs(x: Any) -> None:
             raise validation.ArgumentError("x", x, "a batch of the model's inputs")
 
 
-class _Given(keras.losses.Loss):
+class _FunctionLoss(keras.losses.Loss):
     """A loss function with the masking and averaging of Keras's losses."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -184,7 +184,7 @@ def _loss_function(
     if loss is None:
         return lambda y, y_pred: model.compute_loss(x, y, y_pred)
     function = keras.losses.get(loss)
-    return function if isinstance(function, keras.losses.Loss) else _Given(function)
+    return function if isinstance(function, keras.losses.Loss) else _FunctionLoss(function)
 
 
 def _losses(
@@ -200,7 +200,7 @@ def _losses(
     else:
         pairs = [
             (
-                function(*_at_the_end(y, outputs, backwards)),
+                function(*_last_step(y, outputs, backwards)),
                 [call for call in calls if call.layer.go_backwards == backwards],
             )
             for backwards in (False, True)
@@ -211,7 +211,7 @@ def _losses(
     return pairs
 
 
-def _at_the_end(y: Any, outputs: Any, backwards: bool) -> tuple[Any, Any]:
+def _last_step(y: Any, outputs: Any, backwards: bool) -> tuple[Any, Any]:
     """Targets and outputs of the last valid step only; of the first one, if `backwards`."""
     if y is not None:
         try:

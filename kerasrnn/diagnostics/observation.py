@@ -131,7 +131,7 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[ObservedCall]]:
                     f"{layer.name}: {type(layer).__name__} overrides `inner_loop`, which is "
                     "replaced to record the steps; expected a layer that does not."
                 )
-            loop = functools.partial(_written_out, layer, tape, calls)
+            loop = functools.partial(_recording_loop, layer, tape, calls)
             stack.enter_context(_replaced(layer, {"inner_loop": loop}))
         yield calls
 
@@ -245,7 +245,7 @@ def _fixed(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
     return ops.stop_gradient(product(v))
 
 
-def _written_out(
+def _recording_loop(
     layer: keras.layers.RNN,
     tape: Any,
     calls: list[ObservedCall],

@@ -33,8 +33,8 @@ def main() -> None:
                 loaded = {request["model"]: tf.saved_model.load(request["model"])}
             function = loaded[request["model"]].signatures["serving_default"]
             specs = {s.name: s for s in function.structured_input_signature[1].values()}
-            names, (given, found) = request["names"], request["files"]
-            with np.load(given) as file:
+            names, (input_file, output_file) = request["names"], request["files"]
+            with np.load(input_file) as file:
                 arrays = zip(names["inputs"], [file[name] for name in file], strict=True)
                 inputs = {
                     name: tf.cast(x, specs[name].dtype) if x.dtype.kind == "f" else tf.constant(x)
@@ -43,7 +43,7 @@ def main() -> None:
             outputs = function(**inputs)
             if set(outputs) != set(names["outputs"]):
                 raise ValueError(f"outputs named {sorted(outputs)}; expected {names['outputs']}")
-            np.savez(found, *[stored(outputs[name]) for name in names["outputs"]])
+            np.savez(output_file, *[stored(outputs[name]) for name in names["outputs"]])
             answer = {}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}

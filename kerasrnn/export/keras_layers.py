@@ -132,13 +132,13 @@ def own_objects(source: Any) -> dict[str, Any]:
     """
     layers = [source, *tracing.layers_of(source)]
     functions = {v: None for layer in layers for v in vars(layer).values() if inspect.isfunction(v)}
-    found: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
     for each in (*map(type, layers), *functions):
         registered = keras.saving.get_registered_name(each)
         if registered != each.__name__ or each.__module__.split(".")[0] in ("keras", "kerasrnn"):
             continue
-        found[each.__name__ if isinstance(each, type) else f"function_{len(found)}"] = each
-    return found
+        objects[each.__name__ if isinstance(each, type) else f"function_{len(objects)}"] = each
+    return objects
 
 
 @contextmanager

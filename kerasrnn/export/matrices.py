@@ -27,10 +27,10 @@ def halves(layer: RNN | Bidirectional) -> list[RNN]:
 def of_cell(cell: Cell, order: Sequence[str]) -> list[np.ndarray]:
     """W and R, `(gates * units, ...)`, with ordered gates; then their two biases, if any."""
     kernel, recurrent, *bias = (keras.ops.convert_to_numpy(w) for w in cell.weights[:3])
-    found = [kernel.T, recurrent.T]
+    values = [kernel.T, recurrent.T]
     if cell.use_bias:
-        found += list(bias[0]) if bias[0].ndim == 2 else [bias[0], np.zeros_like(bias[0])]
-    return [_ordered(value, cell.gates, order) for value in found]
+        values += list(bias[0]) if bias[0].ndim == 2 else [bias[0], np.zeros_like(bias[0])]
+    return [_ordered(value, cell.gates, order) for value in values]
 
 
 def fill(cell: Cell, values: Sequence[np.ndarray], order: Sequence[str]) -> None:

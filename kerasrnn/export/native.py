@@ -81,7 +81,12 @@ class Markers:
         import tensorflow as tf
 
         marker = Marker(
-            operator, cell.units, options, call.mask is not None, bool(states), _laid_out(cell)
+            operator,
+            cell.units,
+            options,
+            call.mask is not None,
+            bool(states),
+            _operator_layout(cell),
         )
         self.known.append(marker)
         inputs = [tf.constant(len(self.known) - 1), ops.cast(call.sequences, "float32")]
@@ -138,8 +143,8 @@ class Markers:
         if first.has_mask:
             front = self._front(graph, node.input[2], first.options.go_backwards)
             x = make("GatherND", x, front.order, batch_dims=1)
-        given = 2 + first.has_mask  # index of the first state
-        states: list[list[str]] = [list(twin.input[given:]) for twin in twins]
+        first_state = 2 + first.has_mask  # index of the first state
+        states: list[list[str]] = [list(twin.input[first_state:]) for twin in twins]
         reads_c = front is not None and count == 2 and graph.find_output_consumers(node.output[2])
         inputs = [make("Transpose", x, perm=[1, 0, 2])]
         inputs += [
@@ -173,7 +178,7 @@ class Markers:
                 parts = [make("Squeeze", part, make.axis(0)) for part in parts]
             if front is not None:
                 given_states = states[n] or [make.constant("zero", np.float32(0))] * count
-                results = _at_their_places(make, marker, front, parts, given_states)
+                results = _restore_order(make, marker, front, parts, given_states)
             elif marker.options.return_sequences:
                 results = parts
             else:
@@ -261,7 +266,7 @@ class _Front:
         )
 
 
-def _at_their_places(
+def _restore_order(
     make: _Maker, marker: Marker, front: _Front, parts: list[str], states: list[str]
 ) -> list[str]:
     """A marker's outputs, from the operator's outputs on reordered steps.
@@ -293,7 +298,7 @@ def _at_their_places(
     return [make("Where", make("Unsqueeze", shown, make.axis(2)), rows, zero), *finals]
 
 
-def _laid_out(cell: Cell) -> dict[str, np.ndarray]:
+def _operator_layout(cell: Cell) -> dict[str, np.ndarray]:
     """A cell's weights in the operator's layout."""
     import tensorflow as tf
 
@@ -316,14 +321,14 @@ def _laid_out(cell: Cell) -> dict[str, np.ndarray]:
     if "bias" in values:
         both = blocks(np.atleast_2d(values["bias"]))
         bias[: len(both)] = both
-    found = {
+    arrays = {
         "W": np.ascontiguousarray(blocks(values["kernel"]).T),
         "R": np.ascontiguousarray(blocks(values["recurrent_kernel"]).T),
         "B": bias.reshape(-1),
     }
     if operator.peepholes:
-        found["P"] = values["peephole_kernel"][list(operator.peepholes)].reshape(-1)
-    return found
+        arrays["P"] = values["peephole_kernel"][list(operator.peepholes)].reshape(-1)
+    return arrays
 
 
 def _attributes(markers: list[Marker]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _convert(model: keras.Model) -> Any:
     with (
         tracing.for_export(model, own_loops=True, single=True),
         replaced_by(markers.run),
-        _without_remarks(missing),
+        _without_messages(missing),
     ):
         proto, _ = tf2onnx.convert.from_function(
             serve,
@@ -150,7 +150,7 @@ def _convert(model: keras.Model) -> Any:
 
 
 @contextlib.contextmanager
-def _without_remarks(missing: list[str]) -> Iterator[None]:
+def _without_messages(missing: list[str]) -> Iterator[None]:
     """Suppress the converter's messages, and collect the operations that it does not support.
 
     Also suppress TensorFlow's messages about the lookup tables of all vectorizers in the process,
@@ -160,7 +160,7 @@ def _without_remarks(missing: list[str]) -> Iterator[None]:
     above = logging.getLogger("tf2onnx")
     level = above.level
 
-    def of_something_else(record: logging.LogRecord) -> bool:
+    def is_unrelated(record: logging.LogRecord) -> bool:
         return "serializing table_initializer" not in record.getMessage()
 
     def note(record: logging.LogRecord) -> bool:
@@ -171,11 +171,11 @@ def _without_remarks(missing: list[str]) -> Iterator[None]:
 
     above.setLevel(logging.ERROR)
     converter.addFilter(note)
-    tensorflow.addFilter(of_something_else)
+    tensorflow.addFilter(is_unrelated)
     try:
         yield
     finally:
-        tensorflow.removeFilter(of_something_else)
+        tensorflow.removeFilter(is_unrelated)
         converter.removeFilter(note)
         above.setLevel(level)
 
@@ -194,9 +194,9 @@ def _embed_constants(graph: Any, function: Any, names: Sequence[str]) -> None:
 def _name(graph: Any, model: keras.Model) -> None:
     """Give a graph's outputs the model's names, and name its dimensions."""
     names, _ = signature.inputs(model)
-    found = [tensor.name for tensor in graph.input]
-    if found != names:
-        raise ValueError(f"model {model.name!r}: the converter named its inputs {found}.")
+    input_names = [tensor.name for tensor in graph.input]
+    if input_names != names:
+        raise ValueError(f"model {model.name!r}: the converter named its inputs {input_names}.")
     outputs = [tensor.name for tensor in graph.output]
     new = dict(zip(outputs, signature.output_names(model), strict=True))
     inside = {name for node in onnx_files.nodes(graph) for name in (*node.input, *node.output)}

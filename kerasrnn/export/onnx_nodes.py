@@ -87,11 +87,11 @@ def from_onnx(path: str | Path) -> dict[str, RNN | Bidirectional]:
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     opset = next(entry for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    found: dict[str, RNN | Bidirectional] = {}
+    layers: dict[str, RNN | Bidirectional] = {}
     for node, scope in _recurrent_nodes(proto.graph, _Scope(proto.graph, opset)):
         name = own = node.name or next(filter(None, node.output))
         number = 0
-        while name in found:
+        while name in layers:
             number += 1
             name = f"{own}_{number}"
         if node.domain not in ("", "ai.onnx"):
@@ -99,8 +99,8 @@ def from_onnx(path: str | Path) -> dict[str, RNN | Bidirectional]:
                 f"{name}: {node.op_type} of the domain {node.domain!r}: no layer supports it; "
                 f"expected ONNX's own {', '.join(GATES)}."
             )
-        found[name] = _of_node(name, node, scope)
-    return found
+        layers[name] = _of_node(name, node, scope)
+    return layers
 
 
 @dataclass
@@ -138,10 +138,10 @@ class _Scope:
         owner = self._owner(name)
         if owner is not None and name in owner._initializers:
             return numpy_helper.to_array(owner._initializers[name])
-        made = self.producer(name)
-        if made is None:
+        producer = self.producer(name)
+        if producer is None:
             return None
-        node, scope = made
+        node, scope = producer
         inner = any(a.HasField("g") or a.graphs for a in node.attribute)
         if inner or node.op_type.startswith(("Random", "Multinomial", "Bernoulli")):
             return None
@@ -155,10 +155,10 @@ class _Scope:
         value = self.constant(name)
         if value is not None:
             return not np.any(value)
-        made = self.producer(name)
-        if made is None:
+        producer = self.producer(name)
+        if producer is None:
             return None
-        node, scope = made
+        node, scope = producer
         if node.op_type == "ConstantOfShape":
             from onnx import numpy_helper
 
@@ -211,23 +211,24 @@ def _recurrent_nodes(graph: Any, scope: _Scope) -> Iterator[tuple[Any, _Scope]]:
 def _of_node(name: str, node: Any, scope: _Scope) -> Any:
     from onnx import helper
 
-    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if given.get("input_forget", 0):
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if attributes.get("input_forget", 0):
         raise ValueError(
-            f"{name}: input_forget={given['input_forget']}: layers do not support it; expected 0."
+            f"{name}: input_forget={attributes['input_forget']}: layers do not support it; "
+            "expected 0."
         )
-    if not np.float32(given.get("clip", NO_CLIP)) >= np.float32(NO_CLIP):
+    if not np.float32(attributes.get("clip", NO_CLIP)) >= np.float32(NO_CLIP):
         # A bound of 0 gives zeros by the standard, no bound in OpenVINO, an error in onnxruntime.
         raise ValueError(
-            f"{name}: clip={given['clip']}: layers do not support it; expected none, or a bound of "
-            f"at least {NO_CLIP:g}, which no value exceeds."
+            f"{name}: clip={attributes['clip']}: layers do not support it; expected none, or a "
+            f"bound of at least {NO_CLIP:g}, which no value exceeds."
         )
     inputs = dict(zip(INPUTS, [*node.input, *[""] * len(INPUTS)], strict=False))
-    weights = _weights(name, node.op_type, inputs, given, scope)
+    weights = _weights(name, node.op_type, inputs, attributes, scope)
     _check_states(name, inputs, scope)
     dirs, units = weights["R"].shape[0], weights["R"].shape[-1]
     features = weights["W"].shape[-1]
-    activations = _activations(name, node.op_type, given, dirs)
+    activations = _activations(name, node.op_type, attributes, dirs)
     if len(activations) == 2 and activations[0] != activations[1]:
         raise ValueError(
             f"{name}: the directions have different activations; expected the same ones."
@@ -235,7 +236,7 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
     cls = {"RNN": SimpleRNN, "GRU": GRU, "LSTM": PeepholeLSTM if "P" in weights else LSTM}
     options: dict[str, Any] = {}
     if node.op_type == "GRU":
-        options["reset_after"] = bool(given.get("linear_before_reset", 0))
+        options["reset_after"] = bool(attributes.get("linear_before_reset", 0))
     halves = []
     for n, chosen in enumerate(activations):
         if node.op_type != "RNN":
@@ -245,7 +246,7 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
             activation=chosen[-1],
             use_bias="B" in weights,
             return_sequences=True,
-            go_backwards=given.get("direction") == b"reverse" or n == 1,
+            go_backwards=attributes.get("direction") == b"reverse" or n == 1,
             **options,
         )
         half.build((None, None, features))
@@ -268,40 +269,40 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
 
 
 def _weights(
-    name: str, kind: str, inputs: Mapping[str, str], given: Mapping[str, Any], scope: _Scope
+    name: str, kind: str, inputs: Mapping[str, str], attributes: Mapping[str, Any], scope: _Scope
 ) -> dict[str, np.ndarray]:
     """W and R, and B and P where the node has them, in single precision."""
-    found = {}
+    weights = {}
     for key in ("W", "R", "B", "P"):
         if not inputs[key]:
             continue
         value = scope.constant(inputs[key])
         if value is None:
             raise ValueError(f"{name}: {inputs[key]} is not a constant; expected constant weights.")
-        found[key] = np.asarray(value).astype("float32")
+        weights[key] = np.asarray(value).astype("float32")
     for key in ("W", "R"):
-        if key not in found or found[key].ndim != 3:
+        if key not in weights or weights[key].ndim != 3:
             raise ValueError(
-                f"{name}: {key} has the shape {np.shape(found.get(key))}; expected three axes."
+                f"{name}: {key} has the shape {np.shape(weights.get(key))}; expected three axes."
             )
-    direction = given.get("direction", b"forward").decode()
+    direction = attributes.get("direction", b"forward").decode()
     if direction not in ("forward", "reverse", "bidirectional"):
         raise ValueError(
             f"{name}: direction={direction!r}: expected forward, reverse or bidirectional."
         )
     dirs = 2 if direction == "bidirectional" else 1
-    units = given.get("hidden_size", found["R"].shape[-1])
-    gates, features = GATES[kind], found["W"].shape[-1]
+    units = attributes.get("hidden_size", weights["R"].shape[-1])
+    gates, features = GATES[kind], weights["W"].shape[-1]
     shapes = {
         "W": (dirs, gates * units, features),
         "R": (dirs, gates * units, units),
         "B": (dirs, 2 * gates * units),
         "P": (dirs, 3 * units),
     }
-    for key, value in found.items():
+    for key, value in weights.items():
         if value.shape != shapes[key]:
             raise ValueError(f"{name}: {key} has the shape {value.shape}; expected {shapes[key]}.")
-    return found
+    return weights
 
 
 def _check_states(name: str, inputs: Mapping[str, str], scope: _Scope) -> None:
@@ -322,22 +323,22 @@ def _check_states(name: str, inputs: Mapping[str, str], scope: _Scope) -> None:
 
 
 def _activations(
-    name: str, kind: str, given: Mapping[str, Any], directions: int
+    name: str, kind: str, attributes: Mapping[str, Any], directions: int
 ) -> list[list[Any]]:
     """Keras's activations of an operator, for each direction."""
     usual = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}[kind]
-    named = [n.decode() for n in given.get("activations", [])] or usual * directions
+    named = [n.decode() for n in attributes.get("activations", [])] or usual * directions
     if len(named) != len(usual) * directions:
         raise ValueError(
             f"{name}: activations={named}: expected {len(usual) * directions}, {len(usual)} for "
             "each direction."
         )
     # Parameters of the activations that take one, in order.
-    values = {key: list(given.get(f"activation_{key}", [])) for key in ("alpha", "beta")}
+    values = {key: list(attributes.get(f"activation_{key}", [])) for key in ("alpha", "beta")}
     by_name = {
         known.lower(): (known, keras_one, rest) for keras_one, (known, *rest) in ACTIVATIONS.items()
     }
-    found = []
+    functions = []
     for activation in named:
         if activation.lower() not in by_name:
             known = ", ".join(sorted(known for known, *_ in by_name.values()))
@@ -352,9 +353,9 @@ def _activations(
                 raise ValueError(
                     f"{name}: activation {activation}: {key}={value}: expected {wanted:.6g}."
                 )
-        found.append(function)
+        functions.append(function)
     each = len(usual)
-    parts = [found[n : n + each] for n in range(0, len(found), each)]
+    parts = [functions[n : n + each] for n in range(0, len(functions), each)]
     for part in parts:
         if kind == "LSTM" and part[1] is not part[2]:
             raise ValueError(f"{name}: two activations for candidate and output; expected one.")

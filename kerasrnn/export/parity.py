@@ -75,7 +75,7 @@ SIZES = ((1, 1, "none"), (3, 7, "end"), (5, 12, "none"), (4, 9, "gaps"))
 SEED_STATE = "seed_generator_state"
 """The name of the variable in which a layer with random numbers stores Keras's random state."""
 
-LONGEST_WRITTEN_OUT = 50
+LONGEST_UNROLLED = 50
 """The number of steps above which a time loop is compiled, rather than run op by op."""
 
 
@@ -190,7 +190,7 @@ def reference(model: keras.Model) -> Run:
     """
 
     def written_out(cell: Any, options: Options, call: Call) -> Results | None:
-        if call.sequences.shape[1] > LONGEST_WRITTEN_OUT:
+        if call.sequences.shape[1] > LONGEST_UNROLLED:
             return None
         return unrolled.loop(cell, dataclasses.replace(options, checkpoint_every=None), call)
 
@@ -244,16 +244,16 @@ def different_in_a_graph(
 
     def every_output(*inputs: Any) -> list[list[Any]]:
         operations.clear()
-        found = []
+        results = []
 
         def called(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
             outputs = operation(*args, **kwargs)
             operations.append(operation)
-            found.append(keras.tree.flatten(outputs))
+            results.append(keras.tree.flatten(outputs))
             return outputs
 
         run_through_graph(model, list(inputs), called)
-        return found
+        return results
 
     traced = tf.function(every_output, input_signature=tracing.specs(model), autograph=False)
     for inputs, _ in cases:
@@ -282,10 +282,10 @@ def _cases(model: keras.Model, check: Check) -> list[Case]:
     """The cases to compare: random inputs, and the given ones."""
     if check is False:
         return []
-    given = [] if check is True else list(check)
-    if check is not True and not given:
+    batches = [] if check is True else list(check)
+    if check is not True and not batches:
         raise ValueError("check=[]: expected at least one batch of inputs to compare on, or True.")
-    given = [signature.flattened(model, batch) for batch in given]
+    batches = [signature.flattened(model, batch) for batch in batches]
     model_itself = reference(model)
     cases = []
     if not any(tensor.dtype == "string" for tensor in model.inputs):
@@ -294,7 +294,7 @@ def _cases(model: keras.Model, check: Check) -> list[Case]:
         raise ValueError(
             "check=True: strings cannot be generated for this model; expected batches of them."
         )
-    return cases + [(inputs, model_itself(inputs)) for inputs in given]
+    return cases + [(inputs, model_itself(inputs)) for inputs in batches]
 
 
 def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
@@ -334,7 +334,7 @@ def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
         return x
 
     model_itself = reference(model)
-    found, failure = [], None
+    cases, failure = [], None
     for rows, steps, masking in SIZES:
         for apart in (True, False):
             shapes = _shapes(model, rows, steps, apart)
@@ -343,17 +343,17 @@ def random_cases(model: keras.Model, masked: bool = True) -> list[Case]:
             inputs = [one(x, shape, masking) for x, shape in zip(model.inputs, shapes, strict=True)]
             state = _random_state(model)
             try:
-                found.append((inputs, model_itself(inputs)))
+                cases.append((inputs, model_itself(inputs)))
                 break
             except Exception as error:  # a layer may raise anything
                 failure = error
                 _set_random_state(model, state)
-    if not found:
+    if not cases:
         raise ValueError(
             f"check: the model fails on random inputs ({failure}); expected batches of valid "
             "inputs, or False."
         ) from failure
-    return found
+    return cases
 
 
 def _shapes(model: keras.Model, rows: int, steps: int, apart: bool) -> list[tuple[int, ...]]:

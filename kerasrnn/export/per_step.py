@@ -71,17 +71,17 @@ def acts_per_step(operation: Any, rank: int, constants: Sequence[Any]) -> bool:
     if kind is keras.layers.PReLU:
         return 1 in (operation.shared_axes or ())
     if kind in PER_STEP_BUT_AXES:
-        return _spares_time(getattr(operation, PER_STEP_BUT_AXES[kind]), rank)
+        return _excludes_time_axis(getattr(operation, PER_STEP_BUT_AXES[kind]), rank)
     if isinstance(operation, keras.layers.Layer):
         return kind in PER_STEP
     if kind.__name__ in ("Concatenate", "Softmax", "LogSoftmax"):
-        return _spares_time(operation.axis, rank)
+        return _excludes_time_axis(operation.axis, rank)
     shapes = [tuple(x.shape) for x in constants if hasattr(x, "shape")]
     same_at_all_steps = all(len(s) < rank - 1 or s[1 - rank] == 1 for s in shapes)
     return kind.__name__ in ELEMENTWISE and same_at_all_steps
 
 
-def is_a_users(layer: keras.layers.Layer) -> bool:
+def is_user_defined(layer: keras.layers.Layer) -> bool:
     """Whether its class or its function is defined by a user."""
     function = getattr(layer, "activation", getattr(layer, "function", None))
     package = type(layer).__module__.split(".")[0]
@@ -95,7 +95,7 @@ def is_keras_activation(activation: Any) -> bool:
     return any(activation is known for known in vars(keras.activations).values())
 
 
-def _spares_time(axes: Any, rank: int) -> bool:
+def _excludes_time_axis(axes: Any, rank: int) -> bool:
     """Whether none of the axes is the time axis."""
     if axes is None:
         return True

@@ -77,21 +77,21 @@ def to_int8(source: str | Path, path: str | Path) -> Report:
 
 def _axes(graph: Any) -> dict[str, int]:
     """For each tensor that an operator uses as weights: the axis of the operator's outputs."""
-    found: dict[str, int] = {}
+    axes: dict[str, int] = {}
     for node in onnx_files.nodes(graph):
         transposed = any(a.name == "transB" and a.i for a in node.attribute)
         axis = (0 if transposed else -1) if node.op_type == "Gemm" else OUTPUTS.get(node.op_type)
         if axis is not None:
             for name in node.input[0 if node.op_type == "Gather" else 1 :]:
-                found.setdefault(name, axis)
-    return found
+                axes.setdefault(name, axis)
+    return axes
 
 
 def _store_small(graph: Any, axes: dict[str, int]) -> None:
     """Store large float weights as 8-bit integers, in a graph and the graphs inside it."""
     from onnx import TensorProto, helper, numpy_helper
 
-    made = []
+    new_nodes = []
     for tensor in list(graph.initializer):
         values = numpy_helper.to_array(tensor)
         if (
@@ -108,11 +108,11 @@ def _store_small(graph: Any, axes: dict[str, int]) -> None:
         graph.initializer.remove(tensor)
         graph.initializer.append(numpy_helper.from_array(small, f"{name}_int8"))
         graph.initializer.append(numpy_helper.from_array(scales, f"{name}_scale"))
-        made += [
+        new_nodes += [
             helper.make_node("Cast", [f"{name}_int8"], [f"{name}_cast"], to=TensorProto.FLOAT),
             helper.make_node("Mul", [f"{name}_cast", f"{name}_scale"], [name]),
         ]
-    for node in reversed(made):
+    for node in reversed(new_nodes):
         graph.node.insert(0, node)
     for node in graph.node:
         for attribute in node.attribute:

@@ -35,17 +35,17 @@ def output_names(model: keras.Model) -> list[str]:
     have the names of the layers that compute them, numbered if a layer has several. An output that
     is also an input has the input's name, followed by `_output`.
     """
-    found = [
+    preferred = [
         "_".join(map(str, path))
         if any(isinstance(key, str) for key in path)
         else operation_of(tensor).name
         for path, tensor in keras.tree.flatten_with_path(_structure(model, "output"))
     ]
     taken = set(inputs(model)[0])
-    found = [f"{name}_output" if name in taken else name for name in found]
-    counts, numbers = Counter(found), Counter()
+    preferred = [f"{name}_output" if name in taken else name for name in preferred]
+    counts, numbers = Counter(preferred), Counter()
     names = []
-    for name in found:
+    for name in preferred:
         unique = name
         while unique in taken or (unique == name and counts[name] > 1):
             unique = f"{name}_{numbers[name]}"
@@ -141,12 +141,12 @@ def _output_shapes(
     model: keras.Model, shapes: Sequence[Sequence[int | str]], sizes: dict[str, int]
 ) -> list[tuple[int | None, ...]] | None:
     """The outputs' shapes for inputs of some sizes; None if the model does not support these."""
-    given = [
+    tensors = [
         keras.KerasTensor([sizes.get(size, size) for size in shape], x.dtype)
         for shape, x in zip(shapes, model.inputs, strict=True)
     ]
     try:
-        outputs = model.compute_output_spec(packed(model, given))
+        outputs = model.compute_output_spec(packed(model, tensors))
     except Exception:  # a layer may raise anything
         return None
     return [tuple(y.shape) for y in keras.tree.flatten(outputs)]

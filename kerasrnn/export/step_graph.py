@@ -12,8 +12,8 @@ from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.cells.states import map_shapes, named_shapes
 from kerasrnn.export import keras_layers, tracing
-from kerasrnn.export.given_masks import is_given_a_mask
-from kerasrnn.export.per_step import acts_per_step, is_a_users, is_keras_activation
+from kerasrnn.export.explicit_masks import has_explicit_mask
+from kerasrnn.export.per_step import acts_per_step, is_keras_activation, is_user_defined
 from kerasrnn.keras_internals import nodes_of, run_through_graph
 from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.joining import JoinedSteps
@@ -82,7 +82,7 @@ class StepGraph:
     def _call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         is_layer = isinstance(operation, keras.layers.Layer)
         if is_layer and kwargs.get("mask") is not None:
-            if is_given_a_mask(operation):
+            if has_explicit_mask(operation):
                 raise ValueError(
                     f"{operation.name}: given a mask; expected none, since there is no padding in "
                     "a stream."
@@ -93,8 +93,8 @@ class StepGraph:
                 if is_layer:
                     raise ValueError(x.reason)
                 return x
-        given = [x for x in keras.tree.flatten((args, kwargs)) if id(x) in self.marks]
-        kinds = {self.kind(x) for x in given}
+        tensors = [x for x in keras.tree.flatten((args, kwargs)) if id(x) in self.marks]
+        kinds = {self.kind(x) for x in tensors}
         if SEQUENCE not in kinds:
             if LAST in kinds and isinstance(operation, keras.layers.RepeatVector):
                 raise ValueError(
@@ -112,10 +112,10 @@ class StepGraph:
                 f"{operation.name}: {type(operation).__name__} combines each step with values "
                 "computed from the whole sequence, which a stream does not have."
             )
-        return self._on_steps(operation, given, args, kwargs)
+        return self._on_steps(operation, tensors, args, kwargs)
 
     def _on_steps(
-        self, operation: Any, given: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, operation: Any, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         kind, name = type(operation), operation.name
         if isinstance(operation, (Bidirectional, keras.layers.Bidirectional)) or getattr(
@@ -126,7 +126,7 @@ class StepGraph:
                 "have; expected layers that read the sequence forwards."
             )
         if isinstance(operation, (RNN, StackedRNN)) or kind in keras_layers.RECURRENT:
-            self._check_no_padding(operation, given)
+            self._check_no_padding(operation, tensors)
             return self._recurrent(operation, *args, **kwargs)
         if kind in CONVOLUTIONS or kind in POOLS:
             return self._window(operation, args[0])
@@ -138,11 +138,11 @@ class StepGraph:
                     "sequence; expected 0 there, since a stream has no end."
                 )
             return self.mark(ops.copy(args[0]), SEQUENCE, self.padding(args[0]) + before)
-        self._check_no_padding(operation, given)
+        self._check_no_padding(operation, tensors)
         if kind is JoinedSteps:  # repeats the vectors that are the same at all steps
             return self.mark(self._copy(operation, _unmasked)(*args, **kwargs), SEQUENCE)
-        for x in given:
-            ranks = {len(y.shape) for y in given}
+        for x in tensors:
+            ranks = {len(y.shape) for y in tensors}
             if self.kind(x) == CONSTANT and (len(x.shape) < max(ranks) or x.shape[1] != 1):
                 raise ValueError(
                     f"{name}: combines a sequence with a tensor of the shape {tuple(x.shape)}, "
@@ -152,7 +152,7 @@ class StepGraph:
             return self.mark(self._reshape(operation)(*args, **kwargs), SEQUENCE)
         constants = [x for x in keras.tree.flatten((args, kwargs)) if id(x) not in self.marks]
         independent = operation.name in self.per_step or acts_per_step(
-            operation, len(given[0].shape), constants
+            operation, len(tensors[0].shape), constants
         )
         if not independent:
             reason = (
@@ -161,7 +161,7 @@ class StepGraph:
             )
             if not isinstance(operation, keras.layers.Layer):
                 return Refused(f"{reason}.")  # it may be part of an unused mask
-            if is_a_users(operation):
+            if is_user_defined(operation):
                 reason += f"; if it acts on each step independently, pass per_step=[{name!r}]"
             raise ValueError(f"{reason}.")
         return self.mark(self._copy(operation, _unmasked)(*args, **kwargs), SEQUENCE)
@@ -177,8 +177,8 @@ class StepGraph:
             )
         return self._copy(layer, _unmasked, target_shape=(1, *after[2:]))
 
-    def _check_no_padding(self, operation: Any, given: list[Tensor]) -> None:
-        padding = max(map(self.padding, given))
+    def _check_no_padding(self, operation: Any, tensors: list[Tensor]) -> None:
+        padding = max(map(self.padding, tensors))
         if padding:
             raise ValueError(
                 f"{operation.name}: {type(operation).__name__} reads a sequence with {padding} "
@@ -236,8 +236,8 @@ class StepGraph:
         if cell is None or isinstance(cell, Cell) or type(cell) in tracing.CELLS:
             copy = self._copy(layer, _for_steps, f"{layer.name}_step", return_state=True)
             states = [self._state(layer, *each, x) for each in _named_shapes(copy)]
-            given = iter(states)
-            packed = map_shapes(lambda _: next(given), _state_shapes(copy))
+            flat = iter(states)
+            packed = map_shapes(lambda _: next(flat), _state_shapes(copy))
             y, *new = copy(x, initial_state=packed)
         else:  # a foreign cell, or a list of cells, runs in Keras's own loop
             copy = self._copy(cell, _stateless)

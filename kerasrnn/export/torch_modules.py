@@ -116,7 +116,7 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
         problem = "only a backward direction"
     elif not getattr(first, "reset_after", True):
         problem = "reset_after=False"
-    elif not all(_has_torchs_activations(half) for half in halves):
+    elif not all(_has_torch_activations(half) for half in halves):
         problem = "these activations"
     if problem is not None:
         raise ValueError(f"{layer.name}: torch.nn has no module with {problem}.")
@@ -144,7 +144,7 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
     return module
 
 
-def _has_torchs_activations(layer: Recurrent) -> bool:
+def _has_torch_activations(layer: Recurrent) -> bool:
     named = keras.activations
     if isinstance(layer, SimpleRNN):
         return layer.activation in (named.tanh, named.relu)

@@ -263,10 +263,12 @@ class StackedRNN(SequenceLayer):
         """
         self._check_forwards()
         x, new, start = inputs, [], 0
-        for n, (layer, read) in enumerate(zip(self.layers, self._by_layer(prepared), strict=True)):
+        for n, (layer, layer_memory) in enumerate(
+            zip(self.layers, self._by_layer(prepared), strict=True)
+        ):
             end = start + len(layer.state_size)
-            given = {"prepared": read} if _reads_memory(layer) else {}
-            y, of_layer = layer.cell(x, list(states[start:end]), **given)
+            extra = {"prepared": layer_memory} if _reads_memory(layer) else {}
+            y, of_layer = layer.cell(x, list(states[start:end]), **extra)
             new += of_layer
             start = end
             x = y + x if self.residual and n > 0 else y
@@ -294,8 +296,8 @@ class StackedRNN(SequenceLayer):
         shape = tuple(sequences_shape)
         states: list[Any] = []
         for layer in self.layers:
-            given = {"memory_shape": memory_shape} if _reads_memory(layer) else {}
-            shapes = layer.compute_output_shape(shape, **given)
+            extra = {"memory_shape": memory_shape} if _reads_memory(layer) else {}
+            shapes = layer.compute_output_shape(shape, **extra)
             if self.return_state:
                 states += shapes[1:]
             shape = self._output_of(layer, shape)

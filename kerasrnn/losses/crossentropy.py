@@ -85,7 +85,7 @@ def losses_of(
     _check_targets(ids, used, classes)
     _check_predictions(tensor, used, from_logits)
     if not from_logits:
-        behind = _behind_softmax(tensor)
+        behind = _logits_before_softmax(tensor)
         if behind is not None:
             tensor, from_logits = ops.convert_to_tensor(behind), True
     # Half precision has two or three digits per logit, too few for a sum over thousands of classes.
@@ -104,7 +104,7 @@ def losses_of(
     is_target = ops.expand_dims(ids, -1) == ops.arange(classes, dtype="int32")
     if label_smoothing:
         q = (1 - label_smoothing) * ops.cast(is_target, scores.dtype)
-        q = q + label_smoothing * _u(classes, ignore_class, scores.dtype)
+        q = q + label_smoothing * _smoothing_distribution(classes, ignore_class, scores.dtype)
         # A class with q' = 0 contributes nothing, even if its logit is -inf.
         losses = -ops.sum(ops.where(q > 0, q * scores, 0), axis=-1)
     else:
@@ -123,8 +123,8 @@ def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
     known = _values(used, ids)
     if known is None:
         return
-    (found,) = known
-    wrong = found[(found < 0) | (found >= classes)]
+    (values,) = known
+    wrong = values[(values < 0) | (values >= classes)]
     if wrong.size:
         raise ValueError(
             f"y_true: expected ids from 0 to {classes - 1}; found {wrong[0]}. If padding has "
@@ -137,12 +137,12 @@ def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -
 
     Checks the operation that computed them, in a TensorFlow graph, or their values, if known.
     """
-    if from_logits and _behind_softmax(y_pred) is not None:
+    if from_logits and _logits_before_softmax(y_pred) is not None:
         raise ValueError(
             "from_logits=True: expected logits; y_pred is the output of a softmax. Set "
             "from_logits=False."
         )
-    if not from_logits and _made_by(y_pred) == "BiasAdd":
+    if not from_logits and _operation_type(y_pred) == "BiasAdd":
         raise ValueError(
             "from_logits=False: expected probabilities; y_pred is the output of a layer without an "
             "activation. Set from_logits=True, or add a softmax."
@@ -163,14 +163,14 @@ def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -
         return
     # Comparisons with NaN are False: divergence of a model is not reported here.
     if (least < 0).any():
-        found = f"the value {np.nanmin(least):.4g}"
+        problem = f"the value {np.nanmin(least):.4g}"
     elif (np.abs(sums - 1) > TOLERANCE).any():
-        found = f"the sum {sums[np.abs(sums - 1) > TOLERANCE][0]:.4g}"
+        problem = f"the sum {sums[np.abs(sums - 1) > TOLERANCE][0]:.4g}"
     else:
         return
     raise ValueError(
         "from_logits=False: expected non-negative probabilities in y_pred, with the sum 1 at each "
-        f"step; found {found}. For logits, set from_logits=True."
+        f"step; found {problem}. For logits, set from_logits=True."
     )
 
 
@@ -183,20 +183,20 @@ def _values(used: Tensor | None, *tensors: Tensor) -> "list[np.ndarray] | None":
     return [array[place] for array in arrays]
 
 
-def _made_by(tensor: Tensor) -> str | None:
+def _operation_type(tensor: Tensor) -> str | None:
     """The type of the operation that computed a tensor of a TensorFlow graph."""
     return getattr(getattr(tensor, "op", None), "type", None) if not is_concrete(tensor) else None
 
 
-def _behind_softmax(probabilities: Tensor) -> Tensor | None:
+def _logits_before_softmax(probabilities: Tensor) -> Tensor | None:
     """The logits from which probabilities were computed, if the graph contains them."""
     if is_concrete(probabilities):
         # Stored there by Keras's softmax.
         return getattr(probabilities, "_keras_logits", None)
-    return probabilities.op.inputs[0] if _made_by(probabilities) == "Softmax" else None
+    return probabilities.op.inputs[0] if _operation_type(probabilities) == "Softmax" else None
 
 
-def _u(classes: int, ignore_class: int | None, dtype: str) -> Tensor:
+def _smoothing_distribution(classes: int, ignore_class: int | None, dtype: str) -> Tensor:
     """u(k): equal for every class except padding."""
     u = np.ones(classes)
     if ignore_class is not None and 0 <= ignore_class < classes:

@@ -97,12 +97,12 @@ def edit_distance(
 
 def _symbols(ids: Tensor, end: int | None, ignore_class: int | None) -> Tensor:
     """The ids, with NONE at positions without a symbol."""
-    kept = ids >= 0
+    is_symbol = ids >= 0
     if ignore_class is not None:
-        kept = kept & (ids != ignore_class)
+        is_symbol = is_symbol & (ids != ignore_class)
     if end is not None:
-        kept = kept & (ops.cumsum(ops.cast(ids == end, "int32"), axis=-1) == 0)
-    return ops.where(kept, ids, NONE)
+        is_symbol = is_symbol & (ops.cumsum(ops.cast(ids == end, "int32"), axis=-1) == 0)
+    return ops.where(is_symbol, ids, NONE)
 
 
 def _count(symbols: Tensor) -> Tensor:

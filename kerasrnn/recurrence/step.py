@@ -20,7 +20,7 @@ class PreparedCell:
 
     backend: Backend
     cell: Steppable
-    given: Callable[[Any, Any, dict[str, Any]], Weights]
+    cell_weights: Callable[[Any, Any, dict[str, Any]], Weights]
     """The weights passed to the cell, from weights, memory and the noise of a step."""
 
     products: tuple[Product, ...]
@@ -35,7 +35,7 @@ class PreparedCell:
 
     def weights_of_step(self, noise: dict[str, Any]) -> Weights:
         """The weights passed to a step."""
-        return self.given(self.weights, self.memory, noise)
+        return self.cell_weights(self.weights, self.memory, noise)
 
 
 class StepAdjoint(NamedTuple):
@@ -56,9 +56,9 @@ class RecordedStep:
     """
 
     def __init__(self, prepared: PreparedCell, results: list[list[Tensor]] | None = None) -> None:
-        """With `results`, the results of each product's applications are given, not computed."""
+        """With `results`, the products are not computed: these are their results."""
         self.products = tuple(_RecordedProduct(self, k) for k in range(len(prepared.products)))
-        self.cell, self.prepared, self.given = prepared.cell, prepared, results
+        self.cell, self.prepared, self.known_results = prepared.cell, prepared, results
         self.arguments: list[list[Tensor]] = [[] for _ in prepared.products]
         self.results: list[list[Tensor]] = [[] for _ in prepared.products]
         self.order: list[tuple[int, int]] = []  # (product, index of the application)
@@ -84,12 +84,12 @@ class RecordedStep:
             axes = "(batch, width)" if rank == 2 else f"{rank} axes, (batch, ...)"
             raise self._error(k, f"is applied to an argument of shape {shape}; expected {axes}")
         nth = len(self.results[k])
-        if self.given is None:
+        if self.known_results is None:
             result = self.prepared.products[k](argument)
-        elif nth < len(self.given[k]):
-            result = self.given[k][nth]
+        elif nth < len(self.known_results[k]):
+            result = self.known_results[k][nth]
         else:
-            raise self._changed(k, len(self.given[k]), "more")
+            raise self._changed(k, len(self.known_results[k]), "more")
         self.arguments[k].append(argument)
         self.results[k].append(result)
         self.order.append((k, nth))
@@ -98,9 +98,10 @@ class RecordedStep:
     def _check_repeated(self) -> None:
         """A step is traced several times, and must apply its products in the same way each time."""
         counts = [len(results) for results in self.results]
-        before = self.prepared.applications if self.given is None else list(map(len, self.given))
-        if self.given is None:
-            self.prepared.applications = counts
+        if self.known_results is None:
+            before, self.prepared.applications = self.prepared.applications, counts
+        else:
+            before = [len(results) for results in self.known_results]
         for k, (now, then) in enumerate(zip(counts, before or counts, strict=True)):
             if now != then:
                 raise self._changed(k, then, now)
@@ -227,7 +228,7 @@ class AutomaticStep:
             results: list[list[Tensor]],
         ) -> tuple[Tensor, list[Any], list[list[Tensor]]]:
             step = RecordedStep(self.prepared, results)
-            output, new = step(a, states, self.prepared.given(weights, memory, noise))
+            output, new = step(a, states, self.prepared.cell_weights(weights, memory, noise))
             # Found again, since the backward pass may be another function than the forward pass.
             order[:], self.indices = step.order, _indices(step, states)
             return output, new, step.arguments

@@ -153,7 +153,7 @@ def scan(
         y_arrays = [array.write(t, value) for array, value in zip(y_arrays, leaves(y), strict=True)]
         if prefetch:
             read = x_at(tf.maximum(t - 1, 0) if reverse else tf.minimum(t + 1, steps - 1))
-        after = [_tied(new, old) for new, old in zip(leaves(after), values, strict=True)]
+        after = [_with_dependency(new, old) for new, old in zip(leaves(after), values, strict=True)]
         return n + 1, after, read, y_arrays
 
     _, flat_carry, _, y_arrays = tf.while_loop(
@@ -167,7 +167,7 @@ def scan(
     return filled(carry, flat_carry), filled(y, [array.stack() for array in y_arrays])
 
 
-def _tied(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+def _with_dependency(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
     """Make a step's new value depend on the carried one, if it does not already.
 
     `tape.jacobian` vectorizes loops, and fails on one that replaces a carried value by something
@@ -301,7 +301,7 @@ def _loop_of_functions(
     def forward(call: Call) -> tuple[Results, Callable[[Results], Any]]:
         parts = split(call)
         function = as_function(_forward_with_residuals if with_residuals else _forward)
-        run = [function(_apart(part)) for part in parts]
+        run = [function(_hide_from_tapes(part)) for part in parts]
         results = [results for results, _ in run] if with_residuals else run
 
         def backward(d_results: Results) -> Any:
@@ -312,7 +312,7 @@ def _loop_of_functions(
                 function = as_function(_backward_from_start)
                 residuals = [None] * len(parts)
             d_parts = [
-                function(*_apart(of_part))
+                function(*_hide_from_tapes(of_part))
                 for of_part in zip(parts, residuals, _split(d_results, len(parts)), strict=True)
             ]
             d_sequences, d_states, d_weights, d_memory = zip(*d_parts, strict=True)
@@ -387,7 +387,7 @@ def _vectorizing() -> bool:
     return any(part.startswith("loop_body") for part in tf.get_current_name_scope().split("/"))
 
 
-def _apart(structure: Any) -> Any:
+def _hide_from_tapes(structure: Any) -> Any:
     """Hide a structure from tapes, which would inline the compiled function that receives it."""
     return tree.map_structure(lambda x: None if x is None else tf.stop_gradient(x), structure)
 

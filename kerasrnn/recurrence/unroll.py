@@ -67,7 +67,7 @@ class Unroll:
         half = self.compute_dtype in ("float16", "bfloat16")
         self.state_dtype = "float32" if half else self.compute_dtype
         self.prepared = PreparedCell(
-            backend, cell, self.given, *self._prepare(self.weights, self.memory)
+            backend, cell, self.cell_weights, *self._prepare(self.weights, self.memory)
         )
         self.step = (ManualStep if cell.has_adjoint else AutomaticStep)(self.prepared)
         x, keeps = self._in_order(call.sequences), None
@@ -84,7 +84,7 @@ class Unroll:
             self.zeros if self.carries_output else None, self._in_state_dtype(call.states)
         )
 
-    def given(
+    def cell_weights(
         self, weights: Mapping[str, Any], memory: Mapping[str, Tensor], noise: dict[str, Any]
     ) -> Weights:
         """The weights passed to a cell, with the noise of one step or of several."""
@@ -162,7 +162,7 @@ class Unroll:
     def _prepare(
         self, weights: dict[str, Any], memory: dict[str, Tensor]
     ) -> tuple[tuple[Product, ...], dict[str, Any], dict[str, Tensor]]:
-        products = self.cell.recurrent_products(self.given(weights, memory, {}))
+        products = self.cell.recurrent_products(self.cell_weights(weights, memory, {}))
         check_products(self.cell, products)
         used = self.cell.used_in_step(weights, memory)
         return products, *map(self._in_state_dtype, used)
@@ -171,7 +171,7 @@ class Unroll:
         self, steps: Steps, start: Carry, with_residuals: bool = False
     ) -> tuple[Carry, Tensor | None, Residuals | None]:
         """Run some steps: returns the final carry, the outputs and the residuals."""
-        a = self.cell.input_part(steps.x, self.given(self.weights, self.memory, steps.noise))
+        a = self.cell.input_part(steps.x, self.cell_weights(self.weights, self.memory, steps.noise))
 
         def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
             output, states = carry
@@ -185,8 +185,8 @@ class Unroll:
                 new_output, new, residuals = self.step.forward(a, states, noise)
                 residuals = Residuals(states, residuals)
             else:
-                given = self.prepared.weights_of_step(noise)
-                returned = self.cell.step(a, states, given, self.prepared.products)
+                weights = self.prepared.weights_of_step(noise)
+                returned = self.cell.step(a, states, weights, self.prepared.products)
                 check_returned(self.cell, returned)
                 (new_output, new), residuals = returned, None
             check_step(self.cell, new_output, new, self.zeros, states)
@@ -214,7 +214,7 @@ class Unroll:
 
         def outside(x: Tensor, weights: dict[str, Any], memory: dict[str, Tensor]) -> Any:
             products, *used = self._prepare(weights, memory)
-            a = self.cell.input_part(x, self.given(weights, memory, steps.noise))
+            a = self.cell.input_part(x, self.cell_weights(weights, memory, steps.noise))
             return a, [product.weights for product in products], used
 
         (a, _, _), vjp_fn = self.backend.vjp(outside, (steps.x, self.weights, self.memory))

@@ -143,8 +143,8 @@ class BigramEmbedding(BaseLayer):
             key = ops.take(keys, ops.minimum(further, self.pairs) - 1, axis=0)
             smaller = ops.logical_and(further <= self.pairs, key <= wanted)
             places = ops.where(smaller, further, places)
-        found = ops.take(keys, ops.maximum(places, 1) - 1, axis=0) == wanted
-        return ops.where(ops.logical_and(found, wanted >= 0), places, 0)
+        matches = ops.take(keys, ops.maximum(places, 1) - 1, axis=0) == wanted
+        return ops.where(ops.logical_and(matches, wanted >= 0), places, 0)
 
     def compute_output_shape(self, inputs_shape: Any) -> tuple[int | None, ...]:
         return (*inputs_shape, 2 * self.units)

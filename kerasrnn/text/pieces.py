@@ -96,11 +96,11 @@ class SentencePieceVectorization(BaseLayer):
 
         import sentencepiece
 
-        written = io.BytesIO()
+        buffer = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(texts),
-                model_writer=written,
+                model_writer=buffer,
                 vocab_size=size,
                 model_type=kind,
                 pad_id=0,
@@ -112,7 +112,7 @@ class SentencePieceVectorization(BaseLayer):
             )
         except (RuntimeError, OSError) as error:
             raise ValueError(f"size={size}: {error}") from None
-        return cls(written.getvalue(), **kwargs)
+        return cls(buffer.getvalue(), **kwargs)
 
     @functools.cached_property
     def processor(self) -> Any:
@@ -127,9 +127,9 @@ class SentencePieceVectorization(BaseLayer):
 
     @functools.cached_property
     def _unigram(self) -> Unigram:
-        made = Unigram(base64.b64decode(self.model))
-        self._tables = [made.numbers, made.rule_numbers]  # tracked: a SavedModel needs them
-        return made
+        model = Unigram(base64.b64decode(self.model))
+        self._tables = [model.numbers, model.rule_numbers]  # tracked: a SavedModel needs them
+        return model
 
     def get_vocabulary(self) -> list[str]:
         """The pieces, in the order of their ids."""

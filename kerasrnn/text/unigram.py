@@ -67,12 +67,12 @@ class Unigram:
         scores, ids = [], []
         unknown = tf.constant(self.scores.min() - np.float32(UNKNOWN_PENALTY))
         for length, number in enumerate(of_length, 1):
-            found = (number >= 0) & known[length - 1]
-            score = tf.where(found, tf.gather(self.scores, tf.maximum(number, 0)), -np.inf)
+            is_piece = (number >= 0) & known[length - 1]
+            score = tf.where(is_piece, tf.gather(self.scores, tf.maximum(number, 0)), -np.inf)
             piece = tf.gather(self.ids, tf.maximum(number, 0))
             if length == 1:
-                score = tf.where(found, score, unknown)
-                piece = tf.where(found, piece, UNKNOWN)
+                score = tf.where(is_piece, score, unknown)
+                piece = tf.where(is_piece, piece, UNKNOWN)
             # At the end of the piece, not at its start.
             late = [[0, 0], [length - 1, 0]]
             signs = tf.shape(score)[1]
@@ -97,9 +97,9 @@ class Unigram:
             known, of_length = _windows(chars, longest, self.rule_numbers)
             matched, rule = tf.zeros_like(chars, "int32"), tf.zeros_like(chars, "int32")
             for length, number in enumerate(of_length, 1):
-                found = (number >= 0) & known[length - 1]
-                matched = tf.where(found, length, matched)
-                rule = tf.where(found, number, rule)
+                is_rule = (number >= 0) & known[length - 1]
+                matched = tf.where(is_rule, length, matched)
+                rule = tf.where(is_rule, number, rule)
             replaced = tf.where(matched > 0, tf.gather(list(self.rules.values()), rule), chars)
             texts = tf.strings.reduce_join(tf.where(_read(matched), replaced, ""), 1)
         if self.collapses:
@@ -188,12 +188,12 @@ def _ends(lengths: Tensor, counts: Tensor) -> Tensor:
 
     def step(carry: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         end, length = now
-        here = carry[0] == end
-        return tf.where(here, end - length, carry[0]), here
+        is_end = carry[0] == end
+        return tf.where(is_end, end - length, carry[0]), is_end
 
     start = (counts, tf.zeros_like(counts, "bool"))
-    _, here = tf.scan(step, (ends, tf.transpose(lengths)), start, reverse=True)
-    return tf.transpose(here)
+    _, is_end = tf.scan(step, (ends, tf.transpose(lengths)), start, reverse=True)
+    return tf.transpose(is_end)
 
 
 def _read(matched: Tensor) -> Tensor:
@@ -230,10 +230,10 @@ def _read_rules(charsmap: bytes) -> Iterator[tuple[str, str]]:
     replacements = charsmap[4 + size :]
     labels = units & (1 << 31 | 0xFF)
     offsets = (units >> 10) << ((units & (1 << 9)) >> 6)
-    found = [(b"", int(offsets[0]))]
+    pending = [(b"", int(offsets[0]))]
     symbols = np.arange(1, 256)
-    while found:
-        key, base = found.pop()
+    while pending:
+        key, base = pending.pop()
         at = base ^ symbols
         inside = at < len(units)
         for symbol in symbols[inside][labels[at[inside]] == symbols[inside]]:
@@ -244,4 +244,4 @@ def _read_rules(charsmap: bytes) -> Iterator[tuple[str, str]]:
                 start = int(units[below] & 0x7FFFFFFF)
                 end = replacements.index(b"\0", start)
                 yield text.decode(), replacements[start:end].decode()
-            found.append((text, below))
+            pending.append((text, below))

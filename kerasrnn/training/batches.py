@@ -115,12 +115,14 @@ class Batches:
             validation: validation arrays of the same structure, if any.
             **options: further arguments of the constructor.
         """
-        given = None if validation is None else tf.data.Dataset.from_tensor_slices(validation)
+        validation_set = (
+            None if validation is None else tf.data.Dataset.from_tensor_slices(validation)
+        )
         return cls(
             tf.data.Dataset.from_tensor_slices(arrays),
             len(keras.tree.flatten(arrays)[0]),
             batch_size,
-            validation=given,
+            validation=validation_set,
             **options,
         )
 

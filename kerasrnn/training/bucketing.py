@@ -48,9 +48,9 @@ def bucketed(
     import tensorflow as tf
 
     length = length or (lambda inputs, target: tf.shape(inputs)[0])
-    found = list(dataset.map(length).batch(1024).as_numpy_iterator())
-    found = np.concatenate(found) if found else np.zeros(0, "int32")
-    sizes = np.bincount(np.searchsorted(lengths, found), minlength=len(lengths))
+    example_lengths = list(dataset.map(length).batch(1024).as_numpy_iterator())
+    example_lengths = np.concatenate(example_lengths) if example_lengths else np.zeros(0, "int32")
+    sizes = np.bincount(np.searchsorted(lengths, example_lengths), minlength=len(lengths))
     if drop_remainder:
         lengths, sizes = _joined(lengths, sizes, batch_size)
     batches = dataset.bucket_by_sequence_length(
@@ -72,16 +72,16 @@ def _joined(
     lengths: Sequence[int], sizes: Sequence[int], least: int
 ) -> tuple[list[int], list[int]]:
     """The lengths of the buckets with at least `least` examples, and their sizes."""
-    kept: list[tuple[int, int]] = []
+    buckets: list[tuple[int, int]] = []
     waiting = longest = 0
     for length, size in zip(lengths, sizes, strict=True):
         waiting += int(size)
         longest = length if size else longest
         if waiting >= least:
-            kept.append((length, waiting))
+            buckets.append((length, waiting))
             waiting = 0
     # The last bucket has no next one: smaller buckets are merged into it.
     if waiting:
-        _, before = kept.pop() if kept else (0, 0)
-        kept.append((longest, before + waiting))
-    return [length for length, _ in kept], [size for _, size in kept]
+        _, before = buckets.pop() if buckets else (0, 0)
+        buckets.append((longest, before + waiting))
+    return [length for length, _ in buckets], [size for _, size in buckets]

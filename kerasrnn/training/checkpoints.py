@@ -168,18 +168,18 @@ def assign(
     """
     parts = [("model", model.weights)] if weights_alone else _parts(model)
     known = {key: variable for part in parts for key, variable in _named(*part).items()}
-    here = {key: tuple(variable.shape) for key, variable in known.items()}
-    there = {key: values.shape for key, values in arrays.items()}
-    if here != there:
-        differing = [key for key in {**there, **here} if here.get(key) != there.get(key)]
+    current = {key: tuple(variable.shape) for key, variable in known.items()}
+    saved = {key: values.shape for key, values in arrays.items()}
+    if current != saved:
+        differing = [key for key in {**saved, **current} if current.get(key) != saved.get(key)]
         some = "; ".join(
-            f"{key}: {_shape(there, key)} in the checkpoint, {_shape(here, key)} in the model"
+            f"{key}: {_shape(saved, key)} in the checkpoint, {_shape(current, key)} in the model"
             for key in differing[:3]
         )
         raise CheckpointError(
             f"the checkpoint belongs to another model: {len(differing)} of its "
-            f"{counted(len(there), 'variable')} "
-            f"differ from the {len(here)} of this one ({some}). The model's code or Keras has "
+            f"{counted(len(saved), 'variable')} "
+            f"differ from the {len(current)} of this one ({some}). The model's code or Keras has "
             "changed since: resume with the earlier versions, or train again from the beginning."
         )
     for key, values in arrays.items():

@@ -26,13 +26,13 @@ def explain(model: TrainingModel, batch: Any) -> str:
                 f"the weights {variable.path} were not finite before the step; try a lower "
                 "learning_rate"
             )
-    found: list[str] = []
-    with tf.GradientTape() as tape, _watched(model, found):
+    names: list[str] = []
+    with tf.GradientTape() as tape, _watched(model, names):
         predicted = model(x, training=True)
         loss = model.compute_loss(x, y, predicted, weights, training=True)
-    if found:
+    if names:
         return (
-            f"the layer {found[0]} is the first whose outputs are not finite; try a lower "
+            f"the layer {names[0]} is the first whose outputs are not finite; try a lower "
             "learning_rate, or clipping at a lower threshold"
         )
     if not _finite(loss):
@@ -59,11 +59,11 @@ def explain(model: TrainingModel, batch: Any) -> str:
 class _watched:
     """A context that records, in order, the names of layers whose outputs are not finite."""
 
-    def __init__(self, model: keras.Model, found: list[str]) -> None:
+    def __init__(self, model: keras.Model, names: list[str]) -> None:
         self.layers = [
             layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)
         ]
-        self.found = found
+        self.names = names
 
     def __enter__(self) -> None:
         for layer in self.layers:
@@ -80,7 +80,7 @@ class _watched:
         def checked(*args: Any, **kwargs: Any) -> Any:
             outputs = call(*args, **kwargs)
             if not _finite(outputs):
-                self.found.append(f"{layer.name!r} ({type(layer).__name__})")
+                self.names.append(f"{layer.name!r} ({type(layer).__name__})")
             return outputs
 
         return checked

@@ -282,13 +282,13 @@ class Training:
         self.loop = Loop(self.model, self.placement.strategy, self.steps_per_execution)
         if self.placement.is_chief:
             sizes = summary.of(self.model, self.batches, self.placement)
-            self.progress.say("summary", str(sizes), **dataclasses.asdict(sizes))
+            self.progress.report("summary", str(sizes), **dataclasses.asdict(sizes))
         self.last_saved = self.last_watched = self.counted = time.perf_counter()
         passed = self.at.epoch * steps + self.at.step
         self.progress.begin(epochs, steps, passed)
         try:
             with (
-                self.requests.heard(),
+                self.requests.handling(),
                 watchdog.watched(self.placement.others),
                 self.loop.source(self.batches.train(passed)) as batches,
             ):
@@ -331,9 +331,9 @@ class Training:
 
             _fresh_states(self.model)
             callbacks.on_test_begin()
-            found = self.loop.evaluate(self.loop.batches(self.batches.validation), between)
-            callbacks.on_test_end(found)
-            logs |= {f"val_{name}": value for name, value in found.items()}
+            results = self.loop.evaluate(self.loop.batches(self.batches.validation), between)
+            callbacks.on_test_end(results)
+            logs |= {f"val_{name}": value for name, value in results.items()}
         callbacks.on_epoch_end(epoch, logs)
         self._end_epoch(logs)
 

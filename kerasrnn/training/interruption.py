@@ -27,7 +27,7 @@ class Requests:
         self.number: int | None = None
 
     @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
+    def handling(self) -> Iterator[None]:
         """A context in which SIGINT and SIGTERM request a stop; a second SIGINT stops at once.
 
         Only in the main thread, since Python does not allow signal handlers in others.
@@ -36,14 +36,14 @@ class Requests:
             yield
             return
         numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._ask) for number in numbers}
+        before = {number: signal.signal(number, self._request) for number in numbers}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _request(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number

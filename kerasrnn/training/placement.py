@@ -136,8 +136,8 @@ def _tf_config() -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        found = json.loads(text)
-        cluster, task = found["cluster"], found["task"]
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
         names = cluster[task["type"]]
         if not 0 <= task["index"] < len(names):
             raise IndexError(f"index {task['index']}")
@@ -147,13 +147,13 @@ def _tf_config() -> dict[str, Any]:
             '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, '
             f'"task": {{"type": "worker", "index": 0}}}}; {type(error).__name__}: {error}.'
         ) from None
-    return found
+    return config
 
 
 def _widest() -> str:
     import tensorflow as tf
 
-    if sum(len(those) for those in _tf_config().get("cluster", {}).values()) > 1:
+    if sum(len(addresses) for addresses in _tf_config().get("cluster", {}).values()) > 1:
         return "multiworker"
     if os.environ.get("TPU_NAME"):
         return "tpu"
@@ -171,8 +171,8 @@ def _mirrored() -> "tf.distribute.Strategy":
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
         if len(devices) > 1:
             return tf.distribute.MirroredStrategy(devices)
-    found = ", ".join(device.name for device in tf.config.list_logical_devices())
-    raise ExecutionError(f"strategy='mirrored': expected two devices or more; found {found}.")
+    names = ", ".join(device.name for device in tf.config.list_logical_devices())
+    raise ExecutionError(f"strategy='mirrored': expected two devices or more; found {names}.")
 
 
 def _multiworker() -> "tf.distribute.Strategy":

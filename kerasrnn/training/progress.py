@@ -29,7 +29,7 @@ class Progress:
     Example:
 
         >>> import kerasrnn
-        >>> kerasrnn.training.Progress("lines").say("data", "8 examples", count=8)
+        >>> kerasrnn.training.Progress("lines").report("data", "8 examples", count=8)
         8 examples
     """
 
@@ -42,7 +42,7 @@ class Progress:
         self.mode = mode
         self._bar: Any = None
 
-    def say(self, event: str, text: str, **facts: Any) -> None:
+    def report(self, event: str, text: str, **facts: Any) -> None:
         """Report an event: `text` for people, `facts` for programs."""
         if self.mode == "json":
             self._write(json.dumps({"event": event, **facts}, ensure_ascii=False))
@@ -55,7 +55,7 @@ class Progress:
         self.done = self.first = done
         self.since = time.perf_counter()
         self._warm: tuple[float, int] | None = None
-        self._pace_told = False
+        self._pace_reported = False
         if self.mode == "bar":
             from tqdm.auto import tqdm
 
@@ -76,9 +76,9 @@ class Progress:
         if done <= FIRST_STEPS or self._warm is None:
             self._warm = now, self.done
         elif done > self.steps:
-            self._pace_told = True  # a complete epoch has been seen
-        elif not self._pace_told and done >= FIRST_STEPS + max(1, min(20, self.steps // 4)):
-            self._pace_told = True
+            self._pace_reported = True  # a complete epoch has been seen
+        elif not self._pace_reported and done >= FIRST_STEPS + max(1, min(20, self.steps // 4)):
+            self._pace_reported = True
             self._report_pace((now - self._warm[0]) / (self.done - self._warm[1]))
         if self._bar is not None:
             self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
@@ -97,7 +97,9 @@ class Progress:
         text = f"epoch {number}/{self.epochs}: {text}"
         if number < self.epochs:
             text += f" ({duration(left)} left)"
-        self.say("epoch", text, **{**row, "epoch": number}, epochs=self.epochs, seconds_left=left)
+        self.report(
+            "epoch", text, **{**row, "epoch": number}, epochs=self.epochs, seconds_left=left
+        )
 
     def end(self) -> None:
         """Report the end of the training."""
@@ -114,7 +116,7 @@ class Progress:
             return  # short enough to see without an estimate
         left = self.left(seconds)
         text = f"an epoch takes {duration(seconds * self.steps)}; {duration(left)} left"
-        self.say("pace", text, seconds_per_step=seconds, seconds_left=left)
+        self.report("pace", text, seconds_per_step=seconds, seconds_left=left)
 
     def _write(self, text: str) -> None:
         if self._bar is not None:

@@ -111,15 +111,15 @@ def peak() -> Mapping[str, Any]:
     """The peak memory of this process and of its first GPU."""
     import tensorflow as tf
 
-    found = {}
+    peaks = {}
     try:
         import resource
         import sys
 
         unit = 1 if sys.platform == "darwin" else 1024
-        found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        peaks["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     except ImportError:  # on Windows
         pass
     if tf.config.list_logical_devices("GPU"):
-        found["gpu"] = tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    return found
+        peaks["gpu"] = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    return peaks

@@ -39,7 +39,7 @@ def watched(
     def look() -> None:
         while not over.wait(period):
             for address in addresses:
-                if _answers(address, period):
+                if _is_reachable(address, period):
                     last[address] = time.monotonic()
             lost = [name for name, when in last.items() if time.monotonic() - when > patience]
             if lost and not over.is_set():
@@ -63,7 +63,7 @@ def watched(
         thread.join()
 
 
-def _answers(address: str, patience: float) -> bool:
+def _is_reachable(address: str, patience: float) -> bool:
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=patience):

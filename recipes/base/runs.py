@@ -123,10 +123,10 @@ class Run:
         """
         run = cls(folder)
         try:
-            there = (run.folder / "config.json").is_file()
+            exists = (run.folder / "config.json").is_file()
         except OSError as error:
             raise RunError(f"{run.folder} cannot be read: {error.strerror}.") from None
-        if not there:
+        if not exists:
             raise RunError(f"{run.folder} is not a run folder: it has no config.json.")
         saved = run.read_json("config.json")
         if not isinstance(saved, dict) or not {"recipe", "config"} <= set(saved):
@@ -166,16 +166,16 @@ class Run:
             RunError: the file has changed, or cannot be read.
         """
         try:
-            found = _own_data(config)
+            digest = _own_data(config)
         except OSError as error:
             raise RunError(
                 f"{config.data}, the run's data, cannot be read: {error.strerror}."
             ) from None
         expected = self.read_json("config.json").get("data_sha256")
-        if found != expected:
+        if digest != expected:
             raise RunError(
                 f"{config.data} has changed since the run in {self.folder} was started: expected "
-                f"the SHA-256 {expected}, found {found}."
+                f"the SHA-256 {expected}, found {digest}."
             )
 
     def changed_versions(self) -> dict[str, tuple[str | None, str | None]]:
@@ -234,11 +234,11 @@ class Run:
         Args:
             devices: the strategy and its devices, for the records.
         """
-        found = {**environment(), **devices}
-        self.write_json("environment.json", found)
+        record = {**environment(), **devices}
+        self.write_json("environment.json", record)
         began = time.time()
         ended = "killed"
-        line = {name: found[name] for name in ("started", "host", "process", "strategy")}
+        line = {name: record[name] for name in ("started", "host", "process", "strategy")}
         self._write_session(line)
         try:
             yield
@@ -303,7 +303,7 @@ def runs_below(folder: Path) -> list[tuple[Run, str | None]]:
     Raises:
         RunError: the folder cannot be read.
     """
-    found: list[tuple[Run, str | None]] = []
+    runs: list[tuple[Run, str | None]] = []
     if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
         raise RunError(f"{folder} cannot be read: {os.strerror(errno.EACCES)}.")
     for path in sorted(folder.rglob("config.json")):
@@ -313,12 +313,12 @@ def runs_below(folder: Path) -> list[tuple[Run, str | None]]:
         try:
             saved = run.read_json(path.name)
         except RunError:
-            found.append((run, None))
+            runs.append((run, None))
             continue
         # Other programs may have files of this name.
         if isinstance(saved, dict) and {"recipe", "config"} <= set(saved):
-            found.append((run, saved["recipe"]))
-    return found
+            runs.append((run, saved["recipe"]))
+    return runs
 
 
 def load_model(path: Path) -> Any:

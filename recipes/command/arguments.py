@@ -137,7 +137,7 @@ def converted(kind: type, expected: str, allowed: Callable[[Any], bool]) -> Any:
     return convert
 
 
-def given(options: type[Options], arguments: argparse.Namespace) -> dict[str, Any]:
+def given_options(options: type[Options], arguments: argparse.Namespace) -> dict[str, Any]:
     values = {
         field.name: getattr(arguments, f"option_{field.name}")
         for field in dataclasses.fields(options)
@@ -149,11 +149,11 @@ def opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
     """Return the selected run and its configuration, and print its folder to standard error."""
     from kerasrnn.recipes.base.runs import RUNS, Run
 
-    run, which = None, ""
+    run, origin = None, ""
     if arguments.run is not None:
         run = Run(arguments.run)
     elif not arguments.zoo:
-        run, which = Run.latest(recipe), f" (the newest finished run under {RUNS}/)"
+        run, origin = Run.latest(recipe), f" (the newest finished run under {RUNS}/)"
     if run is None:
         from kerasrnn import zoo
 
@@ -163,10 +163,10 @@ def opened(recipe: Recipe, arguments: argparse.Namespace) -> tuple[Any, Config]:
                 f"pretrained model for it: train one with `kerasrnn train {recipe.name}`, or pass "
                 "its folder with --run."
             )
-        run, which = Run(zoo.folder(recipe.name)), " (included in the library)"
-    found = Run.open(recipe, run.folder)
-    print(f"model: {run.folder}{which}", file=sys.stderr)
-    return found
+        run, origin = Run(zoo.folder(recipe.name)), " (included in the library)"
+    result = Run.open(recipe, run.folder)
+    print(f"model: {run.folder}{origin}", file=sys.stderr)
+    return result
 
 
 def empty_folder(option: str, folder: Path) -> None:

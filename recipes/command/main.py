@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasrnn import recipes
-from kerasrnn.files import of_the_disk
+from kerasrnn.files import disk_error_of
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetWarning
 from kerasrnn.recipes.base.recipe import Recipe
@@ -96,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
             remedy = _memory_advice(arguments)
             return fail(f"{arguments.command}: out of memory{remedy}.")
-        disk = of_the_disk(error, "a temporary file or the output")
+        disk = disk_error_of(error, "a temporary file or the output")
         if disk is not None:
             return fail(str(disk))
         raise
@@ -129,12 +129,12 @@ def remarks_on_data() -> Iterator[None]:
         yield
 
 
-def _parsed(given: Sequence[str]) -> argparse.Namespace:
-    parser = _parser(_recipe_named_in(given))
-    if not given:
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser(_recipe_named_in(argv))
+    if not argv:
         parser.print_help(sys.stderr)
         sys.exit(2)
-    arguments, rest = parser.parse_known_args(given)
+    arguments, rest = parser.parse_known_args(argv)
     # argparse takes positionals in one piece, but inputs may also follow options.
     unknown = [text for text in rest if text.startswith("-")]
     if rest and (unknown or arguments.command != "predict"):

@@ -15,8 +15,8 @@ def closest(text: str, choices: Iterable[str]) -> str:
     """The suggestion at the end of a message: `; did you mean X?`, or `.` if nothing is close."""
     # Ignore case, a common mistake that would make every letter differ.
     names = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(text.lower(), list(names), n=1, cutoff=NEAR)
-    return f"; did you mean {names[found[0]]}?" if found else "."
+    matches = difflib.get_close_matches(text.lower(), list(names), n=1, cutoff=NEAR)
+    return f"; did you mean {names[matches[0]]}?" if matches else "."
 
 
 class Parser(argparse.ArgumentParser):

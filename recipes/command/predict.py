@@ -18,7 +18,7 @@ from kerasrnn.recipes.command.arguments import (
     add_sources,
     converted,
     fail,
-    given,
+    given_options,
     opened,
 )
 from kerasrnn.recipes.tasks import text
@@ -64,7 +64,9 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         return fail(f"nothing to predict: expected INPUT ({recipe.input_help}) or --test N.")
     if arguments.output is not None and not recipe.makes:
         return fail(f"--output {arguments.output}: the recipe {recipe.name} writes no files.")
-    predict_options = from_dict(recipe.PredictOptions, given(recipe.PredictOptions, arguments))
+    predict_options = from_dict(
+        recipe.PredictOptions, given_options(recipe.PredictOptions, arguments)
+    )
     names = list(arguments.inputs)
     inputs = [recipe.parse_input(name) for name in names]
     run, config = opened(recipe, arguments)

@@ -37,7 +37,7 @@ def act(arguments: argparse.Namespace) -> int:
 
     folder = Path(arguments.folder)
     try:
-        by_recipe = comparison.found(folder)
+        by_recipe = comparison.collect(folder)
     except RunError as error:
         return fail(str(error))
     if arguments.json:

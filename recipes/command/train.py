@@ -18,7 +18,7 @@ from kerasrnn.recipes.command.arguments import (
     below_baselines,
     dashed,
     fail,
-    given,
+    given_options,
     lines_of,
 )
 from kerasrnn.training.progress import size
@@ -57,7 +57,10 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     from kerasrnn.recipes.base.runs import Run, check_new, default_folder
     from kerasrnn.training.progress import Progress
 
-    options, execution_options = given(recipe.Config, arguments), given(Execution, arguments)
+    options, execution_options = (
+        given_options(recipe.Config, arguments),
+        given_options(Execution, arguments),
+    )
     run: Run | None = None
     if arguments.config and arguments.resume:
         return fail(
@@ -111,7 +114,7 @@ def _train(
     from kerasrnn.recipes.base.runs import Run
     from kerasrnn.recipes.training import batches, train
 
-    progress.say(
+    progress.report(
         "begin",
         f"{recipe.card.title}\n{_described(config)}",
         recipe=recipe.name,
@@ -125,7 +128,7 @@ def _train(
         run = Run.create(recipe, config, arguments.output, execution)
     elif run is None:
         run = Run(arguments.output or "")
-    progress.say(
+    progress.report(
         "data",
         f"{counted(count, 'example')} for training, {data.test_size} for testing\nrun folder: "
         f"{run.folder}",
@@ -146,7 +149,7 @@ def _report_end(
     text = [f"{run.folder} is already finished."] if already else []
     text += [*lines_of(metrics), *warnings, *(f"picture: {path}" for path in pictures)]
     text.append(f"model:   {run.path('model.keras')}")
-    progress.say(
+    progress.report(
         "end",
         "\n".join(text),
         metrics=metrics,

@@ -12,9 +12,9 @@ from kerasrnn.recipes.command.arguments import (
     add_options,
     add_place,
     add_sources,
-    given,
+    given_options,
 )
-from kerasrnn.recipes.tuning.options import Searching
+from kerasrnn.recipes.tuning.options import SearchOptions
 
 
 def add(commands: Any, recipe: Recipe | None) -> None:
@@ -27,7 +27,7 @@ def add(commands: Any, recipe: Recipe | None) -> None:
         _space(recipe),
     )
     add_place(command, "search", "runs/tune", "a progress bar and a line per trial, only lines")
-    add_options(command, "search options", Searching)
+    add_options(command, "search options", SearchOptions)
     add_options(command, "execution options", Execution)
     if recipe is not None:
         add_options(
@@ -47,9 +47,9 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     outcomes, search = tuning.tune(
         recipe,
         arguments.output,
-        given(recipe.Config, arguments),
-        given(Searching, arguments),
-        given(Execution, arguments),
+        given_options(recipe.Config, arguments),
+        given_options(SearchOptions, arguments),
+        given_options(Execution, arguments),
         arguments.resume,
         arguments.data_dir,
         progress,
@@ -57,9 +57,9 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     if search is None:  # a worker: the chief prints the results
         return 0
     best, picture = search.folder / "best.json", search.folder / "hyperparameters.png"
-    progress.say(
+    progress.report(
         "end",
-        f"\n{tuning.table(outcomes, list(search.space), search.asked.objective)}\n\n"
+        f"\n{tuning.table(outcomes, list(search.space), search.options.objective)}\n\n"
         f"picture: {picture}\n"
         f"best:    kerasrnn train {recipe.name} --config {best}",
         trials=[dataclasses.asdict(outcome) for outcome in outcomes],

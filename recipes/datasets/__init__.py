@@ -58,11 +58,11 @@ def load(
         SourceError: the dataset cannot be obtained, or the prepared files are damaged.
         WriteError: the dataset cannot be written.
     """
-    made = builder(name, data_dir)
-    _prepare(made)
-    _check(made, splits)
-    datasets = made.as_dataset(split=list(splits), as_supervised=as_supervised)
-    return dict(zip(splits, datasets, strict=True)), made.info
+    tfds_builder = builder(name, data_dir)
+    _prepare(tfds_builder)
+    _check(tfds_builder, splits)
+    datasets = tfds_builder.as_dataset(split=list(splits), as_supervised=as_supervised)
+    return dict(zip(splits, datasets, strict=True)), tfds_builder.info
 
 
 def builder(name: str, data_dir: str | None = None) -> Any:
@@ -82,28 +82,28 @@ def builder(name: str, data_dir: str | None = None) -> Any:
         raise _damaged(folder, error) from error
 
 
-def _prepare(made: Any) -> None:
+def _prepare(tfds_builder: Any) -> None:
     """Download and prepare a dataset if necessary, in only one of several processes.
 
     Raises:
         SourceError: the dataset cannot be obtained.
         WriteError: the dataset cannot be written.
     """
-    root = made.data_dir_root
-    if made.data_path.exists() or "://" in str(root):
-        made.download_and_prepare()
+    root = tfds_builder.data_dir_root
+    if tfds_builder.data_path.exists() or "://" in str(root):
+        tfds_builder.download_and_prepare()
         return
 
     def wait(message: str) -> None:
         sys.stderr.write(f"{message} Waiting for it.\n")
 
     create_folder(root)
-    name = made.info.full_name
+    name = tfds_builder.info.full_name
     lock = f".{name.replace('/', '-')}.lock"
     with writing(root), locked(root, f"preparing {name}", lock, wait), writing(root):
         try:
             with _few_retries():
-                made.download_and_prepare()
+                tfds_builder.download_and_prepare()
         except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
@@ -149,7 +149,7 @@ def _failed_download(error: Exception) -> str | None:
     return f"{url} could not be downloaded, which needs a network connection: {cause}."
 
 
-def _check(made: Any, splits: Sequence[str]) -> None:
+def _check(tfds_builder: Any, splits: Sequence[str]) -> None:
     """Check that the prepared dataset is complete before any training.
 
     Raises:
@@ -157,18 +157,18 @@ def _check(made: Any, splits: Sequence[str]) -> None:
     """
     import tensorflow as tf
 
-    folder = made.data_path
+    folder = tfds_builder.data_path
     if not folder.exists():  # datasets of tests
         return
     try:
         for split in splits:
-            info = made.info.splits[split]
+            info = tfds_builder.info.splits[split]
             sizes = [os.path.getsize(path) for path in info.filepaths]
             if info.num_examples < 1 or not all(sizes):
                 raise ValueError(f"the split {split!r} is empty")
             # A record has 16 bytes besides its content; 0: unknown to TFDS.
             expected = info.num_bytes + 16 * info.num_examples
-            if made.info.file_format.value != "tfrecord" or not info.num_bytes:
+            if tfds_builder.info.file_format.value != "tfrecord" or not info.num_bytes:
                 continue
             if sum(sizes) != expected:
                 raise ValueError(
@@ -182,7 +182,7 @@ def _check(made: Any, splits: Sequence[str]) -> None:
                         f"the split {split!r} has {counted(count, 'example')}; expected "
                         f"{info.num_examples}"
                     )
-        made.as_dataset(split=list(splits))
+        tfds_builder.as_dataset(split=list(splits))
     except Exception as error:  # any error of TFDS and TensorFlow
         raise _damaged(folder, error) from error
 

@@ -138,11 +138,11 @@ class Source(abc.ABC):
                 f"found {size}. {advice}"
             )
         content = path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != self.sha256:
             raise SourceError(
                 f"{path} is not the pinned file of {self.title}: expected sha256 {self.sha256}, "
-                f"found {found}. {advice}"
+                f"found {digest}. {advice}"
             )
         return content
 

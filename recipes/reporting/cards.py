@@ -149,9 +149,9 @@ def trained(recipe: Recipe, place: Path) -> str:
         "|---|---|" + "---|" * len(recipe.card.metrics) + "---|",
     ]
 
-    def row(name: str, size: int, found: Mapping[str, Any]) -> str:
-        figures = [figure(found[m]) if m in found else "" for m in recipe.card.metrics]
-        time = f"{found['seconds'] * 1e3:.2f}" if "bytes" in found else ""
+    def row(name: str, size: int, measured: Mapping[str, Any]) -> str:
+        figures = [figure(measured[m]) if m in measured else "" for m in recipe.card.metrics]
+        time = f"{measured['seconds'] * 1e3:.2f}" if "bytes" in measured else ""
         return f"| {name} | {size:,} | {' | '.join(figures)} | {time} |"
 
     stem = exports["file"].split(".")[0]
@@ -212,10 +212,10 @@ def _baselines(
 
     If the variants belong to several tasks, a baseline has a row for each task.
     """
-    found: dict[str, list[tuple[dict[str, float], list[str]]]] = {}
+    grouped: dict[str, list[tuple[dict[str, float], list[str]]]] = {}
     for variant, results in variants.items():
         for name, figures in _baselines_of(recipe, results["metrics"][0]).items():
-            rows = found.setdefault(name, [])
+            rows = grouped.setdefault(name, [])
             for known, those in rows:
                 # One variant may lack a metric that another has.
                 if all(known.get(metric, value) == value for metric, value in figures.items()):
@@ -226,25 +226,25 @@ def _baselines(
                 rows.append((figures, [variant]))
     return [
         (name if len(rows) == 1 else f"{name} ({_in_common(those)})", figures)
-        for name, rows in found.items()
+        for name, rows in grouped.items()
         for figures, those in rows
     ]
 
 
 def _baselines_of(recipe: Recipe, metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    baselines: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
         for metric in recipe.card.metrics:
             if key.startswith("baseline_") and key.endswith(f"_{metric}"):
                 name = key.removeprefix("baseline_").removesuffix(f"_{metric}")
-                found.setdefault(name.replace("_", " "), {})[metric] = value
-    return found
+                baselines.setdefault(name.replace("_", " "), {})[metric] = value
+    return baselines
 
 
 def _in_common(names: Sequence[str]) -> str:
     """The common prefix of names such as `adding, T=200, GRU`, or all names."""
     parts = zip(*(name.split(", ") for name in names), strict=False)
-    common = [those[0] for those in itertools.takewhile(lambda those: len(set(those)) == 1, parts)]
+    common = [words[0] for words in itertools.takewhile(lambda words: len(set(words)) == 1, parts)]
     return ", ".join(common) if common else "; ".join(names)
 
 

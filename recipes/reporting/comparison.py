@@ -38,7 +38,7 @@ class Summary:
     started: str
 
 
-def found(folder: Path) -> dict[str, list[Summary]]:
+def collect(folder: Path) -> dict[str, list[Summary]]:
     """Find all runs in a folder and its subfolders, by recipe, oldest first.
 
     Raises:
@@ -49,8 +49,8 @@ def found(folder: Path) -> dict[str, list[Summary]]:
         raise RunError(f"{folder}: expected a folder with runs in it or below; found none.")
     summaries.sort(key=lambda summary: (summary.recipe, summary.started))
     return {
-        recipe: list(those)
-        for recipe, those in itertools.groupby(summaries, lambda summary: summary.recipe)
+        recipe: list(group)
+        for recipe, group in itertools.groupby(summaries, lambda summary: summary.recipe)
     }
 
 
@@ -71,9 +71,9 @@ def _read(run: Run, recipe: str, above: Path) -> Summary:
         state = f"epoch {len(log)} of {config['epochs']}"
         if run.finished:
             state = "finished"
-            judged = run.read_json("metrics.json")
-            metrics = {k: judged[k] for k in known if k in judged} | metrics
-            seconds = judged.get("seconds", seconds)
+            results = run.read_json("metrics.json")
+            metrics = {k: results[k] for k in known if k in results} | metrics
+            seconds = results.get("seconds", seconds)
     except (RunError, ValueError, KeyError, TypeError) as error:
         return Summary(name, recipe, f"damaged: {error}", {}, {}, [], None, "")
     return Summary(name, recipe, state, config, metrics, log, seconds, started)
@@ -101,7 +101,7 @@ def differences(summaries: Sequence[Summary]) -> dict[str, list[Any]]:
     """The options in which runs differ, with each run's value; None: the run lacks the option."""
     names = dict.fromkeys(name for summary in summaries for name in summary.config)
     values = {name: [summary.config.get(name) for summary in summaries] for name in names}
-    return {name: those for name, those in values.items() if any(v != those[0] for v in those)}
+    return {name: row for name, row in values.items() if any(v != row[0] for v in row)}
 
 
 def table(summaries: Sequence[Summary]) -> "Table":

@@ -72,13 +72,13 @@ def export(
         if vocabulary:
             Run(staged).write_json(VOCABULARY, vocabulary, WRITTEN)
             lines.append(f"vocabulary of inputs and outputs: {folder / VOCABULARY}")
-        given = (recipe, model, data, config)
-        lines += _written(given, exports, staged, folder, wanted, tolerance)
+        trained = (recipe, model, data, config)
+        lines += _written(trained, exports, staged, folder, wanted, tolerance)
     return lines
 
 
 def _written(
-    given: tuple[Recipe, "keras.Model", Data, Config],
+    trained: tuple[Recipe, "keras.Model", Data, Config],
     exports: Mapping[str, tuple["keras.Model", Any]],
     staged: Path,
     folder: Path,
@@ -116,10 +116,10 @@ def _written(
                 line = f"{line_of(converted)}: {part:.2f} of the size of the {original.format} file"
                 if name == first:
                     files = (format, converted.path), (source, original.path)
-                    found = [
-                        compared(row.load(file, exported), *given, batches) for row, file in files
+                    results = [
+                        compared(row.load(file, exported), *trained, batches) for row, file in files
                     ]
-                    line += _compared(given[0], *found, original.format)
+                    line += _compared(trained[0], *results, original.format)
                 lines.append(line)
     return lines
 
@@ -127,11 +127,12 @@ def _written(
 def _is_vocabulary(path: Path) -> bool:
     """Whether a file was written by an earlier export."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return False
-    return isinstance(found, dict) and all(
-        isinstance(entry, dict) and set(entry) <= ENTRIES | {"classes"} for entry in found.values()
+    return isinstance(content, dict) and all(
+        isinstance(entry, dict) and set(entry) <= ENTRIES | {"classes"}
+        for entry in content.values()
     )
 
 

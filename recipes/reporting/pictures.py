@@ -135,8 +135,8 @@ def hyperparameters(
     random = np.random.default_rng(0)
     for panel, (name, kind) in zip(panels, space.items(), strict=False):
         # Trials in which the hyperparameter had no effect have no value for it.
-        found = [(values[name], value) for values, value in trials if name in values]
-        places = [place for place, _ in found]
+        points = [(values[name], value) for values, value in trials if name in values]
+        places = [place for place, _ in points]
         if hasattr(kind, "values"):
             # Categories keep their order; their trials are side by side.
             order = {value: n for n, value in enumerate(kind.values)}
@@ -155,12 +155,17 @@ def hyperparameters(
             panel.set_xlim(kind.low / 1.2, kind.high * 1.2)
         elif kind.step == 1:
             panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.scatter(places, [value for _, value in found], s=22, alpha=0.7)
+        panel.scatter(places, [value for _, value in points], s=22, alpha=0.7)
         if name in best:
-            where = next(n for n, (values, _) in enumerate(trials) if values is best)
-            where = sum(name in values for values, _ in trials[:where])
+            best_index = next(n for n, (values, _) in enumerate(trials) if values is best)
+            best_index = sum(name in values for values, _ in trials[:best_index])
             panel.scatter(
-                places[where], found[where][1], s=80, facecolors="none", edgecolors="C3", zorder=3
+                places[best_index],
+                points[best_index][1],
+                s=80,
+                facecolors="none",
+                edgecolors="C3",
+                zorder=3,
             )
         panel.set_xlabel(name.replace("_", " "))
         panel.grid(alpha=0.3)

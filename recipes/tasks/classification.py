@@ -48,7 +48,7 @@ class Classification(Recipe):
         """The title of the confusion matrix."""
         return self.name.replace("_", " ").capitalize()
 
-    def answer_names(self, metadata: Mapping[str, Any]) -> list[str]:
+    def prediction_names(self, metadata: Mapping[str, Any]) -> list[str]:
         """The names of the classes in the output of `predict`."""
         return list(metadata["classes"])
 
@@ -108,7 +108,7 @@ class Classification(Recipe):
         predict_options: Options,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
-        names = self.answer_names(metadata)
+        names = self.prediction_names(metadata)
         return [most_likely(p, names) for p in self.probabilities(model, inputs)]
 
 

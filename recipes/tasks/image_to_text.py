@@ -131,7 +131,7 @@ class ImageToText(Recipe):
     def evaluate(
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
-        predictions = self.say(model, data.metadata["vocabulary"], self.test_pictures(data))
+        predictions = self.describe(model, data.metadata["vocabulary"], self.test_pictures(data))
         return self.evaluate_predictions(predictions, data, folder)
 
     def evaluate_exported(
@@ -154,7 +154,7 @@ class ImageToText(Recipe):
     ) -> dict[str, float]:
         """The test metrics of the predictions for all test images."""
 
-    def say(
+    def describe(
         self, model: "keras.Model", vocabulary: Sequence[str], images: "np.ndarray"
     ) -> list[str]:
         """The predicted sequence of each image, its symbols separated by spaces."""
@@ -183,7 +183,7 @@ class ImageToText(Recipe):
     ) -> list[str]:
         import numpy as np
 
-        return self.say(model, metadata["vocabulary"], np.stack(inputs).astype("float32"))
+        return self.describe(model, metadata["vocabulary"], np.stack(inputs).astype("float32"))
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config
@@ -225,8 +225,8 @@ def nearest_sequences(train: "tf.data.Dataset", images: "np.ndarray") -> list[st
     examples = list(train.as_numpy_iterator())
     known = np.stack([example["image"].ravel() for example in examples]).astype("float32")
     search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(known)
-    found = search.kneighbors(images.reshape(len(images), -1), return_distance=False)
-    return [examples[n]["sequence"].decode() for n in found[:, 0]]
+    indices = search.kneighbors(images.reshape(len(images), -1), return_distance=False)
+    return [examples[n]["sequence"].decode() for n in indices[:, 0]]
 
 
 def teacher_forced(image: Any, numbers: Any, sequence: Any) -> Any:

@@ -165,11 +165,11 @@ def draw_gradients(path: Path, steps: int) -> None:
     from kerasrnn import diagnostics, zoo
     from kerasrnn.recipes.reporting import pictures
 
-    def network(cell: str, **given: Any) -> Any:
+    def network(cell: str, **arguments: Any) -> Any:
         keras.utils.set_random_seed(0)  # independent of what was drawn before
         options = {
-            "recurrent_initializer": keras.initializers.Orthogonal(given.pop("radius", 1.0)),
-            **given,
+            "recurrent_initializer": keras.initializers.Orthogonal(arguments.pop("radius", 1.0)),
+            **arguments,
         }
         model = zoo.many_to_one(
             zoo.Vectors(2, padding=None), zoo.Values(1), cell=cell, units=64, **options

@@ -150,13 +150,13 @@ class NGrams:
         sums = [np.concatenate([[0.0], np.cumsum(level.discounted)]) for level in self._levels]
         last = int(self._symbols(_points(end))[0])
         written = np.full((count, longest), last)
-        going = np.arange(count)
+        active = np.arange(count)
         for step in range(longest):
             drawn = self._draw(contexts, sums, random)
-            written[going, step] = drawn
+            written[active, step] = drawn
             contexts = np.concatenate([contexts, drawn[:, None]], axis=1)[drawn != last, 1:]
-            going = going[drawn != last]
-            if not len(going):
+            active = active[drawn != last]
+            if not len(active):
                 break
         texts = ("".join(self.alphabet[n - 1] for n in row) for row in written)
         return [text.partition(end)[0] for text in texts]
@@ -190,14 +190,12 @@ class NGrams:
         An unknown symbol in a context, which is also the padding of short ones, makes the context
         one that never occurs.
         """
-        found = np.full(len(windows), 1 / self._base)
+        p = np.full(len(windows), 1 / self._base)
         for n, level in enumerate(self._levels, start=1):
             grams = self._codes(windows[:, self.order - n :])
             discounted = _look_up(grams, level.grams, level.discounted, 0.0)
-            found = (
-                discounted + _look_up(grams // self._base, level.contexts, level.left, 1.0) * found
-            )
-        return found
+            p = discounted + _look_up(grams // self._base, level.contexts, level.left, 1.0) * p
+        return p
 
     def _symbols(self, points: np.ndarray) -> np.ndarray:
         """The numbers 1, 2, ... of the alphabet's characters, and UNKNOWN for others."""

@@ -52,9 +52,9 @@ def read_pairs(
         pairs[split].append((source, target))
     if not all(pairs.values()):
         counts = ", ".join(f"{len(part)} in {split}" for split, part in pairs.items())
-        found = counted(sum(map(len, pairs.values())), "pair")
+        total = counted(sum(map(len, pairs.values())), "pair")
         raise DatasetError(
-            f"{path}: expected at least one pair in each part; its {found} gave {counts}. Add "
+            f"{path}: expected at least one pair in each part; its {total} gave {counts}. Add "
             f"pairs with other sources: {splits.enough(min(validation, test))} different sources "
             "nearly always suffice."
         )
@@ -112,12 +112,12 @@ def load_translations(
     for split, examples in loaded.items():
         # Read in batches: one by one, pairs take more than ten times as long.
         batches = examples.map(lambda x: (x[source], x[target])).batch(1024).as_numpy_iterator()
-        found = (
+        texts = (
             (x.decode("utf-8").strip(), y.decode("utf-8").strip())
             for batch in batches
             for x, y in zip(*batch, strict=True)
         )
         if split == "train":
-            found = itertools.islice((pair for pair in found if all(pair)), limit)
-        pairs[split] = list(found)
+            texts = itertools.islice((pair for pair in texts if all(pair)), limit)
+        pairs[split] = list(texts)
     return pairs

@@ -174,9 +174,9 @@ class Polyphony(Recipe):
         )
         answers = []
         for number, seed in enumerate(inputs):
-            given = piano_rolls.transposed(seed, octave)
-            composed = composer.predict(given[None].astype("float32"), verbose=0)[0]
-            roll = np.concatenate([given, composed]).astype("uint8")
+            beginning = piano_rolls.transposed(seed, octave)
+            composed = composer.predict(beginning[None].astype("float32"), verbose=0)[0]
+            roll = np.concatenate([beginning, composed]).astype("uint8")
             # Transpose down again, without the notes that would leave the keyboard.
             roll = np.pad(roll[:, octave:], ((0, 0), (0, octave)))
             if places is None:

@@ -128,7 +128,7 @@ def most_likely_tags(scores: "np.ndarray") -> str:
 def longest_match(sentences: Iterable[str], vocabulary: set[str]) -> list[list[str]]:
     """Baseline: greedy longest match from the left with the training vocabulary."""
     most = max(map(len, vocabulary))
-    found = []
+    segmented = []
     for sentence in sentences:
         words, start = [], 0
         while start < len(sentence):
@@ -136,8 +136,8 @@ def longest_match(sentences: Iterable[str], vocabulary: set[str]) -> list[list[s
             end = next((e for e in ends if sentence[start:e] in vocabulary), start + 1)
             words.append(sentence[start:end])
             start = end
-        found.append(words)
-    return found
+        segmented.append(words)
+    return segmented
 
 
 class Scores(NamedTuple):
@@ -194,7 +194,7 @@ def score(
     known = set(vocabulary)
     predicted = 0
     words = {True: 0, False: 0}  # of the reference, by whether they are known
-    found = {True: 0, False: 0}
+    matches = {True: 0, False: 0}
     for number, (reference, prediction) in enumerate(zip(references, predictions, strict=True)):
         if "".join(reference) != "".join(prediction):
             raise ValueError(
@@ -210,18 +210,18 @@ def score(
         predicted += len(prediction)
         for word, place in zip(reference, _places(reference), strict=True):
             words[word in known] += 1
-            found[word in known] += place in places
+            matches[word in known] += place in places
     total = words[True] + words[False]
     if not total:
         raise ValueError("references: expected at least one word, found none")
-    right = found[True] + found[False]
+    right = matches[True] + matches[False]
     return Scores(
         precision=right / predicted,
         recall=right / total,
         f1=2 * right / (predicted + total),
         oov_rate=words[False] / total,
-        oov_recall=found[False] / words[False] if words[False] else None,
-        iv_recall=found[True] / words[True] if words[True] else None,
+        oov_recall=matches[False] / words[False] if words[False] else None,
+        iv_recall=matches[True] / words[True] if words[True] else None,
     )
 
 
@@ -249,11 +249,11 @@ def tagged_f1(
     """
     right = total = 0
     for sentences in zip(references, predictions, strict=True):
-        expected, found = (
+        expected, predicted = (
             set(zip(_places(words), parts, strict=True)) for words, parts in sentences
         )
-        right += len(expected & found)
-        total += len(expected) + len(found)
+        right += len(expected & predicted)
+        total += len(expected) + len(predicted)
     if not total:
         raise ValueError("references: expected at least one word, found none")
     return 2 * right / total

@@ -153,7 +153,7 @@ class Tagging(TextInput):
             metadata=metadata,
             raw={
                 "pairs": pairs,
-                "usual_parts": _usual_parts(splits["train"]) if parts else None,
+                "usual_parts": _most_frequent_parts(splits["train"]) if parts else None,
                 "train_words": {word for line in splits["train"] for word in line.words},
                 "test": splits["test"],
             },
@@ -196,10 +196,10 @@ class Tagging(TextInput):
         self, model: "keras.Model", data: Data, config: Config, folder: Path
     ) -> dict[str, float]:
         lines = data.raw["test"]
-        found = self.tag(model, data.metadata, ["".join(line.words) for line in lines])
-        metrics = _scores(data, [line.words for line in found])
+        tagged = self.tag(model, data.metadata, ["".join(line.words) for line in lines])
+        metrics = _scores(data, [line.words for line in tagged])
         if data.metadata["parts"]:
-            metrics["test_tagged_f1"] = segmentation.tagged_f1(lines, found)
+            metrics["test_tagged_f1"] = segmentation.tagged_f1(lines, tagged)
         return metrics
 
     def baselines(self, data: Data, config: Config) -> dict[str, float]:
@@ -223,7 +223,7 @@ class Tagging(TextInput):
         pieces = [(n, piece) for n, s in enumerate(sentences) for piece in _cut(s)]
         texts = ["".join(piece) for _, piece in pieces]
         lines = [Line([], []) for _ in sentences]
-        found: dict[int, Line] = {}
+        tagged: dict[int, Line] = {}
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
         trained = self.trained_model(model)
         for start in range(0, len(order), 256):
@@ -236,10 +236,10 @@ class Tagging(TextInput):
                 p = p[: len(texts[n])].reshape(len(texts[n]), len(TAGS), -1)
                 tags = most_likely_tags(np.log(p.sum(axis=-1) + 1e-30))
                 words = segmentation.to_words(texts[n], tags)
-                found[n] = Line(words, _most_probable_parts(p, words, tags, metadata["parts"]))
+                tagged[n] = Line(words, _most_probable_parts(p, words, tags, metadata["parts"]))
         for n, (sentence, _) in enumerate(pieces):
-            lines[sentence].words.extend(found[n].words)
-            lines[sentence].parts.extend(found[n].parts)
+            lines[sentence].words.extend(tagged[n].words)
+            lines[sentence].parts.extend(tagged[n].parts)
         return lines
 
     def parse_input(self, text: str) -> str:
@@ -330,7 +330,7 @@ def _scores(data: Data, words: Sequence[Sequence[str]]) -> dict[str, float]:
     return {f"test_{name}": value for name, value in scores.items() if value is not None}
 
 
-def _usual_parts(lines: Iterable[Line]) -> tuple[dict[str, str], str]:
+def _most_frequent_parts(lines: Iterable[Line]) -> tuple[dict[str, str], str]:
     """Each word's most frequent part of speech, and the overall most frequent one."""
     of_word: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for line in lines:

@@ -373,16 +373,16 @@ class TextToText(Recipe):
         predict_options: PredictOptions,
         places: Sequence[Path] | None = None,
     ) -> list[str]:
-        how: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if predict_options.beam > 1:
-            how["length_penalty"] = predict_options.length_penalty
+            arguments["length_penalty"] = predict_options.length_penalty
         if getattr(predict_options, "copy_unknown", False):
             try:
                 model.check_copying()
             except ValueError as error:
                 raise options.ConfigError(str(error)) from None
-            how["copy_unknown"] = True
-        translations = model.explain(inputs, predict_options.beam, **how)
+            arguments["copy_unknown"] = True
+        translations = model.explain(inputs, predict_options.beam, **arguments)
         answers = [translation.text for translation in translations]
         for n, translation in enumerate(translations):
             if translation.truncated:
@@ -434,13 +434,16 @@ def _numbered(
         sources, targets = zip(*pairs[start : start + 4096], strict=True)
         ids = np.pad(reading.numbered(numbers[0], sources), ((0, 0), (0, 1)))
         previous, target = reading.target_ids(numbers[1], targets)
-        read, written = np.maximum((ids > 0).sum(axis=1), 1), (target > 0).sum(axis=1)
-        short = np.flatnonzero(np.maximum(read, written) <= longest)
-        excess = max([excess, *(written - 2 * read)[short]])
+        source_lengths, target_lengths = (
+            np.maximum((ids > 0).sum(axis=1), 1),
+            (target > 0).sum(axis=1),
+        )
+        short = np.flatnonzero(np.maximum(source_lengths, target_lengths) <= longest)
+        excess = max([excess, *(target_lengths - 2 * source_lengths)[short]])
         for n in short:
-            rows[0].append(ids[n, : read[n]])
-            rows[1].append(previous[n, : written[n]])
-            rows[2].append(target[n, : written[n]])
+            rows[0].append(ids[n, : source_lengths[n]])
+            rows[1].append(previous[n, : target_lengths[n]])
+            rows[2].append(target[n, : target_lengths[n]])
     if not rows[0]:
         return tf.data.Dataset.from_tensors(0).take(0), 0, 0
     source, previous, target = (
@@ -478,8 +481,8 @@ def _nearest(train: Sequence[Pair], sources: Sequence[str]) -> list[str]:
     # Word ends count as symbols. Runs of one to three, so that any two texts have a similarity.
     features = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 3), dtype=np.float32)
     known = features.fit_transform([source for source, _ in train]).T.tocsr()
-    found: list[int] = []
+    indices: list[int] = []
     for start in range(0, len(sources), 256):
         likeness = features.transform(sources[start : start + 256]) @ known
-        found += [int(np.argmax(row)) for row in likeness.toarray()]
-    return [train[n][1] for n in found]
+        indices += [int(np.argmax(row)) for row in likeness.toarray()]
+    return [train[n][1] for n in indices]

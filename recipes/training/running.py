@@ -112,15 +112,15 @@ def _started(
             raise RunError(f"{run.folder} is finished: choose another --output.")
         stack.enter_context(lost_workers(placement))
         keras.utils.set_random_seed(config.seed)
-        made = batches(recipe, config, data)
+        run_batches = batches(recipe, config, data)
         training = Training(
             lambda: recipe.model(config, data),
-            made,
+            run_batches,
             recipe.loss(config),
             run.folder,
             config.epochs,
             metrics=recipe.fit_metrics(config),
-            optimizer=functools.partial(optimizer, config, made.steps),
+            optimizer=functools.partial(optimizer, config, run_batches.steps),
             keep=config.keep,
             callbacks=recipe.callbacks(config, data, run.folder),
             placement=placement,
@@ -142,7 +142,7 @@ def _report_versions(run: Run, progress: Progress) -> None:
     changed = run.changed_versions()
     if changed:
         text = ", ".join(f"{name} {old} (now {new})" for name, (old, new) in changed.items())
-        progress.say(
+        progress.report(
             "versions",
             f"resumed with other versions than it was started with: {text}; its results may differ "
             "from those of an uninterrupted run",

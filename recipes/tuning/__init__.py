@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "hypermodels": ["hypermodel"],
-        "options": ["Searching"],
+        "options": ["SearchOptions"],
         "results": ["Outcome", "table"],
         "search": ["Search", "TuningError"],
         "tuner": ["TrialFailedError", "Tuner", "measured"],

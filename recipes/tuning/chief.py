@@ -174,9 +174,9 @@ class _TokenCheck(grpc.ServerInterceptor):
         self.refusal = grpc.unary_unary_rpc_method_handler(self._refuse)
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
-        given = dict(details.invocation_metadata).get(HEADER, "")
-        given = given if isinstance(given, bytes) else given.encode()
-        return continuation(details) if hmac.compare_digest(given, self.token) else self.refusal
+        token = dict(details.invocation_metadata).get(HEADER, "")
+        token = token if isinstance(token, bytes) else token.encode()
+        return continuation(details) if hmac.compare_digest(token, self.token) else self.refusal
 
     def _refuse(self, request: Any, context: Any) -> None:
         context.abort(
@@ -194,15 +194,15 @@ def server(servicer: "_Servicer", address: str) -> tuple[Any, int]:
         TuningError: the address is taken.
     """
     token = secrets.token_hex(32)
-    made = grpc.server(
+    grpc_server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=1),
         interceptors=[_TokenCheck(token)],
         # Not shared with other processes, which could reply in place of the chief.
         options=[("grpc.max_receive_message_length", LARGEST), ("grpc.so_reuseport", 0)],
     )
-    protos.get_service_grpc().add_OracleServicer_to_server(servicer, made)
+    protos.get_service_grpc().add_OracleServicer_to_server(servicer, grpc_server)
     try:
-        port = made.add_insecure_port(address)
+        port = grpc_server.add_insecure_port(address)
     except RuntimeError as error:
         raise TuningError(f"the chief cannot listen at {address}: {error}") from None
     path = servicer.tuner.task.folder / TOKEN
@@ -210,7 +210,7 @@ def server(servicer: "_Servicer", address: str) -> tuple[Any, int]:
     with replacing(path) as scratch:
         scratch.touch(mode=0o600)
         scratch.write_text(token, encoding="ascii")
-    return made, port
+    return grpc_server, port
 
 
 @contextlib.contextmanager
@@ -272,7 +272,7 @@ def serve(tuner: "Tuner", workers: int, data_dir: str | None) -> None:
     processes = _Workers(tuner, workers, port, data_dir)
     requests = Requests()
     try:
-        with requests.heard():
+        with requests.handling():
             processes.begin()
             while not (processes.have_exited() if workers else servicer.is_done()):
                 time.sleep(0.2)
@@ -372,7 +372,7 @@ class _Servicer(oracle_chief.OracleServicer):
         Its worker writes the result to a file before reporting it.
         """
         search = self.tuner.task
-        objective = self.tuner.asked.objective
+        objective = self.tuner.options.objective
         if set(metrics) != {objective}:
             raise RefusedError(f"metrics={sorted(metrics)[:5]}: expected [{objective!r}].")
         value = metrics[objective]
@@ -402,7 +402,7 @@ class _Servicer(oracle_chief.OracleServicer):
                 raise RefusedError(f"status={request.trial.status}: expected COMPLETED or FAILED.")
             if known.status == "RUNNING":  # not a worker considered lost
                 status = trials.TrialStatus.from_proto(request.trial.status)
-                objective = self.tuner.asked.objective
+                objective = self.tuner.options.objective
                 if status == "COMPLETED" and not known.metrics.exists(objective):
                     raise RefusedError(
                         f"status=COMPLETED: expected {objective} to be reported first."
@@ -453,15 +453,15 @@ class _Servicer(oracle_chief.OracleServicer):
                 oracle._retry_queue.append(name)
             else:
                 values = search.chosen(trial.hyperparameters.values)
-                why = f"its process was lost twice: {reason}"
+                message = f"its process was lost twice: {reason}"
                 write_outcome(
-                    search.trial_folder(name), Outcome(name, "failed", values, reason=why)
+                    search.trial_folder(name), Outcome(name, "failed", values, reason=message)
                 )
-                trial.status, trial.message = "FAILED", why
+                trial.status, trial.message = "FAILED", message
                 oracle.end_order.append(name)
                 oracle._save_trial(trial)
             oracle.save()
-            self.tuner.progress.say(
+            self.tuner.progress.report(
                 "lost", f"worker {worker} was lost ({reason}) in trial {name}", trial=name
             )
             return True

@@ -8,7 +8,7 @@ ALGORITHMS = ("random", "hyperband", "bayesian")
 
 
 @dataclass(frozen=True)
-class Searching(Options):
+class SearchOptions(Options):
     """Options of a hyperparameter search."""
 
     algorithm: str = option(

@@ -12,36 +12,36 @@ import keras_tuner
 
 from kerasrnn.files import remove_strays, replacing
 from kerasrnn.recipes.base import search_space as space
-from kerasrnn.recipes.tuning.options import Searching
+from kerasrnn.recipes.tuning.options import SearchOptions
 from kerasrnn.recipes.tuning.search import Search
 
 HOPELESS = 5
 """Number of failed trials, without a successful one, after which a search ends."""
 
 
-def oracle(search: Search, asked: Searching) -> Any:
+def oracle(search: Search, options: SearchOptions) -> Any:
     """Create the oracle of a search."""
     hyperparameters = keras_tuner.HyperParameters()
     defaults = space.declare(hyperparameters, search.space, dataclasses.asdict(search.config))
-    options = {
-        "objective": keras_tuner.Objective(asked.objective, direction(asked.objective)),
+    arguments = {
+        "objective": keras_tuner.Objective(options.objective, direction(options.objective)),
         "hyperparameters": hyperparameters,
-        "seed": asked.search_seed + 1,  # 0 would mean any
+        "seed": options.search_seed + 1,  # 0 would mean any
         # Counted here, since keras-tuner would raise while holding its lock.
         "max_consecutive_failed_trials": 10**9,
     }
-    if asked.algorithm == "hyperband":
-        found = _Hyperband(max_epochs=search.config.epochs, **options)
-    elif asked.algorithm == "bayesian":
+    if options.algorithm == "hyperband":
+        result = _Hyperband(max_epochs=search.config.epochs, **arguments)
+    elif options.algorithm == "bayesian":
         # The default would be three random trials per hyperparameter before using any result.
-        initial = max(4, asked.trials // 4) if asked.trials else 8
-        found = _Bayesian(max_trials=None, num_initial_points=initial, **options)
+        initial = max(4, options.trials // 4) if options.trials else 8
+        result = _Bayesian(max_trials=None, num_initial_points=initial, **arguments)
     else:
-        found = _Random(max_trials=None, **options)
-    found.verbose = 0
-    found.asked, found.defaults = asked, defaults
-    found.deadline = time.monotonic() + 60 * asked.minutes if asked.minutes else math.inf
-    return found
+        result = _Random(max_trials=None, **arguments)
+    result.verbose = 0
+    result.options, result.defaults = options, defaults
+    result.deadline = time.monotonic() + 60 * options.minutes if options.minutes else math.inf
+    return result
 
 
 def direction(objective: str) -> str:
@@ -53,14 +53,14 @@ class _Budgeted:
     """Mixin of all oracles: stop with the budget, start with the defaults, and write the state
     atomically."""
 
-    asked: Searching
+    options: SearchOptions
     deadline: float
     defaults: dict[str, Any]
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         statuses = [trial.status for trial in self.trials.values()]
         hopeless = "COMPLETED" not in statuses and statuses.count("FAILED") >= HOPELESS
-        spent = 0 < self.asked.trials <= len(self.trials) or time.monotonic() > self.deadline
+        spent = 0 < self.options.trials <= len(self.trials) or time.monotonic() > self.deadline
         if hopeless or spent:
             return {"status": "STOPPED", "values": None}
         response = super().populate_space(trial_id)
@@ -69,7 +69,7 @@ class _Budgeted:
             response["values"] = {**self.defaults, **of_algorithm}
         return response
 
-    def take_up(self) -> None:
+    def resume(self) -> None:
         """Resume from disk; interrupted trials come first."""
         folder = Path(self._project_dir)
         remove_strays(folder)

@@ -14,7 +14,7 @@ from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.base.runs import Run, RunError, check_new
 from kerasrnn.recipes.training.from_config import batches
-from kerasrnn.recipes.tuning.options import Searching
+from kerasrnn.recipes.tuning.options import SearchOptions
 
 HELD_OUT = 0.15
 """Fraction of the training data held out if the dataset has no validation split."""
@@ -39,12 +39,12 @@ class Search:
 
     def __init__(self, recipe: Recipe, folder: Path, plan: Mapping[str, Any]) -> None:
         self.recipe, self.folder, self.plan = recipe, folder, plan
-        self.asked = from_dict(Searching, plan["search"])
+        self.options = from_dict(SearchOptions, plan["search"])
         self.fixed = dict(plan["fixed"])
         self.config: Config = from_dict(recipe.Config, plan["config"])
         self.execution = from_dict(Execution, plan["execution"])
         # Hyperband decides how long each trial is trained.
-        fixed = {*self.fixed, *(["epochs"] if self.asked.algorithm == "hyperband" else [])}
+        fixed = {*self.fixed, *(["epochs"] if self.options.algorithm == "hyperband" else [])}
         self.space = space.narrowed(recipe.search_space, fixed, dataclasses.asdict(self.config))
 
     @classmethod
@@ -53,7 +53,7 @@ class Search:
         recipe: Recipe,
         folder: Path | None,
         fixed: Mapping[str, Any],
-        asked: Searching,
+        options: SearchOptions,
         execution: Execution,
         data_dir: str | None,
     ) -> "Search":
@@ -74,9 +74,9 @@ class Search:
                 "strategy='multiworker': expected another strategy; each trial is one process."
             )
         measures = ("loss", *(_name(metric) for metric in recipe.fit_metrics(config)))
-        if asked.objective not in (f"val_{name}" for name in measures):
+        if options.objective not in (f"val_{name}" for name in measures):
             raise ConfigError(
-                f"objective={asked.objective!r}: expected one of "
+                f"objective={options.objective!r}: expected one of "
                 f"{', '.join(f'val_{name}' for name in measures)}."
             )
         folder = folder or Path("runs/tune") / recipe.name / f"{datetime.now():%Y%m%d-%H%M%S}"
@@ -87,7 +87,7 @@ class Search:
         batches(recipe, base, data)  # rejects invalid values
         plan = {
             "recipe": recipe.name,
-            "search": dataclasses.asdict(asked),
+            "search": dataclasses.asdict(options),
             "fixed": dict(fixed),
             "config": dataclasses.asdict(base),
             "held_out_to_search": holds_out,

@@ -24,7 +24,7 @@ from kerasrnn.recipes.base.config import Config
 from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.recipes.base.runs import Run, RunError
 from kerasrnn.recipes.reporting import pictures
-from kerasrnn.recipes.tuning.options import Searching
+from kerasrnn.recipes.tuning.options import SearchOptions
 from kerasrnn.recipes.tuning.oracles import direction, oracle
 from kerasrnn.recipes.tuning.results import (
     Outcome,
@@ -48,17 +48,17 @@ class Tuner(base_tuner.BaseTuner):
 
     Args:
         search: the search.
-        asked: the search options of this session; a search can be resumed with another budget.
+        options: the search options of this session; a search can be resumed with another budget.
         data_dir: the TFDS data directory.
         progress: receives progress reports.
     """
 
     def __init__(
-        self, search: Search, asked: Searching, data_dir: str | None, progress: Progress
+        self, search: Search, options: SearchOptions, data_dir: str | None, progress: Progress
     ) -> None:
-        self.task, self.asked = search, asked
+        self.task, self.options = search, options
         self.data_dir, self.progress = data_dir, progress
-        self.own_oracle = oracle(search, asked)
+        self.own_oracle = oracle(search, options)
         """The oracle itself; workers only have a connection to it."""
 
         self.running = ""
@@ -66,7 +66,7 @@ class Tuner(base_tuner.BaseTuner):
 
         super().__init__(self.own_oracle, directory=str(search.folder), project_name="oracle")
         if not self._is_worker():
-            self.own_oracle.take_up()
+            self.own_oracle.resume()
 
     def search(self) -> None:
         """Run trials until there are no more."""
@@ -80,7 +80,7 @@ class Tuner(base_tuner.BaseTuner):
             self.running = trial.trial_id
             outcome = self.run_trial(trial)
             if outcome.value is not None:
-                metrics = {self.asked.objective: outcome.value}
+                metrics = {self.options.objective: outcome.value}
                 self.oracle.update_trial(trial.trial_id, metrics, step=outcome.epoch)
             trial.status = outcome.status.upper()
             trial.message = outcome.reason or None
@@ -102,13 +102,15 @@ class Tuner(base_tuner.BaseTuner):
             return outcome
         values = search.chosen(trial.hyperparameters.values)
         outcome = Outcome(name, "running", values)
-        self.progress.say("trial", f"trial {name}: {in_words(values)}", trial=name, values=values)
+        self.progress.report(
+            "trial", f"trial {name}: {in_words(values)}", trial=name, values=values
+        )
         began = time.perf_counter()
         try:
             config = search.config_of(trial.hyperparameters.values)
             outcome = dataclasses.replace(outcome, epochs=config.epochs)
             rows = self._fit(config, folder)
-            value, epoch = measured(rows, self.asked.objective, config.keep)
+            value, epoch = measured(rows, self.options.objective, config.keep)
             outcome = dataclasses.replace(
                 outcome,
                 status="completed",
@@ -141,7 +143,7 @@ class Tuner(base_tuner.BaseTuner):
             run = Run.create(recipe, config, folder, execution)
         placement = execution.placement()
         data = recipe.load(config, self.data_dir)
-        progress = _BarAlone(self.progress.mode)
+        progress = _TrialBar(self.progress.mode)
         return training.fit(recipe, config, run, data, execution, progress, placement)
 
     def report_trial(self, outcome: Outcome) -> None:
@@ -150,52 +152,52 @@ class Tuner(base_tuner.BaseTuner):
         text = f"trial {outcome.trial} failed: {outcome.reason}"
         if outcome.status == "completed":
             text = (
-                f"trial {outcome.trial}: {self.asked.objective} {outcome.value:.4f} in epoch "
+                f"trial {outcome.trial}: {self.options.objective} {outcome.value:.4f} in epoch "
                 f"{outcome.epoch} of {outcome.epochs}, {duration(outcome.seconds)}"
             )
         if not self._is_worker():
             best = self.outcomes()[0]
             if best.status == "completed":
                 text += f" (best: trial {best.trial}, {best.value:.4f})"
-            write_tables(self.task, self.outcomes(), self.asked.objective)
-        self.progress.say("trial_end", text, **facts, reason=outcome.reason)
+            write_tables(self.task, self.outcomes(), self.options.objective)
+        self.progress.report("trial_end", text, **facts, reason=outcome.reason)
 
     def outcomes(self) -> list[Outcome]:
         """The trials so far: successful ones first, best first; then the others."""
-        search, found = self.task, []
+        search, outcomes = self.task, []
         for name, trial in sorted(self.own_oracle.trials.items()):
             values = search.chosen(trial.hyperparameters.values)
             outcome = read_outcome(search.trial_folder(name)) or Outcome(name, "running", values)
-            found.append(dataclasses.replace(outcome, values=values))
-        sign = -1 if direction(self.asked.objective) == "max" else 1
+            outcomes.append(dataclasses.replace(outcome, values=values))
+        sign = -1 if direction(self.options.objective) == "max" else 1
         order = ("completed", "running", "failed")
         return sorted(
-            found, key=lambda o: (order.index(o.status), sign * (o.value or 0.0), o.trial)
+            outcomes, key=lambda o: (order.index(o.status), sign * (o.value or 0.0), o.trial)
         )
 
     def report(self) -> list[Outcome]:
         """Write tables, plot and the best configuration; returns the trials, best first."""
         outcomes = self.outcomes()
-        write_tables(self.task, outcomes, self.asked.objective)
+        write_tables(self.task, outcomes, self.options.objective)
         done = [outcome for outcome in outcomes if outcome.status == "completed"]
         if done:
             pictures.hyperparameters(
                 [(outcome.values, outcome.value) for outcome in done],
                 self.task.space,
-                self.asked.objective.removeprefix("val_").replace("_", " ") + " (validation)",
+                self.options.objective.removeprefix("val_").replace("_", " ") + " (validation)",
                 done[0].values,
                 self.task.folder / "hyperparameters.png",
             )
         return outcomes
 
 
-class _BarAlone(Progress):
+class _TrialBar(Progress):
     """A bar for a trial's steps, if bars are shown, instead of its many epochs."""
 
     def __init__(self, mode: str) -> None:
         super().__init__("bar" if mode == "bar" else "none")
 
-    def say(self, event: str, text: str, **facts: Any) -> None:
+    def report(self, event: str, text: str, **facts: Any) -> None:
         pass
 
 

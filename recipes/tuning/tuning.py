@@ -26,7 +26,7 @@ from kerasrnn.recipes.base.config import ConfigError, from_dict
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
 from kerasrnn.recipes.tuning import chief
-from kerasrnn.recipes.tuning.options import Searching
+from kerasrnn.recipes.tuning.options import SearchOptions
 from kerasrnn.recipes.tuning.results import Outcome
 from kerasrnn.recipes.tuning.search import Search, TuningError
 from kerasrnn.recipes.tuning.tuner import Tuner
@@ -39,7 +39,7 @@ def tune(
     recipe: Recipe,
     folder: str | Path | None = None,
     fixed: Mapping[str, Any] | None = None,
-    asked: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     execution: Mapping[str, Any] | None = None,
     resume: bool = False,
     data_dir: str | None = None,
@@ -55,7 +55,7 @@ def tune(
         recipe: the recipe to train.
         folder: the folder of the search; default: a subfolder of `runs/tune/` named by the time.
         fixed: options of the recipe that are not searched.
-        asked: options of `Searching`.
+        options: search options, by name: see `SearchOptions`.
         execution: options of `Execution`.
         resume: whether to resume the search in `folder`.
         data_dir: the TFDS data directory.
@@ -71,58 +71,58 @@ def tune(
         TuningError: all trials fail, or a worker cannot start.
         Interrupted: a signal stopped the search; it can be resumed.
     """
-    fixed, asked, execution = dict(fixed or {}), dict(asked or {}), dict(execution or {})
+    fixed, options, execution = dict(fixed or {}), dict(options or {}), dict(execution or {})
     progress = progress or Progress()
     folder = Path(folder) if folder else None
     role = chief.role()
     if role == "worker":
         search = chief.awaited(recipe, folder)
-        _refuse_others(search, fixed, asked, execution)
-        chief.work(Tuner(search, search.asked, data_dir, progress))
+        _refuse_others(search, fixed, options, execution)
+        chief.work(Tuner(search, search.options, data_dir, progress))
         return (), None
     if resume:
         if folder is None:
             raise ConfigError("--resume: expected the search's folder in --output.")
         search = Search.open(recipe, folder)
-        _refuse_others(search, fixed, asked, execution)
+        _refuse_others(search, fixed, options, execution)
     else:
-        if "minutes" in asked or asked.get("algorithm") == "hyperband":
-            asked.setdefault("trials", 0)
+        if "minutes" in options or options.get("algorithm") == "hyperband":
+            options.setdefault("trials", 0)
         if role == "chief" and folder is None:
             raise ConfigError("--output: expected a folder that the chief and the workers share.")
         search = Search.create(
             recipe,
             folder,
             fixed,
-            from_dict(Searching, asked),
+            from_dict(SearchOptions, options),
             from_dict(Execution, execution),
             data_dir,
         )
-    now = dataclasses.replace(
-        search.asked,
-        **{name: value for name, value in asked.items() if name in Searching.RESUMABLE},
+    session = dataclasses.replace(
+        search.options,
+        **{name: value for name, value in options.items() if name in SearchOptions.RESUMABLE},
     )
-    progress.say(
+    progress.report(
         "search",
-        f"{recipe.card.title}: {now.algorithm} search, by {now.objective}\n"
+        f"{recipe.card.title}: {session.algorithm} search, by {session.objective}\n"
         f"{space.described(search.space)}\nsearch folder: {search.folder}",
         recipe=recipe.name,
-        search=dataclasses.asdict(now),
+        search=dataclasses.asdict(session),
         space=search.plan["space"],
         folder=str(search.folder),
     )
     with locked(search.folder, "searching"):
-        return _searched(search, now, role, data_dir, progress), search
+        return _searched(search, session, role, data_dir, progress), search
 
 
 def _searched(
-    search: Search, now: Searching, role: str, data_dir: str | None, progress: Progress
+    search: Search, session: SearchOptions, role: str, data_dir: str | None, progress: Progress
 ) -> Sequence[Outcome]:
     """Run a search to its end; returns the trials, best first."""
-    tuner = Tuner(search, now, data_dir, progress)
+    tuner = Tuner(search, session, data_dir, progress)
     try:
-        if role == "chief" or now.workers > 1:
-            chief.serve(tuner, 0 if role == "chief" else now.workers, data_dir)
+        if role == "chief" or session.workers > 1:
+            chief.serve(tuner, 0 if role == "chief" else session.workers, data_dir)
         else:
             tuner.search()
     except KeyboardInterrupt as stop:
@@ -144,16 +144,19 @@ def _searched(
 
 
 def _refuse_others(
-    search: Search, fixed: Mapping[str, Any], asked: Mapping[str, Any], execution: Mapping[str, Any]
+    search: Search,
+    fixed: Mapping[str, Any],
+    options: Mapping[str, Any],
+    execution: Mapping[str, Any],
 ) -> None:
     """Raise ConfigError if a search is resumed with different options."""
     started = {
-        **dataclasses.asdict(search.asked),
+        **dataclasses.asdict(search.options),
         **dataclasses.asdict(search.execution),
         **search.fixed,
     }
-    for name, value in {**fixed, **asked, **execution}.items():
-        if name not in Searching.RESUMABLE and started.get(name) != value:
+    for name, value in {**fixed, **options, **execution}.items():
+        if name not in SearchOptions.RESUMABLE and started.get(name) != value:
             before = started.get(name, "no fixed value")
             raise ConfigError(
                 f"{name}={value}: the search in {search.folder} has {before}; a resumed "

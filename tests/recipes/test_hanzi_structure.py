@@ -87,7 +87,7 @@ def speaker(data, follows):
 def test_the_speller_stops_at_the_end(data, follows, said):
     images = np.random.default_rng(0).uniform(0, 255, (2, 40, 40, 1)).astype("float32")
     model = speaker(data, follows)
-    assert RECIPE.say(model, data.metadata["vocabulary"], images) == [said, said]
+    assert RECIPE.describe(model, data.metadata["vocabulary"], images) == [said, said]
 
 
 def test_what_is_judged_is_what_is_said(data, tmp_path):

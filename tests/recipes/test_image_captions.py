@@ -75,11 +75,11 @@ def test_what_is_said_is_counted_against_every_sentence(data, tmp_path, monkeypa
     sentences = spoken("test")
     seen = []
 
-    def say(self, model, vocabulary, images):
+    def describe(self, model, vocabulary, images):
         seen.append(images)
         return [of_picture[-1] for of_picture in sentences]
 
-    monkeypatch.setattr(type(RECIPE), "say", say)
+    monkeypatch.setattr(type(RECIPE), "describe", describe)
     metrics = RECIPE.evaluate(None, data, RECIPE.tiny(), tmp_path)
     metrics |= RECIPE.baselines(data, RECIPE.tiny())
     assert metrics["test_bleu"] == pytest.approx(100)

@@ -10,7 +10,7 @@ from kerasrnn.training.interruption import Requests
 
 def test_the_second_interrupt_does_not_wait():
     requests = Requests()
-    with requests.heard():
+    with requests.handling():
         os.kill(os.getpid(), signal.SIGINT)
         assert requests.number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):

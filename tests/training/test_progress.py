@@ -36,7 +36,7 @@ def reported(mode, pause=0.0):
             shown.step(1, epoch, lambda: 0.5)
         shown.epoch({"epoch": epoch, "loss": 0.5, "val_loss": 0.25, "learning_rate": 0.1})
     shown.end()
-    shown.say("end", "done", metrics={"f1": 1.0})
+    shown.report("end", "done", metrics={"f1": 1.0})
     return stream.getvalue()
 
 

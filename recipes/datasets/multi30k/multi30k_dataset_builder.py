@@ -118,8 +118,8 @@ def aligned(lines: Mapping[str, list[str]], count: int) -> list[tuple[str, ...]]
     Raises:
         DatasetError: a file has a different number of lines. The message names all files.
     """
-    if any(len(found) != count for found in lines.values()):
-        counts = ", ".join(f"{len(found)} in {source}" for source, found in lines.items())
+    if any(len(texts) != count for texts in lines.values()):
+        counts = ", ".join(f"{len(texts)} in {source}" for source, texts in lines.items())
         raise DatasetError(
             f"Sentences by language: expected {counted(count, 'line')} each; found {counts}"
         )

@@ -33,7 +33,7 @@ class Builder(piano_rolls.PianoRollBuilder):
         splits: dict[str, list[tuple[str, np.ndarray]]] = {split: [] for split in CHORALES}
         for name, roll in rolls(corpus()).items():
             splits[split_of(name)].append((name, roll))
-        counts = {split: len(found) for split, found in splits.items()}
+        counts = {split: len(pieces) for split, pieces in splits.items()}
         if counts != CHORALES:
             raise DatasetError(f"music21's corpus: expected {CHORALES} chorales; found {counts}")
         return splits
@@ -65,14 +65,14 @@ def corpus() -> list[Path]:
         )
     folder = Path(music21.__file__).parent / "corpus" / "bach"
     paths = sorted([*folder.glob("*.mxl"), *folder.glob("*.xml")], key=lambda path: path.name)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in paths:
         line = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
-        found.update(line.encode())
-    if (len(paths), found.hexdigest()) != (FILES, SHA256):
+        digest.update(line.encode())
+    if (len(paths), digest.hexdigest()) != (FILES, SHA256):
         raise SourceError(
             f"{folder} is not the corpus of music21 {MUSIC21}: expected {FILES} scores with sha256 "
-            f"{SHA256}, found {len(paths)} with {found.hexdigest()}. Reinstall music21."
+            f"{SHA256}, found {len(paths)} with {digest.hexdigest()}. Reinstall music21."
         )
     return paths
 
@@ -83,7 +83,7 @@ def rolls(paths: list[Path]) -> dict[str, np.ndarray]:
     Raises:
         DatasetError: a pitch is outside the piano's range.
     """
-    found: dict[str, np.ndarray] = {}
+    by_name: dict[str, np.ndarray] = {}
     kept: list[Any] = []
     for path in tqdm_utils.tqdm(paths, desc="Reading scores", unit=" scores", leave=False):
         if not (chords := scores.chords(path)):
@@ -91,8 +91,8 @@ def rolls(paths: list[Path]) -> dict[str, np.ndarray]:
         progressions = scores.progressions(chords)
         if all(scores.likeness(progressions, other) < VERSIONS for other in kept):
             kept.append(progressions)
-            found[path.stem] = piano_rolls.from_pitches(chords, path.name)
-    return found
+            by_name[path.stem] = piano_rolls.from_pitches(chords, path.name)
+    return by_name
 
 
 def split_of(name: str) -> str:

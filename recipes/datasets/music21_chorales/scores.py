@@ -45,7 +45,7 @@ def chords(path: Path) -> list[Chord] | None:
     if any(metre.denominator not in (2, 4) for metre in metres):
         return None
 
-    found: list[set[int]] = []
+    frames: list[set[int]] = []
     for part in parts.values():
         if part["Repeat"]:
             part = part.expandRepeats()
@@ -54,10 +54,10 @@ def chords(path: Path) -> list[Chord] | None:
                 continue
             # The quarter notes that begin while it sounds.
             begin, end = math.ceil(note.offset), math.ceil(note.offset + note.quarterLength)
-            found.extend(set() for _ in range(end - len(found)))
+            frames.extend(set() for _ in range(end - len(frames)))
             for quarter in range(begin, end):
-                found[quarter].update(pitch.midi for pitch in note.pitches)
-    return without_interludes(tuple(sorted(chord)) for chord in found)
+                frames[quarter].update(pitch.midi for pitch in note.pitches)
+    return without_interludes(tuple(sorted(chord)) for chord in frames)
 
 
 def without_interludes(frames: Iterable[Chord]) -> list[Chord]:

@@ -85,8 +85,8 @@ def parse(content: bytes, *, source: str, rows: int) -> list[list[str]]:
 def pairs(rows: Iterable[Sequence[str]], language: str) -> list[tuple[str, str]]:
     """English sentences with those of another language, without duplicates, in row order."""
     english, other = COLUMNS.index("en"), COLUMNS.index(language)
-    found = ((row[english], row[other]) for row in rows)
-    return list(dict.fromkeys(pair for pair in found if NONE not in pair))
+    texts = ((row[english], row[other]) for row in rows)
+    return list(dict.fromkeys(pair for pair in texts if NONE not in pair))
 
 
 def cut(pairs: Iterable[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:

@@ -83,14 +83,14 @@ def test_lines_of_json(several, capsys):
 
 
 def test_one_run_alone(several):
-    (summary,) = comparison.found(several / "a")["japanese_vowels"]
+    (summary,) = comparison.collect(several / "a")["japanese_vowels"]
     assert summary.folder == "a"
     assert comparison.differences([summary]) == {}
 
 
 def test_nothing_to_compare(tmp_path, capsys):
     with pytest.raises(RunError, match="expected a folder with runs in it or below; found none"):
-        comparison.found(tmp_path)
+        comparison.collect(tmp_path)
     (tmp_path / "config.json").write_text("[1]")
     assert main(["runs", str(tmp_path)]) == 1
     assert "found none" in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_nothing_to_compare(tmp_path, capsys):
 def test_runs_without_a_log_have_no_picture(tmp_path):
     recipe = recipes.load("japanese_vowels")
     Run.create(recipe, recipe.Config(), tmp_path / "run")
-    (summaries,) = comparison.found(tmp_path).values()
+    (summaries,) = comparison.collect(tmp_path).values()
     assert not comparison.draw(summaries, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 

@@ -374,9 +374,9 @@ def test_two_workers_one_of_which_is_killed(there):
 @pytest.fixture
 def desk(recipe, there):
     search = tuning.Search.create(
-        recipe, there / "found", {"units": 4}, tuning.Searching(trials=2), Execution(), None
+        recipe, there / "found", {"units": 4}, tuning.SearchOptions(trials=2), Execution(), None
     )
-    return chief._Servicer(tuning.Tuner(search, search.asked, None, Progress()))
+    return chief._Servicer(tuning.Tuner(search, search.options, None, Progress()))
 
 
 def handed_out(desk, worker):
@@ -425,7 +425,7 @@ def test_what_a_chief_knew_is_on_the_disk(desk):
     desk.oracle.update_trial("0000", {"val_loss": 0.5})
     ended(desk, "0000", "COMPLETED")
     search = desk.tuner.task
-    tuner = tuning.Tuner(search, search.asked, None, Progress())
+    tuner = tuning.Tuner(search, search.options, None, Progress())
     assert tuner.own_oracle.ongoing_trials == {}
     assert tuner.own_oracle.trials["0000"].score == 0.5
     assert [tuner.own_oracle.create_trial("c").trial_id for _ in range(2)] == ["0001", "0001"]
@@ -547,7 +547,9 @@ def test_a_trials_name_is_no_path(desk):
 
 
 def test_a_search_that_goes_on_elsewhere(recipe, there):
-    tuning.Search.create(recipe, there / "found", {}, tuning.Searching(trials=2), Execution(), None)
+    tuning.Search.create(
+        recipe, there / "found", {}, tuning.SearchOptions(trials=2), Execution(), None
+    )
     before = sorted((there / "found").rglob("*"))
     with locked(there / "found", "searching"), pytest.raises(LockedError) as error:
         tuning.tune(recipe, there / "found", resume=True)
