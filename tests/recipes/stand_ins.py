@@ -170,7 +170,7 @@ def photograph(random: np.random.Generator, n: int, split: str) -> dict:
 
 def text(random: np.random.Generator, n: int, split: str) -> dict:
     """A rhyme, again and again."""
-    return {"text": RHYME * (30 if split == "train" else 4)}
+    return {"text": RHYME * (9 if split == "train" else 4)}
 
 
 EXAMPLE = {
