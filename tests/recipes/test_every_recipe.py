@@ -300,7 +300,8 @@ def test_exporting_what_takes_texts(trained, tmp_path):
     texts, first = batches
     with op_by_op():
         written = model(texts).numpy().tolist()
-    expected = whole.translate(texts.tolist(), config.beam, config.length_penalty)
+    expected = whole.explain(texts.tolist(), config.beam, length_penalty=config.length_penalty)
+    expected = [translation.text for translation in expected]
     assert [text.decode() for text in written] == expected
     assert len(set(expected)) > 1
     assert first.tolist() == texts[:1].tolist()
