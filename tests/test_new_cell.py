@@ -1,7 +1,7 @@
 """A new cell is a file, an oracle and a row of the catalogue, and needs nothing else.
 
-The cell of `docs/templates/` is added to a copy of the checkout. All that derives from the
-catalogue must then have the cell, and the conformance tests must run on it and pass.
+The cell of `docs/templates/` is added to a copy of the checkout. Everything that derives from the
+catalogue must then include the cell, and the conformance tests must run on it and pass.
 """
 
 import json
@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+from tests.processes import Forked
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("processes")]
 
 ROOT = Path(__file__).parents[1]
 ROW = """\
@@ -88,16 +90,18 @@ def checkout(tmp_path_factory):
 
 
 def run(root, *command):
-    result = subprocess.run(
+    """Run Python in the copy, which no module of this checkout gets into."""
+    process = Forked(
         [sys.executable, *command],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output
 
 
 @pytest.fixture(scope="module")
