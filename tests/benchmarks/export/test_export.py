@@ -1,10 +1,8 @@
-"""What the benchmark of exports makes of its numbers, and that it runs. No time is asserted."""
+"""The benchmark of exports: its report, its points, its files. No time is asserted."""
 
 import json
 import math
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,16 +13,16 @@ from benchmarks.export import report as export_report
 from benchmarks.export.contenders import CONTENDERS, FILES, MADE, MODELS, Model, Point, points
 from benchmarks.measuring import summary
 from benchmarks.measuring.summary import Result
+from tests.processes import Forked
 
-ROOT = Path(__file__).parents[3]
 GRU, LSTM, BOTH = MODELS[0], MODELS[3], MODELS[5]
 
 
-# Made up by hand: nothing here was measured.
+# Made up: nothing here was measured.
 
 
 def made_up(model, time, **microseconds):
-    """Each contender's median of two rounds, each of three repeats of which one is far off."""
+    """Two rounds of each contender, each of three repeats, one of which is an outlier."""
     records = {}
     for name, medians in microseconds.items():
         if isinstance(medians, str):
@@ -65,7 +63,7 @@ MADE_UP = {
         files(BOTH, onnx=WRITTEN),
     ],
     "points": [
-        # The machine was slower in the second round: for both.
+        # The machine was slower in the second round, for both.
         made_up(
             GRU,
             20,
@@ -116,7 +114,7 @@ def test_a_target_is_missed_where_our_file_failed():
     assert (targets[0].value, targets[0].verdict) == (math.inf, "**missed**")
 
 
-def test_the_report_says_what_was_measured():
+def test_the_report():
     lines = export_report.report(MADE_UP, "a command").splitlines()
     for line in (
         "| GRU, Keras's own ONNX file | worst | ≤ 0.25 | 0.3 | 0.2–0.3 | 2 | **missed** |",
@@ -125,7 +123,7 @@ def test_the_report_says_what_was_measured():
         "| 120000 (80000–160000) | 15 (10–20) |",
         # Ratios are taken round by round.
         "| GRU(128) | 20 | 0.2 (0.2–0.2) |  |  | 0.001 (0.001–0.001) |",
-        # KiB, and the larger one of two differences; that of tf-function, too, is of Keras's file.
+        # KiB, and the larger of two differences; tf-function has that of Keras's file, too.
         "| GRU(128) | 2; 2.0e-07 | 2; 3.0e-07 |  |  |",
         "| masked LSTM(128) | 2; 2.0e-07 |  | error | 2; 2.0e-07 |",
         "- masked LSTM(128): no file for litert: ValueError: no",
@@ -140,7 +138,7 @@ def test_the_report_says_what_was_measured():
     assert "Threads of onnxruntime: 1." in text
 
 
-def test_everything_is_written(tmp_path):
+def test_the_files_of_the_results(tmp_path):
     from matplotlib.image import imread
 
     written = export.write(MADE_UP, "a command", tmp_path / "new")
@@ -154,7 +152,7 @@ def test_everything_is_written(tmp_path):
 # The points.
 
 
-def test_the_points_are_those_that_the_targets_are_about():
+def test_the_targets_cover_the_points():
     everything = points()
     alike = {"rounds": [[1.0]]}
     measured = [Result(point, dict.fromkeys(point.contenders, alike)) for point in everything]
@@ -165,13 +163,13 @@ def test_the_points_are_those_that_the_targets_are_about():
     assert len({(point.model, point.time) for point in everything}) == len(everything) == 10
 
 
-def test_points_are_chosen():
+def test_selected_points():
     chosen = points(contenders=["onnx", "step"], models=[0, 2])
     assert [point.contenders for point in chosen] == [("onnx", "step")] * 3 + [("onnx",)]
     assert points(contenders=["step"], models=[2]) == []
 
 
-def test_points_keep_their_shape_on_the_way_to_a_worker():
+def test_points_survive_serialization():
     for point in points(quick=True):
         assert Point.from_json(json.loads(json.dumps(point.to_json()))) == point
 
@@ -193,7 +191,7 @@ def test_bad_options_are_refused(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-# The files, and those who run them.
+# The files, and the contenders that run them.
 
 
 @pytest.mark.tensorflow
@@ -214,13 +212,13 @@ def test_a_contender_computes_what_the_model_computes(model, tmp_path):
         assert result.shape == (1, exported.CLASSES)
         (difference,) = ready.facts(result)
         assert difference < 1e-5
-    # A stream goes on from the states that it has.
+    # A stream continues from its states.
     stream = exported.ready("step", point, tmp_path)
     assert np.abs(stream.step() - stream.step()).max() > 1e-4
 
 
 @pytest.mark.tensorflow
-def test_an_exporter_that_fails_leaves_the_others_alone(tmp_path, monkeypatch):
+def test_an_exporter_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
     def fails(model, path):
         raise ValueError("it cannot\nbe done")
 
@@ -235,11 +233,11 @@ def test_an_exporter_that_fails_leaves_the_others_alone(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-def test_it_runs(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.export", "--quick", "--out", tmp_path]
-    command += ["--models", "3", "--contenders", "onnx,keras-onnx,litert"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+@pytest.mark.xdist_group("processes")
+def test_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Forked)
+    contenders = "onnx,keras-onnx,litert"
+    export.main(["--quick", "--out", str(tmp_path), "--models", "3", "--contenders", contenders])
     (found,) = export_report.results(json.loads((tmp_path / "export.json").read_text()))
     assert str(found.point) == "masked LSTM(8), 12 steps"
     for name in ("onnx", "keras-onnx", "litert"):

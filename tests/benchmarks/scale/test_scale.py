@@ -1,10 +1,10 @@
-"""What the plan for scale counts, against the compiled program and by hand. No time is asserted."""
+"""The benchmark of scale: its counts, its extrapolation, its page. No time is asserted."""
 
 import dataclasses
 import json
 import math
 import re
-from pathlib import Path
+import subprocess
 from statistics import median
 
 import keras
@@ -26,10 +26,11 @@ from benchmarks.scale.counting import (
     Shape,
 )
 from benchmarks.scale.plan import Device, Plan
+from tests.benchmarks.scale import light_job
+from tests.processes import Forked
 
 pytestmark = pytest.mark.tensorflow
 
-ROOT = Path(__file__).parents[3]
 SMALL = {"units": 8, "embedding": 6, "vocabulary": 37, "depth": 2}
 RESULTS = scale.RESULTS / "scale.json"
 
@@ -43,7 +44,7 @@ def small():
 
 
 class Program:
-    """The text of a program of XLA's, before XLA changes anything in it."""
+    """The text of an XLA program before any optimization."""
 
     def __init__(self, text):
         self.computations, body = {}, {}
@@ -72,7 +73,7 @@ class Program:
         return re.findall(r"(?:to_apply|calls)=%([\w.\-]+)", instruction)
 
     def numbers(self, name):
-        """The integers that a computation knows, and those that it calls."""
+        """The integer constants of a computation, and of those that it calls."""
         known = set()
         for instruction in self.used(name):
             known |= {int(n) for n in re.findall(r"^s32\[\]\S* constant\((\d+)\)", instruction)}
@@ -80,7 +81,7 @@ class Program:
         return known
 
     def operations(self, name):
-        """Of all products, each as often as its loop runs."""
+        """The operations of all products, times the steps of their loops."""
         total = 0
         for instruction in self.used(name):
             dot = re.match(
@@ -99,7 +100,7 @@ class Program:
 
 
 def test_the_products_are_those_of_the_compiled_step(small):
-    """Of the recipe's own step, whole, to the last operation."""
+    """The count of a whole step of the recipe is exact."""
     trains, _ = job.training_model(SMALL, 4, 12, by_xla=True)
     rows, source, target = 4, 5, 7
     ids = [tf.ones((rows, steps), "int32") for steps in (source, target, target)]
@@ -109,13 +110,13 @@ def test_the_products_are_those_of_the_compiled_step(small):
     program.entry = re.search(r"^ENTRY %([\w.\-]+)", text, re.MULTILINE)[1]
     found = counting.products(small, Shape(rows, source, target))
     assert program.operations(program.entry) == sum(p.operations for p in found)
-    # Forward and back, of two layers that read in both directions and two that write.
+    # Forward and backward: two bidirectional layers of the encoder, two layers of the decoder.
     loops = counting.loops(found, Shape(rows, source, target))
     assert len(loops) == len(re.findall(r" while\(", text)) == 12
     assert sum(loop.steps for loop in loops) == 8 * source + 4 * target
 
 
-def test_the_parameters_are_those_of_the_model(small):
+def test_the_parameters(small):
     counts = counting.parameters(small)
     assert sum(counts.values()) == small.count_params()
     # Two of 512 features, six of 2,048; the decoder's, with its input feeding and output.
@@ -147,7 +148,7 @@ def test_bytes_by_hand(small):
     assert counting.kept(small, Shape(2, 3, 3), 4)[ENCODER] == 6 * found[ENCODER]
 
 
-def test_the_attention_reads_its_positions_at_each_step(small):
+def test_the_attention_reads_all_positions_at_each_step(small):
     shape = Shape(2, 5, 7)
     loops = counting.loops(counting.products(small, shape), shape)
     extra = {loop.kind: loop.extra for loop in loops if loop.extra}
@@ -181,7 +182,7 @@ def test_other_models_are_refused(options, message):
         counting.products(model, Shape(1, 1, 1))
 
 
-# The extrapolation, where it can be done in the head.
+# The extrapolation, for numbers with simple results.
 
 INFINITE = Device("", "", 1, math.inf, 0.0, math.inf, 1.0, 1.0, 1.0, 0.0, True)
 ONE_EACH = {"operations": dict.fromkeys(counting.KINDS, 1), "passes": 3.0}
@@ -205,7 +206,7 @@ def test_parts_of_a_step(small):
     computing = of_step(small, plan, peak=10.0, in_loops=0.25)
     assert computing[at_once] == pytest.approx(outside / 5.0)
     assert computing[work] == pytest.approx(inside / 2.5)
-    # What takes as long as its launch takes no longer.
+    # Work that takes as long as its launch takes no additional time.
     slow = max(p.operations / p.times for p in found if p.loop) / 2.5
     launched = of_step(small, plan, peak=10.0, in_loops=0.25, launch=slow)
     assert launched[work] == 0.0
@@ -238,7 +239,7 @@ def test_what_fits(small):
 
 
 def test_an_exchange_between_more_workers():
-    """Seven seconds between two, of which one is the beginning."""
+    """Two workers take seven seconds, one of which is latency."""
     found = {"numbers": {"10": [1.0, 0.5, 2.0], "1000": [3.0]}, "gradients": [7.0]}
     assert scale_plan.of_more(found, 2) == 7.0
     assert scale_plan.of_more(found, 4) == 3 * 1.0 + 1.5 * 6.0
@@ -255,7 +256,7 @@ def test_figures(value, text):
 # The page.
 
 
-def test_the_page_says_what_the_code_and_the_measurements_say():
+def test_the_page_is_current():
     """If it fails: python -m benchmarks.scale --tables"""
     page = scale.PAGE.read_text(encoding="utf-8")
     results = json.loads(RESULTS.read_text())
@@ -264,11 +265,11 @@ def test_the_page_says_what_the_code_and_the_measurements_say():
     assert scale_report.report(results) == report
 
 
-def test_what_the_page_says_in_words():
+def test_the_statements_of_the_page():
     results = json.loads(RESULTS.read_text())
-    for count, said in scale_plan.checked(results).items():
+    for count, hours in scale_plan.checked(results).items():
         published = scale_plan.PUBLISHED[count]
-        assert published["TensorFlow"] < said < published["PyTorch"]
+        assert published["TensorFlow"] < hours < published["PyTorch"]
     on_gpus = scale_plan.steps(results)[scale_plan.A100.name]
     assert max(on_gpus, key=on_gpus.get) == "time loops: latency"
     found = counting.products(scale_plan.model(), scale_plan.plan_of(results).shape)
@@ -280,7 +281,7 @@ def test_what_the_page_says_in_words():
         assert product.operations / product.moved(2) < device.peak / device.bandwidth
     assert results["corpus"]["left_out"] < results["corpus"]["pairs"] / 1000
     assert results["program"]["of_known_length"] == results["program"]["loops"]
-    # Two workers, beside the sum of what each of them computes and of the exchange.
+    # Two workers take about as long as their computation and the exchange together.
     found = results["workers"]
     alone, two = ({int(n): median(t) for n, t in found[k].items()} for k in ("at_once", "two"))
     for rows in alone:
@@ -299,8 +300,8 @@ def test_tables_find_their_places():
         scale_report.filled(page, {"other": ""})
 
 
-def test_the_command_on_the_page_is_one():
-    """Its options are the recipe's, and make the model that is counted."""
+def test_the_command_of_the_page():
+    """Its options are those of the recipe, and of the counted model."""
     from kerasrnn import recipes
 
     (command,) = re.findall(
@@ -323,7 +324,7 @@ def test_the_command_on_the_page_is_one():
 # The measuring.
 
 
-def test_the_stand_in_is_as_long_as_it_says():
+def test_the_lengths_of_the_stand_in():
     recipe = job.recipes.load("translate")
     config = recipe.Config(vocabulary=5)
     data = job.stand_in(recipe, config, rows=9, length=4)
@@ -336,18 +337,21 @@ def test_the_stand_in_is_as_long_as_it_says():
     ] * 3
 
 
-def test_a_process_that_fails_says_why():
+@pytest.mark.xdist_group("processes")
+def test_the_error_of_a_process_is_reported(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Forked)
     with pytest.raises(scale.Failure, match="KeyError: 'nothing'"):
         scale.run({"do": "nothing"})
 
 
-@pytest.mark.slow
-def test_it_runs(tmp_path):
-    """Two workers exchange; what needs a corpus is left out."""
+@pytest.mark.xdist_group("processes")
+def test_two_workers_exchange_gradients(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Forked)
+    monkeypatch.setattr(scale, "PROGRAM", light_job.__name__)
     wanted = {"do": "train", "options": scale.QUICK, "length": 12, "repeats": 2, "batches": [8]}
     chief, other = scale.run(
         *[{**wanted, "strategy": "multiworker", "sizes": [10]}] * 2, cores=2, cluster=True
     )
     assert set(chief) == set(other) == {"seconds", "exchanged", "gradients", "numbers"}
-    assert chief["exchanged"] == job.made(scale.QUICK).count_params()
+    assert chief["exchanged"] == 54 * 16 + (16 + 1) * 54  # the weights of the light model
     assert len(chief["seconds"]["8"]) == len(chief["gradients"]) == 2

@@ -1,10 +1,8 @@
-"""What the speed benchmark makes of its numbers, and that it runs. No time is asserted anywhere."""
+"""The speed benchmark: its report, its points, its processes. No time is asserted."""
 
 import json
 import math
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +13,12 @@ from benchmarks.speed import __main__ as speed
 from benchmarks.speed import report
 from benchmarks.speed import targets as speed_targets
 from benchmarks.speed.grid import CONTENDERS, LARGE, LONG, SHORT, Point, Shape, points
+from tests.processes import Forked
 
-ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.xdist_group("processes")
 
 
-# Made up by hand: nothing here was measured.
+# Made up: nothing here was measured.
 
 
 def made_up(part, cell, shape, mode="training", masked=False, **records):
@@ -32,7 +31,7 @@ def made_up(part, cell, shape, mode="training", masked=False, **records):
 
 
 def rounds(*medians, facts=(3.0, 4.0)):
-    """Three repeats around each median, of which one is far off."""
+    """Three repeats for each median, one of which is an outlier."""
     return {
         "first": 1.0,
         "warm": medians[0],
@@ -129,7 +128,7 @@ FOUND = speed_targets.results(MADE_UP)
 
 
 def test_ratios_are_taken_round_by_round():
-    """The machine may have been slower in one of the rounds: for both."""
+    """The machine may have been slower in one of the rounds, for both."""
     assert summary.measured(FOUND[0], "kerasrnn") == [0.010, 0.012]
     assert summary.ratio(FOUND[0], "kerasrnn", "keras") == pytest.approx(Spread(0.375, 0.25, 0.5))
 
@@ -142,8 +141,8 @@ def test_the_best_is_the_fastest_that_did_not_fail():
     assert summary.ratio(FOUND[0], "kerasrnn", "keras-unrolled") is None
 
 
-def test_what_is_not_of_the_matter_is_taken_off():
-    """Of a first call, running; of the peak of memory, what a few steps take too."""
+def test_common_costs_are_subtracted():
+    """The run from a first call, and the peak memory of a few steps from that of many."""
     of_part = {result.point.part: result for result in reversed(FOUND)}
     assert summary.measured(of_part["compile"], "kerasrnn") == pytest.approx([1.0, 2.0])
     assert summary.measured(of_part["memory"], "kerasrnn") == [60, 62]
@@ -180,7 +179,7 @@ def test_targets(text, judge, value, verdict):
     assert target.verdict == verdict
 
 
-def test_what_was_not_measured_is_neither_met_nor_missed():
+def test_targets_without_measurements():
     targets = speed_targets.targets([])
     assert len(targets) == len(speed_targets.targets(FOUND))
     assert {(target.value, target.verdict) for target in targets} == {(None, "not measured")}
@@ -193,7 +192,7 @@ def test_a_target_is_missed_where_kerasrnn_failed():
     assert (len(eager.ratios), eager.value, eager.verdict) == (2, math.inf, "**missed**")
 
 
-def test_a_contender_that_computes_something_else_is_found():
+def test_disagreements_are_found():
     assert summary.disagreement(FOUND[0]) == 0
     assert summary.disagreement(FOUND[4]) == pytest.approx(0.1 / 4)
 
@@ -201,7 +200,7 @@ def test_a_contender_that_computes_something_else_is_found():
 # The points.
 
 
-def test_points_are_chosen():
+def test_selected_points():
     chosen = points(parts=["grid"], cells=["GRU"], grid=[SHORT], contenders=["keras", "torch"])
     assert [(p.mode, p.masked) for p in chosen] == [
         ("training", False),
@@ -213,7 +212,7 @@ def test_points_are_chosen():
     assert points(parts=["cells"], contenders=["torch"]) == []
 
 
-def test_the_points_are_those_that_the_targets_are_about():
+def test_the_targets_cover_the_points():
     everything = points()
     for text in ("training", "inference"):
         of_mode = [p for p in everything if p.part == "grid" and p.mode == text]
@@ -224,7 +223,7 @@ def test_the_points_are_those_that_the_targets_are_about():
     assert {name for point in everything for name in point.contenders} == set(CONTENDERS)
 
 
-def test_points_keep_their_shape_on_the_way_to_a_worker():
+def test_points_survive_serialization():
     for point in points(quick=True):
         assert Point.from_json(json.loads(json.dumps(point.to_json()))) == point
 
@@ -232,14 +231,14 @@ def test_points_keep_their_shape_on_the_way_to_a_worker():
 # Tables and pictures.
 
 
-def test_the_report_says_what_was_measured():
+def test_the_report():
     text = report.report(MADE_UP, "a command")
     for line in (
         "| processor | an abacus, 2 cores |",
         "| training, torch | worst | ≤ 1.1 | 1.1 | 0.25–1.1 | 2 | met |",
         "| LSTM | 32x50x64x128 |  | 11 | 34; 0.38 (0.25–0.50) | 18; 0.62 (0.50–0.75) | error "
         "| 10; 1.10 (1.00–1.20) | 5.5; 2.00 (2.00–2.00) |",
-        # Inference is over the setting it is judged by.
+        # Ratios of inference are to the setting of its target.
         "| GRU | 32x400x32x128 |  | 20 | 30; 0.67 (0.67–0.67) | 50; 0.40 (0.40–0.40) "
         "| 16; 1.25 (1.25–1.25) |",
         "| LSTM 1x100x128x256 | kerasrnn | 2.00 | 1.50 (1.00–2.00) |",
@@ -251,7 +250,7 @@ def test_the_report_says_what_was_measured():
     assert "interrupted" in report.report(MADE_UP | {"complete": False}, "a command")
 
 
-def test_everything_is_written(tmp_path):
+def test_the_files_of_the_results(tmp_path):
     from matplotlib.image import imread
 
     written = speed.write(MADE_UP, "a command", tmp_path / "new")
@@ -283,7 +282,8 @@ def test_bad_options_are_refused(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_contender_that_fails_leaves_the_others_alone():
+def test_a_contender_that_fails_is_restarted(monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Forked)
     workers = processes.Workers(speed.PROGRAM)
     try:
         point = Point("grid", "LSTM", Shape(1, 1, 1, 1), "training", ("nobody",))
@@ -302,11 +302,10 @@ def test_a_contender_that_fails_leaves_the_others_alone():
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-def test_it_runs(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.speed", "--quick", "--out", tmp_path]
-    command += ["--parts", "grid", "--cells", "SimpleRNN", "--contenders", "kerasrnn,keras"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+def test_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Forked)
+    selected = ["--parts", "grid", "--cells", "SimpleRNN", "--contenders", "kerasrnn,keras"]
+    speed.main(["--quick", "--out", str(tmp_path), *selected])
     raw = json.loads((tmp_path / "speed.json").read_text())
     found = speed_targets.results(raw)
     assert [str(each.point) for each in found] == [
