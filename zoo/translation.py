@@ -311,9 +311,10 @@ class Translator(keras.Model):
             more = batch_size - len(rows) if start else 0
             ids = reading.numbered(self.source, [texts[n] for n in rows])
             ids = np.pad(ids, ((0, more), (0, -ids.shape[1] % 8 if ids.shape[1] else 8)))
-            arguments = [ids, self._longest(ids)]
+            arguments = [ops.convert_to_tensor(ids), self._longest(ids)]
             if prefixes is not None:
-                arguments.append(_padded([*(prefixes[n] for n in rows), *[[]] * more]))
+                padded = _padded([*(prefixes[n] for n in rows), *[[]] * more])
+                arguments.append(ops.convert_to_tensor(padded))
             results = write.predict_on_batch(arguments)
             results = [ops.convert_to_numpy(x) for x in results]
             for k, n in enumerate(rows):

@@ -1,5 +1,6 @@
-"""encoder_decoder: its modes by hand, what it learns to write, its errors."""
+"""`encoder_decoder`: its modes in NumPy, training, exports, errors."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -7,7 +8,7 @@ import kerasrnn
 from kerasrnn import zoo
 from tests import numpy_models
 from tests.catalogue import variant_id
-from tests.zoo.models import assert_exports, assert_saves, learn
+from tests.zoo.models import assert_exports, assert_exports_to_onnx, assert_saves, learn
 
 SOURCE = np.array([[3, 8, 1, 3], [5, 1, 0, 0], [0, 0, 0, 0]])
 PREVIOUS = np.array([[1, 3, 4, 5], [1, 4, 2, 2], [1, 1, 1, 6]])
@@ -35,7 +36,7 @@ def expected_of(model, x, mask, previous):
     ids=variant_id,
 )
 def test_modes(mode, options, tmp_path):
-    """Padding of the source, whole rows included, has no part in the context."""
+    """Padding of the source, also of entire rows, does not change the context."""
     model = token_model(mode, dropout=0.3, **options)
     (table,) = model.get_layer("embedding").get_weights()
     logits = expected_of(model, table[SOURCE], SOURCE != 0, PREVIOUS)
@@ -44,7 +45,7 @@ def test_modes(mode, options, tmp_path):
     assert_saves(model, [SOURCE, PREVIOUS], tmp_path)
     writer = zoo.generator(model, max_length=4, start=1, end=2)
     assert_saves(writer, SOURCE, tmp_path)
-    # Greedy, from the model that was trained: each symbol from all before it.
+    # Greedy decoding: each symbol is the most probable after the previous ones.
     written = np.asarray(writer(SOURCE))
     p = np.array(model([SOURCE, np.insert(written[:, :-1], 0, 1, axis=1)]))
     p[..., :2] = 0  # padding and the start symbol
@@ -63,9 +64,9 @@ def test_modes(mode, options, tmp_path):
     ids=variant_id,
 )
 def test_attention(attention, options, tmp_path):
-    """Teacher forcing and generation, by hand; padding of the source is never attended to."""
+    """Teacher forcing and generation in NumPy. Padding of the source has no attention."""
     model = token_model(dropout=0.3, attention=attention, **options)
-    source = SOURCE[:2]  # a row of padding has nothing to write of
+    source = SOURCE[:2]  # without the row of padding
     (table,) = model.get_layer("embedding").get_weights()
     memory, _, states = numpy_models.run(model.get_layer("encoder"), table[source], source != 0)
     context = np.tanh(
@@ -76,7 +77,6 @@ def test_attention(attention, options, tmp_path):
     )
     y = model([source, PREVIOUS[:2]])
     np.testing.assert_allclose(y, numpy_models.softmax(logits), atol=1e-6)
-    assert_saves(model, [SOURCE, PREVIOUS], tmp_path)
     writer = zoo.generator(model, max_length=4, start=1, end=2, return_attention=True)
     assert_saves(writer, SOURCE, tmp_path)
     written, weights = map(np.asarray, writer(source))
@@ -88,6 +88,11 @@ def test_attention(attention, options, tmp_path):
     logits[..., :2] = -np.inf
     np.testing.assert_array_equal(written, np.where(used, logits.argmax(axis=-1), 0))
     np.testing.assert_allclose(weights, np.where(used[..., None], alpha, 0), atol=1e-5)
+
+
+def test_models_with_attention_are_saved(tmp_path):
+    model = token_model("both", attention=kerasrnn.CoverageAttention(3), attention_units=6)
+    assert_saves(model, [SOURCE, PREVIOUS], tmp_path)
     beam = kerasrnn.decoding.Beam(3, coverage_penalty=0.2)
     assert_saves(zoo.generator(model, beam, 4, start=1, end=2), SOURCE, tmp_path)
 
@@ -102,8 +107,9 @@ def test_vectors_become_values():
     np.testing.assert_allclose(model([x, previous]), expected, atol=1e-6)
 
 
-def test_it_learns_to_reverse():
-    """Two symbols, the other way round, after the start symbol 1 and before the end symbol 2."""
+@pytest.mark.traced
+def test_learning_to_reverse():
+    """Two symbols, between the start symbol 1 and the end symbol 2."""
     pairs = np.array([[a, b] for a in range(3, 7) for b in range(3, 7)])
     symbols = np.pad(np.pad(pairs[:, ::-1], ((0, 0), (1, 0)), constant_values=1), ((0, 0), (0, 1)))
     symbols[:, -1] = 2
@@ -117,19 +123,21 @@ def test_it_learns_to_reverse():
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("mode", ["state", "every", "both"])
-def test_exports(mode, tmp_path):
-    model = token_model(mode, "simple_rnn")
+@pytest.mark.traced
+def test_exports(tmp_path):
+    """The models of all modes and a generator in one file; one mode in ONNX."""
+    models = [token_model(mode, "simple_rnn", name=mode) for mode in ("state", "every", "both")]
+    writer = zoo.generator(
+        models[-1], max_length=4, start=1, end=2, return_lengths=True, return_log_probabilities=True
+    )
+    assert writer.output_names == ["sequences", "lengths", "log_probabilities"]
     source, previous = SOURCE.astype("int32"), PREVIOUS.astype("int32")
     check = [[source, previous], [source[1:2, :3], previous[1:2, :2]]]
-    names = (["source", "previous"], ["probabilities"]) if mode == "both" else None
-    assert_exports(model, check, tmp_path / "model", names)
-    if mode == "both":
-        writer = zoo.generator(
-            model, max_length=4, start=1, end=2, return_lengths=True, return_log_probabilities=True
-        )
-        assert writer.output_names == ["sequences", "lengths", "log_probabilities"]
-        assert_exports(writer, [source, source[:1, :2]], tmp_path / "writer")
+    names = ["source", "previous"], ["probabilities"]
+    assert_exports_to_onnx(models[-1], check, tmp_path, names)
+    inputs = models[0].inputs
+    outputs = [*(model(inputs) for model in models), *writer(inputs[0])]
+    assert_exports(keras.Model(inputs, outputs), check, tmp_path)
 
 
 @pytest.mark.parametrize(

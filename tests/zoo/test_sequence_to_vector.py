@@ -1,4 +1,4 @@
-"""many_to_one: its numbers by hand, its options, that it learns, its errors."""
+"""`many_to_one`: its values in NumPy, its options, training, exports, errors."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ LENGTHS = (6, 4, 6, 0)
 
 
 def padded():
-    """The last row is padding from its first step on."""
+    """The last row is fully masked."""
     x = np.random.default_rng(0).standard_normal((len(LENGTHS), 6, 4)).astype("float32")
     for row, length in zip(x, LENGTHS, strict=True):
         row[length:] = 0
@@ -23,7 +23,7 @@ def padded():
 
 
 def pooled(model, pooling, h, mask):
-    """Row by row, over the steps that are used."""
+    """Row by row, over the valid steps."""
     rows = []
     for steps in (row[used] for row, used in zip(h, mask, strict=True)):
         if not len(steps):
@@ -45,7 +45,7 @@ def expected_of(model, outputs, pooling, x, mask):
 
 @pytest.mark.parametrize("row", ROWS, ids=variant_id)
 def test_every_cell(row):
-    """Standardized inputs, the last valid state, a softmax: written out by hand."""
+    """Standardized inputs, the last valid state and a softmax, in NumPy."""
     mean, deviation = np.array([0.5, 0.0, -1.0, 2.0]), np.array([1.0, 2.0, 0.5, 4.0])
     inputs, outputs = zoo.Vectors(4, mean, deviation), zoo.Classes(3)
     model = zoo.many_to_one(inputs, outputs, cell=row.cell, units=5)
@@ -71,7 +71,7 @@ DEEP, BOTH = {"depth": 2, "residual": True}, {"bidirectional": True}
     ids=variant_id,
 )
 def test_modes(pooling, options, outputs, tmp_path):
-    """Every pooling, deep and in both directions: by hand; saved and loaded."""
+    """All ways of pooling, of deep and bidirectional models."""
     model = zoo.many_to_one(
         zoo.Vectors(4), outputs, "gru", 5, pooling=pooling, dropout=0.4, **options
     )
@@ -85,7 +85,7 @@ def test_modes(pooling, options, outputs, tmp_path):
     assert_saves(model, x, tmp_path)
 
 
-def test_padding_changes_nothing():
+def test_padding_does_not_change_the_output():
     model = zoo.many_to_one(
         zoo.Vectors(4), zoo.Classes(3), "gru", 5, depth=3, residual=True, pooling="last"
     )
@@ -117,8 +117,9 @@ def test_videos(tmp_path):
     assert_saves(model, x, tmp_path)
 
 
-def test_it_learns_the_first_vector():
-    """What it must remember over all the other steps."""
+@pytest.mark.traced
+def test_learning_the_first_vector():
+    """The class depends on the first step alone."""
     random = np.random.default_rng(0)
     x = random.standard_normal((128, 6, 2)).astype("float32")
     model = zoo.many_to_one(zoo.Vectors(2), zoo.Classes(2), "gru", 16, jit_compile=False)
@@ -126,13 +127,14 @@ def test_it_learns_the_first_vector():
 
 
 @pytest.mark.tensorflow
+@pytest.mark.traced
 def test_exports(tmp_path):
     model = zoo.many_to_one(zoo.Vectors(4), zoo.Classes(3), "simple_rnn", 5, pooling="attention")
     check = [padded()[:3], padded()[:1, :3]]
     assert_exports(model, check, tmp_path, (["sequence"], ["probabilities"]))
 
 
-def test_the_global_seed_decides_and_is_left_alone():
+def test_the_global_seed_determines_the_weights():
     weights = []
     for seed in (1, 1, 2):
         keras.utils.set_random_seed(seed)
@@ -167,8 +169,8 @@ class LeakyCell(kerasrnn.Cell):
         return h, [h]
 
 
-def test_a_cell_of_ones_own():
-    """It has no layer; it runs in an RNN."""
+def test_a_custom_cell():
+    """It has no layer of its own, so it runs in an `RNN`."""
     model = zoo.many_to_one(zoo.Vectors(4), zoo.Values(1), LeakyCell, 5, recurrent_dropout=0.1)
     (layer,) = model.get_layer("recurrent").layers
     assert type(layer) is kerasrnn.RNN

@@ -1,4 +1,4 @@
-"""many_to_many and next_step: by hand, what they learn, their errors."""
+"""`many_to_many` and `next_step`: their values in NumPy, training, exports, errors."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from kerasrnn.decoding import Bernoulli
 from kerasrnn.keras_internals import get_keras_mask
 from tests import numpy_models
 from tests.catalogue import variant_id
-from tests.zoo.models import assert_exports, assert_saves, learn
+from tests.zoo.models import assert_exports, assert_exports_to_onnx, assert_saves, learn
 
 IDS = np.array([[3, 8, 1, 3, 2], [5, 1, 4, 0, 0], [2, 2, 2, 2, 0]])
 
@@ -29,7 +29,7 @@ def expected_of(model, outputs, x, mask=None):
     ],
     ids=variant_id,
 )
-def test_tags_flags_and_forecasts(options, outputs, tmp_path):
+def test_classes_labels_and_values(options, outputs, tmp_path):
     model = zoo.many_to_many(zoo.Tokens(9, 4), outputs, units=5, dropout=0.3, **options)
     (table,) = model.get_layer("embedding").get_weights()
     y = model(IDS)
@@ -40,13 +40,14 @@ def test_tags_flags_and_forecasts(options, outputs, tmp_path):
     assert_saves(model, IDS, tmp_path)
 
 
-def test_losses_leave_padding_out():
+def test_losses_ignore_padding():
     model = zoo.many_to_many(zoo.Tokens(9, 4), zoo.Classes(3), "gru", 5)
-    model.compile(loss="sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    loss = "sparse_categorical_crossentropy"
+    model.compile(loss=loss, weighted_metrics=["accuracy"], jit_compile=False)
     y = np.zeros_like(IDS)
     loss, accuracy = model.evaluate(IDS, y, verbose=0)
     p = np.asarray(model(IDS))[IDS != 0]
-    # Keras divides by the number of all steps that are used.
+    # Keras divides by the number of valid steps.
     np.testing.assert_allclose(loss, -np.log(p[:, 0]).mean(), rtol=1e-5)
     np.testing.assert_allclose(accuracy, (p.argmax(axis=-1) == 0).mean(), rtol=1e-5)
 
@@ -57,7 +58,7 @@ def test_losses_leave_padding_out():
     ids=repr,
 )
 def test_feedback(depth, outputs, tmp_path):
-    """The output enters the next step beside the input, as if it were more of it."""
+    """The output of a step is concatenated to the input of the next."""
     model = zoo.many_to_many(zoo.Vectors(4), outputs, "lstm", 5, depth=depth, feedback=True)
     x = np.random.default_rng(0).standard_normal((2, 5, 4)).astype("float32")
     below = x if depth == 1 else numpy_models.run(model.get_layer("recurrent"), x)[0]
@@ -82,25 +83,20 @@ def test_stateful_segments_are_one_sequence(feedback):
     np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-6)
 
 
-def test_it_learns_what_comes_later():
-    """Tag each token by the one after it: only the backward direction can know."""
+@pytest.mark.traced
+def test_learning_what_comes_later():
+    """Each token is tagged by the next, which only the backward direction has read."""
     ids = np.random.default_rng(0).integers(1, 4, (64, 6))
     tags = np.roll(ids, -1, axis=1) - 1
     tags[:, -1] = 0
-    for bidirectional, steps in ((True, 50), (False, 20)):
-        model = zoo.many_to_many(
-            zoo.Tokens(4, 8),
-            zoo.Classes(3),
-            "gru",
-            12,
-            bidirectional=bidirectional,
-            jit_compile=False,
-        )
-        assert (learn(model, ids, tags, steps, rate=0.03) < 0.15) == bidirectional
+    options = {"bidirectional": True, "jit_compile": False}
+    model = zoo.many_to_many(zoo.Tokens(4, 8), zoo.Classes(3), "gru", 12, **options)
+    assert learn(model, ids, tags, steps=50, rate=0.03) < 0.15
 
 
-def test_feedback_learns_to_alternate():
-    """1, 0, 1, 0, ... out of nothing: what it said is all there is to know."""
+@pytest.mark.traced
+def test_learning_to_alternate_with_feedback():
+    """Of constant inputs, only the previous output is informative."""
     options = {"feedback": True, "jit_compile": False}
     x, y = np.ones((16, 8, 1), "float32"), np.tile([1, 0], (16, 4))
     model = zoo.many_to_many(zoo.Vectors(1), zoo.Classes(2), "simple_rnn", 4, **options)
@@ -125,8 +121,9 @@ def test_next_step(outputs, options, tmp_path):
     assert_saves(model, x, tmp_path)
 
 
-def test_next_step_learns_a_cycle_and_goes_on():
-    """Stateful, in segments; then from prompts of different lengths, by itself."""
+@pytest.mark.traced
+def test_next_step_learns_a_cycle():
+    """In stateful segments; then it continues prompts of different lengths."""
     cycle = np.tile([1, 2, 3, 4, 5], 9)
     text = np.stack([cycle[n : n + 41] for n in range(4)])
     model = zoo.next_step(zoo.Classes(6), "gru", 24, stateful=True, batch_size=4, jit_compile=False)
@@ -143,7 +140,7 @@ def test_next_step_learns_a_cycle_and_goes_on():
     assert written.tolist() == [[1, 2, 3, 4, 5], [3, 4, 5, 1, 2]]
 
 
-def test_music_goes_on_from_its_own_frames():
+def test_generated_frames():
     model = zoo.next_step(zoo.MultiLabel(3), "gru", 8, padding=-1.0)
     writer = zoo.generator(model, Bernoulli(), max_length=4, start=0, seed=1, max_lengths=True)
     assert [x.name for x in writer.inputs] == ["prompt", "max_lengths"]
@@ -155,18 +152,23 @@ def test_music_goes_on_from_its_own_frames():
 
 
 @pytest.mark.tensorflow
+@pytest.mark.traced
 def test_exports(tmp_path):
+    """All models in one file; one in ONNX."""
     random = np.random.default_rng(0)
-    check = [random.standard_normal((n, 4, 3)).astype("float32") for n in (1, 3)]
-    model = zoo.many_to_many(zoo.Vectors(3), zoo.MultiLabel(2), "simple_rnn", 4, bidirectional=True)
-    assert_exports(model, check, tmp_path / "tags", (["sequence"], ["probabilities"]))
-    model = zoo.many_to_many(zoo.Vectors(3), zoo.Values(2), "simple_rnn", 4, feedback=True)
-    assert_exports(model, check, tmp_path / "feedback")
-    ids = [IDS.astype("int32"), IDS[:1, :2].astype("int32")]
-    model = zoo.next_step(zoo.Classes(9), "simple_rnn", 4, tied=True)
-    assert_exports(model, ids, tmp_path / "next")
-    writer = zoo.generator(model, kerasrnn.decoding.Sample(top_k=5), max_length=3, seed=1)
-    assert_exports(writer, ids, tmp_path / "writer")
+    x = [random.standard_normal((n, 4, 3)).astype("float32") for n in (1, 3)]
+    tags = zoo.many_to_many(zoo.Vectors(3), zoo.MultiLabel(2), "simple_rnn", 4, bidirectional=True)
+    assert_exports_to_onnx(tags, x, tmp_path, (["sequence"], ["probabilities"]))
+    feedback = zoo.many_to_many(
+        zoo.Vectors(3), zoo.Values(2), "simple_rnn", 4, feedback=True, name="feedback"
+    )
+    following = zoo.next_step(zoo.Classes(9), "simple_rnn", 4, tied=True, input_name="ids")
+    sampler = kerasrnn.decoding.Sample(top_k=5)
+    writer = zoo.generator(following, sampler, max_length=3, seed=1)
+    (sequence,), (ids,) = tags.inputs, following.inputs
+    outputs = [tags(sequence), feedback(sequence), following(ids), writer(ids)]
+    check = [[x[0], IDS[:1, :2].astype("int32")], [x[1], IDS.astype("int32")]]
+    assert_exports(keras.Model([sequence, ids], outputs), check, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""one_to_many: its modes by hand, what it learns to write, its errors."""
+"""`one_to_many`: its modes in NumPy, training, exports, errors."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from kerasrnn.keras_internals import get_keras_mask
 from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.measure import randomize
-from tests.zoo.models import assert_exports, assert_saves, learn
+from tests.zoo.models import assert_exports, assert_exports_to_onnx, assert_saves, learn
 
 PREVIOUS = np.array([[1, 3, 4, 5], [1, 4, 2, 2]])
 
@@ -19,7 +20,7 @@ def label_model(mode="first", **options):
 
 
 @pytest.mark.parametrize("mode", ["first", "every", "state"])
-def test_labels_become_symbols(mode, tmp_path):
+def test_symbols_from_labels(mode, tmp_path):
     model = label_model(mode, depth=2, residual=True, skip=True, dropout=0.3)
     labels = np.array([2, 0])
     (table,) = model.get_layer("embedding").get_weights()
@@ -32,7 +33,7 @@ def test_labels_become_symbols(mode, tmp_path):
     assert_saves(writer, labels, tmp_path)
 
 
-def test_images_become_symbols():
+def test_symbols_from_images():
     source = zoo.Images((4, 4, 1), filters=(2,), units=8)
     model = zoo.one_to_many(source, zoo.Classes(7), "first", "gru", units=5, tied=True)
     randomize(model)
@@ -44,7 +45,7 @@ def test_images_become_symbols():
 
 
 @pytest.mark.parametrize("outputs", [zoo.MultiLabel(2), zoo.Values(2)], ids=repr)
-def test_vectors_become_frames(outputs):
+def test_frames_from_vectors(outputs):
     source = zoo.Vectors(3, mean=1.0)
     model = zoo.one_to_many(source, outputs, "every", "gru", units=5, embedding_units=4)
     x = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
@@ -54,8 +55,9 @@ def test_vectors_become_frames(outputs):
     np.testing.assert_allclose(model([x, previous]), expected, atol=1e-6)
 
 
-def test_it_learns_to_count():
-    """Label n: n times 3, then the end. Then it writes that by itself."""
+@pytest.mark.traced
+def test_learning_to_count():
+    """The targets of label n are n times the symbol 3, then the end symbol 2."""
     counts = np.array([1, 2, 3, 4])
     rows = [[1] + [3] * n + [2] + [0] * (4 - n) for n in counts]
     symbols = np.array(rows)
@@ -68,17 +70,22 @@ def test_it_learns_to_count():
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("mode", ["first", "every", "state"])
-def test_exports(mode, tmp_path):
-    model = label_model(mode, cell="simple_rnn")
-    randomize(model)
+@pytest.mark.traced
+def test_exports(tmp_path):
+    """The models of all modes in one file; one in ONNX."""
+    modes = ("first", "every", "state")
+    models = [label_model(mode, cell="simple_rnn", name=mode) for mode in modes]
+    for model in models:
+        randomize(model)
     labels, previous = np.array([2, 0], "int32"), PREVIOUS.astype("int32")
-    names = (["source", "previous"], ["probabilities"]) if mode == "first" else None
     check = [[labels, previous], [labels[:1], previous[:1, :2]]]
-    assert_exports(model, check, tmp_path, names)
+    assert_exports_to_onnx(models[0], check, tmp_path, (["source", "previous"], ["probabilities"]))
+    inputs = models[0].inputs
+    together = keras.Model(inputs, [model(inputs) for model in models])
+    assert_exports(together, check, tmp_path)
 
 
-def test_a_beam_writes_what_the_model_finds_probable():
+def test_scores_of_a_beam_are_the_models():
     model = label_model("state")
     randomize(model)
     beam = kerasrnn.decoding.Beam(4, length_penalty=1.0, n_best=3)
@@ -96,7 +103,7 @@ def test_a_beam_writes_what_the_model_finds_probable():
         np.testing.assert_allclose(scores[:, n], log_p * 6 / (5 + lengths[:, n]), atol=1e-5)
 
 
-def test_weights_are_shared_with_the_generator():
+def test_the_generator_shares_the_weights():
     model = label_model("state")
     writer = zoo.generator(model, max_length=3, start=1)
     kernel, _ = model.get_layer("decoder").readout.get_weights()

@@ -1,4 +1,4 @@
-"""one_to_one: its numbers by hand, that it learns, its errors."""
+"""`one_to_one`: its values in NumPy, training, exports, errors."""
 
 import numpy as np
 import pytest
@@ -33,14 +33,16 @@ def test_labels_and_images():
     np.testing.assert_allclose(model(x), expected, atol=1e-5)
 
 
-def test_it_learns_exclusive_or():
-    """Which no linear model can."""
+@pytest.mark.traced
+def test_learning_exclusive_or():
+    """No linear model can."""
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
     model = zoo.one_to_one(zoo.Vectors(2, mean=0.5), zoo.Classes(2), hidden=(16,))
     assert learn(model, x, np.array([0, 1, 1, 0]), steps=100, rate=0.03) < 0.05
 
 
 @pytest.mark.tensorflow
+@pytest.mark.traced
 def test_exports(tmp_path):
     model = zoo.one_to_one(
         zoo.Vectors(4), zoo.MultiLabel(2), (3,), input_name="day", output_name="rain"
