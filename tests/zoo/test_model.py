@@ -1,4 +1,4 @@
-"""The zoo's models, given data as users have them."""
+"""The models of the zoo check their data, and then compute what Keras's models compute."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def as_numpy(tensors):
 
 
 def build():
-    """A small one, for what has nothing to do with recurrence."""
+    """A model without recurrence."""
     keras.utils.set_random_seed(0)
     model = zoo.one_to_one(zoo.Vectors(3), zoo.Classes(2), (4,), "tanh", dropout=0.5)
     model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
@@ -26,7 +26,7 @@ def build():
 
 @pytest.fixture(scope="module")
 def reader():
-    """Compiled, not to be trained."""
+    """A compiled model, which no test trains."""
     model = zoo.many_to_one(zoo.Vectors(3), zoo.Classes(2), "gru", units=2)
     model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
     return model
@@ -38,7 +38,7 @@ def speller():
 
 
 class Frame:
-    """What matters of a pandas DataFrame with a column of integers and one with missing values."""
+    """Converts to an array of objects, like a pandas DataFrame of columns of different types."""
 
     def __init__(self, rows):
         self.rows = rows
@@ -53,11 +53,11 @@ def broken(value, index=(2, 3, 1), dtype=None):
     return changed
 
 
-# What is computed is what a plain Keras model computes.
+# The results equal those of a `keras.Model`.
 
 
 @pytest.mark.gradients
-def test_it_trains_as_a_plain_model():
+def test_training_equals_that_of_a_keras_model():
     """The same losses and weights, bit for bit."""
     found = []
     for plain in (False, True):
@@ -113,7 +113,7 @@ def test_types_of_numbers(reader, dtype):
 
 
 def test_a_last_axis_of_one():
-    """As Keras has it: a series of numbers has one feature; a column of ids is one."""
+    """A series of numbers has one feature; a column of ids is a batch of single ids."""
     series = zoo.many_to_one(zoo.Vectors(1), zoo.Classes(2), units=2)
     np.testing.assert_array_equal(
         as_numpy(series(X[..., 0].tolist())), as_numpy(series(X[..., :1]))
@@ -135,7 +135,7 @@ def test_ids_of_every_kind(speller, given):
     np.testing.assert_allclose(speller.predict(given, verbose=0), expected, atol=1e-6)
 
 
-# What cannot be computed with is refused before Keras sees it.
+# Invalid data raise an error before Keras reads them.
 
 BAD = {
     "none": (None, "=None: expected an array, or rows in a list"),
@@ -170,7 +170,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_is_no_input(reader, kind):
+def test_invalid_inputs(reader, kind):
     given, message = BAD[kind]
     with pytest.raises(ValueError, match=f"^inputs{message}"):
         reader(given)
@@ -188,7 +188,7 @@ def test_what_is_no_input(reader, kind):
         reader.fit(X, Y, verbose=0, validation_data=(given, Y))
 
 
-def test_tensors_are_read_where_they_are_not_those_of_a_call(reader):
+def test_values_of_tensors_are_checked_except_in_a_call(reader):
     with pytest.raises(ValueError, match=r"^x\[2, 3, 1\]=nan: "):
         reader.predict(keras.ops.convert_to_tensor(broken(np.nan)), verbose=0)
     assert np.isnan(as_numpy(reader(keras.ops.convert_to_tensor(broken(np.nan))))).any()
@@ -218,15 +218,15 @@ def test_ragged_tensors(reader):
     ],
     ids=str,
 )
-def test_what_is_no_id(speller, given, message):
+def test_invalid_ids(speller, given, message):
     with pytest.raises(ValueError, match=f"^inputs{message}"):
         speller(given)
     with pytest.raises(ValueError, match=f"^x{message}"):
         speller.predict(given, verbose=0)
 
 
-def test_every_embedding_knows_its_ids():
-    """Of tokens, of labels, of a decoder, of a generator's prompt and prefix."""
+def test_ids_are_checked_against_every_embedding():
+    """Of tokens, labels, decoders, and the prompts and prefixes of generators."""
     reads = zoo.encoder_decoder(zoo.Tokens(5, 2), zoo.Classes(7), units=2)
     draws = zoo.one_to_many(zoo.Labels(4), zoo.Classes(7), units=2)
     writes = zoo.generator(reads, max_length=2, start=1, end=2, prompt=True, prefix=True)
@@ -279,7 +279,7 @@ def test_several_inputs():
     ],
     ids=str,
 )
-def test_what_is_no_target(reader, given, message):
+def test_invalid_targets(reader, given, message):
     for use in (
         lambda y: reader.fit(X, y, verbose=0),
         lambda y: reader.evaluate(X, y, verbose=0),
@@ -374,7 +374,7 @@ def test_the_weight_of_a_row_trains_all_its_steps(tagger):
 
 
 def test_targets_have_the_steps_of_the_output(tagger):
-    """Of which Keras would broadcast a single one."""
+    """Keras would broadcast a single step."""
     x = keras.Input((None, 3))
     model = zoo.Model(x, keras.layers.Conv1D(2, 2, strides=2)(x))
     model.compile("sgd", "mse", jit_compile=False)
@@ -446,7 +446,7 @@ def test_targets_of_one_value():
         assert model.test_on_batch(X[:, 0], given) == pytest.approx(expected)
 
 
-def test_a_loss_of_your_own_takes_targets_of_any_shape():
+def test_a_custom_loss_takes_targets_of_any_shape():
     model = zoo.one_to_one(zoo.Vectors(3), zoo.Values(3), hidden=())
     model.compile("sgd", lambda y, p: keras.ops.square(p - y), jit_compile=False)
     expected = np.mean((model.predict(X[:, 0], verbose=0) - Y[:, None]) ** 2)
@@ -483,7 +483,7 @@ def test_several_outputs(structure):
         model.fit(X[:, 0], {"first": y, "second": z}, class_weight={0: 1.0})
 
 
-def test_the_smallest_of_several_embeddings_counts():
+def test_ids_are_checked_against_the_smallest_embedding():
     """Also in a nested model."""
     ids, more = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32", name="ids")
     inner = keras.Model(more, keras.layers.Embedding(3, 2)(more))
@@ -500,7 +500,7 @@ def test_the_smallest_of_several_embeddings_counts():
 
 
 def test_a_model_whose_batches_have_one_size():
-    """Keras would put out four rows for three."""
+    """Keras would return four rows for three."""
     model = zoo.next_step(zoo.Classes(6), units=3, stateful=True, batch_size=2)
     assert model.predict(np.tile(IDS, (2, 1)), verbose=0).shape == (4, 3, 6)
     with pytest.raises(ValueError, match=r"^x has 3 rows: expected a multiple of 2, the batch"):
@@ -511,11 +511,11 @@ def test_a_model_whose_batches_have_one_size():
         model.predict(IDS, batch_size=4, verbose=0)
 
 
-# Where data are not read, the loss is watched.
+# Generators and datasets are not checked; the loss is.
 
 
 @pytest.mark.gradients
-def test_batches_are_not_read_and_the_loss_is_watched():
+def test_a_loss_that_is_not_finite_raises_a_warning():
     model, x = build(), X[:, 0]
     model.fit(((x, Y) for _ in range(2)), steps_per_epoch=2, shuffle=False, verbose=0)
 
@@ -553,10 +553,10 @@ def test_loaders_of_torch():
     assert found == pytest.approx(model.evaluate(X[:, 0], Y, verbose=0), abs=1e-6)
 
 
-# It is a functional model as any.
+# The class is that of a functional model.
 
 
-def test_it_is_a_functional_model_as_any(reader, tmp_path):
+def test_models_are_saved_cloned_and_nested(reader, tmp_path):
     expected = as_numpy(reader(X))
     reader.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

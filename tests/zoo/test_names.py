@@ -1,4 +1,4 @@
-"""What the zoo calls its functions and its files."""
+"""The names of the zoo's functions and files."""
 
 import importlib
 from pathlib import Path
@@ -7,7 +7,7 @@ from kerasrnn import zoo
 
 
 def test_no_file_hides_a_function():
-    """Importing a file puts it into the package, over a function of the same name."""
+    """Importing a file would replace a function of the same name in the package."""
     files = {path.stem for path in Path(zoo.__file__).parent.glob("*.py")}
     assert not files & set(zoo.__all__)
     for name in files - {"__init__"}:

@@ -1,7 +1,5 @@
-"""Outputs own their layer, loss, metrics, targets and decoding; new kinds need one class."""
+"""The outputs of the library, and custom outputs: losses, metrics, targets and decoding."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import keras
@@ -25,12 +23,12 @@ def compiled(model):
 
 
 def loaded(model, folder):
-    """Saved and loaded in safe mode."""
+    """The model, saved and loaded in safe mode."""
     model.save(folder / "model.keras")
     return keras.saving.load_model(folder / "model.keras", safe_mode=True)
 
 
-# The three kinds of the library.
+# The outputs of the library.
 
 
 @pytest.mark.parametrize(
@@ -42,7 +40,7 @@ def loaded(model, folder):
     ],
     ids=["classes", "multi_label", "values"],
 )
-def test_an_output_is_compiled_decoded_and_loaded(outputs, loss, decode, tmp_path):
+def test_outputs_are_compiled_decoded_and_loaded(outputs, loss, decode, tmp_path):
     model = compiled(zoo.many_to_one(zoo.Vectors(3), outputs, "gru", 4))
     y = np.array([0, 2, 1, 1]) if isinstance(outputs, zoo.Classes) else (X[:, 0] > 0) * 1.0
     given = zoo.many_to_one(zoo.Vectors(3), outputs, "gru", 4)
@@ -59,7 +57,7 @@ def test_an_output_is_compiled_decoded_and_loaded(outputs, loss, decode, tmp_pat
         np.testing.assert_array_equal(found.predict(X, verbose=0), answers)
 
 
-def test_a_loss_of_your_own_has_no_metrics_of_the_output():
+def test_another_loss_has_no_metrics_of_the_output():
     model = zoo.many_to_one(zoo.Vectors(3), zoo.Classes(3), "gru", 4)
     model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
     assert not model.has_loss_of_output
@@ -89,17 +87,7 @@ def test_decoded_steps_with_feedback():
     np.testing.assert_array_equal(zoo.decoded(model).predict(X, verbose=0), expected)
 
 
-def test_a_decoded_model_loads_after_a_bare_import(tmp_path):
-    inputs = zoo.Inputs(zoo.Vectors(3), zoo.Labels(2, 2))
-    model = zoo.decoded(compiled(zoo.many_to_one(inputs, zoo.Classes(3), "gru", 4)))
-    model.save(tmp_path / "model.keras")
-    code = "import sys, kerasrnn, keras; print(keras.saving.load_model(sys.argv[1]).output_shape)"
-    command = [sys.executable, "-c", code, tmp_path / "model.keras"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout == "(None,)\n", done.stderr
-
-
-# A loss that Keras lacks, and targets of another shape: quantiles.
+# Quantiles: a loss that Keras lacks, and targets of another shape than the predictions.
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -167,22 +155,25 @@ def test_quantiles(topology, tmp_path):
     assert again.output_type == Quantiles(LEVELS)
     assert again.evaluate(X, y, verbose=0) == pytest.approx(losses[used].mean(), rel=1e-5)
     answers = zoo.decoded(again)
+    assert answers.output_names == ["decoded"]
     np.testing.assert_allclose(answers.predict(X, verbose=0), np.sort(p, axis=-1), atol=1e-6)
     assert_saves(answers, X, tmp_path)
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("topology", ["many_to_one", "many_to_many"])
-def test_quantiles_are_exported(topology, tmp_path):
-    model = getattr(zoo, topology)(zoo.Vectors(3), Quantiles(LEVELS), "gru", 4)
-    check = [X, X[:1, :2]]
-    assert_exports(model, check, tmp_path, (["sequence"], ["quantiles"]))
-    assert_exports(zoo.decoded(model), check, tmp_path, (["sequence"], ["decoded"]))
+@pytest.mark.traced
+def test_quantiles_are_exported(tmp_path):
+    """Decoded, of two topologies, in one file."""
+    one = zoo.many_to_one(zoo.Vectors(3), Quantiles(LEVELS), "simple_rnn", 4)
+    many = zoo.many_to_many(zoo.Vectors(3), Quantiles(LEVELS), "simple_rnn", 4)
+    (x,) = many.inputs
+    model = keras.Model(x, {"one": zoo.decoded(one)(x), "many": zoo.decoded(many)(x)})
+    assert_exports(model, [X, X[:1, :2]], tmp_path, (["sequence"], ["many", "one"]))
 
 
 @pytest.mark.gradients
-def test_quantiles_learn_a_distribution():
-    """Of a constant input: the quantiles of the targets."""
+@pytest.mark.traced
+def test_learning_the_quantiles_of_the_targets():
     x, y = np.ones((100, 1)), np.random.default_rng(0).uniform(size=100)
     model = zoo.one_to_one(zoo.Vectors(1), Quantiles(LEVELS), hidden=())
     model.compile(keras.optimizers.Adam(0.05), jit_compile=False)
@@ -192,7 +183,7 @@ def test_quantiles_learn_a_distribution():
     np.testing.assert_allclose(model.predict(x[:1], verbose=0)[0], expected, atol=0.03)
 
 
-# A loss that reads a weight of the layer: a Gaussian with a learned standard deviation.
+# A Gaussian with a learned standard deviation: a loss that reads a weight of the layer.
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -242,7 +233,7 @@ class Gaussian(zoo.Output):
 
 
 @pytest.mark.gradients
-def test_a_loss_reads_the_weights_of_the_layer(tmp_path):
+def test_a_loss_that_reads_weights_of_the_layer(tmp_path):
     model = compiled(zoo.many_to_many(zoo.Vectors(3), Gaussian(), "gru", 4))
     model.head.log_scale.assign(0.7)
     y = np.random.default_rng(1).normal(size=(4, 5))
@@ -251,7 +242,7 @@ def test_a_loss_reads_the_weights_of_the_layer(tmp_path):
     assert model.evaluate(X, y, verbose=0) == pytest.approx(expected, rel=1e-5)
     again = loaded(model, tmp_path)
     for each in (model, again):
-        # The gradient with respect to s, by hand; a loaded loss reads the loaded layer.
+        # The gradient with respect to s. A loaded loss reads the weight of the loaded layer.
         each.train_on_batch(X, y)
         gradient = (1 - error**2 * np.exp(-1.4)).mean()
         assert float(each.head.log_scale) == pytest.approx(0.7 - 0.1 * gradient, rel=1e-4)
@@ -259,7 +250,7 @@ def test_a_loss_reads_the_weights_of_the_layer(tmp_path):
     np.testing.assert_allclose(scale, np.exp(float(again.head.log_scale)), rtol=1e-5)
 
 
-# A layer that needs the mask, and targets that are no steps: the position of an answer.
+# The position of one step: a layer that needs the mask, and targets without steps.
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -279,7 +270,7 @@ class Pointer(keras.layers.Layer):
 @keras.saving.register_keras_serializable(package="tests")
 @dataclass(frozen=True)
 class Position(zoo.Output):
-    """One valid step of each sequence."""
+    """One of the valid steps of each sequence."""
 
     name = "position"
     aligned = False
@@ -294,7 +285,7 @@ class Position(zoo.Output):
         return shape[:1]
 
     def decode(self, predictions, layer, mask=None):
-        """The most probable step, and the number of valid steps, of which only the mask knows."""
+        """The most probable step, and the number of valid steps, from the mask."""
         count = ops.sum(ops.cast(mask, "int32"), axis=1)
         return ops.stack([ops.argmax(predictions, axis=-1), count], axis=-1)
 
@@ -305,7 +296,7 @@ class PositionLoss(keras.losses.Loss):
         super().__init__(name=name, **kwargs)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        # The mask has steps, the losses have none: it is not for Keras to apply.
+        # The losses have no steps, so Keras cannot apply the mask to them.
         ids = ops.cast(y_true, "int32")
         p = ops.take_along_axis(y_pred, ops.expand_dims(ids, -1), axis=-1)
         return -ops.mean(ops.log(p))
@@ -326,7 +317,7 @@ def test_a_layer_that_needs_the_mask(tmp_path):
     np.testing.assert_array_equal(zoo.decoded(again).predict(X, verbose=0), answers)
 
 
-# What is refused.
+# Errors.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The trained models that come with the library: found, compared with their hashes, loaded."""
+"""The trained models of the library: their names, their hashes, loading them."""
 
 import hashlib
 import json
@@ -66,13 +66,13 @@ def test_unknown_names(own, tmp_path, monkeypatch):
             ("./toy", " To load your own file.*"),
             (tmp_path / "toy" / "model.keras", " To load your own file.*"),
         ):
-            said = f"^name={re.escape(repr(name))}{expected}{hint}$"
-            with pytest.raises(ValueError, match=said):
+            message = f"^name={re.escape(repr(name))}{expected}{hint}$"
+            with pytest.raises(ValueError, match=message):
                 function(name)
 
 
 def test_damaged_files(own):
-    """A bit that fell over, in any file; a file that is gone; one that is whole, and no model."""
+    """A changed bit; a file that is not a model; a missing file."""
     place, _ = own
     content = bytearray((place / "model.keras").read_bytes())
     content[len(content) // 2] ^= 1
@@ -90,8 +90,8 @@ def test_damaged_files(own):
         zoo.load("toy")
 
 
-def test_a_package_that_is_missing_is_named(own, monkeypatch):
-    """And not the vocabulary, which Keras would show."""
+def test_the_error_names_a_missing_package(own, monkeypatch):
+    """Keras's error would show the vocabulary."""
     pytest.importorskip("sentencepiece")
     place, _ = own
     layer = kerasrnn.SentencePieceVectorization.train(["the cat sat on the mat"] * 20, 12)
@@ -103,8 +103,7 @@ def test_a_package_that_is_missing_is_named(own, monkeypatch):
         zoo.load("toy")
 
 
-def test_code_in_a_model_is_not_run(own):
-    """Safe mode: a lambda is refused."""
+def test_models_are_loaded_in_safe_mode(own):
     place, _ = own
     keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)]).save(
         place / "model.keras"
@@ -114,9 +113,14 @@ def test_code_in_a_model_is_not_run(own):
         zoo.load("toy")
 
 
-def test_all_that_come_with_the_library():
-    """Small; whole; loaded one after the other in a fresh process, which learns names of ours
-    alone."""
+def test_all_trained_models_in_a_new_process(tmp_path):
+    """Their sizes and parameters. All names that are registered with Keras are kerasrnn's.
+
+    A decoded model loads before `kerasrnn.zoo` is imported.
+    """
+    inputs = zoo.Inputs(zoo.Vectors(3), zoo.Labels(2, 2))
+    decoded = zoo.decoded(zoo.many_to_one(inputs, zoo.Classes(3), "gru", 4))
+    decoded.save(tmp_path / "model.keras")
     names = zoo.trained()
     assert names
     sizes = [
@@ -128,8 +132,10 @@ def test_all_that_come_with_the_library():
     assert max(sizes) <= 5_000_000
     assert sum(sizes) <= 40_000_000
     code = """
-import json, keras
+import json, sys, keras
 before = set(keras.saving.get_custom_objects())
+import kerasrnn
+assert keras.saving.load_model(sys.argv[1]).output_shape == (None,)
 from kerasrnn import zoo
 models = {name: zoo.load(name) for name in zoo.trained()}
 parameters = {name: model.count_params() for name, model in models.items()}
@@ -140,8 +146,13 @@ print(json.dumps([registered, parameters, translators, undecoded]))
 """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, "-c", code, tmp_path / "model.keras"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
+    assert result.returncode == 0, result.stderr
     registered, parameters, translators, undecoded = json.loads(result.stdout.splitlines()[-1])
     assert undecoded == translators  # `zoo.decoded` takes all others
     assert registered
@@ -153,8 +164,7 @@ print(json.dumps([registered, parameters, translators, undecoded]))
         )
 
 
-def test_keras_itself_reads_the_files(tmp_path):
-    """Compressed, but no other format: zip's own test, and a copy elsewhere."""
+def test_keras_reads_the_files(tmp_path):
     name = zoo.trained()[0]
     path = shutil.copy(zoo.folder(name) / "model.keras", tmp_path)
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Encoder and step, run by onnxruntime: together they say what the generator says."""
+"""Decoding with an exported encoder and step equals the generator."""
 
 import keras
 import numpy as np
@@ -7,9 +7,9 @@ import pytest
 import kerasrnn
 from kerasrnn import zoo
 from kerasrnn.export import to_onnx
-from tests.measure import randomize
+from tests.measure import op_by_op, randomize
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.traced]
 
 SOURCE = np.array([[4, 2, 8, 3, 5], [7, 6, 0, 0, 0]], "int32")
 START, END = 10, 9
@@ -25,7 +25,7 @@ def session(model, path):
 
 
 def decoded(step, found, first, steps):
-    """Greedily: symbols and, where there is any, attention, `(batch, steps, ...)`."""
+    """Greedy symbols, `(batch, steps)`, and the attention of each step, or None."""
     previous, symbols, attention = first, [], []
     for _ in range(steps):
         results = step(previous=previous, **found)
@@ -68,11 +68,12 @@ def test_encoder_and_step(options, tmp_path):
     writer = zoo.generator(model, max_length=6, start=START, return_attention=attention is not None)
     first = np.full(2, START, "int32")
     symbols, weights = decoded(one, encode(source=SOURCE), first, 6)
-    said = writer.predict_on_batch(SOURCE)
-    np.testing.assert_array_equal(symbols, said[0] if attention else said)
+    with op_by_op():
+        expected = writer(SOURCE)
+    np.testing.assert_array_equal(symbols, expected[0] if attention else expected)
     if attention:
-        np.testing.assert_allclose(np.stack(weights, axis=1), said[1], atol=1e-5)
-    # Another number of rows, another length.
+        np.testing.assert_allclose(np.stack(weights, axis=1), expected[1], atol=1e-5)
+    # With another number of rows.
     alone, _ = decoded(one, encode(source=SOURCE[:1]), first[:1], 6)
     np.testing.assert_array_equal(alone, symbols[:1])
 
@@ -87,11 +88,12 @@ def test_pictures(mode, tmp_path):
     one = session(step, tmp_path / "step.onnx")
     symbols, _ = decoded(one, found, np.full(2, START, "int32"), 5)
     writer = zoo.generator(model, max_length=5, start=START)
-    np.testing.assert_array_equal(symbols, writer.predict_on_batch(images))
+    with op_by_op():
+        np.testing.assert_array_equal(symbols, writer(images))
 
 
 def test_without_a_source(tmp_path):
-    """From states of zeros, one symbol after the other: the model's own probabilities."""
+    """The probabilities of each step equal those of the model for the entire sequence."""
     model = zoo.next_step(zoo.Classes(11), "lstm", units=6, depth=2)
     randomize(model)
     encoder, step = zoo.encoder_and_step(model)
@@ -99,12 +101,12 @@ def test_without_a_source(tmp_path):
     one = session(step, tmp_path / "step.onnx")
     ids = np.array([[3, 7, 2], [4, 4, 9]], "int32")
     states = {f"state_{n}": np.zeros((2, 6), "float32") for n in range(4)}
-    said = []
+    found = []
     for previous in ids.T:
         results = one(previous=previous, **states)
-        said.append(results["probabilities"])
+        found.append(results["probabilities"])
         states = {name: results[f"{name}_next"] for name in states}
-    np.testing.assert_allclose(np.stack(said, axis=1), model(ids), atol=1e-5)
+    np.testing.assert_allclose(np.stack(found, axis=1), model(ids), atol=1e-5)
 
 
 def test_frames(tmp_path):

@@ -1,4 +1,4 @@
-"""Models of texts, given texts as users have them; and texts that they continue."""
+"""Models that read texts, and texts that a model continues."""
 
 import types
 
@@ -27,7 +27,7 @@ def tagger(size):
 
 
 class Series:
-    """What matters of a pandas Series that was filtered: no row has the label 0."""
+    """Like a filtered pandas Series, in which no row has the label 0."""
 
     ndim, shape = 1, (3,)
 
@@ -79,7 +79,7 @@ def test_generators_and_datasets(model):
     np.testing.assert_allclose(reads.predict(batches, verbose=0), expected, atol=1e-6)
 
 
-def test_it_is_a_functional_model_as_any(model, tmp_path):
+def test_models_of_texts_are_saved(model, tmp_path):
     reads = of(model)
     assert [layer.name for layer in reads.layers] == [layer.name for layer in model.layers]
     assert zoo.of_ids(reads) is zoo.of_ids(model)
@@ -106,7 +106,7 @@ def test_it_is_a_functional_model_as_any(model, tmp_path):
     ],
     ids=str,
 )
-def test_what_is_no_list_of_texts(model, given, message):
+def test_invalid_texts(model, given, message):
     reads = of(model)
     with pytest.raises(ValueError, match=f"^inputs{message}"):
         reads(given)
@@ -120,14 +120,14 @@ def test_sizes_of_batches(model, size):
         of(model).predict(TEXTS, batch_size=size)
 
 
-def test_a_vectorizer_comes_first_and_of_ids_removes_it():
+def test_a_vectorizer_is_added_and_removed():
     numbers = vectorizer(["a", "dog", "cow", "the", "and"])
     model = tagger(len(numbers.get_vocabulary()))
     whole = zoo.of_texts(model, {"sequence": numbers})
     found = whole(tf.constant(["a cow", "the pig and a dog"]))
     expected = model(numbers(["a cow", "the pig and a dog"]))
     np.testing.assert_array_equal(found, expected)
-    # The mask went along: padding carries the state of the step before.
+    # Padding is masked.
     np.testing.assert_array_equal(get_keras_mask(found), [[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]])
     assert zoo.of_ids(whole) is model
     assert [tensor.name for tensor in whole.inputs] == ["sequence"]
@@ -136,7 +136,7 @@ def test_a_vectorizer_comes_first_and_of_ids_removes_it():
 
 @keras.saving.register_keras_serializable(package="test_texts")
 class Weighted(zoo.Classes):
-    """Classes with an answer that depends on the output layer's weights."""
+    """Classes that are decoded with the weights of the output layer."""
 
     def decode(self, predictions, layer, mask=None):
         return keras.ops.matmul(predictions, keras.ops.transpose(layer.kernel))
@@ -161,7 +161,7 @@ def test_text_models_decode_as_the_models_of_ids(tmp_path):
         )
 
 
-def test_only_the_inputs_named_take_text():
+def test_only_the_named_inputs_take_text():
     numbers = vectorizer(["x", "y"])
     model = zoo.one_to_many(zoo.Labels(3, 2), zoo.Classes(4), cell="gru", units=3)
     whole = zoo.of_texts(model, {"previous": numbers})
@@ -176,20 +176,20 @@ def test_only_the_inputs_named_take_text():
     assert zoo.of_ids(whole) is model
 
 
-def test_texts_are_cut_at_the_longest_and_may_be_empty():
+def test_long_texts_are_truncated_and_empty_texts_allowed():
     numbers = vectorizer(["x", "y"])
     model = zoo.many_to_one(zoo.Tokens(4, 2), zoo.Classes(2), cell="gru", units=3, pooling="max")
     whole = zoo.of_texts(model, {"sequence": numbers}, longest=3)
     cut = whole(tf.constant(["x y y x x x", "y"]))
     np.testing.assert_array_equal(cut, whole(tf.constant(["x y y", "y"])))
     assert np.abs(cut - model(numbers(["x y y x x x", "y"])))[0].max() > 1e-4
-    # Padding has no part in it.
+    # Padding does not change the result.
     np.testing.assert_allclose(cut, model(np.array([[2, 3, 3], [3, 0, 0]])), atol=1e-7)
     empty = whole(tf.constant(["", " "]))
     np.testing.assert_allclose(empty, model(np.zeros((2, 1), "int32")), atol=1e-7)
 
 
-def test_ends_of_lines_and_spaces_survive_saving(tmp_path):
+def test_vocabularies_of_white_space_are_saved(tmp_path):
     symbols = ["e", "\n", " ", "\t", "\r", "'", "é"]
     whole = zoo.of_texts(
         tagger(len(symbols) + 2), {"sequence": vectorizer(symbols, split="character")}, 9
@@ -203,9 +203,9 @@ def test_ends_of_lines_and_spaces_survive_saving(tmp_path):
 
 
 def writer(symbols, follows, split="character"):
-    """A model that says after each symbol the one that `follows` it.
+    """A model that predicts after each symbol the one that `follows` it.
 
-    The state is the symbol before, since the update gate is shut and nothing else comes in.
+    The update gate is closed, so the state is the candidate, which depends on the symbol alone.
     """
     numbers = vectorizer(symbols, split)
     known = numbers.get_vocabulary()
@@ -243,7 +243,7 @@ def test_texts_are_continued_symbol_by_symbol():
     ]
 
 
-def test_with_an_edge_texts_begin_and_end():
+def test_an_edge_starts_and_ends_texts():
     model = writer("\nabc", {"\n": "a", "a": "b", "b": "c", "c": "\n"})
     beginnings = ["", "b", "abcab", "ba"]
     expected = ["abc", "bc", "abcabc", "babc"]  # one has no room to end
@@ -252,7 +252,7 @@ def test_with_an_edge_texts_begin_and_end():
     assert zoo.continue_texts(model, [""] * 3, max_length=5, edge="\n", batch_size=2) == ["abc"] * 3
 
 
-def test_the_unknown_symbol_is_never_generated():
+def test_the_unknown_symbol_is_not_generated():
     model = writer("ab", {"a": "[UNK]", "[UNK]": "b", "b": "b"})
     (found,) = zoo.continue_texts(model, ["a"], max_length=3)
     assert set(found) <= set("ab")
@@ -272,7 +272,7 @@ def test_the_unknown_symbol_is_never_generated():
         ("a", {}, "texts='a': expected a list of texts"),
     ],
 )
-def test_what_cannot_be_continued(texts, options, message):
+def test_invalid_texts_to_continue(texts, options, message):
     model = writer("\nabc", {})
     with pytest.raises(ValueError, match=message):
         zoo.continue_texts(model, texts, **options)
