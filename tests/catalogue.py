@@ -1,4 +1,4 @@
-"""The rows of the conformance tests: every cell of `kerasrnn.catalogue`, beside its oracle."""
+"""The rows of the conformance tests: every cell of `kerasrnn.catalogue`, with its oracle."""
 
 import importlib
 import inspect
@@ -22,9 +22,9 @@ class Row:
     cell: type[kerasrnn.Cell]
     layer: type[kerasrnn.RNN]
     oracle: ModuleType
-    """The module of `tests.oracles` with the name of the cell's."""
+    """The module of `tests.oracles` with the same name as the cell's module."""
     keras_layer: type[keras.layers.RNN] | None = None
-    """The built-in layer, where there is one."""
+    """The built-in layer, if there is one."""
     keras_cell: type[keras.layers.Layer] | None = None
 
     @property
@@ -49,10 +49,9 @@ class Row:
         return tuple(name for name in names if name not in ACTIVATIONS)
 
     def twin(self, units: int, **options: Any) -> keras.layers.RNN:
-        """The layer in a loop that is not ours: the built-in one, or Keras's loop around our cell.
+        """The same layer in Keras's loop: the built-in one, or Keras's RNN with our cell.
 
-        Where there is no built-in layer, the twin's mathematics is our own; the oracle is what
-        holds that.
+        If there is no built-in layer, the step is our own, which is compared with the oracle.
         """
         if self.keras_layer is not None:
             return passing_masks(self.keras_layer(units, **options))
@@ -75,13 +74,11 @@ def _row(entry: catalogue.Entry) -> Row:
 ROWS = tuple(_row(entry) for entry in catalogue.CELLS)
 BY_NAME = {row.name: row for row in ROWS}
 BUILT_IN = [row for row in ROWS if row.keras_layer is not None]
-# What the time loop does is tested on these: a manual gradient; an automatic one,
-# with weights of each step; a reset gate inside the step; an elementwise recurrent product.
+# The options of the time loop are tested on these: a manual gradient; an automatic one, with
+# weights used in the step; a product inside the step; an elementwise recurrent product.
 PROBES = [BY_NAME[name] for name in ("LSTM", "PeepholeLSTM", "GRU", "IndRNN")]
 # The two ways of differentiating a step.
 MANUAL_AND_AUTOMATIC = PROBES[:2]
-# For slow tests of what surrounds a cell: other backends have the built-in cells alone.
-SURROUNDED = PROBES if FIRST_BACKEND else BUILT_IN
 VARIANTS = [
     (row, variant)
     for row in ROWS
@@ -91,10 +88,10 @@ VARIANTS = [
 
 
 def variant_id(value: Any) -> str | None:
-    """Names parametrised tests after rows and variants; functions have pytest's own names."""
+    """Name parametrized tests after rows and variants; functions get pytest's names."""
     if isinstance(value, Row):
         return value.name
     if isinstance(value, dict):
         return ",".join(f"{key}={item}" for key, item in value.items()) or "default"
-    # A function's text has its address in it, which differs between processes.
+    # The text of a function contains its address, which differs between processes.
     return None if callable(value) else str(value)

@@ -1,4 +1,4 @@
-"""Every attention, with the options that change its mathematics: the tests loop over these."""
+"""Every attention, with the options that change its equations."""
 
 import kerasrnn
 

@@ -27,7 +27,7 @@ def new(name, query, keys):
 
 
 def expected(layer, query, keys, mask):
-    """Query by query."""
+    """In NumPy, query by query."""
     contexts, alphas = [], []
     for n in range(BATCH):
         used = np.ones(POSITIONS, bool) if mask is None else mask[n]
@@ -45,7 +45,7 @@ def expected(layer, query, keys, mask):
 
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_equations(name):
-    """One query a row and several, with masks of every kind: none gives a NaN."""
+    """One or several queries per row, with masks of every kind."""
     query, keys = tensors()
     layer = new(name, query, keys)
     for kind in MASKS:
@@ -82,7 +82,7 @@ def test_values_of_their_own():
 
 
 def test_equals_keras_additive_attention():
-    """Which has no kernels: with identities in their place it is the same."""
+    """It has no kernels: here they are identities."""
     query, keys = tensors(4, 4)
     mask = make_mask("gapped", BATCH, POSITIONS)
     layer = new("bahdanau", query, keys)
@@ -107,7 +107,7 @@ def test_equals_keras_attention():
 
 
 def test_long_monotonic_weights_stay_finite():
-    """Where products of 1 - p over 400 positions vanish, and their quotients would not be."""
+    """Products of 1 - p over 400 positions vanish; quotients of them would not be finite."""
     random = np.random.default_rng(0)
     query, keys = random.standard_normal((1, 3, 4)), 5 * random.standard_normal((1, 400, 4))
     layer = kerasrnn.MonotonicAttention(kerasrnn.LuongAttention("dot"), dtype="float32")
@@ -175,7 +175,7 @@ def test_half_precision(name, dtype):
     ids=["local", "monotonic"],
 )
 def test_half_precision_and_long_sources(make):
-    """bfloat16 counts to 256, and adds nothing small to what is large."""
+    """bfloat16 has no integers between 256 and 258, and no small differences of large numbers."""
     random = np.random.default_rng(0)
     query, keys = (
         np.round(4 * random.standard_normal((2, size, 4))).astype("float32") / 4  # exact in half
@@ -187,7 +187,7 @@ def test_half_precision_and_long_sources(make):
         randomize(layer)
     alpha, half = (np.asarray(layer(query, keys)[1], "float32") for layer in layers)
     positions = np.arange(500)
-    # At the edge of a window a query in ten sees another position.
+    # For one query in ten, the window contains another position at its edge.
     assert np.abs(half.sum(axis=-1) - alpha.sum(axis=-1)).mean() < 0.02
     assert np.abs((half - alpha) @ positions).mean() < 4
 

@@ -1,4 +1,4 @@
-"""`SourceProduct`: linear, with the adjoints that the time loop takes it out for."""
+"""`SourceProduct`: the product and its adjoints."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ BATCH, TIME, POSITIONS, WIDTH = 2, 3, 4, 5
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_products_with_a_source(transposed):
-    """`c = w V`, or `e = q K^T`; for a step and for several; row by row."""
+    """`c = w V`, or `e = q K^T`; for one step and for several."""
     random = np.random.default_rng(0)
     kernel = random.standard_normal((BATCH, POSITIONS, WIDTH)).astype(PRECISION)
     into, out = (WIDTH, POSITIONS) if transposed else (POSITIONS, WIDTH)

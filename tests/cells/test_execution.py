@@ -145,7 +145,7 @@ def test_xla_compiles_the_steps_according_to_jit_compile(unroll, monkeypatch):
 
 
 def test_supports_jit_is_false_without_jit_compile():
-    """Keras asks the layers of a model whether XLA may compile it."""
+    """Keras compiles a model with XLA only if all of its layers support it."""
     assert kerasrnn.LSTM(5).supports_jit
     assert kerasrnn.LSTM(5, jit_compile=True).supports_jit
     assert not kerasrnn.LSTM(5, jit_compile=False).supports_jit
@@ -338,7 +338,7 @@ def test_sequences_without_steps_keep_the_states_of_a_stateful_layer():
 
 @pytest.mark.tensorflow
 def test_a_masked_keras_cell_with_an_unknown_number_of_steps():
-    """Keras's own loop reads the length from a tuple of inputs."""
+    """Keras's own loop would read the length from a tuple of inputs."""
     import tensorflow as tf
 
     layer = kerasrnn.RNN(keras.layers.SimpleRNNCell(5), return_sequences=True)

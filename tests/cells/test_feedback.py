@@ -84,7 +84,7 @@ def finite_differences(layer, x, mask, factors):
     ids=variant_id,
 )
 def test_gradients(name, options):
-    """The custom gradient of the loop, of which one is traced; with gaps."""
+    """The custom gradient of the loop, with gaps; one cell is traced."""
     layer, x = new_layer(BY_NAME[name], "softmax", options, features=1), sequences(1)[:2]
     mask = np.array([[True, False, True, True, False], [False, True, True, False, True]])
     with contextlib.nullcontext() if name == "GRU" else op_by_op():

@@ -74,7 +74,7 @@ def test_cells_inside_keras_rnn_and_stacked_cells(row):
 
 @built_in
 def test_dropout_inside_keras_rnn_and_stacked_cells(row):
-    """Keras draws one mask a sequence for our cells as for its own."""
+    """Keras draws one mask per sequence, for our cells and for its own."""
     x = sequences(dtype=PRECISION)
     keras.config.set_dtype_policy(PRECISION)
     options = {"dropout": 0.3, "recurrent_dropout": 0.3}

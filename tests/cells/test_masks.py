@@ -1,4 +1,4 @@
-"""Masks: attached to sequences, passed by hand, passed on to the next layer."""
+"""Masks: attached to sequences, passed as arguments, passed on to the next layer."""
 
 import keras
 import numpy as np
@@ -77,7 +77,7 @@ def test_attached_masks_are_used_with_initial_states():
 
 @manual_and_automatic
 def test_masks_of_every_kind_and_type(row):
-    """A masking layer's, booleans and numbers; masked steps have no effect on the results."""
+    """From a masking layer, boolean or numeric; masked steps have no effect on the results."""
     x, mask = sequences(), make_mask("gapped", 4, 6)
     x[~mask] = 0
     layer = row.layer(5, return_sequences=True, return_state=True)

@@ -73,7 +73,7 @@ def make_inputs(batch: int, time: int, features: int, units: int, n_states: int,
 
 
 def oracle_options(row: Row, layer: kerasrnn.RNN) -> dict:
-    """What the oracle's step is told of the layer's configuration."""
+    """The layer's configuration as arguments of the oracle's step."""
     config = layer.get_config()
     options = {name: config[name] for name in row.oracle_options}
     for name in ACTIVATIONS:

@@ -90,7 +90,7 @@ def test_weight_files_are_interchangeable_with_the_builtin_layers(tmp_path):
 
 
 def test_the_error_without_kerasrnn_names_the_package(tmp_path, monkeypatch):
-    """As if it were not imported: Keras imports no other package by itself; README says so."""
+    """As if it were not imported: Keras imports no other package (see the README)."""
     keras.Sequential([keras.Input((None, 3)), kerasrnn.LSTM(2)]).save(tmp_path / "model.keras")
     monkeypatch.delitem(keras.saving.get_custom_objects(), "kerasrnn>LSTM")
     message = r"Could not locate class 'LSTM'\..*: \{'module': 'kerasrnn\."

@@ -115,7 +115,7 @@ def test_options_that_an_overridden_call_excludes():
 
 
 class Tripled:
-    """Inherited beside LSTMCell."""
+    """A base class besides LSTMCell."""
 
     def update(self, a, r, states, weights):
         h, (_, c) = kerasrnn.LSTMCell.update(self, a, r, states, weights)
@@ -183,7 +183,7 @@ def test_exports_of_an_overridden_call():
     np.testing.assert_allclose(y, np.asarray(model(X))[:, 0], atol=1e-6)
 
 
-# Arguments of a cell's own.
+# Own arguments.
 
 
 class LeakyCell(kerasrnn.Cell):
@@ -199,7 +199,7 @@ class LeakyCell(kerasrnn.Cell):
 
 
 class InitializedCell(kerasrnn.LSTMCell):
-    """The usual way: a constructor of its own."""
+    """The usual way: an overridden constructor."""
 
     def __init__(self, units, gain=1.0, **kwargs):
         super().__init__(units, **kwargs)
@@ -224,7 +224,7 @@ def test_a_cell_declares_its_own_arguments():
 
 
 def test_an_own_argument_is_described_in_the_docstring():
-    """The others are added in the order of the constructor; complete "Args" are left alone."""
+    """The others are added in the order of the constructor; complete "Args" do not change."""
 
     class Described(kerasrnn.Cell):
         """Leaks.
@@ -281,7 +281,7 @@ def test_an_unknown_or_missing_argument():
 
 
 class RenamedCell(InitializedCell):
-    """The others are passed on by another name."""
+    """The other arguments are passed on under another name."""
 
     def __init__(self, units, extra=1, *args, **options):
         super().__init__(units, *args, **options)

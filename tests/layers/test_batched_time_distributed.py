@@ -1,4 +1,4 @@
-"""`BatchedTimeDistributed`: a layer on every step is the layer on each."""
+"""`BatchedTimeDistributed` applies a layer to all steps at once."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import kerasrnn
 from kerasrnn.keras_internals import get_keras_mask
 
 
-def test_every_step_by_itself(tmp_path):
+def test_equals_the_layer_at_every_step(tmp_path):
     """Any layer, any number of steps; saved and loaded."""
     inputs = keras.Input((None, 2, 3))
     encoder = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4, "tanh")])
@@ -27,7 +27,7 @@ def test_every_step_by_itself(tmp_path):
 
 
 def test_masks():
-    """That of padding, and the one that comes with the steps."""
+    """Computed from padding, or passed with the inputs."""
     x = np.ones((2, 3, 2, 2), "float32")
     x[0, 1] = 0
     x[1, 2, 0, 0] = 0
@@ -39,8 +39,7 @@ def test_masks():
     assert kerasrnn.BatchedTimeDistributed(keras.layers.Flatten(), None).compute_mask(x) is None
 
 
-def test_training_reaches_the_layer():
-    """Where it has use for it."""
+def test_training_is_passed_to_the_layer():
     layer = kerasrnn.BatchedTimeDistributed(keras.layers.Dropout(0.5, seed=1))
     x = np.ones((2, 3, 50), "float32")
     np.testing.assert_array_equal(layer(x), x)

@@ -322,7 +322,7 @@ def test_clone_model():
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
     np.testing.assert_array_equal(clone(TOKENS), model(TOKENS))
-    again = keras.models.clone_model(clone)  # of layers that come from a configuration
+    again = keras.models.clone_model(clone)  # of layers that were created from a configuration
     assert again.get_config() == clone.get_config()
 
 

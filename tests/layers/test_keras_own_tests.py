@@ -36,7 +36,7 @@ def cases(file):
 
 
 def is_skipped(case):
-    """`unittest` does not know pytest's marks."""
+    """`unittest` ignores the marks of pytest."""
     marks = getattr(getattr(case, case._testMethodName), "pytestmark", [])
     return any(mark.name == "skipif" and mark.args[0] for mark in marks)
 

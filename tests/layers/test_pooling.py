@@ -1,4 +1,4 @@
-"""`SequencePooling` in NumPy, row by row, over the steps that are used."""
+"""`SequencePooling` against NumPy, row by row, over the valid steps."""
 
 import keras
 import numpy as np
@@ -24,8 +24,8 @@ def pooled(layer, steps):
 @pytest.mark.parametrize(
     ("mode", "units"), [("mean", None), ("max", None), ("attention", None), ("attention", 2)]
 )
-def test_by_hand(mode, units):
-    """Masks of every kind, a row without a step, a single step; scores far apart."""
+def test_equals_numpy(mode, units):
+    """Masks of every kind, a row without steps, a single step; scores of large values."""
     layer = kerasrnn.SequencePooling(mode, units, dtype=PRECISION)
     layer.build((None, None, 3))
     randomize(layer)
@@ -42,7 +42,7 @@ def test_by_hand(mode, units):
         assert np.isfinite(np.asarray(layer(x, mask=make_mask("gapped", 4, 6)))).all()
 
 
-def test_the_mask_of_the_sequences_is_used_and_ends_here():
+def test_the_mask_is_used_and_not_passed_on():
     inputs = keras.Input((None,), dtype="int32")
     x = keras.layers.Embedding(5, 2, mask_zero=True)(inputs)
     y = kerasrnn.SequencePooling("mean")(x)

@@ -1,8 +1,8 @@
 """Attention (Bahdanau et al. 2015; Luong et al. 2015; Chorowski et al. 2015; Raffel et al. 2017).
 
 Position by position, row by row, from the papers' equations. A query s is one vector, keys h are
-`(positions, width)`, `used` says which positions are no padding. Every score function returns a
-number for each position; what is made of the scores is in `softmax`, `local`, `monotonic`.
+`(positions, width)`, `used` marks the positions that are not padding. Every score function returns
+a score for each position; `softmax`, `local_p` and `monotonic_*` compute weights from the scores.
 """
 
 import math
@@ -18,7 +18,7 @@ def bahdanau(s, keys, weights):
 
 
 def additive(s, keys, weights, features):
-    """e_j = v^T tanh(W s + U h_j + f_j + b), with what else there is of each position."""
+    """e_j = v^T tanh(W s + U h_j + f_j + b), with further features f_j of each position."""
     v = weights["attention_v"]
     if "attention_g" in weights:  # Salimans & Kingma 2016; Raffel 2017, equation 16
         v = weights["attention_g"] * v / math.sqrt(sum(x * x for x in v))
@@ -78,7 +78,7 @@ def coverage(s, keys, covered, weights):
 
 
 def softmax(scores, used):
-    """alpha_j over the used positions; zeros where there is none."""
+    """alpha_j over the used positions; zeros if there are none."""
     alpha = np.zeros(len(scores))
     there = np.flatnonzero(used)
     if len(there):
@@ -115,7 +115,7 @@ def monotonic_soft(p, before):
 
 
 def monotonic_hard(p, before):
-    """The first position, from where the last one was, whose p is above a half; or none."""
+    """The first position, from the previous one on, whose p is above a half, if any."""
     alpha = np.zeros(len(p))
     if not before.any():
         return alpha

@@ -1,4 +1,4 @@
-"""Gradients of an oracle's loop by complex steps, for cells of which only the step is written.
+"""Gradients of an oracle's loop by complex steps, for cells with a forward step only.
 
 The derivative of an analytic function f at v is Im(f(v + i h)) / h, up to terms of order h². No two
 close numbers are subtracted, so that h may be tiny and the derivative is as exact as f itself
@@ -36,14 +36,14 @@ def backward(
         x = np.where(np.asarray(mask, bool)[:, :, None], x, 0)  # padding may be NaN
 
     def slopes(x: np.ndarray, states: Sequence[np.ndarray], weights: Weights) -> np.ndarray:
-        """The derivative of each row's share, where one of the arguments is moved."""
+        """The derivative of each row's share with respect to a moved entry."""
         outputs, _, finals = loop.run(step, x, states, weights, mask=mask, **options)
         shares = (d_outputs * outputs).sum(axis=(1, 2))
         for d, final in zip(d_final_states, finals, strict=True):
             shares = shares + (d * final).sum(axis=1)
         return shares.imag / STEP
 
-    # The rows of a batch do not see each other: an entry is moved in all of them at once.
+    # The rows of a batch are independent: an entry is moved in all of them at once.
     dx = np.zeros(x.shape)
     for index in np.ndindex(x.shape[1:]):
         dx[:, *index] = slopes(_moved(x, (slice(None), *index)), states, weights)
