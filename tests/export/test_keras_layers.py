@@ -5,13 +5,19 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from kerasrnn.export import ParityError, from_keras, keras_layers, to_keras
+from kerasrnn.export import ParityError, from_keras, keras_layers, parity, to_keras
 from kerasrnn.keras_internals import flatten_layers
 from tests.catalogue import BUILT_IN, variant_id
 from tests.export.models import sequential
 from tests.measure import op_by_op, randomize
 
 pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(autouse=True)
+def _small_cases(monkeypatch):
+    """Copies are compared on one small batch; tests/export/test_parity.py has all sizes."""
+    monkeypatch.setattr(parity, "SIZES", ((3, 4, "end"),))
 
 
 @op_by_op()

@@ -22,6 +22,12 @@ from tests.measure import op_by_op, passing_masks, randomize
 pytestmark = pytest.mark.tensorflow
 
 
+@pytest.fixture(autouse=True)
+def _small_cases(monkeypatch):
+    """Steps are compared on one small batch; tests/export/test_parity.py has all sizes."""
+    monkeypatch.setattr(parity, "SIZES", ((3, 4, "end"),))
+
+
 def streamed(run, x, widths):
     """The outputs of all steps, `(batch, time, ...)`, from states of zeros.
 
