@@ -39,7 +39,7 @@ def runs(model, folder):
     def by_onnxruntime(**inputs):
         return dict(zip(outputs, session.run(None, inputs), strict=True))
 
-    by_tensorflow.serve = loaded.serve
+    by_tensorflow.loaded = loaded
     by_litert = Interpreter(model_path=str(paths["litert"])).get_signature_runner()
     return {"onnx": by_onnxruntime, "saved_model": by_tensorflow, "litert": by_litert}
 
@@ -216,7 +216,7 @@ def test_dictionaries_and_nested_outputs(gallery):
     import onnxruntime
 
     batch = gallery.batch(*SIZES[0])
-    found = gallery.runs["saved_model"].serve(gallery.tensors(batch))
+    found = gallery.runs["saved_model"].loaded.serve(gallery.tensors(batch))
     np.testing.assert_allclose(found["each"][1], gallery.before[0]["each_1"], atol=1e-5)
     with op_by_op():
         one, two = (np.asarray(gallery.shared(batch[name])) for name in ("left", "right"))
