@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,7 +50,7 @@ EXPORTED = (*ONE_PER_TASK, "fashion_mnist")
 # Each tuple begins with the one before: pytest sorts by the index of a parameter.
 NAMES = (*EXPORTED, *(name for name in recipes.NAMES if name not in EXPORTED))
 DECODING = ("g2p", "hanzi_structure", "image_captions", "reverse", "translate")
-WITH_STEPS = (*DECODING, "bach_chorales", "char_lm", "molecules")
+STEPPED = ("bach_chorales", "char_lm", "molecules")
 # So that an epoch is one step, or two; the configuration's own size otherwise.
 BATCH_SIZES = {
     "bach_chorales": 16,
@@ -252,19 +253,35 @@ def test_predicting(trained, capsys, tmp_path):
 
 @pytest.mark.parametrize("trained", in_its_process(EXPORTED), indirect=True)
 @pytest.mark.usefixtures("undrawn")
-def test_exporting(trained, capsys):
+def test_exporting(trained, capsys, monkeypatch):
     """Each file is checked in its runtime; the eight-bit file is evaluated like the model."""
-    name, folder = trained.recipe.name, trained.folder / "export"
+    name, folder, kind = trained.recipe.name, trained.folder / "export", type(trained.recipe)
+    whole_exports, others = kind.exports, {}
+
+    def exports(*arguments):
+        """Of a decoder, the first model: docs/export.md exports an encoder and a step."""
+        found = dict(whole_exports(*arguments))
+        for model in ("encoder", "step") if name in DECODING else ():
+            others[model] = found.pop(model)
+        return found
+
+    monkeypatch.setattr(kind, "exports", exports)
     assert main(["export", name, "--formats", "onnx", "onnx_int8", *trained.options]) == 0
     printed = capsys.readouterr().out
     written = re.findall(r"^(\w+): (\S+) \(.*: ([\d.e+-]+)$", printed, re.MULTILINE)
     first = "greedy" if name in DECODING else "model"
-    models = {first, *(["encoder"] if name in DECODING else [])}
-    models |= {"step"} if name in WITH_STEPS else set()
+    models = {first, "step"} if name in STEPPED else {first}
     expected = {("ONNX", str(folder / f"{model}.onnx")) for model in models}
-    assert {(kind, path) for kind, path, _ in written} == expected
+    assert {(format, path) for format, path, _ in written} == expected
     assert all(float(difference) <= 1e-5 for _, _, difference in written)
     assert all(Path(path).is_file() for _, path in expected)
+    if name in DECODING:
+        encoder, batches = others["encoder"]
+        (rows, _), states = np.shape(keras.tree.flatten(batches[0])[0])[:2], encoder(batches[0])
+        assert all(len(state) == rows for state in keras.tree.flatten(states))
+        assert {f"{name}_next" for name in encoder.output_names if name.startswith("state")} <= set(
+            others["step"][0].output_names
+        )
     small = re.search(
         rf"^ONNX, int8: {re.escape(str(folder))}/{first}.int8.onnx (.*)$", printed, re.M
     )
