@@ -1,4 +1,4 @@
-"""The README's example runs as it stands."""
+"""The README's example runs, and its table is that of the recipes' cards."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_the_example_runs(tmp_path, monkeypatch, capsys):
     assert float(difference.group(1)) <= 1e-5
 
 
-def test_the_table_of_recipes_says_what_they_reach():
+def test_the_table_of_recipes_has_the_results_of_the_cards():
     rows = re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", README.read_text(), re.MULTILINE)
     assert dict(rows[: len(recipes.NAMES)]) == {
         name: recipes.load(name).card.result for name in recipes.NAMES

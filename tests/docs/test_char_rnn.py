@@ -1,8 +1,8 @@
 """The numbers of `docs/char_rnn.md`, and the two small facts of `docs/bptt.md`.
 
-The document computes its numbers by hand and by the library, and is run as a doctest. Here the same
-numbers stand as constants, so that a change of both at once is seen, and a third way is added: the
-NumPy oracle.
+The document computes its numbers by hand and with the library, and runs as a doctest. Here the same
+numbers are constants, so that a change of both is detected, and are also compared with the NumPy
+oracle.
 """
 
 import keras
@@ -30,7 +30,7 @@ LOGITS = [-0.0149, 0.0242, 0.2722, -0.1423]
 PROBABILITIES = [0.2351, 0.2445, 0.3133, 0.2070]
 LOSS = 1.5750
 D_LOGITS = [0.2351, 0.2445, 0.3133, -0.7930]
-# From the initial state to the last.
+# From the initial to the last state.
 D_STATES = [
     [-0.0227, -0.0125, -0.0139],
     [-0.0140, 0.0805, 0.0869],
@@ -79,7 +79,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
 
 
-def test_forward_of_the_layer() -> None:
+def test_forward_pass_of_the_layer() -> None:
     model = example()
     rnn = kerasrnn.SimpleRNN(3, return_sequences=True)
     rnn.build(X.shape)
@@ -94,7 +94,7 @@ def test_forward_of_the_layer() -> None:
     np.testing.assert_allclose(float(loss_of(logits)), LOSS, **AS_PRINTED)
 
 
-def test_forward_of_the_oracle() -> None:
+def test_forward_pass_of_the_oracle() -> None:
     states, last, _ = loop.run(simple_rnn.step, X, [np.zeros((1, 3))], WEIGHTS)
     logits = last @ DENSE_KERNEL + DENSE_BIAS
 
@@ -117,7 +117,7 @@ def test_gradients_by_the_tape() -> None:
     d_logits, dx, *d_weights = tape.gradient(loss, [logits, x, *model.trainable_variables])
 
     np.testing.assert_allclose(d_logits[0], D_LOGITS, **AS_PRINTED)
-    # The tape knows no da_t by name, but dx_t = da_t W^T.
+    # The tape has no da_t, but dx_t = da_t W^T.
     np.testing.assert_allclose(dx[0], D_INPUT_PARTS @ WEIGHTS["kernel"].T, rtol=0, atol=1e-4)
     expected = [*D_WEIGHTS.values(), D_DENSE_KERNEL, D_DENSE_BIAS]
     for actual, wanted in zip(d_weights, expected, strict=True):
@@ -157,7 +157,7 @@ def test_gradients_by_the_oracle() -> None:
         np.testing.assert_allclose(d_weights[name], wanted, **AS_PRINTED)
     np.testing.assert_allclose(last.T @ d_logits, D_DENSE_KERNEL, **AS_PRINTED)
 
-    # dh_t is what the sequence cut after step t sends to the state it begins with.
+    # dh_t is the gradient of the initial state of the sequence after step t.
     for t in (1, 2):
         _, (dh_t,), _ = loop.run_backward(
             *oracle, X[:, t:], [states[:, t - 1]], WEIGHTS, d_outputs[:, t:], [zeros]
@@ -205,22 +205,22 @@ def test_concatenation_is_a_sum_of_two_products(layer_class: type) -> None:
     )
 
 
-# Not GRU, whose reset gate stands between the two parts.
+# Not GRU, whose reset gate comes between the two parts.
 @pytest.mark.parametrize("layer_class", [kerasrnn.SimpleRNN, kerasrnn.LSTM])
-def test_a_step_reads_the_concatenation(layer_class: type) -> None:
+def test_a_step_multiplies_the_concatenation(layer_class: type) -> None:
     layer, (kernel, recurrent_kernel, bias) = random_layer(layer_class, features=4, units=3)
-    on_both = layer_class(3)
-    on_both.build((None, None, 7))
-    on_both.set_weights(
+    on_concatenation = layer_class(3)
+    on_concatenation.build((None, None, 7))
+    on_concatenation.set_weights(
         [np.vstack([kernel, recurrent_kernel]), np.zeros_like(recurrent_kernel), bias]
     )
     rng = np.random.default_rng(1)
     x, h = rng.normal(size=(2, 4)).astype("float32"), rng.normal(size=(2, 3)).astype("float32")
-    # The cell state of LSTM is in no product, so it stays where it is.
+    # The cell state of LSTM is in no product.
     rest = [rng.normal(size=(2, 3)).astype("float32")] if layer_class is kerasrnn.LSTM else []
 
     wanted = layer(x[:, None], initial_state=[h, *rest])
-    actual = on_both(np.hstack([x, h])[:, None], initial_state=[np.zeros_like(h), *rest])
+    actual = on_concatenation(np.hstack([x, h])[:, None], initial_state=[np.zeros_like(h), *rest])
 
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(actual), keras.ops.convert_to_numpy(wanted), atol=1e-6

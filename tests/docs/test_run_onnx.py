@@ -13,7 +13,7 @@ import pytest
 from kerasrnn import zoo
 from kerasrnn.export import to_onnx
 from kerasrnn.recipes.tasks import text
-from tests.measure import randomize
+from tests.measure import op_by_op, randomize
 
 pytestmark = pytest.mark.tensorflow
 
@@ -27,7 +27,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def said(folder, *texts):
+def printed(folder, *texts):
     command = [sys.executable, "-c", ALONE, str(SCRIPT), str(folder), *texts]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -35,9 +35,12 @@ def said(folder, *texts):
 
 
 @pytest.mark.filterwarnings("ignore:.*translations were truncated")  # untrained models seldom end
-@pytest.mark.parametrize("kinds", [("characters", "symbols"), ("pieces", "pieces")])
-def test_texts_from_texts(kinds, tmp_path):
-    """The whole decoding in one file, and symbol by symbol: as the translator itself."""
+@pytest.mark.parametrize(
+    ("kinds", "files"),
+    [(("characters", "symbols"), "encoder and step"), (("pieces", "pieces"), "whole decoding")],
+)
+def test_texts_from_texts(kinds, files, tmp_path):
+    """As by the translator itself, which also limits the length by that of the source."""
     pytest.importorskip("sentencepiece")
     learned = ["the cat sat on the mat", "A hat, a cat: that is that!", "ﬁne  cats"] * 20
     fits = [text.fitted(kind, learned, 20 if kind == "pieces" else None) for kind in kinds]
@@ -59,21 +62,21 @@ def test_texts_from_texts(kinds, tmp_path):
             "end": translator.end,
         },
     }
-    for folder in ("whole", "parts"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "vocabulary.json").write_text(json.dumps(entries))
-    to_onnx(translator.writer(), tmp_path / "whole" / "greedy.onnx")
-    encoder, step = zoo.encoder_and_step(model)
-    to_onnx(encoder, tmp_path / "parts" / "encoder.onnx")
-    to_onnx(step, tmp_path / "parts" / "step.onnx")
+    (tmp_path / "vocabulary.json").write_text(json.dumps(entries))
+    if files == "whole decoding":
+        to_onnx(translator.writer(), tmp_path / "greedy.onnx")
+    else:
+        encoder, step = zoo.encoder_and_step(model)
+        to_onnx(encoder, tmp_path / "encoder.onnx")
+        to_onnx(step, tmp_path / "step.onnx")
     texts = ["The hat", "cats  sat, ﬁne!", "tttt"]
-    expected = translator.translate(texts)
-    whole = [f"{given}: {becomes}" for given, becomes in zip(texts, expected, strict=True)]
-    assert [line.strip() for line in said(tmp_path / "whole", *texts)] == [
-        line.strip() for line in whole
-    ]
-    for line, becomes in zip(said(tmp_path / "parts", *texts), whole, strict=True):
-        assert line.startswith(becomes.strip())  # it has no limit that depends on the source
+    with op_by_op():
+        translations = translator.translate(texts)
+    for given, translation, line in zip(
+        texts, translations, printed(tmp_path, *texts), strict=True
+    ):
+        expected = f"{given}: {translation}".strip()
+        assert line.strip() == expected if files == "whole decoding" else line.startswith(expected)
 
 
 def test_classes_from_texts(tmp_path):
@@ -95,14 +98,14 @@ def test_classes_from_texts(tmp_path):
     for given, p, line in zip(
         texts,
         np.asarray(whole(keras.ops.convert_to_tensor(texts))),
-        said(tmp_path, *texts),
+        printed(tmp_path, *texts),
         strict=True,
     ):
         assert line == f"{given}: {['bad', 'good'][p.argmax()]}: {p.max():.1%}"
 
 
-# What each trained model is given, and what is right: a pronunciation, a text turned round; of the
-# others the test works the answer out of the file's own probabilities. None: an array.
+# The input of each trained model, None for an array; and the right answer, such as a pronunciation.
+# Without one, the test derives it from the file's own probabilities.
 TRAINED = {
     "bach_chorales": None,
     "char_lm": "ROMEO:",
@@ -121,16 +124,16 @@ import json, runpy, sys
 for name in ("tensorflow", "keras", "kerasrnn", "sentencepiece"):
     sys.modules[name] = None
 answer = runpy.run_path(sys.argv[1])["answer"]
-print(json.dumps([answer(*asked) for asked in json.loads(sys.argv[2])]))
+print(json.dumps([answer(*inputs) for inputs in json.loads(sys.argv[2])]))
 """
 
 
 def test_every_trained_model(tmp_path):
-    """Each runs; in one process, since starting one takes as long as an answer."""
+    """In one process, since starting one takes as long as an answer."""
     import onnxruntime
 
     assert set(TRAINED) == set(zoo.trained())
-    asked, files = {}, {}
+    inputs, files = {}, {}
     for name, given in TRAINED.items():
         (path,) = zoo.folder(name).glob("*.onnx")
         files[name] = onnxruntime.InferenceSession(path)
@@ -139,10 +142,10 @@ def test_every_trained_model(tmp_path):
             shape = [size if isinstance(size, int) else 9 for size in _input(files[name]).shape[1:]]
             array = np.random.default_rng(seed).random(shape).astype("float32")
             np.save(tmp_path / f"{name}.npy", array)
-            asked[name] = str(tmp_path / f"{name}.npy")
+            inputs[name] = str(tmp_path / f"{name}.npy")
         else:
-            asked[name] = given if isinstance(given, str) else given[0]
-    questions = json.dumps([(str(zoo.folder(name)), given) for name, given in asked.items()])
+            inputs[name] = given if isinstance(given, str) else given[0]
+    questions = json.dumps([(str(zoo.folder(name)), given) for name, given in inputs.items()])
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(SCRIPT), questions],
         capture_output=True,
@@ -155,7 +158,7 @@ def test_every_trained_model(tmp_path):
         if isinstance(given, tuple):
             assert answers[name].startswith(given[1]), name
         else:
-            assert answers[name] == _expected(name, files[name], asked[name]), name
+            assert answers[name] == _expected(name, files[name], inputs[name]), name
 
 
 def _input(session):
@@ -164,7 +167,7 @@ def _input(session):
 
 
 def _expected(name, session, given):
-    """The answer by way of the file's own numbers."""
+    """The answer, derived from the file's outputs."""
     entries = json.loads((zoo.folder(name) / "vocabulary.json").read_text("utf-8"))
     (output,) = session.get_outputs()
     entry = entries[output.name]

@@ -1,4 +1,4 @@
-"""The site of `make docs`: a page for everything, from the code, and no warning."""
+"""The documentation's site: everything has a page, generated from the code."""
 
 import dataclasses
 import html
@@ -59,7 +59,7 @@ def test_every_recipe_has_a_page(name, pages):
     assert (f"/saved_models/{name}/CARD.md" in page) == card.is_file()
 
 
-def test_a_variant_is_said_as_the_command_line_takes_it(pages):
+def test_a_variant_is_shown_as_command_line_options(pages):
     assert ["Luong, no input feeding", "`--attention luong --no-input-feeding`"] in rows(
         pages["recipes/g2p"]
     )
@@ -67,7 +67,7 @@ def test_a_variant_is_said_as_the_command_line_takes_it(pages):
 
 @pytest.mark.parametrize("row", ROWS, ids=variant_id)
 def test_every_cell_has_a_page(row, pages):
-    """With its facts and both docstrings; linked to its derivation, if there is one."""
+    """With its facts, both docstrings and a link to its derivation, if there is one."""
     module = row.cell.__module__.rpartition(".")[2]
     page = pages[f"cells/{module}"]
     assert page.startswith(f"# {row.name}\n")
@@ -88,7 +88,7 @@ def test_every_cell_has_a_page(row, pages):
 
 
 def test_every_topology_has_a_page(generate, pages):
-    """And every file of the zoo that begins with a topology's diagram is one."""
+    """Every topology is a file of the zoo."""
     files = {path.stem for path in (ROOT / "zoo").glob("*_to_*.py")}
     assert files == set(generate["TOPOLOGIES"])
     functions = "one_to_one one_to_many many_to_one many_to_many next_step encoder_decoder"
@@ -106,7 +106,7 @@ def test_every_topology_has_a_page(generate, pages):
         ("image_captions", {"vector_to_sequence"}),
     ],
 )
-def test_recipes_and_topologies_name_each_other(name, topologies, pages):
+def test_recipes_and_topologies_link_to_each_other(name, topologies, pages):
     assert set(re.findall(r"\.\./topologies/(\w+)\.md", pages[f"recipes/{name}"])) == topologies
     for page, text in pages.items():
         if page.startswith("topologies/") and page != "topologies/index":
@@ -123,8 +123,8 @@ def test_every_public_name_is_documented_once(pages):
     assert sorted(documented(pages)) == sorted(names)
 
 
-def test_writing(generate, tmp_path):
-    """Pages that are as they were are not touched, so that Sphinx does not read them again."""
+def test_unchanged_pages_are_not_rewritten(generate, tmp_path):
+    """So that Sphinx does not read them again; old pages are deleted."""
     generate["write"](tmp_path)
     page, old = tmp_path / "recipes" / "g2p.md", tmp_path / "recipes" / "gone.md"
     before = page.stat().st_mtime_ns
@@ -135,8 +135,8 @@ def test_writing(generate, tmp_path):
 
 
 @pytest.mark.site
-def test_what_was_built():
-    """By `make docs`, without a warning."""
+def test_the_built_site():
+    """As `make docs` builds it, where warnings are errors."""
     site = ROOT / "build" / "docs"
     for name in recipes.NAMES:
         page = (site / "generated" / "recipes" / f"{name}.html").read_text("utf-8")
