@@ -1,5 +1,6 @@
 """Settings that must be in place before Keras is imported."""
 
+import contextlib
 import gc
 import os
 
@@ -62,6 +63,20 @@ def _values_alone(request):
     import torch
 
     with torch.no_grad():
+        yield
+
+
+# In these folders, only tests that are marked `traced` trace functions.
+OP_BY_OP = ("tests/diagnostics/", "tests/zoo/")
+
+
+@pytest.fixture(autouse=True)
+def _op_by_op(request):
+    from tests.measure import op_by_op
+
+    node = request.node
+    traced = node.get_closest_marker("traced") or not node.nodeid.startswith(OP_BY_OP)
+    with contextlib.nullcontext() if traced else op_by_op():
         yield
 
 

@@ -15,8 +15,8 @@ from tests.oracles.activations import sigmoid
 pytestmark = pytest.mark.tensorflow
 
 UNITS, FEATURES = 3, 2
-# The blocks that are not gates are candidates, with the names of states. In the oracles the gates
-# are computed in the order of the blocks.
+# The blocks that are not gates are candidates, with the names of states. The oracles compute the
+# gates in the order of the blocks.
 GATES = {
     row.name: tuple(gate for gate in row.cell.gates if gate not in row.cell.state_names)
     for row in ROWS
@@ -56,7 +56,7 @@ class Recording:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=variant_id)
-def test_gates_and_candidates_are_the_oracles(row):
+def test_gates_and_candidates_equal_the_oracle(row):
     keras.config.set_dtype_policy("float64")
     mask = make_mask("gapped", 6, 9)
     mask[:, 2] = True
@@ -106,7 +106,7 @@ def test_gates_and_candidates_are_the_oracles(row):
 
 @pytest.mark.parametrize("row", [*WITH_GATES, *BUILT_IN[1:]], ids=variant_id)
 def test_a_gate_has_the_name_of_its_block(row):
-    """A bias of 9 on its columns opens it, and no other."""
+    """A bias of 9 on the columns of a gate opens this gate only."""
     x = np.ones((2, 3, FEATURES), "float32")
     built_in = row in BUILT_IN
     for cls in (row.layer, row.keras_layer) if built_in else (row.layer,):
@@ -140,7 +140,7 @@ def test_spectra_of_the_blocks(row):
             expected = [np.abs(kernel).max()] * 2
         else:
             u = kernel[:, n * UNITS : (n + 1) * UNITS]
-            # By other ways than the library's: the characteristic polynomial, and U U^T.
+            # The library uses neither the characteristic polynomial nor U U^T.
             expected = [
                 np.abs(np.roots(np.poly(u))).max(),
                 np.sqrt(np.linalg.eigvalsh(u @ u.T).max()),
@@ -159,8 +159,8 @@ def test_a_nilpotent_kernel_has_no_radius():
     assert kernel.largest_singular_value == pytest.approx(3)
 
 
-def test_a_cell_of_ones_own():
-    """Its carry is what is neither product nor activation, whatever the step calls its tanh."""
+def test_a_custom_cell():
+    """The carry is found without the cell's activations."""
 
     class LeakyCell(kerasrnn.Cell):
         def update(self, a, r, states, weights):
@@ -175,8 +175,8 @@ def test_a_cell_of_ones_own():
     assert not found.gates
 
 
-def test_the_gates_inside_a_feedback_cell():
-    """They are those of the cell inside; y is a state of its own."""
+def test_the_gates_of_a_feedback_cell():
+    """They are the gates of the inner cell; y is a further state."""
     cell = kerasrnn.GRUCell(4, bias_initializer=keras.initializers.Constant(9))
     layer = kerasrnn.RNN(kerasrnn.FeedbackCell(cell, 2))
     diagnosis = diagnose(model_of(layer), np.ones((2, 5, FEATURES), "float32"), loss=ops.max)
@@ -187,8 +187,8 @@ def test_the_gates_inside_a_feedback_cell():
     assert tuple(found.kernels) == cell.gates
 
 
-def test_a_cell_that_is_not_kerasrnns():
-    """Its gradients are measured, and of its gates nothing is known."""
+def test_a_cell_that_is_not_a_kerasrnn_cell():
+    """Its gradients are measured, its gates are not."""
 
     class Cell(keras.layers.Layer):
         state_size = 4

@@ -21,7 +21,7 @@ FEATURES = 3
 
 @pytest.fixture
 def double():
-    """The fixture of all tests sets the policy back."""
+    """A fixture of tests/conftest.py resets the policy."""
     keras.config.set_dtype_policy("float64")
 
 
@@ -31,7 +31,7 @@ def sequences(batch=4, time=7, mask=None):
 
 
 def model_of(*layers):
-    """Steps that are all zeros are masked."""
+    """Steps of zeros are masked."""
     inputs = keras.Input((None, FEATURES), dtype=layers[0].compute_dtype)
     return keras.Sequential([inputs, keras.layers.Masking(), *layers])
 
@@ -41,7 +41,7 @@ def linear_rnn(units=4, **options):
 
 
 def by_distance(norms, mask):
-    """Means over the rows, row by row and step by step; norms (time, batch), mask (batch, time)."""
+    """Means over the rows of `norms`, `(time, batch)`, by the number of valid steps that follow."""
     found = defaultdict(list)
     for row, used in enumerate(mask):
         for distance, t in enumerate(reversed(np.flatnonzero(used))):
@@ -73,10 +73,10 @@ def test_the_gradient_of_a_linear_network_is_a_power_of_its_recurrent_kernel():
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("steps", ["last", "all"])
-def test_of_losses_at_every_step_the_last_or_all_are_taken(steps):
+def test_the_loss_of_the_last_or_of_all_steps(steps):
     """With L = sum over t of y_t v, dL/dh_t is the sum over k of v (U^T)^k, up to the end.
 
-    The end of the backward layer is the first step: its loss is the one that is taken there.
+    The last step of the backward layer is the first of the sequence.
     """
     layer = kerasrnn.Bidirectional(linear_rnn(return_sequences=True), name="both")
     model = model_of(layer)
@@ -98,8 +98,8 @@ def test_of_losses_at_every_step_the_last_or_all_are_taken(steps):
         assert np.isnan(state.memory) == (steps == "all")
 
 
-def test_a_cut_gradient_is_measured_as_it_is_cut():
-    """Borders before the steps 4 and 8 of ten: two states reach the loss."""
+def test_a_truncated_gradient():
+    """It is cut before the steps 4 and 8 of ten, so the loss depends on the last two states."""
     model = model_of(linear_rnn(truncate_every=4))
 
     diagnosis = diagnose(model, sequences(time=10), loss=ops.sum)
@@ -114,7 +114,7 @@ def test_a_cut_gradient_is_measured_as_it_is_cut():
 
 
 def differences(loss, states, n, epsilon=1e-6):
-    """d loss / d states[n] by central differences; `loss(states)` is one number a row."""
+    """d loss / d states[n] by central differences; `loss(states)` returns one number per row."""
     gradient = np.zeros_like(states[n])
     for unit in range(states[n].shape[1]):
         ends = []
@@ -133,7 +133,7 @@ def differences(loss, states, n, epsilon=1e-6):
     ids=variant_id,
 )
 def test_gradients_of_the_states_with_a_mask(row, go_backwards):
-    """The oracle goes on from every h_t, and for LSTM from every c_t, moved a little."""
+    """The oracle continues from every h_t, and for LSTM from every c_t, slightly changed."""
     mask = make_mask("gapped", 4, 7)
     mask[0] = True
     x = sequences(mask=mask)
@@ -175,8 +175,8 @@ def test_gradients_of_the_states_with_a_mask(row, go_backwards):
 
 
 @pytest.mark.usefixtures("double")
-def test_norms_by_step_leave_out_the_rows_that_skip_it():
-    """A skipped step repeats the output before it, which so counts twice in L = sum y_t v."""
+def test_norms_by_step_exclude_masked_rows():
+    """A masked step repeats the previous output, which counts twice in L = sum y_t v."""
     mask = np.array([[True, True, True, False], [False, True, True, False]])
     layer = linear_rnn(return_sequences=True)
     model = model_of(layer)
@@ -208,8 +208,8 @@ def diagnosis_of(layer, weights, x):
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
-def test_kerass_own_layers_give_the_same(row):
-    """Also read from the end, in Keras's bidirectional layer."""
+def test_diagnoses_of_keras_layers_are_the_same(row):
+    """Also of a backward layer, in Keras's `Bidirectional`."""
     x = sequences(mask=make_mask("gapped", 4, 7, seed=2) | (np.arange(7) == 0))
     ours = kerasrnn.Bidirectional(row.layer(3))
     twin = passing_masks(keras.layers.Bidirectional(row.keras_layer(3)))
@@ -239,7 +239,7 @@ def test_kerass_own_layers_give_the_same(row):
             assert kernel.spectral_radius == pytest.approx(expected.spectral_radius)
 
 
-def test_loss_and_gradient_of_the_weights_are_those_of_training():
+def test_loss_and_weight_gradients_equal_those_of_training():
     import tensorflow as tf
 
     tokens = np.random.default_rng(0).integers(1, 9, (5, 6))
@@ -282,7 +282,7 @@ def test_loss_and_gradient_of_the_weights_are_those_of_training():
     ]
 
 
-def test_the_gradient_passes_from_a_decoder_to_its_encoder():
+def test_the_gradient_of_an_encoder_comes_from_its_decoder():
     """dL/dh_T and dL/dc_T of the encoder are the gradients of the decoder's initial states.
 
     c_T reaches the loss through h_T too.
@@ -316,8 +316,8 @@ def test_the_gradient_passes_from_a_decoder_to_its_encoder():
 @pytest.mark.parametrize(
     ("query", "input_feeding"), [("state", True), ("output", True), ("output", False)]
 )
-def test_the_cell_inside_an_attention_cell(query, input_feeding):
-    """Its states and gates, from the same steps taken one by one, attention and all."""
+def test_the_inner_cell_of_an_attention_cell(query, input_feeding):
+    """Its states and gates equal those of the steps called one by one."""
     import tensorflow as tf
 
     cell = kerasrnn.AttentionCell(
@@ -369,7 +369,7 @@ def test_a_layer_called_twice_is_measured_twice():
 
 
 def test_fixed_weights_and_half_precision():
-    """Nothing is trained, and the gradient flows all the same; in float16 it is nearly the same."""
+    """Weights that are not trainable do not change the gradient; float16 hardly does."""
 
     class FixedCell(kerasrnn.LSTMCell):
         def add_weight(self, *args, **options):
@@ -463,7 +463,7 @@ def in_a_function():
         (gru, {"loss": "mse"}, "y=None: loss='mse'"),
         (gru, {"loss": keras.losses.MeanSquaredError()}, "y=None"),
         (gru, {"loss": lambda h: h}, r"loss has the shape \(4, 2\); expected a scalar"),
-        (in_a_function, {}, "compiled function"),
+        pytest.param(in_a_function, {}, "compiled function", marks=pytest.mark.traced),
         (
             lambda: model_of(
                 passing_masks(keras.layers.RNN([keras.layers.LSTMCell(2) for _ in range(2)]))
@@ -473,12 +473,12 @@ def in_a_function():
         ),
     ],
 )
-def test_what_cannot_be_measured(model, options, message):
+def test_errors(model, options, message):
     with pytest.raises(ValueError, match=message):
         diagnose(model(), sequences(), **{"loss": ops.sum, **options})
 
 
-def test_targets_that_do_not_fit():
+def test_targets_of_a_wrong_shape():
     model = model_of(kerasrnn.GRU(2, return_sequences=True))
     x = sequences()
     with pytest.raises(ValueError, match=r"y has the shape \(4, 2\).*a target at every step"):
@@ -487,12 +487,12 @@ def test_targets_that_do_not_fit():
         diagnose(model, x, [np.ones((4, 7, 2))] * 2, "mse")
 
 
-def test_no_step_is_used():
+def test_sequences_that_are_fully_masked():
     with pytest.raises(ValueError, match=r"gru.*all steps of x are masked"):
         diagnose(gru(), np.zeros((2, 3, FEATURES)), loss=ops.sum)
 
 
-def test_other_backends_are_told_so(monkeypatch):
+def test_other_backends_raise_an_error(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(ValueError, match=r"the jax backend.*expected tensorflow"):
         diagnose(gru(), sequences(), loss=ops.sum)

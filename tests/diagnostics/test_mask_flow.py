@@ -8,7 +8,7 @@ import kerasrnn
 from kerasrnn.diagnostics import masks
 
 pytestmark = [
-    # What is reported is what Keras warns of, from 3.16 on of its own recurrent layers.
+    # Keras warns of the lost masks, from 3.16 on also of its own recurrent layers.
     pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning"),
 ]
 
@@ -94,7 +94,7 @@ class Subclassed(keras.Model):
         return self.last(self.middle(self.embedding(ids)))
 
 
-def test_a_model_with_a_call_of_its_own():
+def test_a_subclassed_model():
     middle = keras.layers.Conv1D(3, 1, name="conv")
     with pytest.raises(ValueError, match="x=None: 'subclassed' is not functional"):
         masks(Subclassed(middle))
@@ -112,8 +112,8 @@ def test_a_model_with_a_call_of_its_own():
     assert keras.layers.Layer.__call__ is call
 
 
-def test_a_mask_given_by_name():
-    """It is passed on as if it were the input's."""
+def test_a_mask_as_an_argument():
+    """It is passed on like the mask of the input."""
     x, mask = keras.Input((None, 4)), keras.Input((None,), dtype="bool")
     lower = kerasrnn.GRU(3, return_sequences=True, name="lower")
     model = keras.Model([x, mask], kerasrnn.GRU(2, name="upper")(lower(x, mask=mask)))

@@ -1,4 +1,4 @@
-"""What the pictures claim: gradients that vanish, explode, and are carried through."""
+"""Gradients that vanish, explode or are preserved, and their pictures."""
 
 import sys
 
@@ -10,14 +10,14 @@ from keras import ops
 import kerasrnn
 from kerasrnn.diagnostics import compare, diagnose
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.traced]
 
 STEPS = 200
 UNITS = 32
 
 
 def adding(batch=8):
-    """The adding problem: the sum of the two values that are marked, one in each half."""
+    """The adding problem: the sum of two marked values, one in each half."""
     random = np.random.default_rng(0)
     values, marks = random.random((batch, STEPS)), np.zeros((batch, STEPS))
     for row in marks:
@@ -79,7 +79,7 @@ def reach(diagnosis, state="h", distance=100):
     return norms[distance] / norms[0]
 
 
-# The claims, of fresh weights.
+# With initial weights.
 
 
 def test_the_gradient_of_small_recurrent_weights_vanishes(diagnoses):
@@ -95,10 +95,10 @@ def test_the_gradient_of_large_recurrent_weights_explodes(diagnoses):
     assert reach(diagnosis) > 1e6
     assert only(diagnosis).memory == np.inf
     assert diagnosis.weight_gradient_norm > 1e12
-    assert diagnosis.loss < 100  # the states are bounded, and nothing of it is seen forward
+    assert diagnosis.loss < 100  # the states are bounded
 
 
-def test_lstm_and_gru_carry_the_gradient_through(diagnoses):
+def test_lstm_and_gru_preserve_the_gradient(diagnoses):
     lstm, gru = diagnoses["LSTM"], diagnoses["GRU"]
     assert reach(lstm, "c") > 0.1
     assert reach(gru) > 0.1
@@ -106,12 +106,12 @@ def test_lstm_and_gru_carry_the_gradient_through(diagnoses):
         layer = only(diagnosis)
         assert 50 < layer.memory < STEPS
         constants = layer.states[state].time_constants
-        # What the gates were told: times from 1 to T.
+        # The times that the biases were set to.
         np.testing.assert_allclose(constants, np.exp(chrono(UNITS)) + 0.5, rtol=0.25)
 
 
 def test_with_the_usual_biases_lstm_and_gru_forget_sooner():
-    """sigmoid(1) = 0.73 of c a step, 0.5 of h: the gates can remember, and must be told to."""
+    """A step carries over sigmoid(1) = 0.73 of c in LSTM, and 0.5 of h in GRU."""
     for layer, keep in ((kerasrnn.LSTM(UNITS), 1.0), (kerasrnn.GRU(UNITS), 0.0)):
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.Input((None, 2)), layer, keras.layers.Dense(1)])
@@ -122,7 +122,7 @@ def test_with_the_usual_biases_lstm_and_gru_forget_sooner():
         assert found.memory < 10
 
 
-def test_clipping_tames_the_explosion():
+def test_clipping_limits_the_steps_of_training():
     """A step of gradient descent moves the weights by at most rate times clipnorm."""
     moved = {}
     for clipnorm in (None, 1.0):
@@ -138,10 +138,10 @@ def test_clipping_tames_the_explosion():
     assert moved[1.0] == pytest.approx(0.1, rel=1e-3)
 
 
-# The pictures say what was measured.
+# The pictures.
 
 
-def test_the_comparison_draws_the_claims(diagnoses):
+def test_the_picture_of_a_comparison(diagnoses):
     figure = compare(diagnoses, clipnorm=1.0)
     curves, clipping = figure.axes
     assert curves.get_yscale() == clipping.get_xscale() == "log"
@@ -193,8 +193,8 @@ def test_the_table(diagnoses):
     assert lines[8].split()[:4] == ["f", *(f"{v.mean():.2f}" for v in (f.mean, f.low, f.high))]
 
 
-def test_zeros_and_what_is_not_finite_are_left_out():
-    """A gradient that is cut has no place on a logarithmic axis; one that overflows neither."""
+def test_zeros_and_overflows_are_not_drawn():
+    """A logarithmic axis has no place for them."""
     layer = kerasrnn.SimpleRNN(2, activation=None, truncate_every=3, name="cut")
     model = keras.Sequential([keras.Input((None, 2)), layer])
     diagnosis = diagnose(model, X[:2, :6], loss=ops.sum)
@@ -217,7 +217,7 @@ def test_zeros_and_what_is_not_finite_are_left_out():
         ({"clipnorm": 0.0}, r"clipnorm=0\.0: expected a positive number"),
     ],
 )
-def test_a_comparison_that_makes_no_sense(diagnoses, options, message):
+def test_invalid_comparisons(diagnoses, options, message):
     with pytest.raises(ValueError, match=message):
         compare(diagnoses, **options)
 
