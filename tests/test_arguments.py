@@ -271,5 +271,7 @@ def test_other_arguments(case, value):
     name, argument = case
     try:
         PUBLIC[name](**{**VALID[name](), argument: value})
+    except FileNotFoundError as error:
+        assert error.filename == value  # noqa: PT017
     except (ValueError, TypeError) as error:
         assert argument in str(error), error  # noqa: PT017
