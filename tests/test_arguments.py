@@ -1,6 +1,6 @@
-"""Every public signature refuses bad values with an error that names the argument.
+"""Every public signature refuses invalid values with an error that names the argument.
 
-The signatures are found, not listed: a new public name fails here until it has a valid call.
+A new public name fails here until it has a valid call below.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from kerasrnn import decoding, diagnostics, export, losses, metrics, text, train
 X = np.ones((2, 3, 2), "float32")
 IDS = np.ones((2, 3), "int32")
 
-# What a call needs besides the argument under test.
+# Valid arguments besides the one under test.
 OF_CELLS = {name: lambda: {"units": 3} for name in kerasrnn.__all__ if name.endswith("Cell")}
 OF_LAYERS = {
     name: lambda: {"units": 3}
@@ -101,7 +101,7 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "Progress": dict,
     "adamw": lambda: {"steps": 10},
 }
-# Results that users read and do not make, protocols, and what checks its arguments elsewhere.
+# Results, protocols, and names whose arguments are tested elsewhere.
 ELSEWHERE = {
     "AdamW": "Keras's arguments",
     "Batches": "tests/training/test_batches.py",
@@ -148,7 +148,7 @@ POOL = [
 
 
 def _is(kind: type, value: Any) -> bool:
-    """Whether a value is of a scalar type, as a reader of the signature would say."""
+    """Whether a value is of a scalar type, as readers understand the signature."""
     if kind is type(None):
         return value is None
     if kind is bool or isinstance(value, bool):
@@ -229,14 +229,15 @@ OTHERS = [
 ]
 
 
-def test_every_public_signature_is_walked():
+def test_every_public_signature_is_tested():
     assert set(PUBLIC) == set(VALID) | set(ELSEWHERE)
     assert not set(VALID) & set(ELSEWHERE)
     assert len(SCALARS) > 300
 
 
 @pytest.mark.parametrize("name", sorted({name for name, *_ in SCALARS}))
-def test_scalars_of_the_wrong_type(name):
+def test_invalid_scalars_are_refused(name):
+    valid = VALID[name]()  # no call uses them, since each raises an error
     for other, argument, scalars in SCALARS:
         if other != name:
             continue
@@ -244,7 +245,7 @@ def test_scalars_of_the_wrong_type(name):
         assert wrong
         for value in wrong:
             with pytest.raises((ValueError, TypeError), match=rf"\b{argument}\b"):
-                PUBLIC[name](**{**VALID[name](), argument: value})
+                PUBLIC[name](**{**valid, argument: value})
 
 
 bad = st.one_of(
@@ -258,7 +259,7 @@ bad = st.one_of(
 
 @pytest.fixture(scope="module", autouse=True)
 def _somewhere_else(tmp_path_factory):
-    """Some arguments are paths."""
+    """A working folder for arguments that are paths."""
     with contextlib.chdir(tmp_path_factory.mktemp("arguments")):
         yield
 
@@ -266,8 +267,8 @@ def _somewhere_else(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore")
 @hypothesis.settings(max_examples=400, derandomize=True)
 @hypothesis.given(st.sampled_from(OTHERS), bad)
-def test_other_arguments(case, value):
-    """A value is either taken, or refused by an error that names its argument."""
+def test_invalid_objects_are_refused(case, value):
+    """A value is either accepted, or refused by an error that names its argument."""
     name, argument = case
     try:
         PUBLIC[name](**{**VALID[name](), argument: value})

@@ -1,4 +1,4 @@
-"""What every layer does with its inputs and masks, and how it is built."""
+"""Inputs, masks and building of all layers."""
 
 import copy
 import threading
@@ -10,9 +10,19 @@ import pytest
 
 import kerasrnn
 from kerasrnn.base_layer import BaseLayer
-from tests.measure import make_mask
+from tests.measure import make_mask, op_by_op
 
 X = np.random.default_rng(0).integers(-2, 3, (2, 4, 3))
+
+
+@pytest.fixture(autouse=True)
+def _op_by_op(request):
+    """Nothing here depends on traced functions, except where graphs are in the name of a test."""
+    if "graphs" in request.node.name or "functional" in request.node.name:
+        yield
+        return
+    with op_by_op():
+        yield
 
 
 def values(result):
@@ -60,7 +70,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_inputs_of_any_number_dtype_are_numbers(name):
+def test_inputs_of_any_number_dtype(name):
     layer = READERS[name]()
     for dtype in ("int32", "bool", "uint8"):
         x = X.astype(dtype)
@@ -70,7 +80,7 @@ def test_inputs_of_any_number_dtype_are_numbers(name):
             np.testing.assert_allclose(actual, right, atol=1e-6, err_msg=dtype)
 
 
-def test_one_step_worked_out():
+def test_one_step():
     layer = kerasrnn.SimpleRNN(1, kernel_initializer="ones", recurrent_initializer="zeros")
     x = np.ones((1, 1, 1))
     for dtype in ("int32", "bool"):
@@ -94,7 +104,7 @@ def test_integers_train_subclassed_models():
 
     model = Model()
     model.compile(keras.optimizers.SGD(0.25), "mse", run_eagerly=True)
-    model.fit(np.full((1, 1, 1), 2), np.zeros((1, 1)), verbose=0)
+    model.train_on_batch(np.full((1, 1, 1), 2), np.zeros((1, 1)))
     # The gradient of (2 w)^2 at w = 1 is 8; that of (2 w + b)^2 by b is 4.
     np.testing.assert_allclose(model.layer.cell.kernel, [[1 - 0.25 * 8]], atol=1e-6)
     np.testing.assert_allclose(model.layer.cell.bias, [-0.25 * 4], atol=1e-6)
@@ -117,7 +127,7 @@ def test_inputs_take_the_compute_dtype():
         ({"x": X}, "sequences is a dict of length 1; expected one array"),
     ],
 )
-def test_what_is_no_dense_tensor_of_numbers(x, message):
+def test_invalid_inputs_are_refused(x, message):
     for layer in (
         kerasrnn.LSTM(3),
         kerasrnn.Bidirectional(kerasrnn.GRU(3)),
@@ -139,7 +149,7 @@ def test_ragged_and_sparse_tensors():
     layer = kerasrnn.LSTM(3)
     with pytest.raises(ValueError, match=r"sequences is a RaggedTensor; .*to_tensor.*sequence_mas"):
         layer(ragged)
-    # What it says to do.
+    # As the message recommends.
     y = layer(ragged.to_tensor(), mask=tf.sequence_mask(ragged.row_lengths()))
     np.testing.assert_allclose(y[:1], layer(ragged[0][None]), atol=1e-6)
     with pytest.raises(ValueError, match="sequences is a SparseTensor; expected a dense tensor"):
@@ -225,7 +235,7 @@ class TwiceOfOne(kerasrnn.LSTM):
 
 
 class Scaled(kerasrnn.LSTM):
-    """With an argument, a weight and a configuration of its own."""
+    """With its own argument, weight and configuration."""
 
     def __init__(self, units, scale=2.0, **kwargs):
         super().__init__(units, **kwargs)
@@ -252,7 +262,7 @@ TWICE = (Twice, TwiceOfAny, TwiceWithMask, TwiceOfOne, Scaled, TwiceInLoop)
 subclasses = pytest.mark.parametrize("cls", TWICE, ids=lambda cls: cls.__name__)
 
 
-def plain_twin(layer, **options):
+def unchanged_layer(layer, **options):
     twin = kerasrnn.LSTM(3, **options)
     twin.build((None, None, 3))
     twin.set_weights(layer.cell.get_weights())
@@ -265,9 +275,9 @@ def test_subclasses_of_layers(cls, tmp_path):
     masked = keras.layers.Masking()(np.where(mask[..., None], x, 0))
     layer = cls(3, return_sequences=True)
     y = layer(masked)
-    expected = 2 * np.asarray(plain_twin(layer, return_sequences=True)(x, mask=mask))
+    expected = 2 * np.asarray(unchanged_layer(layer, return_sequences=True)(x, mask=mask))
     np.testing.assert_allclose(y, expected, atol=1e-6)
-    # Inside other layers, of which the one copies it.
+    # In other layers; `Bidirectional` copies it.
     both = kerasrnn.Bidirectional(cls(3, return_sequences=True))
     halves = np.split(np.asarray(both(masked)), 2, axis=-1)
     for n, (half, direction) in enumerate(
@@ -275,13 +285,15 @@ def test_subclasses_of_layers(cls, tmp_path):
     ):
         assert type(direction) is cls
         options = {"return_sequences": True, "zero_output_for_mask": True, "go_backwards": n == 1}
-        right = 2 * np.asarray(plain_twin(direction, **options)(x, mask=mask))
+        right = 2 * np.asarray(unchanged_layer(direction, **options)(x, mask=mask))
         np.testing.assert_allclose(half, right[:, ::-1] if n else right, atol=1e-6)
     stack = kerasrnn.StackedRNN([cls(3), cls(3)])
     y = stack(masked)
     first, second = stack.layers
-    below = 2 * np.asarray(plain_twin(first, return_sequences=True)(x, mask=mask))
-    np.testing.assert_allclose(y, 2 * np.asarray(plain_twin(second)(below, mask=mask)), atol=1e-6)
+    below = 2 * np.asarray(unchanged_layer(first, return_sequences=True)(x, mask=mask))
+    np.testing.assert_allclose(
+        y, 2 * np.asarray(unchanged_layer(second)(below, mask=mask)), atol=1e-6
+    )
     if cls not in (Twice, Scaled):
         return
     # Saved and loaded.
@@ -293,30 +305,30 @@ def test_subclasses_of_layers(cls, tmp_path):
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
 
 
-def test_a_mask_reaches_subclasses_without_an_argument_for_it_in_a_functional_model():
-    """There, Keras computes the mask anew: it is not the tensor that came with the sequences."""
+def test_masks_of_subclasses_without_the_argument_in_functional_models():
+    """Keras computes the mask again there: it is not the tensor of the sequences."""
     mask = make_mask("gapped", 2, 4)
     x = np.where(mask[..., None], X, 0).astype("float32")
     layer, both = TwiceOfOne(3), kerasrnn.Bidirectional(TwiceOfOne(3))
     inputs = keras.Input((None, 3))
     masked = keras.layers.Masking()(inputs)
     model = keras.Model(inputs, [layer(masked), both(masked)])
-    right = 2 * np.asarray(plain_twin(layer)(x, mask=mask))
+    right = 2 * np.asarray(unchanged_layer(layer)(x, mask=mask))
     ways = [
-        2 * np.asarray(plain_twin(each, go_backwards=each.go_backwards)(x, mask=mask))
+        2 * np.asarray(unchanged_layer(each, go_backwards=each.go_backwards)(x, mask=mask))
         for each in (both.forward_layer, both.backward_layer)
     ]
     for y, y_both in (model(x), model.predict(x, verbose=0)):
         np.testing.assert_allclose(y, right, atol=1e-6)
         np.testing.assert_allclose(y_both, np.concatenate(ways, axis=-1), atol=1e-6)
-    # A mask that is given goes before the one that came with the sequences, which keep theirs.
+    # An explicit mask takes precedence over that of the sequences, which keep theirs.
     below, other = keras.layers.Masking()(x), make_mask("gapped", 2, 4)[:, ::-1].copy()
-    right = 2 * np.asarray(plain_twin(layer)(x, mask=other))
+    right = 2 * np.asarray(unchanged_layer(layer)(x, mask=other))
     np.testing.assert_allclose(layer(below, mask=other), right, atol=1e-6)
     np.testing.assert_array_equal(below._keras_mask, mask)
 
 
-def test_arguments_that_a_subclass_does_not_have():
+def test_arguments_that_a_subclass_lacks():
     x, h = X.astype("float32"), [np.zeros((2, 3), "float32")] * 2
     with pytest.raises(ValueError, match=r"initial_state was given; TwiceOfOne.call has no such"):
         TwiceOfOne(3)(x, initial_state=h)
@@ -324,11 +336,11 @@ def test_arguments_that_a_subclass_does_not_have():
         TwiceOfOne(3)(x, mask=make_mask("gapped", 2, 4))
     layer = Twice(3, return_state=True)
     results = layer(x, initial_state=h)
-    for actual, right in zip(results, plain_twin(layer, return_state=True)(x), strict=True):
+    for actual, right in zip(results, unchanged_layer(layer, return_state=True)(x), strict=True):
         np.testing.assert_allclose(actual, 2 * np.asarray(right), atol=1e-6)
 
 
-def test_there_is_no_single_step_of_a_layer_that_computes_more():
+def test_subclasses_that_override_call_have_no_single_step():
     for cls in (Twice, TwiceInLoop):
         with pytest.raises(ValueError, match=f"{cls.__name__} overrides `call` or `inner_loop`"):
             kerasrnn.StackedRNN([cls(3)]).get_initial_state(2)
@@ -351,7 +363,7 @@ def test_every_layer_has_the_base():
 
 @keras.saving.register_keras_serializable(package="tests")
 class Slow(keras.initializers.Initializer):
-    """Gives other threads the time to find the layer unbuilt."""
+    """Slow, so that other threads find the layer unbuilt."""
 
     def __call__(self, shape, dtype=None, **kwargs):
         time.sleep(0.05)
@@ -366,7 +378,7 @@ class Slow(keras.initializers.Initializer):
         (lambda cell: kerasrnn.StackedRNN([kerasrnn.RNN(cell), kerasrnn.GRU(3)]), 6),
     ],
 )
-def test_the_first_call_of_several_threads_builds_once(make, count):
+def test_concurrent_first_calls_build_once(make, count):
     layer = make(kerasrnn.GRUCell(3, kernel_initializer=Slow()))
     x, threads, results = X.astype("float32"), 8, []
     together = threading.Barrier(threads)
@@ -386,7 +398,7 @@ def test_the_first_call_of_several_threads_builds_once(make, count):
         np.testing.assert_array_equal(result, np.asarray(layer(x)))
 
 
-def test_a_failed_build_holds_nobody_up():
+def test_a_failed_build_releases_the_lock():
     def fail(shape, dtype=None):
         raise RuntimeError("no weights")
 
@@ -398,7 +410,7 @@ def test_a_failed_build_holds_nobody_up():
     assert not thread.is_alive()
 
 
-def test_copies_are_built_as_their_originals():
+def test_copies_are_built():
     layer = kerasrnn.LSTM(3)
     y = np.asarray(layer(X))
     for other in (copy.copy(layer), copy.deepcopy(layer)):  # Keras pickles both
