@@ -230,7 +230,7 @@ def serve(listener: socket.socket) -> None:
                 break
             connection = running.pop(pid)
             selector.unregister(connection)
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(ConnectionError):
                 connection.sendall(NUMBER.pack(status))
             connection.close()
 
@@ -266,7 +266,7 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    status = 1
+    status, interrupted = 1, False
     try:
         _run(request["arguments"])
         status = 0
@@ -275,13 +275,17 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> None:
             status = end.code or 0
         else:
             sys.stderr.write(f"{end.code}\n")
-    except BaseException:
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
         sys.excepthook(*sys.exc_info())
     # As an interpreter ends, without the second that freeing everything takes.
     threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    if interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     os._exit(status & 0xFF)
 
 
