@@ -1,4 +1,4 @@
-"""What is written is written whole or not at all, and nothing of a user's is replaced."""
+"""Files are written completely or not at all, and no file of the user is replaced."""
 
 import ast
 import errno
@@ -49,7 +49,7 @@ def write_box(path, text="new"):
 
 
 def tree(folder):
-    """All that is in a folder: the text of files by their relative paths; None: a folder."""
+    """The contents of a folder: the text of files by their relative paths; None: a folder."""
     return {
         str(path.relative_to(folder)): path.read_text() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
@@ -68,7 +68,7 @@ def test_a_file_of_the_kind_is_replaced(tmp_path, name, monkeypatch):
             assert tree(tmp_path) == {name: text}
 
 
-def test_what_is_of_no_kind_stays(tmp_path, monkeypatch):
+def test_other_files_are_not_replaced(tmp_path, monkeypatch):
     (tmp_path / "project" / "src").mkdir(parents=True)
     (tmp_path / "project" / "setup.py").write_text("setup()")
     (tmp_path / "notes.x").write_text("remember")
@@ -80,11 +80,11 @@ def test_what_is_of_no_kind_stays(tmp_path, monkeypatch):
     before = sorted(str(p) for p in tmp_path.rglob("*"))
     calls = []
 
-    def refused(path, kind, there):
+    def refused(path, kind, found):
         with pytest.raises(OccupiedError) as error, replacing(path, kind):
             calls.append(path)
-        said = f"path={str(path)!r}: there is {there}; expected a new path, or {kind.name}"
-        assert str(error.value).startswith(said)
+        message = f"path={str(path)!r}: there is {found}; expected a new path, or {kind.name}"
+        assert str(error.value).startswith(message)
 
     refused(tmp_path / "project", MARKED, "a folder of 2 files and folders")
     refused(tmp_path / "link", MARKED, "a folder of 2 files and folders")
@@ -104,8 +104,8 @@ def test_what_is_of_no_kind_stays(tmp_path, monkeypatch):
     assert sorted(str(p) for p in tmp_path.rglob("*")) == before
 
 
-def test_a_link_keeps_pointing(tmp_path):
-    """And what it points to is replaced, as when a file is opened for writing."""
+def test_links_are_kept(tmp_path):
+    """Their targets are replaced, as when a file is opened for writing."""
     (tmp_path / "far").mkdir()
     write(tmp_path / "far" / "v1", "mark 1")
     write_box(tmp_path / "far" / "box", "old")
@@ -133,7 +133,7 @@ def test_a_folder_is_replaced(tmp_path, monkeypatch, swap):
 
 
 def test_permissions(tmp_path):
-    """Those of what is replaced; of new files, what the umask leaves."""
+    """A replaced file keeps its permissions; those of a new file depend on the umask."""
     before = os.umask(0o027)
     try:
         write(tmp_path / "new", "mark")
@@ -150,14 +150,14 @@ def test_permissions(tmp_path):
     assert [mode(name) for name in ("new", "box", "old")] == [0o640, 0o750, 0o664]
 
 
-def test_an_error_leaves_the_old_one(tmp_path):
+def test_an_error_leaves_the_old_file(tmp_path):
     write(tmp_path / "m", "mark 1")
     with pytest.raises(TypeError), replacing(tmp_path / "m", MARKED) as new, new.open("w") as file:
         file.writelines(["half", None])
     assert tree(tmp_path) == {"m": "mark 1"}
 
 
-# Processes that are killed, or live.
+# Several processes, and processes that are killed.
 
 LIVES = """
 import os, signal, sys
@@ -210,7 +210,7 @@ sys.exit("never done")
     ("name", "two_steps"), [("m", False), ("box", False), ("box", True)], ids=str
 )
 def test_killed_at_any_moment(tmp_path, name, two_steps):
-    """The old one or the new one is there, whole; the next one finds no strays."""
+    """Either the old or the new file exists, complete, and strays are removed."""
     command = [sys.executable, "-c", LIVES, str(tmp_path), name, str(two_steps)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -243,7 +243,7 @@ with files.{context} as held:
 
 
 def holder(context, last="pass"):
-    """A process that holds something until it is told to go on."""
+    """A process that keeps a context open until it receives a line."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS.format(context=context, last=last)],
         stdin=subprocess.PIPE,
@@ -266,7 +266,7 @@ def go_on(process):
 
 
 def test_two_writers_of_one_path(tmp_path):
-    """Neither takes the other's unfinished files for strays; a killed one's are."""
+    """Unfinished files of a running process are no strays; those of a killed one are."""
     path = tmp_path / "m"
     other = holder(f"replacing(Path({str(path)!r}))", "held.write_text('mark other')")
     write(path, "mark 1")
@@ -280,7 +280,7 @@ def test_two_writers_of_one_path(tmp_path):
     assert tree(tmp_path) == {"m": "mark 3"}
 
 
-def test_a_users_hidden_folder_is_no_stray(tmp_path):
+def test_a_hidden_folder_of_the_user_is_no_stray(tmp_path):
     mine = tmp_path / ".kerasrnn-unfinished-abcdefgh"
     mine.mkdir()
     (mine / "mine").write_text("mine")
@@ -289,13 +289,13 @@ def test_a_users_hidden_folder_is_no_stray(tmp_path):
 
 
 def test_a_lock(tmp_path):
-    """The error names the holder; a lock that a killed process leaves behind is none."""
+    """The error names the process; the lock of a killed process is ignored."""
     other = holder(f"locked({str(tmp_path)!r}, 'training')")
     with pytest.raises(LockedError) as error, locked(tmp_path, "training"):
         pass
     host = os.uname().nodename
-    said = f"{tmp_path} is in use: training by process {other.pid} on {host} since 2"
-    assert str(error.value).startswith(said)
+    message = f"{tmp_path} is in use: training by process {other.pid} on {host} since 2"
+    assert str(error.value).startswith(message)
     kill(other)
     assert (tmp_path / files.LOCK).exists()
     here = pytest.raises(LockedError, match=f"by process {os.getpid()} on")
@@ -306,20 +306,20 @@ def test_a_lock(tmp_path):
 
 def test_a_lock_is_waited_for(tmp_path):
     other = holder(f"locked({str(tmp_path)!r}, 'preparing')")
-    told = []
+    messages = []
 
     def wait(message):
-        told.append(message)
+        messages.append(message)
         assert go_on(other) == 0
 
     with locked(tmp_path, "preparing", wait=wait):
         assert json.loads((tmp_path / files.LOCK).read_text())["process"] == os.getpid()
-    assert len(told) == 1
-    assert f"preparing by process {other.pid}" in told[0]
+    assert len(messages) == 1
+    assert f"preparing by process {other.pid}" in messages[0]
 
 
-def test_without_locks_nothing_is_locked(tmp_path, monkeypatch):
-    """On a file system that has none, and strays, of which nobody knows, are left alone."""
+def test_file_systems_without_locks(tmp_path, monkeypatch):
+    """Nothing is locked, and strays are kept, since their processes may be running."""
     killed = holder(f"replacing(Path({str(tmp_path / 'm')!r}))")
     kill(killed)
 
@@ -332,7 +332,7 @@ def test_without_locks_nothing_is_locked(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-# Disks that take nothing.
+# Errors of writing.
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
@@ -354,7 +354,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
 
 
 def test_a_limit_on_files(tmp_path):
-    """Of the system's own."""
+    """The limit of the operating system."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
@@ -370,13 +370,13 @@ def test_a_limit_on_files(tmp_path):
     ["/a/b; No space left on device [Op:SaveV2]", "Unable to write (errno = 28, 'No space left "
      "on device')"],
 )  # fmt: skip
-def test_what_others_say_of_a_full_disk(text):
+def test_errors_of_libraries_about_a_full_disk(text):
     full = pytest.raises(WriteError, match="here cannot be written: No space left on device")
     with full, writing("here"):
         raise RuntimeError(text)
 
 
-def test_other_errors_are_left_as_they_are(tmp_path):
+def test_other_errors_are_unchanged(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"^no$"), writing(tmp_path / "m"):
         raise ValueError("no")
@@ -406,8 +406,8 @@ def test_without_permission(tmp_path):
         tmp_path.chmod(0o755)
 
 
-def test_permissions_are_asked_for_before_the_work(tmp_path, monkeypatch):
-    """As above, for root too."""
+def test_permissions_are_checked_in_advance(tmp_path, monkeypatch):
+    """Also for root, who is not refused by the system."""
     write(tmp_path / "m", "mark")
     monkeypatch.setattr(files.os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(WriteError) as error:
@@ -419,14 +419,14 @@ def test_permissions_are_asked_for_before_the_work(tmp_path, monkeypatch):
     assert (error.value.errno, error.value.filename) == (errno.EACCES, str(tmp_path / "m"))
 
 
-# The house's rule.
+# Rules of the code.
 
 DELETING = {"rmtree", "unlink", "rmdir", "removedirs", "renames", "copytree"}
 OF_MODULES = {"remove", "replace", "rename", "move", "truncate"}
 
 
-def test_nobody_else_renames_or_deletes():
-    """All of it goes through `kerasrnn.files`, which knows what may be lost."""
+def test_other_modules_do_not_rename_or_delete():
+    """They call `kerasrnn.files`, which protects files of the user."""
     found = []
     for top in ("kerasrnn", "zoo", "recipes"):
         for file in sorted((ROOT / top).rglob("*.py")):
@@ -456,7 +456,7 @@ ALONE = {
 """Files that write outside of a `with replacing(...)`, and why they may."""
 
 
-def test_all_that_is_written_takes_its_place_when_it_is_whole():
+def test_files_are_written_by_replacing():
     found = set()
     for top in ("kerasrnn", "zoo", "recipes"):
         for file in sorted((ROOT / top).rglob("*.py")):
@@ -486,8 +486,8 @@ def test_all_that_is_written_takes_its_place_when_it_is_whole():
     assert found == set(ALONE)
 
 
-def test_several_take_their_places_together(tmp_path):
-    """Those that are named alone; in a folder that others have files in, too."""
+def test_several_files_are_replaced_together(tmp_path):
+    """Only the named ones, also in a folder with other files."""
     kinds = {"m": MARKED, "box": BOX}
 
     def put(folder, text):
@@ -496,7 +496,7 @@ def test_several_take_their_places_together(tmp_path):
         (folder / "box" / "lid").write_text(text)
         (folder / "scrap").touch()
 
-    def held(folder):
+    def contents(folder):
         files = (path for path in folder.rglob("*") if path.is_file())
         return {str(path.relative_to(folder)): path.read_text() for path in files}
 
@@ -512,23 +512,23 @@ def test_several_take_their_places_together(tmp_path):
     folder = tmp_path / "new" / "deep"
     with replacing_together(folder, kinds) as staged:
         put(staged, "mark 1")
-    assert held(tmp_path) == {"new/deep/m": "mark 1", "new/deep/box/lid": "mark 1"}
+    assert contents(tmp_path) == {"new/deep/m": "mark 1", "new/deep/box/lid": "mark 1"}
     (folder / "mine").write_text("mine")
     with replacing_together(folder, kinds) as staged:
         put(staged, "mark 2")
-        assert held(folder)["m"] == "mark 1"
-    assert held(tmp_path) == {
+        assert contents(folder)["m"] == "mark 1"
+    assert contents(tmp_path) == {
         "new/deep/m": "mark 2",
         "new/deep/box/lid": "mark 2",
         "new/deep/mine": "mine",
     }
     (folder / "m").write_text("mine")
     with pytest.raises(OccupiedError), replacing_together(folder, kinds):
-        pytest.fail("it was begun")
+        pytest.fail("the block ran")
 
 
-def test_places_that_take_no_folder(tmp_path, monkeypatch):
-    """As /proc: the error names the place, and not the scratch folder."""
+def test_places_where_no_folder_can_be_created(tmp_path, monkeypatch):
+    """As /proc: the error names the place, not the scratch folder."""
     there = tmp_path / "there"
 
     def refuse(*arguments, **options):
@@ -542,4 +542,4 @@ def test_places_that_take_no_folder(tmp_path, monkeypatch):
         pytest.raises(WriteError, match=f"^{tmp_path} cannot be written: No such file"),
         replacing(there),
     ):
-        pytest.fail("it was begun")
+        pytest.fail("the block ran")

@@ -1,4 +1,4 @@
-"""The wheel: everything that is in the folders and nothing else; it runs without the checkout."""
+"""The wheel contains exactly the files of the folders, and runs without the checkout."""
 
 import configparser
 import json
@@ -26,7 +26,7 @@ SUFFIXES = {".py", ".pyi"}
 NAMES = {"py.typed", "README.md", "CITATIONS.bib", "TAGS.txt"}
 OF_MODELS = {".py", ".keras", ".onnx", ".json", ".md", ".png", ""}
 
-# One worker builds the wheel, and has it for all of them.
+# One worker builds the wheel for all tests.
 pytestmark = pytest.mark.xdist_group("packaging")
 
 
@@ -46,7 +46,7 @@ def run(*command, cwd):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from a copy, so that no leftover of another build gets in."""
+    """Built from a copy without the files of other builds."""
     source = tmp_path_factory.mktemp("source")
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -57,8 +57,8 @@ def wheel(tmp_path_factory):
     return file
 
 
-def test_the_wheel_is_complete_and_holds_nothing_else(wheel):
-    """`packages` and `package_data` of setup.cfg are lists kept by hand; this holds them to it."""
+def test_the_files_of_the_wheel(wheel):
+    """`packages` and `package_data` of setup.cfg are complete."""
     expected = {
         f"{installed}/{file.relative_to(ROOT / folder).as_posix()}"
         for folder, installed in FOLDERS.items()
@@ -67,14 +67,14 @@ def test_the_wheel_is_complete_and_holds_nothing_else(wheel):
         or (folder == "saved_models" and file.is_file() and file.suffix in OF_MODELS)
     }
     with zipfile.ZipFile(wheel) as archive:
-        held = {name for name in archive.namelist() if ".dist-info/" not in name}
-        assert held == expected
+        found = {name for name in archive.namelist() if ".dist-info/" not in name}
+        assert found == expected
         for folder, installed in FOLDERS.items():
             init = f"{installed}/__init__.py"
             assert archive.read(init) == (ROOT / folder / "__init__.py").read_bytes()
 
 
-def test_the_wheel_says_what_it_is(wheel):
+def test_the_metadata_of_the_wheel(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name.partition(".dist-info/")[2]: name for name in archive.namelist()}
         metadata = Parser().parsestr(archive.read(names["METADATA"]).decode())
@@ -90,7 +90,7 @@ def test_the_wheel_says_what_it_is(wheel):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A new virtual environment with the wheel; what it depends on comes from this one."""
+    """A new virtual environment with the wheel, and with the dependencies of this one."""
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     bin_folder = folder / ("Scripts" if os.name == "nt" else "bin")
@@ -101,14 +101,15 @@ def installed(wheel, tmp_path_factory):
         run(python, "-c", "import sysconfig as s; print(s.get_path('purelib'))", cwd=folder)
     )
     site = Path(str(site).strip())
-    # Behind the environment's own packages. The .pth files of an editable install are not read.
+    # After the environment's own packages. The .pth files of an editable install are not read.
     borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (site / "borrowed.pth").write_text("\n".join(sorted(borrowed)), encoding="utf-8")
     return python, bin_folder, site
 
 
-def test_what_is_installed_is_what_runs(installed):
-    """Imported from the environment, outside the checkout; and a layer computes."""
+@pytest.fixture(scope="module")
+def printed(installed):
+    """The output of a process outside the checkout, which imports, computes and loads a model."""
     python, _, site = installed
     code = """
 import kerasrnn, kerasrnn.recipes, kerasrnn.zoo
@@ -117,37 +118,41 @@ for module in (kerasrnn, kerasrnn.recipes, kerasrnn.zoo, kerasrnn.export):
     print(module.__file__)
 import numpy as np
 print(np.asarray(kerasrnn.GRU(2, kernel_initializer="zeros")(np.ones((1, 3, 2), "float32"))))
+from kerasrnn import zoo
+print(zoo.folder("japanese_vowels"))
+print(zoo.load("japanese_vowels").output_shape)
 """
-    *files, numbers = run(python, "-I", "-c", code, cwd=site).strip().splitlines()
+    return run(python, "-I", "-c", code, cwd=site).strip().splitlines()
+
+
+def test_the_installed_package_runs(installed, printed):
+    """It is imported from the environment, and a layer computes."""
+    _, _, site = installed
+    *files, numbers, _, _ = printed
     for file, package in zip(files, ("", "recipes", "zoo", "export"), strict=True):
         assert Path(file).resolve() == (site / "kerasrnn" / package / "__init__.py").resolve()
     assert numbers == "[[0. 0.]]"  # no kernel, no bias: the candidate is tanh(0)
 
 
-def test_a_trained_model_is_found_where_it_is_installed(installed):
-    """Outside the checkout: loaded, with its hash compared, and used with no run at hand."""
-    python, bin_folder, site = installed
-    code = """
-from kerasrnn import zoo
-print(zoo.folder("japanese_vowels"))
-print(zoo.load("japanese_vowels").output_shape)
-"""
-    found, shape = run(python, "-I", "-c", code, cwd=site).strip().splitlines()
+def test_the_installed_models_are_found(installed, printed):
+    """One is loaded, with its hash compared, and one is used without a run."""
+    _, bin_folder, site = installed
+    *_, found, shape = printed
     assert Path(found) == site / "kerasrnn" / "saved_models" / "japanese_vowels"
     assert shape == "(None, 9)"
     answer = run(bin_folder / "kerasrnn", "predict", "movie_sentiment", "Dull, dull.", cwd=site)
     assert answer.startswith("Dull, dull.: negative: ")
 
 
-def test_the_command_says_its_version(installed):
+def test_the_version_of_the_command(installed):
     _, bin_folder, site = installed
     answer = run(bin_folder / "kerasrnn", "--version", cwd=site)
     assert answer.split() == ["kerasrnn", kerasrnn.__version__]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["list"], ["train", "--help"]])
-def test_help_comes_before_keras(installed, arguments):
-    """What needs no model answers without importing Keras or a backend."""
+def test_help_does_not_import_keras(installed, arguments):
+    """Commands that need no model import neither Keras nor a backend."""
     python, _, site = installed
     code = """
 import json, runpy, sys
