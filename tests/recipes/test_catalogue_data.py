@@ -87,7 +87,7 @@ def test_another_dataset_for_the_same_model(tmp_path, name, overrides, facts):
     assert shapes == expected[name]
 
 
-def test_what_tfds_makes_up_is_loaded_too(tmp_path):
+def test_examples_drawn_by_tfds_are_loaded(tmp_path):
     """Examples drawn by TFDS from the catalogue's own features, whatever these are."""
     catalogue = {"dataset": "ted_hrlr_translate/pt_to_en", "source": "pt", "target": "en"}
     with tfds.testing.mock_data(num_examples=30):

@@ -84,13 +84,13 @@ def speaker(data, follows):
     ],
     ids=["sequence", "unknown", "nothing", "without end"],
 )
-def test_the_speller_stops_at_the_end(data, follows, said):
+def test_predictions_stop_at_the_end_symbol(data, follows, said):
     images = np.random.default_rng(0).uniform(0, 255, (2, 40, 40, 1)).astype("float32")
     model = speaker(data, follows)
     assert RECIPE.describe(model, data.metadata["vocabulary"], images) == [said, said]
 
 
-def test_what_is_judged_is_what_is_said(data, tmp_path):
+def test_evaluation_scores_the_predictions(data, tmp_path):
     """The stand-in's test sequences are ⿱ 女 木 and ⿰ 子 口, in turn."""
     model = speaker(data, {"[START]": "⿱", "⿱": "女", "女": "木", "木": "[END]"})
     metrics = RECIPE.evaluate(model, data, RECIPE.tiny(), tmp_path)
@@ -112,7 +112,7 @@ def test_the_nearest_picture_by_hand(data):
         assert known[int(np.argmin(gaps))]["sequence"].decode() == sequence
 
 
-def test_pictures_are_moved_and_what_they_say_is_not():
+def test_pictures_are_shifted_and_their_texts_are_not():
     image = np.zeros((40, 40, 1), "uint8")
     image[10:20, 15:30] = np.arange(150).reshape(10, 15, 1) + 1
     example = ((image, np.array([3, 5])), np.array([5, 2]))
@@ -177,7 +177,7 @@ def test_pictures_of_any_size_and_kind_become_ink_on_paper(tmp_path):
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, recipes.load("fashion_mnist")], ids=lambda r: r.name)
-def test_files_that_are_no_pictures(recipe, tmp_path):
+def test_files_that_are_not_pictures(recipe, tmp_path):
     Image.effect_noise((28, 28), 90).save(tmp_path / "whole.png")
     whole = (tmp_path / "whole.png").read_bytes()
     assert recipe.parse_input(str(tmp_path / "whole.png")).shape[-1] == 1

@@ -70,7 +70,7 @@ def test_every_sentence_of_a_picture_is_an_example(data):
         assert [symbols[n] for n in target] == [*sentence.split(), "[END]"]
 
 
-def test_what_is_said_is_counted_against_every_sentence(data, tmp_path, monkeypatch):
+def test_predictions_are_scored_against_every_reference(data, tmp_path, monkeypatch):
     """BLEU of sacreBLEU; saying of each picture what somebody said of it is all right."""
     sentences = spoken("test")
     seen = []

@@ -14,7 +14,7 @@ every = pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)
 
 
 @every
-def test_configurations_go_round(recipe):
+def test_configurations_round_trip(recipe):
     config = recipe.Config()
     assert from_dict(recipe.Config, dataclasses.asdict(config)) == config
     assert recipe.tiny().epochs <= 2
@@ -25,7 +25,7 @@ def test_configurations_go_round(recipe):
 
 
 @every
-def test_unknown_options_are_refused_with_those_there_are(recipe):
+def test_unknown_options_are_errors_that_list_the_known_ones(recipe):
     with pytest.raises(
         ConfigError, match=r"option 'epoch' does not exist; expected one of: epochs, "
     ):
@@ -46,20 +46,20 @@ def test_unknown_options_are_refused_with_those_there_are(recipe):
         ("bidirectional", 1, "true or false"),
     ],
 )
-def test_impossible_values_are_refused_with_what_is_possible(name, value, expected):
+def test_invalid_values_are_errors_that_name_the_expected_ones(name, value, expected):
     config_class = recipes.load("japanese_vowels").Config
     with pytest.raises(ConfigError, match=f"{name}={value!r}: expected {expected}"):
         config_class(**{name: value})
 
 
 @given(st.integers(1, 10**6), st.floats(0, 0.999), st.integers(0, 2**31))
-def test_possible_values_are_taken(epochs, dropout, seed):
+def test_valid_values_are_accepted(epochs, dropout, seed):
     config_class = recipes.load("japanese_vowels").Config
     config = config_class(epochs=epochs, dropout=dropout, seed=seed)
     assert from_dict(config_class, dataclasses.asdict(config)) == config
 
 
-def test_the_names_of_cells_are_the_zoos():
+def test_the_names_of_cells_are_those_of_the_zoo():
     with pytest.raises(ValueError, match=r"cell='\?': expected one of ") as refused:
         zoo.layer_class("?")
     names = str(refused.value).removesuffix(".").split(" one of ")[1].split(", ")
@@ -69,7 +69,7 @@ def test_the_names_of_cells_are_the_zoos():
             assert field.name != "cell" or field.metadata["choices"] == CELLS
 
 
-def test_unknown_recipes_are_refused_with_those_there_are():
+def test_unknown_recipes_are_errors_that_list_the_known_ones():
     with pytest.raises(ValueError, match=r"recipe 'vowels' does not exist; .*japanese_vowels"):
         recipes.load("vowels")
 
@@ -85,12 +85,12 @@ def test_unknown_recipes_are_refused_with_those_there_are():
         ("word_segmentation", {"bigrams": 0, "bigram_dropout": 0.1}, "bigram_dropout=0.1"),
     ],
 )
-def test_what_would_be_ignored_is_refused(name, options, ignored):
+def test_options_without_effect_are_errors(name, options, ignored):
     with pytest.raises(ConfigError, match=f"{ignored}.*would be ignored"):
         recipes.load(name).Config(**options)
 
 
-def test_a_greedy_writer_draws_nothing():
+def test_greedy_decoding_takes_no_seed():
     with pytest.raises(ConfigError, match=r"seed=3: expected 0; with greedy it would be ignored"):
         recipes.load("char_lm").PredictOptions(greedy=True, seed=3)
 
@@ -108,12 +108,12 @@ def test_a_greedy_writer_draws_nothing():
         ("seed", 2**32, "an integer, at least 0 and at most 4294967295"),
     ],
 )
-def test_what_no_training_can_have(name, value, expected):
+def test_invalid_options_of_every_recipe(name, value, expected):
     with pytest.raises(ConfigError, match=f"{name}={value!r}: expected {expected}"):
         Config(**{name: value})
 
 
-def test_another_default_keeps_the_help_and_the_range():
+def test_another_default_keeps_help_and_range():
     @dataclasses.dataclass(frozen=True)
     class Slow(Config):
         warmup: float = default("warmup", 0.1)

@@ -19,7 +19,7 @@ def conditions_hold(kind, values):
 
 
 @every
-def test_every_extreme_makes_a_configuration(recipe):
+def test_every_end_of_a_range_is_a_valid_configuration(recipe):
     """Whatever is searched can be; what is refused beside other values is not tried beside them."""
     defaults = dataclasses.asdict(recipe.Config())
     parents = sorted({parent for kind in recipe.search_space.values() for parent in kind.given})
@@ -57,7 +57,7 @@ def test_the_defaults_can_be_found(recipe):
 
 
 @every
-def test_what_is_drawn_makes_a_configuration(recipe):
+def test_random_values_are_valid_configurations(recipe):
     defaults = dataclasses.asdict(recipe.Config())
     hyperparameters = keras_tuner.HyperParameters()
     space.declare(hyperparameters, space.narrowed(recipe.search_space, [], defaults), defaults)
@@ -94,7 +94,7 @@ def test_kinds(kind, text, inside, outside):
     assert not any(value in kind for value in outside)
 
 
-def test_numbers_are_rounded_to_what_a_person_would_write():
+def test_numbers_are_rounded():
     assert space.floats(0, 1).rounded(0.123456) == 0.123
     assert space.floats(1e-4, 1, log=True).rounded(0.000123456) == 0.000123
     assert space.powers(8, 64).rounded(32.0) == 32
@@ -109,14 +109,14 @@ SPACE = {
 VALUES = {"attention": "bahdanau", "input_feeding": True, "reader": "rows", "units": 8}
 
 
-def test_what_is_fixed_is_not_searched():
+def test_fixed_options_are_not_searched():
     left = space.narrowed(SPACE, ["units"], {**VALUES, "units": 100})
     assert list(left) == ["attention", "input_feeding", "cell"]
     assert left["input_feeding"].given == {"attention": ("luong",)}
     assert left["cell"].given == {}  # as it is decided
 
 
-def test_what_means_nothing_beside_it_is_not_searched():
+def test_options_without_effect_are_not_searched():
     assert list(space.narrowed(SPACE, ["attention"], VALUES)) == ["cell", "units"]
     left = space.narrowed(SPACE, ["attention"], {**VALUES, "attention": "luong"})
     assert list(left) == ["input_feeding", "cell", "units"]
@@ -124,7 +124,7 @@ def test_what_means_nothing_beside_it_is_not_searched():
     assert "cell" not in left
 
 
-def test_only_what_gives_a_fixed_option_a_meaning_is_searched():
+def test_options_that_a_fixed_option_depends_on_are_restricted():
     left = space.narrowed(SPACE, ["input_feeding"], VALUES)
     assert left["attention"].values == ("luong",)
     for recipe in EVERY:
@@ -135,7 +135,7 @@ def test_only_what_gives_a_fixed_option_a_meaning_is_searched():
         recipe.Config(clipping="none", clip_at=2.0)
 
 
-def test_a_space_in_words():
+def test_description_of_a_search_space():
     assert space.described(SPACE).splitlines() == [
         "  attention         one of bahdanau, luong",
         "  input_feeding     yes or no (with attention luong)",

@@ -15,7 +15,7 @@ def test_letters_and_digits_count(text):
     assert place(text) == pytest.approx(0x356612C2E402 / 0x1000000000000, rel=1e-12)
 
 
-def test_other_letters_and_digits_are_other_texts():
+def test_texts_differ_by_letters_and_digits():
     texts = ["a mess", "a mess 2", "a mëss", "猫", "犬", ""]
     assert len({fingerprint(text) for text in texts}) == len(texts)
 
@@ -28,7 +28,7 @@ def test_places_are_even():
     assert max(abs(p - n / 2_000) for n, p in enumerate(places)) < 1.63 / 2_000**0.5
 
 
-def test_parts_of_ones_own_texts_have_texts():
+def test_every_split_of_an_own_file_has_texts():
     check_parts("a.txt", {"training": ["x"], "testing": ["y"]}, 0.2, "text")
     message = r"^a\.txt: expected texts for testing; found none among its 2 texts\. 50 different"
     with pytest.raises(DatasetError, match=message):

@@ -117,7 +117,7 @@ def test_words_are_held_out_by_their_hashes(monkeypatch):
         (b"'bout B", b"'bout(2) B", 1, r"expected another word, or .*; found 'bout\(2\)"),
     ],
 )
-def test_malformed_line_is_named_before_an_example_is_written(
+def test_a_malformed_line_is_an_error_before_an_example_is_written(
     mirror, data_dir, monkeypatch, old, new, line, message
 ):
     assert CONTENT.count(old) == 1

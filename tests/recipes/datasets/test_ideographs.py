@@ -152,7 +152,7 @@ def test_split_of_all_characters():
         assert int(hashlib.sha256(character.encode()).hexdigest(), 16) % 10 == 9
 
 
-def test_a_symbol_that_is_held_out_twice_moves_one_character():
+def test_a_symbol_held_out_twice_moves_one_character():
     """困 (validation) and 森 (test) share a symbol that is new; with 困 in train, 森 may stay."""
     splits = module.split_by_character({"好": ["一"], "困": ["龙"], "森": ["龙", "一"]})
     assert splits == {"train": ["好", "困"], "validation": [], "test": ["森"]}
@@ -177,7 +177,7 @@ def left_in(folder):
         ("⿰木木", "⿰木森", "森 is a part of itself: 森 > 林 > 森"),
     ],
 )
-def test_malformed_file_fails_before_an_example_is_written(
+def test_a_malformed_file_is_an_error_before_an_example_is_written(
     ids, mirror, data_dir, monkeypatch, old, new, message
 ):
     assert ids.count(old.encode()) == 1

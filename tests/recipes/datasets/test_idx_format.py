@@ -10,7 +10,7 @@ HEADER = bytes.fromhex("00000803 00000002 00000001 00000003")
 CONTENT = HEADER + bytes([0, 1, 2, 253, 254, 255])
 
 
-def test_values_stand_with_the_last_dimension_fastest():
+def test_values_are_in_row_major_order():
     array = parse_idx(CONTENT, source="images", shape=(2, 1, 3))
     assert array.dtype == np.uint8
     np.testing.assert_array_equal(array, [[[0, 1, 2]], [[253, 254, 255]]])
@@ -34,6 +34,6 @@ def test_labels_have_one_dimension():
         (CONTENT + b"\0", "expected 6 values; found 7"),
     ],
 )
-def test_what_is_wrong_is_said(content, message):
+def test_errors_name_what_is_wrong(content, message):
     with pytest.raises(DatasetError, match=message):
         parse_idx(content, source="images", shape=(2, 1, 3))

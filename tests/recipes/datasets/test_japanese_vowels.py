@@ -100,7 +100,7 @@ def left_in(folder):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_malformed_file_is_named_before_an_example_is_written(
+def test_a_malformed_file_is_an_error_before_an_example_is_written(
     members, mirror, data_dir, split, monkeypatch
 ):
     name = module.MEMBERS[split]
@@ -126,7 +126,7 @@ def test_missing_file_is_an_error(members, mirror, data_dir):
     assert left_in(data_dir) == []
 
 
-def test_failure_while_writing_leaves_nothing(members, mirror, data_dir, monkeypatch):
+def test_a_failed_write_leaves_no_file(members, mirror, data_dir, monkeypatch):
     mirror(members)
     builder = tfds.builder("japanese_vowels", data_dir=data_dir)
 

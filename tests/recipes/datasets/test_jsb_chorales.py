@@ -98,7 +98,7 @@ GOOD = json.loads(CONTENT)
         ({"train": [[[60]], []]}, r"^vowels/all.txt, train, chorale 2: expected a list of frames"),
     ],
 )
-def test_what_breaks_the_format_is_named_before_an_example_is_written(
+def test_a_malformed_file_is_an_error_before_an_example_is_written(
     content, message, mirror, tmp_path
 ):
     if isinstance(content, dict):

@@ -58,7 +58,7 @@ def test_values(mirror, tmp_path):
     assert load(tmp_path) == expected
 
 
-def test_characters_are_counted_not_bytes(mirror, tmp_path):
+def test_characters_not_bytes_are_counted(mirror, tmp_path):
     mirror(("ä" * 38 + "öööö\n").encode())
     assert load(tmp_path) == {"train": ["ä" * 38], "validation": ["öööö\n"]}
 
@@ -70,7 +70,7 @@ def test_characters_are_counted_not_bytes(mirror, tmp_path):
         (CONTENT.replace(b"we", b"w\xe9"), "^vowels/all.txt, line 2: expected UTF-8 text; .* 0xe9"),
     ],
 )
-def test_another_text_is_refused(content, message, mirror, tmp_path):
+def test_another_text_is_an_error(content, message, mirror, tmp_path):
     mirror(content)
     with pytest.raises(DatasetError, match=message):
         load(tmp_path)

@@ -20,7 +20,7 @@ def test_lines_end_at_newlines_only():
         (b"a\nb", "UTF-8", "a.txt, line 2: expected a line end; found the end of the file"),
     ],
 )
-def test_damaged_files_are_named_by_line(content, encoding, message):
+def test_damaged_files_are_errors_with_the_line_number(content, encoding, message):
     with pytest.raises(DatasetError) as error:
         split_lines(content, source="a.txt", encoding=encoding)
     assert str(error.value) == message

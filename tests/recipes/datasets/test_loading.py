@@ -66,7 +66,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_dataset_is_named_before_training(prepared, tmp_path, damage):
+def test_a_damaged_dataset_is_an_error_before_training(prepared, tmp_path, damage):
     shutil.copytree(prepared, tmp_path / "data")
     folder = tmp_path / "data" / "japanese_vowels" / "1.0.0"
     damage(folder)
@@ -100,7 +100,7 @@ class Made:
 prepared_by = []
 
 
-def test_one_prepares_and_the_others_wait(tmp_path, capsys):
+def test_one_process_prepares_and_the_others_wait(tmp_path, capsys):
     prepared_by.clear()
     failed = []
 
@@ -123,7 +123,7 @@ def test_one_prepares_and_the_others_wait(tmp_path, capsys):
     assert told.count("Waiting for it.\n") == 2
 
 
-def test_a_disk_that_takes_no_dataset(tmp_path):
+def test_a_full_disk_is_an_error_of_one_line(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(WriteError, match=rf"^{tmp_path} cannot be written: No space left on dev"):
         datasets._prepare(Made(tmp_path, full))
@@ -137,7 +137,7 @@ def test_a_disk_that_takes_no_dataset(tmp_path):
 
 
 @pytest.mark.parametrize("answer", [None, b"HTTP/1.0 404 Not Found\r\n\r\n"], ids=["none", "404"])
-def test_what_cannot_be_fetched_is_named_soon(answer, tmp_path, monkeypatch):
+def test_a_failed_download_is_reported_soon(answer, tmp_path, monkeypatch):
     """TFDS alone asks for more than three minutes."""
     from tensorflow_datasets.core.download import downloader
 

@@ -90,7 +90,7 @@ TRAIN = CONTENT["train"]
         (TRAIN.replace(b"CCO\n", b""), 5, "expected 5 molecules; found 4"),
     ],
 )
-def test_malformed_line_is_named_before_an_example_is_written(
+def test_a_malformed_line_is_an_error_before_an_example_is_written(
     mirror, data_dir, monkeypatch, content, line, message
 ):
     assert content != TRAIN

@@ -87,7 +87,7 @@ class TestHalves:
         for number, label in enumerate(["negative"] * 400 + ["neutral"] * 20, start=2)
     )
 
-    def test_each_class_is_halved(self):
+    def test_each_class_is_split_in_halves(self):
         train, test = halves(self.SNIPPETS)
         assert sorted(train + test) == list(self.SNIPPETS)
         for label, count in [("negative", 200), ("neutral", 10)]:
@@ -99,14 +99,14 @@ class TestHalves:
         numbers = {snippet.number for snippet in train}
         assert all(number ^ 1 in numbers for number in numbers)
 
-    def test_order_is_of_no_interest(self):
+    def test_the_order_does_not_matter(self):
         shuffled = random.Random(0).sample(self.SNIPPETS, len(self.SNIPPETS))
         assert [sorted(side) for side in halves(shuffled)] == [
             sorted(side) for side in halves(self.SNIPPETS)
         ]
 
 
-def test_last_line_may_end():
+def test_the_last_line_may_end_with_a_newline():
     snippets = [parse_snippets(x, source="s", count=10) for x in (CONTENT, CONTENT + b"\r\n")]
     assert snippets[0] == snippets[1]
     assert snippets[0][6] == Snippet(7, "Neither this nor that – café talk.", 0.0, "neutral")
@@ -125,7 +125,7 @@ def test_last_line_may_end():
         (b"\tFine.", b"\t ", 8, "expected a text; found ' '"),
     ],
 )
-def test_malformed_line_is_named_before_an_example_is_written(
+def test_a_malformed_line_is_an_error_before_an_example_is_written(
     mirror, data_dir, monkeypatch, old, new, line, message
 ):
     assert CONTENT.count(old) == 1

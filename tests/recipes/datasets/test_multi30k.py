@@ -106,7 +106,7 @@ def test_values(mirror, data_dir):
     ],
     ids=["fewer", "more", "not UTF-8", "blank", "cut"],
 )
-def test_damaged_files_are_named_before_an_example_is_written(
+def test_damaged_files_are_errors_before_an_example_is_written(
     mirror, data_dir, monkeypatch, replaced, message
 ):
     mirror(**replaced)
@@ -117,7 +117,7 @@ def test_damaged_files_are_named_before_an_example_is_written(
     assert left_in(data_dir) == []
 
 
-def test_another_file_in_the_mirror_is_refused(mirror, tmp_path, data_dir):
+def test_another_file_in_the_mirror_is_an_error(mirror, tmp_path, data_dir):
     mirror()
     (tmp_path / "multi30k" / "val.en.gz").write_bytes(gzip.compress(b"Wheels.\n"))
     with pytest.raises(SourceError, match=r"val\.en\.gz is not the pinned file"):

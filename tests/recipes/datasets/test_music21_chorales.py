@@ -54,7 +54,7 @@ def chords(tmp_path):
     return of
 
 
-def test_what_sounds_as_each_quarter_begins(chords):
+def test_frames_sound_at_the_start_of_each_quarter(chords):
     assert chords(score(ONE)) == CHORDS_OF_ONE
     assert chords(compressed(score(ONE)), "score.mxl") == CHORDS_OF_ONE
 
@@ -65,7 +65,7 @@ def test_repeats_are_played(chords):
     assert chords(score(TWO, "3/4", repeat=True)) == once * 2
 
 
-def test_interludes_are_left_out(chords):
+def test_interludes_are_skipped(chords):
     silent = {name: bars + " | r:3 | r:3 | " + bars for name, bars in TWO.items()}
     horn = {"Horn": "C5:3 | C5:3 | C5:3 | C5:3"}
     assert chords(score(horn | silent, "3/4")) == chords(score(TWO, "3/4")) * 2
@@ -81,11 +81,11 @@ def test_interludes_are_left_out(chords):
     ],
     ids=["dotted", "three", "five", "another"],
 )
-def test_other_voices_and_metres_are_left_out(parts, metre, chords):
+def test_other_voices_and_metres_are_skipped(parts, metre, chords):
     assert chords(score(parts, metre)) is None
 
 
-def test_likeness_is_that_of_progressions_in_any_key():
+def test_similarity_ignores_the_key():
     one = scores.progressions([(60, 64), (62, 65), (60, 64), (62, 65)])
     up = scores.progressions([(63, 67), (65, 68), (63, 67), (65, 68)])
     assert one == {((0, 4), (2, 5)): 2, ((0, 3), (-2, 2)): 1}
@@ -152,7 +152,7 @@ def test_values(corpus, tmp_path):
     assert splits["train"].element_spec["frames"].dtype == np.uint8
 
 
-def test_the_split_hangs_on_the_name_alone():
+def test_the_split_depends_only_on_the_name():
     """Against the remainder by 5 of the last hexadecimal digits: 16 is 1 more than a multiple."""
     names = [f"bwv{number}" for number in range(250, 439)]
     found = [module.split_of(name) for name in names]
@@ -169,14 +169,14 @@ def refused(tmp_path, error, message):
     assert left_in(tmp_path / "data") == []
 
 
-def test_changed_scores_are_refused(corpus, tmp_path):
+def test_changed_scores_are_an_error(corpus, tmp_path):
     (corpus / "bwv3.xml").write_bytes(score(TWO, "3/4"))
     refused(tmp_path, SourceError, "is not the corpus of music21 10.5.1: expected 6 scores with")
     (corpus / "bwv3.xml").unlink()
     refused(tmp_path, SourceError, "found 5 with [0-9a-f]{64}. Reinstall music21")
 
 
-def test_another_music21_is_refused(corpus, tmp_path, monkeypatch):
+def test_another_version_of_music21_is_an_error(corpus, tmp_path, monkeypatch):
     import music21
 
     monkeypatch.setattr(music21, "__version__", "9.1.0")
@@ -195,7 +195,7 @@ def test_chorales_are_counted(corpus, tmp_path, monkeypatch):
     refused(tmp_path, DatasetError, "expected .*'train': 2.*; found .*'train': 1.*'test': 2")
 
 
-def test_the_corpus_that_is_installed_is_the_pinned_one():
+def test_the_installed_corpus_is_the_pinned_one():
     assert len(module.corpus()) == 410
 
 

@@ -128,7 +128,7 @@ def left_in(folder):
         pytest.param("再见/v  。/w", "再见/v", "line 23: expected 117 words; found 116", id="word"),
     ],
 )  # fmt: skip
-def test_malformed_is_refused(content, old, new, message):
+def test_malformed_input_is_an_error(content, old, new, message):
     text = content.decode()
     assert text.count(old) >= 1
     with pytest.raises(DatasetError, match=f"^199801.txt, {message}"):
@@ -137,12 +137,14 @@ def test_malformed_is_refused(content, old, new, message):
         )
 
 
-def test_bytes_that_are_not_text_are_refused(content):
+def test_bytes_that_are_not_text_are_an_error(content):
     with pytest.raises(DatasetError, match="line 3: expected UTF-8 text; found byte 0xff"):
         module.parse(content.replace("她".encode(), b"\xff"), source="a", lines=LINES, words=WORDS)
 
 
-def test_malformed_file_fails_before_an_example_is_written(content, mirror, data_dir, monkeypatch):
+def test_a_malformed_file_is_an_error_before_an_example_is_written(
+    content, mirror, data_dir, monkeypatch
+):
     mirror(content.replace("了/y".encode(), "了".encode()))
     builder = tfds.builder("peoples_daily", data_dir=data_dir)
     monkeypatch.setattr(builder, "_generate_examples", lambda _: pytest.fail("examples were made"))

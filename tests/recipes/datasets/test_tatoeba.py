@@ -116,12 +116,12 @@ class TestCut:
         assert [len(numbers[split]) for split in ("train", "validation", "test")] == [80, 10, 10]
         assert len(set.union(*numbers.values())) == 100
 
-    def test_order_is_of_no_interest(self):
+    def test_the_order_does_not_matter(self):
         shuffled = random.Random(0).sample(self.PAIRS, len(self.PAIRS))
         expected = {split: sorted(pairs) for split, pairs in cut(self.PAIRS).items()}
         assert {split: sorted(pairs) for split, pairs in cut(shuffled).items()} == expected
 
-    def test_what_one_language_tests_no_other_one_validates(self):
+    def test_the_languages_share_their_splits(self):
         """Of a language with fewer sentences, other ones are held out."""
         whole = cut(self.PAIRS)
         fewer = cut(self.PAIRS[:60])
@@ -147,7 +147,7 @@ class TestCut:
         ("It is snowing.", b" ", 8, "expected a sentence or '-' in en; found ' '"),
     ],
 )
-def test_malformed_line_is_named_before_an_example_is_written(
+def test_a_malformed_line_is_an_error_before_an_example_is_written(
     mirror, data_dir, monkeypatch, old, new, line, message
 ):
     content = CONTENT.replace("Dépêche".encode(), "Dépüche".encode(), 1)

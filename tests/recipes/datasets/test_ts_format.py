@@ -94,18 +94,18 @@ def test_values_labels_and_layout():
         pytest.param("@timeStamps false", "@timeStamps true", "line 3: .*false", id="stamped"),
     ],
 )  # fmt: skip
-def test_malformed_is_refused(old, new, message):
+def test_malformed_input_is_an_error(old, new, message):
     assert GOOD.count(old) == 1
     with pytest.raises(DatasetError, match=f"^good.ts, .*{message}"):
         parse(GOOD.replace(old, new))
 
 
-def test_bytes_that_are_not_text_are_refused():
+def test_bytes_that_are_not_text_are_an_error():
     with pytest.raises(DatasetError, match="line 8: expected UTF-8 text; found byte 0xff"):
         parse(GOOD.encode().replace(b"+6.", b"\xff"))
 
 
-def test_no_beginning_of_a_file_passes_for_the_whole():
+def test_a_truncated_file_is_an_error():
     for length in range(len(GOOD)):
         with pytest.raises(DatasetError):
             parse(GOOD[:length])
@@ -147,7 +147,7 @@ def test_round_trip(case):
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
 @settings(deadline=None)
-def test_a_changed_byte_is_refused_or_read_but_never_a_crash(position, byte):
+def test_a_changed_byte_is_an_error_or_other_values(position, byte):
     content = bytearray(GOOD.encode())
     content[position] = byte
     try:

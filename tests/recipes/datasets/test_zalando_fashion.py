@@ -73,7 +73,7 @@ def test_values(members, mirror, data_dir):
     assert info.features["label"].int2str(9) == "Ankle boot"
 
 
-def test_features_are_the_catalogues(members, mirror, data_dir):
+def test_features_are_those_of_the_catalogue(members, mirror, data_dir):
     mirror(members)
     ours, catalogues = (
         tfds.builder(name, data_dir=data_dir).info for name in ("zalando_fashion", "fashion_mnist")
@@ -99,7 +99,7 @@ def test_description_and_citation_come_from_the_folder():
         (1, lambda content: content[:-1] + b"\n", r", label (12|3): expected 0 to 9; found 10$"),
     ],
 )
-def test_malformed_file_is_named_before_an_example_is_written(
+def test_a_malformed_file_is_an_error_before_an_example_is_written(
     members, mirror, data_dir, monkeypatch, split, which, change, message
 ):
     name = module.MEMBERS[split][which]

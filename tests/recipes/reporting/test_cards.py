@@ -28,7 +28,7 @@ def write_run(folder, seed, accuracy, recipe="japanese_vowels", **options):
     return folder
 
 
-def test_a_card_holds_mean_and_spread_baseline_and_peers(tmp_path, monkeypatch):
+def test_a_card_shows_mean_range_baselines_and_published_results(tmp_path, monkeypatch):
     recipe = recipes.load("japanese_vowels")
     peers = (Published("other", "a paper", {"test_accuracy": 0.8}),)
     monkeypatch.setattr(type(recipe), "card", dataclasses.replace(recipe.card, published=peers))
@@ -52,7 +52,7 @@ def test_a_card_holds_mean_and_spread_baseline_and_peers(tmp_path, monkeypatch):
     ) in text
 
 
-def test_a_card_names_the_commands_that_make_it(tmp_path):
+def test_a_card_names_the_commands_that_measured_it(tmp_path):
     recipe = recipes.load("japanese_vowels")
     first, *others = recipe.variants
     folders = {name: [write_run(tmp_path / name, 0, 0.9)] for name in recipe.variants}
@@ -67,7 +67,7 @@ def test_a_card_names_the_commands_that_make_it(tmp_path):
     ) in text
 
 
-def test_runs_that_differ_are_not_one_variant(tmp_path):
+def test_runs_of_one_variant_differ_only_in_their_seeds(tmp_path):
     folders = {
         "LSTM": [write_run(tmp_path / "a", 0, 0.9), write_run(tmp_path / "b", 1, 0.9, epochs=3)]
     }

@@ -88,7 +88,7 @@ def test_one_run_alone(several):
     assert comparison.differences([summary]) == {}
 
 
-def test_nothing_to_compare(tmp_path, capsys):
+def test_a_folder_without_runs_is_an_error(tmp_path, capsys):
     with pytest.raises(RunError, match="expected a folder with runs in it or below; found none"):
         comparison.collect(tmp_path)
     (tmp_path / "config.json").write_text("[1]")
@@ -104,7 +104,7 @@ def test_runs_without_a_log_have_no_picture(tmp_path):
     assert not (tmp_path / "none.png").exists()
 
 
-def test_a_users_picture_stays(several, tmp_path, capsys):
+def test_other_pictures_are_not_replaced(several, tmp_path, capsys):
     """One that an earlier comparison has drawn is drawn anew."""
     place = tmp_path / "pictures" / "japanese_vowels.png"
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_a_users_picture_stays(several, tmp_path, capsys):
     assert place.read_bytes() == before
 
 
-def test_a_run_that_is_being_written_is_none_yet(several):
+def test_a_run_that_is_being_written_is_not_listed(several):
     """The file in the scratch folder is not another run."""
     before = len(runs_below(several))
     with replacing(several / "a" / "config.json") as new:

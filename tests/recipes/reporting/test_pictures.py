@@ -16,7 +16,7 @@ def drawn(monkeypatch):
     return found
 
 
-def test_curves_are_means_within_the_span_of_the_seeds(drawn, tmp_path):
+def test_curves_show_mean_and_range_of_the_seeds(drawn, tmp_path):
     values = {"A": [[1.0, 4.0], [3.0, 8.0]], "B": [[2.0, 2.0]]}
     pictures.curves(values, ["short", "long"], "length", "BLEU", tmp_path / "curves.png")
     (panel,) = drawn
@@ -38,7 +38,7 @@ def test_japanese_has_glyphs(tmp_path):
     assert list(matplotlib.rcParams["font.family"]) == before
 
 
-def test_learning_curves_hold_the_log(drawn, tmp_path):
+def test_learning_curves_show_the_log(drawn, tmp_path):
     """A loss that falls a thousandfold can be read to its end; what stays near is not bent."""
     log = tmp_path / "log.csv"
     log.write_text(
@@ -54,7 +54,7 @@ def test_learning_curves_hold_the_log(drawn, tmp_path):
     assert [line.get_label() for line in loss.lines] == ["training"]  # validation was not measured
 
 
-def test_what_trials_reached_stands_above_their_values(drawn, tmp_path):
+def test_trials_are_drawn_above_their_values(drawn, tmp_path):
     searched = {
         "cell": space.choice("lstm", "layer_norm_lstm"),
         "bidirectional": space.switch(),

@@ -46,7 +46,7 @@ def test_characters_are_numbered_between_edges(data):
     assert RECIPE.example(data, 3) == TEST[3][: len(TEST[3]) // 2]
 
 
-def test_what_is_kept_reads_text_as_what_is_trained_reads_numbers(data):
+def test_the_saved_model_of_texts_equals_the_trained_model_of_ids(data):
     config = RECIPE.tiny()
     model = RECIPE.bundle(RECIPE.model(config, data), config, data)
     symbols = ["", "�", *data.metadata["vocabulary"]]
@@ -58,7 +58,7 @@ def test_what_is_kept_reads_text_as_what_is_trained_reads_numbers(data):
 @pytest.mark.parametrize(
     ("longest", "lengths"), [(20, {21}), (31, {32}), (57, {32, 36, 40, 44, 58}), (60, {58, 61})]
 )
-def test_batches_are_padded_to_few_lengths(data, longest, lengths):
+def test_batches_are_padded_to_a_few_lengths(data, longest, lengths):
     smiles = ["C" * n for n in range(max(lengths) - 30, longest + 1)]
     config = dataclasses.replace(RECIPE.tiny(), longest=longest, batch_size=4)
     dataset = short_texts._numbered(smiles, ["\n", "C"])
@@ -77,7 +77,7 @@ def test_scores_by_hand():
     assert found["test_novel"] == pytest.approx(3 / 5)
 
 
-def test_repeats_are_counted_among_the_first_and_nothing_is_no_molecule(monkeypatch):
+def test_repeated_and_empty_strings_are_counted(monkeypatch):
     monkeypatch.setattr(chemistry, "UNIQUE_OF", 3)
     found = chemistry.scores(chemistry.parsed(["C", "C1", "C", "CC", "CCC", "CC"]), {"CC"})
     assert found == pytest.approx({"test_valid": 5 / 6, "test_unique": 2 / 3, "test_novel": 2 / 3})
@@ -85,7 +85,7 @@ def test_repeats_are_counted_among_the_first_and_nothing_is_no_molecule(monkeypa
     assert found == {"test_valid": 0.0, "test_unique": 0.0, "test_novel": 0.0}
 
 
-def test_strings_that_are_none_are_passed_over_in_silence(capfd):
+def test_invalid_strings_are_skipped_without_messages(capfd):
     assert chemistry.parsed(["C(", "c1", ""]) == [None] * 3
     assert capfd.readouterr() == ("", "")
 
@@ -115,7 +115,7 @@ def writer(data, follows):
     return RECIPE.bundle(model, config, data)
 
 
-def test_what_is_written_goes_on_from_its_beginning_to_its_end(data):
+def test_generation_continues_the_prompt_to_the_end(data):
     """After (, C and ); after ), O and the end; after C, the same again, as far as there is room.
 
     A beginning that is as long as a molecule may be is only ended, if at all.
@@ -134,7 +134,7 @@ def saved(data):
     return RECIPE.bundle(RECIPE.model(config, data), config, data)
 
 
-def test_the_same_seed_writes_the_same(data):
+def test_the_same_seed_generates_the_same(data):
     model = saved(data)
     found = [RECIPE.write(model, data.metadata, ["C"] * 8, 1.0, seed) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
@@ -150,19 +150,19 @@ def test_the_same_seed_writes_the_same(data):
         ("C" * 21, r"expected at most 20 characters, the maximum length of a molecule; found 21"),
     ],
 )
-def test_beginnings_that_nothing_goes_on_from(data, beginning, message):
+def test_prompts_that_cannot_be_continued(data, beginning, message):
     model = saved(data)
     with pytest.raises(ConfigError, match=message):
         RECIPE.write(model, data.metadata, ["C", beginning])
 
 
-def test_beginnings_are_read():
+def test_prompts_are_parsed():
     assert [RECIPE.parse_input(smiles) for smiles in ("", "C1CC")] == ["", "C1CC"]
     with pytest.raises(ConfigError, match=r"^'C C': expected the beginning of a SMILES string"):
         RECIPE.parse_input("C C")
 
 
-def test_what_is_judged(data, tmp_path, monkeypatch):
+def test_evaluation(data, tmp_path, monkeypatch):
     """Nats against a loop; what is written is a training molecule, a new one and none."""
     config = RECIPE.tiny()
     model = RECIPE.bundle(RECIPE.model(config, data), config, data)
@@ -193,7 +193,7 @@ def test_what_is_judged(data, tmp_path, monkeypatch):
         assert picture.size == (chemistry.SIDE, chemistry.SIDE)  # the new one
 
 
-def test_molecules_are_drawn_where_they_belong(tmp_path):
+def test_molecules_are_drawn_at_their_index(tmp_path):
     """Five in two rows: three panels are empty, the others are not."""
     chemistry.draw(chemistry.parsed(["CCO", "c1ccccc1", "CC#N", "C1CC1", "OCl"]), tmp_path / "p")
     with Image.open(tmp_path / "p") as picture:
@@ -207,7 +207,7 @@ def test_molecules_are_drawn_where_they_belong(tmp_path):
     assert (tmp_path / "none").read_bytes().startswith(b"\x89PNG")
 
 
-def test_ones_own_molecules(tmp_path):
+def test_own_molecules(tmp_path):
     """A tenth to be judged by; of what is trained on, what is too long is left out."""
     path = tmp_path / "mine.smi"
     smiles = ["C" * n + "O" * m for n in range(1, 10) for m in range(9)]
@@ -244,7 +244,7 @@ def test_files_without_molecules(tmp_path, content, message):
         RECIPE.load(dataclasses.replace(RECIPE.tiny(), data=str(path)))
 
 
-def test_without_rdkit_nothing_is_begun(monkeypatch):
+def test_without_rdkit_training_does_not_start(monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit", None)
     with pytest.raises(ConfigError, match=r"needs rdkit.*`pip install kerasrnn\[chemistry\]"):
         RECIPE.load(RECIPE.tiny())

@@ -23,7 +23,7 @@ def own(folder, lines, **overrides):
     return dataclasses.replace(RECIPE.tiny(), data=str(path), **overrides)
 
 
-def test_texts_of_ones_own(tmp_path):
+def test_own_texts(tmp_path):
     """A text's hash says whether it is judged by; labels are numbered in their order."""
     data = RECIPE.load(own(tmp_path, ["\t".join(row) for row in ROWS], longest=4))
     held = [row for row in ROWS if splits.place(row[1]) < 0.2]
@@ -61,7 +61,7 @@ def test_texts_of_ones_own(tmp_path):
         ([f"{n % 2}\t{n % 10} a _" for n in range(40)], "expected texts with words; found no word"),
     ],
 )
-def test_files_that_are_none(tmp_path, lines, message):
+def test_invalid_files_are_errors(tmp_path, lines, message):
     with pytest.raises(DatasetError, match=f"mine.tsv(, |: ){message}"):
         RECIPE.load(own(tmp_path, lines))
 
@@ -74,7 +74,7 @@ def test_texts_without_a_word_are_padding(tmp_path):
     assert all(len(ids) == 1 for ids in empty)
 
 
-def test_what_is_judged_and_what_is_answered_are_one(tmp_path):
+def test_evaluation_and_prediction_agree(tmp_path):
     """Whether a text comes alone or among others, padded, or is longer than what is read."""
     lines = ["\t".join(row) for row in ROWS]
     config = own(tmp_path, lines, longest=3, pooling="mean")
@@ -107,7 +107,7 @@ def test_the_baselines_count_words(tmp_path):
     np.testing.assert_array_equal(found["majority"], 1)
 
 
-def test_nothing_is_no_text():
+def test_an_empty_text_is_an_error():
     with pytest.raises(DatasetError, match="expected a text; found none"):
         RECIPE.parse_input(" \n")
 
@@ -117,7 +117,7 @@ def test_nothing_is_no_text():
     [("stars\tcomment", 1), ("a film of another kind\tgood", 1)],
     ids=["header", "exchanged"],
 )
-def test_a_label_that_occurs_once_is_none(tmp_path, first, line):
+def test_a_label_that_occurs_once_is_an_error(tmp_path, first, line):
     rows = [first, *("\t".join(row) for row in ROWS)]
     message = f"mine.tsv, line {line}: expected several texts of each label; found no other line"
     with pytest.raises(DatasetError, match=message):

@@ -19,7 +19,7 @@ def test_sixteen_bits_are_the_upper_eight(tmp_path):
         np.testing.assert_array_equal(read[..., 0], PIXELS)
 
 
-def test_files_that_are_no_pictures(tmp_path):
+def test_files_that_are_not_pictures(tmp_path):
     numbers = np.zeros((28, 28), "float32")
     Image.fromarray(numbers).save(tmp_path / "f.tiff")
     numbers[4, 9] = np.nan

@@ -31,13 +31,13 @@ def test_adding_is_the_sum_of_two_marked_values(steps):
     assert markers.any(axis=0).all()
 
 
-def test_without_memory_adding_costs_a_sixth():
+def test_the_loss_of_adding_without_memory_is_a_sixth():
     """(s - 1)^2 for s the sum of two uniform numbers: its mean is the variance, 2/12."""
     _, y = memory.adding(200_000, 2, seed=0)
     assert ((y - 1) ** 2).mean() == pytest.approx(1 / 6, abs=0.002)
 
 
-def test_copying_says_ten_symbols_again():
+def test_copying_repeats_ten_symbols():
     x, y = memory.copy(400, 15, seed=3)
     assert x.shape == y.shape == (400, 35)
     assert set(np.unique(x[:, :10])) == set(range(1, 9))
@@ -47,7 +47,7 @@ def test_copying_says_ten_symbols_again():
     np.testing.assert_array_equal(y[:, 25:], x[:, :10])
 
 
-def test_seeds_draw_other_sequences():
+def test_seeds_draw_different_sequences():
     for make in (memory.adding, memory.copy):
         a, b, c = (make(4, 9, seed)[0] for seed in (0, 0, 1))
         np.testing.assert_array_equal(a, b)
@@ -64,7 +64,7 @@ def judged(task, answers, folder, monkeypatch):
     return RECIPE.evaluate(model, data, config, folder) | RECIPE.baselines(data, config)
 
 
-def test_the_baseline_of_adding_is_what_one_costs(tmp_path, monkeypatch):
+def test_the_baseline_of_adding_predicts_one(tmp_path, monkeypatch):
     metrics = judged("adding", np.ones_like, tmp_path, monkeypatch)
     assert metrics["baseline_no_memory_test_loss"] == 1 / 6
     assert metrics["test_loss"] == pytest.approx(1 / 6, abs=0.02)  # of 1,000 sequences
@@ -72,7 +72,7 @@ def test_the_baseline_of_adding_is_what_one_costs(tmp_path, monkeypatch):
     assert right["test_loss"] == pytest.approx(0.25)
 
 
-def test_the_baseline_of_copying_is_what_drawing_the_symbols_costs(tmp_path, monkeypatch):
+def test_the_baseline_of_copying_draws_the_symbols(tmp_path, monkeypatch):
     def drawn(y):
         p = np.full((*y.shape, 10), 1e-30)
         p[:, :-10, 0] = 1.0
@@ -96,7 +96,7 @@ def test_the_baseline_of_copying_is_what_drawing_the_symbols_costs(tmp_path, mon
     assert metrics["test_loss"] == pytest.approx(-(27 * math.log(0.91) + 5 * math.log(0.01)) / 32)
 
 
-def test_answers_say_what_is_right(tmp_path):
+def test_answers_show_the_expected_values(tmp_path):
     x, y = memory.adding(2, 6, seed=0)
     model = SimpleNamespace(predict=lambda batch, verbose: np.array([[0.25], [1.5]]))
     answers = RECIPE.predict(model, {"task": "adding"}, list(x), None)
@@ -110,7 +110,7 @@ def test_answers_say_what_is_right(tmp_path):
 
 
 @pytest.mark.parametrize("task", ["adding", "copy"])
-def test_exports_are_checked_on_one_sequence_and_on_shorter_ones(task):
+def test_exports_are_checked_on_single_and_shorter_sequences(task):
     config = dataclasses.replace(RECIPE.tiny(), task=task)
     data = RECIPE.load(config)
     model = RECIPE.model(config, data)
@@ -122,14 +122,14 @@ def test_exports_are_checked_on_one_sequence_and_on_shorter_ones(task):
         assert np.isfinite(exported(batch)).all()
 
 
-def test_nobody_trains_on_the_test_sequences():
+def test_the_seed_of_the_test_sequences_is_an_error():
     with pytest.raises(ConfigError, match="seed=1000003: expected another seed"):
         RECIPE.load(dataclasses.replace(RECIPE.tiny(), seed=1_000_003))
     with pytest.raises(ConfigError, match="'x': long_memory predicts only its own test sequences"):
         RECIPE.parse_input("x")
 
 
-def test_gradients_are_drawn_of_a_run_with_epochs_left(tmp_path):
+def test_gradients_are_drawn_if_an_epoch_is_left(tmp_path):
     """One that is resumed behind its last epoch keeps the picture that there is."""
     config = dataclasses.replace(RECIPE.tiny(), cell="simple_rnn")
     data = RECIPE.load(config)

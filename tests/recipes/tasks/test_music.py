@@ -27,12 +27,12 @@ NOTES = [
 ]
 
 
-def test_equal_pitches_of_neighbours_are_one_note():
+def test_adjacent_equal_pitches_are_one_note():
     assert music.notes(PHRASE) == NOTES
 
 
 @given(st.lists(st.sets(st.integers(21, 108), max_size=5).map(sorted), min_size=1, max_size=8))
-def test_notes_are_the_roll(frames):
+def test_notes_are_those_of_the_roll(frames):
     roll = np.zeros((len(frames), 88), int)
     for pitch, begin, end in music.notes(from_pitches(frames)):
         roll[begin:end, pitch - 21] += 1
@@ -76,7 +76,7 @@ def test_names_are_read_back(pitch):
         ("C-1", "found 'C-1', which is 0"),
     ],
 )
-def test_what_is_no_chord_is_named(text, message):
+def test_invalid_chords_are_errors(text, message):
     with pytest.raises(ConfigError, match=message):
         music.read_chord(text)
 
@@ -138,7 +138,7 @@ def test_midi(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["phrase.mid"]
 
 
-def test_no_midi_of_silence_or_without_tempo(tmp_path):
+def test_midi_needs_notes_and_a_tempo(tmp_path):
     with pytest.raises(ValueError, match=r"^roll: expected at least one pitch; found silence"):
         music.write_midi(from_pitches([[]]), tmp_path / "phrase.mid")
     with pytest.raises(
@@ -212,13 +212,13 @@ def test_picture(drawn):
     ("length", "ends"),
     [(64, [64]), (65, [36, 65]), (128, [64, 128]), (129, [44, 88, 129]), (7, [7])],
 )
-def test_lines_are_about_as_long_as_one_another(drawn, length, ends):
+def test_lines_have_similar_lengths(drawn, length, ends):
     """Of whole bars, of four quarters."""
     panels = drawn(from_pitches([[60]] * length), "Long").axes
     assert [max(end for _, _, end, _ in shapes(panel)) for panel in panels] == ends
 
 
-def test_a_long_piece_is_broken_into_lines(drawn):
+def test_a_long_piece_has_several_lines(drawn):
     """Nothing is lost at the breaks, and a note that goes on is in both lines."""
     long = from_pitches([[60]] * 63 + [[62]] * 2 + [[64]] * 70)
     panels = drawn(long, "Long").axes

@@ -118,7 +118,7 @@ def test_probabilities_are_positive_and_sum_to_one(text, context, order):
 
 
 @given(st.text("abcd", min_size=1, max_size=20))
-def test_nats_are_of_the_probabilities(text):
+def test_nats_follow_from_the_probabilities(text):
     """Character by character, as a model would be asked in a dialogue."""
     model = NGrams("abracadabra", order=3)
     expected = [
@@ -128,7 +128,7 @@ def test_nats_are_of_the_probabilities(text):
     np.testing.assert_allclose(model.nats(text), -np.log(expected), rtol=1e-12)
 
 
-def test_a_longer_context_helps_where_there_is_one():
+def test_a_longer_context_lowers_the_loss():
     """In a text of period three, a character says nothing of itself and all of the next one."""
     text = "abcabc" * 50
     nats = [NGrams(text, order).nats(text).mean() for order in (1, 2, 3)]
@@ -138,7 +138,7 @@ def test_a_longer_context_helps_where_there_is_one():
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_what_is_written_has_the_models_probabilities(order):
+def test_samples_have_the_probabilities_of_the_model(order):
     """Of 20,000 texts: how often each character comes first, and after each of these."""
     model = NGrams(TEXT, order)
     beginning = "the word "
@@ -160,7 +160,7 @@ def test_what_is_written_has_the_models_probabilities(order):
         check(after, beginning + first)
 
 
-def test_texts_end_where_they_are_said_to():
+def test_texts_end_at_the_given_positions():
     model = NGrams("abc" * 9, order=2)
     written = model.write(50, "a", "c", 5, seed=0)
     assert {text for text in written if set(text) <= {"b"}} >= {"b"}
@@ -181,11 +181,11 @@ def test_texts_end_where_they_are_said_to():
         ),
     ],
 )
-def test_impossible_orders_are_refused(text, order, message):
+def test_invalid_orders_are_errors(text, order, message):
     with pytest.raises(ValueError, match=message):
         NGrams(text, order)
 
 
-def test_an_empty_text_has_no_nats():
+def test_an_empty_text_has_no_loss():
     with pytest.raises(ValueError, match=r"^text='': expected at least one character"):
         NGrams("abc", 2).nats("")

@@ -54,7 +54,7 @@ def test_parts_of_a_file(tmp_path, pairs, random):
     }
 
 
-def test_a_pair_stays_where_it_is(tmp_path):
+def test_a_pair_stays_in_its_split(tmp_path):
     """More lines, or a larger fraction, take nothing out of the test data."""
     few = read_pairs(write(tmp_path, FILLING))
     more = read_pairs(write(tmp_path, FILLING + [(f"new {n}", "new") for n in range(40)]))
@@ -94,7 +94,7 @@ def test_fractions(tmp_path):
         (b"ein Hund\ta dog\neine\0 Katze\ta cat\n", ", line 2: .* control character U.0000"),
     ],
 )
-def test_files_that_are_none(tmp_path, content, message):
+def test_invalid_files_are_errors(tmp_path, content, message):
     path = tmp_path / "mine.tsv"
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=rf"mine\.tsv{message}"):
@@ -109,7 +109,7 @@ def test_files_that_are_none(tmp_path, content, message):
         ({"validation": 0.5, "test": 0.5}, "validation=0.5, test=0.5: expected a sum below 1"),
     ],
 )
-def test_fractions_that_leave_nothing(tmp_path, fractions, message):
+def test_fractions_that_leave_no_examples(tmp_path, fractions, message):
     with pytest.raises(ValueError, match=message):
         read_pairs(write(tmp_path, FILLING), **fractions)
 
@@ -141,7 +141,7 @@ def test_translations_are_loaded(tmp_path, name, source, target):
     ("name", "source", "target"),
     [("ted_hrlr_translate/pt_to_en", "pt", "en"), ("wmt14_translate/de-en", "de", "en")],
 )
-def test_what_tfds_makes_up_is_loaded_too(tmp_path, name, source, target):
+def test_examples_drawn_by_tfds_are_loaded(tmp_path, name, source, target):
     """Examples drawn by TFDS from the catalogue's own features."""
     with tfds.testing.mock_data(num_examples=4):
         pairs = load_translations(name, source, target, str(tmp_path))
@@ -152,7 +152,7 @@ def test_what_tfds_makes_up_is_loaded_too(tmp_path, name, source, target):
         assert back[split] == [(y, x) for x, y in found]
 
 
-def test_blank_sides_are_not_trained_on(tmp_path, monkeypatch):
+def test_pairs_with_a_blank_side_are_not_trained_on(tmp_path, monkeypatch):
     pairs = itertools.cycle([("Bom dia. ", " Good morning."), ("", "Yes."), ("Sim.", " \n")])
     monkeypatch.setitem(
         stand_ins.EXAMPLE,
@@ -180,7 +180,7 @@ def test_blank_sides_are_not_trained_on(tmp_path, monkeypatch):
         ("multi30k", ("de", "en", None, 0), "limit=0: expected 1 or more"),
     ],
 )
-def test_languages_that_are_not_there(name, arguments, message):
+def test_unknown_languages_are_errors(name, arguments, message):
     """Said before anything is fetched."""
     with pytest.raises(ConfigError, match=message):
         load_translations(name, *arguments)

@@ -63,7 +63,7 @@ def test_no_note_leaves_the_keyboard(pitches, least, most):
         assert found == [[pitch + shift for pitch in chord] for chord in pitches]
 
 
-def test_pieces_are_padded_with_what_no_frame_is():
+def test_pieces_are_padded_with_an_impossible_frame():
     rolls = [from_pitches([[60]] * 20), from_pitches([[]] * 33)]
     dataset = tf.data.Dataset.from_generator(
         lambda: iter(rolls), output_signature=tf.TensorSpec((None, 88), tf.float32)
@@ -75,7 +75,7 @@ def test_pieces_are_padded_with_what_no_frame_is():
     assert not x[1].any()  # silence is not padding
 
 
-def test_what_frames_cost_by_hand():
+def test_nats_of_frames_by_hand():
     """Two pieces of three frames and of two; the first frame of each costs nothing."""
     rolls = [from_pitches([[60], [60], [62]]), from_pitches([[60], []])]
     sure = np.zeros((2, 88))
@@ -89,7 +89,7 @@ def test_what_frames_cost_by_hand():
     assert found == pytest.approx(-math.log(1e-7), rel=1e-5)
 
 
-def test_what_the_model_says_costs_against_a_loop(tiny, tmp_path):
+def test_nats_of_the_model_against_a_loop(tiny, tmp_path):
     config, data = tiny
     model = RECIPE.model(config, data)
     metrics = RECIPE.evaluate(model, data, config, tmp_path)
@@ -119,7 +119,7 @@ def test_the_baselines_count(tiny):
     assert (linear[:, 71 - 21] > 0.5).tolist() == (rolls[0][1:, 71 - 21] > 0).tolist()
 
 
-def test_keys_that_always_or_never_sound_have_a_baseline_too():
+def test_keys_that_always_or_never_sound_have_a_baseline():
     rolls = [from_pitches([[60, 64], [60, 65], [60, 64], [60, 65]])]
     (found,) = polyphony.baseline_models(rolls)["linear"](rolls[0][:1])
     assert found[60 - 21] == pytest.approx(4 / 5)
@@ -137,7 +137,7 @@ def test_keys_that_always_or_never_sound_have_a_baseline_too():
         ("60.5", "found '60.5'"),
     ],
 )
-def test_what_is_no_chord(text, message):
+def test_invalid_chords_are_errors(text, message):
     with pytest.raises((ConfigError, DatasetError), match=message):
         RECIPE.parse_input(text)
 
@@ -146,9 +146,7 @@ def test_chords_are_read_in_their_order():
     assert to_pitches(RECIPE.parse_input("C4 E4 60, 72 Bb3")) == [[60, 64], [58, 72]]
 
 
-def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
-    tiny, tmp_path, monkeypatch
-):
+def test_prompts_are_transposed_an_octave_up_and_answers_back(tiny, tmp_path, monkeypatch):
     config, data = tiny
     model = RECIPE.model(config, data)
     predict_options = RECIPE.PredictOptions(length=2, temperature=0.05)
@@ -182,7 +180,7 @@ def test_seeds_are_read_an_octave_above_and_written_where_they_are_sung(
     assert example == [[pitch - 12 for pitch in chord] for chord in chords]
 
 
-def test_the_own_split_is_read_too(tiny):
+def test_the_given_split_is_read(tiny):
     config, data = tiny
     other = dataclasses.replace(config, dataset="music21_chorales")
     with stand_ins.served():

@@ -56,7 +56,7 @@ def test_tags_by_hand(words, tags):
         ("BEBM", ["甲乙", "丙丁"]),  # the sentence ends first
     ],
 )
-def test_tags_that_contradict_each_other(tags, words):
+def test_contradictory_tags(tags, words):
     assert to_words("甲乙丙丁", tags) == words
 
 
@@ -65,7 +65,7 @@ def test_round_trip(words):
     assert to_words("".join(words), to_tags(words)) == words
 
 
-def test_every_tag_sequence_is_decoded_by_the_rule():
+def test_every_tag_sequence_is_decoded():
     """All of up to six tags: a cut where the rule says, and the words' own tags decode alike."""
     for length in range(7):
         sentence = "甲乙丙丁戊己"[:length]
@@ -80,7 +80,7 @@ def test_every_tag_sequence_is_decoded_by_the_rule():
 
 
 @pytest.mark.parametrize("tags", ["", "B", "BEB", "Be", "BO"])
-def test_tags_that_are_none_are_refused(tags):
+def test_unknown_tags_are_errors(tags):
     with pytest.raises(ValueError, match="expected 2 of the letters B, M, E, S"):
         to_words("甲乙", tags)
 
@@ -107,7 +107,7 @@ def test_scores_by_hand():
     assert scores.iv_recall == 4 / 5
 
 
-def test_a_word_at_another_place_is_not_right():
+def test_a_word_at_another_position_is_wrong():
     """The same words in another order: 乙 alone stands where it stood."""
     scores = score([["甲甲", "乙", "甲"]], [["甲", "甲", "乙", "甲"]], {"甲甲", "乙", "甲"})
     assert scores[:3] == (2 / 4, 2 / 3, 4 / 7)
@@ -115,7 +115,7 @@ def test_a_word_at_another_place_is_not_right():
     assert scores == (0, 0, 0, 0, None, 0)
 
 
-def test_recall_of_words_that_there_are_not_is_none():
+def test_recall_of_absent_words_is_none():
     assert score([["甲"]], [["甲"]], {"甲"}) == (1, 1, 1, 0, None, 1)
     assert score([["甲"]], [["甲"]], []) == (1, 1, 1, 1, 1, None)
 
@@ -130,7 +130,7 @@ def test_recall_of_words_that_there_are_not_is_none():
         ([[]], [[]], "references: expected at least one word, found none"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(references, predictions, message):
+def test_what_cannot_be_scored_is_an_error(references, predictions, message):
     with pytest.raises(ValueError, match=message):
         score(references, predictions, {"甲"})
 
@@ -191,7 +191,7 @@ def test_scores_by_counting_edges(case):
 
 @given(segmented())
 @settings(deadline=None)
-def test_scores_of_equals_and_of_swapped(case):
+def test_scores_of_equal_and_of_swapped_texts(case):
     references, predictions, known = case
     assert score(references, references, known)[:3] == (1, 1, 1)
     one, other = score(references, predictions, known), score(predictions, references, known)
@@ -233,14 +233,14 @@ def test_pieces_keep_every_word_and_are_never_too_long(words):
 
 
 @given(st.text("天地人。！", max_size=400))
-def test_characters_are_cut_where_words_are(sentence):
+def test_characters_are_split_like_words(sentence):
     pieces = segments(sentence, LONGEST)
     assert "".join(c for piece in pieces for c in piece) == sentence
     assert all(0 < len(piece) <= LONGEST for piece in pieces)
 
 
 @pytest.mark.parametrize("length", [LONGEST, LONGEST + 1, 3 * LONGEST + 5])
-def test_words_longer_than_a_piece_are_cut_too(length):
+def test_words_longer_than_a_piece_are_split(length):
     pieces = segments(["天", "地" * length, "人"], LONGEST)
     assert "".join(w for piece in pieces for w in piece) == "天" + "地" * length + "人"
     assert all(0 < sum(map(len, piece)) <= LONGEST for piece in pieces)
@@ -267,7 +267,7 @@ def total(scores, tags):
         )
     )
 )
-def test_the_likeliest_tags_against_all_that_are_possible(scores):
+def test_the_most_probable_tags_among_all_valid_ones(scores):
     tags = most_likely_tags(np.array(scores, "float64"))
     assert len(tags) == len(scores)
     assert tags[0] in "BS"
@@ -280,7 +280,7 @@ def test_the_likeliest_tags_against_all_that_are_possible(scores):
     assert to_tags(to_words(sentence, tags)) == tags
 
 
-def test_the_likeliest_tags_by_hand():
+def test_the_most_probable_tags_by_hand():
     """Each for itself, M M E; but nothing begins with M, and S M E is impossible too."""
     p = np.array([[0.3, 0.4, 0.0, 0.3], [0.1, 0.6, 0.2, 0.1], [0.1, 0.1, 0.7, 0.1]])
     assert most_likely_tags(np.log(p + 1e-30)) == "BME"

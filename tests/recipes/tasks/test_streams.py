@@ -43,7 +43,7 @@ def passes(batches, count):
 
 @settings(max_examples=8)
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(0, 60), st.booleans())
-def test_segments_of_a_stream_follow_each_other(batch_size, segment, more, training):
+def test_segments_of_a_stream_are_consecutive(batch_size, segment, more, training):
     least = batch_size * (segment + 1) + segment if training else batch_size * segment + 1
     length = least + more
     (found,) = passes(streams(length, batch_size, segment, training=training), 1)
@@ -59,7 +59,7 @@ def test_segments_of_a_stream_follow_each_other(batch_size, segment, more, train
     assert length - rows.size <= batch_size * segment + (segment if training else 0)
 
 
-def test_passes_begin_at_other_characters_and_repeat_for_a_seed():
+def test_passes_start_at_different_characters_reproducibly():
     found = passes(streams(3000, 4, 50), 6)
     offsets = found[:, 0, 0, 0, 0]
     assert len(set(offsets.tolist())) >= 4
@@ -67,7 +67,7 @@ def test_passes_begin_at_other_characters_and_repeat_for_a_seed():
     assert (passes(streams(3000, 4, 50, seed=1), 6)[:, 0, 0, 0, 0] != offsets).any()
 
 
-def test_a_resumed_run_sees_the_passes_that_come():
+def test_a_resumed_run_reads_the_remaining_passes():
     batches = streams(3000, 4, 50)
     found = passes(batches, 4)
     rest = streams(3000, 4, 50).repeat().skip(2 * len(found[0])).take(2 * len(found[0]))
@@ -76,7 +76,7 @@ def test_a_resumed_run_sees_the_passes_that_come():
 
 
 @pytest.mark.parametrize(("longest", "streams"), [(50_000, 8), (10, 24)])
-def test_what_a_character_costs_against_a_loop(tiny, tmp_path, monkeypatch, longest, streams):
+def test_nats_of_characters_against_a_loop(tiny, tmp_path, monkeypatch, longest, streams):
     """Long texts in more streams, eight at a time."""
     monkeypatch.setattr("kerasrnn.recipes.tasks.streams.LONGEST", longest)
     config, data = tiny
@@ -103,7 +103,7 @@ def test_what_a_character_costs_against_a_loop(tiny, tmp_path, monkeypatch, long
         assert metrics[f"baseline_{order}-grams_validation_nats"] == pytest.approx(baseline)
 
 
-def test_the_model_that_is_kept_reads_as_the_one_that_is_trained(tiny):
+def test_the_saved_model_equals_the_trained_one(tiny):
     """The states that one segment leaves are those that the whole text would have there."""
     config, data = tiny
     trained = RECIPE.model(config, data)
@@ -115,7 +115,7 @@ def test_the_model_that_is_kept_reads_as_the_one_that_is_trained(tiny):
     np.testing.assert_allclose(np.concatenate(parts, axis=1), kept(tf.constant(lines)), atol=1e-6)
 
 
-def test_a_text_of_ones_own(tmp_path):
+def test_an_own_text(tmp_path):
     """Nine tenths to train on; characters of the last tenth that those have not are unknown."""
     path = tmp_path / "mine.txt"
     path.write_text("ab\n" * 60 + "abz\n" * 5, encoding="utf-8")
@@ -147,7 +147,7 @@ def test_texts_that_are_too_short(tmp_path, overrides, message):
         RECIPE.load(config)
 
 
-def test_alphabets_that_allow_no_long_grams_have_fewer_baselines(tiny, tmp_path, monkeypatch):
+def test_large_alphabets_have_fewer_baselines(tiny, tmp_path, monkeypatch):
     """3,000 characters: their 6-grams are more than 64 bits can number."""
     config, _ = tiny
     path = tmp_path / "mine.txt"
@@ -159,7 +159,7 @@ def test_alphabets_that_allow_no_long_grams_have_fewer_baselines(tiny, tmp_path,
     assert orders == {2, 3, 4, 5}
 
 
-def test_lines_that_are_not_there_and_prompts_of_nothing(tiny):
+def test_missing_lines_and_empty_prompts(tiny):
     _, data = tiny
     assert RECIPE.example(data, 1) == "The cat had a hat.\n"
     lines = data.raw["validation"].count("\n") + 1
@@ -169,7 +169,7 @@ def test_lines_that_are_not_there_and_prompts_of_nothing(tiny):
         RECIPE.parse_input("")
 
 
-def test_greedy_goes_on_with_the_likeliest(tiny, tmp_path):
+def test_greedy_continues_with_the_most_probable_symbol(tiny, tmp_path):
     config, data = tiny
     model = RECIPE.bundle(RECIPE.model(config, data), config, data)
     predict_options = RECIPE.PredictOptions(length=4, greedy=True)
@@ -185,6 +185,6 @@ def test_greedy_goes_on_with_the_likeliest(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"), [("top_p", 0.0), ("top_p", 1.1), ("temperature", 0.0), ("seed", 2**32)]
 )
-def test_how_nobody_can_write(name, value):
+def test_invalid_sequences(name, value):
     with pytest.raises(ConfigError, match=f"{name}={value}: expected a"):
         RECIPE.PredictOptions(**{name: value})

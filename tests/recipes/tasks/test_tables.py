@@ -21,7 +21,7 @@ def write(folder, content, name="mine.tsv"):
     return path
 
 
-def test_rows_come_with_the_numbers_of_their_lines(tmp_path):
+def test_rows_have_line_numbers(tmp_path):
     path = write(tmp_path, b"good\ta film \r\n\r\n  \n bad\tanother: one\n")
     assert read_rows(path, COLUMNS) == [(1, ["good", "a film"]), (4, ["bad", "another: one"])]
 
@@ -43,7 +43,7 @@ def test_rows_come_with_the_numbers_of_their_lines(tmp_path):
         ("id\tsource\ttarget\n1\ta\tb\n2\tc\n", "line 3: expected 3 columns, as in the header"),
     ],
 )
-def test_rows_that_are_none(tmp_path, content, message):
+def test_invalid_rows_are_errors(tmp_path, content, message):
     with pytest.raises(DatasetError, match=f"mine.tsv, {message}"):
         read_rows(write(tmp_path, content), COLUMNS)
 
@@ -56,7 +56,7 @@ def test_rows_that_are_none(tmp_path, content, message):
         ('a,"b\nc"\nd\n', r"line 3: expected 2 columns separated by commas .*; found 1"),
     ],
 )
-def test_files_that_are_no_csv(tmp_path, content, message):
+def test_files_that_are_not_csv(tmp_path, content, message):
     with pytest.raises(DatasetError, match=f"mine.csv, {message}"):
         read_rows(write(tmp_path, content, "mine.csv"), COLUMNS)
 
@@ -65,7 +65,7 @@ fields = st.text('aä",;\n ', min_size=1).filter(str.strip).map(str.strip)
 
 
 @given(st.lists(st.tuples(fields, fields), min_size=1, max_size=4), st.sampled_from(",;"))
-def test_csv_files_go_round(tmp_path_factory, rows, delimiter):
+def test_csv_files_round_trip(tmp_path_factory, rows, delimiter):
     file = io.StringIO(newline="")
     csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(rows)
     path = write(tmp_path_factory.mktemp("csv"), file.getvalue(), "mine.CSV")
@@ -74,7 +74,7 @@ def test_csv_files_go_round(tmp_path_factory, rows, delimiter):
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
-def test_quotes_that_a_program_has_put(tmp_path, quoting):
+def test_quotes_written_by_a_program(tmp_path, quoting):
     rows = [["“Hi”", 'say "hi"'], ['"Hi."', "'hi'"], ["it's", 'an inch is 1"'], ['"', "a"]]
     file = io.StringIO(newline="")
     csv.writer(file, "excel-tab", quoting=quoting).writerows(rows)
@@ -117,14 +117,14 @@ def test_quotes_that_belong_to_a_text(tmp_path):
         ("1276\tGo.\t3091\tVa !", [], ["Go.", "Va !"], "sentence numbers, are ignored"),
     ],
 )
-def test_what_is_not_read_is_told(header, lines, expected, remark, tmp_path):
+def test_what_is_not_read_is_reported(header, lines, expected, remark, tmp_path):
     path = write(tmp_path, "\n".join([header, *lines]))
     with pytest.warns(DatasetWarning, match=f"mine.tsv.*{re.escape(remark)}"):
         rows = read_rows(path, COLUMNS)
     assert rows == [(1 + len(lines), expected)]
 
 
-def test_words_that_are_no_header(tmp_path):
+def test_a_first_line_that_is_not_a_header(tmp_path):
     path = write(tmp_path, "word\tword\nEnglish\tenglisch\n")
     assert [row for _, row in read_rows(path, COLUMNS)] == [["word"] * 2, ["English", "englisch"]]
     assert read_rows(write(tmp_path, "source\ttarget\n"), COLUMNS) == [(1, ["source", "target"])]
@@ -147,7 +147,7 @@ def test_numbers_are_read_line_by_line(tmp_path):
         ("1 1e39\n", "line 1, column 2: expected a finite number; found '1e39'"),
     ],
 )
-def test_numbers_that_are_none(tmp_path, content, message):
+def test_invalid_numbers_are_errors(tmp_path, content, message):
     path = tmp_path / "frames.csv"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DatasetError, match=message):

@@ -18,7 +18,7 @@ RECIPE = recipes.load("word_segmentation")
 LONGEST = LENGTHS[-1]
 
 
-def test_what_is_narrow_is_read_wide():
+def test_narrow_characters_are_widened():
     assert RECIPE.parse_input("  我有3 apples~!\n") == "我有３　ａｐｐｌｅｓ～！"
     assert RECIPE.parse_input("全角，。") == "全角，。"
     with pytest.raises(DatasetError, match="expected a sentence; found none"):
@@ -44,7 +44,7 @@ def own(tmp_path):
     return config, [line.split() for line in lines if line]
 
 
-def test_sentences_of_ones_own(own):
+def test_own_sentences(own):
     """40 lines: 4 to judge by, 1 in 20 of the others to choose by; numbers are of what is twice."""
     config, lines = own
     data = RECIPE.load(config)
@@ -71,7 +71,7 @@ def test_sentences_of_ones_own(own):
         assert [symbols[n] for n in ids] == known
 
 
-def test_words_are_those_of_the_likeliest_tags(own, tmp_path):
+def test_words_are_those_of_the_most_probable_tags(own, tmp_path):
     """Of sentences of any length, in batches of any; a piece is read for itself."""
     config, _ = own
     data = RECIPE.load(config)
@@ -118,7 +118,7 @@ def test_parts_of_speech_are_learned_with_the_tags(tagged):
     assert without.metadata["parts"] == []
 
 
-def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
+def test_words_and_parts_of_speech_are_the_most_probable(tagged, tmp_path):
     """Of the tags by their sums over the parts; of the parts by what a word's characters say."""
     data = RECIPE.load(tagged)
     model = RECIPE.bundle(RECIPE.model(tagged, data), tagged, data)
@@ -152,7 +152,7 @@ def test_words_and_parts_are_the_likeliest(tagged, tmp_path):
     assert metrics["baseline_longest_match_test_tagged_f1"] == pytest.approx(2 * 6 / (9 + 10))
 
 
-def test_a_word_without_its_part_of_speech_is_refused(tmp_path):
+def test_a_word_without_its_part_of_speech_is_an_error(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("我们/r 看/v\n\n我们/r 看\n" * 20, encoding="utf-8")
     config = dataclasses.replace(RECIPE.tiny(), data=str(path))
@@ -174,7 +174,7 @@ def test_a_word_without_its_part_of_speech_is_refused(tmp_path):
     ],
     ids=["few", "nothing twice", "empty"],
 )
-def test_files_that_are_none(tmp_path, content, message):
+def test_invalid_files_are_errors(tmp_path, content, message):
     path = tmp_path / "mine.txt"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DatasetError, match=f"mine.txt: .*{message}"):
@@ -204,7 +204,7 @@ def test_a_line_without_spaces_is_one_long_word(tmp_path, length):
     ],
     ids=["conll", "bmes", "columns", "treebank", "unsegmented"],
 )
-def test_files_of_other_kinds_are_refused(tmp_path, line, message):
+def test_files_of_other_formats_are_errors(tmp_path, line, message):
     path = tmp_path / "mine.txt"
     path.write_text(line * 40, encoding="utf-8")
     with pytest.raises(DatasetError, match=f"mine.txt.*{message}"):

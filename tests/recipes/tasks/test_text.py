@@ -22,7 +22,7 @@ def tagger(size):
     return zoo.many_to_many(zoo.Tokens(size, 4), zoo.Classes(3), cell="gru", units=3, name="tagger")
 
 
-def test_symbols_by_how_often_they_occur():
+def test_symbols_are_sorted_by_frequency():
     assert text.adapted(["a a a b b c", "a b d d d d d d"]) == ["d", "a", "b", "c"]
     assert text.adapted(["a a a b b c"], size=2) == ["a", "b"]
     assert text.adapted(["aab", "a\n\n\n\n b"], split="character") == ["\n", "a", "b", " "]
@@ -40,7 +40,7 @@ def test_symbols_against_a_counter(texts, size):
     assert text.adapted(texts, size, split="character") == symbols[:size]
 
 
-def test_numbers_are_places_in_the_vocabulary():
+def test_ids_are_positions_in_the_vocabulary():
     layer = text.vectorizer(["e", "\n", " ", "h"], split="character")
     np.testing.assert_array_equal(layer(["he\n he?", "e"])[0], [5, 2, 3, 4, 5, 2, 1])
     np.testing.assert_array_equal(layer(["he\n he?", "e"])[1], [2, 0, 0, 0, 0, 0, 0])
@@ -55,7 +55,7 @@ def test_numbers_are_places_in_the_vocabulary():
         ("characters", "A Dog", ["a", " ", "d", "o", "g"]),
     ],
 )
-def test_what_is_learned_of_texts_goes_through_json(kind, line, cut):
+def test_fitted_vectorizers_round_trip_through_json(kind, line, cut):
     fit = json.loads(json.dumps(text.fitted(kind, TEXTS, 100)))
     assert fit["kind"] == kind
     expected = [fit["symbols"].index(symbol) + 2 for symbol in cut]
@@ -75,7 +75,7 @@ def test_pieces_are_those_of_sentencepiece():
         assert processor.decode([int(n) for n in row if n]) == line
 
 
-def test_there_are_as_many_pieces_as_the_texts_have():
+def test_the_number_of_pieces_is_limited_by_the_texts():
     """At most as many as are asked for, as of words; and at least the characters."""
     pytest.importorskip("sentencepiece")
     words = {
@@ -90,7 +90,7 @@ def test_there_are_as_many_pieces_as_the_texts_have():
         text.fitted("pieces", TEXTS, least - 1)
 
 
-def test_texts_as_a_model_writes_them():
+def test_texts_rewritten_as_by_the_model():
     """By hand: what a model of such symbols, all of which it knows, can write at best."""
     texts = ["The DOG,  a cow!", "", "Ä  b"]
     assert text.rewritten("pieces", texts) == texts
@@ -115,7 +115,7 @@ def test_texts_as_a_model_writes_them():
         (b"one\x7f", r"line 1: expected text; found the control character U\+007F\.$"),
     ],
 )
-def test_files_that_are_no_text(tmp_path, content, message):
+def test_files_that_are_not_text(tmp_path, content, message):
     path = tmp_path / "mine.txt"
     if content is not None:
         path.write_bytes(content)
@@ -130,7 +130,7 @@ def test_control_characters_that_texts_have(tmp_path):
     assert text.read_text(tmp_path / "mine.txt") == content
 
 
-def test_many_unknown_symbols_are_not_all_named():
+def test_only_some_of_many_unknown_symbols_are_listed():
     said = text.remark_on_unknown([chr(0x4E00 + n) for n in range(23)])
     quoted = "'\u4e00', '\u4e01', "
     assert said.startswith(quoted)
@@ -138,11 +138,11 @@ def test_many_unknown_symbols_are_not_all_named():
     assert "'\u4e13' and 3 more are not in the model's vocabulary" in said
 
 
-def test_folders_are_no_text(tmp_path):
+def test_folders_are_not_text(tmp_path):
     with pytest.raises(DatasetError, match="cannot be read: Is a directory"):
         text.read_text(tmp_path)
 
 
-def test_marks_and_ends_of_lines_of_other_systems_are_read(tmp_path):
+def test_byte_order_marks_and_other_line_ends_are_read(tmp_path):
     (tmp_path / "mine.txt").write_bytes("\ufeffhé\r\nthere\n".encode())
     assert text.read_text(tmp_path / "mine.txt") == "hé\nthere\n"

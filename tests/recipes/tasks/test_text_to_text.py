@@ -40,7 +40,7 @@ def test_pairs_are_numbered():
         ]
 
 
-def test_what_is_too_long_to_train_on_is_counted(tmp_path):
+def test_long_pairs_are_counted(tmp_path):
     file = tmp_path / "pairs.tsv"
     lines = [f"{'ab'[n % 2] * (n % 7 + 1)}{n}\tX Y" for n in range(40)]
     file.write_text("\n".join([*lines, "a" * 40 + "\tX", "b" * 40 + "\tX", "c" * 40 + "\tX"]))
@@ -60,7 +60,7 @@ def test_word_and_phone_error_rates_by_hand():
     assert scores["test_phone_error_rate"] == pytest.approx((0 + 1 + 1) / (2 + 3 + 2))
 
 
-def test_reversed_strings_are_never_trained_and_judged():
+def test_training_and_test_strings_are_disjoint():
     pairs = REVERSE.pairs(dataclasses.replace(REVERSE.tiny(), longest=3, examples=3000))
     held_out = {source for split in ("validation", "test") for source, _ in pairs[split]}
     assert not held_out & {source for source, _ in pairs["train"]}
@@ -84,7 +84,7 @@ def test_translations_are_scored_by_sacrebleu():
     assert several["test_bleu"] == pytest.approx(100)
 
 
-def test_a_perfect_system_scores_a_hundred():
+def test_perfect_translations_score_a_hundred():
     """Of words, which have no capitals and no full stops, 53.7 BLEU were the most."""
     references = [["Der Hund sieht die Katze."], ["Das Pferd, das große, hört Die Maus!", "Nein."]]
     for symbols, written in (
@@ -103,7 +103,7 @@ def test_a_perfect_system_scores_a_hundred():
     assert perfect == {"test_word_error_rate": 0, "test_phone_error_rate": 0}
 
 
-def test_few_pairs_train_with_the_usual_options(tmp_path):
+def test_few_pairs_train_with_default_options(tmp_path):
     """320 of them, as 4,000 pieces of each side are too many."""
     pytest.importorskip("sentencepiece")
     random = np.random.default_rng(0)
@@ -130,7 +130,7 @@ def test_japanese_is_scored_by_its_words():
     assert bleu == pytest.approx(100 * (5 / 6 * 3 / 5 * 1 / 4 * half / 100) ** 0.25, abs=1e-6)
 
 
-def test_a_language_that_takes_packages_is_refused_without_them(monkeypatch):
+def test_a_language_needs_its_packages(monkeypatch):
     import sacrebleu.metrics
 
     def absent(trg_lang):
@@ -174,14 +174,14 @@ def test_bleu_against_length_by_hand(tmp_path, monkeypatch):
         assert 0 < second[1] < 50
 
 
-def test_modes_are_the_zoos():
+def test_modes_are_those_of_the_zoo():
     from kerasrnn.zoo import sequence_to_sequence
 
     assert text_to_text.MODES == sequence_to_sequence.MODES
     assert {*text_to_text.ATTENTIONS} == {*sequence_to_sequence.ATTENTIONS, "none"}
 
 
-def test_sampling_grows_to_what_was_said():
+def test_scheduled_sampling_grows_to_the_given_fraction():
     """Of 200 strings in batches of 16, two epochs: 24 steps."""
     config = dataclasses.replace(REVERSE.tiny(), sampling=0.5)
     data = REVERSE.load(config)
@@ -212,7 +212,7 @@ def test_nearest_source_by_hand():
         (TRANSLATE.Config, {"dataset": "tatoeba/it"}, "dataset='tatoeba/it': expected one of"),
     ],
 )
-def test_options_that_would_say_nothing(config, options, message):
+def test_useless_options_are_errors(config, options, message):
     with pytest.raises(ConfigError, match=message):
         config(**options)
 
@@ -231,7 +231,7 @@ def test_bad_inputs(tmp_path):
         G2P.load(dataclasses.replace(G2P.tiny(), data=str(file)))
 
 
-def test_the_picture_has_a_panel_a_text(tmp_path):
+def test_the_picture_has_a_panel_for_each_text(tmp_path):
     from kerasrnn.recipes.reporting import pictures
     from kerasrnn.zoo import Translation
 
@@ -242,7 +242,7 @@ def test_the_picture_has_a_panel_a_text(tmp_path):
     assert (tmp_path / "attention.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_symbols_stay_as_they_are():
+def test_symbols_are_not_changed():
     fit = text.fitted("symbols", ["AA b", "b ' AA", "AA"])
     assert fit["symbols"] == ["AA", "b", "'"]
     assert np.asarray(text.numbering(fit)(["b x AA"])).tolist() == [[3, 1, 2]]
@@ -262,7 +262,7 @@ def test_words_are_read_as_in_training(tmp_path):
     assert set(sounds) == {2, 3, 4}  # two sounds and the end, in spite of two blanks
 
 
-def test_the_longest_text_follows_the_training_data(tmp_path):
+def test_the_maximum_length_follows_from_the_training_data(tmp_path):
     """The longest target has 20 sounds and an end, of 3 letters: 15 more than twice as many."""
     file = tmp_path / "pairs.tsv"
     lines = [f"a{n}\t{'B ' * (20 if n == 33 else 2)}" for n in range(10, 60)]
@@ -274,7 +274,7 @@ def test_the_longest_text_follows_the_training_data(tmp_path):
     assert (translator.max_length, translator.length_limit) == (60, (2.0, 15))
 
 
-def test_copying_is_refused_in_one_line():
+def test_copying_unsupported_by_the_model_is_an_error_of_one_line():
     class Model:
         def check_copying(self):
             raise ValueError("copy_unknown=True: source splits texts into pieces")
