@@ -308,7 +308,7 @@ def test_a_custom_cell_is_trained_and_saved(tmp_path):
     [
         (kerasrnn.LSTMCell, "auto", True),  # compiled, since the number of steps is known
         (kerasrnn.SimpleRNNCell, True, False),
-        (TangledCell, "auto", False),
+        (MidpointCell, "auto", False),
     ],
 )
 def test_second_derivatives(cell_class, jit_compile, training):

@@ -41,9 +41,9 @@ def decoded(step, found, first, steps):
 @pytest.mark.parametrize(
     "options",
     [
-        {"attention": "bahdanau", "depth": 2, "bidirectional": True},
+        {"attention": "bahdanau", "depth": 2, "cell": "gru", "bidirectional": True},
         {"attention": "luong", "mode": "both", "cell": "gru"},
-        {"attention": kerasrnn.CoverageAttention, "depth": 2, "cell": "gru"},
+        {"attention": kerasrnn.CoverageAttention, "cell": "lstm"},
         {"mode": "every", "cell": "gru", "tied": True},
     ],
     ids=["bahdanau", "luong", "coverage", "context"],

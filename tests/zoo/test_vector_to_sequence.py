@@ -9,7 +9,7 @@ from kerasrnn import zoo
 from kerasrnn.keras_internals import get_keras_mask
 from tests import numpy_models
 from tests.catalogue import variant_id
-from tests.measure import randomize
+from tests.measure import op_by_op, randomize
 from tests.zoo.models import assert_exports, assert_exports_to_onnx, assert_saves, learn
 
 PREVIOUS = np.array([[1, 3, 4, 5], [1, 4, 2, 2]])
@@ -64,7 +64,8 @@ def test_learning_to_count():
     model = zoo.one_to_many(zoo.Labels(5, 8), zoo.Classes(4), "first", "gru", 24, jit_compile=False)
     assert learn(model, [counts, symbols[:, :-1]], symbols[:, 1:], steps=60, rate=0.03) < 0.1
     writer = zoo.generator(model, max_length=5, start=1, end=2, return_lengths=True)
-    written, lengths = map(np.asarray, writer(np.array([4, 1, 3])))
+    with op_by_op():
+        written, lengths = map(np.asarray, writer(np.array([4, 1, 3])))
     assert lengths.tolist() == [5, 2, 4]
     assert written.tolist() == [[3, 3, 3, 3, 2], [3, 2, 0, 0, 0], [3, 3, 3, 2, 0]]
 
@@ -72,7 +73,7 @@ def test_learning_to_count():
 @pytest.mark.tensorflow
 @pytest.mark.traced
 def test_exports(tmp_path):
-    """The models of all modes in one file; one in ONNX."""
+    """One mode in ONNX, the others in one SavedModel."""
     modes = ("first", "every", "state")
     models = [label_model(mode, cell="simple_rnn", name=mode) for mode in modes]
     for model in models:
@@ -81,7 +82,7 @@ def test_exports(tmp_path):
     check = [[labels, previous], [labels[:1], previous[:1, :2]]]
     assert_exports_to_onnx(models[0], check, tmp_path, (["source", "previous"], ["probabilities"]))
     inputs = models[0].inputs
-    together = keras.Model(inputs, [model(inputs) for model in models])
+    together = keras.Model(inputs, [model(inputs) for model in models[1:]])
     assert_exports(together, check, tmp_path)
 
 
