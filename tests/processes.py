@@ -276,7 +276,7 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> None:
         else:
             sys.stderr.write(f"{end.code}\n")
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
+        interrupted = type(error) is KeyboardInterrupt  # after a subclass, the status is 1
         sys.excepthook(*sys.exc_info())
     # As an interpreter ends, without the second that freeing everything takes.
     threading._shutdown()

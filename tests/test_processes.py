@@ -64,6 +64,7 @@ def test_modules_and_scripts(tmp_path):
         ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL, ""),
         ("import os; os.kill(os.getpid(), 15)", -signal.SIGTERM, ""),
         ("import os; os.kill(os.getpid(), 2)", -signal.SIGINT, "KeyboardInterrupt\n"),
+        ("class Stop(KeyboardInterrupt): pass\nraise Stop", 1, "Stop\n"),
         ("import atexit; atexit.register(print, 'end')", 0, "end\n"),
         ("import threading; threading.Timer(0.1, print, ['end']).start()", 0, "end\n"),
     ],
