@@ -19,6 +19,13 @@ def token_model(mode="state", cell="gru", **options):
     return zoo.encoder_decoder(zoo.Tokens(9, 4), zoo.Classes(7), mode, cell, units=5, **options)
 
 
+def assert_passes_on(model, options):
+    """The NumPy models read these options from the layers."""
+    for layer, names in (("encoder", ("residual",)), ("decoder", ("residual", "skip", "tied"))):
+        for name in names:
+            assert getattr(model.get_layer(layer), name) == options.get(name, False), name
+
+
 def expected_of(model, x, mask, previous):
     _, _, states = numpy_models.run(model.get_layer("encoder"), x, mask)
     context = np.tanh(
@@ -39,6 +46,7 @@ def expected_of(model, x, mask, previous):
 def test_modes(mode, options, tmp_path):
     """Padding of the source, also of entire rows, does not change the context."""
     model = token_model(mode, dropout=0.3, **options)
+    assert_passes_on(model, options)
     (table,) = model.get_layer("embedding").get_weights()
     logits = expected_of(model, table[SOURCE], SOURCE != 0, PREVIOUS)
     y = model([SOURCE, PREVIOUS])
@@ -67,6 +75,7 @@ def test_modes(mode, options, tmp_path):
 def test_attention(attention, options, tmp_path):
     """Teacher forcing and generation in NumPy. Padding of the source has no attention."""
     model = token_model(dropout=0.3, attention=attention, **options)
+    assert_passes_on(model, options)
     source = SOURCE[:2]  # without the row of padding
     (table,) = model.get_layer("embedding").get_weights()
     memory, _, states = numpy_models.run(model.get_layer("encoder"), table[source], source != 0)
