@@ -301,7 +301,7 @@ def test_exports(tmp_path):
     x = [normal(2, 4, 2).astype("float32"), normal(2, 4, 5, 2).astype("float32")]
     assert export.to_onnx(model, tmp_path / "model.onnx", check=[x]).difference <= 1e-5
     assert export.to_saved_model(model, tmp_path / "model", check=[x]).difference <= 1e-5
-    step = export.to_step(model, check=False)  # compared below
+    step = export.to_step(model)
     states = [np.zeros((2, *s.shape[1:]), "float32") for s in step.inputs[2:]]
     expected = model(x)
     for t in range(4):
