@@ -404,7 +404,12 @@ def _with_gradient(
         structure.append(results)
 
         def gradient(*d_flat: Tensor) -> list[Tensor]:
-            return leaves(backward(filled(results, d_flat)))
+            # A gradient in a graph may come with fewer known sizes than its tensor has, and the
+            # values that a loop carries cannot change theirs.
+            dense = [tf.convert_to_tensor(d) for d in d_flat]
+            for d, y in zip(dense, leaves(results), strict=True):
+                d.set_shape(y.shape)
+            return leaves(backward(filled(results, dense)))
 
         return leaves(results), gradient
 

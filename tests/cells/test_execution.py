@@ -337,6 +337,25 @@ def test_sequences_without_steps_keep_the_states_of_a_stateful_layer():
 
 
 @pytest.mark.tensorflow
+@pytest.mark.parametrize("batch", [1, 3])
+def test_batches_of_other_lengths_train_to_the_builtin_layers_weights(batch):
+    """From the second length on, TensorFlow traces for any number of steps but for these rows."""
+    models = []
+    for layers in (kerasrnn, keras.layers):
+        layer = layers.LSTM(2, return_sequences=True)
+        model = keras.Sequential([keras.Input((None, 3)), layer])
+        model.compile(keras.optimizers.SGD(0.5), "mse", jit_compile=False)
+        models.append(model)
+    models[1].set_weights(models[0].get_weights())
+    for time in (5, 4, 6):
+        x = sequences(batch, time)
+        for model in models:
+            model.train_on_batch(x, x[..., :2])
+    for found, expected in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.tensorflow
 def test_a_masked_keras_cell_with_an_unknown_number_of_steps():
     """Keras's own loop would read the length from a tuple of inputs."""
     import tensorflow as tf
