@@ -146,7 +146,7 @@ def assert_same_outputs(
     initial_state: Sequence[np.ndarray] | None = None,
     mask: np.ndarray | None = None,
 ) -> None:
-    """Compare what a layer puts out in inference, of which no gradient is asked."""
+    """Compare the outputs of a layer in inference, without gradients."""
     outputs = to_list(layer(x, initial_state=initial_state, mask=mask))
     outputs = [keras.ops.convert_to_numpy(y) for y in outputs]
     assert_same(expected._replace(outputs=outputs), expected, tolerance)

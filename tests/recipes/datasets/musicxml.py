@@ -11,7 +11,7 @@ def score(parts: Mapping[str, str], metre: str = "4/4", repeat: bool = False) ->
     """A score of parts by name, their notes as in "C5:1 r:0.5 F#4:0 | E4:4".
 
     A note is a pitch, or r for a rest, and its length in quarters; a length of 0 is a grace note.
-    Bars are apart by |. With `repeat`, all of it is to be played twice.
+    Bars are separated by |. With `repeat`, the whole piece is played twice.
     """
     names = "".join(
         f'<score-part id="P{n}"><part-name>{name}</part-name></score-part>'
