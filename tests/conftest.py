@@ -9,12 +9,10 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("MPLBACKEND", "agg")
 # XLA compiles every program here for a few numbers. LLVM's optimizations and the newer code
 # generator would take two thirds of that time; XLA's own passes, which decide on loops and copies,
-# are the same. An unknown flag ends the process, and JAX has an XLA of its own.
+# are the same. TensorFlow and JAX each end the process at a flag that their own XLA does not know.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0"
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
-    else "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     " --xla_cpu_parallel_codegen_split_count=1",
 )
 # tf2onnx copies its graph before each of its optimizers, which takes half of the time of an export,
