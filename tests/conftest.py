@@ -20,7 +20,6 @@ os.environ.setdefault(
 os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
 
 import hypothesis
-import keras
 import pytest
 
 # A graph is many objects, which Python would look through again and again: a twentieth of the time.
@@ -31,6 +30,12 @@ hypothesis.settings.register_profile(
     "suite", deadline=None, max_examples=15, derandomize=True, print_blob=True
 )
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_configure(config):
+    """Import Keras before warnings are errors; not in the process that only hands out the tests."""
+    if not getattr(config.option, "numprocesses", None):
+        import keras  # noqa: F401
 
 
 def pytest_itemcollected(item):
@@ -47,6 +52,8 @@ def _group(item):
 
 @pytest.fixture(autouse=True)
 def _fresh_keras():
+    import keras
+
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
@@ -55,6 +62,8 @@ def _fresh_keras():
 @pytest.fixture(autouse=True)
 def _values_alone(request):
     """PyTorch hands to NumPy no tensor of which a gradient can be asked."""
+    import keras
+
     if keras.config.backend() != "torch" or request.node.get_closest_marker("gradients"):
         yield
         return
@@ -82,6 +91,8 @@ def _op_by_op(request):
 def _room_for_programs():
     """JAX keeps what it compiled, in memory maps of which a process may have 65,530 on Linux."""
     yield
+    import keras
+
     if keras.config.backend() == "jax":
         import jax
 
