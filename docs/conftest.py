@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.measure import op_by_op
-
 # What Sphinx is given to read; its examples are those of docstrings.
 collect_ignore = ["generated"]
 # These train for several steps, which takes longer op by op than the tracing.
@@ -26,5 +24,7 @@ def _op_by_op(request):
     if request.path.name in TRACED:
         yield
         return
+    from tests.measure import op_by_op  # imports Keras, which only the tests need
+
     with op_by_op():
         yield
