@@ -12,7 +12,7 @@ from kerasrnn.decoding.processors import ForbiddenSymbols, LogitsProcessor
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import PositiveInteger, Seed
 from kerasrnn.zoo.model import Model
-from kerasrnn.zoo.stepping import decoder_of, source_inputs, source_of
+from kerasrnn.zoo.stepping import decoder_of, named, source_inputs, source_of
 
 
 @validation.checked
@@ -141,8 +141,7 @@ def generator(
             names.append(output_name)
     results = results if len(names) > 1 else [results]
     outputs = [
-        keras.layers.Identity(name=output_name)(result)
-        for output_name, result in zip(names, results, strict=True)
+        named(output_name, result) for output_name, result in zip(names, results, strict=True)
     ]
     # A model with a list of one input would require calls with a list.
     ends = [end if len(end) > 1 else end[0] for end in (inputs, outputs)]

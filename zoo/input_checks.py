@@ -37,7 +37,12 @@ def to_call(like: Any, inputs: Any, model: keras.Model | None = None) -> Any:
     tensors = keras.tree.flatten(inputs)
     if len(tensors) == len(keras.tree.flatten(like)) and all(map(is_tensor, tensors)):
         return inputs
-    return CheckedInputs("inputs", like, model, read=False)(inputs)
+    checked = CheckedInputs("inputs", like, model, read=False)(inputs)
+    if any(map(is_tensor, keras.tree.flatten(checked))):  # Keras rejects arrays among tensors
+        return keras.tree.map_structure(
+            lambda x: ops.convert_to_tensor(x) if isinstance(x, np.ndarray) else x, checked
+        )
+    return checked
 
 
 def to_predict(

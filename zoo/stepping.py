@@ -67,22 +67,35 @@ def encoder_and_step(model: keras.Model) -> Parts:
     frame = () if decoder.kind == "classes" else (decoder.size,)
     dtype = "int32" if decoder.kind == "classes" else None
     previous = keras.Input(frame, dtype=dtype, name="previous")
-    initial = _InitialStates(decoder, name="initial_states")(**(source or {"rows": previous}))
+    first = _InitialStates(decoder, name="initial_states")
+    found = first(**(source or {"rows": previous}))
+    initial = dict(zip(first.names, found, strict=True))
     encoder = None
     if source:
-        outputs = [keras.layers.Identity(name=name)(x) for name, x in initial.items()]
+        outputs = [named(name, x) for name, x in initial.items()]
         sources = source_inputs(model)
         inputs = sources if len(sources) > 1 else sources[0]
         encoder = Model(inputs, outputs, name=f"{model.name}_encoder")
     step_inputs = {
         name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in initial.items()
     }
-    results = _Step(decoder, name="decode")({"previous": previous, **step_inputs})
+    decode = _Step(decoder, name="decode")
+    found = decode({"previous": previous, **step_inputs})
+    results = dict(zip(decode.names, found, strict=True))
     (name,) = model.output_names
-    results = {name: model.get_layer(name).activation(results.pop("logits")), **results}
-    outputs = [keras.layers.Identity(name=name)(x) for name, x in results.items()]
+    head, logits = model.get_layer(name), results.pop("logits")
+    if logits.dtype != head.compute_dtype:  # with mixed precision
+        logits = ops.cast(logits, head.compute_dtype)
+    results = {name: head.activation(logits), **results}
+    outputs = [named(name, x) for name, x in results.items()]
     step = Model([previous, *step_inputs.values()], outputs, name=f"{model.name}_step")
     return Parts(encoder, step)
+
+
+def named(name: str, x: Tensor) -> Tensor:
+    """An output of a model under a name, in its own dtype, also with mixed precision."""
+    dtype = x.dtype if "float" in x.dtype else None
+    return keras.layers.Identity(dtype=dtype, name=name)(x)
 
 
 def decoder_of(model: keras.Model) -> kerasrnn.Decoder:
@@ -115,13 +128,18 @@ def source_inputs(model: keras.Model) -> list[Tensor]:
     return list(model.inputs[:-1])
 
 
+# These layers return lists: JAX sorts the keys of a dict, and "state_10" before "state_2".
+
+
 class _InitialStates(keras.layers.Layer):
-    """The initial states, and the source features that each step reads, by name."""
+    """The initial states, and the source features that each step reads."""
 
     def __init__(self, decoder: kerasrnn.Decoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.decoder = decoder
         self.supports_masking = True
+        self.names: list[str] = []
+        """Names of the outputs, once the layer has been called."""
 
     def call(
         self,
@@ -129,7 +147,7 @@ class _InitialStates(keras.layers.Layer):
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
         rows: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> list[Tensor]:
         prepared = self.decoder.prepare_memory(memory, memory_mask)
         batch = None if rows is None else ops.shape(rows)[0]
         states = self.decoder.initial_states(context, batch, prepared)
@@ -138,8 +156,9 @@ class _InitialStates(keras.layers.Layer):
             outputs[CONTEXT] = context
         for of_layer in prepared or ():
             outputs |= of_layer or {}
+        self.names = list(outputs)
         # The memory itself is among them, and would pass on its mask.
-        return {name: ops.copy(x) for name, x in outputs.items()}
+        return [ops.copy(x) for x in outputs.values()]
 
     def compute_mask(self, *args: Any, **kwargs: Any) -> None:
         """No mask is passed on: `attention_mask` replaces it."""
@@ -152,9 +171,12 @@ class _Step(keras.layers.Layer):
         super().__init__(**kwargs)
         self.decoder = decoder
         self._convert_input_args = False
+        self.names: list[str] = []
+        """Names of the outputs, once the layer has been called."""
 
-    def call(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        states = [x for name, x in inputs.items() if name.startswith(STATE)]
+    def call(self, inputs: dict[str, Tensor]) -> list[Tensor]:
+        count = sum(name.startswith(STATE) for name in inputs)
+        states = [inputs[f"{STATE}{n}"] for n in range(count)]
         prepared = None
         if self.decoder.attention is not None:
             of_layer = {k: x for k, x in inputs.items() if k.startswith("attention_")}
@@ -167,4 +189,7 @@ class _Step(keras.layers.Layer):
         results = {"logits": logits}
         results |= {f"{STATE}{n}_next": state for n, state in enumerate(states)}
         weights = self.decoder.weights_of_step(states)
-        return results if weights is None else {**results, "attention": weights}
+        if weights is not None:
+            results["attention"] = weights
+        self.names = list(results)
+        return list(results.values())

@@ -119,6 +119,20 @@ def test_frames(tmp_path):
     np.testing.assert_allclose(results["probabilities"], model(frame[:, None])[:, 0], atol=1e-5)
 
 
+def test_states_are_in_the_order_of_the_layers():
+    """Also on JAX, which sorts the keys of a dict: state_10 before state_2."""
+    model = zoo.encoder_decoder(zoo.Tokens(9, 4), zoo.Classes(6), cell="lstm", units=3, depth=6)
+    randomize(model)
+    encoder, step = zoo.encoder_and_step(model)
+    previous = np.array([[1, 2], [3, 4]], "int32")
+    expected = model([SOURCE[:2], previous])
+    states = encoder(SOURCE[:2])
+    assert encoder.output_names == [f"state_{n}" for n in range(12)]
+    for n in range(2):  # arrays among tensors
+        found, *states = step([previous[:, n], *states])
+        np.testing.assert_allclose(found, expected[:, n], atol=1e-6)
+
+
 def test_a_model_without_a_decoder_is_refused():
     model = keras.Sequential([keras.Input((None, 3)), kerasrnn.GRU(4)], name="judge")
     with pytest.raises(ValueError, match="model='judge': has 0 decoders; expected one"):
