@@ -80,13 +80,15 @@ class Vectors:
 
     def encode(self, x: Tensor, steps: bool, prefix: str = "") -> Tensor:
         """`(x - mean) / std`, with the padding mask."""
+        # In half precision, 1987 would become 1984, and numbers near the padding equal to it.
+        dtype = keras.backend.result_type(x.dtype, keras.config.dtype_policy().compute_dtype)
         if steps and self.padding is not None:
-            x = keras.layers.Masking(self.padding, name=f"{prefix}padding")(x)
+            x = keras.layers.Masking(self.padding, dtype=dtype, name=f"{prefix}padding")(x)
         if self.mean is None and self.std is None:
             return x
         scale = [1 / d for d in self.std or [1.0] * self.features]
         offset = [-m * s for m, s in zip(self.mean or [0.0] * self.features, scale, strict=True)]
-        return keras.layers.Rescaling(scale, offset, name=f"{prefix}standardize")(x)
+        return keras.layers.Rescaling(scale, offset, dtype=dtype, name=f"{prefix}standardize")(x)
 
 
 @validation.checked

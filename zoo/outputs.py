@@ -22,6 +22,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger
+from kerasrnn.wording import counted
 
 Tensor = Any
 
@@ -131,7 +132,16 @@ class Output(abc.ABC):
         return predictions
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
+        """The arguments of the constructor.
+
+        Raises:
+            NotImplementedError: the class is not a dataclass and does not override this method.
+        """
+        if not dataclasses.is_dataclass(self):
+            raise NotImplementedError(
+                f"{type(self).__name__} is not a dataclass: expected its own get_config, which "
+                "returns the arguments of its constructor."
+            )
         return {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
 
     @classmethod
@@ -161,7 +171,9 @@ class DenseOutput(Output):
     activation: ClassVar[str]
 
     def layer(self, name: str | None = None) -> keras.layers.Layer:
-        return keras.layers.Dense(self.count, activation=self.activation, name=name or self.name)
+        return keras.layers.Dense(
+            self.count, activation=self.activation, dtype=_dtype(), name=name or self.name
+        )
 
     def previous(self, name: str, batch_size: int | None = None) -> Tensor:
         """An input of previous outputs, as a decoder reads them.
@@ -174,7 +186,15 @@ class DenseOutput(Output):
 
     def probabilities(self, name: str | None = None) -> keras.layers.Layer:
         """The activation from logits to the output."""
-        return keras.layers.Activation(self.activation, name=name or self.name)
+        return keras.layers.Activation(self.activation, dtype=_dtype(), name=name or self.name)
+
+
+def _dtype() -> str:
+    """The dtype of predictions, which with mixed precision is that of the weights.
+
+    In float16, values above 65,504 would be infinite; in bfloat16, they have three digits.
+    """
+    return keras.config.dtype_policy().variable_dtype
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -256,3 +276,23 @@ def check_generated(outputs: Any) -> None:
     """Raise ValueError unless this is an output that a decoder can generate."""
     if not isinstance(outputs, DenseOutput):
         raise ValueError(f"outputs={outputs!r}: expected zoo.Classes, MultiLabel or Values.")
+
+
+def predictions(outputs: Output, name: str | None, features: Tensor) -> Tensor:
+    """Apply the layer of an output.
+
+    Raises:
+        ValueError: it is not a layer, or does not return a single tensor.
+    """
+    layer = outputs.layer(name)
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(
+            f"outputs={outputs!r}: layer() returned {layer!r}; expected a Keras layer."
+        )
+    y = layer(features)
+    if not isinstance(y, keras.KerasTensor):
+        raise ValueError(
+            f"outputs={outputs!r}: its layer returns a {type(y).__name__} of "
+            f"{counted(len(keras.tree.flatten(y)), 'tensor')}; expected one tensor."
+        )
+    return y

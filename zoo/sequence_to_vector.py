@@ -20,7 +20,7 @@ from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
 from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
-from kerasrnn.zoo.outputs import Output, check_outputs
+from kerasrnn.zoo.outputs import Output, check_outputs, predictions
 
 
 @validation.checked
@@ -96,5 +96,5 @@ def many_to_one(
     x = recurrent(layers, dropout, residual, return_sequences=pooling != "last")(x)
     if pooling != "last":
         x = kerasrnn.SequencePooling(pooling, name="pooling")(x)
-    x = keras.layers.Dropout(dropout)(x)
-    return Model(source, outputs.layer(output_name)(x), name=name, output_type=outputs)
+    y = predictions(outputs, output_name, keras.layers.Dropout(dropout)(x))
+    return Model(source, y, name=name, output_type=outputs)

@@ -26,7 +26,7 @@ from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, cell_class, recurrent, recurrent_layers
 from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
-from kerasrnn.zoo.outputs import DenseOutput, Output, check_generated, check_outputs
+from kerasrnn.zoo.outputs import DenseOutput, Output, check_generated, check_outputs, predictions
 
 
 @validation.checked
@@ -120,7 +120,7 @@ def many_to_many(
         )
         y = kerasrnn.RNN(top, return_sequences=True, name=output_name or outputs.name, **options)(x)
     else:
-        y = outputs.layer(output_name)(keras.layers.Dropout(dropout)(x))
+        y = predictions(outputs, output_name, keras.layers.Dropout(dropout)(x))
     return Model(source, y, name=name, output_type=outputs)
 
 

@@ -18,7 +18,7 @@ from kerasrnn import validation
 from kerasrnn.validation import Rate
 from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
-from kerasrnn.zoo.outputs import Output, check_outputs
+from kerasrnn.zoo.outputs import Output, check_outputs, predictions
 
 
 @validation.checked
@@ -72,4 +72,5 @@ def one_to_one(
     for units in hidden:
         x = keras.layers.Dense(units, activation=activation)(x)
         x = keras.layers.Dropout(dropout)(x)
-    return Model(source, outputs.layer(output_name)(x), name=name, output_type=outputs)
+    y = predictions(outputs, output_name, x)
+    return Model(source, y, name=name, output_type=outputs)

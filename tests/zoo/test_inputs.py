@@ -29,6 +29,20 @@ def test_vectors_are_standardized(steps):
     np.testing.assert_allclose(model(x), x - 0.5, atol=1e-6)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_reads_vectors_in_full_precision(policy):
+    """In bfloat16 1987 is 1984 and -1.001 is -1; in float16 70,000 is infinite and 1e-9 is 0."""
+    keras.config.set_dtype_policy(policy)
+    x = np.array([[[1987, 70_000], [-1, -1], [-1.001, -1], [1e-9, 1e-9]]], "float32")
+    inputs = zoo.Vectors(2, mean=[1990, 7e4], std=[5, 1e4], padding=-1.0)
+    y = inputs.encode(keras.ops.convert_to_tensor(x), steps=True)
+    expected = (x - [1990, 70_000]) / [5, 10_000]
+    np.testing.assert_allclose(np.asarray(y)[:, [0, 2, 3]], expected[:, [0, 2, 3]], rtol=1e-4)
+    assert np.asarray(get_keras_mask(y)).tolist() == [[True, False, True, True]]
+    tiny = zoo.Vectors(1).encode(keras.ops.convert_to_tensor(x[:, 3:, :1]), steps=True)
+    assert np.asarray(get_keras_mask(tiny)).tolist() == [[True]]
+
+
 def test_the_padding_of_vectors_is_masked():
     x = np.array([[[0, 0], [0, 1], [-1, -1], [-1, 2]]], "float32")
     for padding, expected in ((0.0, [0, 1, 1, 1]), (-1.0, [1, 1, 0, 1])):

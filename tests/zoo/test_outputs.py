@@ -87,6 +87,27 @@ def test_decoded_steps_with_feedback():
     np.testing.assert_array_equal(zoo.decoded(model).predict(X, verbose=0), expected)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_predicts_in_full_precision(policy):
+    """In bfloat16 90,000 would be 89,600, and in float16 infinite."""
+    keras.config.set_dtype_policy(policy)
+    model = zoo.one_to_one(zoo.Vectors(1), zoo.Values(2), hidden=())
+    model.layers[-1].set_weights([np.array([[30_000.0, 1.0]]), np.array([0.0, 0.001])])
+    np.testing.assert_allclose(
+        model.predict([[3.0], [1.0]], verbose=0), [[90_000, 3.001], [30_000, 1.001]], rtol=1e-6
+    )
+    writer = zoo.next_step(zoo.Classes(6), "gru", units=3)
+    ids = np.array([[3], [2]])
+    logits = np.asarray(writer.get_layer("decoder")(ids), "float64")
+    expected = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    found = writer.predict(ids, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    step = zoo.encoder_and_step(writer).step
+    (_, *states) = step.inputs
+    first = step([ids[:, 0], *(np.zeros((2, *x.shape[1:])) for x in states)])[0]
+    np.testing.assert_allclose(first, found[:, 0], rtol=1e-3)
+
+
 # Quantiles: a loss that Keras lacks, and targets of another shape than the predictions.
 
 
@@ -320,6 +341,24 @@ def test_a_layer_that_needs_the_mask(tmp_path):
 # Errors.
 
 
+class Several(zoo.Output):
+    """Not a dataclass, with a layer that is given."""
+
+    def __init__(self, made=None):
+        self.made = made
+
+    def layer(self, name=None):
+        return self.made
+
+    def loss(self, layer):
+        return "mse"
+
+
+def two_tensors():
+    x = keras.Input((4,))
+    return keras.Model(x, [keras.layers.Dense(1)(x), keras.layers.Dense(2)(x)])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -338,9 +377,22 @@ def test_a_layer_that_needs_the_mask(tmp_path):
             lambda: zoo.decoded(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])),
             "model='sequential.*': does not store how its output is decoded",
         ),
+        (
+            lambda: zoo.many_to_many(zoo.Tokens(9), Several(3), "gru", 4),
+            r"outputs=.*Several.*: layer\(\) returned 3; expected a Keras layer\.",
+        ),
+        (
+            lambda: zoo.many_to_one(zoo.Tokens(9), Several(two_tensors()), "gru", 4),
+            r"outputs=.*: its layer returns a list of 2 tensors; expected one tensor\.",
+        ),
     ],
-    ids=["bool", "negative", "number", "generated", "feedback", "decoded"],
+    ids=["bool", "negative", "number", "generated", "feedback", "decoded", "no layer", "two"],
 )
 def test_invalid_outputs(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_an_output_that_is_no_dataclass_declares_its_arguments():
+    with pytest.raises(NotImplementedError, match="Several is not a dataclass: expected its own"):
+        Several().get_config()
