@@ -18,7 +18,7 @@ from kerasrnn.zoo.input_checks import (
     to_predict,
 )
 from kerasrnn.zoo.outputs import Output
-from kerasrnn.zoo.target_checks import checked_class_weight, checked_data
+from kerasrnn.zoo.target_checks import check_classes, checked_class_weight, checked_data
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -170,6 +170,8 @@ class Model(keras.Model):
         validation_split = validation.rate("validation_split", validation_split)
         class_weight = checked_class_weight(self, class_weight, sample_weight)
         x, y, sample_weight, batch_size = _data(self, x, y, sample_weight, batch_size)
+        if class_weight is not None and not comes_in_batches(x):
+            check_classes(self, "y", y)
         validation_data = _validation(self, validation_data)
         if kwargs.get("validation_batch_size") is not None:
             validation.positive_integer("validation_batch_size", kwargs["validation_batch_size"])
@@ -223,6 +225,8 @@ class Model(keras.Model):
     ) -> Any:
         class_weight = checked_class_weight(self, class_weight, sample_weight)
         x, y, sample_weight = _batch(self, x, y, sample_weight)
+        if class_weight is not None:
+            check_classes(self, "y", y)
         return super().train_on_batch(x, y, sample_weight, class_weight, *args, **kwargs)
 
     def test_on_batch(

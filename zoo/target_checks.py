@@ -183,7 +183,23 @@ def _target(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
         ignored = loss.get_config().get("ignore_class") if is_object else None
         ids = numbers if ignored is None else np.where(numbers == ignored, 0, numbers)
         validation.integers(name, ids, 0, of.ids - 1)
+    if numbers is not None and _is_binary(loss):
+        _check_probabilities(name, np.asarray(ops.convert_to_numpy(targets)))
     return targets
+
+
+def _check_probabilities(name: str, targets: np.ndarray) -> None:
+    """Raise ValueError unless the targets of a binary crossentropy are from 0 to 1.
+
+    A step whose targets are all the same may be padding, with any value.
+    """
+    wrong = np.abs(targets - 0.5) > 0.5 + 1e-6
+    if targets.ndim > 2:
+        wrong &= (targets != targets[..., :1]).any(axis=-1, keepdims=True)
+    if wrong.any():
+        index = tuple(map(int, np.unravel_index(wrong.argmax(), wrong.shape)))
+        entry = f"{name}[{', '.join(map(str, index))}]"
+        raise ArgumentError(entry, targets[index].item(), "a number from 0 to 1")
 
 
 def _check_number_of_steps(
@@ -193,12 +209,6 @@ def _check_number_of_steps(
     steps = tuple(y.shape)[1:2]
     if len(output.shape) < 3 or output.shape[1] is not None or None in steps:
         return
-    input_steps = {
-        inputs.shapes.get(x.name, ())[1:2] for x in model.inputs if x.shape[1:2] == (None,)
-    }
-    if steps in input_steps and (len(input_steps) == 1 or steps != (1,)):
-        return
-    # Rarely needed: no input has this number of steps, or one of several has a single step.
     expected = _output_shape(model, output, inputs)[1]
     if expected not in (None, *steps):
         raise ValueError(
@@ -304,8 +314,7 @@ def checked_class_weight(
     (loss,) = _losses(model)
     classes = output.shape[-1] if _takes_ids(loss) or _takes_values(loss) else None
     if classes == 1:  # the probability of the second of two classes, or a value
-        of_two = getattr(loss, "__name__", type(loss).__name__).lower().startswith("binary")
-        classes = 2 if of_two else None
+        classes = 2 if _is_binary(loss) else None
     checked = {}
     for key, number in value.items():
         class_id = int(key) if isinstance(key, float) and key.is_integer() else key
@@ -313,6 +322,40 @@ def checked_class_weight(
         class_id = validation.integer("a key of class_weight", class_id, *bounds)
         checked[class_id] = validation.number(f"{name}[{key!r}]", number)
     return checked
+
+
+def check_classes(model: keras.Model, name: str, y: Any) -> None:
+    """Raise ValueError unless each row of the targets has one class, as `class_weight` requires.
+
+    Keras would take the largest of several numbers as the class of a row, and round a single one.
+
+    Args:
+        model: the model, with one output.
+        name: name of the targets.
+        y: the validated targets.
+    """
+    (y,) = keras.tree.flatten(y)
+    (loss,) = _losses(model)
+    if not _takes_values(loss) or (is_tensor(y) and not is_concrete(y)):
+        return
+    targets = np.asarray(ops.convert_to_numpy(y))
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        kind = _name(loss).replace("_", "").lower()
+        if kind.startswith(("categorical", "kl", "kullback")):  # targets may be probabilities
+            return
+        right = ((targets == 0) | (targets == 1)).all(axis=1) & (targets.sum(axis=1) == 1)
+    elif _is_binary(loss):
+        return
+    else:
+        right = (targets == np.round(targets)).reshape(len(targets), -1).all(axis=1)
+    if not right.all():
+        n = int(right.argmin())
+        row = targets[n].tolist()
+        raise ArgumentError(
+            f"{name}[{n}]",
+            row[0] if isinstance(row, list) and len(row) == 1 else row,
+            "one class, with class_weight; sample_weight weighs rows",
+        )
 
 
 def _losses(model: keras.Model) -> list[Any]:
@@ -347,7 +390,17 @@ def _takes_ids(loss: Any) -> bool:
 
 def _takes_values(loss: Any) -> bool:
     """Whether a loss is one of Keras's, with targets in the shape of the output."""
+    name = _name(loss)
     kind = loss if isinstance(loss, types.FunctionType) else type(loss)
-    name = kind.__name__
     own = getattr(keras.losses, name, None) is kind
     return own and not _takes_ids(loss) and name not in OF_OTHER_SHAPES
+
+
+def _is_binary(loss: Any) -> bool:
+    """Whether a loss is one of Keras's binary crossentropies."""
+    return _takes_values(loss) and _name(loss).lower().startswith("binary")
+
+
+def _name(loss: Any) -> str:
+    """The name of a loss function, or of the class of a loss."""
+    return (loss if isinstance(loss, types.FunctionType) else type(loss)).__name__

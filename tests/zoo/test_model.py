@@ -387,6 +387,14 @@ def test_targets_have_the_steps_of_the_output(tagger):
             model.test_on_batch(X, wrong)
     with pytest.raises(ValueError, match=r"^y has 1 step, and the output 5: expected"):
         tagger.fit(X, np.zeros((4, 1)), verbose=0)
+    model = zoo.encoder_decoder(zoo.Vectors(3), zoo.Values(3), cell="gru", units=2)
+    model.compile("sgd", jit_compile=False)
+    for steps in (1, 3):
+        previous = X[:, :steps]
+        mse = np.mean((model.predict([X, previous], verbose=0) - previous) ** 2)
+        assert model.evaluate([X, previous], previous, verbose=0) == pytest.approx(mse)
+        with pytest.raises(ValueError, match=f"^y has 5 steps, and the output {steps}: expected"):
+            model.train_on_batch([X, previous], X)  # targets with the steps of the source
 
 
 def test_a_prompt_may_be_empty(speller):
@@ -410,6 +418,46 @@ def test_a_class_without_a_weight_has_the_weight_one():
         trained.append(model.get_weights())
     for one, other in zip(*trained, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.gradients
+@pytest.mark.parametrize("outputs", [zoo.MultiLabel(3), zoo.Values(3), zoo.Values(1)], ids=repr)
+def test_class_weights_need_one_class_per_row(outputs):
+    """Keras would weigh [1, 1, 0] as class 0, and 0.6 as class 1."""
+    x, y = X[:, 0], np.eye(3)[[0, 2, 1, 2]] if outputs.count == 3 else np.array([0, 2, 1, 2])
+    weights = {0: 2.0, 1: 1.0, 2: 5.0}
+    model = zoo.one_to_one(zoo.Vectors(3), outputs, hidden=())
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    found = model.fit(x, y, class_weight=weights, verbose=0).history["loss"][0]
+    expected = model.evaluate(x, y, sample_weight=[2.0, 5.0, 1.0, 5.0], verbose=0)
+    assert found == pytest.approx(expected, rel=1e-5)
+    wrong = y.astype("float32")
+    wrong[1] = [1, 1, 0] if outputs.count == 3 else 0.6
+    for use in (model.fit, model.train_on_batch):
+        with pytest.raises(ValueError, match=r"^y\[1\]=.*: expected one class, with class_weight"):
+            use(x, wrong, class_weight=weights)
+
+
+def test_targets_of_labels_are_between_0_and_1():
+    model = zoo.one_to_one(zoo.Vectors(3), zoo.MultiLabel(2), hidden=())
+    model.compile("sgd", jit_compile=False)
+    soft = np.array([[0, 1], [0.25, 0.5], [1, 0], [0, 0.75]])
+    p = model.predict(X[:, 0], verbose=0).astype("float64")
+    expected = -np.mean(soft * np.log(p) + (1 - soft) * np.log(1 - p))
+    assert model.evaluate(X[:, 0], soft, verbose=0) == pytest.approx(expected, rel=1e-5)
+    for wrong in (-1, 2):
+        soft[2, 1] = wrong
+        with pytest.raises(ValueError, match=rf"^y\[2, 1\]={wrong}.0: expected a number from 0 to"):
+            model.evaluate(X[:, 0], soft, verbose=0)
+    tagger = zoo.next_step(zoo.MultiLabel(2), "gru", units=2, padding=-1.0)
+    tagger.compile("sgd", jit_compile=False)
+    frames = np.array([[[1, 0], [0, 1], [-1, -1]]])  # the last one is padding
+    q = tagger.predict(frames, verbose=0)[0, :2].astype("float64")
+    y = np.array([[[0, 1], [1, 1], [-1, -1]]])
+    expected = -np.mean(np.log(np.where(y[0, :2] == 1, q, 1 - q)))
+    assert tagger.evaluate(frames, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"^y\[0, 1, 0\]=-1: expected a number from 0 to 1"):
+        tagger.evaluate(frames, np.array([[[0, 1], [-1, 1], [-1, -1]]]), verbose=0)
 
 
 @pytest.mark.parametrize(
