@@ -61,7 +61,7 @@ class DecodedOutput(BaseLayer):
     """
 
     def __init__(self, head: keras.layers.Layer, output_type: Output, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # the head may be a model with inputs of its own
         self.head = head
         self.output_type = output_type
         self.supports_masking = True
@@ -72,8 +72,11 @@ class DecodedOutput(BaseLayer):
         self.built = True
 
     def call(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        if mask is not None:
-            set_keras_mask(features, mask)
+        if mask is not None:  # of each tensor, if the head is a model with several inputs
+            tensors, masks = keras.tree.flatten(features), keras.tree.flatten(mask)
+            for tensor, each in zip(tensors, masks, strict=True):
+                if each is not None:
+                    set_keras_mask(tensor, each)
         predictions = self.head(features)
         layer = output_layer(self.head)
         return self.output_type.decode(predictions, layer, get_keras_mask(predictions))

@@ -8,18 +8,22 @@ import numpy as np
 
 import kerasrnn
 from kerasrnn import validation
+from kerasrnn.base_layer import BaseLayer
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import ArgumentError, PositiveInteger, Seed
-from kerasrnn.zoo import reading
+from kerasrnn.zoo import graph, reading
 from kerasrnn.zoo.generation import generator
 from kerasrnn.zoo.model import Model
 from kerasrnn.zoo.reading import BLANK, UNKNOWN
 
+VECTORIZERS = (keras.layers.TextVectorization, kerasrnn.SentencePieceVectorization)
 
+
+@validation.checked
 def of_texts(
     model: keras.Model,
     vectorizers: Mapping[str, keras.layers.Layer],
-    longest: int | None = None,
+    longest: PositiveInteger | None = None,
 ) -> Model:
     """A model that reads texts where the given one reads ids. It requires TensorFlow.
 
@@ -27,11 +31,16 @@ def of_texts(
         model: a functional model.
         vectorizers: layers from texts to ids, by the name of the model's input.
         longest: the largest number of symbols of a text, if limited; longer texts are truncated.
-            Texts without symbols are read as one step of padding.
 
     Returns:
         A `zoo.Model` with the same inputs and outputs, except that the named inputs are strings
-        `(batch,)`. `of_ids` returns the original model.
+        `(batch,)`. `of_ids` returns the original model. Texts without symbols are padding; if no
+        text of a batch has symbols, there is one step.
+
+    Raises:
+        ValueError: `vectorizers` is empty, names something other than an input of ids, or contains
+            something other than a layer that returns ids `(batch, time)`; a vocabulary is larger
+            than the model's; `longest` is not a positive integer.
 
     Example:
 
@@ -46,18 +55,26 @@ def of_texts(
         >>> zoo.of_ids(reader) is model
         True
     """
+    _check_vectorizers(model, vectorizers)
     inputs, inner = [], []
     for tensor in model.inputs:
+        rows = tensor.shape[0]
         if tensor.name in vectorizers:
-            inputs.append(keras.Input((), dtype="string", name=tensor.name))
+            inputs.append(keras.Input((), rows, dtype="string", name=tensor.name))
             numbers = vectorizers[tensor.name](inputs[-1])
-            if longest is not None:
-                numbers = keras.ops.pad(numbers, ((0, 0), (0, 1)))[:, :longest]
-            inner.append(numbers)
+            if len(numbers.shape) != 2:
+                raise ValueError(
+                    f"vectorizers[{tensor.name!r}] returns the shape {tuple(numbers.shape)}: "
+                    "expected ids (batch, time)."
+                )
+            if numbers.shape[1] is None:
+                numbers = AtLeastOneStep()(numbers)
+            inner.append(numbers if longest is None else numbers[:, :longest])
         else:
-            inputs.append(keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.name))
+            inputs.append(keras.Input(tensor.shape[1:], rows, tensor.dtype, name=tensor.name))
             inner.append(inputs[-1])
-    outputs = model(inner if len(inner) > 1 else inner[0])
+    several = len(inner) > 1 or isinstance(model.input, dict)
+    outputs = model(keras.tree.pack_sequence_as(model.input, inner) if several else inner[0])
     # The model itself is the layer of the output, so its name is the output's name.
     return Model(
         inputs if len(inputs) > 1 else inputs[0],
@@ -65,6 +82,48 @@ def of_texts(
         name=f"{model.name}_of_text",
         output_type=getattr(model, "output_type", None),
     )
+
+
+def _check_vectorizers(model: keras.Model, vectorizers: Any) -> None:
+    """Raise ValueError unless these layers read the texts of inputs of the model."""
+    names = [x.name for x in model.inputs if len(x.shape) == 2]
+    shown = ", ".join(map(repr, names)) or "none"
+    if not isinstance(vectorizers, Mapping) or not vectorizers:
+        raise ArgumentError("vectorizers", vectorizers, f"a dict of layers by input: {shown}")
+    counts = graph.ids_of(model)
+    for name, layer in vectorizers.items():
+        if name not in names:
+            raise ValueError(
+                f"vectorizers has {name!r}: expected inputs of ids (batch, time): {shown}."
+            )
+        argument = f"vectorizers[{name!r}]"
+        validation.layer(argument, layer)
+        if isinstance(layer, keras.layers.TextVectorization):
+            config = layer.get_config()
+            for option, expected in (("output_mode", "int"), ("ragged", False)):
+                if config[option] != expected:
+                    raise ValueError(
+                        f"{argument}: {option}={config[option]!r}: expected {expected!r}."
+                    )
+        if isinstance(layer, VECTORIZERS):
+            size = len(layer.get_vocabulary())
+            if size > counts.get(name, size):
+                raise ValueError(
+                    f"{argument} has {size} symbols, including padding and unknown: expected at "
+                    f"most {counts[name]}, the number of ids of the model."
+                )
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class AtLeastOneStep(BaseLayer):
+    """Appends a step of zeros to sequences `(batch, time)` if they have no steps."""
+
+    def call(self, ids: Any) -> Any:
+        steps = keras.ops.maximum(keras.ops.shape(ids)[1], 1)
+        return keras.ops.pad(ids, ((0, 0), (0, 1)))[:, :steps]
+
+    def compute_output_spec(self, ids: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(ids.shape, ids.dtype)
 
 
 def of_ids(model: keras.Model) -> keras.Model:
@@ -152,8 +211,7 @@ def continue_texts(
 
 
 def _vectorizer(model: keras.Model) -> keras.layers.Layer:
-    kinds = (keras.layers.TextVectorization, kerasrnn.SentencePieceVectorization)
-    vectorizers = [layer for layer in model.layers if isinstance(layer, kinds)]
+    vectorizers = [layer for layer in model.layers if isinstance(layer, VECTORIZERS)]
     if len(vectorizers) != 1:
         raise ValueError("model: expected a model that reads one text: see zoo.of_texts.")
     return vectorizers[0]

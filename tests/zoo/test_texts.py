@@ -176,6 +176,67 @@ def test_only_the_named_inputs_take_text():
     assert zoo.of_ids(whole) is model
 
 
+def test_text_beside_features(tmp_path):
+    """The numbers are read in full precision, also by the decoded model."""
+    inputs = zoo.Inputs(
+        words=zoo.Tokens(4, 2),
+        genre=zoo.Labels(3, 2),
+        static={"year": zoo.Vectors(1, mean=1990, std=5)},
+    )
+    core = zoo.many_to_one(inputs, zoo.Classes(3), cell="gru", units=3)
+    numbers = vectorizer(["x", "y"])
+    whole = zoo.of_texts(core, {"words": numbers})
+    data = {"words": ["x y x", "", "y"], "genre": [0, 2, 1], "year": [[1987], [1990], [2003]]}
+    ids = np.array([[2, 3, 2], [0, 0, 0], [3, 0, 0]])
+    expected = core.predict({**data, "words": ids}, verbose=0)
+    np.testing.assert_array_equal(whole.predict(data, verbose=0), expected)
+    decoded = zoo.decoded(whole)
+    decoded.save(tmp_path / "model.keras")
+    for model in (decoded, keras.saving.load_model(tmp_path / "model.keras")):
+        np.testing.assert_array_equal(model.predict(data, verbose=0), expected.argmax(axis=-1))
+
+
+def test_texts_of_a_model_of_inputs_by_name():
+    features, ids = keras.Input((2,), name="a"), keras.Input((None,), dtype="int32", name="b")
+    mean = kerasrnn.SequencePooling()(keras.layers.Embedding(4, 3, mask_zero=True)(ids))
+    core = zoo.Model({"b": ids, "a": features}, keras.layers.Concatenate()([mean, features]))
+    whole = zoo.of_texts(core, {"b": vectorizer(["x", "y"])})
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    expected = core.predict({"a": x, "b": np.array([[2, 3], [3, 0]])}, verbose=0)
+    np.testing.assert_array_equal(whole.predict({"a": x, "b": ["x y", "y"]}, verbose=0), expected)
+
+
+@pytest.mark.parametrize("longest", [None, 5])
+def test_outputs_have_the_steps_of_the_texts(longest):
+    """One step if no text has symbols."""
+    model = zoo.many_to_many(zoo.Tokens(4, 2), zoo.Classes(2), cell="gru", units=3)
+    whole = zoo.of_texts(model, {"sequence": vectorizer(["x", "y"])}, longest)
+    for texts, ids in ((["x y", ""], [[2, 3], [0, 0]]), (["", " "], [[0], [0]])):
+        np.testing.assert_array_equal(
+            whole.predict(texts, verbose=0), model.predict(np.array(ids), verbose=0)
+        )
+
+
+def test_invalid_vectorizers():
+    model = zoo.one_to_many(zoo.Labels(3, 2), zoo.Classes(4), cell="gru", units=3)
+    one_hot = keras.layers.TextVectorization(vocabulary=["x", "y"], output_mode="multi_hot")
+    for vectorizers, message in (
+        ({"source": vectorizer(["x"])}, r"vectorizers has 'source': expected .*: 'previous'\."),
+        ({}, r"vectorizers=\{\}: expected a dict of layers by input: 'previous'\."),
+        (vectorizer(["x"]), r"vectorizers=<TextVectorization.*: expected a dict of layers"),
+        ({"previous": str.split}, r"vectorizers\['previous'\]=.*: expected a Keras layer\."),
+        ({"previous": one_hot}, r"\['previous'\]: output_mode='multi_hot': expected 'int'\."),
+        (
+            {"previous": vectorizer(["x", "y", "z"])},
+            r"vectorizers\['previous'\] has 5 symbols, .*: expected at most 4, the number of ids",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            zoo.of_texts(model, vectorizers)
+    with pytest.raises(ValueError, match="longest=0: expected a positive integer"):
+        zoo.of_texts(model, {"previous": vectorizer(["x"])}, longest=0)
+
+
 def test_long_texts_are_truncated_and_empty_texts_allowed():
     numbers = vectorizer(["x", "y"])
     model = zoo.many_to_one(zoo.Tokens(4, 2), zoo.Classes(2), cell="gru", units=3, pooling="max")
