@@ -153,7 +153,8 @@ def scan(
         y_arrays = [array.write(t, value) for array, value in zip(y_arrays, leaves(y), strict=True)]
         if prefetch:
             read = x_at(tf.maximum(t - 1, 0) if reverse else tf.minimum(t + 1, steps - 1))
-        after = [_with_dependency(new, old) for new, old in zip(leaves(after), values, strict=True)]
+        pairs = zip(leaves(after), values, strict=True)
+        after = [_with_dependency(new, old, n, reverse) for new, old in pairs]
         return n + 1, after, read, y_arrays
 
     _, flat_carry, _, y_arrays = tf.while_loop(
@@ -167,16 +168,30 @@ def scan(
     return filled(carry, flat_carry), filled(y, [array.stack() for array in y_arrays])
 
 
-def _with_dependency(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+def _with_dependency(new: tf.Tensor, old: tf.Tensor, n: tf.Tensor, reverse: bool) -> tf.Tensor:
     """Make a step's new value depend on the carried one, if it does not already.
 
     `tape.jacobian` vectorizes loops, and fails on one that replaces a carried value by something
-    independent of it, as a step does with the previous output (TensorFlow 2.21). XLA removes the
-    selection.
+    independent of it, as a step does with the previous output. It vectorizes the loop that runs
+    backward, which is either a reverse one or the gradient of a forward one. There the condition
+    may not be constant: Grappler would evaluate it in advance, and the vectorized loop would
+    return an empty tensor (TensorFlow 2.21).
     """
     if tf.executing_eagerly() or _depends(new, old):
         return new
-    return tf.where(tf.constant(False), old, new)
+    if _under_xla():
+        return tf.where(tf.constant(False), old, new)  # XLA removes the selection
+    return tf.where(n < 0, old, new) if reverse else _replacing(new, old)
+
+
+@tf.custom_gradient
+def _replacing(new: tf.Tensor, old: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+    """The new value, at no cost; its gradient is a selection that is evaluated at every step."""
+
+    def gradient(d: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return d, tf.where(tf.abs(d) < 0, d, tf.zeros_like(d))  # never true, even for NaN
+
+    return tf.where(tf.constant(False), old, new), gradient
 
 
 def _depends(result: tf.Tensor, source: tf.Tensor) -> bool:

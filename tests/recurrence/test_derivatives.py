@@ -79,6 +79,25 @@ def test_jacobians_of_the_last_output(name, layer_class, options, training, mask
 
 
 @pytest.mark.tensorflow
+def test_the_jacobian_of_an_activation_of_the_last_output():
+    """Its gradient enters the vectorized loop. Grappler once made an empty tensor of the result."""
+    import tensorflow as tf
+
+    layer, x = build(), tf.constant(inputs())
+
+    @tf.function(autograph=False)
+    def jacobian(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.tanh(layer(x))
+        return y, tape.jacobian(y, x)
+
+    y, found = jacobian(x)
+    slopes = 1 - y.numpy()[..., None, None, None] ** 2
+    np.testing.assert_allclose(found, slopes * expected_jacobian(), atol=1e-8)
+
+
+@pytest.mark.tensorflow
 def test_a_state_that_no_step_reads():
     import tensorflow as tf
 
@@ -170,6 +189,7 @@ def test_eager_second_derivatives_of_a_compiled_layer():
     ("layer_class", "options", "training", "in_a_function"),
     [
         (kerasrnn.SimpleRNN, {}, True, True),
+        (kerasrnn.SimpleRNN, {}, False, False),
         (kerasrnn.LSTM, {"checkpoint_every": 2}, False, False),
     ],
     ids=variant_id,
