@@ -1,7 +1,10 @@
 """Bucketing: sequences of different lengths in batches of a few shapes."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from kerasrnn.training.errors import BatchError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,16 +26,22 @@ def bucketed(
     are merged into the next.
 
     Args:
-        dataset: `(inputs, target)` pairs, inputs of any length up to the last of `lengths`. A
-            target is a number, or as long as the inputs.
+        dataset: unbatched examples: `(inputs, target)`, with a weight as a third element if any;
+            inputs of any length up to the last of `lengths`. A target is a number, or as long as
+            the inputs.
         lengths: increasing lengths to pad to.
         batch_size: the batch size of every bucket.
         drop_remainder: whether to leave out the last, smaller batch of each bucket.
-        length: returns the length of an example `(inputs, target)`; default: that of the inputs.
-        padding: values to pad `(inputs, target)` with; default: zeros.
+        length: returns the length of an example, given its elements; default: that of the inputs,
+            a single tensor.
+        padding: values to pad the elements with, in the structure of an example; default: zeros.
 
     Returns:
         The batches, in a dataset of known length, as `kerasrnn.training.Batches` needs them.
+
+    Raises:
+        BatchError: an example is longer than the last of `lengths`.
+        ValueError: another argument is invalid.
 
     Example:
 
@@ -47,9 +56,30 @@ def bucketed(
     import numpy as np
     import tensorflow as tf
 
-    length = length or (lambda inputs, target: tf.shape(inputs)[0])
+    # Not before: recipes import this module before Keras is loaded.
+    from kerasrnn import validation
+    from kerasrnn.validation import ArgumentError
+
+    lengths = _increasing("lengths", lengths)
+    batch_size = validation.positive_integer("batch_size", batch_size)
+    drop_remainder = validation.boolean("drop_remainder", drop_remainder)
+    if length is None:
+        inputs = dataset.element_spec
+        inputs = inputs[0] if isinstance(inputs, tuple) else inputs
+        if not isinstance(inputs, tf.TensorSpec) or inputs.shape.rank == 0:
+            raise ArgumentError(
+                "length", None, f"a function, since the inputs of an example are {inputs}"
+            )
+        length = _length_of_inputs
+    elif not callable(length):
+        raise ArgumentError("length", length, "a function", "None")
     example_lengths = list(dataset.map(length).batch(1024).as_numpy_iterator())
     example_lengths = np.concatenate(example_lengths) if example_lengths else np.zeros(0, "int32")
+    if len(example_lengths) and max(example_lengths) > lengths[-1]:
+        raise BatchError(
+            f"lengths={lengths}: the longest example has {max(example_lengths)} steps; expected "
+            "its length or more as the last one."
+        )
     sizes = np.bincount(np.searchsorted(lengths, example_lengths), minlength=len(lengths))
     if drop_remainder:
         lengths, sizes = _joined(lengths, sizes, batch_size)
@@ -66,6 +96,26 @@ def bucketed(
     count = sum(size // batch_size if drop_remainder else -(-size // batch_size) for size in sizes)
     # For progress bars, and for Keras, which treats an unexpected end of the data as an error.
     return batches.apply(tf.data.experimental.assert_cardinality(int(count)))
+
+
+def _increasing(name: str, value: Any) -> tuple[int, ...]:
+    from kerasrnn import validation
+    from kerasrnn.validation import ArgumentError
+
+    expected = "increasing positive integers"
+    try:
+        lengths = validation.sizes(name, value)
+    except ArgumentError:
+        raise ArgumentError(name, value, expected) from None
+    if not lengths or any(a >= b for a, b in itertools.pairwise(lengths)):
+        raise ArgumentError(name, value, expected)
+    return lengths
+
+
+def _length_of_inputs(inputs: Any, *others: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.shape(inputs)[0]
 
 
 def _joined(

@@ -96,3 +96,36 @@ def test_the_length_may_be_that_of_the_targets():
     batches = bucketed(dataset, LENGTHS, 1, length=lambda x, y: tf.shape(y)[0])
     shapes = [(picture.shape, x.shape) for (picture, x), _ in batches.as_numpy_iterator()]
     assert sorted(shapes) == [((1, 4), (1, 3)), ((1, 4), (1, 9))]
+
+
+def test_weights_of_the_examples_are_batched_too():
+    dataset = examples([2, 4, 1]).map(lambda x, y: (x, y, tf.cast(y, "float32") / 2))
+    batches = list(bucketed(dataset, LENGTHS, 2).as_numpy_iterator())
+    assert [(y.tolist(), w.tolist()) for _, y, w in batches] == [([1, 3], [0.5, 1.5]), ([2], [1])]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lengths": (5, 3)}, r"lengths=\(5, 3\): expected increasing positive integers"),
+        ({"lengths": (3, 3)}, r"lengths=\(3, 3\): expected increasing positive integers"),
+        ({"lengths": (0, 9)}, r"lengths=\(0, 9\): expected increasing positive integers"),
+        ({"lengths": (2.5, 9)}, r"lengths=\(2.5, 9\): expected increasing positive integers"),
+        ({"lengths": ()}, r"lengths=\(\): expected increasing positive integers"),
+        ({"lengths": 9}, "lengths=9: expected increasing positive integers"),
+        ({"lengths": (2, 3)}, r"lengths=\(2, 3\): the longest example has 4 steps"),
+        ({"batch_size": 0}, "batch_size=0: expected a positive integer"),
+        ({"drop_remainder": 1}, "drop_remainder=1: expected True or False"),
+        ({"length": 3}, "length=3: expected a function or None"),
+    ],
+    ids=str,
+)
+def test_invalid_arguments_are_named(changed, message):
+    with pytest.raises(ValueError, match=message):
+        bucketed(examples([2, 4]), **{"lengths": LENGTHS, "batch_size": 2, **changed})
+
+
+def test_inputs_of_several_tensors_need_a_length():
+    dataset = examples([2]).map(lambda x, y: ({"a": x}, y))
+    with pytest.raises(ValueError, match="length=None: expected a function, since the inputs"):
+        bucketed(dataset, LENGTHS, 2)
