@@ -64,7 +64,7 @@ class AttentionCell(WrappingCell):
         units: positive integer: the width of o_t; None: o_t = [c_t; h_t].
         query: "output" or "state".
         input_feeding: whether o_{t-1} enters the step; with "state" c_t always does.
-        activation: activation of o_t, with `units`.
+        activation: activation of o_t, only with `units`.
         kernel_initializer: initializer of W_f and W_c.
         kernel_regularizer: regularizer of W_f and W_c.
         kernel_constraint: constraint on W_f and W_c.
@@ -142,6 +142,12 @@ class AttentionCell(WrappingCell):
             kernel_constraint=kernel_constraint,
             **kwargs,
         )
+        unused = keras.activations.tanh, keras.activations.linear  # the default; none
+        if units is None and self.activation not in unused:
+            raise ValueError(
+                f"activation={activation!r}: without units, o_t = [c_t; h_t]; expected `units`, or "
+                "no activation."
+            )
         self.attention = attention
         self.projected = units is not None
         self.query = query

@@ -531,6 +531,7 @@ def ones(*shape):
             "expected an attention of kerasrnn, such as BahdanauAttention",
         ),
         (lambda: cell_of(units=0), "units=0: expected a positive integer"),
+        (lambda: cell_of(activation="relu"), "activation='relu': without units, .* expected `uni"),
         (lambda: cell_of(query="both"), "query='both': expected one of 'output', 'state'"),
         (
             lambda: cell_of(query="state", input_feeding=False),
