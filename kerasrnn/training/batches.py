@@ -138,6 +138,12 @@ class Batches:
         """
         return self._again()
 
+    def check(self) -> None:
+        """Raise BatchError unless a training step can read the batches."""
+        _check_elements("batches", self._train.element_spec)
+        if self.validation is not None:
+            _check_elements("validation", self.validation.element_spec, self._train.element_spec)
+
     def some(self, examples: int) -> tf.data.Dataset:
         """Batches of a part of the examples; the last ones may be partial."""
         # A text is one example with many batches.
@@ -146,3 +152,31 @@ class Batches:
 
 def _batched(batch_size: int, dataset: tf.data.Dataset, training: bool) -> tf.data.Dataset:
     return dataset.batch(batch_size, drop_remainder=training)
+
+
+def _check_elements(name: str, batch: Any, expected: Any = None) -> None:
+    """Raise BatchError unless a batch is structured as a training step expects it.
+
+    Args:
+        name: the argument that it comes from.
+        batch: the specification of a batch.
+        expected: a batch whose inputs and targets have the expected structure.
+    """
+    if not isinstance(batch, tuple) or len(batch) not in (2, 3):
+        raise BatchError(
+            f"{name}: a batch is {_described(batch)}; expected (inputs, target) or "
+            "(inputs, target, weight)."
+        )
+    if expected is not None and _paths(batch[:2]) != _paths(expected[:2]):
+        raise BatchError(
+            f"{name}: a batch is {_described(batch)}; expected the structure of the training "
+            f"batches, {_described(expected)}."
+        )
+
+
+def _paths(batch: Any) -> list[tuple[Any, ...]]:
+    return [path for path, _ in keras.tree.flatten_with_path(batch)]
+
+
+def _described(batch: Any) -> Any:
+    return keras.tree.map_structure(lambda spec: getattr(spec, "shape", spec), batch)

@@ -6,7 +6,7 @@ import functools
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from kerasrnn import validation
 from kerasrnn.files import create_folder, locked, remove_strays, writing
+from kerasrnn.keras_internals import graph_of
 from kerasrnn.training import checkpoints, divergence, history, summary, watchdog
 from kerasrnn.training.batches import Batches
 from kerasrnn.training.errors import BatchError, DivergenceError
@@ -25,14 +26,14 @@ from kerasrnn.training.optimizers import AdamW, adamw
 from kerasrnn.training.placement import Placement
 from kerasrnn.training.progress import Progress
 from kerasrnn.training.step import Signals, TrainingModel
-from kerasrnn.validation import NonNegativeNumber, PositiveInteger
+from kerasrnn.validation import ArgumentError, NonNegativeNumber, PositiveInteger
 from kerasrnn.wording import counted
 
 CHECKPOINT, STOP = 1.0, 1e6
 """Requests of a worker; the sum of all requests is at least the strongest one."""
 
 Build = Callable[[], keras.Model]
-Metrics = Sequence[str | keras.metrics.Metric]
+Metrics = Sequence[Any] | Mapping[str, Any]
 
 
 def fit(
@@ -109,7 +110,8 @@ class Training:
         loss: the loss, or its Keras name.
         folder: an existing folder for checkpoints and logs.
         epochs: number of epochs.
-        metrics: metrics, or their Keras names.
+        metrics: metrics, or their Keras names; as in Keras's `compile`, for a model with several
+            outputs, a list or dict of them for each output.
         optimizer: creates the optimizer. On several devices it must be a
             `kerasrnn.training.AdamW`. Default: `kerasrnn.training.adamw` with its defaults.
         keep: whether the model has the weights of the "last" epoch or of the "best" one, with the
@@ -166,8 +168,13 @@ class Training:
         checkpoint_minutes: NonNegativeNumber = 10.0,
         tensorboard: bool = False,
     ) -> None:
+        if not callable(build) or isinstance(build, keras.Model):
+            raise ArgumentError("build", build, "a function that builds the model")
+        if optimizer is not None and not callable(optimizer):
+            raise ArgumentError("optimizer", optimizer, "a function that creates one", "None")
         if keep == "best" and batches.validation is None:
             raise BatchError("keep='best': expected batches with validation examples.")
+        batches.check()
         self.build, self.batches, self.epochs = build, batches, epochs
         self.folder, self.keep, self.callbacks = Path(folder), keep, callbacks
         self.placement = placement or Placement("one")
@@ -185,7 +192,8 @@ class Training:
         self.signals = Signals()
         self.requests = Requests()
         optimizer = optimizer or functools.partial(adamw, epochs * batches.steps)
-        self.model = self._model(loss, list(metrics), optimizer)
+        metrics = dict(metrics) if isinstance(metrics, Mapping) else list(metrics)
+        self.model = self._model(loss, metrics, optimizer)
 
     @property
     def log(self) -> Sequence[Row]:
@@ -202,12 +210,17 @@ class Training:
     def _model(
         self,
         loss: Any,
-        metrics: list[Any],
+        metrics: list[Any] | dict[str, Any],
         optimizer: Callable[[], keras.optimizers.Optimizer],
     ) -> TrainingModel:
         placement = self.placement
         with placement.scope():
             model = self.build()
+            if graph_of(model) is None:
+                raise ValueError(
+                    f"build returned {model!r}; expected a functional model, or a Sequential one "
+                    "with an Input."
+                )
             self._check_states(model)
             update = optimizer()
             if placement.replicas > 1 and not isinstance(update, AdamW):

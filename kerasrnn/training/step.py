@@ -8,6 +8,7 @@ import tensorflow as tf
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.keras_internals import flatten_layers, get_keras_mask, make_variables
+from kerasrnn.training.errors import BatchError
 
 Tensor = Any
 
@@ -68,7 +69,13 @@ class TrainingModel(keras.Model):
         self.signals = signals
 
     def prepare(self, batches: tf.data.Dataset) -> None:
-        """Create all variables, including those of the optimizer and the metrics."""
+        """Create all variables, including those of the optimizer and the metrics.
+
+        Raises:
+            BatchError: the loss of the entire batch cannot be computed from its shares.
+        """
+        if self.replicas * self.parts > 1:
+            self._check_split(weighted=len(batches.element_spec) == 3)
         with self.distribute_strategy.scope():
             make_variables(self, batches.element_spec)
 
@@ -183,12 +190,42 @@ class TrainingModel(keras.Model):
         """The denominator of the loss: a number of values, or a sum of weights."""
         if self.replicas == 1 and self.parts == 1:
             return tf.constant(1.0)  # no mask, no weights
-        if hasattr(self.loss, "denominator"):
-            return tf.cast(self.loss.denominator(y, predicted, weights), "float32")
+        loss, *_ = keras.tree.flatten(self.loss)
+        predicted, *others = keras.tree.flatten(predicted)
+        if others:
+            return tf.constant(1.0)  # all shares have the same number of rows
+        if hasattr(loss, "denominator"):
+            y, weights = (None if x is None else keras.tree.flatten(x)[0] for x in (y, weights))
+            return tf.cast(loss.denominator(y, predicted, weights), "float32")
         mask = get_keras_mask(predicted)  # as in Keras's losses
         if mask is not None:
             return tf.reduce_sum(tf.cast(mask, "float32"))
         return tf.cast(tf.reduce_prod(tf.shape(predicted)[:-1]), "float32")
+
+    def _check_split(self, weighted: bool) -> None:
+        """Raise BatchError if the loss of the entire batch cannot be computed from its shares.
+
+        Before tracing, in which TensorFlow would raise an error of its own.
+        """
+        losses, outputs = keras.tree.flatten(self.loss), len(self.outputs)
+        masked = any(get_keras_mask(output) is not None for output in self.outputs)
+        weighted, split = weighted or masked, self.replicas * self.parts
+        for loss in losses:
+            if hasattr(loss, "denominator") or not isinstance(loss, keras.losses.Loss):
+                continue
+            means = ["mean", "sum_over_batch_size"]
+            means += [] if weighted else ["mean_with_sample_weight"]
+            if loss.reduction not in means:
+                raise BatchError(
+                    f"{loss.name} with reduction={loss.reduction!r}: expected "
+                    f"'sum_over_batch_size' for batches that are split into {split} parts."
+                )
+        if outputs > 1 and (weighted or any(hasattr(loss, "denominator") for loss in losses)):
+            raise BatchError(
+                f"the model has {outputs} outputs, and its loss is a sum of weighted means, which "
+                f"cannot be computed in {split} parts; expected one device and accumulate=1, or "
+                "losses without masks, weights and ignored classes."
+            )
 
     def _split(self, value: Tensor) -> Tensor:
         if value is None:

@@ -156,6 +156,18 @@ def test_invalid_options_are_refused(tmp_path):
         training.fit(linear, made(), "mse", tmp_path, epochs=1, keep="first")
     with pytest.raises(ValueError, match="epochs=0: expected a positive integer"):
         training.fit(linear, made(), "mse", tmp_path, epochs=0)
+    with pytest.raises(ValueError, match=r"build=<Sequential .*: expected a function that builds"):
+        training.fit(linear(), made(), "mse", tmp_path, epochs=1)
+    with pytest.raises(ValueError, match=r"build returned <Sequential .*; expected a functional"):
+        training.fit(keras.Sequential, made(), "mse", tmp_path, epochs=1)
+    with pytest.raises(ValueError, match="optimizer='adam': expected a function that creates one"):
+        training.fit(linear, made(), "mse", tmp_path, epochs=1, optimizer="adam")
+    alone = training.Batches.from_arrays(np.ones((8, 2)), 4)
+    with pytest.raises(BatchError, match=r"batches: a batch is .*; expected \(inputs, target\)"):
+        training.fit(linear, alone, "mse", tmp_path, epochs=1)
+    other = made(validation=({"a": np.ones((8, 2))}, np.ones((8, 1))))
+    with pytest.raises(BatchError, match=r"validation: a batch is .* expected the structure of"):
+        training.fit(linear, other, "mse", tmp_path, epochs=1)
     parts = Placement("one", accumulate=3)
     with pytest.raises(BatchError, match="batch_size=4: expected a multiple of 3"):
         training.fit(linear, made(), "mse", tmp_path, epochs=1, placement=parts)
@@ -171,6 +183,23 @@ def test_invalid_options_are_refused(tmp_path):
         training.fit(stateful, batches, "mse", tmp_path, epochs=1, placement=two)
     with locked(tmp_path, "training"), pytest.raises(LockedError, match="is in use: training"):
         training.fit(linear, made(), "mse", tmp_path, epochs=1)
+
+
+def test_metrics_of_several_outputs(tmp_path):
+    def build():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((2,))
+        return keras.Model(
+            inputs, {name: keras.layers.Dense(1, name=name)(inputs) for name in "ab"}
+        )
+
+    x = np.random.default_rng(0).standard_normal((8, 2)).astype("float32")
+    batches = training.Batches.from_arrays((x, {"a": x[:, :1], "b": x[:, 1:]}), 8)
+    metrics = {"a": ["mae"], "b": ["mse"]}
+    _, (row,) = training.fit(build, batches, "mse", tmp_path, epochs=1, metrics=metrics)
+    a, b = (np.asarray(build()(x)[name])[:, 0] - x[:, n] for n, name in enumerate("ab"))
+    assert row["a_mae"] == pytest.approx(np.abs(a).mean(), rel=1e-5)
+    assert row["b_mse"] == pytest.approx(np.square(b).mean(), rel=1e-5)
 
 
 def test_several_devices_need_an_optimizer_that_does_not_sum(tmp_path):

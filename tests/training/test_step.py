@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kerasrnn import losses
+from kerasrnn.training.errors import BatchError
 from kerasrnn.training.loop import Loop
 from kerasrnn.training.optimizers import adamw
 from kerasrnn.training.step import Signals, TrainingModel
@@ -107,6 +108,50 @@ def test_parts_equal_the_whole_batch(loss, parts):
     for a, b in zip(split.trainable_weights, whole.trainable_weights, strict=True):
         np.testing.assert_allclose(np.array(a), np.array(b), rtol=0, atol=2e-6, err_msg=a.path)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def two_outputs(mask_zero=False):
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,))
+    vectors = keras.layers.Embedding(9, 4, mask_zero=mask_zero)(ids)
+    outputs = {name: keras.layers.Dense(CLASSES, name=name)(vectors) for name in ("a", "b")}
+    return keras.Model(ids, outputs)
+
+
+def of_two_outputs(parts, reduction="sum_over_batch_size", mask_zero=False, weight=False):
+    """The weights after one step."""
+    model = TrainingModel(two_outputs(mask_zero), Signals(), parts)
+    loss = keras.losses.MeanSquaredError(reduction)
+    model.compile(keras.optimizers.SGD(0.5), {"a": loss, "b": "mae"})
+
+    def targets(x, y):
+        y = tf.one_hot(y, CLASSES)
+        both = {"a": y, "b": 2 * y}
+        return (x, both, tf.ones(8)) if weight else (x, both)
+
+    dataset = batches(1).map(targets)
+    model.prepare(dataset)
+    Loop(model).train(iter(dataset), 1)
+    return model.get_weights()
+
+
+def test_parts_of_a_batch_for_several_outputs():
+    for a, b in zip(of_two_outputs(4), of_two_outputs(1), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask_zero": True}, "the model has 2 outputs, and its loss is a sum of w"),
+        ({"weight": True}, "the model has 2 outputs, and its loss is a sum of w"),
+        ({"reduction": "sum"}, "reduction='sum': expected"),
+    ],
+    ids=str,
+)
+def test_losses_that_parts_cannot_compute_are_refused(options, message):
+    with pytest.raises(BatchError, match=message):
+        of_two_outputs(2, **options)
 
 
 @pytest.mark.parametrize("clipped", [False, True])
