@@ -53,7 +53,9 @@ class Generator(BaseLayer):
     different ones.
 
     Args:
-        decoder: a `kerasrnn.Decoder`; it may be shared with another model.
+        decoder: a `kerasrnn.Decoder`; it may be shared with another model. If two generators of
+            one model share it, the model's first output must be the decoder's: otherwise Keras
+            does not restore the sharing when it loads the model.
         sampler: a strategy from `kerasrnn.decoding`: `Greedy`, `Sample` or `Beam` for classes,
             `Threshold` or `Bernoulli` for flags, `Identity` for values. Default: the first of its
             kind.

@@ -1,5 +1,6 @@
 """Follows a model's masks, layer by layer."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ class MaskedLayer:
     mask: Fate
     """What the layer does with the mask of its inputs.
 
-    - "passed on": the output has a mask.
+    - "passed on": the output has a mask, or the next layers receive one as `mask`.
     - "used": the output no longer has steps, for example if a layer returns only its last output.
     - "lost": the output has no mask, and the following layers process the padding.
     - "created": the output has a mask, but no input has.
@@ -121,25 +122,27 @@ def _through_graph(model: keras.Model, input_masks: list[Tensor], layers: list[M
     The masks are symbolic, computed by the layers' own methods.
     """
     masks = dict(zip(map(id, model.inputs), input_masks, strict=False))
+    consumers = _consumers(model)
 
     def mask_of(structure: Any) -> Any:
         return keras.tree.map_structure(lambda x: masks.get(id(x)), structure)
 
     for node in graph_of(model):
         operation, arguments = node.operation, node.arguments
-        if not node.input_tensors:
+        outputs = keras.tree.flatten(node.outputs)
+        if not node.input_tensors or not any(id(y) in consumers for y in outputs):
             continue
         first = arguments.args[0] if arguments.args else next(iter(arguments.kwargs.values()))
         # As Keras does: a mask given by name replaces that of the first argument.
         explicit = arguments.kwargs.get("mask")
         before = mask_of(first) if explicit is None else explicit
-        outputs = keras.tree.flatten(node.outputs)
         after: list[Any] = [None] * len(outputs)
         if not isinstance(operation, keras.layers.Layer):
             # An operation on tensors passes no mask on.
             if any(masks.get(id(x)) is not None for x in node.input_tensors):
                 name = f"keras.ops.{type(operation).__name__}"
-                layers.append(MaskedLayer(operation.name, name, "lost", OF_OPERATIONS))
+                layer = MaskedLayer(operation.name, name, "lost", OF_OPERATIONS)
+                layers.append(_corrected(layer, outputs, consumers))
         elif isinstance(operation, keras.Model) and graph_of(operation) is not None:
             after = _through_graph(operation, keras.tree.flatten(before), layers)
         else:
@@ -147,9 +150,57 @@ def _through_graph(model: keras.Model, input_masks: list[Tensor], layers: list[M
                 computed = operation.compute_mask(first, before)
                 after = after if computed is None else keras.tree.flatten(computed)
             incoming = [mask for mask in keras.tree.flatten(before) if mask is not None]
-            layers.append(_masked_layer(operation, first, outputs, incoming, after))
+            layer = _masked_layer(operation, first, outputs, incoming, after)
+            layers.append(_corrected(layer, outputs, consumers))
         masks |= dict(zip(map(id, outputs), after, strict=False))
     return [masks.get(id(y)) for y in model.outputs]
+
+
+def _consumers(model: keras.Model) -> dict[int, list[Any]]:
+    """The nodes that read each tensor of a graph as data, by the tensor's id.
+
+    Tensors that only masks are computed from have no entry.
+    """
+    producers = {id(y): node for node in graph_of(model) for y in keras.tree.flatten(node.outputs)}
+    consumers: dict[int, list[Any]] = {id(y): [] for y in model.outputs}
+    waiting, seen = [producers.get(tensor) for tensor in consumers], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        named = node.arguments.kwargs.items()
+        data = [node.arguments.args, [x for name, x in named if not name.endswith("mask")]]
+        for x in keras.tree.flatten(data):
+            if isinstance(x, keras.KerasTensor):
+                consumers.setdefault(id(x), []).append(node)
+                waiting.append(producers.get(id(x)))
+    return consumers
+
+
+def _corrected(
+    layer: MaskedLayer, outputs: list[Tensor], consumers: dict[int, list[Any]]
+) -> MaskedLayer:
+    """A mask is not lost if the layers that need one receive it as `mask`."""
+
+    def received(tensor: Tensor) -> bool:
+        nodes = consumers.get(id(tensor), [])
+        return bool(nodes) and all(
+            node.arguments.kwargs.get("mask") is not None
+            or (
+                not _reads_mask(node.operation)
+                and all(map(received, keras.tree.flatten(node.outputs)))
+            )
+            for node in nodes
+        )
+
+    if layer.mask == "lost" and any(map(received, outputs)):
+        return dataclasses.replace(layer, mask="passed on", advice="")
+    return layer
+
+
+def _reads_mask(operation: Any) -> bool:
+    return isinstance(operation, keras.layers.Layer) and takes_mask(operation)
 
 
 def _through_call(model: keras.Model, x: Any, layers: list[MaskedLayer]) -> None:

@@ -127,6 +127,29 @@ def test_a_mask_as_an_argument():
     np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, outputs), atol=1e-6)
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["given", "not given"])
+def test_a_mask_given_to_the_next_layer_is_not_lost(given):
+    """As the advice says. Padding then has no effect."""
+    x = embedding()(ids := keras.Input((None,), dtype="int32"))
+    mask = {"mask": keras.ops.not_equal(ids, 0)} if given else {}
+    x = keras.layers.Conv1D(3, 1, name="neighbours")(keras.ops.tanh(2.0 * x))
+    model = keras.Model(ids, kerasrnn.GRU(2, name="last")(x, **mask))
+    outputs = [model(np.array([row])) for row in ([3, 1, 4], [3, 1, 4, 0, 0])]
+    same = np.allclose(*map(keras.ops.convert_to_numpy, outputs), atol=1e-6)
+    assert same == given
+    assert (not masks(model).lost) == same
+
+
+def test_operations_of_a_mask_are_no_layers():
+    """Keras concatenates masks along with their sequences."""
+    x = embedding()(ids := keras.Input((None,), dtype="int32"))
+    twice = keras.layers.Concatenate(axis=1, name="twice")([x, x])
+    model = keras.Model(ids, kerasrnn.GRU(2, name="last")(twice))
+    assert [layer.name for layer in masks(model).layers] == ["embedding", "twice", "last"]
+    outputs = [model(np.array([row])) for row in ([3, 1], [3, 1, 0])]
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, outputs), atol=1e-6)
+
+
 def test_advice():
     x = embedding()(ids := keras.Input((None,), dtype="int32"))
     other = keras.Input((None, 4))
