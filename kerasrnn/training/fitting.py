@@ -328,17 +328,23 @@ class Training:
         callbacks.on_epoch_begin(epoch)
         while self.at.step < steps:
             callbacks.on_train_batch_begin(self.at.step)
+            traces = self.loop.traces
             done = self.loop.train(batches, steps - self.at.step)
             self.at = dataclasses.replace(self.at, step=self.at.step + done)
             callbacks.on_train_batch_end(self.at.step - 1, {})
-            self.progress.step(done, epoch, lambda: self.loop.results()["loss"])
+            self.progress.step(
+                done, epoch, lambda: self.loop.results()["loss"], self.loop.traces > traces
+            )
             self._between_steps()
         self._watch()
         logs = self.loop.results()
         if self.batches.validation is not None:
-            trained = checkpoints.states(self.model)
+            trained, traces = checkpoints.states(self.model), self.loop.traces
 
             def between() -> None:
+                nonlocal traces
+                self.progress.evaluated(self.loop.traces > traces)
+                traces = self.loop.traces
                 if self.requests.number is not None and self.placement.workers == 1:
                     self._stop(trained)
 

@@ -28,6 +28,7 @@ class Loop:
         self.model = model
         self.strategy = strategy
         self.fused = fused
+        self.traces = 0  # the graphs traced so far, each in a call that takes longer than others
         self._train = self._each(model.train_step)
         self._test = self._each(model.test_step)
         self._steps = tf.function(self._repeated)
@@ -81,11 +82,17 @@ class Loop:
     def _each(self, step: Callable[[Any], Any]) -> Callable[[Any], None]:
         """A step as a function of a batch."""
         if self.strategy is None:
-            run = tf.function(step, jit_compile=self.model.by_xla)
+
+            @tf.function(jit_compile=self.model.by_xla)
+            def run(batch: Any) -> None:
+                self.traces += 1
+                step(batch)
+
         else:
 
             @tf.function
             def run(batch: Any) -> None:
+                self.traces += 1
                 self.strategy.run(step, args=(batch,))
 
         return run

@@ -11,10 +11,6 @@ from kerasrnn.training.history import TIMES
 MODES = ("auto", "bar", "lines", "json", "none")
 """The modes of `Progress`."""
 
-FIRST_STEPS = 3
-"""Steps excluded from time estimates, since TensorFlow traces and XLA compiles in them."""
-
-
 class Progress:
     """Reports the progress of a training.
 
@@ -53,8 +49,9 @@ class Progress:
         """Report the start: the numbers of epochs and steps, and the number of steps completed."""
         self.epochs, self.steps = epochs, steps
         self.done = self.first = done
-        self.since = time.perf_counter()
-        self._warm: tuple[float, int] | None = None
+        self._last = time.perf_counter()
+        self._seconds, self._timed = 0.0, 0  # of the steps that count for estimates
+        self._besides = 0.0  # seconds of the current epoch that were not spent in its steps
         self._pace_reported = False
         if self.mode == "bar":
             from tqdm.auto import tqdm
@@ -69,33 +66,50 @@ class Progress:
                 leave=False,
             )
 
-    def step(self, count: int, epoch: int, loss: Any) -> None:
-        """Report completed steps. `loss` is called for the current loss if it is shown."""
+    def step(self, count: int, epoch: int, loss: Any, traced: bool = False) -> None:
+        """Report completed steps.
+
+        Args:
+            count: their number.
+            epoch: the epoch, from 0.
+            loss: called for the current loss if it is shown.
+            traced: whether TensorFlow traced or XLA compiled in them, as for the first batch of
+                each shape: they are excluded from time estimates.
+        """
         self.done += count
-        now, done = time.perf_counter(), self.done - self.first
-        if done <= FIRST_STEPS or self._warm is None:
-            self._warm = now, self.done
-        elif done > self.steps:
+        seconds, done = self._lap(), self.done - self.first
+        if not traced:
+            self._seconds += seconds
+            self._timed += count
+        if done > self.steps:
             self._pace_reported = True  # a complete epoch has been seen
-        elif not self._pace_reported and done >= FIRST_STEPS + max(1, min(20, self.steps // 4)):
+        elif not self._pace_reported and self._timed >= max(1, min(20, self.steps // 4)):
             self._pace_reported = True
-            self._report_pace((now - self._warm[0]) / (self.done - self._warm[1]))
+            self._report_pace(self._seconds / self._timed)
         if self._bar is not None:
             self._bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
             if self._bar.update(count):
                 self._bar.set_postfix(loss=f"{loss():.4f}", refresh=False)
 
+    def evaluated(self, traced: bool = False) -> None:
+        """Report a batch of the validation data; `traced` as in `step`."""
+        seconds = self._lap()
+        if not traced:
+            self._besides += seconds
+
     def epoch(self, row: Mapping[str, float]) -> None:
         """Report the end of an epoch, with its row of the log."""
         number = int(row["epoch"]) + 1
         figures = {k: v for k, v in row.items() if k not in ("epoch", *TIMES)}
-        since, before = self._warm or (self.since, self.first)
-        if self.done == before:
-            since, before = self.since, self.first
-        left = self.left((time.perf_counter() - since) / max(self.done - before, 1))
+        besides, self._besides = self._besides + self._lap(), 0.0
+        left = None  # unknown, if all steps of this process were traced
+        if number == self.epochs:
+            left = 0.0
+        elif self._timed:
+            left = self.left(self._seconds / self._timed) + besides * (self.epochs - number)
         text = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
         text = f"epoch {number}/{self.epochs}: {text}"
-        if number < self.epochs:
+        if left:
             text += f" ({duration(left)} left)"
         self.report(
             "epoch", text, **{**row, "epoch": number}, epochs=self.epochs, seconds_left=left
@@ -110,6 +124,11 @@ class Progress:
     def left(self, seconds: float) -> float:
         """The estimated remaining seconds."""
         return seconds * (self.epochs * self.steps - self.done)
+
+    def _lap(self) -> float:
+        """The seconds since the previous call."""
+        last, self._last = self._last, time.perf_counter()
+        return self._last - last
 
     def _report_pace(self, seconds: float) -> None:
         if seconds * self.steps < 1:

@@ -95,4 +95,5 @@ def test_batches_are_trained_on_once_and_in_order(fused, strategy):
         for _ in range(0, 7, fused):
             loop.train(batches, fused)
     assert list(model.seen.numpy()[:7]) == list(range(7))
+    assert loop.traces == 1
     assert threading.active_count() == before

@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 import types
+from unittest import mock
 
 import keras
 import pytest
@@ -34,6 +35,7 @@ def reported(mode, pause=0.0):
         for _ in range(8):
             time.sleep(pause)
             shown.step(1, epoch, lambda: 0.5)
+        shown.evaluated()
         shown.epoch({"epoch": epoch, "loss": 0.5, "val_loss": 0.25, "learning_rate": 0.1})
     shown.end()
     shown.report("end", "done", metrics={"f1": 1.0})
@@ -42,17 +44,47 @@ def reported(mode, pause=0.0):
 
 def test_lines(clock):
     lines = reported("lines").splitlines()
-    # Three steps are not counted; the next two took two seconds.
-    assert lines[0] == "an epoch takes 8.0 s; 11 s left"
-    assert lines[1].startswith("epoch 1/2: loss 0.5000, val loss 0.2500 (")
+    assert lines[0] == "an epoch takes 8.0 s; 14 s left"  # after two steps
+    # Eight steps and an evaluation, each of a second, and a second of writing.
+    assert lines[1] == "epoch 1/2: loss 0.5000, val loss 0.2500 (10 s left)"
     assert lines[2] == "epoch 2/2: loss 0.5000, val loss 0.2500"
     assert lines[3:] == ["done"]
+
+
+def test_steps_that_are_traced_do_not_count():
+    """Three epochs of four steps of 2 s, with two lengths, each traced when it first occurs."""
+    stream, now = io.StringIO(), [0.0]
+    shown = Progress("json", stream)
+    with mock.patch.object(progress.time, "perf_counter", lambda: now[0]):
+        shown.begin(epochs=3, steps=4, done=0)
+        for epoch in range(3):
+            for step in range(4):
+                traced = epoch == 0 and step in (0, 2)
+                now[0] += 60 if traced else 2
+                shown.step(1, epoch, lambda: 0.5, traced)
+            now[0] += 3 if epoch else 50
+            shown.evaluated(traced=epoch == 0)
+            now[0] += 1
+            shown.epoch({"epoch": epoch, "loss": 0.5})
+    pace, *epochs = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (pace["event"], pace["seconds_per_step"], pace["seconds_left"]) == ("pace", 2, 10 * 2)
+    assert [event["seconds_left"] for event in epochs] == [2 * (4 * 2 + 1), 4 * 2 + 3 + 1, 0]
+
+
+def test_without_a_step_there_is_no_estimate():
+    """A run that was interrupted after the last step of an epoch is resumed."""
+    for mode, expected in (("lines", "epoch 1/3: loss 0.5000\n"), ("json", '"seconds_left": null')):
+        stream = io.StringIO()
+        shown = Progress(mode, stream)
+        shown.begin(epochs=3, steps=4, done=4)
+        shown.epoch({"epoch": 0, "loss": 0.5})
+        assert expected in stream.getvalue()
 
 
 def test_json(clock):
     events = [json.loads(line) for line in reported("json").splitlines()]
     assert [event["event"] for event in events] == ["pace", "epoch", "epoch", "end"]
-    assert events[0] == {"event": "pace", "seconds_per_step": 1.0, "seconds_left": 11.0}
+    assert events[0] == {"event": "pace", "seconds_per_step": 1.0, "seconds_left": 14.0}
     assert (events[1]["epoch"], events[1]["epochs"], events[1]["val_loss"]) == (1, 2, 0.25)
     assert events[2]["seconds_left"] == 0
     assert events[3]["metrics"] == {"f1": 1.0}
