@@ -13,6 +13,7 @@ soon as Keras itself is imported, before or after this package.
 """
 
 import importlib
+import importlib.util
 
 import lazy_loader
 from wrapt import when_imported
@@ -52,6 +53,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "text.pieces": ["SentencePieceVectorization"],
     },
 )
+
+
+# In a checkout, the zoo and the recipes are beside this package, not in it. Python started there
+# imports this package, even if another one is installed; an editable installation completes it.
+if importlib.util.find_spec(f"{__name__}.zoo") is None:
+    raise ImportError(
+        f"{__file__} belongs to a checkout that is not installed in editable mode: run "
+        "`pip install --editable .` there, or start Python in another folder."
+    )
 
 
 @when_imported("keras")

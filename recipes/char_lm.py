@@ -55,7 +55,7 @@ class CharLm(StreamedText):
         title="Character-level language modeling on Shakespeare",
         topology="synced many-to-many, stateful",
         result=(
-            "validation loss 1.450 nats a character with LSTM, in an hour on one core; 6-grams: "
+            "validation loss 1.450 nats per character with LSTM, in an hour on one core; 6-grams: "
             "1.523"
         ),
         protocol=(

@@ -44,8 +44,8 @@ class G2P(TextToText):
         title="Grapheme-to-phoneme conversion: the pronunciation of a word",
         topology="many-to-many of unequal length",
         result=(
-            "word error rate 25.6 % with Bahdanau's attention, in 36 minutes on one core; without "
-            "attention: 30.6 %"
+            "word error rate 25.6% with Bahdanau's attention, in 36 minutes on one core; without "
+            "attention: 30.6%"
         ),
         protocol=(
             "Trained on all pronunciations of the training words and evaluated on 12,000 held-out "

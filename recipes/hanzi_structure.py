@@ -39,7 +39,7 @@ class HanziStructure(ImageToText):
     card = Card(
         title="Image-to-sequence: the structure of Chinese characters",
         topology="one-to-many",
-        result="29.6 % of unseen characters without an error, in 12 minutes on one core",
+        result="29.6% of unseen characters without an error, in 12 minutes on one core",
         protocol=(
             "Trained on four fifths of the 3,755 characters of GB 2312 level 1 in seven weights of "
             "one typeface; evaluated, with greedy decoding, on characters that occur in no other "

@@ -63,8 +63,8 @@ class Molecules(MoleculeModel):
         title="Molecule generation: a language model of SMILES strings",
         topology="synced many-to-many",
         result=(
-            "94 % of the strings generated with LSTM are valid molecules, 96 % of these new, in 31 "
-            "minutes on one core; 10-grams: 20 % valid"
+            "94% of the strings generated with LSTM are valid molecules, 96% of these new, in 31 "
+            "minutes on one core; 10-grams: 20% valid"
         ),
         protocol=(
             "MOSES's split and definitions: of the strings that the model generates at temperature "

@@ -51,8 +51,8 @@ class Reverse(TextToText):
         title="String reversal: a toy task for attention",
         topology="many-to-many of unequal length",
         result=(
-            "100 % of unseen strings right with attention, in about a minute; without attention: "
-            "47 % (means of three seeds)"
+            "100% of unseen strings right with attention, in about a minute; without attention: "
+            "47% (means of three seeds)"
         ),
         protocol=(
             "Random strings of letters, of all lengths from 3 to the maximum. Test strings are "

@@ -144,6 +144,24 @@ def test_the_installed_models_are_found(installed, printed):
     assert answer.startswith("Dull, dull.: negative: ")
 
 
+def test_a_checkout_that_is_not_installed_in_editable_mode(installed):
+    """Python finds its package first when it is started there, without the zoo."""
+    python, _, _ = installed
+    for code in ("import kerasrnn", "import keras, kerasrnn"):
+        result = subprocess.run(
+            [python, "-c", code],
+            cwd=ROOT,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 1
+        error = result.stderr.splitlines()[-1]
+        assert error.startswith(f"ImportError: {ROOT / 'kerasrnn' / '__init__.py'} belongs to ")
+        assert "`pip install --editable .`" in error
+
+
 def test_the_version_of_the_command(installed):
     _, bin_folder, site = installed
     answer = run(bin_folder / "kerasrnn", "--version", cwd=site)

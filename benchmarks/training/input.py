@@ -164,7 +164,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     panel = picture.subplots()
     shares = [100 * results[name]["waiting"] for name in names]
     bars = panel.barh([name.replace("_", " ") for name in names], shares)
-    panel.bar_label(bars, [f"{share:.2g} %" for share in shares], padding=3)
+    panel.bar_label(bars, [f"{share:.2g}%" for share in shares], padding=3)
     panel.axvline(100 * LIMIT, color="black", linestyle="--", linewidth=1)
     panel.set(xlabel="waiting for data, % of the time", xlim=(0, 1.15 * max(6.0, *shares)))
     pictures.save(picture, path)

@@ -137,7 +137,7 @@ def _writer(log_dir: str | Path) -> Any:
     except ImportError as error:
         raise ImportError(
             f"log_dir={str(log_dir)!r}: TensorBoard is not installed; install it "
-            "with `pip install kerasrnn[recipes]`."
+            "with `pip install 'kerasrnn[recipes]'`."
         ) from error
     return tf.summary.create_file_writer(str(log_dir))
 

@@ -116,7 +116,7 @@ def check_installed() -> None:
     except ImportError as error:
         raise ImportError(
             "plots need matplotlib, which is not installed; install it with "
-            "`pip install kerasrnn[recipes]`."
+            "`pip install 'kerasrnn[recipes]'`."
         ) from error
 
 

@@ -144,7 +144,7 @@ def require(package: str, extra: str) -> None:
     """Raise ModuleNotFoundError, with installation advice, before any work is done."""
     if importlib.util.find_spec(package) is None:
         raise ModuleNotFoundError(
-            f"needs {package}; install it with `pip install kerasrnn[{extra}]`.", name=package
+            f"needs {package}; install it with `pip install 'kerasrnn[{extra}]'`.", name=package
         )
 
 

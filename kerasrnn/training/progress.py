@@ -11,6 +11,7 @@ from kerasrnn.training.history import TIMES
 MODES = ("auto", "bar", "lines", "json", "none")
 """The modes of `Progress`."""
 
+
 class Progress:
     """Reports the progress of a training.
 

@@ -42,5 +42,5 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         print("\n".join([*lines_of(metrics), *below_baselines(recipe, metrics)]))
         if arguments.output is not None:
             for path in sorted(folder.iterdir()):
-                print(f"{'picture' if path.suffix == '.png' else 'file'}: {path}")
+                print(f"{'plot' if path.suffix == '.png' else 'file'}:  {path}")
     return 0

@@ -67,6 +67,12 @@ def run(arguments: Sequence[str]) -> int:
         if not Path(arguments.mirror).is_dir():
             return fail(f"--mirror {arguments.mirror}: expected a folder.")
         os.environ["KERASRNN_MIRROR"] = arguments.mirror
+    data = getattr(arguments, "option_data", None)
+    if data:
+        try:
+            Path(data).open("rb").close()
+        except OSError as error:  # before the seconds in which TensorFlow is imported
+            return fail(f"--data {data} cannot be read: {error.strerror}.")
     try:
         quietly_import_tensorflow()
         with remarks_on_data():
@@ -82,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, ModuleNotFoundError):
             return fail(
                 f"{error}; install the recipes with "
-                "`pip install kerasrnn[cpu,recipes,pieces,onnx]`."
+                "`pip install 'kerasrnn[cpu,recipes,pieces,onnx]'`."
             )
         if isinstance(error, OSError) and error.filename is not None:
             return fail(f"{error.strerror}: {error.filename}.")

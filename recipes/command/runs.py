@@ -53,7 +53,7 @@ def act(arguments: argparse.Namespace) -> int:
         picture = Path(arguments.output or folder) / f"{recipe}.png"
         try:
             if comparison.draw(summaries, picture):
-                print(f"picture: {picture}\n")
+                print(f"plot: {picture}\n")
         except (OccupiedError, WriteError) as error:
             return fail(f"{error} Choose another --output.")
     return 0

@@ -147,8 +147,8 @@ def _report_end(
     pictures = [str(path) for path in sorted(run.folder.glob("*.png"))] if metrics else []
     warnings = below_baselines(recipe, metrics)
     text = [f"{run.folder} is already finished."] if already else []
-    text += [*lines_of(metrics), *warnings, *(f"picture: {path}" for path in pictures)]
-    text.append(f"model:   {run.path('model.keras')}")
+    text += [*lines_of(metrics), *warnings, *(f"plot:  {path}" for path in pictures)]
+    text.append(f"model: {run.path('model.keras')}")
     progress.report(
         "end",
         "\n".join(text),

@@ -60,8 +60,8 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     progress.report(
         "end",
         f"\n{tuning.table(outcomes, list(search.space), search.options.objective)}\n\n"
-        f"picture: {picture}\n"
-        f"best:    kerasrnn train {recipe.name} --config {best}",
+        f"plot: {picture}\n"
+        f"best: kerasrnn train {recipe.name} --config {best}",
         trials=[dataclasses.asdict(outcome) for outcome in outcomes],
         picture=str(picture),
         best=str(best),

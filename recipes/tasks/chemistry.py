@@ -159,7 +159,7 @@ def check_rdkit() -> None:
     except ModuleNotFoundError:
         raise ConfigError(
             "molecules: needs rdkit, which checks whether strings are molecules; install it with "
-            "`pip install kerasrnn[chemistry]`."
+            "`pip install 'kerasrnn[chemistry]'`."
         ) from None
 
 

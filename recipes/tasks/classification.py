@@ -88,7 +88,7 @@ class Classification(Recipe):
             expected,
             probabilities.argmax(axis=-1),
             self.axis_names(data.metadata),
-            f"{self.title(config)}: {metrics['test_accuracy']:.1%} of {examples}",
+            f"{self.title(config)}: {metrics['test_accuracy']:.1%} of {examples} correct",
             folder / "confusion_matrix.png",
         )
         return metrics

@@ -160,7 +160,7 @@ def write_midi(roll: np.ndarray, path: Path, tempo: int = 80) -> None:
     except ModuleNotFoundError as error:
         raise MidiError(
             f"MIDI files need music21, which cannot be imported ({error}): install it "
-            "with `pip install kerasrnn[music]`."
+            "with `pip install 'kerasrnn[music]'`."
         ) from error
 
     organ = instrument.Instrument()

@@ -108,7 +108,8 @@ def _pieces(texts: Sequence[str], size: int) -> "kerasrnn.SentencePieceVectoriza
         return kerasrnn.SentencePieceVectorization.train(texts, size + 2)
     except ModuleNotFoundError:
         raise ConfigError(
-            "symbols='pieces': needs sentencepiece; install it with `pip install kerasrnn[pieces]`."
+            "symbols='pieces': needs sentencepiece; install it with "
+            "`pip install 'kerasrnn[pieces]'`."
         ) from None
     except ValueError as error:
         # SentencePiece fails if it cannot train exactly `size` pieces; its message has the maximum.
@@ -196,10 +197,8 @@ def remark_on_unknown(symbols: Sequence[str]) -> str:
     shown = ", ".join(map(repr, symbols[:SHOWN]))
     if len(symbols) > SHOWN:
         shown += f" and {len(symbols) - SHOWN} more"
-    return (
-        f"{shown} {'is' if len(symbols) == 1 else 'are'} not in the model's vocabulary, and read "
-        "as unknown."
-    )
+    verb = "is" if len(symbols) == 1 else "are"
+    return f"{shown} {verb} not in the model's vocabulary (read as unknown)."
 
 
 def checked(text: str, what: str = "a text") -> str:

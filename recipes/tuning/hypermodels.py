@@ -77,7 +77,7 @@ def hypermodel(
         import keras_tuner
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "a HyperModel needs keras-tuner; install it with `pip install kerasrnn[recipes]`"
+            "a HyperModel needs keras-tuner; install it with `pip install 'kerasrnn[recipes]'`"
         ) from error
     if topology not in TOPOLOGIES:
         raise ValueError(f"topology={topology!r}: expected one of {', '.join(TOPOLOGIES)}.")

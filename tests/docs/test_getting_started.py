@@ -27,8 +27,8 @@ LINES = [
 def test_the_extras_exist():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    (package,) = (line[2] for line in LINES if line[:2] == ["pip", "install"])
-    extras = re.fullmatch(r"kerasrnn\[(.*)\]", package)[1].split(",")
+    (package,) = (line[-1] for line in LINES if line[:2] == ["pip", "install"])
+    extras = re.fullmatch(r"\.\[(.*)\]", package)[1].split(",")
     assert set(extras) <= set(setup["options.extras_require"])
 
 

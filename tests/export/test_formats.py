@@ -50,7 +50,7 @@ def test_missing_packages_are_an_error(monkeypatch):
         packages=("no_such_package",),
         extra="nothing",
     )
-    message = r"needs no_such_package; install it with `pip install kerasrnn\[nothing\]"
+    message = r"needs no_such_package; install it with `pip install 'kerasrnn\[nothing\]'"
     with pytest.raises(ModuleNotFoundError, match=message):
         row.require()
     monkeypatch.setitem(FORMATS, "of_nothing", row)

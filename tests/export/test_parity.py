@@ -173,7 +173,7 @@ def test_a_missing_runtime_is_an_error(export, package, extra, tmp_path, monkeyp
     )
     with pytest.raises(
         ModuleNotFoundError,
-        match=rf"needs {package}; install it with `pip install kerasrnn\[{extra}",
+        match=rf"needs {package}; install it with `pip install 'kerasrnn\[{extra}",
     ):
         export(sequential(kerasrnn.GRU(2)), tmp_path / "m")
     assert not list(tmp_path.iterdir())

@@ -198,7 +198,7 @@ def test_training_writes_metrics_baselines_logs_and_pictures(trained):
     assert folder / "learning_curves.png" in pictures
     for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG")
-        assert f"picture: {path}" in trained.printed
+        assert f"plot:  {path}" in trained.printed
     assert isinstance(json.loads((folder / "metadata.json").read_text()), dict)
     assert list((folder / "tensorboard").rglob("events.*"))
 

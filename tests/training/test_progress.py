@@ -5,7 +5,6 @@ import itertools
 import json
 import time
 import types
-from unittest import mock
 
 import keras
 import pytest
@@ -51,21 +50,21 @@ def test_lines(clock):
     assert lines[3:] == ["done"]
 
 
-def test_steps_that_are_traced_do_not_count():
+def test_steps_that_are_traced_do_not_count(monkeypatch):
     """Three epochs of four steps of 2 s, with two lengths, each traced when it first occurs."""
     stream, now = io.StringIO(), [0.0]
     shown = Progress("json", stream)
-    with mock.patch.object(progress.time, "perf_counter", lambda: now[0]):
-        shown.begin(epochs=3, steps=4, done=0)
-        for epoch in range(3):
-            for step in range(4):
-                traced = epoch == 0 and step in (0, 2)
-                now[0] += 60 if traced else 2
-                shown.step(1, epoch, lambda: 0.5, traced)
-            now[0] += 3 if epoch else 50
-            shown.evaluated(traced=epoch == 0)
-            now[0] += 1
-            shown.epoch({"epoch": epoch, "loss": 0.5})
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    shown.begin(epochs=3, steps=4, done=0)
+    for epoch in range(3):
+        for step in range(4):
+            traced = epoch == 0 and step in (0, 2)
+            now[0] += 60 if traced else 2
+            shown.step(1, epoch, lambda: 0.5, traced)
+        now[0] += 3 if epoch else 50
+        shown.evaluated(traced=epoch == 0)
+        now[0] += 1
+        shown.epoch({"epoch": epoch, "loss": 0.5})
     pace, *epochs = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert (pace["event"], pace["seconds_per_step"], pace["seconds_left"]) == ("pace", 2, 10 * 2)
     assert [event["seconds_left"] for event in epochs] == [2 * (4 * 2 + 1), 4 * 2 + 3 + 1, 0]

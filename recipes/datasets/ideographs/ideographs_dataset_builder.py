@@ -116,7 +116,7 @@ def _drawn(sequences: Mapping[str, Iterable[str]], font: bytes) -> Iterator[dict
 
 
 def split_by_character(sequences: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """Split the characters into train (80 %), validation and test (10 % each).
+    """Split the characters into train (80%), validation and test (10% each).
 
     The split of a character follows only from its SHA-256. Then, in the given order, every
     held-out character with a symbol that does not occur in the training split is moved there, since

@@ -56,7 +56,7 @@ def corpus() -> list[Path]:
     except ModuleNotFoundError as error:
         raise SourceError(
             f"music21_chorales is made from the scores in music21, which cannot be imported "
-            f"({error}): install it with `pip install kerasrnn[music]`."
+            f"({error}): install it with `pip install 'kerasrnn[music]'`."
         ) from error
     if music21.__version__ != MUSIC21:
         raise SourceError(

@@ -124,7 +124,7 @@ def test_nothing_is_written_to_the_folder_of_a_trained_model(recipe, there, caps
     assert "test accuracy: " in capsys.readouterr().out
     assert not list(there.iterdir())
     assert main(["evaluate", "japanese_vowels", "--output", "here"]) == 0
-    assert "picture: here/confusion_matrix.png" in capsys.readouterr().out
+    assert "plot:  here/confusion_matrix.png" in capsys.readouterr().out
     assert main(["evaluate", "japanese_vowels", "--output", "here"]) == 1
     assert "--output here: expected a new or an empty folder" in capsys.readouterr().err
     assert main(["export", "japanese_vowels", "--formats", "onnx"]) == 0

@@ -101,7 +101,7 @@ def test_unknown_symbols_are_reported_once(recipe, inputs, unknown, nothing, mon
     )
     assert main(["predict", recipe, *inputs, "--zoo"]) == 0
     _, *errors = capsys.readouterr().err.splitlines()
-    assert errors == [f"kerasrnn: {unknown} not in the model's vocabulary, and read as unknown."]
+    assert errors == [f"kerasrnn: {unknown} not in the model's vocabulary (read as unknown)."]
     assert main(["predict", recipe, *inputs, nothing, "--zoo"]) == 1
     printed, errors = capsys.readouterr()
     expected = "expected symbols in the model's vocabulary; found none."

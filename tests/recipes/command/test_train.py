@@ -25,7 +25,7 @@ def test_train_evaluate_predict_export(recipe, there, capsys):
     accuracy = re.search(r"test accuracy: (0\.\d+|1\.0+)", printed).group(1)
     (folder,) = (there / "runs" / "japanese_vowels").iterdir()
     assert f"run folder: runs/japanese_vowels/{folder.name}" in printed
-    assert "picture: " in printed
+    assert "plot:  " in printed
 
     assert main(["evaluate", "japanese_vowels"]) == 0
     assert f"test accuracy: {accuracy}" in capsys.readouterr().out
@@ -138,6 +138,21 @@ def test_a_changed_data_file_is_an_error(arguments, there, capsys):
     assert main(arguments) == 1
     assert "mine.tsv" in capsys.readouterr().err
     assert sorted(path.name for path in (there / "here").iterdir()) == ["config.json"]
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_an_unreadable_data_file_is_reported_first(command, there, monkeypatch, capsys):
+    """TensorFlow is not imported, which takes seconds; nothing is written."""
+    monkeypatch.setattr(
+        "kerasrnn.recipes.command.main.quietly_import_tensorflow",
+        lambda: pytest.fail("TensorFlow was imported"),
+    )
+    assert main([command, "movie_sentiment", "--data", "mine.csv"]) == 1
+    error = "kerasrnn: --data mine.csv cannot be read: No such file or directory.\n"
+    assert capsys.readouterr() == ("", error)
+    assert main([command, "movie_sentiment", "--data", "."]) == 1
+    assert "--data . cannot be read: Is a directory" in capsys.readouterr().err
+    assert not list(there.iterdir())
 
 
 def test_the_summary_names_a_data_file(there, capsys):

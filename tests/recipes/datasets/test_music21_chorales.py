@@ -187,7 +187,7 @@ def test_another_version_of_music21_is_an_error(corpus, tmp_path, monkeypatch):
 
 def test_a_missing_music21_names_the_extra(corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "music21", None)
-    refused(tmp_path, SourceError, r"pip install kerasrnn\[music\]")
+    refused(tmp_path, SourceError, r"pip install 'kerasrnn\[music\]'")
 
 
 def test_chorales_are_counted(corpus, tmp_path, monkeypatch):

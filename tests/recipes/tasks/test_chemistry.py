@@ -246,5 +246,5 @@ def test_files_without_molecules(tmp_path, content, message):
 
 def test_without_rdkit_training_does_not_start(monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit", None)
-    with pytest.raises(ConfigError, match=r"needs rdkit.*`pip install kerasrnn\[chemistry\]"):
+    with pytest.raises(ConfigError, match=r"needs rdkit.*`pip install 'kerasrnn\[chemistry\]'"):
         RECIPE.load(RECIPE.tiny())

@@ -150,7 +150,7 @@ def test_midi_needs_notes_and_a_tempo(tmp_path):
 
 def test_a_missing_music21_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "music21", None)
-    with pytest.raises(music.MidiError, match=r"pip install kerasrnn\[music\]"):
+    with pytest.raises(music.MidiError, match=r"pip install 'kerasrnn\[music\]'"):
         music.write_midi(PHRASE, tmp_path / "phrase.mid")
     assert list(tmp_path.iterdir()) == []
 

@@ -54,7 +54,7 @@ def test_the_files_of_a_search(light, there, capsys):
     assert shown == [(trial["trial"], f"{trial['value']:.4f}") for trial in trials]
     picture = there / "found" / "hyperparameters.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert f"picture: {Path('found') / picture.name}" in printed
+    assert f"plot: {Path('found') / picture.name}" in printed
 
     best = json.loads((there / "found" / "best.json").read_text())
     trained = json.loads((there / "found/trials" / trials[0]["trial"] / "config.json").read_text())
