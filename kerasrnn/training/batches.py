@@ -42,7 +42,8 @@ class Batches:
         validation: the validation batches; None if there are none.
 
     Raises:
-        BatchError: a batch is larger than the training data; or `held_out` leaves no training
+        BatchError: a batch is larger than the training data; the number of batches is infinite or
+            unknown; or `held_out` leaves no training
             examples, or is combined with `validation`.
         ValueError: another argument is invalid.
 
@@ -74,7 +75,10 @@ class Batches:
             raise BatchError(
                 f"held_out={held_out}: expected fewer than the {counted(size, 'example')}."
             )
-        batching = batching or functools.partial(_batched, batch_size)
+        if batching is None:
+            batching = functools.partial(_batched, batch_size)
+            if examples.cardinality() == tf.data.UNKNOWN_CARDINALITY:  # as from a generator
+                examples = examples.apply(tf.data.experimental.assert_cardinality(size))
         self._again = functools.partial(
             Batches,
             examples,
@@ -96,6 +100,11 @@ class Batches:
         validated = examples.take(held_out) if held_out else validation
         self.validation = None if validated is None else batching(validated, False).cache()
         self.steps = int(self._train.cardinality())
+        if self.steps < 0:
+            raise BatchError(
+                "the batches are a dataset of infinite or unknown length; expected a known one, as "
+                "after tf.data.experimental.assert_cardinality."
+            )
         if self.steps < 1:
             raise BatchError(
                 f"batch_size={batch_size}: expected at most the "

@@ -177,10 +177,10 @@ def assign(
             for key in differing[:3]
         )
         raise CheckpointError(
-            f"the checkpoint belongs to another model: {len(differing)} of its "
-            f"{counted(len(saved), 'variable')} "
-            f"differ from the {len(current)} of this one ({some}). The model's code or Keras has "
-            "changed since: resume with the earlier versions, or train again from the beginning."
+            f"the checkpoint belongs to another model: it has {counted(len(saved), 'variable')}, "
+            f"this one has {len(current)}, and {len(differing)} differ ({some}). The model's code "
+            "or Keras has changed since: resume with the earlier versions, or train again from the "
+            "beginning."
         )
     for key, values in arrays.items():
         known[key].assign(values)

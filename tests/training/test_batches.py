@@ -93,6 +93,28 @@ def test_impossible_batches_are_refused(options, message):
         of_range(**options)
 
 
+def from_generator(size=10):
+    return tf.data.Dataset.from_generator(lambda: iter(range(size)), output_types=tf.int32)
+
+
+def test_examples_from_a_generator():
+    """Their number is known only from `size`."""
+    batches = Batches(from_generator(), 10, 4, held_out=2, shuffle=False)
+    found = [batch.tolist() for batch in batches.train().take(2).as_numpy_iterator()]
+    assert (batches.steps, found) == (2, [[2, 3, 4, 5], [6, 7, 8, 9]])
+    assert [batch.tolist() for batch in batches.validation.as_numpy_iterator()] == [[0, 1]]
+    fewer = Batches(from_generator(7), 10, 4, shuffle=False)
+    with pytest.raises(tf.errors.FailedPreconditionError, match="expected to contain 10 elements"):
+        list(fewer.train().take(2))
+
+
+@pytest.mark.parametrize("endless", [True, False], ids=["endless", "unknown"])
+def test_a_number_of_batches_that_is_not_known_is_refused(endless):
+    dataset = tf.data.Dataset.range(3).repeat() if endless else from_generator()
+    with pytest.raises(BatchError, match="of infinite or unknown length; expected a known one"):
+        Batches(dataset, 10, 2, batching=lambda examples, training: examples.batch(2))
+
+
 def test_two_validation_sets_are_refused():
     with pytest.raises(BatchError, match="held_out=1: expected 0 with validation examples"):
         of_range(held_out=1, validation=tf.data.Dataset.range(2))
