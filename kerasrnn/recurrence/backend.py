@@ -14,8 +14,11 @@ class Backend(Protocol):
         xs: Any,
         reverse: bool = False,
         prefetch: bool = True,
+        steps: Any = None,
     ) -> tuple[Any, Any]:
         """`carry, y[t] = body(carry, x[t])` for every t; x and y have time as their first axis.
+
+        `steps`: t ends before this number, if it is given; y is undefined from there on.
 
         `prefetch` reads all of x[t] a step ahead, on the backends where this matters for speed.
         Otherwise x[t] is read as part of the computation that uses it, which is faster if each

@@ -51,8 +51,9 @@ def scan(
     xs: Any,
     reverse: bool = False,
     prefetch: bool = True,
+    steps: None = None,
 ) -> tuple[Any, Any]:
-    """See `backend.Backend`."""
+    """See `backend.Backend`. JAX knows all lengths, and no call has padded steps."""
     return jax.lax.scan(body, carry, xs, reverse=reverse)
 
 

@@ -98,6 +98,10 @@ class Call(NamedTuple):
     mask: Tensor | None
     """Boolean `(batch, time)`, True at valid steps."""
 
+    steps: Tensor | None = None
+    """The number of steps, if the sequences are padded to a greater length. The steps after it are
+    not run; their outputs are zeros or undefined."""
+
 
 class Results(NamedTuple):
     """The results of the loop."""

@@ -42,8 +42,9 @@ KERNEL_BYTES = 1 << 20
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. An eager call runs a compiled graph, not a loop driven by Python."""
-    # Keras passes the variables of a stateful layer themselves.
-    call = call._replace(states=tree.map_structure(tf.convert_to_tensor, call.states))
+    # Keras passes the variables of a stateful layer themselves, and a cell may draw arrays.
+    states, noise = tree.map_structure(tf.convert_to_tensor, (call.states, call.noise))
+    call = call._replace(states=states, noise=noise)
     if _in_forward_mode(call):
         return _forward_mode_loop(cell, options, call)
     nested = _in_nested_tapes(call)
@@ -103,11 +104,13 @@ def _in_nested_tapes(call: Call) -> bool:
 def _compiles(options: Options, call: Call, jit_compile: JitCompile) -> bool:
     if jit_compile != "auto":
         return jit_compile
-    # XLA compiles each length separately, which pays off if the graph is called with one length.
-    # Unrolled steps take longer and longer to compile: docs/execution.md has figures.
-    graph = not tf.executing_eagerly()
-    known = call.sequences.shape[1] is not None
-    return graph and options.training and known and not options.unroll
+    # Compilation pays off if the graph is called again and again, as in training. A graph for
+    # inference may be called once, or be exported to where there is no XLA. Unrolled steps take
+    # longer and longer to compile: docs/execution.md has figures. Checkpoints of an unknown number
+    # of steps would be compiled for each length.
+    if tf.executing_eagerly() or options.unroll or not options.training:
+        return False
+    return call.sequences.shape[1] is not None or options.checkpoint_every is None
 
 
 # The backend interface of `Unroll`.
@@ -119,6 +122,7 @@ def scan(
     xs: Any,
     reverse: bool = False,
     prefetch: bool = True,
+    steps: Any = None,
 ) -> tuple[Any, Any]:
     """See `backend.Backend`.
 
@@ -128,19 +132,20 @@ def scan(
     """
     xla = _under_xla()
     flat_xs = leaves(xs)
-    steps = _length(flat_xs[0])
+    size = _length(flat_xs[0])
+    steps = size if steps is None else steps
     # TensorArrays, not slices of one tensor: in automatic differentiation, the gradient of a slice
     # is a full-size tensor of zeros per step, and the cost of the backward pass would be quadratic
     # in the number of steps.
     # The first x is read twice, which matters where functions are run eagerly.
     x_arrays = [
-        tf.TensorArray(x.dtype, steps, clear_after_read=False, element_shape=x.shape[1:]).unstack(x)
+        tf.TensorArray(x.dtype, size, clear_after_read=False, element_shape=x.shape[1:]).unstack(x)
         for x in flat_xs
     ]
     start = steps - 1 if reverse else 0
     first = [array.read(start) for array in x_arrays]
     _, y = body(carry, filled(xs, first))  # only for its structure: the values are never computed
-    over, y_arrays = _targets(leaves(y), first if xla else [], x_arrays, steps)
+    over, y_arrays = _targets(leaves(y), first if xla else [], x_arrays, size)
     prefetch = xla and (prefetch or any(k is not None for k in over))
 
     def step(n: Any, values: Any, read: Any, y_arrays: Any) -> tuple[Any, ...]:
@@ -208,7 +213,7 @@ def _depends(result: tf.Tensor, source: tf.Tensor) -> bool:
 
 
 def _targets(
-    ys: list[tf.Tensor], xs: list[tf.Tensor], x_arrays: list[tf.TensorArray], steps: Any
+    ys: list[tf.Tensor], xs: list[tf.Tensor], x_arrays: list[tf.TensorArray], size: Any
 ) -> tuple[list[int | None], list[tf.TensorArray]]:
     """For each x, the y written over it, if any; and the arrays that the ys are written to."""
     over: list[int | None] = [None] * len(x_arrays)
@@ -220,7 +225,7 @@ def _targets(
                 y_arrays.append(x_arrays[k])
                 break
         else:
-            y_arrays.append(tf.TensorArray(y.dtype, size=steps, element_shape=y.shape))
+            y_arrays.append(tf.TensorArray(y.dtype, size=size, element_shape=y.shape))
     return over, y_arrays
 
 
@@ -276,13 +281,82 @@ def graph_loop(cell: Steppable, options: Options, call: Call) -> Results:
 
 
 def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """Run the loop compiled by XLA, in parts."""
+    """Run the loop compiled by XLA, in parts.
+
+    XLA compiles each length separately. Therefore sequences of unknown length are padded to one of
+    a few lengths; the loop does not run the padded steps.
+    """
+    unknown = call.sequences.shape[1] is None and call.steps is None
+    if unknown and options.checkpoint_every is None:
+        return _bucketed_loop(cell, options, call)
 
     def function(run_loop: Callable[..., Any]) -> Callable[..., Any]:
         return _function(cell, run_loop, options, True)
 
     split = functools.partial(_parts, cell)
     return _loop_of_functions(cell, options, call, function, options.training, split)
+
+
+def _bucketed_loop(cell: Steppable, options: Options, call: Call) -> Results:
+    """Run the compiled loop on sequences that are padded to a bucket.
+
+    They are reversed here rather than in the loop: the padding always follows the last step.
+    """
+    steps = tf.shape(call.sequences)[1]
+    padding = _bucket(steps) - steps
+
+    def padded(x: Tensor) -> Tensor:
+        return _padded(tf.reverse(x, [1]) if options.go_backwards else x, padding)
+
+    results = compiled_loop(
+        cell,
+        dataclasses.replace(options, go_backwards=False),
+        _with_time(call, padded)._replace(steps=steps),
+    )
+    if results.outputs is None:
+        return results
+    return results._replace(outputs=_first_steps(results.outputs, steps))
+
+
+def _without_padding(loop: Callable[[Call], Results], call: Call) -> Results:
+    """Run a loop that needs the sequences without their padding, for results with it."""
+    if call.steps is None:
+        return loop(call)
+    padding = tf.shape(call.sequences)[1] - call.steps
+    short = _with_time(call, lambda x: _first_steps(x, call.steps))
+    results = loop(short._replace(steps=None))
+    if results.outputs is None:
+        return results
+    return results._replace(outputs=_padded(results.outputs, padding))
+
+
+def _with_time(call: Call, function: Callable[[Tensor], Tensor]) -> Call:
+    """Replace all tensors `(batch, time, ...)` of a call."""
+    sequences, mask, noise = tree.map_structure(
+        lambda x: None if x is None else function(x),
+        (call.sequences, call.mask, call.noise.steps),
+    )
+    return call._replace(sequences=sequences, mask=mask, noise=call.noise._replace(steps=noise))
+
+
+def _padded(x: Tensor, steps: Tensor) -> Tensor:
+    """Append steps of zeros to `(batch, time, ...)`."""
+    return tf.pad(x, [[0, 0], [0, steps], *([0, 0] for _ in x.shape[2:])])
+
+
+def _first_steps(x: Tensor, steps: Tensor) -> Tensor:
+    size = tf.concat([tf.shape(x)[:1], [steps], tf.shape(x)[2:]], 0)
+    return tf.slice(x, tf.zeros_like(size), size)
+
+
+def _bucket(steps: Tensor) -> Tensor:
+    """The smallest bucket that holds the steps: four per octave from 16 on, before that the
+    multiples of four."""
+    bits = steps - 1
+    for shift in (1, 2, 4, 8, 16):
+        bits = tf.bitwise.bitwise_or(bits, bits // 2**shift)  # all bits below the highest
+    width = tf.maximum(bits // 4 + 1, 4)
+    return (steps + width - 1) // width * width
 
 
 def twice_differentiable_loop(cell: Steppable, options: Options, call: Call) -> Results:
@@ -359,9 +433,10 @@ def _differentiable(
 
     def loop_again(cell: Steppable, options: Options, call: Call) -> Results:
         if not _vectorizing():
+            run_loop = functools.partial(graph_loop, cell, options)
             if tf.executing_eagerly():
-                return _function(cell, graph_loop, options)(call)
-            return graph_loop(cell, options, call)
+                run_loop = _function(cell, graph_loop, options)
+            return _without_padding(run_loop, call)
         if call.sequences.shape[1] is None:
             raise ValueError(
                 "tape.jacobian of a gradient: a recurrent layer needs a known number of steps for "
@@ -459,9 +534,13 @@ def _parts(cell: Steppable, call: Call) -> list[Call]:
         parts = max(1, min(parts, call.sequences.shape[0] // ROWS_A_PART))
     if _recurrent_bytes(call.weights) > KERNEL_BYTES:
         parts = 1
-    of_batch = call._replace(weights={}, noise=call.noise._replace(weights={}))
+    of_batch = call._replace(weights={}, noise=call.noise._replace(weights={}), steps=None)
     return [
-        part._replace(weights=call.weights, noise=part.noise._replace(weights=call.noise.weights))
+        part._replace(
+            weights=call.weights,
+            noise=part.noise._replace(weights=call.noise.weights),
+            steps=call.steps,
+        )
         for part in _split(of_batch, parts)
     ]
 

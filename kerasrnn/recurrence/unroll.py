@@ -63,6 +63,7 @@ class Unroll:
     def __init__(self, backend: Backend, cell: Steppable, options: Options, call: Call) -> None:
         self.backend, self.cell, self.options = backend, cell, options
         self.weights, self.memory, self.noise = call.weights, call.memory, call.noise
+        self.length = call.steps  # of padded sequences, which are never cut into segments
         self.compute_dtype = keras.backend.standardize_dtype(call.sequences.dtype)
         half = self.compute_dtype in ("float16", "bfloat16")
         self.state_dtype = "float32" if half else self.compute_dtype
@@ -203,7 +204,11 @@ class Unroll:
             return Carry(new_output if self.carries_output else None, new), (outputs, residuals)
 
         end, (outputs, residuals) = self.backend.scan(
-            body, start, steps._replace(x=a), prefetch=not self.cell.single_read
+            body,
+            start,
+            steps._replace(x=a),
+            prefetch=not self.cell.single_read,
+            steps=self.length,
         )
         return end, outputs, residuals
 
@@ -260,8 +265,9 @@ class Unroll:
         zeros = tree.map_structure(ops.zeros_like, [self.prepared.weights, self.prepared.memory])
         read = steps._replace(x=a if self.step.needs_input_part() else None)
         (d_start, d_used), (d_a, d_results) = self.backend.scan(
-            body, (d_end, zeros), (read, d_outputs, residuals), reverse=True
+            body, (d_end, zeros), (read, d_outputs, residuals), reverse=True, steps=self.length
         )
+        d_a, d_results = tree.map_structure(self._without_padding, (d_a, d_results))
         arguments = self.step.arguments(residuals.states, residuals.steps)
         d_products = [
             _weight_gradients(product, vs, [d_a if d is None else d for d in ds])
@@ -269,6 +275,13 @@ class Unroll:
         ]
         d_x, *d_constants = vjp_fn((ops.cast(d_a, a.dtype), d_products, d_used))
         return d_start, d_x, tuple(d_constants)
+
+    def _without_padding(self, d: Tensor | None) -> Tensor | None:
+        """Set the gradients of steps that were not run to zero."""
+        if d is None or self.length is None:
+            return d
+        runs = ops.arange(ops.shape(d)[0]) < self.length
+        return ops.where(ops.reshape(runs, (-1, *(1 for _ in d.shape[1:]))), d, ops.zeros_like(d))
 
     def _in_state_dtype(self, structure: Any) -> Any:
         return tree.map_structure(lambda x: ops.cast(x, self.state_dtype), structure)

@@ -23,11 +23,12 @@ def scan(
     xs: Any,
     reverse: bool = False,
     prefetch: bool = True,
+    steps: None = None,
 ) -> tuple[Any, Any]:
-    """See `backend.Backend`."""
-    steps = next(x.shape[0] for x in tree.flatten(xs) if x is not None)
-    ys = [None] * steps
-    for t in reversed(range(steps)) if reverse else range(steps):
+    """See `backend.Backend`. All lengths are known, and no call has padded steps."""
+    count = next(x.shape[0] for x in tree.flatten(xs) if x is not None)
+    ys = [None] * count
+    for t in reversed(range(count)) if reverse else range(count):
         x = tree.map_structure(lambda x, t=t: None if x is None else x[t], xs)
         carry, ys[t] = body(carry, x)
     return carry, tree.map_structure(lambda *y: None if y[0] is None else ops.stack(y), *ys)

@@ -99,6 +99,19 @@ def test_every_kind_of_noise(name):
     np.testing.assert_allclose(actual, expected, rtol=1e-6 if PRECISION == "float64" else 1e-2)
 
 
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_noise_of_an_unknown_number_of_steps(go_backwards):
+    """It is padded to a bucket with the sequences."""
+    import tensorflow as tf
+
+    layer = noisy_layer(go_backwards=go_backwards)
+    unknown = [tf.TensorSpec((None, None, 2), tf.float64), tf.TensorSpec((None, None), tf.bool)]
+    call = tf.function(lambda x, mask: layer(x, mask=mask, training=True), input_signature=unknown)
+    x, mask = normal(ROWS, STEPS, 2), make_mask("mixed", ROWS, STEPS)
+    np.testing.assert_allclose(call(x, mask), in_numpy(layer, x, mask, True), atol=TIGHT)
+
+
 def test_a_single_step_takes_the_noise_of_one_step():
 
     class OneStep(NoisyCell):

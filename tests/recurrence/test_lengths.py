@@ -1,0 +1,169 @@
+"""Sequences of unknown length: compiled for a few lengths, with the results of every length."""
+
+import os
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+import kerasrnn
+from kerasrnn.recurrence.tensorflow import _bucket
+from tests.catalogue import PROBES, variant_id
+from tests.measure import make_mask, op_by_op, randomize
+from tests.processes import Call
+
+pytestmark = pytest.mark.tensorflow
+
+BUCKETS = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048]
+
+
+def test_buckets():
+    steps = np.arange(1, 2049, dtype="int32")
+    expected = [min(b for b in BUCKETS if b >= n) for n in steps]
+    np.testing.assert_array_equal(_bucket(tf.constant(steps)), expected)
+    assert int(_bucket(tf.constant(2**30 + 1))) == 2**30 + 2**29
+
+
+def sequences(batch=3, time=5):
+    return np.random.default_rng(time).standard_normal((batch, time, 3))
+
+
+def differentiated(layer, jit_compile):
+    """A function of sequences of any length: outputs, states and gradients."""
+    layer.jit_compile = jit_compile
+
+    def function(x, mask):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            results = layer(x, mask=mask, training=True)
+            # The gradient of a step depends on its position and on the output.
+            loss = sum(tf.reduce_sum(tf.sin(3 * y) * tf.cast(tf.size(y), y.dtype)) for y in results)
+        return results, tape.gradient(loss, [x, *(w.value for w in layer.trainable_weights)])
+
+    return tf.function(
+        function,
+        input_signature=[
+            tf.TensorSpec((None, None, 3), tf.float64),
+            tf.TensorSpec((None, None), tf.bool),
+        ],
+    )
+
+
+WAYS = {
+    "outputs": {"return_sequences": True},
+    "last output": {},
+    "backwards": {"return_sequences": True, "go_backwards": True},
+    "last of backwards, zeros": {"go_backwards": True, "zero_output_for_mask": True},
+    "truncated": {"return_sequences": True, "truncate_every": 3},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("row", PROBES, ids=variant_id)
+def test_padding_to_a_bucket_changes_nothing(row, way):
+    """Values and gradients are those of the same operations one by one, without padding."""
+    if way != "outputs" and row is not PROBES[list(WAYS).index(way) % len(PROBES)]:
+        pytest.skip("tested on another probe")
+    layer = row.layer(4, return_state=True, dtype="float64", **WAYS[way])
+    layer.build((None, None, 3))
+    randomize(layer)
+    compiled = differentiated(layer, "auto")
+    for batch, time in ((4, 1), (1, 4), (4, 9)):
+        x, mask = sequences(batch, time), make_mask("mixed", batch, time)
+        found = compiled(x, mask)
+        with op_by_op():
+            expected = differentiated(layer, False)(tf.constant(x), tf.constant(mask))
+        tf.nest.map_structure(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), found, expected
+        )
+
+
+def test_second_derivatives_of_padded_sequences():
+    layer = kerasrnn.GRU(4, dtype="float64")
+    layer.build((None, None, 3))
+    randomize(layer)
+
+    def penalty(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+            loss = tf.reduce_sum(tape.gradient(y, x) ** 2)
+        return loss, outer.gradient(loss, x)
+
+    unknown = tf.function(penalty, input_signature=[tf.TensorSpec((None, None, 3), tf.float64)])
+    for time in (3, 6):
+        x = sequences(2, time)
+        loss, gradient = unknown(x)
+        direction = np.random.default_rng(0).standard_normal(x.shape)
+        step = 1e-5
+        ahead, behind = (float(unknown(x + s * direction)[0]) for s in (step, -step))
+        assert (ahead - behind) / (2 * step) == pytest.approx(
+            float(np.sum(gradient * direction)), rel=1e-6
+        )
+        with op_by_op():
+            assert float(loss) == pytest.approx(float(penalty(tf.constant(x))[0]), rel=1e-9)
+
+
+def model_of(layer):
+    inputs = keras.Input((None, 3))
+    model = keras.Model(inputs, layer(inputs))
+    model.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=False)
+    return model
+
+
+def train_on_all_lengths():
+    """Runs in a process whose XLA writes down every program."""
+    model = model_of(kerasrnn.LSTM(4))
+    for time in [48, *range(33, 65)]:
+        model.train_on_batch(sequences(2, time), np.zeros((2, 4)))
+
+
+def test_few_lengths_are_compiled(tmp_path):
+    """The length of the first batch, when none is unknown yet, and two buckets: for each, the two
+    passes of training."""
+    environment = {
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={tmp_path / 'xla'}"
+        " --xla_dump_hlo_as_text"
+    }
+    process = Call(tmp_path / "output.txt", train_on_all_lengths, environment=environment)
+    assert process.wait() == 0, process.output()
+    programs = [
+        path.name
+        for path in (tmp_path / "xla").iterdir()
+        if re.search(r"before_optimizations\.txt$", path.name)
+    ]
+    assert len(programs) == 3 * 2, programs
+
+
+def test_exports_are_free_of_xla(tmp_path):
+    """Keras's export and TensorFlow's, although `fit` has compiled the loop."""
+    model = model_of(kerasrnn.LSTM(4, return_sequences=True))
+    x = sequences(2, 7).astype("float32")
+    expected = model.predict_on_batch(x)
+    model.train_on_batch(x, np.zeros((2, 7, 4)))
+    model.set_weights([0.5 * w for w in model.get_weights()])
+    model.export(tmp_path / "keras", verbose=False)
+    signature = [tf.TensorSpec((None, None, 3))]
+    serve = tf.function(lambda x: {"output_0": model(x)}, input_signature=signature)
+    module = tf.Module()
+    module.layers = model.layers
+    tf.saved_model.save(module, tmp_path / "tensorflow", signatures=serve)
+    for name in ("keras", "tensorflow"):
+        folder = tmp_path / name
+        graph = SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
+        compiled = [
+            node.name
+            for function in graph.graph_def.library.function
+            for node in function.node_def
+            if node.attr["_XlaMustCompile"].b
+        ]
+        assert not compiled
+        serve = tf.saved_model.load(folder).signatures["serving_default"]
+        (found,) = serve(tf.constant(x)).values()
+        np.testing.assert_allclose(found, model.predict_on_batch(x), atol=1e-6)
+        assert np.abs(found - expected).max() > 0.01
