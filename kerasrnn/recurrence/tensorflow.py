@@ -184,9 +184,11 @@ def _with_dependency(new: tf.Tensor, old: tf.Tensor, n: tf.Tensor, reverse: bool
     """
     if tf.executing_eagerly() or _depends(new, old):
         return new
+    if reverse:  # under XLA, too: vectorized, a compiled function becomes part of the graph
+        return tf.where(n < 0, old, new)
     if _under_xla():
         return tf.where(tf.constant(False), old, new)  # XLA removes the selection
-    return tf.where(n < 0, old, new) if reverse else _replacing(new, old)
+    return _replacing(new, old)
 
 
 @tf.custom_gradient

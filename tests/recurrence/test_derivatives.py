@@ -98,6 +98,41 @@ def test_the_jacobian_of_an_activation_of_the_last_output():
 
 
 @pytest.mark.tensorflow
+def test_the_jacobian_behind_a_compiled_loop():
+    """The same, where the vectorized loop is that of a function for XLA."""
+    import tensorflow as tf
+
+    class Leaky(kerasrnn.Cell):
+        """y_t = 3 h_t, h_t = h_{t-1} / 2 + a_t."""
+
+        def recurrent_products(self, weights):
+            return ()
+
+        def step(self, a, states, weights, products):
+            h = states[0] / 2 + a
+            return 3 * h, [h]
+
+    layer, x = kerasrnn.RNN(Leaky(2), dtype=PRECISION), tf.constant(inputs())
+    layer.build(x.shape)
+    randomize(layer)
+
+    @tf.function(autograph=False)
+    def jacobian(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.tanh(layer(x, training=True))
+        return y, tape.jacobian(y, x)
+
+    y, found = jacobian(x)
+    expected = np.zeros((2, 2, *x.shape))
+    for row in range(2):
+        for t in range(STEPS):
+            expected[row, :, row, t] = 3 * 0.5 ** (STEPS - 1 - t) * layer.cell.kernel.numpy().T
+    slopes = 1 - y.numpy()[..., None, None, None] ** 2
+    np.testing.assert_allclose(found, slopes * expected, atol=1e-10)
+
+
+@pytest.mark.tensorflow
 def test_a_state_that_no_step_reads():
     import tensorflow as tf
 
