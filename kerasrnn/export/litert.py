@@ -108,8 +108,9 @@ def _scan(
     xs: Any,
     reverse: bool = False,
     prefetch: bool = True,
+    steps: None = None,
 ) -> tuple[Any, Any]:
-    """See `recurrence.backend.Backend`.
+    """See `recurrence.backend.Backend`. No call has padded steps in inference.
 
     LiteRT's lists have elements of known shapes only if they are created from a tensor. So each y
     is written into a list of zeros.
@@ -119,26 +120,26 @@ def _scan(
     from kerasrnn.recurrence.tensorflow import filled, leaves
 
     flat_xs = leaves(xs)
-    steps = tf.shape(flat_xs[0])[0]
+    length = tf.shape(flat_xs[0])[0]
 
     def array(x: Any) -> Any:
-        return tf.TensorArray(x.dtype, size=steps, element_shape=x.shape[1:]).unstack(x)
+        return tf.TensorArray(x.dtype, size=length, element_shape=x.shape[1:]).unstack(x)
 
     x_arrays = [array(x) for x in flat_xs]
     _, y = body(carry, filled(xs, [x[0] for x in flat_xs]))  # only for its structure
     y_arrays = [
-        array(tf.zeros(tf.concat([[steps], tf.shape(value)], 0), value.dtype))
+        array(tf.zeros(tf.concat([[length], tf.shape(value)], 0), value.dtype))
         for value in leaves(y)
     ]
 
     def step(n: Any, values: Any, y_arrays: Any) -> tuple[Any, ...]:
-        t = steps - 1 - n if reverse else n
+        t = length - 1 - n if reverse else n
         after, y = body(filled(carry, values), filled(xs, [a.read(t) for a in x_arrays]))
         y_arrays = [a.write(t, value) for a, value in zip(y_arrays, leaves(y), strict=True)]
         return n + 1, leaves(after), y_arrays
 
     _, end, y_arrays = tf.while_loop(
-        lambda n, *_: n < steps, step, (tf.constant(0), leaves(carry), y_arrays)
+        lambda n, *_: n < length, step, (tf.constant(0), leaves(carry), y_arrays)
     )
     return filled(carry, end), filled(y, [a.stack() for a in y_arrays])
 
