@@ -342,8 +342,12 @@ def _with_time(call: Call, function: Callable[[Tensor], Tensor]) -> Call:
 
 
 def _padded(x: Tensor, steps: Tensor) -> Tensor:
-    """Append steps of zeros to `(batch, time, ...)`."""
-    return tf.pad(x, [[0, 0], [0, steps], *([0, 0] for _ in x.shape[2:])])
+    """Repeat the last of `(batch, time, ...)` for more steps, which have no gradient.
+
+    What is computed from all steps at once is then as finite as it is for the real ones: with
+    zeros, a cell that divides by the norm of its inputs would add NaN times zero to a gradient.
+    """
+    return tf.concat([x, tf.repeat(tf.stop_gradient(x[:, -1:]), steps, axis=1)], axis=1)
 
 
 def _first_steps(x: Tensor, steps: Tensor) -> Tensor:
@@ -352,8 +356,7 @@ def _first_steps(x: Tensor, steps: Tensor) -> Tensor:
 
 
 def _bucket(steps: Tensor) -> Tensor:
-    """The smallest bucket that holds the steps: four per octave from 16 on, before that the
-    multiples of four."""
+    """The smallest bucket that holds the steps: 4, 8, 12, 16, 24, 32, ..., two per octave."""
     bits = steps - 1
     for shift in (1, 2, 4, 8, 16):
         bits = tf.bitwise.bitwise_or(bits, bits // 2**shift)  # all bits below the highest

@@ -81,6 +81,27 @@ def test_padding_to_a_bucket_changes_nothing(row, way):
         )
 
 
+class NormalizingCell(kerasrnn.SimpleRNNCell):
+    """Its inputs are divided by their norm, which is not differentiable at zero."""
+
+    def input_part(self, x, weights):
+        return super().input_part(x / keras.ops.norm(x, axis=-1, keepdims=True), weights)
+
+
+def test_padding_is_as_finite_as_the_steps():
+    layer = kerasrnn.RNN(NormalizingCell(4, dtype="float64"), return_state=True, dtype="float64")
+    layer.build((None, None, 3))
+    randomize(layer)
+    x, mask = sequences(2, 5), np.ones((2, 5), bool)
+    found = differentiated(layer, "auto")(x, mask)
+    with op_by_op():
+        expected = differentiated(layer, False)(tf.constant(x), tf.constant(mask))
+    assert np.isfinite(found[1][0]).all()
+    tf.nest.map_structure(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), found, expected
+    )
+
+
 def test_second_derivatives_of_padded_sequences():
     layer = kerasrnn.GRU(4, dtype="float64")
     layer.build((None, None, 3))
