@@ -100,7 +100,7 @@ class Call(NamedTuple):
 
     steps: Tensor | None = None
     """The number of steps, if the sequences are padded to a greater length. The steps after it are
-    not run; their outputs are zeros or undefined."""
+    not run; their outputs are undefined."""
 
 
 class Results(NamedTuple):

@@ -27,6 +27,7 @@ from tensorflow.python.ops import control_flow_util, gradients_util  # not expor
 
 from kerasrnn.recurrence import unrolled
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
+from kerasrnn.recurrence.padding import bucket, first_steps, repeat_last, with_time
 from kerasrnn.recurrence.unroll import Unroll
 
 Tensor = Any
@@ -305,19 +306,19 @@ def _bucketed_loop(cell: Steppable, options: Options, call: Call) -> Results:
     They are reversed here rather than in the loop: the padding always follows the last step.
     """
     steps = tf.shape(call.sequences)[1]
-    padding = _bucket(steps) - steps
+    padding = bucket(steps) - steps
 
     def padded(x: Tensor) -> Tensor:
-        return _padded(tf.reverse(x, [1]) if options.go_backwards else x, padding)
+        return repeat_last(tf.reverse(x, [1]) if options.go_backwards else x, padding)
 
     results = compiled_loop(
         cell,
         dataclasses.replace(options, go_backwards=False),
-        _with_time(call, padded)._replace(steps=steps),
+        with_time(call, padded)._replace(steps=steps),
     )
     if results.outputs is None:
         return results
-    return results._replace(outputs=_first_steps(results.outputs, steps))
+    return results._replace(outputs=first_steps(results.outputs, steps))
 
 
 def _without_padding(loop: Callable[[Call], Results], call: Call) -> Results:
@@ -325,43 +326,11 @@ def _without_padding(loop: Callable[[Call], Results], call: Call) -> Results:
     if call.steps is None:
         return loop(call)
     padding = tf.shape(call.sequences)[1] - call.steps
-    short = _with_time(call, lambda x: _first_steps(x, call.steps))
+    short = with_time(call, lambda x: first_steps(x, call.steps))
     results = loop(short._replace(steps=None))
     if results.outputs is None:
         return results
-    return results._replace(outputs=_padded(results.outputs, padding))
-
-
-def _with_time(call: Call, function: Callable[[Tensor], Tensor]) -> Call:
-    """Replace all tensors `(batch, time, ...)` of a call."""
-    sequences, mask, noise = tree.map_structure(
-        lambda x: None if x is None else function(x),
-        (call.sequences, call.mask, call.noise.steps),
-    )
-    return call._replace(sequences=sequences, mask=mask, noise=call.noise._replace(steps=noise))
-
-
-def _padded(x: Tensor, steps: Tensor) -> Tensor:
-    """Repeat the last of `(batch, time, ...)` for more steps, which have no gradient.
-
-    What is computed from all steps at once is then as finite as it is for the real ones: with
-    zeros, a cell that divides by the norm of its inputs would add NaN times zero to a gradient.
-    """
-    return tf.concat([x, tf.repeat(tf.stop_gradient(x[:, -1:]), steps, axis=1)], axis=1)
-
-
-def _first_steps(x: Tensor, steps: Tensor) -> Tensor:
-    size = tf.concat([tf.shape(x)[:1], [steps], tf.shape(x)[2:]], 0)
-    return tf.slice(x, tf.zeros_like(size), size)
-
-
-def _bucket(steps: Tensor) -> Tensor:
-    """The smallest bucket that holds the steps: 4, 8, 12, 16, 24, 32, ..., two per octave."""
-    bits = steps - 1
-    for shift in (1, 2, 4, 8, 16):
-        bits = tf.bitwise.bitwise_or(bits, bits // 2**shift)  # all bits below the highest
-    width = tf.maximum(bits // 4 + 1, 4)
-    return (steps + width - 1) // width * width
+    return results._replace(outputs=repeat_last(results.outputs, padding))
 
 
 def twice_differentiable_loop(cell: Steppable, options: Options, call: Call) -> Results:

@@ -80,11 +80,11 @@ class TrainingModel(keras.Model):
             make_variables(self, batches.element_spec)
 
     def compile_loops(self) -> None:
-        """Let XLA compile the time loops for each length.
+        """Let XLA compile all time loops.
 
-        By default they are compiled only if the length is static, because with batches padded to
-        arbitrary lengths the compilation would take longer than the training. The batches of a
-        training are to be padded to a few lengths.
+        By default it compiles only those of training, and no loop over an unknown number of
+        segments (`checkpoint_every`), which is compiled for each length. An evaluation repeats the
+        same few lengths in every epoch, if the batches are padded to a few.
         """
         for layer in flatten_layers(self):
             if isinstance(layer, RNN) and isinstance(layer.cell, Cell):

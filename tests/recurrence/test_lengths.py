@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import kerasrnn
-from kerasrnn.recurrence.tensorflow import _bucket
+from kerasrnn.recurrence.padding import bucket
 from tests.catalogue import PROBES, variant_id
 from tests.measure import make_mask, op_by_op, randomize
 from tests.processes import Call
@@ -23,8 +23,8 @@ BUCKETS = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024,
 def test_buckets():
     steps = np.arange(1, 2049, dtype="int32")
     expected = [min(b for b in BUCKETS if b >= n) for n in steps]
-    np.testing.assert_array_equal(_bucket(tf.constant(steps)), expected)
-    assert int(_bucket(tf.constant(2**30 + 1))) == 2**30 + 2**29
+    np.testing.assert_array_equal(bucket(tf.constant(steps)), expected)
+    assert int(bucket(tf.constant(2**30 + 1))) == 2**30 + 2**29
 
 
 def sequences(batch=3, time=5):
