@@ -72,5 +72,5 @@ def _register_classes(_keras: object) -> None:
         if name[0].isupper():
             __getattr__(name)
     # Classes that a model is compiled with, and the classes of the zoo's models.
-    for package in ("losses", "metrics", "zoo.predictions", "zoo.translation"):
+    for package in ("losses", "metrics", "zoo.predictions", "zoo.texts", "zoo.translation"):
         importlib.import_module(f"{__name__}.{package}")

@@ -334,6 +334,26 @@ def test_imports_in_any_order_and_without_extras(tmp_path):
             np.testing.assert_allclose(a, b, rtol=1e-7, err_msg=first)
 
 
+REGISTERED = """
+import json, sys
+import kerasrnn, keras
+print(json.dumps([name for name in sys.argv[1:] if name not in sys.modules]))
+"""
+
+
+def test_every_registered_class_is_known_after_a_bare_import():
+    """A module that registers a class is imported with Keras: a saved model may contain it."""
+    registering = [
+        name
+        for name, path in MODULES.items()
+        if re.search(
+            r"^@keras\.saving\.register_keras_serializable", path.read_text("utf-8"), re.MULTILINE
+        )
+    ]
+    assert len(registering) > 30
+    assert run_python(REGISTERED, *registering) == []
+
+
 # Imports in the code. The order of the packages is in .importlinter.
 
 
