@@ -80,7 +80,8 @@ DESCRIPTIONS = {
     "stateful": "whether a batch starts from the final states of the previous one; `reset_state()` "
     "sets them to zero.",
     "unroll": "whether to unroll the loop: for short sequences of known length.",
-    "use_cudnn": '"auto" or False, for compatibility: kerasrnn uses its own time loop.',
+    "use_cudnn": 'whether to run in cuDNN on a GPU: "auto" where cuDNN can run the layer; True '
+    "always: a call that cannot run there raises an error; False never. Not saved, as in Keras.",
     "zero_output_for_mask": "whether masked steps output zeros instead of the previous output.",
     "checkpoint_every": "reduces memory in training on long sequences: the states are stored only "
     "at intervals of this many steps, and the others are recomputed for the gradient, "

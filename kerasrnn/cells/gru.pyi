@@ -55,7 +55,7 @@ class GRU(Recurrent):
         stateful: bool = False,
         unroll: bool = False,
         reset_after: bool = True,
-        use_cudnn: Literal["auto", False] = "auto",
+        use_cudnn: Literal["auto"] | bool = "auto",
         *,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",

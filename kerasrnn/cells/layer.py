@@ -326,20 +326,24 @@ class RNN(SequenceLayer, keras.layers.RNN):
             noise = self.cell.draw_noise(sequences[:, 0], states, ops.shape(sequences)[1])
             check_noise(self.cell, noise, *sequences.shape[:2])
         output, outputs, finals = self.cell.run(
-            Options(
-                return_sequences=self.return_sequences,
-                go_backwards=self.go_backwards,
-                unroll=self.unroll,
-                zero_output_for_mask=self.zero_output_for_mask,
-                training=training,
-                checkpoint_every=self.checkpoint_every,
-                truncate_every=self.truncate_every,
-            ),
+            self._options(training),
             Call(sequences, states, self.cell.weights_by_name(), prepared, noise, mask),
             self.jit_compile,
         )
         # Keras takes both and returns one.
         return (outputs, outputs, finals) if output is None else (output, output, finals)
+
+    def _options(self, training: bool) -> Options:
+        return Options(
+            return_sequences=self.return_sequences,
+            go_backwards=self.go_backwards,
+            unroll=self.unroll,
+            zero_output_for_mask=self.zero_output_for_mask,
+            training=training,
+            checkpoint_every=self.checkpoint_every,
+            truncate_every=self.truncate_every,
+            use_cudnn=getattr(self, "use_cudnn", False),
+        )
 
     def _masked_loop(
         self, sequences: Tensor, initial_state: list[Any], mask: Tensor, training: bool
@@ -525,11 +529,7 @@ class Recurrent(RNN):
         arguments = bind(type(self), signature, args, kwargs)
         rest = arguments.pop("kwargs", {})  # name, dtype, trainable, ...
         use_cudnn = arguments.pop("use_cudnn", "auto")
-        if not (use_cudnn is False or (isinstance(use_cudnn, str) and use_cudnn == "auto")):
-            raise ValueError(
-                f"use_cudnn={use_cudnn!r}: {type(self).__name__} runs in kerasrnn's own loop and "
-                "never in cuDNN; expected 'auto' or False."
-            )
+        use_cudnn = validation.one_of("use_cudnn", use_cudnn, ("auto", True, False))
         arguments["activity_regularizer"] = validation.regularizer(
             "activity_regularizer", arguments["activity_regularizer"]
         )
@@ -545,6 +545,9 @@ class Recurrent(RNN):
         super().__init__(cell, **arguments, **rest)
         if "use_cudnn" in signature.parameters:
             self.use_cudnn = use_cudnn
+            # As in Keras, so that a model with this layer runs in cuDNN by default.
+            if loop.excludes_xla(self.cell, self._options(training=False), self.jit_compile):
+                self.supports_jit = False
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -578,7 +581,7 @@ def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Sig
             )
     parameters += of_loop.values()
     use_cudnn = inspect.Parameter(
-        "use_cudnn", kind, default="auto", annotation=Literal["auto", False]
+        "use_cudnn", kind, default="auto", annotation=Literal["auto"] | bool
     )
     parameters += [{**of_cell, "use_cudnn": use_cudnn}[name] for name in after_loop]
     parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in extras]

@@ -55,7 +55,7 @@ class LSTM(Recurrent):
         go_backwards: bool = False,
         stateful: bool = False,
         unroll: bool = False,
-        use_cudnn: Literal["auto", False] = "auto",
+        use_cudnn: Literal["auto"] | bool = "auto",
         *,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",

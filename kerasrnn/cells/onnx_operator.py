@@ -1,6 +1,6 @@
 """The ONNX operator that corresponds to a cell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +43,17 @@ class OnnxOperator:
     peepholes: tuple[int, ...] = ()
     linear_before_reset: bool = False
     """GRU: whether the reset gate is applied after the recurrent product."""
+
+    def blocks(self, gates: Sequence[str], matrix: Any) -> list[Any]:
+        """The blocks of a cell's matrix, on its last axis, in the order of the operator.
+
+        Args:
+            gates: the cell's gates, which are the blocks of the matrix.
+            matrix: the matrix, or a bias: an array or a tensor.
+        """
+        width = matrix.shape[-1] // len(gates)
+        of_gates = {gate: matrix[..., k * width : (k + 1) * width] for k, gate in enumerate(gates)}
+        return [-of_gates[g[1:]] if g.startswith("-") else of_gates[g] for g in self.gates]
 
     @property
     def exists(self) -> bool:

@@ -310,12 +310,7 @@ def _operator_layout(cell: Cell) -> dict[str, np.ndarray]:
         }
 
     def blocks(matrix: np.ndarray) -> np.ndarray:
-        of_gates = dict(zip(cell.gates, np.split(matrix, len(cell.gates), axis=-1), strict=True))
-        signed = [
-            -of_gates[gate[1:]] if gate.startswith("-") else of_gates[gate]
-            for gate in operator.gates
-        ]
-        return np.concatenate(signed, axis=-1)
+        return np.concatenate(operator.blocks(cell.gates, matrix), axis=-1)
 
     bias = np.zeros((2, len(operator.gates) * cell.units), "float32")
     if "bias" in values:

@@ -53,6 +53,7 @@ def for_export(
 
     `keras.layers.TimeDistributed` over an unknown number of steps calls its layer on all steps at
     once: in a graph, Keras's own implementation takes the number of rows for the number of steps.
+    No layer runs in cuDNN: a file that is written on a machine with a GPU runs on others, too.
 
     Args:
         model: the model to trace; it is restored afterwards.
@@ -70,6 +71,8 @@ def for_export(
                 policy = keras.dtype_policies.DTypePolicy("float32")
                 stack.enter_context(_with(layer, "_dtype_policy", policy))
         for layer in layers_of(model):
+            if hasattr(layer, "use_cudnn"):  # Keras's own layers, too
+                stack.enter_context(_with(layer, "use_cudnn", False))
             if type(layer) is keras.layers.TimeDistributed:
                 stack.enter_context(_with(layer, "call", _steps_at_once(layer)))
             twin = _twin(layer) if own_loops else None

@@ -58,4 +58,8 @@ def copied(layer: keras.layers.Layer, config: dict[str, Any] | None = None) -> A
     classes = {type(part) for part in flatten_layers(layer)}
     known = {keras.saving.get_registered_name(cls): cls for cls in classes}
     config = unbuilt_config(layer) if config is None else config
-    return keras.saving.deserialize_keras_object(config, custom_objects=known)
+    copy = keras.saving.deserialize_keras_object(config, custom_objects=known)
+    both = ([x for x in flatten_layers(of) if hasattr(x, "use_cudnn")] for of in (layer, copy))
+    for original, part in zip(*both, strict=False):
+        part.use_cudnn = original.use_cudnn  # not part of the configuration
+    return copy

@@ -1,7 +1,7 @@
 """The interface of a backend to the time loop, in addition to `keras.ops`."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class Backend(Protocol):
@@ -35,3 +35,30 @@ class Backend(Protocol):
     def scope(self) -> Any:
         """A token that is equal at two points of a step unless one is inside a loop, branch or
         function of the backend, which no tensor can leave."""
+
+
+class CudnnBackend(Protocol):
+    """The functions of a backend that has cuDNN's kernels."""
+
+    def cudnn_refusal(self, mode: Literal["lstm", "gru"], call: Any) -> str | None:
+        """Why this backend cannot run a `loop.Call` in cuDNN; None if it can."""
+
+    def cudnn_kernel(
+        self, mode: Literal["lstm", "gru"], x: Any, states: list[Any], weights: Any, lengths: Any
+    ) -> tuple[Any, list[Any]]:
+        """Run one layer in one direction.
+
+        Args:
+            mode: the kernel.
+            x: `(batch, time, features)`.
+            states: the initial states, each `(batch, units)`.
+            weights: see `cudnn.parameters`.
+            lengths: `(batch,)`, int32: the number of steps of each row, at least 1.
+
+        Returns:
+            The outputs `(batch, time, units)`, zero after the last step of a row, and the final
+            states.
+        """
+
+    def take_steps(self, x: Any, steps: Any) -> Any:
+        """Take the steps with the indices `(batch, time)` from each row of `(batch, time, ...)`."""

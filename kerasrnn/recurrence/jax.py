@@ -1,5 +1,6 @@
 """The time loop on JAX: a `lax.scan` in a `jax.jit`, with a custom gradient in training."""
 
+import dataclasses
 import functools
 import sys
 import weakref
@@ -10,7 +11,7 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 
-from kerasrnn.recurrence import unrolled
+from kerasrnn.recurrence import cudnn, unrolled
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
 from kerasrnn.recurrence.unroll import Unroll
 
@@ -20,6 +21,8 @@ _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. Always a `jax.jit`, for any value of `jit_compile`."""
+    in_cudnn = cudnn.runs(cell, options, call, jit_compile, cudnn_refusal)
+    options = dataclasses.replace(options, use_cudnn=in_cudnn)
     # JAX compiles every loop: without a cached `jax.jit`, again in each call.
     try:
         return _function(cell, options)(call)
@@ -34,7 +37,14 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
         ) from error
 
 
+def excludes_xla(cell: Steppable, options: Options, jit_compile: JitCompile) -> bool:
+    """See `loop.excludes_xla`. JAX calls cuDNN from what XLA compiles."""
+    return False
+
+
 def scan_loop(cell: Steppable, options: Options, call: Call) -> Results:
+    if options.use_cudnn:
+        return cudnn.loop(sys.modules[__name__], cell, options, call)
     if options.unroll:
         return unrolled.loop(cell, options, call)
     if not options.training and options.checkpoint_every is None:
@@ -121,3 +131,58 @@ def _function(cell: Steppable, options: Options) -> Callable[..., Any]:
         owner = weakref.ref(cell)  # a strong reference would keep the cell alive forever
         functions[options] = jax.jit(lambda call: scan_loop(owner(), options, call))
     return functions[options]
+
+
+# cuDNN: see `backend.CudnnBackend`.
+
+
+def cudnn_refusal(mode: str, call: Call) -> str | None:
+    """See `backend.CudnnBackend`."""
+    device, precision = jax.config.jax_default_device, jax.config.jax_default_matmul_precision
+    if not _has_cuda():
+        return "JAX has no CUDA device"
+    if device is not None and getattr(device, "platform", device) not in ("gpu", "cuda"):
+        return f"jax_default_device is {device}"
+    if mode != "lstm":
+        return "JAX has only cuDNN's LSTM"
+    if call.sequences.dtype != "float32":
+        return (
+            f"JAX has cuDNN's LSTM only in float32, and the compute dtype is {call.sequences.dtype}"
+        )
+    if precision in ("default", "fastest", "bfloat16"):
+        return f"jax_default_matmul_precision is {precision!r}"
+    if not all(isinstance(size, int) for size in call.sequences.shape):
+        return f"the shape of the sequences, {call.sequences.shape}, is symbolic"
+    return None
+
+
+def _has_cuda() -> bool:
+    try:
+        return jax.default_backend() == "gpu" and bool(jax.devices("cuda"))
+    except RuntimeError:  # a GPU of another vendor
+        return False
+
+
+def cudnn_kernel(
+    mode: str, x: jax.Array, states: list[jax.Array], weights: jax.Array, lengths: jax.Array
+) -> tuple[jax.Array, list[jax.Array]]:
+    """See `backend.CudnnBackend`."""
+    from jax.experimental import rnn  # experimental: a JAX without it needs it only here
+
+    outputs, *finals = rnn.lstm(
+        x,
+        *(state[None] for state in states),  # (layers, batch, units)
+        weights,
+        lengths,
+        input_size=x.shape[-1],
+        hidden_size=states[0].shape[-1],
+        num_layers=1,
+        dropout=0.0,
+        bidirectional=False,
+    )
+    return outputs, [final[0] for final in finals]
+
+
+def take_steps(x: jax.Array, steps: jax.Array) -> jax.Array:
+    """See `backend.CudnnBackend`."""
+    return jnp.take_along_axis(x, steps[:, :, None], axis=1)

@@ -127,6 +127,7 @@ class Options:
     training: bool = False
     checkpoint_every: int | Literal["sqrt"] | None = None
     truncate_every: int | None = None
+    use_cudnn: Literal["auto"] | bool = False
 
 
 class Steppable(Protocol):
@@ -140,6 +141,12 @@ class Steppable(Protocol):
 
     single_read: bool
     """Whether a step uses each element of `a` once: see `prefetch` of `backend.Backend.scan`."""
+
+    gates: tuple[str, ...]
+    """Names of the column blocks of the kernels and the bias, in order."""
+
+    onnx_operator: Any
+    """An `OnnxOperator` with the cell's equations, or None; cuDNN has two of them."""
 
     has_adjoint: bool
     """Whether the cell defines its own gradient: `step_with_residuals`, `step_adjoint` and
@@ -225,12 +232,25 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
         jit_compile: True always compiles the loop with XLA; False never compiles it by itself
             (except on JAX, which has no other loop); with "auto" the backend decides. A loop
             inside a function that XLA compiles is compiled with it.
+
+    Raises:
+        ValueError: `use_cudnn=True`, and cuDNN cannot run the call.
     """
     substitute = _substitute.get()
     if substitute is not None:
         results = substitute(cell, options, call)
         if results is not None:
             return results
+    return _room().run(cell, options, call, jit_compile)
+
+
+def excludes_xla(cell: Steppable, options: Options, jit_compile: JitCompile) -> bool:
+    """Whether a cell with these options runs in cuDNN in a way that XLA cannot compile."""
+    return _room().excludes_xla(cell, options, jit_compile)
+
+
+def _room() -> Any:
+    """The module of the backend."""
     backend = keras.config.backend()
     room = backend if backend in ("tensorflow", "jax") else "unrolled"
-    return importlib.import_module(f"{__package__}.{room}").run(cell, options, call, jit_compile)
+    return importlib.import_module(f"{__package__}.{room}")

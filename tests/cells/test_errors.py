@@ -49,10 +49,10 @@ def test_unknown_and_missing_arguments(row):
         row.layer(5, implementation=3)
 
 
-@pytest.mark.parametrize("value", [True, "always"])
+@pytest.mark.parametrize("value", [None, 1, "always"])
 def test_use_cudnn(value):
     for layer in (kerasrnn.LSTM, kerasrnn.GRU):
-        with pytest.raises(ValueError, match=r"use_cudnn=.*expected 'auto' or False"):
+        with pytest.raises(ValueError, match=r"use_cudnn=.*expected 'auto', True or False"):
             layer(5, use_cudnn=value)
 
 
