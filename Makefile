@@ -27,7 +27,7 @@ help:
 	@echo "make format      correct the style"
 	@echo "make docs        the documentation as a site, in build/docs"
 	@echo "make bench       compare speed with Keras and PyTorch (downloads PyTorch), also of the exports:"
-	@echo "                 an hour or two"
+	@echo "                 an hour or two, on the CPU (on a GPU: python -m benchmarks.gpu)"
 	@echo "                 (results of recipes: python -m benchmarks.quality RECIPE)"
 	@echo "make clean       remove everything that make created, except runs/"
 

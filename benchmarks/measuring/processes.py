@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,15 @@ class Failure(Exception):
 class Worker:
     """The process of a contender; it sleeps between requests."""
 
-    def __init__(self, contender: str, program: str, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        contender: str,
+        program: str,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] = ENVIRONMENT,
+        limit: float = LIMIT,
+    ) -> None:
+        self._limit = limit
         self._remarks = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         self._process = subprocess.Popen(
             [sys.executable, "-m", program, contender, *arguments],
@@ -40,7 +48,7 @@ class Worker:
             stderr=self._remarks,
             text=True,
             cwd=ROOT,
-            env=os.environ | ENVIRONMENT,
+            env={**os.environ, **environment},
         )
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -49,7 +57,7 @@ class Worker:
         Raises:
             Failure: the contender failed, its process died, or the request timed out.
         """
-        watchdog = threading.Timer(LIMIT, self._process.kill)
+        watchdog = threading.Timer(self._limit, self._process.kill)
         watchdog.daemon = True
         watchdog.start()
         try:
@@ -89,10 +97,15 @@ class Worker:
 
 
 class Workers:
-    """One worker per contender, started at the first request and restarted if it died."""
+    """One worker per contender, started at the first request and restarted if it died.
 
-    def __init__(self, program: str, arguments: Sequence[str] = ()) -> None:
-        self._program, self._arguments = program, arguments
+    Args:
+        program: the module that the processes run.
+        options: the other arguments of `Worker`.
+    """
+
+    def __init__(self, program: str, *options: Any) -> None:
+        self._program, self._options = program, options
         self._workers: dict[str, Worker] = {}
 
     def __getitem__(self, contender: str) -> Worker:
@@ -100,7 +113,7 @@ class Workers:
         if worker is None or not worker.alive:
             if worker is not None:
                 worker.close()
-            worker = Worker(contender, self._program, self._arguments)
+            worker = Worker(contender, self._program, *self._options)
             self._workers[contender] = worker
         return worker
 
@@ -111,17 +124,24 @@ class Workers:
 
 
 @contextlib.contextmanager
-def fresh(contender: str, program: str) -> Iterator[Worker]:
+def fresh(contender: str, program: str, *options: Any) -> Iterator[Worker]:
     """A new process, used only once."""
-    worker = Worker(contender, program)
+    worker = Worker(contender, program, *options)
     try:
         yield worker
     finally:
         worker.close()
 
 
-def in_turn(point: Any, workers: Workers, rounds: int, share: float) -> dict[str, Any]:
+def in_turn(
+    point: Any,
+    workers: Workers,
+    rounds: int,
+    share: float,
+    repeats: tuple[int, int] = REPEATS,
+) -> dict[str, Any]:
     """Prepare all contenders; then time each of them in every round."""
+    least, most = repeats
     records: dict[str, Any] = {}
     for name in point.contenders:
         try:
@@ -135,11 +155,10 @@ def in_turn(point: Any, workers: Workers, rounds: int, share: float) -> dict[str
             record = records[name]
             if "error" in record:
                 continue
-            least, most = REPEATS
-            repeats = min(max(round(share / record["warm"]), least), most)
+            count = min(max(round(share / record["warm"]), least), most)
             time.sleep(PAUSE)
             try:
-                seconds = workers[name].ask(do="time", repeats=repeats)["seconds"]
+                seconds = workers[name].ask(do="time", repeats=count)["seconds"]
                 record["rounds"].append([round(value, 7) for value in seconds])
             except Failure as failure:
                 records[name] = {"error": str(failure)}

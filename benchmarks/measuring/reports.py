@@ -24,6 +24,8 @@ def machine_table(machine: Mapping[str, Any]) -> list[str]:
         ("date", machine["date"]),
         ("load at the start", "unknown" if machine["load"] is None else f"{machine['load']:.2f}"),
     ]
+    if "device" in machine:
+        rows.insert(0, ("device", machine["device"]))
     return table(["machine", ""], rows)
 
 

@@ -48,10 +48,14 @@ class Study:
             help=f"{text} (default: all)",
         )
 
-    def add_common(self, results: Path) -> None:
+    def add_common(self, results: Path, rounds: int = 5) -> None:
         """Add the options of every study: `--rounds`, `--out` and `--quick`."""
         self.options.add_argument(
-            "--rounds", type=int, default=5, metavar="N", help="rounds per point (default: 5)"
+            "--rounds",
+            type=int,
+            default=rounds,
+            metavar="N",
+            help=f"rounds per point (default: {rounds})",
         )
         self.options.add_argument(
             "--out",

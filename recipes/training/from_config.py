@@ -1,13 +1,17 @@
 """Creates the batches and the optimizer of a training from a recipe and its configuration."""
 
+from typing import TYPE_CHECKING
+
 from kerasrnn.recipes.base.config import Config, ConfigError
 from kerasrnn.recipes.base.recipe import Data, Recipe
-from kerasrnn.training.batches import Batches
 from kerasrnn.training.optimizers import AdamW, adamw
 from kerasrnn.wording import counted
 
+if TYPE_CHECKING:
+    from kerasrnn.training.batches import Batches
 
-def batches(recipe: Recipe, config: Config, data: Data) -> Batches:
+
+def batches(recipe: Recipe, config: Config, data: Data) -> "Batches":
     """The training and validation batches of a run.
 
     Args:
@@ -20,6 +24,8 @@ def batches(recipe: Recipe, config: Config, data: Data) -> Batches:
             no examples on one side; or the best epoch is to be kept without validation.
         BatchError: a batch is larger than the training data.
     """
+    from kerasrnn.training.batches import Batches  # needs TensorFlow, as the optimizer does not
+
     held_out = round(config.validation * data.train_size)
     own = data.validation is not None
     if config.validation and not own and not 0 < held_out < data.train_size:
