@@ -146,3 +146,15 @@ def preprocessed(vectorizer: Any, texts: Any) -> Any:
     Keras has no public way to compute them from a text, only the vocabulary counted by `adapt`.
     """
     return vectorizer._preprocess(texts)
+
+
+def in_trainer(graph: Any) -> bool:
+    """Whether only `fit`, `evaluate`, `predict` and their like call a TensorFlow graph.
+
+    No such graph is exported: Keras sets the functions of its trainer aside when a model is saved.
+    """
+    while graph is not None:
+        if getattr(graph, "name", "").startswith(("one_step_on_", "multi_step_on_")):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False

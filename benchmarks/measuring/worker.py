@@ -34,6 +34,9 @@ class Ready:
     facts: Callable[[Any], list[float]]
     """A few numbers from the results, to check that all contenders compute the same."""
 
+    warm_up: int = 0
+    """How often it runs, after the first time, before it is timed."""
+
 
 def prepare(ready: Ready) -> dict[str, Any]:
     start = time.perf_counter()
@@ -41,6 +44,7 @@ def prepare(ready: Ready) -> dict[str, Any]:
     first = time.perf_counter() - start
     facts = ready.facts(results)
     del results
+    timed(ready, ready.warm_up)
     (second,) = timed(ready, 1)
     warm = timed(ready, min(max(round(WARM_SECONDS / second), 1), 20))
     return {"first": first, "warm": min(second, *warm), "facts": facts}

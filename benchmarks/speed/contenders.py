@@ -59,7 +59,16 @@ def ready(contender: str, point: Point) -> Ready:
         return _torch(point)
     if contender == "floor":
         return _floor(point)
+    if point.mode == "inference" and contender in ("kerasrnn", "keras"):
+        return _keras_predict(contender, point)
     return _keras(contender, point)
+
+
+def _warm_up(steps: int) -> int:
+    """The number of calls with so many time steps until kerasrnn compiles a loop for inference."""
+    from kerasrnn.recurrence.tensorflow import STEPS_BEFORE_COMPILING
+
+    return -(-STEPS_BEFORE_COMPILING // steps) + 1
 
 
 def _layer(contender: str, point: Point) -> Any:
@@ -124,6 +133,33 @@ def _keras(contender: str, point: Point) -> Ready:
     return Ready(step, facts)
 
 
+def _keras_predict(contender: str, point: Point) -> Ready:
+    import keras
+    import tensorflow as tf
+
+    layer = _layer(contender, point)
+    batch, time, features, units = point.shape
+    inputs = data(point)
+    symbolic, tensors = [keras.Input((time, features), batch)], [tf.constant(inputs.x)]
+    if point.masked:
+        symbolic.append(keras.Input((time,), batch, dtype="bool"))
+        tensors.append(tf.sequence_mask(inputs.lengths, time))
+    model = keras.Model(symbolic, layer(symbolic[0], mask=(symbolic[1:] or [None])[0]))
+    model.set_weights(weights([tuple(w.shape) for w in model.weights], units))
+    model.compile()
+    model.make_predict_function()
+
+    def step() -> Any:
+        result = model.predict_function([(tensors,)])
+        memoryview(result)  # waits for the result without copying it
+        return result
+
+    def facts(result: Any) -> list[float]:
+        return _facts(point, [result.numpy()], inputs)
+
+    return Ready(step, facts, _warm_up(time))
+
+
 def _batches(point: Point) -> list[tuple[np.ndarray, np.ndarray]]:
     """Inputs and targets of random lengths, of which the first is the longest."""
     inputs = data(point)
@@ -147,7 +183,7 @@ def _keras_lengths(contender: str, point: Point) -> Ready:
             return [model.train_on_batch(x, r) for x, r in batches]
         return [model.predict_on_batch(x) for x, _ in batches]
 
-    return Ready(step, _facts_of_batches)
+    return Ready(step, _facts_of_batches, _warm_up(point.shortest))
 
 
 def _torch_lengths(point: Point) -> Ready:

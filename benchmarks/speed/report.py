@@ -39,13 +39,12 @@ def report(raw: Mapping[str, Any], command: str) -> str:
     lines = opening("Speed", raw, command, "speed")
     lines += targets_table(
         targets(found),
-        "kerasrnn's time or memory, divided by that of the contender named after the comma. The "
-        "targets for inference apply to `jit_compile=True`, the setting for inputs of one shape.",
+        "kerasrnn's time or memory, divided by that of the contender named after the comma.",
     )
     lines += ["## Contenders", "", *table(["name", ""], list(CONTENDERS.items()))]
-    for mode, own in (("training", "kerasrnn"), ("inference", "kerasrnn-xla")):
+    for mode in ("training", "inference"):
         part = [r for r in found if r.point.part == "grid" and r.point.mode == mode]
-        lines += _times(f"{mode.capitalize()}", part, own)
+        lines += _times(mode.capitalize(), part, "kerasrnn")
     if any(result.point.part == "grid" for result in found):
         lines += ["![Speed](speed.png)", ""]
     for part in ("lengths", "cells", "eager"):

@@ -44,7 +44,7 @@ def targets(found: Collection[Result]) -> list[Target]:
             1.0,
             over(inference, torch, "kerasrnn-xla"),
         ),
-        Target("inference with defaults, torch", MEAN, None, over(inference, torch)),
+        Target("inference with defaults, torch", MEAN, 1.0, over(inference, torch)),
         Target(
             "inference with jit_compile=True, Keras's best setting",
             MEAN,
@@ -54,7 +54,7 @@ def targets(found: Collection[Result]) -> list[Target]:
         Target(
             "inference with defaults, Keras with defaults",
             MEAN,
-            None,
+            0.6,
             over(inference, keras),
         ),
         Target("training on random lengths, Keras", MEAN, 0.45, over(lengths["training"], keras)),
@@ -71,11 +71,11 @@ def targets(found: Collection[Result]) -> list[Target]:
         Target(
             "training, other cells, keras.layers.RNN's best", MEAN, 0.6, over(others, KERAS_RNN)
         ),
-        Target("peak memory, Keras with defaults", WORST, 0.7, over(memory, keras)),
+        Target("peak memory, Keras with defaults", WORST, 0.8, over(memory, keras)),
         Target(
             'peak memory with checkpoint_every="sqrt", Keras with defaults',
             WORST,
-            0.2,
+            0.35,
             over(memory, keras, "kerasrnn-sqrt"),
         ),
         Target("compile time, longest over shortest", WORST, 1.1, _longest_over_shortest(found)),

@@ -91,7 +91,8 @@ DESCRIPTIONS = {
     "are carried on, but their gradient is cut at intervals of this many steps. None: never.",
     "jit_compile": "XLA: True always compiles the time loop; False never compiles it by "
     'itself, and disables XLA for a model compiled with `jit_compile="auto"`; "auto" compiles it '
-    "on TensorFlow in training, in a graph, unless `unroll` is True. "
+    "on TensorFlow in training, in a graph, and in `predict` and eager calls that repeat, unless "
+    "`unroll` is True. "
     "JAX compiles every loop. A loop inside a function that XLA compiles is compiled with it.",
 }
 """Descriptions of the arguments; those of a single cell are described in its docstring."""

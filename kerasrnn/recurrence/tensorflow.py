@@ -1,10 +1,11 @@
 """The time loop on TensorFlow.
 
-There are three ways of running it:
+There are three ways of running it, and one from the first to the second:
 
 - as a graph: a `tf.while_loop`, part of the surrounding graph; eagerly, inside a `tf.function`;
 - compiled: by XLA, on CPUs once for each part of the batch. Rows are independent, so every core
   loops over its own rows, without synchronization at each step;
+- compiled later: as a graph, until it has run as long as a compilation takes;
 - in cuDNN, on a GPU: see `cudnn.py`.
 
 In training the first two use the loop's custom gradient. Otherwise the graph is differentiated
@@ -26,6 +27,7 @@ from keras import tree
 from tensorflow.python.eager import context, forwardprop_util  # not exported
 from tensorflow.python.ops import control_flow_util, gradients_util  # not exported
 
+from kerasrnn.keras_internals import in_trainer
 from kerasrnn.recurrence import cudnn, unrolled
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
 from kerasrnn.recurrence.padding import bucket, first_steps, repeat_last, with_time
@@ -33,13 +35,19 @@ from kerasrnn.recurrence.unroll import Unroll
 
 Tensor = Any
 
-# A compiled function is stored as long as its cell exists: cell -> {key: tf.function}.
-_functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+# Functions and tables are stored as long as their cell exists: cell -> {key: thing}.
+_of_cells: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 # The minimum number of rows per core, and the largest recurrent kernel, in bytes, that is worth
 # reading once per core: measured in benchmarks/speed/NOTES.md.
 ROWS_A_PART = 8
 KERNEL_BYTES = 1 << 20
+
+# In inference a shape is compiled once the graph has run this many steps of it, which takes about
+# as long as the compilation, and no further shape is compiled once there are as many programs.
+STEPS_BEFORE_COMPILING = 2000
+MOST_PROGRAMS = 64
+PROGRAMS = -1  # their number, in a table whose other keys are shapes
 
 
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
@@ -54,16 +62,17 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
     if _in_forward_mode(call):
         return _forward_mode_loop(cell, options, call)
     nested = _in_nested_tapes(call)
-    compiled = not _under_xla() and _compiles(options, call, jit_compile)
-    compiled = compiled and not (nested and tf.executing_eagerly())
-    if (
-        compiled and options.unroll
-    ):  # without a loop there are no parts: XLA compiles the steps directly
+    run_loop = graph_loop if _under_xla() else _way(options, call, jit_compile)
+    if nested and tf.executing_eagerly():
+        run_loop = graph_loop
+    if run_loop is compiled_loop and options.unroll:
+        # Without a loop there are no parts: XLA compiles the steps directly.
         return _function(cell, graph_loop, options, True)(call)
-    if nested and not compiled and not options.unroll:
+    if nested and run_loop is graph_loop and not options.unroll:
         return twice_differentiable_loop(cell, options, call)
-    run_loop = compiled_loop if compiled else graph_loop
     if tf.executing_eagerly():
+        if run_loop is later_compiled_loop:
+            run_loop = compiled_loop if _pays_off(cell, options, call) else graph_loop
         return _function(cell, run_loop, options)(call)
     return run_loop(cell, options, call)
 
@@ -101,22 +110,32 @@ def _forward_mode_loop(cell: Steppable, options: Options, call: Call) -> Results
 
 def _in_nested_tapes(call: Call) -> bool:
     """Whether a gradient of this call may be differentiated again."""
-    return (
-        gradients_util.PossibleTapeGradientTypes(leaves(_differentiated(call)))
-        == gradients_util.POSSIBLE_GRADIENT_TYPES_HIGHER_ORDER
-    )
+    return _recorded(call) == gradients_util.POSSIBLE_GRADIENT_TYPES_HIGHER_ORDER
 
 
-def _compiles(options: Options, call: Call, jit_compile: JitCompile) -> bool:
+def _recorded(call: Call) -> int:
+    """Whether a tape records this call, or several do."""
+    return gradients_util.PossibleTapeGradientTypes(leaves(_differentiated(call)))
+
+
+def _way(options: Options, call: Call, jit_compile: JitCompile) -> Callable[..., Results]:
+    """The way to run the loop, outside XLA."""
     if jit_compile != "auto":
-        return jit_compile
-    # Compilation pays off if the graph is called again and again, as in training. A graph for
-    # inference may be called once, or be exported to where there is no XLA. Unrolled steps take
-    # longer and longer to compile: docs/execution.md has figures. Checkpoints of an unknown number
-    # of steps would be compiled for each length.
-    if tf.executing_eagerly() or options.unroll or not options.training:
-        return False
-    return call.sequences.shape[1] is not None or options.checkpoint_every is None
+        return compiled_loop if jit_compile else graph_loop
+    # Unrolled steps take longer and longer to compile: docs/execution.md has figures. Checkpoints
+    # of an unknown number of steps would be compiled for each length.
+    unknown = call.sequences.shape[1] is None
+    if options.unroll or (unknown and options.checkpoint_every is not None):
+        return graph_loop
+    if options.training:
+        # A graph for training is called again and again.
+        return graph_loop if tf.executing_eagerly() else compiled_loop
+    # A graph for inference may be called once, and any graph but these may be exported to where
+    # there is no XLA.
+    stays = tf.executing_eagerly() or in_trainer(tf.compat.v1.get_default_graph())
+    if not stays or _recorded(call) != gradients_util.POSSIBLE_GRADIENT_TYPES_NONE:
+        return graph_loop
+    return later_compiled_loop
 
 
 # The backend interface of `Unroll`.
@@ -289,35 +308,92 @@ def graph_loop(cell: Steppable, options: Options, call: Call) -> Results:
 
 
 def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """Run the loop compiled by XLA, in parts.
+    """Run the loop compiled by XLA, in parts."""
 
-    XLA compiles each length separately. Therefore sequences of unknown length are padded to one of
-    a few lengths; the loop does not run the padded steps.
-    """
-    unknown = call.sequences.shape[1] is None and call.steps is None
-    if unknown and options.checkpoint_every is None:
-        return _bucketed_loop(cell, options, call)
-
-    def function(run_loop: Callable[..., Any]) -> Callable[..., Any]:
+    def function(run_loop: Callable[..., Any], options: Options) -> Callable[..., Any]:
         return _function(cell, run_loop, options, True)
 
-    split = functools.partial(_parts, cell)
-    return _loop_of_functions(cell, options, call, function, options.training, split)
+    def run_loop(options: Options, call: Call) -> Results:
+        as_function = functools.partial(function, options=options)
+        return _loop_of_functions(cell, options, call, as_function, options.training, _parts)
+
+    return _with_known_length(run_loop, options, call)
 
 
-def _bucketed_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """Run the compiled loop on sequences that are padded to a bucket.
+def _pays_off(cell: Steppable, options: Options, call: Call) -> bool:
+    """Whether eager calls have run enough steps of this shape to compile it."""
+    steps_run = _stored(cell, ("steps run eagerly", options), dict)
+    shape = tuple(call.sequences.shape[:2])
+    before = steps_run.get(shape, 0)
+    if before < STEPS_BEFORE_COMPILING:
+        after = before + shape[1]
+        programs = steps_run.get(PROGRAMS, 0)
+        if after < STEPS_BEFORE_COMPILING or programs < MOST_PROGRAMS:
+            steps_run[shape] = after
+            steps_run[PROGRAMS] = programs + int(after >= STEPS_BEFORE_COMPILING)
+    return before >= STEPS_BEFORE_COMPILING
 
-    They are reversed here rather than in the loop: the padding always follows the last step.
+
+def later_compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
+    """Run the loop as a graph, or compiled for shapes of which it has run enough steps.
+
+    It has no gradient when compiled.
     """
+    batch, steps = tf.unstack(tf.shape(call.sequences, tf.int64)[:2])
+    length = steps
+    if call.sequences.shape[1] is None:
+        length = tf.cast(bucket(tf.cast(steps, tf.int32)), tf.int64)
+    shape = batch * 2**32 + length
+    # A saved graph cannot contain this table of the process, but these graphs are never saved.
+    steps_run = _stored(cell, ("steps run", options), _table)
+    before = steps_run.lookup(shape)
+    owner = weakref.ref(cell)  # a graph refers to its branches, and the cell to its graphs
+    results: list[Results] = []
+
+    def as_graph() -> list[Tensor]:
+        after, programs = before + steps, steps_run.lookup(PROGRAMS)
+        enough = after >= STEPS_BEFORE_COMPILING
+        full = enough & (programs >= MOST_PROGRAMS)
+        steps_run.insert(
+            [shape, PROGRAMS],
+            [tf.where(full, before, after), programs + tf.cast(enough & ~full, tf.int64)],
+        )
+        results.append(graph_loop(owner(), options, call))
+        return leaves(results[0])
+
+    def compiled(split: Callable[[Call], list[Call]] = _parts) -> list[Tensor]:
+        def run_loop(options: Options, call: Call) -> Results:
+            function = _function(owner(), _forward, options, True)
+            return _joined([function(part) for part in split(call)])
+
+        return leaves(_with_known_length(run_loop, options, call))
+
+    branches = [as_graph, compiled]
+    branch = tf.cast(before >= STEPS_BEFORE_COMPILING, tf.int32)
+    if call.sequences.shape[0] is None and _cores() > 1:
+        branches.append(lambda: compiled(lambda call: [call]))
+        branch *= tf.where(batch < _cores() * ROWS_A_PART, 2, 1)
+    flat = tf.switch_case(branch, branches)
+    return filled(results[0], flat)
+
+
+def _with_known_length(
+    run_loop: Callable[[Options, Call], Results], options: Options, call: Call
+) -> Results:
+    """Run a loop that is compiled for each length.
+
+    Sequences of unknown length are padded to one of a few lengths, after the last step: they are
+    reversed here rather than in the loop. The loop does not run the padded steps.
+    """
+    if call.sequences.shape[1] is not None or options.checkpoint_every is not None:
+        return run_loop(options, call)
     steps = tf.shape(call.sequences)[1]
     padding = bucket(steps) - steps
 
     def padded(x: Tensor) -> Tensor:
         return repeat_last(tf.reverse(x, [1]) if options.go_backwards else x, padding)
 
-    results = compiled_loop(
-        cell,
+    results = run_loop(
         dataclasses.replace(options, go_backwards=False),
         with_time(call, padded)._replace(steps=steps),
     )
@@ -596,7 +672,7 @@ def take_steps(x: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
     return tf.gather(x, steps, axis=1, batch_dims=1)
 
 
-def _parts(cell: Steppable, call: Call) -> list[Call]:
+def _parts(call: Call) -> list[Call]:
     """Split the call along its batch, one part per core, where that is faster."""
     parts = _cores()
     if call.sequences.shape[0] is not None:
@@ -685,19 +761,33 @@ def _function(
     cell: Steppable, run_loop: Callable[..., Any], options: Options, jit_compile: bool = False
 ) -> Callable[..., Any]:
     """Wrap a way of running the loop as a `tf.function`."""
-    functions = _functions.setdefault(cell, {})
-    key = (run_loop, options, jit_compile)
-    if key not in functions:
+
+    def make() -> Callable[..., Any]:
         # A strong reference would keep the cell alive forever. A partial rather than a closure,
         # since TensorFlow identifies closures of the same code with each other, and would warn
         # about excessive retracing.
-        functions[key] = tf.function(
+        return tf.function(
             functools.partial(_call, run_loop, weakref.ref(cell), options),
             jit_compile=jit_compile or None,
             autograph=False,
             reduce_retracing=not options.unroll,  # unrolled, each length is a different graph
         )
-    return functions[key]
+
+    return _stored(cell, (run_loop, options, jit_compile), make)
+
+
+def _table() -> tf.lookup.experimental.MutableHashTable:
+    """A table of integers, 0 where nothing was inserted, outside of the graph being traced."""
+    with tf.init_scope():
+        return tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, default_value=0)
+
+
+def _stored(cell: Steppable, key: Any, make: Callable[[], Any]) -> Any:
+    """What belongs to a cell as long as it exists, made when it is first needed."""
+    of_cell = _of_cells.setdefault(cell, {})
+    if key not in of_cell:
+        of_cell[key] = make()
+    return of_cell[key]
 
 
 def _call(run_loop: Callable[..., Any], owner: weakref.ref, options: Options, *tensors: Any) -> Any:

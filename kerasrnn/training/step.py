@@ -82,9 +82,10 @@ class TrainingModel(keras.Model):
     def compile_loops(self) -> None:
         """Let XLA compile all time loops.
 
-        By default it compiles only those of training, and no loop over an unknown number of
-        segments (`checkpoint_every`), which is compiled for each length. An evaluation repeats the
-        same few lengths in every epoch, if the batches are padded to a few.
+        By default it compiles no loop over an unknown number of segments (`checkpoint_every`),
+        which is compiled for each length, and those of an evaluation only when they have run often:
+        a resumed run would then compute other last digits than an uninterrupted one. The batches
+        have few lengths, and an evaluation repeats them in every epoch.
         """
         for layer in flatten_layers(self):
             if isinstance(layer, RNN) and isinstance(layer.cell, Cell):

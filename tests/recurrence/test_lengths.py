@@ -1,7 +1,6 @@
 """Sequences of unknown length: compiled for a few lengths, with the results of every length."""
 
 import os
-import re
 
 import keras
 import numpy as np
@@ -10,6 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import kerasrnn
+from kerasrnn.recurrence import tensorflow as loop
 from kerasrnn.recurrence.padding import bucket
 from tests.catalogue import PROBES, variant_id
 from tests.measure import make_mask, op_by_op, randomize
@@ -137,8 +137,22 @@ def model_of(layer):
     return model
 
 
+def programs(function, folder):
+    """The XLA programs of a process that runs a function, as XLA writes them down."""
+    environment = {
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder / 'xla'}"
+        " --xla_dump_hlo_as_text"
+    }
+    process = Call(folder / "output.txt", function, environment=environment)
+    assert process.wait() == 0, process.output()
+    return [
+        path.name
+        for path in (folder / "xla").glob("*before_optimizations.txt")
+        if "_inference_" in path.name
+    ]
+
+
 def train_on_all_lengths():
-    """Runs in a process whose XLA writes down every program."""
     model = model_of(kerasrnn.LSTM(4))
     for time in [48, *range(33, 65)]:
         model.train_on_batch(sequences(2, time), np.zeros((2, 4)))
@@ -147,22 +161,109 @@ def train_on_all_lengths():
 def test_few_lengths_are_compiled(tmp_path):
     """The length of the first batch, when none is unknown yet, and two buckets: for each, the two
     passes of training."""
-    environment = {
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={tmp_path / 'xla'}"
-        " --xla_dump_hlo_as_text"
-    }
-    process = Call(tmp_path / "output.txt", train_on_all_lengths, environment=environment)
-    assert process.wait() == 0, process.output()
-    programs = [
-        path.name
-        for path in (tmp_path / "xla").iterdir()
-        if re.search(r"before_optimizations\.txt$", path.name)
-    ]
-    assert len(programs) == 3 * 2, programs
+    found = programs(train_on_all_lengths, tmp_path)
+    assert len(found) == 3 * 2, found
 
 
-def test_exports_are_free_of_xla(tmp_path):
-    """Keras's export and TensorFlow's, although `fit` has compiled the loop."""
+def predict_and_call_eagerly():
+    loop.STEPS_BEFORE_COMPILING = 200
+    model = model_of(kerasrnn.LSTM(4))
+    for time in [*range(33, 41), *range(49, 54), 100, 100]:  # compiled: 48 and 64 steps
+        model.predict_on_batch(sequences(2, time))
+    layer = kerasrnn.LSTM(4)
+    for time in (100, 100, 100, 99):  # compiled: 100 steps
+        layer(sequences(2, time))
+
+
+def test_what_runs_often_is_compiled(tmp_path):
+    found = programs(predict_and_call_eagerly, tmp_path)
+    assert len(found) == 3, found
+
+
+def stored(cell, name):
+    return [value for key, value in loop._of_cells[cell].items() if key[0] == name]
+
+
+def test_few_shapes_are_compiled(monkeypatch):
+    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
+    monkeypatch.setattr(loop, "MOST_PROGRAMS", 2)
+    model, layer = model_of(kerasrnn.LSTM(4)), kerasrnn.LSTM(4)
+    for batch, time in ((1, 5), (2, 9), (3, 5), (1, 5)):
+        model.predict_on_batch(sequences(batch, time))
+        layer(sequences(batch, time))
+    (table,) = stored(model.layers[-1].cell, "steps run")
+    keys, steps = table.export()
+    found = dict(zip(keys.numpy().tolist(), steps.numpy().tolist(), strict=True))
+    # The first batch was traced with its own length.
+    assert found == {2**32 + 5: 5, 2 * 2**32 + 12: 9, 3 * 2**32 + 8: 0, -1: 2}
+    (of_layer,) = stored(layer.cell, "steps run eagerly")
+    assert of_layer == {(1, 5): 5, (2, 9): 9, -1: 2}
+
+
+PREDICTED = {
+    "outputs": {"return_sequences": True},
+    "backwards": {"return_sequences": True, "go_backwards": True},
+    "last of backwards, zeros": {"go_backwards": True, "zero_output_for_mask": True},
+    "checkpoints, last output": {"checkpoint_every": 3},
+}
+
+
+@pytest.mark.parametrize("way", PREDICTED)
+@pytest.mark.parametrize("row", PROBES, ids=variant_id)
+def test_compiling_later_changes_nothing(row, way, monkeypatch):
+    """The graph, and what replaces it after its first step, predict what operations one by one do;
+    batches of one row, of one part and of several."""
+    if way != "outputs" and row is not PROBES[list(PREDICTED).index(way) % len(PROBES)]:
+        pytest.skip("tested on another probe")
+    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
+    inputs = keras.Input((None, 3)), keras.Input((None,), dtype="bool")
+    layer = row.layer(4, return_state=True, **PREDICTED[way])
+    model = keras.Model(inputs, layer(inputs[0], mask=inputs[1]))
+    model.compile(jit_compile=False)
+    randomize(layer)
+    for batch, time in ((1, 4), (3, 5), (33, 6)):
+        x, mask = sequences(batch, time).astype("float32"), make_mask("mixed", batch, time)
+        with op_by_op():
+            expected = layer(tf.constant(x), mask=tf.constant(mask))
+        for _ in range(2):
+            found = [model.predict_on_batch([x, mask]), layer(x, mask=mask)]
+            for results in found:
+                tf.nest.map_structure(
+                    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+                    list(results),
+                    list(expected),
+                )
+
+
+class Saliency(keras.Model):
+    """Predicts the gradient of its output with respect to its input."""
+
+    def predict_step(self, data):
+        (data,) = data
+        with tf.GradientTape() as tape:
+            tape.watch(data)
+            y = self(data, training=False)
+        return tape.gradient(y, data)
+
+
+def test_gradients_in_prediction(monkeypatch):
+    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
+    inputs = keras.Input((None, 3))
+    model = Saliency(inputs, kerasrnn.LSTM(4)(inputs))
+    model.compile(jit_compile=False)
+    x = tf.constant(sequences(2, 5), tf.float32)
+    with op_by_op(), tf.GradientTape() as tape:
+        tape.watch(x)
+        y = model(x)
+    expected = tape.gradient(y, x)
+    for _ in range(2):
+        found = model.predict_on_batch(x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_exports_are_free_of_xla(tmp_path, monkeypatch):
+    """Keras's export and TensorFlow's, although `fit` and `predict` have compiled the loop."""
+    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
     model = model_of(kerasrnn.LSTM(4, return_sequences=True))
     x = sequences(2, 7).astype("float32")
     expected = model.predict_on_batch(x)
