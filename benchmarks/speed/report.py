@@ -44,15 +44,15 @@ def report(raw: Mapping[str, Any], command: str) -> str:
     lines += ["## Contenders", "", *table(["name", ""], list(CONTENDERS.items()))]
     for mode in ("training", "inference"):
         part = [r for r in found if r.point.part == "grid" and r.point.mode == mode]
-        lines += _times(mode.capitalize(), part, "kerasrnn")
+        lines += _times(mode.capitalize(), part)
     if any(result.point.part == "grid" for result in found):
         lines += ["![Speed](speed.png)", ""]
     for part in ("lengths", "cells", "eager"):
-        lines += _times(_title(part), [r for r in found if r.point.part == part], "kerasrnn")
+        lines += _times(_title(part), [r for r in found if r.point.part == part])
     lines += _memory([result for result in found if result.point.part == "memory"])
     lines += _compile([result for result in found if result.point.part == "compile"])
     growth = [result for result in found if result.point.part == "growth"]
-    lines += _times(_title("growth"), growth, "kerasrnn")
+    lines += _times(_title("growth"), growth)
     if growth:
         lines += ["![Growth](growth.png)", ""]
     lines += _disagreements(found)
@@ -63,14 +63,11 @@ def _title(part: str) -> str:
     return PARTS[part][0].upper() + PARTS[part][1:]
 
 
-def _times(title: str, found: Collection[Result], own: str) -> list[str]:
+def _times(title: str, found: Collection[Result]) -> list[str]:
     """The table of milliseconds at each point, and the ratios of kerasrnn's time to them."""
     if not found:
         return []
-    if all(measured(result, own) is None for result in found):
-        own = "kerasrnn"
     names = [name for name in CONTENDERS if any(name in result.records for result in found)]
-    names.sort(key=lambda name: name != own)
     rows = []
     for result in found:
         point = result.point
@@ -80,10 +77,10 @@ def _times(title: str, found: Collection[Result], own: str) -> list[str]:
         row = [point.cell, shape, "yes" if point.masked else ""]
         for name in names:
             values = measured(result, name)
-            over = ratio(result, own, name)
+            over = ratio(result, "kerasrnn", name)
             if values is None:
                 row.append("error" if name in result.records else "")
-            elif name == own or over is None:
+            elif name == "kerasrnn" or over is None:
                 row.append(f"{1e3 * statistics.median(values):.3g}")
             else:
                 row.append(
@@ -94,7 +91,7 @@ def _times(title: str, found: Collection[Result], own: str) -> list[str]:
     return [
         f"## {title}",
         "",
-        f"Milliseconds (median over rounds); then the ratio of {own}'s time to this time (median "
+        "Milliseconds (median over rounds); then the ratio of kerasrnn's time to this time (median "
         "and range over rounds). Shapes are batch x time x features x units.",
         "",
         *table(["cell", "shape", "masked", *names], rows),
@@ -201,17 +198,14 @@ def _speed(found: Collection[Result]) -> Any:
     panels = figure.subplots(len(modes), len(cells), squeeze=False, sharex=True, sharey=True)
     seen = set()
     for row, mode in zip(panels, modes, strict=True):
-        own = "kerasrnn"
-        if mode == "inference" and any(measured(r, "kerasrnn-xla") for r in found):
-            own = "kerasrnn-xla"
         for panel, cell in zip(row, cells, strict=True):
             for result in found:
                 if (result.point.cell, result.point.mode) != (cell, mode):
                     continue
                 y = shapes.index(result.point.shape) + (0.17 if result.point.masked else -0.17)
                 for name in CONTENDERS:
-                    over = ratio(result, own, name)
-                    if over is None or name == own:
+                    over = ratio(result, "kerasrnn", name)
+                    if over is None or name == "kerasrnn":
                         continue
                     seen.add(name)
                     x, low, high = 1 / over.median, 1 / over.highest, 1 / over.lowest
@@ -229,9 +223,8 @@ def _speed(found: Collection[Result]) -> Any:
             panel.set_yticks(range(len(shapes)), [str(shape) for shape in shapes])
             panel.set_ylim(len(shapes) - 0.5, -0.5)
             _plain_numbers(panel.xaxis)
-        name = "kerasrnn" if own == "kerasrnn" else "kerasrnn with jit_compile=True"
         for panel in row:
-            panel.set_xlabel(f"time relative to {name}")
+            panel.set_xlabel("time relative to kerasrnn")
             panel.tick_params(labelbottom=True)
     marks = [
         Line2D([], [], linestyle="", marker="o", color=COLORS[name], label=_label(name))
