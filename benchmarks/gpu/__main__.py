@@ -333,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if CONTENDERS[name].package != "keras" and not installed(CONTENDERS[name].package)
     ]
     present = [name for name in chosen.contenders if name not in missing]
-    wanted = points(chosen.quick, chosen.parts, chosen.cells, present)
+    wanted = points(chosen.quick, chosen.parts, chosen.cells, present, backend)
     if not wanted:
         command.options.error("nothing to measure: no part has these cells and contenders")
     rounds, share = repeats(chosen)

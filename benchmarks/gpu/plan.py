@@ -116,17 +116,18 @@ def points(
     parts: Collection[str] = tuple(PARTS),
     cells: Collection[str] = CELLS,
     contenders: Collection[str] = tuple(CONTENDERS),
+    backend: str = "tensorflow",
 ) -> list[Point]:
-    """Select points by part, cell and contender, the most important first."""
+    """Select points by part, cell and contender, the most important first for the backend."""
     selected = []
-    for point in _all(quick):
+    for point in _all(quick, backend):
         left = tuple(name for name in point.contenders if name in contenders)
         if point.part in parts and point.cell in cells and left:
             selected.append(replace(point, contenders=left))
     return selected
 
 
-def _all(quick: bool) -> Iterator[Point]:
+def _all(quick: bool, backend: str) -> Iterator[Point]:
     large = SMALL if quick else LARGE
     cudnn = ("keras", "torch")
     for cell in BUILT_IN:
@@ -135,9 +136,8 @@ def _all(quick: bool) -> Iterator[Point]:
                 "large", cell, large, mode, ("kerasrnn", "kerasrnn-loop", *cudnn, "keras-rnn")
             )
     # From TensorFlow, cuDNN takes float16 and float32, from JAX float32, from neither bfloat16.
-    for cell in BUILT_IN:
-        for mode in MODES:
-            yield Point("large", cell, large, mode, ("kerasrnn", *cudnn), "float16")
+    of_cudnn = ("float32", "float16") if backend == "jax" else ("float16", "float32")
+    yield from _in_cudnn(large, of_cudnn[0])
     for cell in LINEAR:
         yield from _by_length(cell, ("kerasrnn", "keras-rnn"), quick)
     memory = ("kerasrnn", "kerasrnn-loop", "kerasrnn-sqrt", *cudnn)
@@ -145,15 +145,20 @@ def _all(quick: bool) -> Iterator[Point]:
     yield Point("recipe", RECIPE, SMALL if quick else WMT14, "training", ("kerasrnn",))
     for cell in OTHERS:
         yield Point("cells", cell, large, "training", ("kerasrnn", "keras-rnn"))
-    for cell in BUILT_IN:
-        for mode in MODES:
-            names = ("kerasrnn", *cudnn, *(("jax-rnn",) if cell == "LSTM" else ()))
-            yield Point("large", cell, large, mode, names, "float32")
-    yield from _by_length("LSTM", ("kerasrnn", *cudnn), quick, "float16")
+    yield from _in_cudnn(large, of_cudnn[1])
+    yield from _by_length("LSTM", ("kerasrnn", *cudnn), quick, of_cudnn[0])
     for cell in OTHERS:
         # Inference is not compiled by default.
         yield Point("cells", cell, large, "inference", ("kerasrnn-loop", "keras-rnn"))
     yield Point("peak", "GRU", large, "training", memory)
+
+
+def _in_cudnn(shape: Shape, precision: str) -> Iterator[Point]:
+    for cell in BUILT_IN:
+        for mode in MODES:
+            by_jax = ("jax-rnn",) if (cell, precision) == ("LSTM", "float32") else ()
+            names = ("kerasrnn", "keras", "torch", *by_jax)
+            yield Point("large", cell, shape, mode, names, precision)
 
 
 def _by_length(

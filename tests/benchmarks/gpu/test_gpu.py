@@ -182,6 +182,10 @@ def test_the_points():
     assert {shape.batch * shape.time for shape in lengths} == {65_536}
     for point in points(quick=True):
         assert Point.from_json(json.loads(json.dumps(point.to_json()))) == point
+    # On JAX, cuDNN takes float32 only.
+    on_jax = points(backend="jax")
+    assert {p.precision for p in on_jax if p.part == "lengths"} == {"float32"}
+    assert on_jax[4].precision == "float32" != everything[4].precision
     chosen = points(parts=["large"], cells=["GRU", "MGU"], contenders=["torch"])
     assert {p.contenders for p in chosen} == {("torch",)}
     assert [(p.cell, p.mode, p.precision) for p in chosen] == [
