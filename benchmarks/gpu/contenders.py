@@ -29,7 +29,7 @@ STATES = {"LSTM": 2, "GRU": 1}
 SMALL_RECIPE = {"vocabulary": 50, "depth": 1}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Computation(Ready):
     """A prepared point, with its results as arrays."""
 
@@ -144,9 +144,9 @@ def _keras(contender: str, point: Point) -> Computation:
     return Computation(
         step,
         lambda results: _facts(arrays(results)),
-        arrays,
-        dict(zip([weight.name for weight in layer.weights], values, strict=True)),
-        [np.zeros(state.shape) for state in states],
+        arrays=arrays,
+        weights=dict(zip([weight.name for weight in layer.weights], values, strict=True)),
+        states=[np.zeros(state.shape) for state in states],
     )
 
 
@@ -293,9 +293,9 @@ def _torch(point: Point, device: str) -> Computation:
     return Computation(
         training if point.mode == "training" else inference,
         lambda results: _facts(arrays(results)),
-        arrays,
-        given,
-        _initial_states(point),
+        arrays=arrays,
+        weights=given,
+        states=_initial_states(point),
     )
 
 
@@ -329,9 +329,9 @@ def _jax_rnn(point: Point) -> Computation:
     return Computation(
         _jitted(outputs, x, [flat], d_y, point.mode == "training"),
         lambda results: _facts(arrays(results)),
-        arrays,
-        given,
-        _initial_states(point),
+        arrays=arrays,
+        weights=given,
+        states=_initial_states(point),
     )
 
 
@@ -374,7 +374,10 @@ def _recipe(point: Point) -> Computation:
     def facts(loss: float) -> list[float]:
         return [loss / math.log(model.output_shape[-1])]
 
-    return Computation(step, facts, lambda loss: [np.array(facts(loss))], {}, [])
+    def arrays(loss: float) -> list[np.ndarray]:
+        return [np.array(facts(loss))]
+
+    return Computation(step, facts, arrays=arrays, weights={}, states=[])
 
 
 def _wait_for(model: Any) -> None:

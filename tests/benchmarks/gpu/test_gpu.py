@@ -254,7 +254,8 @@ def prepared_gru(change=lambda arrays: arrays):
     """A contender that computes what the reference does, changed."""
     point = Point("large", "GRU", SMALL, "training", ())
     weights = contenders._weights(point)
-    empty = Computation(list, list, list, weights, contenders._initial_states(point))
+    states = contenders._initial_states(point)
+    empty = Computation(list, list, arrays=list, weights=weights, states=states)
     y, gradients = worker.reference(empty, point)
     return replace(empty, arrays=lambda results: change([y, *gradients])), point
 
