@@ -245,7 +245,11 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @property
     def onnx_operator(self) -> OnnxOperator | None:
-        """The ONNX operator for this cell as configured; None: it is exported as a loop."""
+        """The ONNX operator for this cell as configured; None: it is exported as a loop.
+
+        LSTM and GRU are also the operators that can run in cuDNN. A subclass that overrides an
+        equation does not inherit the operator.
+        """
         return None
 
     # A cell may also define its gradient; otherwise it is differentiated automatically.

@@ -195,7 +195,11 @@ def reference(model: keras.Model) -> Run:
         return unrolled.loop(cell, dataclasses.replace(options, checkpoint_every=None), call)
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with keras.device("cpu:0"), replaced_by(written_out):
+        with (
+            keras.device("cpu:0"),
+            tracing.without_cudnn(model),
+            replaced_by(written_out),
+        ):
             tensors = [
                 keras.ops.convert_to_tensor(x, dtype=tensor.dtype)
                 for x, tensor in zip(inputs, model.inputs, strict=True)
@@ -259,7 +263,8 @@ def different_in_a_graph(
     for inputs, _ in cases:
         with tf.device("CPU"):
             tensors = list(map(tf.convert_to_tensor, inputs))
-            eagerly = every_output(*tensors)
+            with tracing.without_cudnn(model):
+                eagerly = every_output(*tensors)
             with tracing.for_export(model):
                 in_a_graph = traced(*tensors)
         for operation, *both in zip(operations, in_a_graph, eagerly, strict=True):

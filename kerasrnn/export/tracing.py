@@ -66,13 +66,12 @@ def for_export(
     """
     variables: list[Any] = []
     with ExitStack() as stack:
+        stack.enter_context(without_cudnn(model))
         if single:
             for layer in half_precision(model):
                 policy = keras.dtype_policies.DTypePolicy("float32")
                 stack.enter_context(_with(layer, "_dtype_policy", policy))
         for layer in layers_of(model):
-            if hasattr(layer, "use_cudnn"):  # Keras's own layers, too
-                stack.enter_context(_with(layer, "use_cudnn", False))
             if type(layer) is keras.layers.TimeDistributed:
                 stack.enter_context(_with(layer, "call", _steps_at_once(layer)))
             twin = _twin(layer) if own_loops else None
@@ -111,6 +110,16 @@ def single_call(model: keras.Model, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The model's outputs, flat, with half precision converted to single precision."""
     outputs = signature.call(model, inputs)
     return [ops.cast(y, "float32") if y.dtype.name in HALF else y for y in outputs]
+
+
+@contextmanager
+def without_cudnn(model: keras.Model) -> Iterator[None]:
+    """Within this context, no layer runs in cuDNN, not even Keras's own."""
+    with ExitStack() as stack:
+        for layer in layers_of(model):
+            if hasattr(layer, "use_cudnn"):
+                stack.enter_context(_with(layer, "use_cudnn", False))
+        yield
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class CudnnBackend(Protocol):
             x: `(batch, time, features)`.
             states: the initial states, each `(batch, units)`.
             weights: see `cudnn.parameters`.
-            lengths: `(batch,)`, int32: the number of steps of each row, at least 1.
+            lengths: `(batch,)`, int32: the number of steps of each row, at least 1; None: all.
 
         Returns:
             The outputs `(batch, time, units)`, zero after the last step of a row, and the final

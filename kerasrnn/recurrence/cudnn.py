@@ -113,10 +113,9 @@ def loop(backend: CudnnBackend, cell: Steppable, options: Options, call: Call) -
         x = x * ops.expand_dims(dropped, 1)
     if options.go_backwards:
         x, mask = ops.flip(x, 1), None if mask is None else ops.flip(mask, 1)
-    front = None if mask is None else Front.of(mask)
-    if front is None:
-        lengths = ops.full(ops.shape(x)[:1], ops.shape(x)[1], dtype="int32")
-    else:
+    front = lengths = None
+    if mask is not None:
+        front = Front.of(mask)
         x, lengths = backend.take_steps(x, front.order), front.lengths
     states = [ops.cast(state, x.dtype) for state in call.states]
     outputs, finals = backend.cudnn_kernel(
@@ -175,7 +174,8 @@ class Front(NamedTuple):
         # Each step's place. Sorting the mask itself would depend on the order of equal values.
         place = ops.where(mask, read - 1, number + time - read)
         order = ops.cast(ops.argsort(place, axis=1), "int32")
-        return cls(mask, read, order, ops.maximum(number[:, 0], 1))
+        lengths = ops.cast(ops.maximum(number[:, 0], 1), "int32")
+        return cls(mask, read, order, lengths)
 
     def restored(
         self,

@@ -37,11 +37,6 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
         ) from error
 
 
-def excludes_xla(cell: Steppable, options: Options, jit_compile: JitCompile) -> bool:
-    """See `loop.excludes_xla`. JAX calls cuDNN from what XLA compiles."""
-    return False
-
-
 def scan_loop(cell: Steppable, options: Options, call: Call) -> Results:
     if options.use_cudnn:
         return cudnn.loop(sys.modules[__name__], cell, options, call)
@@ -164,11 +159,17 @@ def _has_cuda() -> bool:
 
 
 def cudnn_kernel(
-    mode: str, x: jax.Array, states: list[jax.Array], weights: jax.Array, lengths: jax.Array
+    mode: str,
+    x: jax.Array,
+    states: list[jax.Array],
+    weights: jax.Array,
+    lengths: jax.Array | None,
 ) -> tuple[jax.Array, list[jax.Array]]:
     """See `backend.CudnnBackend`."""
     from jax.experimental import rnn  # experimental: a JAX without it needs it only here
 
+    if lengths is None:
+        lengths = jnp.full(x.shape[0], x.shape[1], "int32")
     outputs, *finals = rnn.lstm(
         x,
         *(state[None] for state in states),  # (layers, batch, units)

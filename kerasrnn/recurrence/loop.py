@@ -246,11 +246,12 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
 
 def excludes_xla(cell: Steppable, options: Options, jit_compile: JitCompile) -> bool:
     """Whether a cell with these options runs in cuDNN in a way that XLA cannot compile."""
-    return _room().excludes_xla(cell, options, jit_compile)
+    on_tensorflow = keras.config.backend() == "tensorflow"
+    return on_tensorflow and _room().excludes_xla(cell, options, jit_compile)
 
 
 def _room() -> Any:
     """The module of the backend."""
     backend = keras.config.backend()
-    room = backend if backend in ("tensorflow", "jax") else "unrolled"
+    room = backend if backend in ("tensorflow", "jax", "torch") else "unrolled"
     return importlib.import_module(f"{__package__}.{room}")

@@ -634,10 +634,16 @@ def _requested_device() -> str:
 
 
 def cudnn_kernel(
-    mode: str, x: tf.Tensor, states: list[tf.Tensor], weights: tf.Tensor, lengths: tf.Tensor
+    mode: str,
+    x: tf.Tensor,
+    states: list[tf.Tensor],
+    weights: tf.Tensor,
+    lengths: tf.Tensor | None,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """See `backend.CudnnBackend`."""
     rows, units = x.shape[0], states[0].shape[-1]
+    if lengths is None:
+        lengths = tf.fill(tf.shape(x)[:1], tf.shape(x)[1])
     empty = 0
     if rows is None:  # possibly none, which cuDNN rejects: it then runs on a row of zeros
         empty = tf.cast(tf.equal(tf.shape(x)[0], 0), tf.int32)

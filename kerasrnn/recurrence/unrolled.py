@@ -11,7 +11,6 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from kerasrnn.recurrence import cudnn
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
 from kerasrnn.recurrence.unroll import Unroll
 
@@ -42,9 +41,6 @@ def loop(cell: Steppable, options: Options, call: Call) -> Results:
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """See `loop.run`. Nothing is compiled here."""
     backend = keras.config.backend()
-    cudnn.runs(
-        cell, options, call, jit_compile, lambda *_: f"not implemented on the {backend} backend"
-    )
     if jit_compile is True:
         raise ValueError(
             f"jit_compile=True: the {backend} backend has no compiled loop; expected 'auto' or "
@@ -56,10 +52,12 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
             "gradient of the time loop; expected None in training. For a loaded layer, set its "
             "attribute `checkpoint_every`."
         )
-    # Keras assigns a stateful layer's new states in place, and the gradient needs the old ones.
-    return loop(cell, options, call._replace(states=tree.map_structure(ops.copy, call.states)))
+    return loop(cell, options, with_own_states(call))
 
 
-def excludes_xla(cell: Steppable, options: Options, jit_compile: JitCompile) -> bool:
-    """See `loop.excludes_xla`. These backends have no XLA."""
-    return False
+def with_own_states(call: Call) -> Call:
+    """Copy the initial states.
+
+    Keras assigns a stateful layer's new states in place, and the gradient needs the old ones.
+    """
+    return call._replace(states=tree.map_structure(ops.copy, call.states))

@@ -1,7 +1,8 @@
 """LSTM and GRU on cuDNN's kernels, on a machine without a GPU.
 
-The kernels are replaced: on TensorFlow by NVIDIA's equations, on JAX by its own reference. What is
-left to a GPU is whether cuDNN computes what it documents.
+The kernels are replaced: on TensorFlow by NVIDIA's equations, on JAX by its own reference, on
+PyTorch by what the same module runs on a CPU. What is left to a GPU is whether cuDNN computes what
+it documents.
 """
 
 import contextlib
@@ -27,8 +28,10 @@ from tests.measure import (
     randomize,
 )
 
+BACKEND = keras.config.backend()
 LAYERS = [kerasrnn.LSTM, kerasrnn.GRU]
-ON_GPU = LAYERS if FIRST_BACKEND else LAYERS[:1]
+ON_GPU = LAYERS[:1] if BACKEND == "jax" else LAYERS
+everywhere = pytest.mark.torch_backend
 X = np.random.default_rng(0).standard_normal((8, 5, 3)).astype(PRECISION)
 STATES = np.random.default_rng(1).standard_normal((2, 8, 4)).astype(PRECISION)
 
@@ -89,9 +92,14 @@ def gpu(monkeypatch):
             name = f"list_{kind}_devices"
             device = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
             monkeypatch.setattr(tf.config, name, with_gpu(getattr(tf.config, name), device))
-        monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: {"is_cuda_build": True})
-        # Keras reads it for a GPU of another vendor.
-        tf.sysconfig.get_build_info = lambda: {"is_cuda_build": True, "is_rocm_build": False}
+        build = {"is_cuda_build": True, "is_rocm_build": False}
+        monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: build)
+    elif BACKEND == "torch":
+        import torch
+
+        monkeypatch.setattr(
+            torch.backends.cudnn, "is_acceptable", lambda x: x.dtype != torch.bfloat16
+        )
     else:
         import jax
 
@@ -130,6 +138,16 @@ def kernel(gpu, monkeypatch):
         import tensorflow as tf
 
         monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", on_tensorflow)
+    elif BACKEND == "torch":
+        import torch
+
+        functional_call = torch.func.functional_call
+
+        def on_torch(*arguments):
+            calls.append(arguments)
+            return functional_call(*arguments)
+
+        monkeypatch.setattr(torch.func, "functional_call", on_torch)
     else:
         from jax.experimental import rnn
 
@@ -138,6 +156,7 @@ def kernel(gpu, monkeypatch):
     return calls
 
 
+@everywhere
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("cls", LAYERS)
 def test_layout_of_the_weights(cls, use_bias):
@@ -149,7 +168,7 @@ def test_layout_of_the_weights(cls, use_bias):
     )
     expected = layer(X, initial_state=states)
     for a, b in zip([found, *finals], expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=TIGHT)
+        np.testing.assert_allclose(a, ops.convert_to_numpy(b), rtol=0, atol=TIGHT)
 
 
 WAYS = {
@@ -162,6 +181,7 @@ WAYS = {
 }
 
 
+@everywhere
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("cls", ON_GPU)
 def test_results_and_gradients(cls, way, kernel):
@@ -180,6 +200,7 @@ def test_results_and_gradients(cls, way, kernel):
     assert kernel
 
 
+@everywhere
 @pytest.mark.parametrize("cls", ON_GPU)
 def test_dropout_of_the_inputs(cls, kernel):
     with op_by_op():
@@ -203,6 +224,7 @@ def eagerly():
         yield
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras looks at the device of the tensors there")
 @pytest.mark.parametrize("cls", ON_GPU)
 def test_the_kernel_receives_what_keras_passes(cls, kernel):
     """Keras's own layer, on the same simulated kernel, with a mask that both support."""
@@ -254,6 +276,7 @@ REFUSED = {
 }
 
 
+@everywhere
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_layers(case, kernel):
     """What cuDNN cannot run is an error with `use_cudnn=True`, and runs in the loop with "auto"."""
@@ -262,7 +285,8 @@ def test_refused_layers(case, kernel):
     with op_by_op():
         with pytest.raises(ValueError, match=f"use_cudnn=True: .*{reason}.*expected 'auto'"):
             built(cls, use_cudnn=True, **{"dtype": "float32", **options})(x, training=training)
-        built(cls, **{"dtype": "float32", **options})(x, training=training)
+        if BACKEND != "torch" or case != "compiled":  # where no loop is compiled
+            built(cls, **{"dtype": "float32", **options})(x, training=training)
     assert not kernel
 
 
@@ -271,6 +295,10 @@ def without_device(layer, monkeypatch):
         import tensorflow as tf
 
         monkeypatch.setattr(tf.config, "list_logical_devices", lambda *_: [])
+    elif BACKEND == "torch":
+        import torch
+
+        monkeypatch.setattr(torch.backends.cudnn, "is_acceptable", lambda _: False)
     else:
         import jax
 
@@ -296,13 +324,6 @@ def without_cuda(layer, monkeypatch):
 def on_the_cpu(layer, monkeypatch):
     with keras.device("cpu:0"):
         layer(X)
-
-
-def on_the_cpu_in_a_graph(layer, monkeypatch):
-    import tensorflow as tf
-
-    with tf.Graph().as_default(), tf.device("/CPU:0"):
-        layer(tf.constant(X))
 
 
 def compiled_by_xla(layer, monkeypatch):
@@ -338,23 +359,28 @@ def as_gru(layer, monkeypatch):
     built(kerasrnn.GRU, use_cudnn=layer.use_cudnn)(X)
 
 
+NO_GPU = "TensorFlow has no GPU|JAX has no CUDA device|no torch.float32 on the device cpu"
 PLACES = {
-    without_device: "TensorFlow has no GPU|JAX has no CUDA",
-    without_cuda: "built without CUDA|JAX has no CUDA",
-    on_the_cpu: "placed on the device .*CPU:0|jax_default_device is",
-}
-OF_TENSORFLOW = {
-    compiled_by_xla: "XLA compiles the surrounding function",
-    in_nested_tapes: "differentiated again",
-    in_forward_mode: "no forward mode",
-}
-OF_JAX = {
-    in_bfloat16_products: "jax_default_matmul_precision is 'bfloat16'",
-    as_gru: "only cuDNN's LSTM",
-}
-PLACES |= OF_TENSORFLOW if FIRST_BACKEND else OF_JAX
+    "tensorflow": {
+        without_device: NO_GPU,
+        without_cuda: "built without CUDA",
+        on_the_cpu: "placed on the device .*CPU:0",
+        compiled_by_xla: "XLA compiles the surrounding function",
+        in_nested_tapes: "differentiated again",
+        in_forward_mode: "no forward mode",
+    },
+    "jax": {
+        without_device: NO_GPU,
+        without_cuda: NO_GPU,
+        on_the_cpu: "jax_default_device is",
+        in_bfloat16_products: "jax_default_matmul_precision is 'bfloat16'",
+        as_gru: "only cuDNN's LSTM",
+    },
+    "torch": {without_device: NO_GPU},
+}[BACKEND]
 
 
+@everywhere
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 def test_refused_places(place, kernel, monkeypatch):
     layer = built(kerasrnn.LSTM, use_cudnn=True)
@@ -365,17 +391,19 @@ def test_refused_places(place, kernel, monkeypatch):
     assert not kernel
 
 
+@everywhere
 @pytest.mark.parametrize("cls", LAYERS)
 def test_without_a_gpu(cls):
     """As with Keras's layers, `use_cudnn=True` is an error of the call."""
     layer = cls(4, use_cudnn=True)
-    with pytest.raises(ValueError, match=r"use_cudnn=True: .* has no (GPU|CUDA device)"):
+    with pytest.raises(ValueError, match=f"use_cudnn=True: .*({NO_GPU})"):
         layer(X)
     layer.use_cudnn = "auto"
     assert layer.supports_jit
     assert tuple(layer(X).shape) == (8, 4)
 
 
+@everywhere
 @pytest.mark.parametrize("cls", ON_GPU)
 def test_layers_of_layers(cls, kernel):
     """Each inner layer has the `use_cudnn` of the given one, which no configuration saves."""
@@ -484,10 +512,12 @@ def test_exports(gpu):
     assert kinds() == 3
 
 
-@pytest.mark.tensorflow
-def test_stateful_layers(kernel):
-    layer = built(kerasrnn.GRU, stateful=True, use_cudnn=True)
+@everywhere
+@pytest.mark.parametrize("cls", ON_GPU)
+def test_stateful_layers(cls, kernel):
+    layer = built(cls, stateful=True, use_cudnn=True)
     with op_by_op():
         found = [layer(X[:, :2]), layer(X[:, 2:])][-1]
-    np.testing.assert_allclose(found, built(kerasrnn.GRU, use_cudnn=False)(X), atol=TIGHT)
+    expected = built(cls, use_cudnn=False)(X)
+    np.testing.assert_allclose(*map(ops.convert_to_numpy, (found, expected)), atol=TIGHT)
     assert len(kernel) == 2
