@@ -1,4 +1,4 @@
-"""The time loop on JAX: a `lax.scan` in a `jax.jit`, with a custom gradient in training."""
+"""The time loop on JAX: a scan in a `jax.jit`, with a custom gradient in training."""
 
 import dataclasses
 import functools
@@ -58,8 +58,102 @@ def scan(
     prefetch: bool = True,
     steps: None = None,
 ) -> tuple[Any, Any]:
-    """See `backend.Backend`. JAX knows all lengths, and no call has padded steps."""
-    return jax.lax.scan(body, carry, xs, reverse=reverse)
+    """See `backend.Backend`. JAX knows all lengths, and no call has padded steps.
+
+    On CPUs, y is written over an x of the same shape, and x is read a step ahead, as on TensorFlow
+    (benchmarks/speed/NOTES.md). Automatic differentiation of this loop would store the arrays that
+    it overwrites at every step; a differentiated loop is therefore a `lax.scan`.
+    """
+    flat_xs = jax.tree.leaves(xs)
+    if jax.default_backend() != "cpu" or not flat_xs or len(flat_xs[0]) == 0:
+        return jax.lax.scan(body, carry, xs, reverse=reverse)
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (carry, xs))
+    of_step = like[0], jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), like[1])
+    # The tensors that the body refers to become arguments, since they may be differentiated.
+    jaxpr, (_, y) = jax.make_jaxpr(body, return_shape=True)(*of_step)
+    structure = jax.tree.structure(of_step[0]), jax.tree.structure((of_step[0], y))
+
+    def step(constants: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        function = jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(jaxpr.jaxpr, constants))
+        flat = function(*jax.tree.leaves((carry, x)))
+        return jax.tree.unflatten(structure[1], flat)
+
+    @jax.custom_jvp
+    def loop(constants: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
+        return _loop_in_place(functools.partial(step, constants), carry, xs, y, reverse, prefetch)
+
+    @functools.partial(loop.defjvp, symbolic_zeros=True)
+    def jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        flat, flat_tangents = jax.tree.leaves(primals), jax.tree.leaves(tangents)
+        zero = jax.custom_derivatives.SymbolicZero
+        varied = [k for k, d in enumerate(flat_tangents) if not isinstance(d, zero)]
+
+        def differentiable(*values: Any) -> tuple[Any, Any]:
+            all_values = list(flat)
+            for k, value in zip(varied, values, strict=True):
+                all_values[k] = value
+            arguments = jax.tree.unflatten(jax.tree.structure(primals), all_values)
+            constants, carry, xs = arguments
+            body = functools.partial(step, constants)
+            return jax.lax.scan(body, carry, xs, reverse=reverse)
+
+        return jax.jvp(
+            differentiable, [flat[k] for k in varied], [flat_tangents[k] for k in varied]
+        )
+
+    return loop(jaxpr.consts, carry, xs)
+
+
+def _loop_in_place(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    xs: Any,
+    y: Any,
+    reverse: bool,
+    prefetch: bool,
+) -> tuple[Any, Any]:
+    """A scan that writes y over an x of the same shape; `y` is that of one step, without values."""
+    flat_xs, flat_y = jax.tree.leaves(xs), jax.tree.leaves(y)
+    steps = len(flat_xs[0])
+    # For each y, the x that it overwrites, if any.
+    over: list[int | None] = []
+    for one in flat_y:
+        alike = (
+            k
+            for k, x in enumerate(flat_xs)
+            if k not in over and (x.shape[1:], x.dtype) == (one.shape, one.dtype)
+        )
+        over.append(next(alike, None))
+    ys = [
+        jax.lax.empty((steps, *one.shape), one.dtype) if k is None else flat_xs[k]
+        for k, one in zip(over, flat_y, strict=True)
+    ]
+    # XLA would copy an array in every step that is read after it was written.
+    prefetch = prefetch or any(k is not None for k in over)
+
+    def read(t: Any, ys: list[Any]) -> Any:
+        now = list(flat_xs)
+        for k, one in zip(over, ys, strict=True):
+            if k is not None:
+                now[k] = one
+        at = [jax.lax.dynamic_index_in_dim(x, t, 0, keepdims=False) for x in now]
+        return jax.tree.unflatten(jax.tree.structure(xs), at)
+
+    def step(n: Any, values: tuple[Any, Any, list[Any]]) -> tuple[Any, Any, list[Any]]:
+        carry, x, ys = values
+        t = steps - 1 - n if reverse else n
+        carry, y = body(carry, x if prefetch else read(t, ys))
+        ys = [
+            jax.lax.dynamic_update_index_in_dim(array, one, t, 0)
+            for array, one in zip(ys, jax.tree.leaves(y), strict=True)
+        ]
+        if prefetch:
+            x = read(jnp.maximum(t - 1, 0) if reverse else jnp.minimum(t + 1, steps - 1), ys)
+        return carry, x, ys
+
+    first = read(steps - 1 if reverse else 0, ys) if prefetch else None
+    carry, _, ys = jax.lax.fori_loop(0, steps, step, (carry, first, ys))
+    return carry, jax.tree.unflatten(jax.tree.structure(y), ys)
 
 
 def vjp(

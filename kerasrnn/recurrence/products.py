@@ -46,7 +46,12 @@ def input_part(
         # over all of a, the largest array, and its gradient another.
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
         kernel = ops.concatenate([kernel, ops.expand_dims(bias, 0)])
-    return ops.matmul(x, kernel)
+    if None in x.shape:
+        return ops.matmul(x, kernel)
+    # With rows as one axis: for the gradient of the kernel, XLA would otherwise transpose all of
+    # the gradient of a.
+    rows = ops.reshape(x, (-1, x.shape[-1]))
+    return ops.reshape(ops.matmul(rows, kernel), (*x.shape[:-1], kernel.shape[-1]))
 
 
 class Product(Protocol):
