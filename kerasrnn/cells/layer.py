@@ -144,11 +144,25 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self.jit_compile = jit_compile
         self.checkpoint_every = checkpoint_every
         self.truncate_every = truncate_every
-        self.supports_jit = jit_compile is not False
         # Keras stops passing masks through RNN layers in 3.16; this layer passes them.
         self.supports_masking = True
         if isinstance(self.cell, Cell):  # others may take any number of axes
             self.input_spec = keras.layers.InputSpec(ndim=2 + self.cell.feature_axes)
+
+    @property
+    def supports_jit(self) -> bool:
+        """Whether XLA may compile a model with this layer.
+
+        As in Keras, it may not if the layer can run in cuDNN, which then takes precedence.
+        """
+        if self.jit_compile is False or not self._supports_jit:
+            return False
+        options = self._options(training=False)
+        return not loop.excludes_xla(self.cell, options, self.jit_compile)
+
+    @supports_jit.setter
+    def supports_jit(self, value: bool) -> None:
+        self._supports_jit = value  # also set by Keras
 
     @property
     def in_own_loop(self) -> bool:
@@ -545,9 +559,6 @@ class Recurrent(RNN):
         super().__init__(cell, **arguments, **rest)
         if "use_cudnn" in signature.parameters:
             self.use_cudnn = use_cudnn
-            # As in Keras, so that a model with this layer runs in cuDNN by default.
-            if loop.excludes_xla(self.cell, self._options(training=False), self.jit_compile):
-                self.supports_jit = False
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

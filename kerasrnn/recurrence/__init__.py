@@ -4,8 +4,9 @@
     r_t = h_{t-1} U                 the recurrent part: one product per step
     y_t, s_t = update(a_t, r_t, s_{t-1})    pointwise
 
-`loop.run` is the only entry point. Each backend has its own loop (`tensorflow.py`, `jax.py`), and
-all share the unrolled loop (`unrolled.py`). What a custom cell needs is imported from here:
+`loop.run` is the only entry point. TensorFlow and JAX have loops of their own (`tensorflow.py`,
+`jax.py`). All backends share the unrolled loop (`unrolled.py`) and, on a GPU, the way into cuDNN
+(`cudnn.py`). What a custom cell needs is imported from here:
 
 >>> from kerasrnn.recurrence import ElementwiseProduct, Noise, Product, RecurrentProduct, Weights
 """

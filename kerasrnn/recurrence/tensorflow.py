@@ -603,8 +603,8 @@ def cudnn_refusal(mode: str, call: Call) -> str | None:
     if reason:
         return reason
     device, dtype = _requested_device(), call.sequences.dtype
-    if device and "GPU" not in device.upper():
-        return f"the layer is placed on the device {device}"
+    if device not in (None, "GPU"):
+        return f"the layer is placed on a {device}"
     if dtype not in (tf.float16, tf.float32, tf.float64):
         return (
             f"cuDNN computes in float16, float32 and float64, and the compute dtype is {dtype.name}"
@@ -626,11 +626,13 @@ def _refusal_of_machine() -> str | None:
     return None
 
 
-def _requested_device() -> str:
-    """The device of the surrounding `tf.device`; empty without one."""
+def _requested_device() -> str | None:
+    """The kind of device of the surrounding `tf.device`; None without one."""
     if tf.executing_eagerly():
-        return context.context().device_name or ""
-    return tf.constant(0).device
+        device = context.context().device_name or ""
+    else:
+        device = tf.constant(0).device
+    return tf.DeviceSpec.from_string(device).device_type
 
 
 def cudnn_kernel(

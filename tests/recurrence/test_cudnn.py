@@ -326,6 +326,17 @@ def on_the_cpu(layer, monkeypatch):
         layer(X)
 
 
+def on_the_cpu_in_a_graph(layer, monkeypatch):
+    import tensorflow as tf
+
+    @tf.function(autograph=False)
+    def function(x):
+        with tf.device("/CPU:0"):
+            return layer(x)
+
+    function(X)
+
+
 def compiled_by_xla(layer, monkeypatch):
     import tensorflow as tf
 
@@ -364,7 +375,8 @@ PLACES = {
     "tensorflow": {
         without_device: NO_GPU,
         without_cuda: "built without CUDA",
-        on_the_cpu: "placed on the device .*CPU:0",
+        on_the_cpu: "placed on a CPU",
+        on_the_cpu_in_a_graph: "placed on a CPU",
         compiled_by_xla: "XLA compiles the surrounding function",
         in_nested_tapes: "differentiated again",
         in_forward_mode: "no forward mode",
@@ -482,8 +494,11 @@ def test_training_of_a_model(kernel):
     assert len(kernel) == 1
     for a, b in zip(*trained, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    assert kerasrnn.LSTM(4, jit_compile=True).supports_jit
-    assert kerasrnn.LSTM(4, unroll=True).supports_jit
+    for options in ({"jit_compile": True}, {"unroll": True}, {"activation": "relu"}):
+        assert kerasrnn.LSTM(4, **options).supports_jit
+    both = kerasrnn.Bidirectional(kerasrnn.LSTM(4, use_cudnn=False))
+    assert both.forward_layer.supports_jit
+    assert both.backward_layer.supports_jit
 
 
 @pytest.mark.tensorflow
