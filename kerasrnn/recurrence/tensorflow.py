@@ -25,6 +25,7 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 from tensorflow.python.eager import context, forwardprop_util  # not exported
+from tensorflow.python.framework import ops as framework  # not exported
 from tensorflow.python.ops import control_flow_util, gradients_util  # not exported
 
 from kerasrnn.keras_internals import in_trainer
@@ -34,9 +35,6 @@ from kerasrnn.recurrence.padding import bucket, first_steps, repeat_last, with_t
 from kerasrnn.recurrence.unroll import Unroll
 
 Tensor = Any
-
-# Functions and tables are stored as long as their cell exists: cell -> {key: thing}.
-_of_cells: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 # The minimum number of rows per core, and the largest recurrent kernel, in bytes, that is worth
 # reading once per core: measured in benchmarks/speed/NOTES.md.
@@ -213,10 +211,9 @@ def _with_dependency(new: tf.Tensor, old: tf.Tensor, n: tf.Tensor, reverse: bool
         return tf.where(n < 0, old, new)
     if _under_xla():
         return tf.where(tf.constant(False), old, new)  # XLA removes the selection
-    return _replacing(new, old)
+    return custom_gradient(_replacing, new, old)
 
 
-@tf.custom_gradient
 def _replacing(new: tf.Tensor, old: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
     """The new value, at no cost; its gradient is a selection that is evaluated at every step."""
 
@@ -304,7 +301,7 @@ def graph_loop(cell: Steppable, options: Options, call: Call) -> Results:
         results, residuals = unroll.forward_with_residuals()
         return results, functools.partial(unroll.backward, residuals)
 
-    return _with_gradient(forward, call)
+    return _with_gradient(forward, cell, call)
 
 
 def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
@@ -347,7 +344,6 @@ def later_compiled_loop(cell: Steppable, options: Options, call: Call) -> Result
     # A saved graph cannot contain this table of the process, but these graphs are never saved.
     steps_run = _stored(cell, ("steps run", options), _table)
     before = steps_run.lookup(shape)
-    owner = weakref.ref(cell)  # a graph refers to its branches, and the cell to its graphs
     results: list[Results] = []
 
     def as_graph() -> list[Tensor]:
@@ -358,12 +354,12 @@ def later_compiled_loop(cell: Steppable, options: Options, call: Call) -> Result
             [shape, PROGRAMS],
             [tf.where(full, before, after), programs + tf.cast(enough & ~full, tf.int64)],
         )
-        results.append(graph_loop(owner(), options, call))
+        results.append(graph_loop(cell, options, call))
         return leaves(results[0])
 
     def compiled(split: Callable[[Call], list[Call]] = _parts) -> list[Tensor]:
         def run_loop(options: Options, call: Call) -> Results:
-            function = _function(owner(), _forward, options, True)
+            function = _function(cell, _forward, options, True)
             return _joined([function(part) for part in split(call)])
 
         return leaves(_with_known_length(run_loop, options, call))
@@ -472,7 +468,7 @@ def _loop_of_functions(
 
         return _joined(results), differentiable
 
-    return _with_gradient(forward, call)
+    return _with_gradient(forward, cell, call)
 
 
 def _differentiable(
@@ -501,7 +497,6 @@ def _differentiable(
         options = dataclasses.replace(options, unroll=True, checkpoint_every=None)
         return unrolled.loop(cell, options, call)
 
-    @tf.custom_gradient
     def function(*flat: Tensor) -> Any:
         gradients = backward(filled(arguments, flat)[1])
 
@@ -523,7 +518,7 @@ def _differentiable(
         return leaves(gradients), gradient
 
     structure = _differentiated(call)
-    return filled(structure, function(*flat_arguments))
+    return filled(structure, custom_gradient(function, *flat_arguments, owner=cell))
 
 
 def _vectorizing() -> bool:
@@ -538,12 +533,13 @@ def _hide_from_tapes(structure: Any) -> Any:
 
 
 def _with_gradient(
-    forward: Callable[[Call], tuple[Results, Callable[[Results], Any]]], call: Call
+    forward: Callable[[Call], tuple[Results, Callable[[Results], Any]]],
+    cell: Steppable,
+    call: Call,
 ) -> Results:
     """`forward` returns the results and their pullback."""
     structure: list[Results] = []
 
-    @tf.custom_gradient
     def function(*flat: Tensor) -> tuple[list[Tensor], Callable[..., list[Tensor]]]:
         results, backward = forward(_replaced(call, filled(_differentiated(call), flat)))
         structure.append(results)
@@ -558,8 +554,35 @@ def _with_gradient(
 
         return leaves(results), gradient
 
-    flat = function(*leaves(_differentiated(call)))
+    flat = custom_gradient(function, *leaves(_differentiated(call)), owner=cell)
     return filled(structure[0], flat)
+
+
+def custom_gradient(function: Callable[..., Any], *arguments: Tensor, owner: Any = None) -> Any:
+    """Apply a function as `tf.custom_gradient` does, with a gradient that is freed with its owner.
+
+    TensorFlow registers the gradient under a name for as long as the process runs, and with it the
+    graph and all variables that it uses (TensorFlow 2.21). Here its owner keeps it: a cell, or by
+    default the graph. A gradient that refers to a cell must not be kept by the graph, since Keras's
+    optimizers cause every graph of a training step to be kept in the same way (Keras 3.15).
+    """
+    results = tf.custom_gradient(function)(*arguments)
+    if tf.executing_eagerly():
+        return results
+    operation = leaves(results)[0].op
+    entry = framework.gradient_registry._registry[operation.get_attr("_gradient_op_type").decode()]
+    gradient = entry["type"]
+    if owner is None:
+        graph = operation.graph
+        graph._kerasrnn_gradients = [*getattr(graph, "_kerasrnn_gradients", []), gradient]
+    else:
+        _stored(owner, "gradients", list).append(gradient)
+    entry["type"] = functools.partial(_apply, weakref.ref(gradient))
+    return results
+
+
+def _apply(gradient: weakref.ref, operation: tf.Operation, *upstream: Tensor) -> Any:
+    return gradient()(operation, *upstream)
 
 
 def _differentiated(call: Call) -> tuple[Any, ...]:
@@ -771,11 +794,10 @@ def _function(
     """Wrap a way of running the loop as a `tf.function`."""
 
     def make() -> Callable[..., Any]:
-        # A strong reference would keep the cell alive forever. A partial rather than a closure,
-        # since TensorFlow identifies closures of the same code with each other, and would warn
-        # about excessive retracing.
+        # A partial rather than a closure, since TensorFlow identifies closures of the same code
+        # with each other, and would warn about excessive retracing.
         return tf.function(
-            functools.partial(_call, run_loop, weakref.ref(cell), options),
+            functools.partial(run_loop, cell, options),
             jit_compile=jit_compile or None,
             autograph=False,
             reduce_retracing=not options.unroll,  # unrolled, each length is a different graph
@@ -790,13 +812,23 @@ def _table() -> tf.lookup.experimental.MutableHashTable:
         return tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, default_value=0)
 
 
+class _Stored(dict[Any, Any]):
+    """What the loop keeps with a cell: functions, which refer to the cell, and tables.
+
+    A copy of the cell has its own.
+    """
+
+    def __deepcopy__(self, memo: Any) -> "_Stored":
+        return _Stored()
+
+    def __reduce__(self) -> Any:
+        return _Stored, ()
+
+
 def _stored(cell: Steppable, key: Any, make: Callable[[], Any]) -> Any:
-    """What belongs to a cell as long as it exists, made when it is first needed."""
-    of_cell = _of_cells.setdefault(cell, {})
+    """What is kept with a cell, made when it is first needed."""
+    # An attribute that neither Keras nor TensorFlow tracks.
+    of_cell = vars(cell).setdefault("_kerasrnn_loops", _Stored())
     if key not in of_cell:
         of_cell[key] = make()
     return of_cell[key]
-
-
-def _call(run_loop: Callable[..., Any], owner: weakref.ref, options: Options, *tensors: Any) -> Any:
-    return run_loop(owner(), options, *tensors)

@@ -216,13 +216,22 @@ def test_output_shapes_are_those_of_the_outputs(row):
             assert [tuple(y.shape) for y in outputs] == [tuple(s) for s in shapes]
 
 
-def test_a_layer_is_freed_with_its_compiled_loops():
-    layer = kerasrnn.LSTM(5)
+@pytest.mark.parametrize("unroll", [False, True])
+def test_a_layer_is_freed_with_its_loops(unroll):
+    """Whatever was traced for it: eagerly, in training and in prediction."""
+    layer = kerasrnn.LSTM(5, unroll=unroll)
+    model = keras.Sequential([keras.Input((6, 3)), layer])
+    model.compile("sgd", "mse", jit_compile=False)
     layer(sequences())
-    reference = weakref.ref(layer.cell)
-    del layer
+    model.predict_on_batch(sequences())
+    if FIRST_BACKEND:  # JAX keeps functions with a gradient of their own until `jax.clear_caches`
+        layer(sequences(), training=True)
+        model.train_on_batch(sequences(), np.zeros((4, 5)))
+    references = [weakref.ref(layer), weakref.ref(layer.cell)]
+    del layer, model
+    keras.backend.clear_session()
     gc.collect()
-    assert reference() is None
+    assert [reference() for reference in references] == [None, None]
 
 
 # Precision.

@@ -181,7 +181,7 @@ def test_what_runs_often_is_compiled(tmp_path):
 
 
 def stored(cell, name):
-    return [value for key, value in loop._of_cells[cell].items() if key[0] == name]
+    return [value for key, value in cell._kerasrnn_loops.items() if key[0] == name]
 
 
 def test_few_shapes_are_compiled(monkeypatch):
