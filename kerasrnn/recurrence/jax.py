@@ -31,9 +31,10 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
             raise
         raise ValueError(
             f"{type(cell).__name__}: forward-mode differentiation (jax.jvp, jax.linearize, "
-            "jax.jacfwd) of a time loop with training=True or checkpoint_every, which "
+            "jax.jacfwd) of a time loop with training=True or checkpoint_every, or in cuDNN, which "
             "has a custom gradient only for reverse mode; expected reverse mode (jax.grad, "
-            "jax.vjp, jax.jacrev), training=False, or a layer with unroll=True."
+            "jax.vjp, jax.jacrev), training=False with use_cudnn=False, or a layer with "
+            "unroll=True."
         ) from error
 
 
