@@ -43,7 +43,7 @@ test: $(VENV)/installed
 
 test-jax: $(VENV)/installed-jax
 	KERAS_BACKEND=jax $(BIN)/$(PYTEST) -m "not tensorflow and not torch" $(addprefix tests/, \
-		attention cells decoding layers losses metrics recurrence text zoo)
+		attention cells decoding layers losses metrics recurrence text zoo test_programs.py)
 
 test-torch: $(VENV)/installed-torch
 	$(BIN)/python -m pytest -m torch tests/test_torch.py tests/export tests/test_house.py

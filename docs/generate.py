@@ -43,9 +43,10 @@ PARTS = {
     "diagnostics": "Diagnostics",
     "export": "Exports",
     "training": "The training loop",
+    "programs": "Compiled programs",
     "zoo": "The zoo",
 }
-"""The library's packages, and the titles of their pages."""
+"""The library's packages and modules, and the titles of their pages."""
 
 OF_CELLS = {name for entry in catalogue.CELLS for name in (entry.layer, entry.cell)}
 """Names that have a page of their own."""
@@ -371,7 +372,7 @@ def _names(part: str) -> list[str]:
         name
         for name in kerasrnn.__all__
         if name not in OF_CELLS
-        and getattr(getattr(kerasrnn, name), "__module__", "").startswith(f"kerasrnn.{part}.")
+        and f"{getattr(getattr(kerasrnn, name), '__module__', '')}.".startswith(f"kerasrnn.{part}.")
     ]
     package = importlib.import_module(f"kerasrnn.{part}")
     elsewhere = {function for name in TOPOLOGIES for function in _functions(name)}

@@ -49,6 +49,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layers.bidirectional": ["Bidirectional"],
         "layers.pooling": ["SequencePooling"],
         "layers.stacked": ["StackedRNN"],
+        "programs": ["cache_programs"],
         "text.bigrams": ["BigramEmbedding"],
         "text.pieces": ["SentencePieceVectorization"],
     },

@@ -45,5 +45,6 @@ from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTi
 from .layers.bidirectional import Bidirectional as Bidirectional
 from .layers.pooling import SequencePooling as SequencePooling
 from .layers.stacked import StackedRNN as StackedRNN
+from .programs import cache_programs as cache_programs
 from .text.bigrams import BigramEmbedding as BigramEmbedding
 from .text.pieces import SentencePieceVectorization as SentencePieceVectorization

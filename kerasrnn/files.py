@@ -3,7 +3,9 @@
 - `replacing` writes a file or a folder completely or not at all, and replaces only its own kind;
   `replacing_together` does the same with several that belong together;
 - `check_place` raises the same errors before any work is done;
+- `check_room` checks that a file of some size could be written;
 - `locked` keeps other processes out of a folder;
+- `scratch_folder` is a folder of this process alone, and `link` puts a file there without a copy;
 - `writing` turns the errors of a full or read-only disk into one line;
 - `remove` and `remove_strays` delete what the library itself has written.
 
@@ -174,7 +176,7 @@ def replacing(path: str | Path, kind: Kind = FILE) -> Iterator[Path]:
     place = check_place(path, kind)
     with writing(place):
         remove_strays(place.parent)
-        with _scratch(place.parent) as scratch:
+        with scratch_folder(place.parent) as scratch:
             new = scratch / place.name
             yield new
             if place.exists():
@@ -209,7 +211,7 @@ def replacing_together(folder: str | Path, kinds: Mapping[str, Kind]) -> Iterato
         above = above.parent
     with writing(folder):
         remove_strays(above)
-        with _scratch(above) as scratch:
+        with scratch_folder(above) as scratch:
             # The path equals that of the folder, except for the scratch folder: see `_shown`.
             staged = scratch / folder.relative_to(above)
             staged.mkdir(parents=True, exist_ok=True)
@@ -225,21 +227,56 @@ def replacing_together(folder: str | Path, kinds: Mapping[str, Kind]) -> Iterato
             _sync_folder(folder)
 
 
-def create_folder(path: str | Path) -> None:
+def create_folder(path: str | Path, mode: int = 0o777) -> None:
     """Create a folder to write to, and its parents, unless it exists.
+
+    Args:
+        mode: the permissions of a new folder, but not of its parents.
 
     Raises:
         WriteError: it cannot be created or written to, or is a file.
     """
     with writing(path):
         try:
-            Path(path).mkdir(parents=True, exist_ok=True)
+            Path(path).mkdir(mode, parents=True, exist_ok=True)
         except FileExistsError:
             raise _refusal(errno.ENOTDIR, path) from None
         except FileNotFoundError as error:  # some file systems, such as /proc, reject folders
             raise WriteError(error.errno, error.strerror, str(path)) from None
         if not os.access(path, os.W_OK | os.X_OK):
             raise _refusal(errno.EACCES, path)
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Check that a file of a size in bytes could be written to a folder.
+
+    Raises:
+        WriteError: the disk has less space, or a quota or a limit on the size of files forbids it.
+    """
+    with writing(folder):
+        if shutil.disk_usage(folder).free < size:
+            raise _refusal(errno.ENOSPC, folder)
+        if hasattr(os, "posix_fallocate"):
+            with tempfile.TemporaryFile(dir=folder) as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # not supported there
+                        raise _refusal(error.errno, folder) from None
+
+
+def link(source: Path, path: Path) -> None:
+    """Link a file to a new path on the same file system; copy it if there are no hard links.
+
+    Raises:
+        FileExistsError: the path exists.
+    """
+    try:
+        os.link(source, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(source, path)
 
 
 def _refusal(number: int, path: str | Path) -> OSError:
@@ -324,7 +361,11 @@ def _shown(name: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A new folder in a folder, which is deleted after the `with` block.
+
+    If the process is killed in the block, `remove_strays` deletes it later.
+    """
     while True:
         try:
             scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))

@@ -15,6 +15,8 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     " --xla_cpu_parallel_codegen_split_count=1",
 )
+# The user's compiled programs are not the tests'.
+os.environ["KERASRNN_CACHE"] = "off"
 # tf2onnx copies its graph before each of its optimizers, which takes half of the time of an export,
 # and skips one that fails. Here it fails the test.
 os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")

@@ -39,9 +39,11 @@ def stubs() -> dict[Path, str]:
 
     A cell's constructor, and that of its layer, are derived from what the cell declares.
     """
-    classes = [getattr(kerasrnn, name) for name in kerasrnn.__all__ if name[0].isupper()]
-    packages = [name for name in kerasrnn.__all__ if name.islower() and name[0] != "_"]
-    found = [(cls.__module__, cls.__name__) for cls in classes]
+    public = {name: getattr(kerasrnn, name) for name in kerasrnn.__all__ if name[0] != "_"}
+    packages = [name for name, value in public.items() if inspect.ismodule(value)]
+    found = [
+        (value.__module__, name) for name, value in public.items() if not inspect.ismodule(value)
+    ]
     version = ("kerasrnn._version", "__version__")
     written = {
         PACKAGE / "__init__.pyi": [

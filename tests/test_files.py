@@ -449,6 +449,7 @@ WRITING = {"write_text", "write_bytes", "savefig", "copy", "copy2", "copyfile"}
 ALONE = {
     "kerasrnn/diagnostics/gradient_flow.py": "into memory",
     "kerasrnn/export/litert.py": "to the scratch path of `parity.write`",
+    "kerasrnn/files.py": "`link`, between a scratch folder and the scratch path of a caller",
     "kerasrnn/export/onnx.py": "to the scratch path of `parity.write`",
     "recipes/datasets/sources.py": "into the scratch folder of `fetch`",
     "recipes/tuning/chief.py": "logs, to which lines are added",

@@ -18,6 +18,7 @@ from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.files import disk_error_of
+from kerasrnn.programs import cache_programs
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetWarning
 from kerasrnn.recipes.base.recipe import Recipe
@@ -75,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
             return fail(f"--data {data} cannot be read: {error.strerror}.")
     try:
         quietly_import_tensorflow()
+        _cache_programs()
         with remarks_on_data():
             return arguments.action(recipes.load(arguments.recipe), arguments)
     except KeyboardInterrupt as stop:
@@ -99,13 +101,22 @@ def run(arguments: Sequence[str]) -> int:
                 f"a prepared dataset of {arguments.recipe} is damaged ({reason}): delete its "
                 f"folder in {place} to prepare it again."
             )
-        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-            remedy = _memory_advice(arguments)
-            return fail(f"{arguments.command}: out of memory{remedy}.")
+        # TensorFlow reports a full disk as it reports a full memory.
         disk = disk_error_of(error, "a temporary file or the output")
         if disk is not None:
             return fail(str(disk))
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            remedy = _memory_advice(arguments)
+            return fail(f"{arguments.command}: out of memory{remedy}.")
         raise
+
+
+def _cache_programs() -> None:
+    """Use the programs that earlier commands have compiled, or compile everything again."""
+    try:
+        cache_programs()
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"kerasrnn: compiled programs are not cached: {error}", file=sys.stderr)
 
 
 def _memory_advice(arguments: argparse.Namespace) -> str:
