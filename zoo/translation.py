@@ -1,7 +1,7 @@
 """Text-to-text models: an encoder-decoder with the vectorizers of both sides."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from keras import ops
 import kerasrnn
 from kerasrnn import validation
 from kerasrnn.decoding.beam import Beam
+from kerasrnn.decoding.loop import without_finished_rows
 from kerasrnn.decoding.processors import LogitsProcessor, check_processors
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import ArgumentError, PositiveInteger
@@ -133,7 +134,7 @@ class Translator(keras.Model):
                 "symbols, the end and the start."
             )
         # Hidden from Keras, which would save them although they have no separate weights.
-        self._writers = SimpleNamespace(known={})
+        self._writers = SimpleNamespace(known={}, functions={})
         self._greedy = SimpleNamespace(model=self._generator())
         self.build()
 
@@ -226,6 +227,7 @@ class Translator(keras.Model):
         n_best: int | None = None,
         prefix: Sequence[str] | None = None,
         processors: Sequence[LogitsProcessor] = (),
+        jit_compile: bool = False,
     ) -> list[str] | list[list[str]]:
         """Translate texts.
 
@@ -247,6 +249,9 @@ class Translator(keras.Model):
                 empty. Its symbols are part of the result and of its score.
             processors: functions of the logits, applied before symbols are chosen: a list of
                 `kerasrnn.decoding.NoRepeatNGrams`, `RepetitionPenalty`, ...
+            jit_compile: whether XLA compiles the encoder and the generation loop. Each size of a
+                batch, rounded up, is compiled at its first use, which takes some seconds; it pays
+                for a process that translates many small batches, such as a server.
 
         Raises:
             ValueError: `texts` are not texts; an argument is out of range; `copy_unknown` is not
@@ -262,6 +267,7 @@ class Translator(keras.Model):
             n_best,
             prefix,
             processors,
+            jit_compile,
         )
         rows = [row if isinstance(row, list) else [row] for row in translations]
         cut = [n for n, row in enumerate(rows) if any(each.truncated for each in row)]
@@ -288,6 +294,7 @@ class Translator(keras.Model):
         n_best: PositiveInteger | None = None,
         prefix: Sequence[str] | None = None,
         processors: Sequence[LogitsProcessor] = (),
+        jit_compile: bool = False,
     ) -> list[Translation] | list[list[Translation]]:
         """Like `translate`, but with source symbols, scores, attention and truncation."""
         texts = reading.as_texts("texts", texts)
@@ -302,21 +309,26 @@ class Translator(keras.Model):
         words = reading.tokenized(self.source, texts)
         copied = reading.surfaces(self.source, texts) if copy_unknown else words
         prefixes = self._prefixes(prefix, words)
-        write = self._generator(sampler, processors, copy_unknown, prefix is not None)
+        generator = self._generator(sampler, processors, copy_unknown, prefix is not None)
         translations: list[Any] = [None] * len(texts)
-        # Batch texts of similar length, rounded up, since each length is compiled separately.
+        # Batch texts of similar length.
         order = sorted(range(len(texts)), key=lambda n: len(words[n]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            more = batch_size - len(rows) if start else 0
             ids = reading.numbered(self.source, [texts[n] for n in rows])
-            ids = np.pad(ids, ((0, more), (0, -ids.shape[1] % 8 if ids.shape[1] else 8)))
-            arguments = [ops.convert_to_tensor(ids), self._longest(ids)]
+            count, steps = len(rows), max(ids.shape[1], 1)
+            if jit_compile or keras.backend.backend() != "tensorflow":
+                # Each shape is compiled separately.
+                count = batch_size if start else min(1 << (count - 1).bit_length(), batch_size)
+                step = max(8, 2 ** (steps.bit_length() - 3))
+                steps = -(-steps // step) * step  # a multiple of 8, or up to a quarter more
+            more = count - len(rows)
+            ids = np.pad(ids, ((0, more), (0, steps - ids.shape[1])))
+            arguments = [ids]
             if prefixes is not None:
-                padded = _padded([*(prefixes[n] for n in rows), *[[]] * more])
-                arguments.append(ops.convert_to_tensor(padded))
-            results = write.predict_on_batch(arguments)
-            results = [ops.convert_to_numpy(x) for x in results]
+                arguments.append(_padded([*(prefixes[n] for n in rows), *[[]] * more]))
+            write = self._function(generator, count == 1, jit_compile)
+            results = [ops.convert_to_numpy(x) for x in write(*arguments)]
             for k, n in enumerate(rows):
                 translations[n] = self._translations(words[n], copied[n], *(x[k] for x in results))
         return translations
@@ -416,7 +428,7 @@ class Translator(keras.Model):
         if key not in known:
             attends = self._decoder().attention is not None
             while len(known) >= MOST_GENERATORS:
-                del known[next(iter(known))]
+                self._writers.functions.pop(known.pop(next(iter(known))), None)
             known[key] = generator(
                 self.model,
                 sampler,
@@ -432,8 +444,43 @@ class Translator(keras.Model):
                 forbidden=[self.start] if unknown else [UNKNOWN, self.start],
                 prefix=prefix,
             )
-            known[key].jit_compile = False  # avoids compiling each length for a few texts
+            known[key].jit_compile = False
         return known[key]
+
+    def _function(
+        self, generator: keras.Model, single: bool, jit_compile: bool
+    ) -> Callable[..., Sequence[Tensor]]:
+        """A function of the ids, and the prefixes, if the generator has an input for them.
+
+        In TensorFlow, without XLA, it is traced once for a single text, and once for several.
+        """
+
+        def call(ids: Tensor, *prefix: Tensor) -> Sequence[Tensor]:
+            return generator([ids, self._longest(ids), *prefix], training=False)
+
+        if keras.backend.backend() != "tensorflow":
+            if generator.jit_compile != jit_compile:
+                generator.jit_compile, generator.predict_function = jit_compile, None
+            return lambda ids, *rest: generator.predict_on_batch(
+                [*map(ops.convert_to_tensor, (ids, self._longest(ids), *rest))]
+            )
+        functions = self._writers.functions.setdefault(generator, {})
+        key = single, jit_compile
+        if key not in functions:
+            import tensorflow as tf
+
+            def selecting(*inputs: Tensor) -> Sequence[Tensor]:
+                with without_finished_rows():
+                    return call(*inputs)
+
+            inputs = [x for x in generator.inputs if x.name != "max_lengths"]
+            functions[key] = tf.function(
+                call if jit_compile else selecting,
+                [tf.TensorSpec((1 if single else None, None), x.dtype) for x in inputs],
+                autograph=False,
+                jit_compile=jit_compile or None,
+            )
+        return functions[key]
 
     def _translations(
         self, source: list[str], copied: list[str], ids: Any, lengths: Any, *rest: Any

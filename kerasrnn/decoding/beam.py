@@ -7,7 +7,7 @@ import keras
 from keras import ops, tree
 
 from kerasrnn import validation
-from kerasrnn.decoding.loop import Sequences, written
+from kerasrnn.decoding.loop import Sequences, selected, taken, written
 from kerasrnn.decoding.processors import IMPOSSIBLE, LogitsProcessor, Processing, possible
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import NonNegativeNumber, PositiveInteger
@@ -16,6 +16,9 @@ Tensor = Any
 
 COVERAGE_FLOOR = 1e-9
 """The minimum coverage of a position, since log 0 would be infinite."""
+
+BLOCK = 32
+"""The number of classes whose maximum is compared first, if there are many."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -108,7 +111,11 @@ class _Memory(NamedTuple):
     parents: Tensor  # (max_length, batch, width): index of the extended hypothesis
     log_probabilities: Tensor  # (max_length, batch, width): of the symbol only
     attention: Any  # (max_length, batch, width, positions), at the parents' indices; or ()
-    # The open hypotheses.
+    found: Any  # the last three of all rows, if only some are left; or ()
+    # Of the rows that are left: the open hypotheses.
+    rows: Any  # (batch,): their indices in `symbols`; () if all are
+    max_lengths: Tensor  # (batch,)
+    source_mask: Any  # (batch, positions); or ()
     totals: Tensor  # (batch, width): log P; IMPOSSIBLE where none is open
     coverage: Any  # (batch, width, positions): sum_j p_ij; or ()
     history: Any  # (batch * width, max_length): their symbols, if a processor reads them; or ()
@@ -117,6 +124,10 @@ class _Memory(NamedTuple):
     scores: Tensor  # (batch, n): IMPOSSIBLE where there is none
     lengths: Tensor  # (batch, n)
     places: Tensor  # (batch, n): of its last symbol among those selected at its last step
+
+
+OF_ALL = _Memory._fields.index("rows")
+"""The number of the memory's fields that have an entry for every row of the batch."""
 
 
 class BeamSearch:
@@ -158,43 +169,51 @@ class BeamSearch:
     ) -> None:
         self.beam, self.size, self.end = beam, size, end
         self.processing = Processing(processors, size, end, prompt, prompt_lengths)
+        self.selects = self.processing.selects
         self.max_lengths = ops.maximum(ops.cast(max_lengths, "int32"), 0)
         self.max_length = max_length
         self.positions, self.source_mask = positions, source_mask
         self.return_attention = return_attention
 
-    def initialize(self) -> _Memory:
+    def initialize(self, selecting: bool = False) -> _Memory:
         batch, width = ops.shape(self.max_lengths)[0], self.beam.width
-        selected, stored = (self.max_length, batch, width), (batch, self.beam.n_best or 1)
+        steps, stored = (self.max_length, batch, width), (batch, self.beam.n_best or 1)
         # Initially all hypotheses of a row are equal, so only one of them is open.
         is_open = ops.logical_and(ops.arange(width) == 0, ops.expand_dims(self.max_lengths > 0, 1))
         attention = coverage = ()
         if self.return_attention:
-            attention = ops.zeros((*selected, self.positions), dtype="float32")
+            attention = ops.zeros((*steps, self.positions), dtype="float32")
         if self.beam.coverage_penalty:
             coverage = ops.zeros((batch, width, self.positions), dtype="float32")
         history = ops.zeros((batch * width, self.max_length), dtype="int32")
+        scores = ops.full(stored, IMPOSSIBLE, dtype="float32")
+        lengths = places = ops.zeros(stored, dtype="int32")
         return _Memory(
-            symbols=ops.zeros(selected, dtype="int32"),
-            parents=ops.zeros(selected, dtype="int32"),
-            log_probabilities=ops.zeros(selected, dtype="float32"),
+            symbols=ops.zeros(steps, dtype="int32"),
+            parents=ops.zeros(steps, dtype="int32"),
+            log_probabilities=ops.zeros(steps, dtype="float32"),
             attention=attention,
+            found=(scores, lengths, places) if selecting else (),
+            rows=ops.arange(batch, dtype="int32") if selecting else (),
+            max_lengths=self.max_lengths,
+            source_mask=() if self.source_mask is None else self.source_mask,
             totals=ops.where(is_open, ops.zeros((batch, width), dtype="float32"), IMPOSSIBLE),
             coverage=coverage,
             history=history if self.processing.reads_history else (),
             processing=self.processing.initialize(batch * width, lambda: history),
-            scores=ops.full(stored, IMPOSSIBLE, dtype="float32"),
-            lengths=ops.zeros(stored, dtype="int32"),
-            places=ops.zeros(stored, dtype="int32"),
+            scores=scores,
+            lengths=lengths,
+            places=places,
         )
 
-    def should_continue(self, memory: _Memory) -> Tensor:
-        """Whether an open hypothesis can still become better than the worst stored one."""
-        best_end = memory.totals / self._length_penalty(ops.expand_dims(self.max_lengths, 1))
+    def unfinished(self, memory: _Memory) -> Tensor:
+        """The rows with an open hypothesis that can still become better than the worst stored
+        one."""
+        best_end = memory.totals / self._length_penalty(ops.expand_dims(memory.max_lengths, 1))
         better = best_end > memory.scores[:, -1:]
         if self.processing.may_reward:
             better = True
-        return ops.any(ops.logical_and(possible(memory.totals), better))
+        return ops.any(ops.logical_and(possible(memory.totals), better), axis=1)
 
     def choose(
         self, t: Tensor, logits: Tensor, attention: Tensor | None, states: Any, memory: _Memory
@@ -203,32 +222,32 @@ class BeamSearch:
         log_p, scored, processing = self.processing(
             t, logits, lambda: memory.history, memory.processing
         )  # (batch * width, size)
-        grown = ops.reshape(memory.totals, (-1, 1)) + scored
-        totals, indices = ops.top_k(ops.reshape(grown, (-1, width * size)), width)
-        indices = ops.cast(indices, "int32")
+        totals, indices = most_probable(memory.totals, ops.reshape(scored, (-1, width, size)))
         parents, symbols = indices // size, indices % size  # (batch, width)
-        log_probabilities = _at(ops.reshape(log_p, (-1, width * size)), indices)
+        log_probabilities = taken(ops.reshape(log_p, (-1, width * size)), indices)
 
         recorded, coverage = memory.attention, memory.coverage
         if attention is not None:
             shape = (-1, width, self.positions)
             attention = ops.reshape(ops.cast(attention, "float32"), shape)
         if self.return_attention:
-            recorded = written(recorded, t, attention)
+            recorded = written(recorded, t, attention, memory.rows)
         if self.beam.coverage_penalty:
-            coverage = _at(coverage + attention, ops.expand_dims(parents, -1))
+            coverage = taken(coverage + attention, parents)
 
         # Without an end symbol, a hypothesis without a possible continuation ends before it: the
         # symbol is 0, and is not counted.
         stopped = symbols == 0
         log_probabilities = ops.where(stopped, 0, log_probabilities)
         length = t + 1 - ops.cast(stopped, "int32")
-        ends = ops.logical_or(ops.expand_dims(t + 1 >= self.max_lengths, 1), stopped)
+        ends = ops.logical_or(ops.expand_dims(t + 1 >= memory.max_lengths, 1), stopped)
         if self.end is not None:
             ends = ops.logical_or(ends, symbols == self.end)
         exists = possible(totals)
         ended = ops.logical_and(exists, ends)
-        scores = ops.where(ended, self._scores(totals, length, coverage), IMPOSSIBLE)
+        scores = ops.where(
+            ended, self._scores(totals, length, coverage, memory.source_mask), IMPOSSIBLE
+        )
         # Stored hypotheses come first, and remain in case of ties.
         scores, best = ops.top_k(
             ops.concatenate([memory.scores, scores], axis=1), memory.scores.shape[1]
@@ -247,10 +266,12 @@ class BeamSearch:
         return (
             next_symbols,
             states,
-            _Memory(
-                symbols=written(memory.symbols, t, symbols),
-                parents=written(memory.parents, t, parents),
-                log_probabilities=written(memory.log_probabilities, t, log_probabilities),
+            memory._replace(
+                symbols=written(memory.symbols, t, symbols, memory.rows),
+                parents=written(memory.parents, t, parents, memory.rows),
+                log_probabilities=written(
+                    memory.log_probabilities, t, log_probabilities, memory.rows
+                ),
                 attention=recorded,
                 totals=ops.where(
                     ops.logical_or(ended, ops.logical_not(exists)), IMPOSSIBLE, totals
@@ -259,18 +280,39 @@ class BeamSearch:
                 history=history,
                 processing=processing,
                 scores=scores,
-                lengths=_at(ops.concatenate([memory.lengths, lengths], axis=1), best),
-                places=_at(ops.concatenate([memory.places, places], axis=1), best),
+                lengths=taken(ops.concatenate([memory.lengths, lengths], axis=1), best),
+                places=taken(ops.concatenate([memory.places, places], axis=1), best),
             ),
         )
 
+    def select(self, kept: Tensor, carry: Any, memory: _Memory) -> tuple[Any, _Memory]:
+        width, memory = self.beam.width, self._with_found(memory)
+        hypotheses = ops.expand_dims(kept * width, 1) + ops.arange(width, dtype=kept.dtype)
+        # The previous symbols, the states and the constants have a row for each hypothesis.
+        of_hypotheses = (carry, memory.history, memory.processing)
+        carry, history, processing = selected(ops.reshape(hypotheses, (-1,)), of_hypotheses)
+        of_rows = memory._replace(history=(), processing=())[OF_ALL:]
+        left = _Memory(*memory[:OF_ALL], *selected(kept, of_rows))
+        return carry, left._replace(history=history, processing=processing)
+
+    def _with_found(self, memory: _Memory) -> _Memory:
+        """Store what was found for the rows that are left."""
+        if isinstance(memory.rows, tuple):
+            return memory._replace(found=memory[-3:])
+        index = ops.expand_dims(memory.rows, 1)
+        found = (
+            ops.scatter_update(array, index, values)
+            for array, values in zip(memory.found, memory[-3:], strict=True)
+        )
+        return memory._replace(found=tuple(found))
+
     def finalize(self, memory: _Memory) -> Sequences:
         """Trace each stored hypothesis back from its last symbol to its first."""
-        lengths = memory.lengths  # (batch, n)
+        scores, lengths, last = self._with_found(memory).found  # (batch, n)
 
         def back(t: Tensor, places: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            places = ops.where(t == lengths - 1, memory.places, places)
-            before = _at(ops.take(memory.parents, t, axis=0), places)
+            places = ops.where(t == lengths - 1, last, places)
+            before = taken(ops.take(memory.parents, t, axis=0), places)
             return t - 1, before, written(ways, t, places)
 
         ways = ops.zeros((self.max_length, *ops.shape(lengths)), dtype="int32")
@@ -281,38 +323,63 @@ class BeamSearch:
 
         def along(array: Tensor) -> Tensor:
             """Transpose to (batch, n, max_length)."""
-            return ops.transpose(ops.where(used, _at(array, ways, axis=2), 0), (1, 2, 0))
+            found = ops.take_along_axis(array, ways, axis=2)
+            return ops.transpose(ops.where(used, found, 0), (1, 2, 0))
 
         attention = None
         if self.return_attention:
-            parents = _at(memory.parents, ways, axis=2)
-            attention = _at(memory.attention, ops.expand_dims(parents, -1), axis=2)
+            parents = ops.take_along_axis(memory.parents, ways, axis=2)
+            attention = ops.take_along_axis(memory.attention, ops.expand_dims(parents, -1), axis=2)
             attention = ops.where(ops.expand_dims(used, -1), attention, 0)
             attention = ops.transpose(attention, (1, 2, 0, 3))
         sequences = Sequences(
             along(memory.symbols),
             lengths,
             along(memory.log_probabilities),
-            memory.scores,
+            scores,
             attention,
         )
         if self.beam.n_best is not None:
             return sequences
         return Sequences(*(None if array is None else array[:, 0] for array in sequences))
 
-    def _scores(self, totals: Tensor, length: Tensor, coverage: Any) -> Tensor:
+    def _scores(self, totals: Tensor, length: Tensor, coverage: Any, source_mask: Any) -> Tensor:
         """Compute s(Y, X) of hypotheses of this length, `(batch, width)`."""
         scores = totals / self._length_penalty(length)
         if not self.beam.coverage_penalty:
             return scores
         log_covered = ops.log(ops.clip(coverage, COVERAGE_FLOOR, 1.0))
-        if self.source_mask is not None:
-            log_covered = ops.where(ops.expand_dims(self.source_mask, 1), log_covered, 0)
+        if not isinstance(source_mask, tuple):
+            log_covered = ops.where(ops.expand_dims(source_mask, 1), log_covered, 0)
         return scores + self.beam.coverage_penalty * ops.sum(log_covered, axis=-1)
 
     def _length_penalty(self, length: Tensor) -> Tensor:
         return ((5 + ops.cast(length, "float32")) / (5 + 1)) ** self.beam.length_penalty
 
 
-def _at(array: Tensor, indices: Tensor, axis: int = 1) -> Tensor:
-    return ops.take_along_axis(array, indices, axis=axis)
+def most_probable(totals: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The `width` highest sums of a hypothesis's total, `(batch, width)`, and the score of a class,
+    `(batch, width, size)`; and their indices among all `width * size`, int32.
+
+    With many classes, the search is limited to the blocks of classes with the highest maxima, which
+    contain all results: to find the maxima is much faster than to sort.
+    """
+    width, size = scores.shape[1:]
+    count = -(-size // BLOCK)  # of blocks of each hypothesis
+    if count < 4 * width:
+        sums = ops.expand_dims(totals, -1) + scores
+        sums, indices = ops.top_k(ops.reshape(sums, (-1, width * size)), width)
+        return sums, ops.cast(indices, "int32")
+    padding = ((0, 0), (0, 0), (0, count * BLOCK - size))
+    blocks = ops.pad(scores, padding, constant_values=2 * IMPOSSIBLE)
+    blocks = ops.reshape(blocks, (-1, width, count, BLOCK))
+    maxima = ops.expand_dims(totals, -1) + ops.max(blocks, axis=-1)
+    _, chosen = ops.top_k(ops.reshape(maxima, (-1, width * count)), width)
+    chosen = ops.sort(ops.cast(chosen, "int32"), axis=-1)  # equal sums remain in their order
+    parents, block = chosen // count, chosen % count  # (batch, width)
+    blocks = ops.reshape(blocks, (-1, width * count, BLOCK))
+    sums = taken(blocks, chosen) + ops.expand_dims(taken(totals, parents), -1)
+    sums, places = ops.top_k(ops.reshape(sums, (-1, width * BLOCK)), width)
+    places = ops.cast(places, "int32")
+    first = taken(parents * size + block * BLOCK, places // BLOCK)
+    return sums, first + places % BLOCK

@@ -249,13 +249,17 @@ class Generator(BaseLayer):
                 (previous, states, constants, for_processors),
             )
 
-        def step(previous: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor], Any]:
+        def step(
+            previous: Tensor, states: list[Tensor], constants: dict[str, Any]
+        ) -> tuple[Tensor, list[Tensor], Any]:
             logits, states = self.decoder.step(previous, states, **constants)
             return logits, states, self.decoder.weights_of_step(states)
 
         positions = None if memory is None else ops.shape(memory)[1]
         policy = self._policy(longest, positions, memory_mask, *for_processors)
-        return self._requested(loop.decode(step, policy, previous, states, self.max_length))
+        return self._requested(
+            loop.decode(step, policy, previous, states, self.max_length, constants)
+        )
 
     def compute_output_spec(
         self,

@@ -6,17 +6,18 @@ import pytest
 from kerasrnn.attention.products import SourceProduct
 from tests.measure import PRECISION, TIGHT
 
-BATCH, TIME, POSITIONS, WIDTH = 2, 3, 4, 5
+TIME, POSITIONS, WIDTH = 3, 4, 5
 
 
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_products_with_a_source(transposed):
+def test_products_with_a_source(transposed, batch):
     """`c = w V`, or `e = q K^T`; for one step and for several."""
     random = np.random.default_rng(0)
-    kernel = random.standard_normal((BATCH, POSITIONS, WIDTH)).astype(PRECISION)
+    kernel = random.standard_normal((batch, POSITIONS, WIDTH)).astype(PRECISION)
     into, out = (WIDTH, POSITIONS) if transposed else (POSITIONS, WIDTH)
-    v = random.standard_normal((TIME, BATCH, into)).astype(PRECISION)
-    d_r = random.standard_normal((TIME, BATCH, out)).astype(PRECISION)
+    v = random.standard_normal((TIME, batch, into)).astype(PRECISION)
+    d_r = random.standard_normal((TIME, batch, out)).astype(PRECISION)
     product = SourceProduct(kernel, transposed)
     matrices = np.swapaxes(kernel, 1, 2) if transposed else kernel
     d_kernel = np.zeros_like(kernel)

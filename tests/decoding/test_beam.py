@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import kerasrnn
 from kerasrnn.decoding import IMPOSSIBLE, Beam, BeamSearch, Greedy, MinimumLength, Sampling, decode
-from kerasrnn.decoding.beam import COVERAGE_FLOOR
+from kerasrnn.decoding.beam import COVERAGE_FLOOR, most_probable
 from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.decoding.test_generator import (
@@ -200,8 +200,22 @@ def test_a_narrow_beam_equals_the_search_in_plain_python(width, alpha, beta, min
 
 
 class NeverEarly(BeamSearch):
-    def should_continue(self, memory):
-        return keras.ops.any(memory.totals > IMPOSSIBLE / 2)
+    def unfinished(self, memory):
+        return keras.ops.any(memory.totals > IMPOSSIBLE / 2, axis=1)
+
+
+@pytest.mark.parametrize("size", [5, 700])
+def test_the_most_probable_of_few_and_of_many_classes(size):
+    """Also if scores are equal: then those with lower indices."""
+    random = np.random.default_rng(size)
+    scores = random.integers(-900, 0, (20, 3, size)).astype("float32")
+    scores[random.random(scores.shape) < 0.3] = IMPOSSIBLE
+    totals = random.integers(-500, 0, (20, 3)).astype("float32")
+    totals[::2, 1:] = IMPOSSIBLE
+    sums = (totals[..., None] + scores).reshape(20, -1)
+    found, indices = map(np.asarray, most_probable(totals, scores))
+    np.testing.assert_array_equal(indices, np.argsort(-sums, axis=1, kind="stable")[:, :3])
+    np.testing.assert_array_equal(found, np.take_along_axis(sums, indices, axis=1))
 
 
 @few_examples

@@ -6,6 +6,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn.decoding import Beam, ForbiddenSymbols, NoRepeatNGrams, RepetitionPenalty, Sample
+from kerasrnn.decoding.loop import without_finished_rows
 from tests.decoding.test_generator import ALL, END, START, contexts, new_decoder
 
 PROMPT = np.array([[3, 4], [5, 0], [0, 0], [4, 4]], "int32")
@@ -84,6 +85,43 @@ def test_saved_and_loaded(model, expected, tmp_path):
     assert (search.min_length, search.return_scores) == (2, True)
     for batch, right in zip(BATCHES, expected, strict=True):
         assert_same(loaded(batch), right)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "sampler", [None, Sample(), Beam(3, 0.6, n_best=2)], ids=["greedy", "sample", "beam"]
+)
+def test_finished_rows_are_not_computed(sampler):
+    import tensorflow as tf
+
+    options = {**ALL, "return_scores": isinstance(sampler, Beam)}
+    decoder, rows = new_decoder(seed=4), []
+    generate = kerasrnn.Generator(
+        decoder, sampler, 9, START, END, seed=3, processors=RULES, **options
+    )
+    context, max_lengths = contexts(12), np.array([9, 0, 3, 1, 9, 2, 9, 4, 2, 3, 1, 9], "int32")
+    random = [np.asarray(seed) for seed in seeds(generate)]
+    expected = generate(context, max_lengths=max_lengths)
+    for seed, before in zip(seeds(generate), random, strict=True):
+        seed.assign(before)
+    step = decoder.step
+
+    def counted(previous, *arguments, **named):
+        tf.py_function(lambda count: rows.append(int(count)), [tf.shape(previous)[0]], [])
+        return step(previous, *arguments, **named)
+
+    decoder.step = counted
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 2)), tf.TensorSpec((None,), "int32")])
+    def selecting(context, max_lengths):
+        with without_finished_rows():
+            return generate(context, max_lengths=max_lengths)
+
+    assert_same(selecting(context, max_lengths), expected)
+    width = sampler.width if isinstance(sampler, Beam) else 1
+    assert rows[0] == 11 * width  # one has no symbols
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] <= 6 * width
 
 
 @pytest.mark.tensorflow

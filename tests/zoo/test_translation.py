@@ -76,6 +76,16 @@ def test_scores_and_attention_of_translations(translator, beam):
 
 
 @pytest.mark.traced
+def test_compiled_translations(translator):
+    """XLA pads the three texts to a batch of four; they are the same."""
+    plain, compiled = (translator.explain(TEXTS[:3], 2, jit_compile=jit) for jit in (False, True))
+    for one, other in zip(plain, compiled, strict=True):
+        assert one.symbols == other.symbols
+        np.testing.assert_allclose(one.score, other.score, atol=1e-5)
+        np.testing.assert_allclose(one.attention, other.attention, atol=1e-5)
+
+
+@pytest.mark.traced
 def test_translations_do_not_depend_on_the_batch_size(translator):
     texts = [text * k for k in (1, 2, 3) for text in ("ab", "c", "bca")]
     assert translator.translate(texts, batch_size=2) == translator.translate(texts)

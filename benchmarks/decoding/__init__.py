@@ -1,0 +1,1 @@
+"""How fast the included model `translate` decodes, compared with loops in PyTorch and Python."""
