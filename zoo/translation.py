@@ -475,7 +475,7 @@ class Translator(keras.Model):
 
             inputs = [x for x in generator.inputs if x.name != "max_lengths"]
             functions[key] = tf.function(
-                call if jit_compile else selecting,
+                call if single or jit_compile else selecting,
                 [tf.TensorSpec((1 if single else None, None), x.dtype) for x in inputs],
                 autograph=False,
                 jit_compile=jit_compile or None,
