@@ -469,13 +469,15 @@ class Translator(keras.Model):
         if key not in functions:
             import tensorflow as tf
 
-            def selecting(*inputs: Tensor) -> Sequence[Tensor]:
+            # Never exported, and named like such functions of Keras, in which the encoder's loops
+            # are compiled when it has paid off: see `keras_internals.in_trainer`.
+            def one_step_on_texts(*inputs: Tensor) -> Sequence[Tensor]:
                 with without_finished_rows():
                     return call(*inputs)
 
             inputs = [x for x in generator.inputs if x.name != "max_lengths"]
             functions[key] = tf.function(
-                call if single or jit_compile else selecting,
+                call if single or jit_compile else one_step_on_texts,
                 [tf.TensorSpec((1 if single else None, None), x.dtype) for x in inputs],
                 autograph=False,
                 jit_compile=jit_compile or None,
