@@ -370,6 +370,8 @@ def later_compiled_loop(cell: Steppable, options: Options, call: Call) -> Result
         branches.append(lambda: compiled(lambda call: [call]))
         branch *= tf.where(batch < _cores() * ROWS_A_PART, 2, 1)
     flat = tf.switch_case(branch, branches)
+    for y, of_graph in zip(flat, leaves(results[0]), strict=True):
+        y.set_shape(of_graph.shape)  # of which the branches may know different parts
     return filled(results[0], flat)
 
 
