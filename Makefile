@@ -12,7 +12,8 @@ EXTRAS := cpu,recipes,japanese,music,chemistry,pieces,onnx,litert,test,lint,docs
 PYTEST := python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 SUITE := $(PYTEST) -m "not torch and not models and not site and not runtimes"
 
-.PHONY: help demo test test-jax test-next test-torch test-models test-runtimes lint format docs bench clean
+.PHONY: help demo test test-jax test-next test-torch test-models test-runtimes lint format docs \
+	bench bench-jax clean
 
 help:
 	@echo "make demo        run two trained models; then train on real speech, evaluate, export"
@@ -29,6 +30,7 @@ help:
 	@echo "make bench       compare speed with Keras and PyTorch (downloads PyTorch), also of the exports:"
 	@echo "                 an hour or two, on the CPU (on a GPU: python -m benchmarks.gpu)"
 	@echo "                 (results of recipes: python -m benchmarks.quality RECIPE)"
+	@echo "make bench-jax   compare speed on JAX with Keras and Flax (downloads both), on the CPU: an hour"
 	@echo "make clean       remove everything that make created, except runs/"
 
 demo: $(VENV)/installed
@@ -105,6 +107,9 @@ docs: $(VENV)/installed
 bench: $(VENV)/installed-torch
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.export
+
+bench-jax: $(VENV)/installed-flax
+	KERAS_BACKEND=jax $(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf $(VENV) $(NEXT) build docs/generated dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("kerasrnn", "keras", "tensorflow", "tensorflow-cpu", "torch", "numpy")
+PACKAGES = ("kerasrnn", "keras", "tensorflow", "tensorflow-cpu", "jax", "flax", "torch", "numpy")
 
 
 def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:

@@ -3,11 +3,12 @@
     python -m benchmarks.speed                           everything: an hour or two
     python -m benchmarks.speed --parts grid --cells LSTM,GRU --shapes 0,2
     python -m benchmarks.speed --parts memory,compile --out /tmp/speed
+    KERAS_BACKEND=jax python -m benchmarks.speed         on JAX, beside Keras's layers and Flax's
 
 Each contender runs in its own process, and the contenders take turns at each point, so that a
 machine that becomes slower or faster affects all of them. Run it on an otherwise idle machine. The
 benchmark writes speed.json (all numbers, by round), speed.md (tables, and targets met or missed),
-speed.png and growth.png to --out.
+speed.png and growth.png to --out; on JAX speed-jax.json and so on.
 """
 
 import statistics
@@ -19,11 +20,22 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import summary
-from benchmarks.measuring.processes import Failure, Workers, fresh, in_turn
+from benchmarks.measuring.processes import ENVIRONMENT, Failure, Workers, fresh, in_turn
 from benchmarks.measuring.reports import keep, print_targets
 from benchmarks.measuring.study import Study, conditions, given_options, repeats, words
 from benchmarks.speed import report, targets
-from benchmarks.speed.grid import CELLS, CONTENDERS, FEW, PARTS, Point, Shape, points, shapes
+from benchmarks.speed.grid import (
+    CELLS,
+    CONTENDERS,
+    FEW,
+    OF_BACKEND,
+    PARTS,
+    Point,
+    Shape,
+    backend,
+    points,
+    shapes,
+)
 
 PROGRAM = "benchmarks.speed.worker"
 RESULTS = Path(__file__).parent / "results"
@@ -51,16 +63,20 @@ def alone(point: Point, rounds: int) -> dict[str, Any]:
 
 
 def _first(name: str, point: Point) -> dict[str, Any]:
-    with fresh(name, PROGRAM) as worker:
+    with fresh(name, PROGRAM, (), _environment()) as worker:
         return worker.ask(do="prepare", point=point.to_json())
+
+
+def _environment() -> dict[str, str]:
+    return ENVIRONMENT | {"KERAS_BACKEND": backend()}
 
 
 def _peaks(name: str, point: Point) -> dict[str, Any]:
     """Peak memory for the full sequence, and for a few time steps as the baseline."""
     few = replace(point, shape=point.shape._replace(time=FEW))
-    with fresh(name, PROGRAM) as worker:
+    with fresh(name, PROGRAM, (), _environment()) as worker:
         all_steps = worker.ask(do="peak", point=point.to_json())
-    with fresh(name, PROGRAM) as worker:
+    with fresh(name, PROGRAM, (), _environment()) as worker:
         few_steps = worker.ask(do="peak", point=few.to_json())
     return {
         "peak": all_steps["bytes"],
@@ -75,7 +91,7 @@ def measure(wanted: Sequence[Point], rounds: int, share: float) -> tuple[list[An
     start = time.monotonic()
     # The time of a point is proportional to the number of contenders.
     work = [len(point.contenders) for point in wanted]
-    workers = Workers(PROGRAM)
+    workers = Workers(PROGRAM, (), _environment())
     part = None
     try:
         for n, point in enumerate(wanted):
@@ -118,7 +134,10 @@ def _short(point: Point, records: dict[str, Any]) -> str:
 
 def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:
     """Write the results; each file is replaced atomically."""
-    return [*keep(raw, report.report(raw, command), folder, "speed"), *report.draw(raw, folder)]
+    return [
+        *keep(raw, report.report(raw, command), folder, report.file_name(raw, "speed")),
+        *report.draw(raw, folder),
+    ]
 
 
 def study() -> Study:
@@ -127,7 +146,7 @@ def study() -> Study:
         __doc__,
         {
             "parts": PARTS,
-            "contenders": CONTENDERS,
+            "contenders": {name: CONTENDERS[name] for name in OF_BACKEND[backend()]},
             "shapes of the grid, batch x time x features x units": {
                 str(n): str(shape) for n, shape in enumerate(shapes(quick=False))
             },
@@ -136,7 +155,7 @@ def study() -> Study:
     found.add_choice("parts", PARTS, "parts to measure")
     found.add_choice("cells", CELLS, f"cells to measure, of {', '.join(CELLS)}")
     found.add_choice(
-        "contenders", CONTENDERS, "contenders to measure; comparisons require kerasrnn"
+        "contenders", OF_BACKEND[backend()], "contenders to measure; comparisons require kerasrnn"
     )
     found.options.add_argument(
         "--shapes",
@@ -150,7 +169,10 @@ def study() -> Study:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the results, and print their paths."""
-    command = study()
+    try:
+        command = study()
+    except ValueError as error:
+        sys.exit(str(error))
     chosen = command.parse(arguments)
     try:
         grid = None if chosen.shapes is None else _shapes(chosen.shapes, chosen.quick)
@@ -163,13 +185,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found, complete = measure(wanted, *repeats(chosen))
     raw = {
         "machine": machine,
+        "backend": backend(),
         "options": given_options(chosen),
         "complete": complete,
         "points": found,
     }
     for file in write(raw, command.typed(), chosen.out):
         print(file)
-    print_targets(targets.targets(targets.results(raw)))
+    print_targets(targets.targets(targets.results(raw), raw["backend"]))
 
 
 def _shapes(words: Sequence[str], quick: bool) -> list[Shape]:

@@ -1,4 +1,4 @@
-"""The contenders: each prepares a point so that it can be timed.
+"""The contenders: each prepares a point so that it can be timed; `on_jax` has those on JAX.
 
 All have the same inputs, the same weights and the same task, in float32, batch first, on the CPU. A
 training step computes the loss sum(y * r), where y is the outputs of all steps and r is fixed
@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.measuring.data import weights
 from benchmarks.measuring.machine import cores
 from benchmarks.measuring.worker import Ready
-from benchmarks.speed.grid import BATCHES, CONTENDERS, Point
+from benchmarks.speed.grid import BATCHES, CONTENDERS, Point, backend
 
 GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 
@@ -59,6 +59,12 @@ def ready(contender: str, point: Point) -> Ready:
         return _torch(point)
     if contender == "floor":
         return _floor(point)
+    if backend() == "jax":
+        from benchmarks.speed import on_jax
+
+        if contender == "flax":
+            return on_jax.flax(point)
+        return on_jax.keras_layer(_layer(contender, point), point)
     if point.mode == "inference" and contender in ("kerasrnn", "keras"):
         return _keras_predict(contender, point)
     return _keras(contender, point)
@@ -66,6 +72,8 @@ def ready(contender: str, point: Point) -> Ready:
 
 def _warm_up(steps: int) -> int:
     """The number of calls with so many time steps until kerasrnn compiles a loop for inference."""
+    if backend() == "jax":  # always compiled
+        return 0
     from kerasrnn.recurrence.tensorflow import STEPS_BEFORE_COMPILING
 
     return -(-STEPS_BEFORE_COMPILING // steps) + 1
@@ -128,7 +136,7 @@ def _keras(contender: str, point: Point) -> Ready:
         return results
 
     def facts(results: Any) -> list[float]:
-        return _facts(point, [result.numpy() for result in results], inputs)
+        return facts_of(point, [result.numpy() for result in results], inputs)
 
     return Ready(step, facts)
 
@@ -155,7 +163,7 @@ def _keras_predict(contender: str, point: Point) -> Ready:
         return result
 
     def facts(result: Any) -> list[float]:
-        return _facts(point, [result.numpy()], inputs)
+        return facts_of(point, [result.numpy()], inputs)
 
     return Ready(step, facts, _warm_up(time))
 
@@ -256,7 +264,7 @@ def _torch(point: Point) -> Ready:
             return [outputs(x)]
 
     def facts(results: Any) -> list[float]:
-        return _facts(point, [result.numpy() for result in results], inputs)
+        return facts_of(point, [result.numpy() for result in results], inputs)
 
     if point.mode == "training":
         x.requires_grad_()
@@ -316,7 +324,8 @@ def _floor(point: Point) -> Ready:
     return Ready(step, lambda results: [])
 
 
-def _facts(point: Point, results: list[np.ndarray], inputs: Data) -> list[float]:
-    if point.mode == "training":  # d_x and d_kernel
+def facts_of(point: Point, results: list[np.ndarray], inputs: Data) -> list[float]:
+    """Norms of the outputs or, in training, of the gradients of the inputs and the kernel."""
+    if point.mode == "training":
         return [float(np.linalg.norm(result)) for result in results[1:3]]
     return [float(np.linalg.norm(results[0] * inputs.r))]

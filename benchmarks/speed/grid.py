@@ -1,5 +1,6 @@
 """The points to measure, and the contenders at each."""
 
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -15,8 +16,14 @@ CONTENDERS = {
     "keras-unrolled": "the same with unroll=True, up to 64 steps",
     "keras-rnn": "keras.layers.RNN with kerasrnn's cell",
     "keras-rnn-xla": "the same compiled with XLA",
+    "flax": "flax.linen.RNN, with OptimizedLSTMCell, GRUCell or SimpleCell; only on JAX",
     "torch": "torch.nn.RNN, LSTM or GRU; packed sequences if masked",
     "floor": "only the matrix products that the computation needs, with torch.mm",
+}
+# On JAX everything is compiled by XLA, and the contenders without Keras are measured once.
+OF_BACKEND = {
+    "tensorflow": tuple(name for name in CONTENDERS if name != "flax"),
+    "jax": ("kerasrnn", "kerasrnn-sqrt", "keras", "keras-unrolled", "keras-rnn", "flax"),
 }
 KERAS = ("keras", "keras-xla", "keras-unrolled")
 KERAS_RNN = ("keras-rnn", "keras-rnn-xla")
@@ -34,6 +41,18 @@ PARTS = {
     "compile": "the first call of a training step, in a fresh process",
     "growth": "a training step by sequence length",
 }
+
+
+def backend() -> str:
+    """Keras's backend in all processes of this benchmark: that of `KERAS_BACKEND`.
+
+    Raises:
+        ValueError: the backend is not measured.
+    """
+    name = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if name not in OF_BACKEND:
+        raise ValueError(f"KERAS_BACKEND={name}: expected one of {', '.join(OF_BACKEND)}")
+    return name
 
 
 class Shape(NamedTuple):
@@ -104,7 +123,7 @@ def points(
     parts: Collection[str] = tuple(PARTS),
     cells: Collection[str] = CELLS,
     grid: Collection[Shape] | None = None,
-    contenders: Collection[str] = tuple(CONTENDERS),
+    contenders: Collection[str] = OF_BACKEND["tensorflow"],
 ) -> list[Point]:
     """Select points by part, cell, grid shape and contender."""
     selected = []
@@ -124,7 +143,9 @@ def _all(quick: bool) -> Iterator[Point]:
             for mode in ("training", "inference"):
                 own = ("kerasrnn",) if mode == "training" else ("kerasrnn", "kerasrnn-xla")
                 for masked in (False, True):
-                    yield Point("grid", cell, shape, mode, (*own, *keras, "torch", "floor"), masked)
+                    yield Point(
+                        "grid", cell, shape, mode, (*own, *keras, "flax", "torch", "floor"), masked
+                    )
     for cell in BUILT_IN[1:]:
         for shape, shortest in [(QUICK_SHAPES[0], 5)] if quick else LENGTHS:
             for mode in ("training", "inference"):

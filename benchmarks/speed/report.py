@@ -14,7 +14,7 @@ from benchmarks.measuring.summary import (
     ratio,
     spread,
 )
-from benchmarks.speed.grid import BUILT_IN, CONTENDERS, FEW, PARTS
+from benchmarks.speed.grid import BUILT_IN, CONTENDERS, FEW, OF_BACKEND, PARTS
 from benchmarks.speed.targets import results, targets
 from kerasrnn.files import replacing
 
@@ -25,6 +25,7 @@ COLORS = {
     "keras": "#e69f00",
     "keras-xla": "#d55e00",
     "keras-unrolled": "#cc79a7",
+    "flax": "#56b4e9",
     "torch": "#0072b2",
     "floor": "#009e73",
 }
@@ -36,17 +37,22 @@ COLORS = {
 def report(raw: Mapping[str, Any], command: str) -> str:
     """All tables, in Markdown."""
     found = results(raw)
-    lines = opening("Speed", raw, command, "speed")
+    on_jax = raw["backend"] == "jax"
+    lines = opening("Speed on JAX" if on_jax else "Speed", raw, command, file_name(raw, "speed"))
     lines += targets_table(
-        targets(found),
+        targets(found, raw["backend"]),
         "kerasrnn's time or memory, divided by that of the contender named after the comma.",
     )
-    lines += ["## Contenders", "", *table(["name", ""], list(CONTENDERS.items()))]
+    lines += [
+        "## Contenders",
+        "",
+        *table(["name", ""], [(n, CONTENDERS[n]) for n in OF_BACKEND[raw["backend"]]]),
+    ]
     for mode in ("training", "inference"):
         part = [r for r in found if r.point.part == "grid" and r.point.mode == mode]
         lines += _times(mode.capitalize(), part)
     if any(result.point.part == "grid" for result in found):
-        lines += ["![Speed](speed.png)", ""]
+        lines += [f"![Speed]({file_name(raw, 'speed')}.png)", ""]
     for part in ("lengths", "cells", "eager"):
         lines += _times(_title(part), [r for r in found if r.point.part == part])
     lines += _memory([result for result in found if result.point.part == "memory"])
@@ -54,9 +60,14 @@ def report(raw: Mapping[str, Any], command: str) -> str:
     growth = [result for result in found if result.point.part == "growth"]
     lines += _times(_title("growth"), growth)
     if growth:
-        lines += ["![Growth](growth.png)", ""]
+        lines += [f"![Growth]({file_name(raw, 'growth')}.png)", ""]
     lines += _disagreements(found)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def file_name(raw: Mapping[str, Any], name: str) -> str:
+    """The name of a file of the results: on JAX, one of its own."""
+    return name if raw["backend"] == "tensorflow" else f"{name}-{raw['backend']}"
 
 
 def _title(part: str) -> str:
@@ -179,7 +190,7 @@ def draw(raw: Mapping[str, Any], folder: Path) -> list[Path]:
     growth = [result for result in found if result.point.part == "growth"]
     for name, part, picture in (("speed", grid, _speed), ("growth", growth, _growth)):
         if part and (figure := picture(part)):
-            drawn.append(folder / f"{name}.png")
+            drawn.append(folder / f"{file_name(raw, name)}.png")
             with replacing(drawn[-1]) as scratch:
                 figure.savefig(scratch, dpi=120)
     return drawn

@@ -13,7 +13,44 @@ def results(raw: Mapping[str, Any]) -> list[Result]:
     return [Result(Point.from_json(each["point"]), each["records"]) for each in raw["points"]]
 
 
-def targets(found: Collection[Result]) -> list[Target]:
+def targets(found: Collection[Result], backend: str) -> list[Target]:
+    return (_on_jax if backend == "jax" else _on_tensorflow)(found)
+
+
+def _on_jax(found: Collection[Result]) -> list[Target]:
+    grid = [result for result in found if result.point.part == "grid"]
+    keras = ("keras", "keras-unrolled")
+    of_mode = {
+        mode: [result for result in grid if result.point.mode == mode]
+        for mode in ("training", "inference")
+    }
+    rows = []
+    for mode, measured_here in of_mode.items():
+        rows += [
+            Target(f"{mode}, Keras with defaults", MEAN, 0.6, over(measured_here, keras[:1])),
+            Target(f"{mode}, Keras with defaults", WORST, 1.0, over(measured_here, keras[:1])),
+            Target(f"{mode}, Keras's best setting", MEAN, None, over(measured_here, keras)),
+            Target(f"{mode}, Flax", MEAN, None, over(measured_here, ("flax",))),
+            Target(f"{mode}, Flax", WORST, None, over(measured_here, ("flax",))),
+        ]
+    others = [r for r in found if r.point.part == "cells" and r.point.cell in OTHERS]
+    for mode in of_mode:
+        lengths = [r for r in found if r.point.part == "lengths" and r.point.mode == mode]
+        text = f"{mode} on random lengths, Keras"
+        rows.append(Target(text, MEAN, None, over(lengths, keras[:1])))
+    return [
+        *rows,
+        Target(
+            "training, masked over unmasked",
+            MEAN,
+            1.1,
+            _masked_over_unmasked(of_mode["training"]),
+        ),
+        Target("training, other cells, keras.layers.RNN", MEAN, 0.6, over(others, KERAS_RNN[:1])),
+    ]
+
+
+def _on_tensorflow(found: Collection[Result]) -> list[Target]:
     grid = [result for result in found if result.point.part == "grid"]
     training = [result for result in grid if result.point.mode == "training"]
     inference = [result for result in grid if result.point.mode == "inference"]

@@ -1,5 +1,6 @@
 """The speed benchmark: its report, its points, its processes. No time is asserted."""
 
+import importlib.util
 import json
 import math
 import subprocess
@@ -12,7 +13,7 @@ from benchmarks.measuring.summary import Result, Spread
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import report
 from benchmarks.speed import targets as speed_targets
-from benchmarks.speed.grid import CONTENDERS, LARGE, LONG, SHORT, Point, Shape, points
+from benchmarks.speed.grid import LARGE, LONG, OF_BACKEND, SHORT, Point, Shape, points
 from tests.processes import Forked
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -56,6 +57,7 @@ MADE_UP = {
         "date": "2000-01-01T00:00:00+00:00",
         "load": 0.0,
     },
+    "backend": "tensorflow",
     "options": {"rounds": 2},
     "complete": True,
     "points": [
@@ -169,20 +171,40 @@ def test_common_costs_are_subtracted():
     ],
 )
 def test_targets(text, judge, value, verdict):
-    (target,) = (t for t in speed_targets.targets(FOUND) if (t.text, t.judge) == (text, judge))
+    found = speed_targets.targets(FOUND, "tensorflow")
+    (target,) = (target for target in found if (target.text, target.judge) == (text, judge))
     assert target.value == pytest.approx(value)
     assert target.verdict == verdict
 
 
 def test_targets_without_measurements():
-    targets = speed_targets.targets([])
-    assert len(targets) == len(speed_targets.targets(FOUND))
+    targets = speed_targets.targets([], "tensorflow")
+    assert len(targets) == len(speed_targets.targets(FOUND, "tensorflow"))
     assert {(target.value, target.verdict) for target in targets} == {(None, "not measured")}
+
+
+def test_targets_on_jax():
+    points = [
+        made_up(
+            "grid", "LSTM", SHORT, kerasrnn=rounds(0.01), keras=rounds(0.02), flax=rounds(0.04)
+        ),
+        made_up("grid", "GRU", SHORT, kerasrnn=rounds(0.03), keras=rounds(0.024)),
+    ]
+    found = speed_targets.targets(speed_targets.results({"points": points}), "jax")
+    of = {(t.text, t.judge): (t.value, t.verdict) for t in found}
+    assert of["training, Keras with defaults", "worst"] == (pytest.approx(1.25), "**missed**")
+    assert of["training, Keras with defaults", "geometric mean"] == (
+        pytest.approx((0.5 * 1.25) ** 0.5),
+        "**missed**",
+    )
+    assert of["training, Flax", "worst"] == (pytest.approx(0.25), "")
+    assert of["inference, Keras with defaults", "worst"] == (None, "not measured")
 
 
 def test_a_target_is_missed_where_kerasrnn_failed():
     failed = made_up("eager", "GRU", SHORT, "eager", kerasrnn={"error": "?"}, keras=rounds(0.1))
-    targets = speed_targets.targets(speed_targets.results({"points": [*MADE_UP["points"], failed]}))
+    found = speed_targets.results({"points": [*MADE_UP["points"], failed]})
+    targets = speed_targets.targets(found, "tensorflow")
     (eager,) = (target for target in targets if target.text == "eager call, Keras")
     assert (len(eager.ratios), eager.value, eager.verdict) == (2, math.inf, "**missed**")
 
@@ -207,15 +229,16 @@ def test_selected_points():
     assert points(parts=["cells"], contenders=["torch"]) == []
 
 
-def test_the_targets_cover_the_points():
-    everything = points()
+@pytest.mark.parametrize("backend", OF_BACKEND)
+def test_the_targets_cover_the_points(backend):
+    everything = points(contenders=OF_BACKEND[backend])
     for text in ("training", "inference"):
         of_mode = [p for p in everything if p.part == "grid" and p.mode == text]
         assert len({(p.cell, p.shape, p.masked) for p in of_mode}) == len(of_mode) == 3 * 5 * 2
     alike = {"rounds": [[1.0]], "first": [2.0], "warm": [1.0], "peak": [2], "peak_of_few": [1]}
     measured = [Result(point, dict.fromkeys(point.contenders, alike)) for point in everything]
-    assert {target.value for target in speed_targets.targets(measured)} == {1.0}
-    assert {name for point in everything for name in point.contenders} == set(CONTENDERS)
+    assert {target.value for target in speed_targets.targets(measured, backend)} == {1.0}
+    assert {name for point in everything for name in point.contenders} == set(OF_BACKEND[backend])
 
 
 def test_points_survive_serialization():
@@ -314,3 +337,28 @@ def test_it_runs(tmp_path, monkeypatch):
         assert summary.disagreement(each) < 1e-5
     assert (tmp_path / "speed.md").read_text().startswith("# Speed\n")
     assert (tmp_path / "speed.png").stat().st_size > 0
+
+
+def test_other_backends_are_refused(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(SystemExit, match="KERAS_BACKEND=torch: expected one of tensorflow, jax"):
+        speed.main([])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_it_runs_on_jax(cell, tmp_path, monkeypatch):
+    """With Flax, if it is installed: it is an extra of its own."""
+    pytest.importorskip("jax")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    contenders = ["kerasrnn", "keras"] + ["flax"] * (importlib.util.find_spec("flax") is not None)
+    selected = ["--parts", "grid", "--cells", cell, "--contenders", ",".join(contenders)]
+    speed.main(["--quick", "--out", str(tmp_path), *selected])
+    raw = json.loads((tmp_path / "speed-jax.json").read_text())
+    found = speed_targets.results(raw)
+    assert len(found) == 4
+    for each in found:
+        assert all(summary.measured(each, name) for name in contenders)
+        assert summary.disagreement(each) < 1e-5
+    assert (tmp_path / "speed-jax.md").read_text().startswith("# Speed on JAX\n")
+    assert (tmp_path / "speed-jax.png").stat().st_size > 0
