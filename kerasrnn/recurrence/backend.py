@@ -26,6 +26,10 @@ class Backend(Protocol):
         (benchmarks/speed/NOTES.md).
         """
 
+    def segment_rows(self) -> int | None:
+        """The inputs' product of a forward pass without residuals is computed for so many rows,
+        batch times time, at once; None: for all."""
+
     def vjp(
         self, function: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:

@@ -66,7 +66,8 @@ def scan(
     it overwrites at every step; a differentiated loop is therefore a `lax.scan`.
     """
     flat_xs = jax.tree.leaves(xs)
-    if jax.default_backend() != "cpu" or not flat_xs or len(flat_xs[0]) == 0:
+    length = flat_xs[0].shape[0] if flat_xs else None
+    if jax.default_backend() != "cpu" or not isinstance(length, int) or length == 0:
         return jax.lax.scan(body, carry, xs, reverse=reverse)
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (carry, xs))
     of_step = like[0], jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), like[1])
@@ -155,6 +156,13 @@ def _loop_in_place(
     first = read(steps - 1 if reverse else 0, ys) if prefetch else None
     carry, _, ys = jax.lax.fori_loop(0, steps, step, (carry, first, ys))
     return carry, jax.tree.unflatten(jax.tree.structure(y), ys)
+
+
+def segment_rows() -> int | None:
+    """See `backend.Backend`."""
+    # On CPUs the memory of a program is taken from the system in each call if it exceeds 32 MB,
+    # and the first access to it takes longer than the product: benchmarks/speed/NOTES.md.
+    return 1280 if jax.default_backend() == "cpu" else None
 
 
 def vjp(

@@ -253,6 +253,10 @@ def _targets(
     return over, y_arrays
 
 
+def segment_rows() -> None:
+    """See `backend.Backend`."""
+
+
 def vjp(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:

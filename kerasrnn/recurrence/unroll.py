@@ -93,7 +93,12 @@ class Unroll:
 
     def forward(self) -> Results:
         """Run the loop without storing residuals; a gradient is computed automatically."""
-        end, outputs, _ = self._segment(self.steps, self.start)
+        rows, (steps, batch) = self.backend.segment_rows(), self.steps.x.shape[:2]
+        length = max(rows // max(batch, 1), 1) if rows and isinstance(batch, int) else None
+        if length is not None and isinstance(steps, int) and steps > length:
+            end, outputs, _ = self._segments(length)
+        else:
+            end, outputs, _ = self._segment(self.steps, self.start)
         return self._results(end, outputs)
 
     def forward_with_residuals(self) -> tuple[Results, Any]:
@@ -101,7 +106,13 @@ class Unroll:
         if not self._checkpoints():
             end, outputs, residuals = self._segment(self.steps, self.start, with_residuals=True)
             return self._results(end, outputs), residuals
-        segments = Segments(self.options.checkpoint_every, self.steps.x)
+        end, outputs, residuals = self._segments(self.options.checkpoint_every)
+        return self._results(end, outputs), residuals
+
+    def _segments(self, length: int | str) -> tuple[Carry, Tensor | None, tuple[Any, Carry]]:
+        """Run the steps in segments: returns the final carry, the outputs, and the carries before
+        each of the full segments and before the last one."""
+        segments = Segments(length, self.steps.x)
         full, rest = segments.cut(self.steps)
 
         def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
@@ -113,7 +124,7 @@ class Unroll:
         end, last_outputs, _ = self._segment(rest, middle)
         if outputs is not None:
             outputs = segments.joined(outputs, last_outputs)
-        return self._results(end, outputs), (starts, middle)
+        return end, outputs, (starts, middle)
 
     def backward(
         self, residuals: Any, d_results: Results

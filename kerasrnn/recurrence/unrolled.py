@@ -34,6 +34,10 @@ def scan(
     return carry, tree.map_structure(lambda *y: None if y[0] is None else ops.stack(y), *ys)
 
 
+def segment_rows() -> None:
+    """See `backend.Backend`."""
+
+
 def loop(cell: Steppable, options: Options, call: Call) -> Results:
     return Unroll(sys.modules[__name__], cell, options, call).forward()
 
