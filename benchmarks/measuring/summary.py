@@ -33,8 +33,8 @@ def spread(values: Iterable[float]) -> Spread:
 
 
 def measured(result: Result, contender: str) -> list[float] | None:
-    """One value per round: the median of its seconds, the seconds of compilation, or the bytes of
-    the sequence."""
+    """One value per round: the median of its seconds, the seconds of compilation or of the first
+    call, or the bytes of the sequence."""
     record = result.records.get(contender, {})
     if not record or "error" in record:
         return None
@@ -42,6 +42,8 @@ def measured(result: Result, contender: str) -> list[float] | None:
     if result.point.part in differences:
         whole, rest = differences[result.point.part]
         return [a - b for a, b in zip(record[whole], record[rest], strict=True)]
+    if result.point.part == "start":
+        return record["first"]
     return [statistics.median(seconds) for seconds in record.get("rounds", ())] or None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.measuring.data import weights
 from benchmarks.measuring.machine import cores
 from benchmarks.measuring.worker import Ready
-from benchmarks.speed.grid import BATCHES, CONTENDERS, Point, backend
+from benchmarks.speed.grid import BATCHES, CACHED, CONTENDERS, Point, backend
 
 GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 
@@ -55,6 +55,8 @@ def ready(contender: str, point: Point) -> Ready:
         raise ValueError(f"contender {contender!r}: expected one of {', '.join(CONTENDERS)}")
     if point.part == "lengths":
         return _torch_lengths(point) if contender == "torch" else _keras_lengths(contender, point)
+    if point.part == "start":
+        return _fit(contender, point)
     if contender == "torch":
         return _torch(point)
     if contender == "floor":
@@ -192,6 +194,27 @@ def _keras_lengths(contender: str, point: Point) -> Ready:
         return [model.predict_on_batch(x) for x, _ in batches]
 
     return Ready(step, _facts_of_batches, _warm_up(point.shortest))
+
+
+def _fit(contender: str, point: Point) -> Ready:
+    """One step of `fit`, of a model that has not been called, on a backend that has computed."""
+    import keras
+
+    import kerasrnn
+
+    if contender == CACHED:
+        kerasrnn.cache_programs()
+    inputs = data(point)
+    model = keras.Sequential([keras.Input(point.shape[1:3]), _layer(contender, point)])
+    model.set_weights(weights([tuple(w.shape) for w in model.weights], point.shape.units))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    np.asarray(keras.ops.add(keras.ops.ones(3), 1.0))
+
+    def step() -> list[Any]:
+        history = model.fit(inputs.x, inputs.r, batch_size=point.shape.batch, verbose=0)
+        return history.history["loss"]
+
+    return Ready(step, _facts_of_batches)
 
 
 def _torch_lengths(point: Point) -> Ready:

@@ -11,6 +11,7 @@ CONTENDERS = {
     "kerasrnn": "the layer with its defaults",
     "kerasrnn-xla": "with jit_compile=True; only for inference, since training is always compiled",
     "kerasrnn-sqrt": 'with checkpoint_every="sqrt"',
+    "kerasrnn-cached": "with the programs of an earlier process: see kerasrnn.cache_programs",
     "keras": "the built-in layer with its defaults",
     "keras-xla": "the same compiled with XLA, with use_cudnn=False if the layer has it",
     "keras-unrolled": "the same with unroll=True, up to 64 steps",
@@ -25,6 +26,8 @@ OF_BACKEND = {
     "tensorflow": tuple(name for name in CONTENDERS if name != "flax"),
     "jax": ("kerasrnn", "kerasrnn-sqrt", "keras", "keras-unrolled", "keras-rnn", "flax"),
 }
+
+CACHED = "kerasrnn-cached"
 KERAS = ("keras", "keras-xla", "keras-unrolled")
 KERAS_RNN = ("keras-rnn", "keras-rnn-xla")
 
@@ -39,6 +42,7 @@ PARTS = {
     "eager": "the layer called eagerly",
     "memory": "peak memory of a training step",
     "compile": "the first call of a training step, in a fresh process",
+    "start": "fit of a small model, from the call to the end of its only step, in a fresh process",
     "growth": "a training step by sequence length",
 }
 
@@ -69,6 +73,7 @@ SHORT = Shape(32, 50, 64, 128)
 LARGE = Shape(64, 100, 256, 256)
 LONG = Shape(32, 400, 32, 128)
 SHAPES = (SHORT, LARGE, LONG, Shape(1, 100, 128, 256), Shape(16, 2000, 32, 64))
+SMALL = Shape(16, 100, 32, 64)
 FEW = 4  # time steps, with negligible memory
 TIMES = (100, 300, 1000, 3000, 10000)
 
@@ -165,6 +170,8 @@ def _all(quick: bool) -> Iterator[Point]:
         (times[-1], ("kerasrnn", "keras")),
     ):
         yield Point("compile", "LSTM", shape._replace(time=time), "training", names)
+    of_start = ("kerasrnn", "kerasrnn-cached", "keras")
+    yield Point("start", "LSTM", some[0] if quick else SMALL, "training", of_start)
     for time in times:
         names = ("kerasrnn", "kerasrnn-sqrt", "keras", "torch")
         yield Point("growth", "LSTM", shape._replace(time=time), "training", names)

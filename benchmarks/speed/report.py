@@ -57,6 +57,7 @@ def report(raw: Mapping[str, Any], command: str) -> str:
         lines += _times(_title(part), [r for r in found if r.point.part == part])
     lines += _memory([result for result in found if result.point.part == "memory"])
     lines += _compile([result for result in found if result.point.part == "compile"])
+    lines += _times(_title("start"), [r for r in found if r.point.part == "start"])
     growth = [result for result in found if result.point.part == "growth"]
     lines += _times(_title("growth"), growth)
     if growth:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from benchmarks.measuring.summary import MEAN, WORST, Result, Target, measured, over
-from benchmarks.speed.grid import BUILT_IN, KERAS, KERAS_RNN, LARGE, OTHERS, Point
+from benchmarks.speed.grid import BUILT_IN, CACHED, KERAS, KERAS_RNN, LARGE, OTHERS, Point
 
 
 def results(raw: Mapping[str, Any]) -> list[Result]:
@@ -67,6 +67,7 @@ def _on_tensorflow(found: Collection[Result]) -> list[Target]:
     }
     others = [r for r in found if r.point.part == "cells" and r.point.cell in OTHERS]
     eager = [r for r in found if r.point.part == "eager" and r.point.cell in BUILT_IN]
+    start = [result for result in found if result.point.part == "start"]
     memory = [result for result in found if result.point.part == "memory"]
     keras, best_keras, torch = ("keras",), KERAS, ("torch",)
     return [
@@ -115,6 +116,8 @@ def _on_tensorflow(found: Collection[Result]) -> list[Target]:
             0.35,
             over(memory, keras, "kerasrnn-sqrt"),
         ),
+        Target("start of fit with cached programs, Keras", WORST, 1.2, over(start, keras, CACHED)),
+        Target("start of fit, Keras", WORST, None, over(start, keras)),
         Target("compile time, longest over shortest", WORST, 1.1, _longest_over_shortest(found)),
     ]
 
