@@ -125,6 +125,7 @@ def pages() -> dict[str, str]:
         "changelog": "CHANGELOG.md",
         "contributing": "CONTRIBUTING.md",
         "speed": "benchmarks/speed/results/speed.md",
+        "speed_on_jax": "benchmarks/speed/results/speed-jax.md",
         "speed_of_exports": "benchmarks/export/results/export.md",
         "input": "benchmarks/training/results/input.md",
         "precision": "benchmarks/training/results/precision.md",

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 
@@ -79,3 +80,20 @@ def test_an_unknown_length_in_a_graph(checkpoint_every, jit_compile):
         expected = outputs, state, tape.gradient(loss, x)
         for a, b in zip(gradients(x), expected, strict=True):
             np.testing.assert_allclose(a, b, atol=TIGHT)
+
+
+@pytest.mark.skipif(keras.config.backend() != "jax", reason="JAX infers in segments")
+@pytest.mark.parametrize("options", [{"return_sequences": True}, {"go_backwards": True}])
+def test_inference_in_segments(options):
+    from kerasrnn.recurrence.jax import segment_rows
+
+    steps = 2 * segment_rows() // 64 + 1  # two segments and one step more
+    random = np.random.default_rng(0)
+    x = random.standard_normal((64, steps, 3)).astype("float32")
+    mask = random.random((64, steps)) < 0.7
+    layers = [house.LSTM(2, **options) for house in (kerasrnn, keras.layers)]
+    for layer in layers:
+        layer.build(x.shape)
+    layers[1].set_weights(layers[0].get_weights())
+    y, expected = (np.asarray(layer(x, mask=mask, training=False)) for layer in layers)
+    np.testing.assert_allclose(y, expected, atol=1e-6)
