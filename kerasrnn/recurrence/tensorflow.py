@@ -576,14 +576,17 @@ def custom_gradient(function: Callable[..., Any], *arguments: Tensor, owner: Any
     if tf.executing_eagerly():
         return results
     operation = leaves(results)[0].op
-    entry = framework.gradient_registry._registry[operation.get_attr("_gradient_op_type").decode()]
-    gradient = entry["type"]
+    registry = framework.gradient_registry._registry
+    name = operation.get_attr("_gradient_op_type").decode()
+    gradient = registry[name]["type"]
     if owner is None:
         graph = operation.graph
         graph._kerasrnn_gradients = [*getattr(graph, "_kerasrnn_gradients", []), gradient]
     else:
         _stored(owner, "gradients", list).append(gradient)
-    entry["type"] = functools.partial(_apply, weakref.ref(gradient))
+    # The name goes with the gradient: a saved model may have another of this name.
+    reference = weakref.ref(gradient, lambda _: registry.pop(name, None))
+    registry[name]["type"] = functools.partial(_apply, reference)
     return results
 
 

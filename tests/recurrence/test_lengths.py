@@ -1,5 +1,6 @@
 """Sequences of unknown length: compiled for a few lengths, with the results of every length."""
 
+import gc
 import os
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow.python.framework import ops as framework
 
 import kerasrnn
 from kerasrnn.recurrence import tensorflow as loop
@@ -289,3 +291,19 @@ def test_exports_are_free_of_xla(tmp_path, monkeypatch):
         (found,) = serve(tf.constant(x)).values()
         np.testing.assert_allclose(found, model.predict_on_batch(x), atol=1e-6)
         assert np.abs(found - expected).max() > 0.01
+
+
+def test_a_freed_gradient_leaves_no_name():
+    """Under its name a saved model may register another, and a dead one has TensorFlow's error."""
+    before = set(registered_gradients())
+    layer = kerasrnn.LSTM(4, jit_compile=False)
+    layer(tf.zeros((2, 5, 3)), training=True)
+    assert set(registered_gradients()) - before
+    del layer
+    keras.backend.clear_session()
+    gc.collect()
+    assert not set(registered_gradients()) - before
+
+
+def registered_gradients():
+    return framework.gradient_registry.list()
