@@ -308,15 +308,21 @@ def graph_loop(cell: Steppable, options: Options, call: Call) -> Results:
     return _with_gradient(forward, cell, call)
 
 
-def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """Run the loop compiled by XLA, in parts."""
+def compiled_loop(
+    cell: Steppable,
+    options: Options,
+    call: Call,
+    split: Callable[[Call], list[Call]] | None = None,
+) -> Results:
+    """Run the loop compiled by XLA, in parts: by default, as many as are fastest."""
 
     def function(run_loop: Callable[..., Any], options: Options) -> Callable[..., Any]:
         return _function(cell, run_loop, options, True)
 
     def run_loop(options: Options, call: Call) -> Results:
         as_function = functools.partial(function, options=options)
-        return _loop_of_functions(cell, options, call, as_function, options.training, _parts)
+        with_residuals = options.training
+        return _loop_of_functions(cell, options, call, as_function, with_residuals, split or _parts)
 
     return _with_known_length(run_loop, options, call)
 
@@ -324,10 +330,11 @@ def compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
 def _pays_off(cell: Steppable, options: Options, call: Call) -> bool:
     """Whether eager calls have run enough steps of this shape to compile it."""
     steps_run = _stored(cell, ("steps run eagerly", options), dict)
-    shape = tuple(call.sequences.shape[:2])
+    steps = call.sequences.shape[1]
+    shape = (len(call.sequences), steps, *(tuple(x.shape) for x in leaves(call.memory)))
     before = steps_run.get(shape, 0)
     if before < STEPS_BEFORE_COMPILING:
-        after = before + shape[1]
+        after = before + steps
         programs = steps_run.get(PROGRAMS, 0)
         if after < STEPS_BEFORE_COMPILING or programs < MOST_PROGRAMS:
             steps_run[shape] = after
@@ -336,15 +343,16 @@ def _pays_off(cell: Steppable, options: Options, call: Call) -> bool:
 
 
 def later_compiled_loop(cell: Steppable, options: Options, call: Call) -> Results:
-    """Run the loop as a graph, or compiled for shapes of which it has run enough steps.
-
-    It has no gradient when compiled.
-    """
+    """Run the loop as a graph, or compiled for shapes of which it has run enough steps."""
     batch, steps = tf.unstack(tf.shape(call.sequences, tf.int64)[:2])
     length = steps
     if call.sequences.shape[1] is None:
         length = tf.cast(bucket(tf.cast(steps, tf.int32)), tf.int64)
     shape = batch * 2**32 + length
+    for x in leaves(call.memory):  # a hash, as far as the shape is unknown
+        for axis in range(1, len(x.shape)):
+            if x.shape[axis] is None:
+                shape = shape * 1_000_003 + tf.shape(x, tf.int64)[axis]
     # A saved graph cannot contain this table of the process, but these graphs are never saved.
     steps_run = _stored(cell, ("steps run", options), _table)
     before = steps_run.lookup(shape)
@@ -361,12 +369,8 @@ def later_compiled_loop(cell: Steppable, options: Options, call: Call) -> Result
         results.append(graph_loop(cell, options, call))
         return leaves(results[0])
 
-    def compiled(split: Callable[[Call], list[Call]] = _parts) -> list[Tensor]:
-        def run_loop(options: Options, call: Call) -> Results:
-            function = _function(cell, _forward, options, True)
-            return _joined([function(part) for part in split(call)])
-
-        return leaves(_with_known_length(run_loop, options, call))
+    def compiled(split: Callable[[Call], list[Call]] | None = None) -> list[Tensor]:
+        return leaves(compiled_loop(cell, options, call, split))
 
     branches = [as_graph, compiled]
     branch = tf.cast(before >= STEPS_BEFORE_COMPILING, tf.int32)

@@ -237,7 +237,7 @@ def test_compiling_later_changes_nothing(row, way, monkeypatch):
                 )
 
 
-class Saliency(keras.Model):
+class ByTape(keras.Model):
     """Predicts the gradient of its output with respect to its input."""
 
     def predict_step(self, data):
@@ -248,10 +248,17 @@ class Saliency(keras.Model):
         return tape.gradient(y, data)
 
 
-def test_gradients_in_prediction(monkeypatch):
+class BySymbols(keras.Model):
+    def predict_step(self, data):
+        (data,) = data
+        return tf.gradients(self(data, training=False), data)[0]
+
+
+@pytest.mark.parametrize("model_class", [ByTape, BySymbols])
+def test_gradients_in_prediction(model_class, monkeypatch):
     monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
     inputs = keras.Input((None, 3))
-    model = Saliency(inputs, kerasrnn.LSTM(4)(inputs))
+    model = model_class(inputs, kerasrnn.LSTM(4)(inputs))
     model.compile(jit_compile=False)
     x = tf.constant(sequences(2, 5), tf.float32)
     with op_by_op(), tf.GradientTape() as tape:
