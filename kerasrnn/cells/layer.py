@@ -296,7 +296,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
 
         if initial_state is None:
             kept = self.states if self.stateful else self.get_initial_state(batch_size=batch)
-            initial_state = keras.tree.map_structure(ops.convert_to_tensor, list(kept))
+            # Copies: `convert_to_tensor` returns a variable, which the steps will have changed.
+            initial_state = keras.tree.map_structure(ops.copy, list(kept))
         results = run_steps(
             longer(sequences),
             initial_state=initial_state,

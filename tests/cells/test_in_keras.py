@@ -319,6 +319,21 @@ def test_stateful_layers_continue_from_their_last_states():
         kerasrnn.LSTM(5, stateful=True).build((None, None, 3))
 
 
+@pytest.mark.tensorflow
+def test_states_are_kept_without_steps():
+    """In graphs, where the number of steps is unknown; with a known one it is an error."""
+    layer = kerasrnn.LSTM(5, stateful=True)
+    inputs = keras.Input((None, 3), batch_size=4)
+    model = keras.Model(inputs, layer(inputs))
+    model.predict_on_batch(sequences())
+    before = [state.numpy() for state in layer.states]
+    assert all(np.abs(state).min() > 0 for state in before)
+    output = model.predict_on_batch(sequences()[:, :0])
+    np.testing.assert_array_equal(output, np.zeros((4, 5)))
+    for state, expected in zip(layer.states, before, strict=True):
+        np.testing.assert_array_equal(state.numpy(), expected)
+
+
 # Dropout.
 
 
