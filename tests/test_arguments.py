@@ -108,6 +108,7 @@ ELSEWHERE = {
     "BeamSearch": "made by Generator",
     "Diagnosis": "a result",
     "History": "made by Generator",
+    "cache_programs": "tests/test_programs.py",
     "encoder_and_step": "tests/zoo/test_stepping.py",
     "GateDiagnosis": "a result",
     "KernelDiagnosis": "a result",

@@ -99,7 +99,8 @@ def _loop(cell: Any, options: Options, call: Call) -> Results | None:
     """The time loop in a form that LiteRT supports: see `recurrence.loop.replaced_by`."""
     if options.unroll:
         return None
-    return Unroll(SimpleNamespace(scan=_scan), cell, options, call).forward()
+    backend = SimpleNamespace(scan=_scan, segment_rows=lambda: None)
+    return Unroll(backend, cell, options, call).forward()
 
 
 def _scan(

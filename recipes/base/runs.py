@@ -19,6 +19,7 @@ A run folder contains:
 import contextlib
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import platform
@@ -273,9 +274,11 @@ class Run:
         return load_model(self.folder / "model.keras")
 
 
-def default_folder(recipe: Recipe) -> Path:
-    """The default folder of a run started now."""
-    return Path(RUNS) / recipe.name / datetime.now().strftime("%Y%m%d-%H%M%S")
+def default_folder(recipe: Recipe, below: str | Path = RUNS) -> Path:
+    """The default folder of a run started now: named by the time, and a number if that is taken."""
+    folder = Path(below) / recipe.name / datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = itertools.chain([folder.name], (f"{folder.name}-{n}" for n in itertools.count(2)))
+    return next(path for path in map(folder.with_name, names) if not path.exists())
 
 
 def check_new(folder: Path, what: str) -> None:

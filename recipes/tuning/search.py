@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.config import Config, ConfigError, from_dict
 from kerasrnn.recipes.base.execution import Execution
 from kerasrnn.recipes.base.recipe import Recipe
-from kerasrnn.recipes.base.runs import Run, RunError, check_new
+from kerasrnn.recipes.base.runs import Run, RunError, check_new, default_folder
 from kerasrnn.recipes.training.from_config import batches
 from kerasrnn.recipes.tuning.options import SearchOptions
 
@@ -79,7 +78,7 @@ class Search:
                 f"objective={options.objective!r}: expected one of "
                 f"{', '.join(f'val_{name}' for name in measures)}."
             )
-        folder = folder or Path("runs/tune") / recipe.name / f"{datetime.now():%Y%m%d-%H%M%S}"
+        folder = folder or default_folder(recipe, "runs/tune")
         check_new(folder, "search")  # before the data is prepared
         data = recipe.load(config, data_dir)
         holds_out = data.validation is None and not config.validation

@@ -242,3 +242,11 @@ def test_a_batch_larger_than_the_data_is_refused(light, tmp_path):
     config = dataclasses.replace(config, batch_size=61)
     with pytest.raises(BatchError, match="batch_size=61: expected at most the 60"):
         train(light, config, run, light.load(None))
+
+
+def test_runs_started_in_the_same_second(recipe, tmp_path):
+    folders = []
+    for _ in range(3):
+        folders.append(runs.default_folder(recipe, tmp_path))
+        folders[-1].mkdir(parents=True)
+    assert len(set(folders)) == 3
