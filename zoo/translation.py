@@ -15,6 +15,7 @@ from kerasrnn.decoding.beam import Beam
 from kerasrnn.decoding.loop import without_finished_rows
 from kerasrnn.decoding.processors import LogitsProcessor, check_processors
 from kerasrnn.decoding.samplers import Strategy
+from kerasrnn.recurrence.loop import never_exported
 from kerasrnn.validation import ArgumentError, PositiveInteger
 from kerasrnn.wording import counted
 from kerasrnn.zoo import reading
@@ -469,15 +470,13 @@ class Translator(keras.Model):
         if key not in functions:
             import tensorflow as tf
 
-            # Never exported, and named like such functions of Keras, in which the encoder's loops
-            # are compiled when it has paid off: see `keras_internals.in_trainer`.
-            def one_step_on_texts(*inputs: Tensor) -> Sequence[Tensor]:
-                with without_finished_rows():
+            def of_several(*inputs: Tensor) -> Sequence[Tensor]:
+                with never_exported(), without_finished_rows():
                     return call(*inputs)
 
             inputs = [x for x in generator.inputs if x.name != "max_lengths"]
             functions[key] = tf.function(
-                call if single or jit_compile else one_step_on_texts,
+                call if single or jit_compile else of_several,
                 [tf.TensorSpec((1 if single else None, None), x.dtype) for x in inputs],
                 autograph=False,
                 jit_compile=jit_compile or None,

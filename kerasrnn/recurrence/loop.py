@@ -217,6 +217,27 @@ def is_replaced() -> bool:
     return _substitute.get() is not None
 
 
+_never_exported: ContextVar[bool] = ContextVar("_never_exported", default=False)
+
+
+@contextmanager
+def never_exported() -> Iterator[None]:
+    """Within this context, graphs for inference are traced that only this process calls.
+
+    On TensorFlow, their loops are compiled when that has paid off, as in Keras's `predict`.
+    """
+    token = _never_exported.set(True)
+    try:
+        yield
+    finally:
+        _never_exported.reset(token)
+
+
+def is_never_exported() -> bool:
+    """Whether the graph being traced stays in this process: see `never_exported`."""
+    return _never_exported.get()
+
+
 def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) -> Results:
     """Run a cell over time.
 

@@ -30,7 +30,14 @@ from tensorflow.python.ops import control_flow_util, gradients_util  # not expor
 
 from kerasrnn.keras_internals import in_trainer
 from kerasrnn.recurrence import cudnn, unrolled
-from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
+from kerasrnn.recurrence.loop import (
+    Call,
+    JitCompile,
+    Options,
+    Results,
+    Steppable,
+    is_never_exported,
+)
 from kerasrnn.recurrence.padding import bucket, first_steps, repeat_last, with_time
 from kerasrnn.recurrence.unroll import Unroll
 
@@ -130,7 +137,8 @@ def _way(options: Options, call: Call, jit_compile: JitCompile) -> Callable[...,
         return graph_loop if tf.executing_eagerly() else compiled_loop
     # A graph for inference may be called once, and any graph but these may be exported to where
     # there is no XLA.
-    stays = tf.executing_eagerly() or in_trainer(tf.compat.v1.get_default_graph())
+    stays = tf.executing_eagerly() or is_never_exported()
+    stays = stays or in_trainer(tf.compat.v1.get_default_graph())
     if not stays or _recorded(call) != gradients_util.POSSIBLE_GRADIENT_TYPES_NONE:
         return graph_loop
     return later_compiled_loop

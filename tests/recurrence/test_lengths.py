@@ -12,6 +12,7 @@ from tensorflow.python.framework import ops as framework
 
 import kerasrnn
 from kerasrnn.recurrence import tensorflow as loop
+from kerasrnn.recurrence.loop import never_exported
 from kerasrnn.recurrence.padding import bucket
 from tests.catalogue import PROBES, variant_id
 from tests.measure import make_mask, op_by_op, randomize
@@ -235,6 +236,22 @@ def test_compiling_later_changes_nothing(row, way, monkeypatch):
                     list(results),
                     list(expected),
                 )
+
+
+def test_only_graphs_that_stay_may_compile_later():
+    """A graph of the user's may be saved, and a table cannot."""
+    layer = kerasrnn.LSTM(4)
+    signature = [tf.TensorSpec((None, None, 3))]
+
+    def operations():
+        traced = tf.function(lambda x: layer(x), signature).get_concrete_function()
+        return {operation.type for operation in traced.graph.get_operations()}
+
+    layer.build((None, None, 3))
+    assert "Case" not in operations()
+    with never_exported():
+        assert {"Case", "LookupTableFindV2"} <= operations()
+    assert "Case" not in operations()
 
 
 class ByTape(keras.Model):
