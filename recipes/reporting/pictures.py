@@ -73,6 +73,9 @@ def alignments(translations: Sequence[Any], path: Path) -> None:
         )
         panel.set_yticks(range(len(written)), written, family=family)
         panel.xaxis.tick_top()
+        panel.xaxis.set_label_position("top")
+        panel.set_xlabel("source")
+        panel.set_ylabel("result")
     for panel in panels[len(translations) :]:
         panel.axis("off")
     save(figure, path)

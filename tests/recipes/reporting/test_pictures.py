@@ -38,6 +38,15 @@ def test_japanese_has_glyphs(tmp_path):
     assert list(matplotlib.rcParams["font.family"]) == before
 
 
+def test_attention_names_its_axes(drawn, tmp_path):
+    said = Translation("A B", ["A", "B"], ["a", "b"], -1.0, np.eye(3)[:, :2])
+    pictures.alignments([said], tmp_path / "attention.png")
+    (panel,) = drawn
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("source", "result")
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["A", "B", "end"]
+
+
 def test_learning_curves_show_the_log(drawn, tmp_path):
     """A loss that falls a thousandfold can be read to its end; what stays near is not bent."""
     log = tmp_path / "log.csv"
