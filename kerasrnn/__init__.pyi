@@ -20,6 +20,8 @@ from .attention.luong import LuongAttention as LuongAttention
 from .attention.monotonic import MonotonicAttention as MonotonicAttention
 from .cells.cell import Cell as Cell
 from .cells.chrono import ChronoInitializer as ChronoInitializer
+from .cells.co_rnn import CoRNN as CoRNN
+from .cells.co_rnn import CoRNNCell as CoRNNCell
 from .cells.feedback import FeedbackCell as FeedbackCell
 from .cells.gru import GRU as GRU
 from .cells.gru import GRUCell as GRUCell
@@ -28,6 +30,8 @@ from .cells.ind_rnn import IndRNNCell as IndRNNCell
 from .cells.layer import RNN as RNN
 from .cells.layer_norm_lstm import LayerNormLSTM as LayerNormLSTM
 from .cells.layer_norm_lstm import LayerNormLSTMCell as LayerNormLSTMCell
+from .cells.lem import LEM as LEM
+from .cells.lem import LEMCell as LEMCell
 from .cells.lstm import LSTM as LSTM
 from .cells.lstm import LSTMCell as LSTMCell
 from .cells.mgu import MGU as MGU

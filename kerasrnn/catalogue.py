@@ -96,6 +96,16 @@ CELLS = (
         "Collins, Sohl-Dickstein & Sussillo (2017)",
         "SimpleRNN with one gate that retains the old state: between SimpleRNN and GRU",
     ),
+    Entry(
+        "CoRNN",
+        "Rusch & Mishra (2021)",
+        "coupled oscillators with bounded gradients: for very long sequences",
+    ),
+    Entry(
+        "LEM",
+        "Rusch, Mishra, Erichson & Mahoney (2022)",
+        "two coupled states with learned step lengths: for several time scales in long sequences",
+    ),
 )
 """All cells that have a layer of their own, in the order of the documentation."""
 

@@ -2,6 +2,8 @@
 
 from .cell import Cell as Cell
 from .chrono import ChronoInitializer as ChronoInitializer
+from .co_rnn import CoRNN as CoRNN
+from .co_rnn import CoRNNCell as CoRNNCell
 from .feedback import FeedbackCell as FeedbackCell
 from .gru import GRU as GRU
 from .gru import GRUCell as GRUCell
@@ -10,6 +12,8 @@ from .ind_rnn import IndRNNCell as IndRNNCell
 from .layer import RNN as RNN
 from .layer_norm_lstm import LayerNormLSTM as LayerNormLSTM
 from .layer_norm_lstm import LayerNormLSTMCell as LayerNormLSTMCell
+from .lem import LEM as LEM
+from .lem import LEMCell as LEMCell
 from .lstm import LSTM as LSTM
 from .lstm import LSTMCell as LSTMCell
 from .mgu import MGU as MGU

@@ -41,6 +41,8 @@ ANNOTATIONS: dict[str, Any] = {
     "peephole_initializer": Any,
     "peephole_regularizer": Any,
     "peephole_constraint": Any,
+    "dt": PositiveNumber,
+    "gamma": PositiveNumber,
     "epsilon": PositiveNumber,
     "seed": Seed | None,
 }
