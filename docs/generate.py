@@ -83,12 +83,8 @@ def pages() -> dict[str, str]:
     result |= {f"recipes/{name}": recipe(recipes.load(name)) for name in recipes.NAMES}
     result |= {f"api/{part}": api(part, title) for part, title in PARTS.items()}
     result["api/recipes"] = api_of_recipes()
-    result["cells/index"] = _index(
-        "Cells",
-        COLUMNS,
-        rows_of_cells("{}.md"),
-        [entry.module for entry in catalogue.CELLS],
-    )
+    names = [entry.module for entry in catalogue.CELLS]
+    result["cells/index"] = "\n".join([list_of_cells("{}.md"), *_contents(names)])
     result["topologies/index"] = _index(
         "Topologies",
         ("topology", "functions", "recipes"),
@@ -178,25 +174,37 @@ def cited(entry: catalogue.Entry) -> str:
     return f"{entry.paper}, *{title[1]}*"
 
 
-COLUMNS = ("layer", "cell", "description", "paper")
+def list_of_cells(address: str) -> str:
+    """Every cell with its paper, by family.
+
+    Args:
+        address: of the page of a cell; `{}` stands for the name of its module.
+    """
+    lines = ["# Cells", ""]
+    for family in catalogue.FAMILIES:
+        rows = [
+            (_layer(entry, address), f"`{entry.cell}`", entry.summary, cited(entry))
+            for entry in family.cells
+        ]
+        lines += [f"## {family.name}", "", f"{family.summary[0].upper()}{family.summary[1:]}.", ""]
+        lines += _table(("layer", "cell", "description", "paper"), rows)
+    return "\n".join(lines)
 
 
-def rows_of_cells(address: str) -> list[tuple[str, ...]]:
-    """A row for each cell, with a link to an address that contains the name of its module."""
-    return [
+def table_of_families() -> str:
+    """The README's table: the layers of each family."""
+    rows = [
         (
-            f"[`{entry.layer}`]({address.format(entry.module)})",
-            f"`{entry.cell}`",
-            entry.summary,
-            cited(entry),
+            f"{family.name}: {family.summary}",
+            ", ".join(_layer(entry, "kerasrnn/cells/{}.py") for entry in family.cells),
         )
-        for entry in catalogue.CELLS
+        for family in catalogue.FAMILIES
     ]
+    return "\n".join(_table(("family", "layers"), rows))
 
 
-def table_of_cells() -> str:
-    """The README's table of cells."""
-    return "\n".join(_table(COLUMNS, rows_of_cells("kerasrnn/cells/{}.py")))
+def _layer(entry: catalogue.Entry, address: str) -> str:
+    return f"[`{entry.layer}`]({address.format(entry.module)})"
 
 
 # Topologies.
@@ -425,8 +433,11 @@ def _include(file: Path, *options: str) -> str:
 def _index(
     title: str, head: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str]
 ) -> str:
-    lines = [f"# {title}", "", *_table(head, rows), "```{toctree}", ":hidden:", "", *names, "```"]
-    return "\n".join([*lines, ""])
+    return "\n".join([f"# {title}", "", *_table(head, rows), *_contents(names)])
+
+
+def _contents(names: Sequence[str]) -> list[str]:
+    return ["```{toctree}", ":hidden:", "", *names, "```", ""]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

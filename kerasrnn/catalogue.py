@@ -2,7 +2,7 @@
 
 Derived from it are the public names of `kerasrnn` and `kerasrnn.cells`, the type stubs, the cells
 that the zoo and the recipes accept, the points of the benchmarks, the pages of the documentation,
-the README's table, and the rows of the tests.
+the README's table, and the rows of the tests. Documents show the cells by family.
 
 This module imports neither Keras nor `kerasrnn.cells`, which imports Keras: the command line lists
 the cells before Keras is loaded.
@@ -51,63 +51,104 @@ class Entry:
         return snake_case(self.layer)
 
 
-CELLS = (
-    Entry(
-        "SimpleRNN",
-        "Elman (1990)",
-        "one tanh layer that also reads its previous output",
-        in_keras=True,
+@dataclass(frozen=True)
+class Family:
+    """Cells of one kind, which the documentation shows together."""
+
+    name: str
+    summary: str
+    """What its cells have in common, in one line."""
+
+    cells: tuple[Entry, ...]
+
+
+FAMILIES = (
+    Family(
+        "Simple networks",
+        "the new state is an activation of the input and the old state, without gates",
+        (
+            Entry(
+                "SimpleRNN",
+                "Elman (1990)",
+                "one tanh layer that also reads its previous output",
+                in_keras=True,
+            ),
+            Entry(
+                "IndRNN",
+                "Li, Li, Cook, Zhu & Gao (2018)",
+                "SimpleRNN in which each unit reads only its own state: for very long sequences "
+                "and deep stacks",
+            ),
+        ),
     ),
-    Entry(
-        "LSTM",
-        "Hochreiter & Schmidhuber (1997)",
-        "a cell state with an input, a forget and an output gate",
-        in_keras=True,
+    Family(
+        "LSTM and its variants",
+        "gates write to, erase and read a cell state",
+        (
+            Entry(
+                "LSTM",
+                "Hochreiter & Schmidhuber (1997)",
+                "a cell state with an input, a forget and an output gate",
+                in_keras=True,
+            ),
+            Entry(
+                "PeepholeLSTM",
+                "Gers & Schmidhuber (2000)",
+                "LSTM whose gates also read the cell state: for intervals, counting and rhythms",
+            ),
+            Entry(
+                "LayerNormLSTM",
+                "Ba, Kiros & Hinton (2016)",
+                "LSTM with layer normalization: for stable training on long sequences and small "
+                "batches",
+            ),
+        ),
     ),
-    Entry(
-        "GRU",
-        "Cho et al. (2014)",
-        "an update and a reset gate, without a cell state: three quarters of LSTM's weights",
-        in_keras=True,
+    Family(
+        "GRU and other gated units",
+        "gates mix the old state with a candidate, without a separate cell state",
+        (
+            Entry(
+                "GRU",
+                "Cho et al. (2014)",
+                "an update and a reset gate, without a cell state: three quarters of LSTM's "
+                "weights",
+                in_keras=True,
+            ),
+            Entry(
+                "MGU",
+                "Zhou, Wu, Zhang & Zhou (2016)",
+                "GRU with one gate instead of two: two thirds of GRU's weights",
+            ),
+            Entry(
+                "UGRNN",
+                "Collins, Sohl-Dickstein & Sussillo (2017)",
+                "SimpleRNN with one gate that retains the old state: between SimpleRNN and GRU",
+            ),
+        ),
     ),
-    Entry(
-        "PeepholeLSTM",
-        "Gers & Schmidhuber (2000)",
-        "LSTM whose gates also read the cell state: for intervals, counting and rhythms",
-    ),
-    Entry(
-        "LayerNormLSTM",
-        "Ba, Kiros & Hinton (2016)",
-        "LSTM with layer normalization: for stable training on long sequences and small batches",
-    ),
-    Entry(
-        "MGU",
-        "Zhou, Wu, Zhang & Zhou (2016)",
-        "GRU with one gate instead of two: two thirds of GRU's weights",
-    ),
-    Entry(
-        "IndRNN",
-        "Li, Li, Cook, Zhu & Gao (2018)",
-        "SimpleRNN in which each unit reads only its own state: for very long sequences and deep "
-        "stacks",
-    ),
-    Entry(
-        "UGRNN",
-        "Collins, Sohl-Dickstein & Sussillo (2017)",
-        "SimpleRNN with one gate that retains the old state: between SimpleRNN and GRU",
-    ),
-    Entry(
-        "CoRNN",
-        "Rusch & Mishra (2021)",
-        "coupled oscillators with bounded gradients: for very long sequences",
-    ),
-    Entry(
-        "LEM",
-        "Rusch, Mishra, Erichson & Mahoney (2022)",
-        "two coupled states with learned step lengths: for several time scales in long sequences",
+    Family(
+        "Differential equations",
+        "a step approximates one of a dynamical system in continuous time",
+        (
+            Entry(
+                "CoRNN",
+                "Rusch & Mishra (2021)",
+                "coupled oscillators with bounded gradients: for very long sequences",
+            ),
+            Entry(
+                "LEM",
+                "Rusch, Mishra, Erichson & Mahoney (2022)",
+                "two coupled states with learned step lengths: for several time scales in long "
+                "sequences",
+            ),
+        ),
     ),
 )
-"""All cells that have a layer of their own, in the order of the documentation."""
+"""The cells that have a layer of their own, in the order of the documentation."""
+
+CELLS = tuple(entry for family in FAMILIES for entry in family.cells)
+"""All of them."""
 
 CLASSES = {
     "cell": ("Cell",),

@@ -1,4 +1,4 @@
-"""Files that are written from the code: type stubs, and the README's table of cells.
+"""Files that are written from the code: type stubs and lists of cells.
 
     python -m tests.generated
 
@@ -19,19 +19,18 @@ from kerasrnn import catalogue
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kerasrnn"
 README = ROOT / "README.md"
+LIST = PACKAGE / "cells" / "README.md"
 TABLE = re.compile(r"(?<=<!-- Written by `python -m tests\.generated`: -->\n\n)(?:\|.*\n)*")
-HEAD = '"""Written by `python -m tests.generated`."""'
+WRITTEN = "Written by `python -m tests.generated`."
 
 
 def files() -> dict[Path, str]:
     """The text of each file, by its path."""
-    return {**stubs(), README: readme()}
-
-
-def readme() -> str:
-    """The README, with its table of cells."""
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
-    return TABLE.sub(lambda _: generate["table_of_cells"](), README.read_text(encoding="utf-8"))
+    before = README.read_text(encoding="utf-8")
+    readme = TABLE.sub(lambda _: generate["table_of_families"](), before)
+    cells = f"<!-- {WRITTEN} -->\n\n{generate['list_of_cells']('{}.py')}"
+    return {**stubs(), README: readme, LIST: cells}
 
 
 def stubs() -> dict[Path, str]:
@@ -54,7 +53,9 @@ def stubs() -> dict[Path, str]:
     }
     for entry in catalogue.CELLS:
         written[PACKAGE / "cells" / f"{entry.module}.pyi"] = _module(entry)
-    return {path: "\n".join([HEAD, "", *lines, ""]) for path, lines in written.items()}
+    return {
+        path: "\n".join([f'"""{WRITTEN}"""', "", *lines, ""]) for path, lines in written.items()
+    }
 
 
 def _imports(package: str, names: Iterable[tuple[str, str]]) -> list[str]:

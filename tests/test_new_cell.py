@@ -18,11 +18,11 @@ from tests.processes import Forked
 pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("processes")]
 
 ROOT = Path(__file__).parents[1]
-ROW = """\
-    Entry(
-        "Toy",
-        "Author & Author (2026)",
-        "what distinguishes it, in one line",
+FAMILY = """\
+    Family(
+        "Toys",
+        "what they have in common",
+        (Entry("Toy", "Author & Author (2026)", "what distinguishes it, in one line"),),
     ),
 """
 LOOK = """
@@ -84,8 +84,9 @@ def checkout(tmp_path_factory):
         text = text.replace("Template", "Toy").replace("template", "toy")
         (root / file).write_text(text, encoding="utf-8")
     catalogue = root / "kerasrnn" / "catalogue.py"
-    before, end, after = catalogue.read_text("utf-8").partition(')\n"""All cells')
-    catalogue.write_text(f"{before}{ROW}{end}{after}", encoding="utf-8")
+    before, end, after = catalogue.read_text("utf-8").partition(')\n"""The cells')
+    assert end
+    catalogue.write_text(f"{before}{FAMILY}{end}{after}", encoding="utf-8")
     return root
 
 
@@ -132,8 +133,12 @@ def test_its_documentation_is_complete(checkout, found):
         "`ToyCell` | what distinguishes it, in one line | Author & Author (2026), "
         "*Title of the paper* |"
     )
-    assert f"| [`Toy`](kerasrnn/cells/toy.py) | {row}\n" in (checkout / "README.md").read_text()
-    assert f"| [`Toy`](toy.md) | {row}\n" in found["pages"]
+    readme = (checkout / "README.md").read_text("utf-8")
+    assert "| Toys: what they have in common | [`Toy`](kerasrnn/cells/toy.py) |\n" in readme
+    listed = (checkout / "kerasrnn" / "cells" / "README.md").read_text("utf-8")
+    for page, address in ((listed, "toy.py"), (found["pages"], "toy.md")):
+        assert "## Toys\n\nWhat they have in common.\n" in page
+        assert f"| [`Toy`]({address}) | {row}\n" in page
     for name in ("Toy", "ToyCell"):
         assert f".. autoclass:: kerasrnn.{name}\n" in found["page"]
 
