@@ -22,6 +22,10 @@ from .cells.cell import Cell as Cell
 from .cells.chrono import ChronoInitializer as ChronoInitializer
 from .cells.co_rnn import CoRNN as CoRNN
 from .cells.co_rnn import CoRNNCell as CoRNNCell
+from .cells.fast_grnn import FastGRNN as FastGRNN
+from .cells.fast_grnn import FastGRNNCell as FastGRNNCell
+from .cells.fast_rnn import FastRNN as FastRNN
+from .cells.fast_rnn import FastRNNCell as FastRNNCell
 from .cells.feedback import FeedbackCell as FeedbackCell
 from .cells.gru import GRU as GRU
 from .cells.gru import GRUCell as GRUCell

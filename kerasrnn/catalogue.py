@@ -79,6 +79,12 @@ FAMILIES = (
                 "SimpleRNN in which each unit reads only its own state: for very long sequences "
                 "and deep stacks",
             ),
+            Entry(
+                "FastRNN",
+                "Kusupati et al. (2018)",
+                "SimpleRNN with a weighted residual connection: stable gradients for two "
+                "more scalars",
+            ),
         ),
     ),
     Family(
@@ -124,6 +130,12 @@ FAMILIES = (
                 "UGRNN",
                 "Collins, Sohl-Dickstein & Sussillo (2017)",
                 "SimpleRNN with one gate that retains the old state: between SimpleRNN and GRU",
+            ),
+            Entry(
+                "FastGRNN",
+                "Kusupati et al. (2018)",
+                "one gate that shares its kernels with the candidate, with low ranks: for "
+                "microcontrollers",
             ),
         ),
     ),

@@ -86,17 +86,28 @@ def _run_stack(stack, x, mask, states):
     return x, last, finals
 
 
+def with_feedback(
+    x: np.ndarray, weights: dict[str, np.ndarray], extra: np.ndarray | float
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The arguments of an oracle's step of a single row, whose input part gains `extra`.
+
+    It is the row of the kernel for one more feature, which is 1: the oracle needs to know nothing
+    of it. If the input part is normalized, it is a share of the bias.
+    """
+    if "kernel_gamma" in weights:
+        return x, {**weights, "bias": weights["bias"] + extra}
+    kernel = weights["kernel"]
+    kernel = np.concatenate([kernel, np.broadcast_to(extra, (1, kernel.shape[1]))])
+    return np.append(x, [[1.0]], axis=1), {**weights, "kernel": kernel}
+
+
 def run_feedback(
     layer: kerasrnn.RNN,
     x: np.ndarray,
     mask: np.ndarray | None = None,
     weights: dict[str, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Every step's output of a layer of a `FeedbackCell`, row by row.
-
-    In a single row y_{t-1} W_y is a vector, and so a share of the bias of that one step: the oracle
-    of the cell inside needs to know nothing of it.
-    """
+    """Every step's output of a layer of a `FeedbackCell`, row by row."""
     outer, inner = layer.cell, layer.cell.cell
     row, weights = ROW_OF[type(inner)], weights or weights_of(outer)
     activation = {"softmax": softmax, "sigmoid": sigmoid, "linear": lambda v: v}
@@ -109,10 +120,8 @@ def run_feedback(
         outputs = []
         for t, x_t in enumerate(steps):
             if mask is None or mask[n, t]:
-                bias = np.array(weights["bias"])
-                of_input = bias[0] if bias.ndim == 2 else bias
-                of_input += (y @ weights["feedback_kernel"])[0]
-                h, states = row.oracle.step(x_t[None], states, {**weights, "bias": bias}, **options)
+                given = with_feedback(x_t[None], weights, (y @ weights["feedback_kernel"])[0])
+                h, states = row.oracle.step(given[0], states, given[1], **options)
                 y = h @ weights["output_kernel"] + weights.get("output_bias", 0.0)
                 y = said = activation(y)
             outputs.append(said[0])
@@ -177,10 +186,7 @@ def run_attending(
     weights: dict[str, np.ndarray] | None = None,
     states: Sequence[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Every step's output and weights of a layer of an `AttentionCell`, row by row.
-
-    As in `run_feedback`, what is fed back is a share of the bias of that one step.
-    """
+    """Every step's output and weights of a layer of an `AttentionCell`, row by row."""
     outer, inner = layer.cell, layer.cell.cell
     row, weights = ROW_OF[type(inner)], weights or weights_of(outer)
     options = {name: getattr(inner, name) for name in row.oracle_options}
@@ -203,11 +209,10 @@ def run_attending(
                         outer.attention, own[0][0], memory[n], used, of_attention, weights
                     )
                     fed = c
-                bias = np.array(weights["bias"])
-                of_input = bias[0] if bias.ndim == 2 else bias
+                given = x_t[None], weights
                 if outer.input_feeding and np.ndim(fed):
-                    of_input += fed @ weights["feedback_kernel"]
-                _, own = row.oracle.step(x_t[None], own, {**weights, "bias": bias}, **options)
+                    given = with_feedback(*given, fed @ weights["feedback_kernel"])
+                _, own = row.oracle.step(given[0], own, given[1], **options)
                 if outer.query == "output":
                     c, of_attention = attend(
                         outer.attention, own[0][0], memory[n], used, of_attention, weights

@@ -307,13 +307,13 @@ class AttentionCell(WrappingCell):
         if self.query == "state":
             of_attention, (feedback, *products) = products[:count], products[count:]
             context, states = self.attention.attend(of_cell[0], states, attended, of_attention)
-            a = a + feedback(context)
+            a = self.add_feedback(a, feedback(context))
             h, of_cell = self.cell.step(a, of_cell, inner, tuple(products))
         else:
             if self.input_feeding:
                 fed, *states = states
                 feedback, *products = products
-                a = a + feedback(fed)
+                a = self.add_feedback(a, feedback(fed))
             products, of_attention = products[:-count], products[-count:]
             h, of_cell = self.cell.step(a, of_cell, inner, tuple(products))
             context, states = self.attention.attend(h, states, attended, of_attention)

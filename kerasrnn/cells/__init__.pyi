@@ -4,6 +4,10 @@ from .cell import Cell as Cell
 from .chrono import ChronoInitializer as ChronoInitializer
 from .co_rnn import CoRNN as CoRNN
 from .co_rnn import CoRNNCell as CoRNNCell
+from .fast_grnn import FastGRNN as FastGRNN
+from .fast_grnn import FastGRNNCell as FastGRNNCell
+from .fast_rnn import FastRNN as FastRNN
+from .fast_rnn import FastRNNCell as FastRNNCell
 from .feedback import FeedbackCell as FeedbackCell
 from .gru import GRU as GRU
 from .gru import GRUCell as GRUCell

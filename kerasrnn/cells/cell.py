@@ -106,7 +106,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
     """The arguments of `Cell.__init__`, derived from `own_arguments`."""
 
     gates: tuple[str, ...] = ("h",)
-    """Names of the column blocks of the kernels and the bias, in order."""
+    """Names of the blocks of pre-activations, gates and candidates, in order: the column blocks of
+    the kernels and the bias, unless their shapes are overridden."""
 
     state_names: tuple[str, ...] = ("h",)
     """Names of the states; the recurrent product is applied to the first."""
@@ -161,7 +162,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
             self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.implementation = 1 if self.recurrent_dropout else implementation
         if self.implementation == 1:
-            self.dropout_mask_count = len(self.gates)  # read by DropoutRNNCell
+            self.dropout_mask_count = self.dropout_blocks  # read by DropoutRNNCell
         self.__post_init__()
 
     def __post_init__(self) -> None:
@@ -228,6 +229,26 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
         """Groups of gates that share a matrix product, in the order of `gates`."""
         return (self.gates,)
+
+    @property
+    def gate_names(self) -> tuple[str, ...]:
+        """The blocks of `gates` that are gates, in the order in which a step activates them.
+
+        The others are candidates, which have the names of states.
+        """
+        return tuple(name for name in self.gates if name not in self.state_names)
+
+    @property
+    def dropout_blocks(self) -> int:
+        """The number of column blocks of a kernel that have dropout masks of their own, if any do.
+
+        1 for a cell with a kernel that several gates share.
+        """
+        return len(self.gates)
+
+    def kernel_shape(self, features: int) -> tuple[int, int]:
+        """`(features, gates * units)`, unless the `input_part` needs another shape."""
+        return (features, self.input_part_size)
 
     @property
     def recurrent_kernel_shape(self) -> tuple[int, ...]:
@@ -349,13 +370,17 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @property
     def input_part_size(self) -> int:
-        """The width of the input part a_t."""
+        """The width of the input part a_t, as far as feedback is added to it."""
         return len(self.gates) * self.units
+
+    def add_feedback(self, a: Tensor, feedback: Tensor) -> Tensor:
+        """Add what a wrapping cell feeds back, `(batch, input_part_size)`, to the input part."""
+        return a + feedback
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         features = self._features(input_shape)
         self.kernel = self.add_weight(
-            shape=(features, len(self.gates) * self.units),
+            shape=self.kernel_shape(features),
             name="kernel",
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
@@ -474,6 +499,18 @@ class Cell(DropoutRNNCell, SequenceLayer):
             )
             start = end
         return tuple(products)
+
+    def recurrent_matrices(self) -> dict[str, Tensor]:
+        """For each block of `gates`, the matrix `(units, units)` by which the state enters it.
+
+        Diagnoses measure its spectrum. Empty for a recurrent kernel of another shape, unless the
+        cell overrides this method.
+        """
+        kernel, count = getattr(self, "recurrent_kernel", None), len(self.gates)
+        if kernel is None or tuple(kernel.shape) != (self.units, count * self.units):
+            return {}
+        blocks = ops.split(ops.convert_to_tensor(kernel), count, axis=-1)
+        return dict(zip(self.gates, blocks, strict=True))
 
     def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
         """Run the cell over time, in the time loop."""

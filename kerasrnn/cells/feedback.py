@@ -158,6 +158,7 @@ class FeedbackCell(WrappingCell):
     ) -> tuple[Tensor, list[Any]]:
         feedback, *of_cell, readout = products
         states, (y,) = self.split_states(states)
-        h, states = self.cell.step(a + feedback(y), states, weights.of("cell"), tuple(of_cell))
+        a = self.add_feedback(a, feedback(y))
+        h, states = self.cell.step(a, states, weights.of("cell"), tuple(of_cell))
         y = self.activation(readout(h))
         return y, self.join_states(states, [y])

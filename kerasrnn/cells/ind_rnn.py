@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
+from keras import ops
 
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
@@ -48,6 +49,9 @@ class IndRNNCell(Cell):
     def recurrent_products(self, weights: Weights) -> tuple[ElementwiseProduct, ...]:
         masks = weights.noise.get("states")
         return (ElementwiseProduct(weights["recurrent_kernel"], None, masks),)
+
+    def recurrent_matrices(self) -> dict[str, Tensor]:
+        return {"h": ops.diag(ops.convert_to_tensor(self.recurrent_kernel))}
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights

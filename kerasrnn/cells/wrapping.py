@@ -184,6 +184,9 @@ class WrappingCell(Cell):
     def input_part_size(self) -> int:
         return self.cell.input_part_size
 
+    def add_feedback(self, a: Tensor, feedback: Tensor) -> Tensor:
+        return self.cell.add_feedback(a, feedback)
+
     def build(
         self, input_shape: Sequence[int | None], memory_shape: Sequence[int | None] | None = None
     ) -> None:

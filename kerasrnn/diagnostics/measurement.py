@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops, tree
 
 from kerasrnn import validation
+from kerasrnn.cells.cell import Cell
 from kerasrnn.diagnostics import observation
 from kerasrnn.diagnostics.diagnosis import Diagnosis
 from kerasrnn.diagnostics.layer_diagnosis import (
@@ -299,24 +300,24 @@ def _mean_by_step(norms: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 
 def _kernels(cell: Any) -> dict[str, KernelDiagnosis]:
-    gates = observation.gate_names(cell)
-    kernel = getattr(cell, "recurrent_kernel", None)
-    if not gates or kernel is None:
-        return {}
-    kernel = _double(kernel)
-    if kernel.ndim == 1:  # units connected only to themselves
-        kernel = np.diag(kernel)
-    if kernel.shape != (cell.units, len(gates) * cell.units):
-        return {}
-    blocks = np.split(kernel, len(gates), axis=-1)
     return {
         gate: KernelDiagnosis(
             gate,
-            float(np.abs(np.linalg.eigvals(block)).max()),
-            float(np.linalg.norm(block, 2)),
+            float(np.abs(np.linalg.eigvals(matrix)).max()),
+            float(np.linalg.norm(matrix, 2)),
         )
-        for gate, block in zip(gates, blocks, strict=True)
+        for gate, matrix in _recurrent_matrices(cell).items()
     }
+
+
+def _recurrent_matrices(cell: Any) -> dict[str, np.ndarray]:
+    if isinstance(cell, Cell):
+        return {gate: _double(matrix) for gate, matrix in cell.recurrent_matrices().items()}
+    gates = observation.block_names(cell)
+    if not gates:
+        return {}
+    blocks = np.split(_double(cell.recurrent_kernel), len(gates), axis=-1)
+    return dict(zip(gates, blocks, strict=True))
 
 
 def _name(model: keras.Model, layer: keras.layers.Layer, taken: dict[str, Any]) -> str:

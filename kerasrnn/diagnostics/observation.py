@@ -93,9 +93,17 @@ def observed_cell(cell: Any) -> Any:
     return cell if attention is None else attention.cell
 
 
-def gate_names(cell: Any) -> tuple[str, ...]:
-    """The column blocks of a cell's kernels; empty if they are unknown."""
+def block_names(cell: Any) -> tuple[str, ...]:
+    """The blocks of a cell's pre-activations; empty if they are unknown."""
     return cell.gates if isinstance(cell, Cell) else _built_in(cell)[0]
+
+
+def gate_names(cell: Any) -> tuple[str, ...]:
+    """The blocks that are gates, in the order in which a step activates them."""
+    if isinstance(cell, Cell):
+        return cell.gate_names
+    blocks, states = _built_in(cell)
+    return tuple(name for name in blocks if name not in states)
 
 
 def state_names(cell: Any, states: int) -> tuple[str, ...]:
@@ -142,7 +150,7 @@ def observe(call: ObservedCall) -> Activations | None:
     None for a cell with unknown activations: one that is neither kerasrnn's nor Keras's.
     """
     cell = inner_cell(call.layer.cell)
-    if not isinstance(cell, Cell) and not gate_names(cell):
+    if not isinstance(cell, Cell) and not block_names(cell):
         return None
     import tensorflow as tf
 
@@ -301,9 +309,7 @@ def _recording_loop(
 def _blocks(values: Sequence[Tensor], cell: Any) -> dict[str, np.ndarray]:
     """The gates' values in one step, by gate: cells compute them in order."""
     arrays = [ops.convert_to_numpy(y) for y in values]
-    # The blocks of the kernels that are not gates are candidates, which have the name of the
-    # corresponding state.
-    names = [name for name in gate_names(cell) if name not in state_names(cell, 0)]
+    names = gate_names(cell)
     rows = np.concatenate(arrays, axis=-1)
     if rows.shape[-1] == len(names) * cell.units:
         return dict(zip(names, np.split(rows, len(names), axis=-1), strict=True))

@@ -74,3 +74,30 @@ def test_lem_is_a_linear_gru_without_reset():
     biases[0, UNITS : 2 * UNITS] = 50
     known = keras.layers.GRU(UNITS, activation=None, **OPTIONS)
     assert_close(actual, outputs(known, [of_gru(kernel), of_gru(recurrent), biases]))
+
+
+def test_fast_rnn_without_its_residual_is_simple_rnn():
+    layer = kerasrnn.FastRNN(UNITS, **OPTIONS)
+    weights = {**random_weights(layer), "alpha": np.array(50.0), "beta": np.array(-50.0)}
+    known = keras.layers.SimpleRNN(UNITS, **OPTIONS)
+    expected = outputs(known, list(weights.values())[:3])
+    assert_close(outputs(layer, weights.values()), expected)
+
+
+def test_fast_grnn_is_a_gru_with_shared_kernels():
+    """With zeta = 1 and nu = 0, and a reset gate of one; the kernels are products of factors."""
+    layer = kerasrnn.FastGRNN(UNITS, kernel_rank=2, recurrent_rank=3, **OPTIONS)
+    weights = {**random_weights(layer), "zeta": np.array(50.0), "nu": np.array(-50.0)}
+    actual = outputs(layer, weights.values())
+    known = keras.layers.GRU(UNITS, **OPTIONS)
+    kernels = []
+    for name, factor in (
+        ("kernel", "kernel_factor"),
+        ("recurrent_kernel", "recurrent_factor"),
+    ):
+        w = weights[name] @ weights[factor]
+        kernels.append(np.concatenate([w, np.zeros_like(w), w], axis=1))
+    biases = np.zeros((2, 3 * UNITS))
+    biases[0, :UNITS], biases[0, 2 * UNITS :] = np.split(weights["bias"], 2)
+    biases[0, UNITS : 2 * UNITS] = 50
+    assert_close(actual, outputs(known, [*kernels, biases]))

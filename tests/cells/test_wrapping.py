@@ -63,10 +63,7 @@ def arrays(layer, parts=()):
 
 
 def step_in_numpy(cell, x, states, memory, extra=0.0):
-    """One step of one row; `extra` is added to the input part.
-
-    It is added to the bias of the innermost cell, whose oracle therefore needs no argument for it.
-    """
+    """One step of one row; `extra` is added to the input part."""
     states = list(states)
     if isinstance(cell, kerasrnn.FeedbackCell):
         own = arrays(cell, [cell.cell])
@@ -106,12 +103,10 @@ def step_in_numpy(cell, x, states, memory, extra=0.0):
             output = np.tanh(output @ own["output_kernel"])
         fed = [output if cell.projected else context] if cell.feeds_back else []
         return output, [*states, *fed]
-    row, weights = numpy_models.ROW_OF[type(cell)], arrays(cell)
-    bias = np.array(weights["bias"])
-    of_input = bias[0] if bias.ndim == 2 else bias
-    of_input += extra
+    row = numpy_models.ROW_OF[type(cell)]
+    x, weights = numpy_models.with_feedback(x, arrays(cell), extra)
     options = {name: getattr(cell, name) for name in row.oracle_options}
-    return row.oracle.step(x, states, {**weights, "bias": bias}, **options)
+    return row.oracle.step(x, states, weights, **options)
 
 
 def initial_states_in_numpy(cell):

@@ -15,12 +15,8 @@ from tests.oracles.activations import sigmoid
 pytestmark = pytest.mark.tensorflow
 
 UNITS, FEATURES = 3, 2
-# The blocks that are not gates are candidates, with the names of states. The oracles compute the
-# gates in the order of the blocks.
-GATES = {
-    row.name: tuple(gate for gate in row.cell.gates if gate not in row.cell.state_names)
-    for row in ROWS
-}
+# The oracles compute the gates in this order.
+GATES = {row.name: row.cell(UNITS).gate_names for row in ROWS}
 # How much of a state is carried over, by its name.
 CARRIES = {
     "LSTM": {"c": lambda gates, cell: gates["f"]},
@@ -29,6 +25,8 @@ CARRIES = {
     "GRU": {"h": lambda gates, cell: gates["z"]},
     "MGU": {"h": lambda gates, cell: 1 - gates["f"]},
     "UGRNN": {"h": lambda gates, cell: gates["g"]},
+    "FastRNN": {"h": lambda gates, cell: np.full((1, UNITS), sigmoid(cell.beta.numpy()))},
+    "FastGRNN": {"h": lambda gates, cell: gates["z"]},
     "CoRNN": {
         "y": lambda gates, cell: np.full((1, UNITS), 1 - cell.dt**2 * cell.gamma),
         "z": lambda gates, cell: np.full((1, UNITS), 1 - cell.dt * cell.epsilon),
@@ -123,7 +121,7 @@ def test_a_gate_has_the_name_of_its_block(row):
         model = model_of(layer)
         names = list(diagnose(model, x, loss=ops.sum).layers[layer.name].gates)
         assert len(names) == len(GATES[row.name])
-        blocks = ("z", "r", "h") if cls is keras.layers.GRU else row.cell.gates
+        blocks = ("z", "r", "h") if cls is keras.layers.GRU else layer.cell.gates
         for name in names:
             bias = np.zeros_like(layer.cell.bias)
             start = blocks.index(name) * UNITS
@@ -131,6 +129,13 @@ def test_a_gate_has_the_name_of_its_block(row):
             layer.cell.bias.assign(bias)
             measured = diagnose(model, x, loss=ops.sum).layers[layer.name].gates
             assert [other for other in names if measured[other].high.all()] == [name]
+
+
+# From the weights: the matrices of cells whose recurrent kernel does not have a block per gate.
+MATRICES = {
+    "IndRNN": lambda weights: {"h": np.diag(weights["recurrent_kernel"])},
+    "FastGRNN": lambda weights: dict.fromkeys("zh", weights["recurrent_kernel"]),
+}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=variant_id)
@@ -141,23 +146,23 @@ def test_spectra_of_the_blocks(row):
 
     diagnosis = diagnose(model, np.ones((1, 2, FEATURES), "float32"), loss=ops.sum)
 
-    kernel = layer.cell.recurrent_kernel.numpy().astype("float64")
+    weights = {w.name: w.numpy().astype("float64") for w in layer.weights}
+    if row.name in MATRICES:
+        matrices = MATRICES[row.name](weights)
+    elif weights["recurrent_kernel"].shape == (UNITS, len(layer.cell.gates) * UNITS):
+        blocks = np.split(weights["recurrent_kernel"], len(layer.cell.gates), axis=1)
+        matrices = dict(zip(layer.cell.gates, blocks, strict=True))
+    else:
+        matrices = {}  # no block maps a state to itself
     kernels = diagnosis.layers[layer.name].kernels
-    if row.name != "IndRNN" and kernel.shape != (UNITS, len(row.cell.gates) * UNITS):
-        assert not kernels  # no block maps a state to itself
-        return
-    assert tuple(kernels) == row.cell.gates
-    for n, block in enumerate(kernels.values()):
-        if row.name == "IndRNN":
-            expected = [np.abs(kernel).max()] * 2
-        else:
-            u = kernel[:, n * UNITS : (n + 1) * UNITS]
-            # The library uses neither the characteristic polynomial nor U U^T.
-            expected = [
-                np.abs(np.roots(np.poly(u))).max(),
-                np.sqrt(np.linalg.eigvalsh(u @ u.T).max()),
-            ]
-        found = [block.spectral_radius, block.largest_singular_value]
+    assert list(kernels) == list(matrices)
+    for name, u in matrices.items():
+        # The library uses neither the characteristic polynomial nor U U^T.
+        expected = [
+            np.abs(np.roots(np.poly(u))).max(),
+            np.sqrt(np.linalg.eigvalsh(u @ u.T).max()),
+        ]
+        found = [kernels[name].spectral_radius, kernels[name].largest_singular_value]
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

@@ -61,6 +61,6 @@ def backward(
 
 
 def _moved(value: np.ndarray, index: tuple) -> np.ndarray:
-    moved = value.astype("complex128")
+    moved = np.array(value, "complex128")  # also of a scalar
     moved[index] += 1j * STEP
     return moved
