@@ -77,6 +77,8 @@ BUILT_IN = [row for row in ROWS if row.keras_layer is not None]
 # The options of the time loop are tested on these: a manual gradient; an automatic one, with
 # weights used in the step; a product inside the step; an elementwise recurrent product.
 PROBES = [BY_NAME[name] for name in ("LSTM", "PeepholeLSTM", "GRU", "IndRNN")]
+# What follows from a cell's declarations is tested on the first backend; others compile each call.
+ROWS_OR_PROBES = ROWS if FIRST_BACKEND else PROBES
 # The two ways of differentiating a step.
 MANUAL_AND_AUTOMATIC = PROBES[:2]
 VARIANTS = [

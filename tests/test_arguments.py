@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import kerasrnn
 from kerasrnn import decoding, diagnostics, export, losses, metrics, text, training, zoo
+from tests.catalogue import PROBES, ROWS
 
 X = np.ones((2, 3, 2), "float32")
 IDS = np.ones((2, 3), "int32")
@@ -188,6 +189,19 @@ def _public() -> dict[str, Callable[..., Any]]:
 
 
 PUBLIC = _public()
+# An argument that cells share is declared once for all of them, and tested on the probes.
+OF_PROBES = {
+    name
+    for row in PROBES
+    for cls in (row.cell, row.layer)
+    for name in inspect.signature(cls).parameters
+}
+OTHER_CELLS = [cls.__name__ for row in ROWS if row not in PROBES for cls in (row.cell, row.layer)]
+
+
+def _tested(name: str) -> list[inspect.Parameter]:
+    parameters = inspect.signature(PUBLIC[name]).parameters.values()
+    return [p for p in parameters if name not in OTHER_CELLS or p.name not in OF_PROBES]
 
 
 def _scalars(parameter: inspect.Parameter) -> set[Any]:
@@ -213,16 +227,16 @@ def _scalars(parameter: inspect.Parameter) -> set[Any]:
 
 SCALARS = [
     (name, parameter.name, frozenset(scalars))
-    for name, function in PUBLIC.items()
+    for name in PUBLIC
     if name in VALID
-    for parameter in inspect.signature(function).parameters.values()
+    for parameter in _tested(name)
     if (scalars := _scalars(parameter))
 ]
 OTHERS = [
     (name, parameter.name)
-    for name, function in PUBLIC.items()
+    for name in PUBLIC
     if name in VALID
-    for parameter in inspect.signature(function).parameters.values()
+    for parameter in _tested(name)
     # A metric's `dtype` is checked by Keras.
     if parameter.kind is not parameter.VAR_KEYWORD
     and parameter.name != "dtype"

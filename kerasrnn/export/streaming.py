@@ -91,10 +91,11 @@ def to_step(
     names, tensors = signature.inputs(model)
     if isinstance(per_step, (str, bytes)) or not isinstance(per_step, Collection):
         raise ValueError(f"per_step={per_step!r}: expected a collection of names of layers.")
-    unknown = set(per_step) - {layer.name for layer in tracing.layers_of(model)}
+    known = [layer.name for layer in tracing.layers_of(model)]
+    unknown = [name for name in per_step if not isinstance(name, str) or name not in known]
     if unknown:
         raise ValueError(
-            f"per_step={sorted(per_step)}: model {model.name!r} has no layer {unknown.pop()!r}."
+            f"per_step={list(per_step)}: model {model.name!r} has no layer {unknown[0]!r}."
         )
     timed = _sequences(model)
     if not any(timed):

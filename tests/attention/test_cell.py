@@ -16,7 +16,7 @@ from kerasrnn import zoo
 from kerasrnn.keras_internals import get_keras_mask
 from tests import numpy_models
 from tests.attention.attentions import ATTENTIONS
-from tests.catalogue import BY_NAME, ROWS, variant_id
+from tests.catalogue import BY_NAME, PROBES, variant_id
 from tests.measure import (
     FIRST_BACKEND,
     MASKS,
@@ -153,8 +153,8 @@ def test_every_attention(name, way):
         assert_equals_numpy(layer, x, memory, *masks(kind))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
-def test_every_cell(row):
+@pytest.mark.parametrize("row", PROBES, ids=variant_id)
+def test_cells_of_every_kind(row):
     (x, memory), (mask, memory_mask) = tensors(), masks("mixed")
     assert_equals_numpy(new_layer("coverage", "state", row), x, memory, mask, memory_mask)
 

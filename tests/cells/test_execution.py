@@ -1,6 +1,7 @@
 """How the time loop runs: compiled in eager calls, under XLA, and traced again only if necessary.
 
-Each way of running it is tested on probes. Every cell is compiled by XLA once, in training.
+Each way of running it is tested on probes. XLA compiles every cell in
+`tests/recurrence/test_in_place.py`, and on JAX wherever a loop runs.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests.catalogue import MANUAL_AND_AUTOMATIC, PROBES, ROWS, variant_id
+from tests.catalogue import MANUAL_AND_AUTOMATIC, PROBES, variant_id
 from tests.measure import (
     FIRST_BACKEND,
     PRECISION,
@@ -78,11 +79,11 @@ def test_later_training_steps_trace_no_loop(row, jit_compile, monkeypatch):
     assert 0 < traced[0] == traced[1] == traced[2]
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.name != "SimpleRNN"], ids=variant_id)
+@probes
 def test_jit_compile_changes_no_values(row):
     """XLA against the same operations one by one, in training, with masks of every kind.
 
-    GRU with a product inside the step; SimpleRNN is compiled in the next test.
+    GRU with a product inside the step.
     """
     training, variant = TRAINING[-1], {"reset_after": False} if row.name == "GRU" else {}
     x = sequences(dtype=PRECISION)

@@ -8,7 +8,7 @@ import pytest
 
 import kerasrnn
 from tests import numpy_models
-from tests.catalogue import BY_NAME, ROWS, variant_id
+from tests.catalogue import BY_NAME, PROBES, variant_id
 from tests.measure import (
     FIRST_BACKEND,
     MASKS,
@@ -36,8 +36,8 @@ def sequences(features=3):
     return np.random.default_rng(0).standard_normal((4, 5, features)).astype(PRECISION)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
-def test_every_cell(row):
+@pytest.mark.parametrize("row", PROBES, ids=variant_id)
+def test_cells_of_every_kind(row):
     """Outputs with masks of every kind; masked steps keep the previous output, y."""
     layer, x = new_layer(row), sequences()
     for kind in MASKS:

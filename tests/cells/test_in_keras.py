@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests.catalogue import BUILT_IN, BY_NAME, MANUAL_AND_AUTOMATIC, ROWS, variant_id
+from tests.catalogue import BUILT_IN, BY_NAME, MANUAL_AND_AUTOMATIC, ROWS_OR_PROBES, variant_id
 from tests.measure import (
     FIRST_BACKEND,
     PRECISION,
@@ -23,7 +23,7 @@ from tests.measure import (
     to_list,
 )
 
-rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
+rows = pytest.mark.parametrize("row", ROWS_OR_PROBES, ids=variant_id)
 built_in = pytest.mark.parametrize("row", BUILT_IN, ids=variant_id)
 manual_and_automatic = pytest.mark.parametrize("row", MANUAL_AND_AUTOMATIC, ids=variant_id)
 
@@ -126,7 +126,7 @@ def test_a_list_of_cells_is_a_stack_of_layers(row):
 @rows
 def test_stepping_the_cell_equals_running_the_layer(row):
     """The states are in a list; a single one may also be a tensor."""
-    x = sequences()
+    x = sequences(time=3)
     layer = row.layer(5, return_sequences=True, return_state=True)
     layer.build((4, None, 3))
     randomize(layer)
@@ -240,7 +240,7 @@ def test_a_layer_is_freed_with_its_loops(unroll):
 @rows
 def test_half_precision(row):
     """Every cell, operation by operation; the traced loop, whose types have to agree."""
-    x = sequences(time=8)
+    x = sequences(time=4)
     exact = row.layer(5, return_sequences=True, **row.steady)
     exact.build(x.shape)
     with op_by_op():

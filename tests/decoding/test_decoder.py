@@ -10,7 +10,7 @@ import pytest
 import kerasrnn
 from kerasrnn.keras_internals import get_keras_mask
 from tests import numpy_models
-from tests.catalogue import BY_NAME, ROWS, variant_id
+from tests.catalogue import BY_NAME, PROBES, variant_id
 from tests.measure import op_by_op, randomize
 
 IDS = np.array([[1, 4, 2, 6], [1, 5, 3, 3], [2, 2, 1, 4]])
@@ -52,12 +52,12 @@ def step_by_step(decoder, previous, context):
 @pytest.mark.torch_backend
 @pytest.mark.parametrize(
     ("row", "context"),
-    [(row, CONTEXTS[n % len(CONTEXTS)]) for n, row in enumerate(ROWS)]
-    + [(BY_NAME["LSTM"], "state"), (BY_NAME["GRU"], "first")],
+    [(row, CONTEXTS[n]) for n, row in enumerate(PROBES)]
+    + [(BY_NAME["LSTM"], "state"), (BY_NAME["GRU"], "first"), (BY_NAME["SimpleRNN"], "both")],
     ids=variant_id,
 )
 def test_all_steps_at_once_and_one_after_the_other(row, context):
-    """Every cell, in a stack with residuals; every way in which a context enters."""
+    """Cells of every kind, in a stack with residuals; every way in which a context enters."""
     decoder, previous, c = new_decoder(row, context, depth=2, residual=True)
     expected = numpy_models.decode(decoder, previous, c)
     with contextlib.nullcontext() if row is BY_NAME["LSTM"] else op_by_op():

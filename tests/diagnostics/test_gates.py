@@ -7,7 +7,7 @@ from keras import ops
 
 import kerasrnn
 from kerasrnn.diagnostics import diagnose
-from tests.catalogue import BUILT_IN, ROWS, variant_id
+from tests.catalogue import BUILT_IN, BY_NAME, PROBES, ROWS, variant_id
 from tests.measure import make_mask, passing_masks
 from tests.oracles import loop
 from tests.oracles.activations import sigmoid
@@ -17,8 +17,9 @@ pytestmark = pytest.mark.tensorflow
 UNITS, FEATURES = 3, 2
 # The oracles compute the gates in this order.
 GATES = {row.name: row.cell(UNITS).gate_names for row in ROWS}
-# How much of a state is carried over, by its name.
+# How much of a state is carried over, by its name: of cells that differ in kind.
 CARRIES = {
+    "SimpleRNN": {},
     "LSTM": {"c": lambda gates, cell: gates["f"]},
     "PeepholeLSTM": {"c": lambda gates, cell: gates["f"]},
     "LayerNormLSTM": {"c": lambda gates, cell: gates["f"]},
@@ -61,7 +62,7 @@ class Recording:
         return self.values[-1]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+@pytest.mark.parametrize("row", [BY_NAME[name] for name in CARRIES], ids=variant_id)
 def test_gates_and_candidates_equal_the_oracle(row):
     keras.config.set_dtype_policy("float64")
     mask = make_mask("gapped", 6, 9)
@@ -102,7 +103,7 @@ def test_gates_and_candidates_equal_the_oracle(row):
     np.testing.assert_array_equal(diagnosis.saturated, (np.abs(candidates) > 0.95).mean(axis=0))
     assert 0 < diagnosis.saturated.mean() < 1
     for name, state in diagnosis.states.items():
-        carry = CARRIES.get(row.name, {}).get(name)
+        carry = CARRIES[row.name].get(name)
         if carry is None:
             assert state.carry is None
             continue
@@ -121,7 +122,7 @@ def test_a_gate_has_the_name_of_its_block(row):
         model = model_of(layer)
         names = list(diagnose(model, x, loss=ops.sum).layers[layer.name].gates)
         assert len(names) == len(GATES[row.name])
-        blocks = ("z", "r", "h") if cls is keras.layers.GRU else layer.cell.gates
+        blocks = ("z", "r", "h") if cls is keras.layers.GRU else row.cell(UNITS).gates
         for name in names:
             bias = np.zeros_like(layer.cell.bias)
             start = blocks.index(name) * UNITS
@@ -138,7 +139,7 @@ MATRICES = {
 }
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+@pytest.mark.parametrize("row", [*PROBES, BY_NAME["FastGRNN"], BY_NAME["CoRNN"]], ids=variant_id)
 def test_spectra_of_the_blocks(row):
     layer = row.layer(UNITS)
     model = model_of(layer)

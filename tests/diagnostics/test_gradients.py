@@ -10,7 +10,7 @@ from keras import ops
 import kerasrnn
 from kerasrnn.diagnostics import diagnose
 from kerasrnn.diagnostics.layer_diagnosis import memory_length
-from tests.catalogue import BUILT_IN, BY_NAME, ROWS, variant_id
+from tests.catalogue import BUILT_IN, BY_NAME, PROBES, variant_id
 from tests.measure import make_mask, passing_masks, randomize
 from tests.oracles import loop
 
@@ -129,7 +129,7 @@ def differences(loss, states, n, epsilon=1e-6):
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(
     ("row", "go_backwards"),
-    [*((row, False) for row in ROWS), (BY_NAME["GRU"], True)],
+    [*((row, False) for row in PROBES), (BY_NAME["GRU"], True)],
     ids=variant_id,
 )
 def test_gradients_of_the_states_with_a_mask(row, go_backwards):

@@ -8,7 +8,7 @@ import kerasrnn
 from kerasrnn import zoo
 from kerasrnn.wording import snake_case
 from tests import numpy_models
-from tests.catalogue import ROWS, variant_id
+from tests.catalogue import PROBES, ROWS, variant_id
 from tests.zoo.models import assert_exports, assert_saves, learn
 
 LENGTHS = (6, 4, 6, 0)
@@ -43,8 +43,8 @@ def expected_of(model, outputs, pooling, x, mask):
     return numpy_models.ACTIVATIONS[outputs.kind](numpy_models.dense(model.layers[-1], vector))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
-def test_every_cell(row):
+@pytest.mark.parametrize("row", PROBES, ids=variant_id)
+def test_cells_of_every_kind(row):
     """Standardized inputs, the last valid state and a softmax, in NumPy."""
     mean, deviation = np.array([0.5, 0.0, -1.0, 2.0]), np.array([1.0, 2.0, 0.5, 4.0])
     inputs, outputs = zoo.Vectors(4, mean, deviation), zoo.Classes(3)
