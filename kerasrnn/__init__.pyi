@@ -44,6 +44,8 @@ from .cells.peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from .cells.peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
 from .cells.simple_rnn import SimpleRNN as SimpleRNN
 from .cells.simple_rnn import SimpleRNNCell as SimpleRNNCell
+from .cells.slstm import SLSTM as SLSTM
+from .cells.slstm import SLSTMCell as SLSTMCell
 from .cells.ugrnn import UGRNN as UGRNN
 from .cells.ugrnn import UGRNNCell as UGRNNCell
 from .cells.wrapping import WrappingCell as WrappingCell

@@ -108,6 +108,12 @@ FAMILIES = (
                 "LSTM with layer normalization: for stable training on long sequences and small "
                 "batches",
             ),
+            Entry(
+                "SLSTM",
+                "Beck et al. (2024)",
+                "LSTM with exponential gates, a normalized cell state and heads: revises what it "
+                "stored",
+            ),
         ),
     ),
     Family(

@@ -26,6 +26,8 @@ from .peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from .peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
 from .simple_rnn import SimpleRNN as SimpleRNN
 from .simple_rnn import SimpleRNNCell as SimpleRNNCell
+from .slstm import SLSTM as SLSTM
+from .slstm import SLSTMCell as SLSTMCell
 from .ugrnn import UGRNN as UGRNN
 from .ugrnn import UGRNNCell as UGRNNCell
 from .wrapping import WrappingCell as WrappingCell

@@ -10,7 +10,7 @@ import keyword
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -41,6 +41,8 @@ ANNOTATIONS: dict[str, Any] = {
     "peephole_initializer": Any,
     "peephole_regularizer": Any,
     "peephole_constraint": Any,
+    "heads": PositiveInteger,
+    "forget_gate": Literal["sigmoid", "exponential"],
     "dt": PositiveNumber,
     "gamma": PositiveNumber,
     "epsilon": PositiveNumber,

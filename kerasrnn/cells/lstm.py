@@ -15,6 +15,24 @@ from kerasrnn.recurrence.loop import Weights
 Tensor = Any
 
 
+def unit_forget_bias(initializer: Callable[..., Tensor], units: int) -> Callable[..., Tensor]:
+    """An initializer of the bias of i, f, c, o: 1 for f, and the given initializer for the others.
+
+    The initial values are those of Keras's LSTM with the same seed.
+    """
+
+    def initialize(_: Any, **kwargs: Any) -> Tensor:
+        return ops.concatenate(
+            [
+                initializer((units,), **kwargs),
+                ops.ones((units,), **kwargs),
+                initializer((2 * units,), **kwargs),
+            ]
+        )
+
+    return initialize
+
+
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class LSTMCell(Cell):
     """One step of a long short-term memory, drop-in for `keras.layers.LSTMCell`.
@@ -40,17 +58,7 @@ class LSTMCell(Cell):
     def make_bias_initializer(self) -> Callable[..., Tensor]:
         if not self.unit_forget_bias:
             return self.bias_initializer
-
-        def initialize(_: Any, **kwargs: Any) -> Tensor:
-            return ops.concatenate(
-                [
-                    self.bias_initializer((self.units,), **kwargs),
-                    ops.ones((self.units,), **kwargs),
-                    self.bias_initializer((2 * self.units,), **kwargs),
-                ]
-            )
-
-        return initialize
+        return unit_forget_bias(self.bias_initializer, self.units)
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights

@@ -142,6 +142,74 @@ class RecurrentProduct:
         return ops.concatenate(d_blocks, axis=-1), d_bias
 
 
+class HeadsProduct:
+    """The recurrent part `r = v U` of heads: units are connected only within the same head.
+
+    Args:
+        kernel: U, `(units / heads, gates * units)`: the columns of head k in each gate are applied
+            to the units of head k.
+        heads: the number of heads, each of which has consecutive units.
+        gates: the number of gates.
+        masks: dropout masks of the state, each `(batch, units)`: one for all gates or one per gate.
+    """
+
+    rank: ClassVar[int] = 2
+
+    def __init__(
+        self, kernel: Tensor, heads: int, gates: int, masks: Sequence[Tensor] | None = None
+    ) -> None:
+        self.kernel, self.heads, self.gates = kernel, heads, gates
+        # (gates, batch, units), with an axis of 1 for a mask of all gates.
+        self.masks = None if masks is None else ops.stack(list(masks))
+        size = kernel.shape[0]
+        blocks = ops.reshape(kernel, (size, gates, heads, size))
+        self.blocks = ops.transpose(blocks, (1, 2, 0, 3))  # (gates, heads, size, size)
+        self.transposed = ops.transpose(blocks, (1, 2, 3, 0))
+
+    @property
+    def weights(self) -> Tensor:
+        """The kernel."""
+        return self.kernel
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """Compute r for one step's v, `(batch, units)`, in the dtype of v."""
+        dtype, v = v.dtype, ops.cast(v, self.kernel.dtype)
+        r = ops.matmul(self._by_head(self._masked(v)), self.blocks)  # (gates, heads, batch, size)
+        r = ops.transpose(r, (2, 0, 1, 3))
+        return ops.cast(ops.reshape(r, (-1, self.gates * v.shape[-1])), dtype)
+
+    def adjoint(self, d_r: Tensor) -> Tensor:
+        """Compute dL/dv of one step from its dL/dr."""
+        dtype, d_r = d_r.dtype, ops.cast(d_r, self.kernel.dtype)
+        d_v = ops.matmul(self._of_gates(d_r), self.transposed)
+        d_v = ops.transpose(d_v, (0, 2, 1, 3))
+        d_v = ops.reshape(d_v, (self.gates, -1, d_r.shape[-1] // self.gates))
+        return ops.cast(ops.sum(d_v if self.masks is None else d_v * self.masks, axis=0), dtype)
+
+    def weight_gradients(self, v: Tensor, d_r: Tensor) -> Tensor:
+        """Compute dL/dU from the v and dL/dr of all steps, `(time, batch, ...)`."""
+        v, d_r = ops.cast(v, self.kernel.dtype), ops.cast(d_r, self.kernel.dtype)
+        v = ops.expand_dims(v, 0) if self.masks is None else v * ops.expand_dims(self.masks, 1)
+        v = ops.reshape(v, (v.shape[0], -1, v.shape[-1]))
+        d_r = self._of_gates(ops.reshape(d_r, (-1, d_r.shape[-1])))
+        of_blocks = ops.matmul(ops.transpose(self._by_head(v), (0, 1, 3, 2)), d_r)
+        return ops.reshape(ops.transpose(of_blocks, (2, 0, 1, 3)), self.kernel.shape)
+
+    def _masked(self, v: Tensor) -> Tensor:
+        """v for each gate, `(gates, batch, units)`, or for all of them, `(1, batch, units)`."""
+        return ops.expand_dims(v, 0) if self.masks is None else v * self.masks
+
+    def _by_head(self, v: Tensor) -> Tensor:
+        """Reshape `(n, rows, units)` to `(n, heads, rows, size)`."""
+        v = ops.reshape(v, (v.shape[0], -1, self.heads, self.kernel.shape[0]))
+        return ops.transpose(v, (0, 2, 1, 3))
+
+    def _of_gates(self, r: Tensor) -> Tensor:
+        """Reshape `(rows, gates * units)` to `(gates, heads, rows, size)`."""
+        r = ops.reshape(r, (-1, self.gates, self.heads, self.kernel.shape[0]))
+        return ops.transpose(r, (1, 2, 0, 3))
+
+
 class ElementwiseProduct:
     """The recurrent part `r = v * u + b` of units without connections between them.
 

@@ -24,6 +24,8 @@ EVERYTHING = {
     "dt": 0.2,
     "gamma": 1.5,
     "implicit_damping": True,
+    "forget_gate": "exponential",
+    "heads": 5,
     "kernel_initializer": keras.initializers.RandomNormal(stddev=0.3, seed=1),
     "recurrent_initializer": keras.initializers.RandomUniform(-0.4, 0.4, seed=2),
     "bias_initializer": "ones",

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import kerasrnn
-from tests.measure import PRECISION, TIGHT, op_by_op, randomize
+from tests.measure import PRECISION, TIGHT, measure, op_by_op, randomize
 
 UNITS, FEATURES = 4, 3
 OPTIONS = {"return_sequences": True, "dtype": PRECISION}
@@ -101,3 +101,57 @@ def test_fast_grnn_is_a_gru_with_shared_kernels():
     biases[0, :UNITS], biases[0, 2 * UNITS :] = np.split(weights["bias"], 2)
     biases[0, UNITS : 2 * UNITS] = 50
     assert_close(actual, outputs(known, [*kernels, biases]))
+
+
+def test_slstm_is_a_weighted_mean():
+    """Without recurrence, by the softmax of log i_s + sum of log f over the steps after s."""
+    layer = kerasrnn.SLSTM(UNITS, **OPTIONS)
+    weights = random_weights(layer)
+    weights["recurrent_kernel"][:] = 0
+    p_i, p_f, p_z, p_o = np.split(X @ weights["kernel"] + weights["bias"], 4, axis=-1)
+    passed = np.cumsum(-np.logaddexp(0, -p_f), axis=1)
+    expected = np.zeros_like(p_z)
+    for t in range(X.shape[1]):
+        logits = p_i[:, : t + 1] + passed[:, t : t + 1] - passed[:, : t + 1]
+        shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        expected[:, t] = (shares * np.tanh(p_z[:, : t + 1])).sum(axis=1)
+    expected /= 1 + np.exp(-p_o)
+    assert_close(outputs(layer, weights.values()), expected)
+
+
+def test_heads_of_slstm_are_blocks_of_its_kernel():
+    """The gradients, too, with dropout masks of each gate."""
+    options = {**OPTIONS, "recurrent_dropout": 0.3, "seed": 1}
+    one, two = (kerasrnn.SLSTM(UNITS, heads=heads, **options) for heads in (1, 2))
+    weights = random_weights(two)
+    half, units = UNITS // 2, np.arange(4 * UNITS) % UNITS
+    within = (np.arange(UNITS) < half)[:, None] == (units < half)
+    whole = np.concatenate([weights["recurrent_kernel"]] * 2) * within
+    one.build(X.shape)
+    one.set_weights([weights["kernel"], whole, weights["bias"]])
+    with op_by_op():
+        expected, actual = (measure(layer, X, training=True) for layer in (one, two))
+    first, second = np.split(expected.d_weights[1] * within, 2)
+    expected.d_weights[1] = first + second
+    for a, b in zip(actual.arrays(), expected.arrays(), strict=True):
+        assert_close(a, b, 10 * TIGHT)
+    for gate, matrix in two.cell.recurrent_matrices().items():
+        assert_close(matrix, one.cell.recurrent_matrices()[gate])
+
+
+def test_slstm_is_stable_in_half_precision():
+    """With gates far beyond the range of exp, and over steps that store nothing new."""
+    layer = kerasrnn.SLSTM(
+        UNITS, return_sequences=True, recurrent_initializer="zeros", dtype="float16"
+    )
+    layer.build((None, None, FEATURES))
+    random = np.random.default_rng(0)
+    kernel = random.standard_normal((FEATURES, 4 * UNITS))
+    layer.set_weights([kernel, np.zeros((UNITS, 4 * UNITS)), np.zeros(4 * UNITS)])
+    x = 300 * random.standard_normal((2, 50, FEATURES)).astype("float16")
+    x[:, 25:] = 0
+    with op_by_op():
+        measured = measure(layer, x, training=True)
+    assert np.abs(measured.outputs[0]).max() <= 1
+    assert np.abs(measured.outputs[0][:, -1]).max() > 0.01
+    assert all(np.isfinite(values).all() for values in measured.arrays())
