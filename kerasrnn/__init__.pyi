@@ -18,6 +18,8 @@ from .attention.location_sensitive import CoverageAttention as CoverageAttention
 from .attention.location_sensitive import LocationSensitiveAttention as LocationSensitiveAttention
 from .attention.luong import LuongAttention as LuongAttention
 from .attention.monotonic import MonotonicAttention as MonotonicAttention
+from .cells.antisymmetric_rnn import AntisymmetricRNN as AntisymmetricRNN
+from .cells.antisymmetric_rnn import AntisymmetricRNNCell as AntisymmetricRNNCell
 from .cells.cell import Cell as Cell
 from .cells.chrono import ChronoInitializer as ChronoInitializer
 from .cells.co_rnn import CoRNN as CoRNN
@@ -40,8 +42,16 @@ from .cells.lstm import LSTM as LSTM
 from .cells.lstm import LSTMCell as LSTMCell
 from .cells.mgu import MGU as MGU
 from .cells.mgu import MGUCell as MGUCell
+from .cells.multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
+from .cells.multiplicative_lstm import MultiplicativeLSTMCell as MultiplicativeLSTMCell
+from .cells.nas import NAS as NAS
+from .cells.nas import NASCell as NASCell
 from .cells.peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from .cells.peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
+from .cells.rhn import RHN as RHN
+from .cells.rhn import RHNCell as RHNCell
+from .cells.scrn import SCRN as SCRN
+from .cells.scrn import SCRNCell as SCRNCell
 from .cells.simple_rnn import SimpleRNN as SimpleRNN
 from .cells.simple_rnn import SimpleRNNCell as SimpleRNNCell
 from .cells.slstm import SLSTM as SLSTM

@@ -85,6 +85,11 @@ FAMILIES = (
                 "SimpleRNN with a weighted residual connection: stable gradients for two "
                 "more scalars",
             ),
+            Entry(
+                "SCRN",
+                "Mikolov et al. (2015)",
+                "SimpleRNN with slow context units, averages of the past: for longer memories",
+            ),
         ),
     ),
     Family(
@@ -113,6 +118,17 @@ FAMILIES = (
                 "Beck et al. (2024)",
                 "LSTM with exponential gates, a normalized cell state and heads: revises what it "
                 "stored",
+            ),
+            Entry(
+                "MultiplicativeLSTM",
+                "Krause, Lu, Murray & Renals (2016)",
+                "LSTM with a recurrent matrix for each input: for characters and bytes",
+            ),
+            Entry(
+                "NAS",
+                "Zoph & Le (2017)",
+                "the cell that an architecture search found, with eight products: for "
+                "language models",
             ),
         ),
     ),
@@ -143,6 +159,11 @@ FAMILIES = (
                 "one gate that shares its kernels with the candidate, with low ranks: for "
                 "microcontrollers",
             ),
+            Entry(
+                "RHN",
+                "Zilly, Srivastava, Koutnik & Schmidhuber (2017)",
+                "several gated layers within each step: for strongly nonlinear transitions",
+            ),
         ),
     ),
     Family(
@@ -159,6 +180,12 @@ FAMILIES = (
                 "Rusch, Mishra, Erichson & Mahoney (2022)",
                 "two coupled states with learned step lengths: for several time scales in long "
                 "sequences",
+            ),
+            Entry(
+                "AntisymmetricRNN",
+                "Chang, Chen, Haber & Chi (2019)",
+                "a state that neither grows nor decays, plain or gated: for long "
+                "sequences with few weights",
             ),
         ),
     ),

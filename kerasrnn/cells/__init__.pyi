@@ -1,5 +1,7 @@
 """Written by `python -m tests.generated`."""
 
+from .antisymmetric_rnn import AntisymmetricRNN as AntisymmetricRNN
+from .antisymmetric_rnn import AntisymmetricRNNCell as AntisymmetricRNNCell
 from .cell import Cell as Cell
 from .chrono import ChronoInitializer as ChronoInitializer
 from .co_rnn import CoRNN as CoRNN
@@ -22,8 +24,16 @@ from .lstm import LSTM as LSTM
 from .lstm import LSTMCell as LSTMCell
 from .mgu import MGU as MGU
 from .mgu import MGUCell as MGUCell
+from .multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
+from .multiplicative_lstm import MultiplicativeLSTMCell as MultiplicativeLSTMCell
+from .nas import NAS as NAS
+from .nas import NASCell as NASCell
 from .peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from .peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
+from .rhn import RHN as RHN
+from .rhn import RHNCell as RHNCell
+from .scrn import SCRN as SCRN
+from .scrn import SCRNCell as SCRNCell
 from .simple_rnn import SimpleRNN as SimpleRNN
 from .simple_rnn import SimpleRNNCell as SimpleRNNCell
 from .slstm import SLSTM as SLSTM

@@ -155,3 +155,98 @@ def test_slstm_is_stable_in_half_precision():
     assert np.abs(measured.outputs[0]).max() <= 1
     assert np.abs(measured.outputs[0][:, -1]).max() > 0.01
     assert all(np.isfinite(values).all() for values in measured.arrays())
+
+
+def test_antisymmetric_rnn_adds_steps_of_a_simple_rnn():
+    """Its increments are the outputs of single steps of the same matrices."""
+    layer = kerasrnn.AntisymmetricRNN(UNITS, step_size=0.5, diffusion=0.2, **OPTIONS)
+    weights = random_weights(layer)
+    h = outputs(layer, weights.values())
+    u = weights["recurrent_kernel"]
+    known = keras.layers.SimpleRNN(UNITS, dtype=PRECISION)
+    known.build(X.shape)
+    known.set_weights([weights["kernel"], u - u.T - 0.2 * np.eye(UNITS), weights["bias"]])
+    for t in range(1, X.shape[1]):
+        increment = known(X[:, t : t + 1], initial_state=h[:, t - 1])
+        assert_close(h[:, t], h[:, t - 1] + 0.5 * np.asarray(increment))
+
+
+def test_gated_antisymmetric_rnn_with_an_open_gate_is_the_plain_one():
+    gated = kerasrnn.AntisymmetricRNN(UNITS, gated=True, **OPTIONS)
+    kernel, recurrent, bias = random_weights(gated).values()
+    bias[:UNITS] = 50
+    plain = kerasrnn.AntisymmetricRNN(UNITS, **OPTIONS)
+    expected = outputs(plain, [kernel[:, UNITS:], recurrent, bias[UNITS:]])
+    assert_close(outputs(gated, [kernel, recurrent, bias]), expected)
+
+
+def test_antisymmetric_rnn_keeps_its_norm():
+    """The flow of the equation is a rotation: Euler's method leaves it by O(epsilon) only."""
+    layer = kerasrnn.AntisymmetricRNN(
+        UNITS, activation=None, step_size=0.001, diffusion=1e-9, use_bias=False, **OPTIONS
+    )
+    _, recurrent = random_weights(layer).values()
+    layer.set_weights([np.zeros((FEATURES, UNITS)), recurrent])
+    start = np.random.default_rng(1).standard_normal((2, UNITS)).astype(PRECISION)
+    with op_by_op():
+        h = np.asarray(layer(np.zeros((2, 400, FEATURES), PRECISION), initial_state=start))
+    norms = np.linalg.norm(h, axis=-1) / np.linalg.norm(start, axis=-1, keepdims=True)
+    assert_close(norms, 1, 2e-3)
+    assert np.linalg.norm(h[:, -1] - start, axis=-1).min() > 0.3
+
+
+def test_scrn_is_a_simple_rnn_with_a_constrained_matrix():
+    """Section 3 of the paper; the fast units read the new context, the old one and x."""
+    slow, alpha = 2, 0.8
+    layer = kerasrnn.SCRN(UNITS, context_units=slow, alpha=alpha, **OPTIONS)
+    kernel, recurrent, bias = random_weights(layer).values()
+    fast = UNITS - slow
+    r, p = recurrent[:fast], recurrent[fast:]
+    (a, b), (b_h, b_s) = (np.split(w, [fast], axis=-1) for w in (kernel, bias))
+    b, b_s = (1 - alpha) * b, (1 - alpha) * b_s
+    matrix = np.block([[r, np.zeros((fast, slow))], [alpha * p, alpha * np.eye(slow)]])
+    weights = [np.hstack([a + b @ p, b]), matrix, np.hstack([b_h + b_s @ p, b_s])]
+
+    def activation(x):
+        return keras.ops.concatenate([keras.ops.sigmoid(x[:, :fast]), x[:, fast:]], axis=-1)
+
+    known = keras.layers.SimpleRNN(UNITS, activation=activation, **OPTIONS)
+    assert_close(outputs(layer, [kernel, recurrent, bias]), outputs(known, weights))
+
+
+def test_rhn_of_depth_one_is_a_gru_without_reset():
+    """Its update gate is 1 - t."""
+    layer = kerasrnn.RHN(UNITS, depth=1, **OPTIONS)
+    weights = random_weights(layer)
+
+    def of_gru(w, reset=0.0):
+        h, t = np.split(w, 2, axis=-1)
+        return np.concatenate([-t, np.full_like(t, reset), h], axis=-1)
+
+    kernels = [of_gru(weights[name]) for name in ("kernel", "recurrent_kernel")]
+    biases = np.stack([of_gru(weights["bias"], 50), np.zeros(3 * UNITS)])
+    expected = outputs(keras.layers.GRU(UNITS, **OPTIONS), [*kernels, biases])
+    assert_close(outputs(layer, weights.values()), expected)
+
+
+def test_multiplicative_lstm_with_a_constant_factor_is_lstm():
+    layer = kerasrnn.MultiplicativeLSTM(UNITS, **OPTIONS)
+    kernel, recurrent, bias = random_weights(layer).values()
+    kernel[:, :UNITS], recurrent[:, :UNITS], bias[:UNITS] = 0, np.eye(UNITS), 1
+    known = keras.layers.LSTM(UNITS, **OPTIONS)
+    expected = outputs(known, [w[..., UNITS:] for w in (kernel, recurrent, bias)])
+    assert_close(outputs(layer, [kernel, recurrent, bias]), expected)
+
+
+def test_nas_computes_the_figures_of_tensorflow_addons():
+    """Those that the test of `tfa.rnn.NASCell` expects of constant weights."""
+    cell = kerasrnn.NASCell(6, kernel_initializer="ones", recurrent_initializer="ones")
+    cell.build((None, 4))
+    cell.set_weights([0.5 * w for w in cell.get_weights()])
+    x = np.repeat([[1.0], [2.0], [3.0]], 4, axis=1).astype("float32")
+    h, (_, c) = cell(x, [np.full((3, 6), 0.1, "float32")] * 2)
+    for found, figures in (
+        (h, [0.5767508, 0.6189357, 0.6273934]),
+        (c, [0.7157977, 0.7804162, 0.7945764]),
+    ):
+        assert_close(found, np.repeat(np.transpose([figures]), 6, axis=1), 1e-6)

@@ -26,12 +26,16 @@ CARRIES = {
     "GRU": {"h": lambda gates, cell: gates["z"]},
     "MGU": {"h": lambda gates, cell: 1 - gates["f"]},
     "UGRNN": {"h": lambda gates, cell: gates["g"]},
+    "MultiplicativeLSTM": {"c": lambda gates, cell: gates["f"]},
+    "SCRN": {"h": lambda gates, cell: np.array([[0, 0, 0.95]])},
+    "RHN": {"h": lambda gates, cell: np.prod([1 - t for t in gates.values()], axis=0)},
     "FastRNN": {"h": lambda gates, cell: np.full((1, UNITS), sigmoid(cell.beta.numpy()))},
     "FastGRNN": {"h": lambda gates, cell: gates["z"]},
     "CoRNN": {
         "y": lambda gates, cell: np.full((1, UNITS), 1 - cell.dt**2 * cell.gamma),
         "z": lambda gates, cell: np.full((1, UNITS), 1 - cell.dt * cell.epsilon),
     },
+    "AntisymmetricRNN": {"h": lambda gates, cell: np.ones((1, UNITS))},
     "LEM": {
         "y": lambda gates, cell: 1 - gates["dt_bar"],
         "z": lambda gates, cell: 1 - gates["dt"],
@@ -109,7 +113,9 @@ def test_gates_and_candidates_equal_the_oracle(row):
             continue
         carry = carry(gates, layer.cell).mean(axis=0)
         np.testing.assert_allclose(state.carry, carry, rtol=1e-10)
-        np.testing.assert_allclose(state.time_constants, -1 / np.log(carry), rtol=1e-8)
+        with np.errstate(divide="ignore"):
+            constants = np.where(carry == 1, np.inf, -1 / np.log(carry))
+        np.testing.assert_allclose(state.time_constants, constants, rtol=1e-8)
 
 
 @pytest.mark.parametrize("row", [*WITH_GATES, *BUILT_IN[1:]], ids=variant_id)
@@ -135,6 +141,10 @@ def test_a_gate_has_the_name_of_its_block(row):
 # From the weights: the matrices of cells whose recurrent kernel does not have a block per gate.
 MATRICES = {
     "IndRNN": lambda weights: {"h": np.diag(weights["recurrent_kernel"])},
+    "AntisymmetricRNN": lambda weights: {
+        "h": weights["recurrent_kernel"] - weights["recurrent_kernel"].T - 0.1 * np.eye(UNITS)
+    },
+    "SCRN": lambda weights: {"h": np.c_[weights["recurrent_kernel"], [0, 0, 0.95]]},
     "FastGRNN": lambda weights: dict.fromkeys("zh", weights["recurrent_kernel"]),
 }
 
