@@ -5,9 +5,13 @@ The references are independent of `kerasrnn`: Keras's layers, and NumPy.
 
 import keras
 import numpy as np
+import pytest
 
 import kerasrnn
 from tests.measure import PRECISION, TIGHT, measure, op_by_op, randomize
+
+# The equations are compared; test_numbers.py compares the backends.
+pytestmark = pytest.mark.tensorflow
 
 UNITS, FEATURES = 4, 3
 OPTIONS = {"return_sequences": True, "dtype": PRECISION}

@@ -19,6 +19,9 @@ from tests.measure import (
     randomize,
 )
 
+# The equations are compared; test_numbers.py compares the backends.
+pytestmark = pytest.mark.tensorflow
+
 UNITS, FEATURES = 5, 3
 OPTIONS = {"return_sequences": True, "return_state": True, "dtype": PRECISION}
 
@@ -182,7 +185,6 @@ def test_peepholes_equal_those_of_onnx():
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
-@pytest.mark.tensorflow
 def test_second_derivatives_of_a_normalization():
     """They equal finite differences of the gradient; those of `tf.nn.moments` do not."""
     import tensorflow as tf

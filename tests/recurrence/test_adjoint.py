@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import kerasrnn
-from tests.catalogue import BUILT_IN, PROBES, ROWS, variant_id
+from tests.catalogue import BUILT_IN, PROBES, variant_id
 from tests.measure import (
     FIRST_BACKEND,
     PRECISION,
@@ -53,7 +53,7 @@ class LeakyGatedCell(kerasrnn.Cell):
 
 TOYS = (LeakyGatedCell, MidpointCell, TangledCell)
 OF_CELLS = {
-    **{row.cell: row.variants if row in BUILT_IN else ({},) for row in ROWS},
+    **{row.cell: row.variants for row in (*BUILT_IN, *PROBES)},
     **dict.fromkeys(TOYS, ({},)),
 }
 TRACED = [row.cell for row in PROBES]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests.catalogue import BUILT_IN, ROWS, variant_id
+from tests.catalogue import BUILT_IN, PROBES, ROWS, variant_id
 from tests.measure import TIGHT, Measured, assert_same, make_mask, measure, randomize
 from tests.oracles import complex_step
 from tests.oracles import loop as oracle_loop
@@ -17,7 +17,6 @@ pytestmark = [
     pytest.mark.torch_backend,
     pytest.mark.skipif(keras.config.backend() != "torch", reason="needs KERAS_BACKEND=torch"),
 ]
-rows = pytest.mark.parametrize("row", ROWS, ids=variant_id)
 
 UNITS, FEATURES = 5, 3
 
@@ -63,16 +62,21 @@ def by_the_oracle(row, layer, x, mask=None, segment=None, **options):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("row", "options"),
     [
-        {},
-        {"go_backwards": True},
-        {"zero_output_for_mask": True},
-        {"truncate_every": 2, "zero_output_for_mask": True},
+        *((row, {}) for row in ROWS),
+        *(
+            (row, options)
+            for row in PROBES
+            for options in (
+                {"go_backwards": True},
+                {"zero_output_for_mask": True},
+                {"truncate_every": 2, "zero_output_for_mask": True},
+            )
+        ),
     ],
     ids=variant_id,
 )
-@rows
 def test_equals_the_oracle(row, options):
     """Outputs, states, and the gradients of the inputs and the weights; masks of every kind."""
     layer = row.layer(UNITS, return_sequences=True, return_state=True, **options)
