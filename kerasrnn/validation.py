@@ -101,6 +101,16 @@ def rate(name: str, value: Any) -> float:
     return number(name, value, minimum=0, below=1)
 
 
+def rates(name: str, value: Any) -> float | list[float]:
+    """Return a float in [0, 1), or a list of them."""
+    if isinstance(value, (list, tuple)) and value:
+        return [rate(f"{name}[{n}]", each) for n, each in enumerate(value)]
+    try:
+        return rate(name, value)
+    except ArgumentError as error:
+        raise ArgumentError(name, value, *error.expected, "a list of such numbers") from None
+
+
 def sizes(name: str, value: Any) -> tuple[int, ...]:
     """Return a tuple of positive integers, from a sequence of them."""
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
@@ -401,6 +411,7 @@ NonNegativeInteger = Annotated[int, functools.partial(integer, minimum=0)]
 PositiveNumber = Annotated[float, positive_number]
 NonNegativeNumber = Annotated[float, functools.partial(number, minimum=0)]
 Rate = Annotated[float, rate]
+Rates = Annotated[float | list[float], rates]
 Fraction = Annotated[float, functools.partial(number, minimum=0, maximum=1)]
 Seed = Annotated[int, seed]
 

@@ -28,6 +28,9 @@ class AntisymmetricRNNCell(Cell):
         step_size: float = 0.1,
         diffusion: float = 0.1,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -60,6 +63,8 @@ class AntisymmetricRNN(Recurrent):
         stateful: bool = False,
         unroll: bool = False,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

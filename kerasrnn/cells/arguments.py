@@ -15,7 +15,7 @@ from typing import Any, Literal
 import keras
 
 from kerasrnn import validation
-from kerasrnn.validation import PositiveInteger, PositiveNumber, Rate, Seed
+from kerasrnn.validation import PositiveInteger, PositiveNumber, Rate, Rates, Seed
 
 REQUIRED = inspect.Parameter.empty
 """The default of a required argument."""
@@ -47,8 +47,14 @@ ANNOTATIONS: dict[str, Any] = {
     "gamma": PositiveNumber,
     "epsilon": PositiveNumber,
     "seed": Seed | None,
+    "zoneout": Rates,
+    "weight_drop": Rate,
 }
 """The arguments of the cells' constructors, in Keras's order, with the type of each."""
+
+OPTIONS = ("zoneout", "weight_drop")
+"""Arguments of every cell that Keras's cells lack. They are keyword-only, and a configuration omits
+them at their defaults, so that it otherwise equals that of Keras."""
 
 DESCRIPTIONS = {
     "cell": "a cell, or a list of cells, which run as `keras.layers.StackedRNNCells`.",
@@ -77,7 +83,12 @@ DESCRIPTIONS = {
     "and sequence.",
     "reset_after": "whether the reset gate is applied after the recurrent product (True, as in "
     "cuDNN and ONNX's `linear_before_reset`) or before it (False, as in the paper).",
-    "seed": "integer that makes the dropout masks reproducible.",
+    "seed": "integer that makes the random masks reproducible.",
+    "zoneout": "fraction of the units of each state that keep their previous value in a step of "
+    "training, in [0, 1), or a list with one for each state; in inference, the expectation "
+    "(Krueger et al. 2017).",
+    "weight_drop": "fraction of the entries of U to drop in training, in [0, 1); one mask per call "
+    "(Merity, Keskar & Socher 2018).",
     "return_sequences": "whether to return the output of every step instead of the last one.",
     "return_state": "whether to also return the final states, after the output.",
     "go_backwards": "whether to process the sequence in reverse; the outputs are in that order.",
@@ -136,19 +147,22 @@ def check_declared(cls: type, base: type) -> None:
 def signature(declared: dict[str, Any]) -> inspect.Signature:
     """The constructor's signature for these arguments and their defaults.
 
-    Known arguments come in Keras's order, and others before `seed`; the type of an unknown
-    argument's default is its annotation.
+    Known arguments come in Keras's order, others before `seed`, and the keyword-only `OPTIONS` at
+    the end; the type of an unknown argument's default is its annotation.
     """
-    known = [name for name in ANNOTATIONS if name in declared and name != "seed"]
+    last = ("seed", *OPTIONS)
+    known = [name for name in ANNOTATIONS if name in declared and name not in last]
     others = [name for name in declared if name not in ANNOTATIONS]
     parameters = [
         inspect.Parameter(
             name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            inspect.Parameter.KEYWORD_ONLY
+            if name in OPTIONS
+            else inspect.Parameter.POSITIONAL_OR_KEYWORD,
             default=declared[name],
             annotation=ANNOTATIONS.get(name, _type_of(name, declared[name])),
         )
-        for name in (*known, *others, *(["seed"] if "seed" in declared else []))
+        for name in (*known, *others, *(name for name in last if name in declared))
     ]
     parameters.append(inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD, annotation=Any))
     return inspect.Signature(parameters, return_annotation=None)

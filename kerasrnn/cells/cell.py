@@ -1,5 +1,6 @@
 """The base class of recurrent cells: weights, states, dropout, configuration, and the step."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,7 +11,8 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer
-from kerasrnn.cells.arguments import REQUIRED, bind, read, written
+from kerasrnn.cells import zoneout
+from kerasrnn.cells.arguments import OPTIONS, REQUIRED, bind, read, written
 from kerasrnn.cells.declaration import (
     arguments_of,
     check_update_is_used,
@@ -99,6 +101,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
         "dropout": 0.0,
         "recurrent_dropout": 0.0,
         "seed": None,
+        "zoneout": 0.0,
+        "weight_drop": 0.0,
     }
     """Constructor arguments and their defaults, in addition to those of the base class."""
 
@@ -117,6 +121,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     feature_axes: int = 1
     """The number of axes of an input besides the batch axis."""
+
+    recurrent_weights: tuple[str, ...] = ("recurrent_kernel",)
+    """Names of the weights that `weight_drop` applies to."""
+
+    without_zoneout: tuple[str, ...] = ()
+    """Names of states that zoneout does not apply to, such as the scale of another state."""
 
     single_read: bool = False
     """Whether a step uses each element of `a` only once. It may then be read where it is used,
@@ -163,6 +173,16 @@ class Cell(DropoutRNNCell, SequenceLayer):
         self.implementation = 1 if self.recurrent_dropout else implementation
         if self.implementation == 1:
             self.dropout_mask_count = self.dropout_blocks  # read by DropoutRNNCell
+        self._weight_masks: dict[str, Tensor] | None = None
+        for name in OPTIONS:
+            if self.overrides_call and np.any(getattr(self, name)):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: {type(self).__name__} overrides `call`, to "
+                    "which the option does not apply; expected 0, or an override of `step`."
+                )
+        if self.alters_step:
+            # Whoever runs the step of this cell, the loop or a cell around it, runs this one.
+            self.step = functools.partial(zoneout.step, self)
         self.__post_init__()
 
     def __post_init__(self) -> None:
@@ -272,6 +292,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
         equation does not inherit the operator.
         """
         return None
+
+    @property
+    def alters_step(self) -> bool:
+        """Whether an option changes what a step computes. The cell's own gradient and operators,
+        `has_adjoint` and `onnx_operator`, then do not apply."""
+        return zoneout.applies(self)
 
     # A cell may also define its gradient; otherwise it is differentiated automatically.
 
@@ -469,13 +495,54 @@ class Cell(DropoutRNNCell, SequenceLayer):
             `Noise(weights, sequences, steps)`: by name, what is drawn once for all rows, once per
             sequence, or at every step, `(batch, steps, ...)`. Inside the step, all of them are in
             `weights.noise`. The dropout masks are "inputs" and "states": lists with one mask for
-            all gates, or one per gate.
+            all gates, or one per gate. "zoneout" has, by state, which units keep their value.
         """
         drawn = {
             "inputs": self.get_dropout_mask(inputs),
             "states": self.get_recurrent_dropout_mask(states[0]),
         }
-        return Noise(sequences={name: _as_list(x) for name, x in drawn.items() if x is not None})
+        return Noise(
+            sequences={name: _as_list(x) for name, x in drawn.items() if x is not None},
+            steps=zoneout.draw(self, inputs, states, steps),
+        )
+
+    def drop_weights(self, weights: dict[str, Any]) -> dict[str, Any]:
+        """Drop entries of the recurrent kernels, for one call in training: see `weight_drop`.
+
+        Like the dropout masks, the masks are kept until they are reset.
+
+        Args:
+            weights: all weights, as returned by `weights_by_name`.
+        """
+        if not self.weight_drop:
+            return weights
+        masks = self._draw_weight_masks()
+        return {
+            name: weight * ops.cast(masks[name], weight.dtype) if name in masks else weight
+            for name, weight in weights.items()
+        }
+
+    def _draw_weight_masks(self) -> dict[str, Tensor]:
+        if self._weight_masks is None:
+            self._weight_masks = {
+                name: keras.random.dropout(
+                    ops.ones(getattr(self, name).shape, self.compute_dtype),
+                    self.weight_drop,
+                    seed=self.seed_generator,
+                )
+                for name in self.recurrent_weights
+            }
+        return self._weight_masks
+
+    def get_recurrent_dropout_mask(self, step_input: Tensor) -> Any:
+        # Keras's own loop calls this before its first step, in which nothing can be drawn.
+        if self.weight_drop:
+            self._draw_weight_masks()
+        return super().get_recurrent_dropout_mask(step_input)
+
+    def reset_recurrent_dropout_mask(self) -> None:
+        super().reset_recurrent_dropout_mask()
+        self._weight_masks = None
 
     def input_part(self, x: Tensor, weights: Weights) -> Tensor:
         """Compute a, of one step or of all steps at once, from all weights."""
@@ -543,14 +610,15 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        for name in self.arguments():
+        for name, parameter in self.arguments().items():
             if not hasattr(self, name):
                 raise AttributeError(
                     f"{type(self).__name__} has no attribute {name!r}, an argument of its "
                     f"constructor; expected `self.{name} = {name}` there, or an override of "
                     "`get_config`."
                 )
-            config[name] = written(name, getattr(self, name))
+            if name not in OPTIONS or getattr(self, name) != parameter.default:
+                config[name] = written(name, getattr(self, name))
         if self.implementation == 1 and not self.recurrent_dropout:
             config["implementation"] = 1
         return config

@@ -28,6 +28,9 @@ class CoRNNCell(Cell):
         epsilon: float = 4.7,
         implicit_damping: bool = False,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -60,6 +63,8 @@ class CoRNN(Recurrent):
         stateful: bool = False,
         unroll: bool = False,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

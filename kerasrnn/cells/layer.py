@@ -336,13 +336,14 @@ class RNN(SequenceLayer, keras.layers.RNN):
             list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         )
         prepared = states.pop() if self.cell.reads_memory else {}
-        noise = Noise()
+        noise, weights = Noise(), self.cell.weights_by_name()
         if training:
             noise = self.cell.draw_noise(sequences[:, 0], states, ops.shape(sequences)[1])
             check_noise(self.cell, noise, *sequences.shape[:2])
+            weights = self.cell.drop_weights(weights)
         output, outputs, finals = self.cell.run(
             self._options(training),
-            Call(sequences, states, self.cell.weights_by_name(), prepared, noise, mask),
+            Call(sequences, states, weights, prepared, noise, mask),
             self.jit_compile,
         )
         # Keras takes both and returns one.
@@ -581,11 +582,12 @@ def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Sig
     of_cell, of_loop = cell_class.arguments(), dict(inspect.signature(RNN).parameters)
     del of_loop["cell"]
     options = of_loop.pop("kwargs")
-    extras = [of_loop.pop(name) for name in ("zero_output_for_mask", *EXTRAS)]
+    extras = [p for p in of_cell.values() if p.kind is p.KEYWORD_ONLY]
+    extras += [of_loop.pop(name) for name in ("zero_output_for_mask", *EXTRAS)]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = []
     for name, parameter in of_cell.items():
-        if name not in after_loop:
+        if name not in after_loop and parameter.kind is kind:
             parameters.append(parameter)
         if name == "bias_regularizer":
             parameters.append(

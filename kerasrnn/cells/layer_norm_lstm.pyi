@@ -27,6 +27,9 @@ class LayerNormLSTMCell(LSTMCell):
         recurrent_dropout: float = 0.0,
         epsilon: float = 0.001,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -58,6 +61,8 @@ class LayerNormLSTM(Recurrent):
         unroll: bool = False,
         epsilon: float = 0.001,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -29,6 +29,9 @@ class PeepholeLSTMCell(LSTMCell):
         peephole_regularizer: Any = None,
         peephole_constraint: Any = None,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -62,6 +65,8 @@ class PeepholeLSTM(Recurrent):
         peephole_regularizer: Any = None,
         peephole_constraint: Any = None,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -27,6 +27,9 @@ class RHNCell(Cell):
         depth: int = 3,
         transform_bias: float = -2.0,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -58,6 +61,8 @@ class RHN(Recurrent):
         stateful: bool = False,
         unroll: bool = False,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -27,11 +27,11 @@ def single_step(
     previous = list(states) if nested else [states]
     previous = keras.tree.map_structure(cell.in_compute_dtype, previous)
     _check_states(cell, previous)
-    noise = Noise()
+    noise, weights = Noise(), cell.weights_by_name()
     if training:
         noise = cell.draw_noise(inputs, previous)
         check_noise(cell, noise, inputs.shape[0])
-    weights = cell.weights_by_name()
+        weights = cell.drop_weights(weights)
     everything = Weights(weights, memory, noise.of_one_step(), training=bool(training))
     used = cell.used_in_step(weights, dict(memory))
     products = cell.recurrent_products(everything)

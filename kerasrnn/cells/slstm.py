@@ -65,6 +65,7 @@ class SLSTMCell(Cell):
     }
     gates = ("i", "f", "c", "o")
     state_names = ("h", "c", "n", "m")
+    without_zoneout = ("c", "n", "m")  # c and n are scaled by exp(-m)
     single_read = True
 
     def __post_init__(self) -> None:

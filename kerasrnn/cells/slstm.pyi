@@ -27,6 +27,9 @@ class SLSTMCell(Cell):
         heads: int = 1,
         forget_gate: Literal["sigmoid", "exponential"] = "sigmoid",
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -58,6 +61,8 @@ class SLSTM(Recurrent):
         heads: int = 1,
         forget_gate: Literal["sigmoid", "exponential"] = "sigmoid",
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from kerasrnn.cells.arguments import written
+from kerasrnn.cells.arguments import OPTIONS, written
 from kerasrnn.cells.cell import Cell, is_step, weights_by_name
 from kerasrnn.cells.declaration import is_ours
 from kerasrnn.recurrence.loop import Noise, Weights
@@ -95,13 +95,13 @@ class WrappingCell(Cell):
         if is_ours(type(self)):
             self._check_used()
         super().__init__(units, **kwargs)
-        if type(self).draw_noise is WrappingCell.draw_noise:
-            for name in ("dropout", "recurrent_dropout"):
-                if getattr(self, name):
-                    raise ValueError(
-                        f"{name}={getattr(self, name)!r}: a {type(self).__name__} applies the "
-                        f"dropout of its cell; expected 0, and `{name}` as an argument of the cell."
-                    )
+        own = type(self).draw_noise is not WrappingCell.draw_noise
+        for name in OPTIONS if own else ("dropout", "recurrent_dropout", *OPTIONS):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: a {type(self).__name__} applies the "
+                    f"{name} of its cell; expected 0, and `{name}` as an argument of the cell."
+                )
         self.cell = cell
         self.state_names = cell.state_names
 
@@ -225,6 +225,20 @@ class WrappingCell(Cell):
 
     def draw_noise(self, inputs: Tensor, states: Sequence[Any], steps: Any = None) -> Noise:
         return self.cell.draw_noise(inputs, self.split_states(states)[0], steps).of("cell")
+
+    def drop_weights(self, weights: dict[str, Any]) -> dict[str, Any]:
+        dropped = {
+            name: getattr(self, name).drop_weights(weights[name])
+            for name in self.parts
+            if isinstance(getattr(self, name), Cell)
+        }
+        return {**weights, **dropped}
+
+    def get_dropout_mask(self, step_input: Tensor) -> Any:
+        return self.cell.get_dropout_mask(step_input)
+
+    def get_recurrent_dropout_mask(self, step_input: Tensor) -> Any:
+        return self.cell.get_recurrent_dropout_mask(step_input)
 
     def reset_dropout_mask(self) -> None:
         self.cell.reset_dropout_mask()

@@ -195,6 +195,7 @@ class _KerasCell:
 
     single_read = False
     has_adjoint = False
+    alters_step = False
 
     def __init__(self, cell: keras.layers.Layer, output_size: int) -> None:
         self.cell, self.output_shape = cell, (output_size,)

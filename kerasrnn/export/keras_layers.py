@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kerasrnn import validation
+from kerasrnn.cells.arguments import OPTIONS
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.export import matrices, parity, tracing
@@ -70,8 +71,8 @@ def to_keras(source: keras.layers.Layer, tolerance: NonNegativeNumber = matrices
     Raises:
         ParityError: the two compute different results. From Keras 3.16 on, two stacked recurrent
             layers with padding do: Keras's lose the mask, kerasrnn's pass it on.
-        ValueError: Keras has no such layer: a cell that it lacks, `StackedRNN`, a residual
-            connection, a subclass of a kerasrnn class; the source is not built.
+        ValueError: Keras has no such layer: a cell or an option that it lacks, `StackedRNN`, a
+            residual connection, a subclass of a kerasrnn class; the source is not built.
 
     Example:
 
@@ -180,6 +181,11 @@ def keras_own(part: dict[str, Any]) -> None:
     if name in BUILT_IN:
         for key in ("jit_compile", "checkpoint_every", "truncate_every"):
             config.pop(key, None)
+        for key in OPTIONS:
+            if key in config:
+                raise ValueError(
+                    f"{config['name']}: Keras has no {name} with {key}={config[key]!r}."
+                )
     elif name == "Bidirectional" and not config["residual"]:
         del config["residual"]
     else:

@@ -59,7 +59,8 @@ class Markers:
 
     def run(self, cell: Any, options: Options, call: Call) -> Results | None:
         """The substitute for the loop: see `recurrence.loop.replaced_by`."""
-        operator = cell.onnx_operator if isinstance(cell, Cell) else None
+        known = isinstance(cell, Cell) and not cell.alters_step
+        operator = cell.onnx_operator if known else None
         if operator is None or not operator.exists or options.training:
             return None
         states = [] if all(map(_is_zero, call.states)) else call.states

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from kerasrnn.cells.arguments import OPTIONS
 from kerasrnn.cells.gru import GRU
 from kerasrnn.cells.layer import RNN, Recurrent
 from kerasrnn.cells.lstm import LSTM
@@ -118,6 +119,9 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
         problem = "reset_after=False"
     elif not all(_has_torch_activations(half) for half in halves):
         problem = "these activations"
+    else:
+        options = [name for name in OPTIONS for half in halves if getattr(half, name)]
+        problem = options[0] if options else None
     if problem is not None:
         raise ValueError(f"{layer.name}: torch.nn has no module with {problem}.")
     kind = kinds[type(first)]

@@ -77,6 +77,8 @@ def refusal(cell: Steppable, options: Options, jit_compile: JitCompile) -> str |
     operator = getattr(cell, "onnx_operator", None)
     if operator is None or operator.name not in GATES or operator.peepholes:
         return "its equations are not those of cuDNN's LSTM or GRU"
+    if cell.alters_step:
+        return "an option, such as zoneout, changes its equations"
     gate, *others = operator.activations
     if gate not in SIGMOID or any(activation not in TANH for activation in others):
         names = [getattr(of, "__name__", repr(of)) for of in (gate, others[0])]

@@ -152,6 +152,10 @@ class Steppable(Protocol):
     """Whether the cell defines its own gradient: `step_with_residuals`, `step_adjoint` and
     `product_arguments`."""
 
+    alters_step: bool
+    """Whether `step` computes something else than the equations of `onnx_operator` and of the
+    cell's own gradient, which then do not apply."""
+
     def used_in_step(
         self, weights: dict[str, Any], memory: dict[str, Tensor]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -44,6 +44,8 @@ OF_ANY_WEIGHT = {
     "regularizer": keras.regularizers.L2(0.5),
     "constraint": keras.constraints.NonNeg(),
 }
+# Of every cell; Keras has none of them.
+OPTIONS = {"zoneout": 0.1, "weight_drop": 0.3}
 EVERYTHING_OF_A_LAYER = {
     "activity_regularizer": keras.regularizers.L2(0.4),
     "return_sequences": True,
@@ -64,13 +66,20 @@ FORGOTTEN_BY_KERAS = {
 
 
 def everything(row):
-    """A value for every argument of the row's cell, from its first variant that names it."""
+    """A value for every argument of the row's cell but the options; from its first variant that
+    names it."""
     variants = {name: value for variant in row.variants[::-1] for name, value in variant.items()}
     known = {**variants, **EVERYTHING}
     return {
         name: known[name] if name in known else OF_ANY_WEIGHT[name.rpartition("_")[2]]
-        for name in row.cell.arguments()
+        for name, parameter in row.cell.arguments().items()
+        if parameter.kind is not parameter.KEYWORD_ONLY
     }
+
+
+def options_of(row):
+    """A value for each of the options."""
+    return {name: OPTIONS[name] for name in row.cell.arguments().keys() - everything(row).keys()}
 
 
 @built_in
@@ -104,7 +113,7 @@ def test_positional_arguments(row):
         builtin = row.keras_layer(*(values[name] for name in names), name="n")
         assert config == {**builtin.get_config(), **FORGOTTEN_BY_KERAS}
     for name, parameter in row.cell.arguments().items():
-        assert values[name] != parameter.default or name == "use_bias"
+        assert {**values, **OPTIONS}[name] != parameter.default or name == "use_bias"
 
 
 @pytest.mark.parametrize(
@@ -119,14 +128,17 @@ def test_configurations_equal_the_builtin_ones(row, variant):
 
 @rows
 def test_configurations_round_trip(row):
-    layer = row.layer(**everything(row), **EVERYTHING_OF_A_LAYER, jit_compile=False)
+    options = options_of(row)
+    layer = row.layer(**everything(row), **options, **EVERYTHING_OF_A_LAYER, jit_compile=False)
     config = layer.get_config()
     assert config["jit_compile"] is False
+    assert {name: config[name] for name in options} == options
+    assert not options.keys() & row.layer(5).get_config().keys()
     assert row.layer.from_config(config).get_config() == config
     serialized = keras.saving.serialize_keras_object(layer)
     assert serialized["registered_name"] == f"kerasrnn>{row.name}"
     assert keras.saving.deserialize_keras_object(serialized).get_config() == config
-    cell = row.cell(**everything(row), implementation=1)
+    cell = row.cell(**everything(row), **options, implementation=1)
     assert row.cell.from_config(cell.get_config()).get_config() == cell.get_config()
 
 

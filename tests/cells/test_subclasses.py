@@ -219,7 +219,7 @@ def test_a_cell_declares_its_own_arguments():
     np.testing.assert_allclose(y, 0.5 * h + 0.5 * np.maximum(x @ w + h @ u, 0), rtol=1e-5)
     names = list(inspect.signature(LeakyCell).parameters)
     assert names[:2] == ["units", "activation"]
-    assert names[-3:] == ["leak", "seed", "kwargs"]
+    assert names[-5:] == ["leak", "seed", "zoneout", "weight_drop", "kwargs"]
     assert "activation: activation of the candidate" in LeakyCell.__doc__
 
 
