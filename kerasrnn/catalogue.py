@@ -130,6 +130,18 @@ FAMILIES = (
                 "the cell that an architecture search found, with eight products: for "
                 "language models",
             ),
+            Entry(
+                "CoupledLSTM",
+                "Greff et al. (2017)",
+                "LSTM whose input gate is 1 minus its forget gate: three quarters of LSTM's "
+                "weights",
+            ),
+            Entry(
+                "RAN",
+                "Lee, Levy & Zettlemoyer (2017)",
+                "LSTM whose cell state is a weighted sum of the inputs: for states that can be "
+                "interpreted",
+            ),
         ),
     ),
     Family(
@@ -144,6 +156,28 @@ FAMILIES = (
                 in_keras=True,
             ),
             Entry(
+                "LayerNormGRU",
+                "Ba, Kiros & Hinton (2016)",
+                "GRU with layer normalization: for stable training on long sequences and small "
+                "batches",
+            ),
+            Entry(
+                "MUT1",
+                "Jozefowicz, Zaremba & Sutskever (2015)",
+                "GRU whose update gate reads only the inputs: the best unit of a search by "
+                "mutation",
+            ),
+            Entry(
+                "MUT2",
+                "Jozefowicz, Zaremba & Sutskever (2015)",
+                "GRU whose reset gate adds the inputs without weights: found by mutation",
+            ),
+            Entry(
+                "MUT3",
+                "Jozefowicz, Zaremba & Sutskever (2015)",
+                "GRU whose update gate reads the tanh of the state: found by mutation",
+            ),
+            Entry(
                 "MGU",
                 "Zhou, Wu, Zhang & Zhou (2016)",
                 "GRU with one gate instead of two: two thirds of GRU's weights",
@@ -152,6 +186,38 @@ FAMILIES = (
                 "UGRNN",
                 "Collins, Sohl-Dickstein & Sussillo (2017)",
                 "SimpleRNN with one gate that retains the old state: between SimpleRNN and GRU",
+            ),
+            Entry(
+                "MinimalRNN",
+                "Chen (2017)",
+                "one gate between the state and the encoded input: for states that can be "
+                "interpreted",
+            ),
+            Entry(
+                "JANET",
+                "van der Westhuizen & Lasenby (2018)",
+                "LSTM with the forget gate alone: for long sequences, with half of LSTM's weights",
+            ),
+            Entry(
+                "LiGRU",
+                "Ravanelli, Brakel, Omologo & Bengio (2018)",
+                "GRU with relu and without the reset gate: for speech",
+            ),
+            Entry(
+                "STAR",
+                "Turkoglu, D'Aronco, Wegner & Schindler (2021)",
+                "one gate, and gradients that keep their size from layer to layer: for deep stacks",
+            ),
+            Entry(
+                "BRC",
+                "Vecoven, Ernst & Drion (2021)",
+                "units that feed their own states back and hold them without inputs: for very long "
+                "memory",
+            ),
+            Entry(
+                "NBRC",
+                "Vecoven, Ernst & Drion (2021)",
+                "BRC whose gates read the states of all units: for very long memory",
             ),
             Entry(
                 "FastGRNN",

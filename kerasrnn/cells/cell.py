@@ -48,13 +48,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
     The base class implements the matrix products, the time loop, masks, dropout, differentiation
     and serialization. A cell declares its own arguments in `own_arguments`: the constructor, the
     attributes and the configuration are derived from them. A cell with several products per step
-    overrides `product_groups` and `step` (see `GRUCell`). One whose recurrent part is not a matrix
-    product overrides `recurrent_kernel_shape` and `recurrent_products` (see `IndRNNCell`). One with
-    further weights adds them in `build`, names them in `step_weights`, and reads them from
-    `weights` (see `PeepholeLSTMCell`). One whose states are not vectors of `units` overrides
-    `state_shapes`. One that draws random tensors in training overrides `draw_noise`, and reads them
-    from `weights.noise`. With several `product_groups`, `update` receives the results of all
-    products, concatenated.
+    overrides `product_groups` and `step` (see `GRUCell`); a gate in none of the groups does not
+    read the state (see `STARCell`). One whose recurrent part is not a matrix product overrides
+    `recurrent_kernel_shape` and `recurrent_products` (see `IndRNNCell`). One with further weights
+    adds them in `build`, names them in `step_weights`, and reads them from `weights` (see
+    `PeepholeLSTMCell`). One whose states are not vectors of `units` overrides `state_shapes`. One
+    that draws random tensors in training overrides `draw_noise`, and reads them from
+    `weights.noise`. With several `product_groups`, `update` receives the results of all products,
+    concatenated.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -247,8 +248,16 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of gates that share a matrix product, in the order of `gates`."""
+        """Groups of gates that share a matrix product, in the order of `gates`.
+
+        A gate in none of them does not read the state.
+        """
         return (self.gates,)
+
+    @property
+    def recurrent_gates(self) -> tuple[str, ...]:
+        """The gates of all groups: the column blocks of the recurrent kernel, in order."""
+        return tuple(gate for group in self.product_groups for gate in group)
 
     @property
     def gate_names(self) -> tuple[str, ...]:
@@ -272,12 +281,15 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @property
     def recurrent_kernel_shape(self) -> tuple[int, ...]:
-        """`(units, gates * units)`, unless the `recurrent_products` need another shape."""
-        return (self.units, len(self.gates) * self.units)
+        """`(units, recurrent gates * units)`, unless the `recurrent_products` need another one."""
+        return (self.units, len(self.recurrent_gates) * self.units)
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
-        """`(gates * units,)`, or `(2, gates * units)`: for the input and the recurrent part."""
+        """`(gates * units,)`, or `(2, gates * units)`: for the input and the recurrent part.
+
+        A bias with fewer blocks is that of the first gates; the others have none.
+        """
         return (len(self.gates) * self.units,)
 
     def make_bias_initializer(self) -> Callable[..., Tensor]:
@@ -404,9 +416,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
         return a + feedback
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        features = self._features(input_shape)
         self.kernel = self.add_weight(
-            shape=self.kernel_shape(features),
+            shape=self.kernel_shape(self._features(input_shape)),
             name="kernel",
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
@@ -557,27 +568,28 @@ class Cell(DropoutRNNCell, SequenceLayer):
         for group in self.product_groups:
             end = start + len(group)
             columns = slice(start * self.units, end * self.units)
+            of_group = masks
+            if masks is not None and len(masks) > 1:
+                of_group = [masks[self.gates.index(gate)] for gate in group]
             products.append(
                 RecurrentProduct(
-                    kernel[:, columns],
-                    None if bias is None else bias[columns],
-                    masks[start:end] if masks is not None and len(masks) > 1 else masks,
+                    kernel[:, columns], None if bias is None else bias[columns], of_group
                 )
             )
             start = end
         return tuple(products)
 
     def recurrent_matrices(self) -> dict[str, Tensor]:
-        """For each block of `gates`, the matrix `(units, units)` by which the state enters it.
+        """By the gate that it enters, the matrix `(units, units)` applied to the state.
 
         Diagnoses measure its spectrum. Empty for a recurrent kernel of another shape, unless the
         cell overrides this method.
         """
-        kernel, count = getattr(self, "recurrent_kernel", None), len(self.gates)
-        if kernel is None or tuple(kernel.shape) != (self.units, count * self.units):
+        kernel, gates = getattr(self, "recurrent_kernel", None), self.recurrent_gates
+        if kernel is None or tuple(kernel.shape) != (self.units, len(gates) * self.units):
             return {}
-        blocks = ops.split(ops.convert_to_tensor(kernel), count, axis=-1)
-        return dict(zip(self.gates, blocks, strict=True))
+        blocks = ops.split(ops.convert_to_tensor(kernel), len(gates), axis=-1)
+        return dict(zip(gates, blocks, strict=True))
 
     def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
         """Run the cell over time, in the time loop."""
@@ -635,9 +647,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     def _biases(self, weights: Mapping[str, Any]) -> tuple[Tensor | None, Tensor | None]:
         bias = weights.get("bias")
-        if bias is None or len(self.bias_shape) == 1:
-            return bias, None
-        return bias[0], bias[1]
+        if bias is None:
+            return None, None
+        if len(self.bias_shape) == 2:
+            return bias[0], bias[1]
+        missing = len(self.gates) * self.units - self.bias_shape[0]
+        return (ops.pad(bias, [[0, missing]]) if missing else bias), None
 
 
 def weights_by_name(

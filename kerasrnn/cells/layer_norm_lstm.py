@@ -8,6 +8,7 @@ from keras import ops
 
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
+from kerasrnn.cells.normalization import normalize
 from kerasrnn.recurrence.loop import Weights
 from kerasrnn.recurrence.products import input_part
 
@@ -58,30 +59,22 @@ class LayerNormLSTMCell(LSTMCell):
 
     def input_part(self, x: Tensor, weights: Weights) -> Tensor:
         product = input_part(x, weights["kernel"], None, weights.noise.get("inputs"))
-        a = weights["kernel_gamma"] * self._normalize(product)
+        a = weights["kernel_gamma"] * normalize(product, self.epsilon)
         return a + weights["bias"] if self.use_bias else a
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights
     ) -> tuple[Tensor, list[Tensor]]:
         _, c = states
-        r = weights["recurrent_gamma"] * self._normalize(r)
+        r = weights["recurrent_gamma"] * normalize(r, self.epsilon)
         p_i, p_f, p_c, p_o = ops.split(a + r, 4, axis=-1)
         i = self.recurrent_activation(p_i)
         f = self.recurrent_activation(p_f)
         o = self.recurrent_activation(p_o)
         c = f * c + i * self.activation(p_c)
-        h = o * self.activation(weights["state_gamma"] * self._normalize(c) + weights["state_beta"])
+        n = weights["state_gamma"] * normalize(c, self.epsilon) + weights["state_beta"]
+        h = o * self.activation(n)
         return h, [h, c]
-
-    def _normalize(self, v: Tensor) -> Tensor:
-        # Not `ops.layer_normalization`: on TensorFlow its second derivatives are wrong, since
-        # `tf.nn.moments` treats the mean in the variance as a constant.
-        dtype = keras.backend.standardize_dtype(v.dtype)
-        v = ops.cast(v, keras.backend.result_type(dtype, "float32"))  # half precision is too coarse
-        v = v - ops.mean(v, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(v), axis=-1, keepdims=True)
-        return ops.cast(v * ops.rsqrt(variance + self.epsilon), dtype)
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

@@ -15,18 +15,22 @@ from kerasrnn.recurrence.loop import Weights
 Tensor = Any
 
 
-def unit_forget_bias(initializer: Callable[..., Tensor], units: int) -> Callable[..., Tensor]:
-    """An initializer of the bias of i, f, c, o: 1 for f, and the given initializer for the others.
+def unit_forget_bias(
+    initializer: Callable[..., Tensor], gates: Sequence[str], units: int
+) -> Callable[..., Tensor]:
+    """An initializer of the bias of gates: 1 for f, and the given initializer for the others.
 
-    The initial values are those of Keras's LSTM with the same seed.
+    For the gates i, f, c, o the initial values are those of Keras's LSTM with the same seed.
     """
+    before = gates.index("f") * units
+    after = (len(gates) - 1) * units - before
 
     def initialize(_: Any, **kwargs: Any) -> Tensor:
         return ops.concatenate(
             [
-                initializer((units,), **kwargs),
+                initializer((before,), **kwargs),
                 ops.ones((units,), **kwargs),
-                initializer((2 * units,), **kwargs),
+                initializer((after,), **kwargs),
             ]
         )
 
@@ -58,7 +62,7 @@ class LSTMCell(Cell):
     def make_bias_initializer(self) -> Callable[..., Tensor]:
         if not self.unit_forget_bias:
             return self.bias_initializer
-        return unit_forget_bias(self.bias_initializer, self.units)
+        return unit_forget_bias(self.bias_initializer, self.gates, self.units)
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights

@@ -44,6 +44,9 @@ class OnnxOperator:
     linear_before_reset: bool = False
     """GRU: whether the reset gate is applied after the recurrent product."""
 
+    input_forget: bool = False
+    """LSTM: whether the forget gate is 1 minus the input gate; its own block is not read."""
+
     def blocks(self, gates: Sequence[str], matrix: Any) -> list[Any]:
         """The blocks of a cell's matrix, on its last axis, in the order of the operator.
 

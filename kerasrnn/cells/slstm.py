@@ -83,7 +83,7 @@ class SLSTMCell(Cell):
     def make_bias_initializer(self) -> Callable[..., Tensor]:
         if not self.unit_forget_bias:
             return self.bias_initializer
-        return unit_forget_bias(self.bias_initializer, self.units)
+        return unit_forget_bias(self.bias_initializer, self.gates, self.units)
 
     def recurrent_products(self, weights: Weights) -> tuple[Product, ...]:
         if self.heads == 1:

@@ -131,6 +131,7 @@ class Markers:
             and one.units == two.units
             and one.operator.name == two.operator.name
             and one.operator.linear_before_reset == two.operator.linear_before_reset
+            and one.operator.input_forget == two.operator.input_forget
             and bool(one.operator.peepholes) == bool(two.operator.peepholes)
         )
 
@@ -349,6 +350,8 @@ def _attributes(markers: list[Marker]) -> dict[str, Any]:
             attributes[key] = values
     if first.operator.linear_before_reset:
         attributes["linear_before_reset"] = 1
+    if first.operator.input_forget:
+        attributes["input_forget"] = 1
     return attributes
 
 

@@ -40,6 +40,12 @@ CARRIES = {
         "y": lambda gates, cell: 1 - gates["dt_bar"],
         "z": lambda gates, cell: 1 - gates["dt"],
     },
+    "MUT1": {"h": lambda gates, cell: 1 - gates["z"]},
+    "RAN": {"c": lambda gates, cell: gates["f"]},
+    "MinimalRNN": {"h": lambda gates, cell: gates["u"]},
+    "JANET": {"h": lambda gates, cell: gates["f"]},
+    "STAR": {},  # the new state is an activation of the old one
+    "BRC": {"h": lambda gates, cell: gates["c"]},
 }
 WITH_GATES = [row for row in ROWS if GATES[row.name]]
 
@@ -129,6 +135,7 @@ def test_a_gate_has_the_name_of_its_block(row):
         names = list(diagnose(model, x, loss=ops.sum).layers[layer.name].gates)
         assert len(names) == len(GATES[row.name])
         blocks = ("z", "r", "h") if cls is keras.layers.GRU else row.cell(UNITS).gates
+        names = [name for name in names if name in blocks]  # JANET's 1 - i is that of f, shifted
         for name in names:
             bias = np.zeros_like(layer.cell.bias)
             start = blocks.index(name) * UNITS
@@ -145,11 +152,21 @@ MATRICES = {
         "h": weights["recurrent_kernel"] - weights["recurrent_kernel"].T - 0.1 * np.eye(UNITS)
     },
     "SCRN": lambda weights: {"h": np.c_[weights["recurrent_kernel"], [0, 0, 0.95]]},
+    "BRC": lambda weights: dict(
+        zip("ac", map(np.diag, np.split(weights["recurrent_kernel"], 2)), strict=True)
+    ),
+    "RAN": lambda weights: dict(
+        zip("if", np.split(weights["recurrent_kernel"], 2, axis=1), strict=True)
+    ),
     "FastGRNN": lambda weights: dict.fromkeys("zh", weights["recurrent_kernel"]),
 }
 
 
-@pytest.mark.parametrize("row", [*PROBES, BY_NAME["FastGRNN"], BY_NAME["CoRNN"]], ids=variant_id)
+@pytest.mark.parametrize(
+    "row",
+    [*PROBES, *(BY_NAME[name] for name in ("FastGRNN", "CoRNN", "BRC", "RAN"))],
+    ids=variant_id,
+)
 def test_spectra_of_the_blocks(row):
     layer = row.layer(UNITS)
     model = model_of(layer)

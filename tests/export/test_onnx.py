@@ -15,7 +15,14 @@ from tests.measure import passing_masks, randomize
 
 pytestmark = pytest.mark.tensorflow
 
-OPERATORS = {"SimpleRNN": "RNN", "LSTM": "LSTM", "GRU": "GRU", "PeepholeLSTM": "LSTM", "MGU": "GRU"}
+OPERATORS = {
+    "SimpleRNN": "RNN",
+    "LSTM": "LSTM",
+    "GRU": "GRU",
+    "PeepholeLSTM": "LSTM",
+    "MGU": "GRU",
+    "CoupledLSTM": "LSTM",
+}
 RECURRENT = {"RNN", "LSTM", "GRU", "DynamicQuantizeLSTM", "Loop", "Scan"}
 
 
