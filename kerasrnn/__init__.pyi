@@ -48,10 +48,15 @@ from .cells.lem import LEM as LEM
 from .cells.lem import LEMCell as LEMCell
 from .cells.li_gru import LiGRU as LiGRU
 from .cells.li_gru import LiGRUCell as LiGRUCell
+from .cells.linear_cell import LinearCell as LinearCell
+from .cells.lru import LRU as LRU
+from .cells.lru import LRUCell as LRUCell
 from .cells.lstm import LSTM as LSTM
 from .cells.lstm import LSTMCell as LSTMCell
 from .cells.mgu import MGU as MGU
 from .cells.mgu import MGUCell as MGUCell
+from .cells.min_gru import MinGRU as MinGRU
+from .cells.min_gru import MinGRUCell as MinGRUCell
 from .cells.minimal_rnn import MinimalRNN as MinimalRNN
 from .cells.minimal_rnn import MinimalRNNCell as MinimalRNNCell
 from .cells.multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
@@ -68,6 +73,8 @@ from .cells.nbrc import NBRC as NBRC
 from .cells.nbrc import NBRCCell as NBRCCell
 from .cells.peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from .cells.peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
+from .cells.qrnn import QRNN as QRNN
+from .cells.qrnn import QRNNCell as QRNNCell
 from .cells.ran import RAN as RAN
 from .cells.ran import RANCell as RANCell
 from .cells.rhn import RHN as RHN

@@ -255,6 +255,28 @@ FAMILIES = (
             ),
         ),
     ),
+    Family(
+        "Linear recurrences",
+        "the transition depends on the input alone, so that nothing but one multiplication and one "
+        "addition waits for the previous step",
+        (
+            Entry(
+                "MinGRU",
+                "Feng et al. (2024)",
+                "GRU whose gate and candidate read only the input: fast on long sequences",
+            ),
+            Entry(
+                "QRNN",
+                "Bradbury, Merity, Xiong & Socher (2017)",
+                "a convolution over the last inputs, pooled by gates: fast on long sequences",
+            ),
+            Entry(
+                "LRU",
+                "Orvieto et al. (2023)",
+                "complex units that decay and rotate at constant rates: for very long memories",
+            ),
+        ),
+    ),
 )
 """The cells that have a layer of their own, in the order of the documentation."""
 
@@ -266,6 +288,7 @@ CLASSES = {
     "chrono": ("ChronoInitializer",),
     "feedback": ("FeedbackCell",),
     "layer": ("RNN",),
+    "linear_cell": ("LinearCell",),
     "wrapping": ("WrappingCell",),
     **{entry.module: (entry.layer, entry.cell) for entry in CELLS},
 }

@@ -48,6 +48,10 @@ class Row:
         names = (p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         return tuple(name for name in names if name not in ACTIVATIONS)
 
+    def with_arguments(self, **options: Any) -> dict[str, Any]:
+        """Those of the options that are arguments of the cell."""
+        return {name: value for name, value in options.items() if name in self.cell.arguments()}
+
     def twin(self, units: int, **options: Any) -> keras.layers.RNN:
         """The same layer in Keras's loop: the built-in one, or Keras's RNN with our cell.
 

@@ -70,12 +70,7 @@ def _imports(package: str, names: Iterable[tuple[str, str]]) -> list[str]:
 def _module(entry: catalogue.Entry) -> list[str]:
     layer, cell = getattr(kerasrnn, entry.layer), getattr(kerasrnn, entry.cell)
     bases = [cls.__bases__[0] for cls in (cell, layer)]
-    lines = [
-        "from collections.abc import Callable",
-        "from typing import Any, Literal",
-        "",
-        *sorted(f"from {base.__module__} import {base.__name__}" for base in bases),
-    ]
+    lines = ["", *sorted(f"from {base.__module__} import {base.__name__}" for base in bases)]
     for cls, base in zip((cell, layer), bases, strict=True):
         lines += ["", f"class {cls.__name__}({base.__name__}):", "    def __init__("]
         lines.append("        self,")
@@ -86,7 +81,9 @@ def _module(entry: catalogue.Entry) -> list[str]:
                 lines.append("        *,")
             lines.append(f"        {_parameter(parameter)},")
         lines.append("    ) -> None: ...")
-    return lines
+    if any("Callable[" in line for line in lines):
+        return ["from collections.abc import Callable", "from typing import Any, Literal", *lines]
+    return ["from typing import Any, Literal", *lines]
 
 
 def _parameter(parameter: inspect.Parameter) -> str:

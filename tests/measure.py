@@ -34,6 +34,14 @@ def randomize(layer: keras.layers.Layer, seed: int = 1) -> None:
     layer.set_weights([0.5 * random.standard_normal(w.shape) for w in layer.get_weights()])
 
 
+def random_states(
+    layer: keras.layers.Layer, batch: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Random values for every state of a built layer or cell."""
+    cell = getattr(layer, "cell", layer)
+    return [random.standard_normal((batch, *shape)) for shape in cell.state_shapes]
+
+
 def passing_masks(layer: keras.layers.Layer) -> keras.layers.Layer:
     """A layer of Keras's that passes masks on, as it did until Keras 3.16, which warns instead."""
     for part in (

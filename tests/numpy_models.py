@@ -59,7 +59,7 @@ def _run_direction(layer, x, mask, states=None):
     cell = layer.cell
     row = ROW_OF[type(cell)]
     if states is None:
-        states = [np.zeros((len(x), cell.units)) for _ in cell.state_names]
+        states = [np.zeros((len(x), *shape)) for shape in cell.state_shapes]
     options = {name: getattr(cell, name) for name in row.oracle_options}
     return loop.run(
         row.oracle.step,

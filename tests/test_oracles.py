@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.catalogue import BUILT_IN, PROBES, ROWS, Row, variant_id
-from tests.measure import passing_masks
+from tests.measure import passing_masks, random_states
 from tests.oracles import complex_step, loop
 from tests.oracles.activations import relu, sigmoid
 
@@ -48,17 +48,18 @@ biases = pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no_bia
 def arguments(row: Row, options: dict, use_bias: bool = True) -> tuple[np.ndarray, list, dict]:
     """Random float64 values for x, every initial state and every weight."""
     rng = np.random.default_rng(0)
-    layer = row.layer(UNITS, use_bias=use_bias, **options)
+    layer = row.layer(UNITS, **row.with_arguments(use_bias=use_bias), **options)
     layer.build((None, None, FEATURES))
     x = rng.normal(size=(BATCH, TIME, FEATURES))
-    states = [rng.normal(size=(BATCH, UNITS)) for _ in row.cell.state_names]
+    states = random_states(layer, BATCH, rng)
     return x, states, {w.name: rng.normal(size=tuple(w.shape)) for w in layer.weights}
 
 
-def factors(states: list) -> tuple[np.ndarray, list]:
+def factors(row: Row, options: dict, given: tuple) -> tuple[np.ndarray, list]:
     """Random gradients of the outputs and of the final states."""
     rng = np.random.default_rng(1)
-    return rng.normal(size=(BATCH, TIME, UNITS)), [rng.normal(size=s.shape) for s in states]
+    outputs, _, finals = loop.run(row.oracle.step, *given, **options)
+    return rng.normal(size=outputs.shape), [rng.normal(size=s.shape) for s in finals]
 
 
 def named(dx: np.ndarray, d_states: list, d_weights: dict) -> dict[str, np.ndarray]:
@@ -72,7 +73,7 @@ def test_complex_steps_equal_central_differences(row: Row, options: dict) -> Non
     Each array is moved as a whole, in a random direction.
     """
     x, states, weights = arguments(row, options)
-    d_outputs, d_finals = factors(states)
+    d_outputs, d_finals = factors(row, options, (x, states, weights))
     derived = named(
         *complex_step.backward(
             row.oracle.step, x, states, weights, d_outputs, d_finals, mask=MASK, **options
@@ -114,7 +115,7 @@ def test_backward_equals_complex_steps(
 ) -> None:
     """The adjoints that `docs/bptt.md` derives, to the last digits."""
     x, states, weights = arguments(row, options, use_bias)
-    d_outputs, d_finals = factors(states)
+    d_outputs, d_finals = factors(row, options, (x, states, weights))
     given = (x, states, weights, d_outputs, d_finals)
     derived = named(
         *loop.run_backward(
@@ -143,16 +144,14 @@ def test_nothing_in_a_masked_step_matters(row: Row) -> None:
     options = options_of(row)[0]
     x, initial_states, weights = arguments(row, options)
     padded = np.where(MASK[:, :, None], x, np.nan)
-    d_outputs = np.ones((BATCH, TIME, UNITS))
-    d_finals = [np.ones((BATCH, UNITS)) for _ in initial_states]
-
-    outputs, _, _ = loop.run(row.oracle.step, x, initial_states, weights, mask=MASK, **options)
+    outputs, _, finals = loop.run(row.oracle.step, x, initial_states, weights, mask=MASK, **options)
     padded_outputs, _, _ = loop.run(
         row.oracle.step, padded, initial_states, weights, mask=MASK, **options
     )
     np.testing.assert_array_equal(padded_outputs, outputs)
 
-    given = (padded, initial_states, weights, d_outputs, d_finals)
+    d_finals = [np.ones_like(final) for final in finals]
+    given = (padded, initial_states, weights, np.ones_like(outputs), d_finals)
     gradients = [complex_step.backward(row.oracle.step, *given, mask=MASK, **options)]
     if hasattr(row.oracle, "step_backward"):
         steps = (row.oracle.step, row.oracle.step_backward)

@@ -30,10 +30,15 @@ from .lem import LEM as LEM
 from .lem import LEMCell as LEMCell
 from .li_gru import LiGRU as LiGRU
 from .li_gru import LiGRUCell as LiGRUCell
+from .linear_cell import LinearCell as LinearCell
+from .lru import LRU as LRU
+from .lru import LRUCell as LRUCell
 from .lstm import LSTM as LSTM
 from .lstm import LSTMCell as LSTMCell
 from .mgu import MGU as MGU
 from .mgu import MGUCell as MGUCell
+from .min_gru import MinGRU as MinGRU
+from .min_gru import MinGRUCell as MinGRUCell
 from .minimal_rnn import MinimalRNN as MinimalRNN
 from .minimal_rnn import MinimalRNNCell as MinimalRNNCell
 from .multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
@@ -50,6 +55,8 @@ from .nbrc import NBRC as NBRC
 from .nbrc import NBRCCell as NBRCCell
 from .peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from .peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
+from .qrnn import QRNN as QRNN
+from .qrnn import QRNNCell as QRNNCell
 from .ran import RAN as RAN
 from .ran import RANCell as RANCell
 from .rhn import RHN as RHN

@@ -20,6 +20,9 @@ from kerasrnn.validation import PositiveInteger, PositiveNumber, Rate, Rates, Se
 REQUIRED = inspect.Parameter.empty
 """The default of a required argument."""
 
+REMOVED = object()
+"""In `own_arguments`, in place of a default: the class lacks this argument of its base class."""
+
 ANNOTATIONS: dict[str, Any] = {
     "units": PositiveInteger,
     "activation": str | Callable | None,

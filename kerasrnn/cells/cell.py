@@ -139,6 +139,9 @@ class Cell(DropoutRNNCell, SequenceLayer):
     prepares it with `prepare_memory`; its initial states come from
     `get_initial_state(prepared=...)` or `extend_states`."""
 
+    is_linear: bool = False
+    """Whether the states follow a linear recurrence: see `LinearCell`."""
+
     overrides_call: bool = False
     """Whether a subclass overrides `call`, the single step. Layers then call the cell at each step,
     in Keras's own loop; a cell that overrides `update` or `step` runs in kerasrnn's loop."""
@@ -280,8 +283,9 @@ class Cell(DropoutRNNCell, SequenceLayer):
         return (features, self.input_part_size)
 
     @property
-    def recurrent_kernel_shape(self) -> tuple[int, ...]:
-        """`(units, recurrent gates * units)`, unless the `recurrent_products` need another one."""
+    def recurrent_kernel_shape(self) -> tuple[int, ...] | None:
+        """`(units, recurrent gates * units)`, unless the `recurrent_products` need another one, or
+        none: None."""
         return (self.units, len(self.recurrent_gates) * self.units)
 
     @property
@@ -423,13 +427,15 @@ class Cell(DropoutRNNCell, SequenceLayer):
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
-        self.recurrent_kernel = self.add_weight(
-            shape=self.recurrent_kernel_shape,
-            name="recurrent_kernel",
-            initializer=self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
-        )
+        self.recurrent_kernel = None
+        if self.recurrent_kernel_shape is not None:
+            self.recurrent_kernel = self.add_weight(
+                shape=self.recurrent_kernel_shape,
+                name="recurrent_kernel",
+                initializer=self.recurrent_initializer,
+                regularizer=self.recurrent_regularizer,
+                constraint=self.recurrent_constraint,
+            )
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kerasrnn.cells.arguments import (
+    REMOVED,
     ClassSignature,
     check_declared,
     document,
@@ -57,7 +58,8 @@ def declare(cls: type, base: type) -> None:
     declared: dict[str, Any] = {}
     for owner in reversed(cls.__mro__):
         declared |= vars(owner).get("own_arguments", {})
-    cls.constructor = signature(declared)
+    kept = {name: default for name, default in declared.items() if default is not REMOVED}
+    cls.constructor = signature(kept)
     derived = cls.__init__ is base.__init__
     cls.__signature__ = ClassSignature(cls.constructor if derived else _without_self(cls.__init__))
     if document_arguments(cls, [*cls.arguments()]):
@@ -72,6 +74,8 @@ def reset_properties_of_equations(cls: type, base: type) -> None:
         cls.has_adjoint = property(base.has_adjoint.fget)
     if _is_overridden(cls, EQUATIONS, below="single_read"):
         cls.single_read = False
+    if _is_overridden(cls, EQUATIONS, below="is_linear"):
+        cls.is_linear = False
     if _is_overridden(cls, (*EQUATIONS, *FORWARD), below="onnx_operator"):
         cls.onnx_operator = property(base.onnx_operator.fget)
 

@@ -26,6 +26,9 @@ class JANETCell(Cell):
         recurrent_dropout: float = 0.0,
         beta: float = 1.0,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -56,6 +59,8 @@ class JANET(Recurrent):
         unroll: bool = False,
         beta: float = 1.0,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

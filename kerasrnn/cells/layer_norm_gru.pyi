@@ -26,6 +26,9 @@ class LayerNormGRUCell(Cell):
         recurrent_dropout: float = 0.0,
         epsilon: float = 0.001,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -56,6 +59,8 @@ class LayerNormGRU(Recurrent):
         unroll: bool = False,
         epsilon: float = 0.001,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

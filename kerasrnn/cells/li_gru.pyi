@@ -25,6 +25,9 @@ class LiGRUCell(Cell):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -54,6 +57,8 @@ class LiGRU(Recurrent):
         stateful: bool = False,
         unroll: bool = False,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -28,6 +28,9 @@ class MinimalRNNCell(Cell):
         gate_regularizer: Any = None,
         gate_constraint: Any = None,
         seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         **kwargs: Any,
     ) -> None: ...
 
@@ -60,6 +63,8 @@ class MinimalRNN(Recurrent):
         gate_regularizer: Any = None,
         gate_constraint: Any = None,
         *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

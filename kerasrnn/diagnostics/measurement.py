@@ -263,7 +263,7 @@ def _diagnose_layer(
     states = {}
     observed = observation.observed_cell(layer.cell)
     for n, state in enumerate(observation.state_names(observed, len(call.states[0]))):
-        norms = np.stack([np.linalg.norm(_double(d[n]), axis=-1) for d in d_states])
+        norms = np.stack([_norms(_double(d[n])) for d in d_states])
         mean = _mean_by_step(norms, used) if by_step else _mean_by_distance(norms, used)
         carry = activations.carries[n] if activations is not None else None
         states[state] = StateDiagnosis(
@@ -281,10 +281,18 @@ def _diagnose_layer(
                 (values > HIGH).mean(axis=0),
                 _double(values).mean(axis=0),
             )
-        bounded = cell.activation in (keras.activations.tanh, keras.activations.hard_tanh)
+        bounded = getattr(cell, "activation", None) in (
+            keras.activations.tanh,
+            keras.activations.hard_tanh,
+        )
         if bounded and activations.candidate is not None:
             saturated = (np.abs(activations.candidate) > SATURATED).mean(axis=0)
     return LayerDiagnosis(name, type(layer.cell).__name__, states, gates, _kernels(cell), saturated)
+
+
+def _norms(d_state: np.ndarray) -> np.ndarray:
+    """The norm of each row, whatever the shape of the state."""
+    return np.linalg.norm(d_state.reshape(len(d_state), -1), axis=-1)
 
 
 def _mean_by_distance(norms: np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -126,7 +126,7 @@ def watched(model: keras.Model, tape: Any) -> Iterator[list[ObservedCall]]:
     with ExitStack() as stack:
         for layer in recurrent_layers(model):
             observed = observed_cell(layer.cell)
-            sizes = observed.state_size if isinstance(observed, Cell) else layer.state_size
+            sizes = 0 if isinstance(observed, Cell) else layer.state_size
             if not all(isinstance(n, int) for n in ([sizes] if isinstance(sizes, int) else sizes)):
                 raise ValueError(
                     f"{layer.name}: the states of {type(layer.cell).__name__} have the sizes "

@@ -26,6 +26,9 @@ class Backend(Protocol):
         (benchmarks/speed/NOTES.md).
         """
 
+    def scans_in_parallel(self) -> bool:
+        """Whether a linear recurrence is an associative scan here, rather than a loop."""
+
     def segment_rows(self) -> int | None:
         """The inputs' product of a forward pass without residuals is computed for so many rows,
         batch times time, at once; None: for all."""

@@ -113,6 +113,39 @@ def check_step(cell: Any, output: Tensor, new: Any, expected: Tensor, states: An
             )
 
 
+def check_coefficients(
+    cell: Any, decays: Sequence[Tensor], updates: Sequence[Tensor], states: Sequence[Tensor]
+) -> None:
+    """Check the result of `LinearCell.transition`, for all steps.
+
+    Raises:
+        ValueError: there is not one decay and one update for each state, or a shape does not fit.
+    """
+    for name, tensors in (("decays", decays), ("updates", updates)):
+        if len(tensors) != len(states):
+            raise ValueError(
+                f"{_name(cell)}.transition returned {len(tensors)} {name}; expected "
+                f"{len(states)}, one for each state."
+            )
+    for decay, update, state in zip(decays, updates, states, strict=True):
+        shape, expected = tuple(update.shape), tuple(state.shape)
+        if len(shape) != len(expected) + 1 or not fits(shape[1:], expected):
+            raise ValueError(
+                f"{_name(cell)}.transition returned an update of shape {shape}; expected "
+                f"{(None, *expected)}: (time, *batch and state)."
+            )
+        of_decay = tuple(decay.shape)
+        varies = len(of_decay) == len(shape)
+        pairs = zip(reversed(of_decay), reversed(shape), strict=False)
+        if not (varies or len(of_decay) <= len(shape) - 2) or not all(
+            d in (None, 1) or size in (None, d) for d, size in pairs
+        ):
+            raise ValueError(
+                f"{_name(cell)}.transition returned a decay of shape {of_decay}; expected one that "
+                f"broadcasts to {shape}, or to {shape[2:]} if it is the same at every step."
+            )
+
+
 def check_adjoint(cell: Any, k: int, d_v: Any, v: Tensor) -> None:
     """Raise ValueError unless the result of a product's `adjoint` has the shape of its argument."""
     if d_v is None or not fits(d_v.shape, v.shape):

@@ -12,6 +12,7 @@ import jax.extend
 import jax.numpy as jnp
 
 from kerasrnn.recurrence import cudnn, unrolled
+from kerasrnn.recurrence.linear import over_time
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
 from kerasrnn.recurrence.unroll import Unroll
 
@@ -158,6 +159,11 @@ def _loop_in_place(
     return carry, jax.tree.unflatten(jax.tree.structure(y), ys)
 
 
+def scans_in_parallel() -> bool:
+    """See `backend.Backend`."""
+    return jax.default_backend() != "cpu"
+
+
 def segment_rows() -> int | None:
     """See `backend.Backend`."""
     # On CPUs the memory of a program is taken from the system in each call if it exceeds 32 MB,
@@ -220,7 +226,7 @@ _loop_with_gradient.defvjp(_forward, _backward)
 
 
 def _unroll(cell: Steppable, options: Options, call: Call) -> Unroll:
-    return Unroll(sys.modules[__name__], cell, options, call)
+    return over_time(sys.modules[__name__], cell, options, call)
 
 
 def _function(cell: Steppable, options: Options) -> Callable[..., Any]:

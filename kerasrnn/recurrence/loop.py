@@ -153,8 +153,11 @@ class Steppable(Protocol):
     `product_arguments`."""
 
     alters_step: bool
-    """Whether `step` computes something else than the equations of `onnx_operator` and of the
-    cell's own gradient, which then do not apply."""
+    """Whether `step` computes something else than the equations of `onnx_operator`, of the cell's
+    own gradient and of `transition`, which then do not apply."""
+
+    is_linear: bool
+    """Whether the states follow a linear recurrence: see `LinearSteppable`."""
 
     def used_in_step(
         self, weights: dict[str, Any], memory: dict[str, Tensor]
@@ -196,6 +199,25 @@ class Steppable(Protocol):
 
     def product_arguments(self, residuals: Any, states: Sequence[Any]) -> list[Tensor]:
         """The arguments of each product, for one step or for all of them at once."""
+
+
+class LinearSteppable(Steppable, Protocol):
+    """The interface of a cell with `is_linear`. `kerasrnn.LinearCell` implements it."""
+
+    complex_states: bool
+    """Whether there are two states, the real and the imaginary part of one."""
+
+    window: int
+    """How many earlier inputs a step reads; they are then the last state."""
+
+    def split_window(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """The input part, and the inputs that the window takes up."""
+
+    def transition(self, a: Tensor, weights: Weights) -> tuple[Any, Any]:
+        """Compute the decays and updates, for one step or for all steps at once."""
+
+    def read(self, states: list[Tensor], a: Tensor, weights: Weights) -> Tensor:
+        """Compute the outputs from the new states, for one step or for all steps at once."""
 
 
 Substitute = Callable[[Steppable, Options, Call], Results | None]

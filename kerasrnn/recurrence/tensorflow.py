@@ -30,6 +30,7 @@ from tensorflow.python.ops import control_flow_util, gradients_util  # not expor
 
 from kerasrnn.keras_internals import in_trainer
 from kerasrnn.recurrence import cudnn, unrolled
+from kerasrnn.recurrence.linear import over_time
 from kerasrnn.recurrence.loop import (
     Call,
     JitCompile,
@@ -259,6 +260,11 @@ def _targets(
         else:
             y_arrays.append(tf.TensorArray(y.dtype, size=size, element_shape=y.shape))
     return over, y_arrays
+
+
+def scans_in_parallel() -> bool:
+    """See `backend.Backend`. A loop of known or unknown length suits CPUs."""
+    return False
 
 
 def segment_rows() -> None:
@@ -784,7 +790,7 @@ def _joined(results: list[Results]) -> Results:
 
 
 def _unroll(cell: Steppable, options: Options, call: Call) -> Unroll:
-    return Unroll(sys.modules[__name__], cell, options, call)
+    return over_time(sys.modules[__name__], cell, options, call)
 
 
 def _forward(cell: Steppable, options: Options, call: Call) -> Results:

@@ -208,8 +208,8 @@ class Unroll:
             new = self._in_state_dtype(_like(states, new))
             if keep is not None:
                 masked_output = self.zeros if self.options.zero_output_for_mask else output
-                new_output = _where(keep, new_output, masked_output)
-                new = tree.map_structure(lambda s, old: _where(keep, s, old), new, states)
+                new_output = where_rows(keep, new_output, masked_output)
+                new = tree.map_structure(lambda s, old: where_rows(keep, s, old), new, states)
             outputs = None
             if self.options.return_sequences:
                 outputs = ops.cast(new_output, self.compute_dtype)
@@ -246,14 +246,14 @@ class Unroll:
             if keep is not None:
                 # At a masked step the entire gradient bypasses the cell.
                 bypassing = tree.map_structure(
-                    lambda d: _where(keep, ops.zeros_like(d), d), d_states
+                    lambda d: where_rows(keep, ops.zeros_like(d), d), d_states
                 )
                 d_states = tree.map_structure(
-                    lambda d: _where(keep, d, ops.zeros_like(d)), d_states
+                    lambda d: where_rows(keep, d, ops.zeros_like(d)), d_states
                 )
                 if self._holds():
-                    d_masked_output = _where(keep, d_masked_output, d_output)
-                d_output = _where(keep, d_output, ops.zeros_like(d_output))
+                    d_masked_output = where_rows(keep, d_masked_output, d_output)
+                d_output = where_rows(keep, d_output, ops.zeros_like(d_output))
             step = self.step.backward(
                 None if a is None else ops.cast(a, self.state_dtype),
                 residuals.states,
@@ -343,11 +343,12 @@ def _weight_gradients(product: Product, arguments: list[Tensor], d_results: list
     return total
 
 
-def _where(keep: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Choose by row; `keep` is `(batch, 1)`, and x and y have any rank."""
-    for _ in range(len(x.shape) - 2):
+def where_rows(keep: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Choose by row; `keep` is `(batch, 1)` or `(time, batch, 1)`, and x has any further axes."""
+    missing = len(x.shape) - len(keep.shape)
+    for _ in range(missing):
         keep = ops.expand_dims(keep, -1)
-    return ops.where(keep if len(x.shape) > 1 else keep[:, 0], x, y)
+    return ops.where(keep if missing >= 0 else keep[..., 0], x, y)
 
 
 def _like(structure: Any, values: Any) -> Any:

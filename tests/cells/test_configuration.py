@@ -186,7 +186,7 @@ def test_weights_have_the_names_paths_and_order_of_the_builtin_ones(row):
 @pytest.mark.parametrize("row", ROWS_OR_PROBES, ids=variant_id)
 def test_penalties_and_constraints(row):
     x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype("float32")
-    options = {**everything(row), "dropout": 0.0, "recurrent_dropout": 0.0}
+    options = everything(row) | row.with_arguments(dropout=0.0, recurrent_dropout=0.0)
     options["activity_regularizer"] = keras.regularizers.L2(0.4)
     ours, twin = row.layer(**options), row.twin(**options)
     with op_by_op():
@@ -194,7 +194,7 @@ def test_penalties_and_constraints(row):
         twin(x)
     penalties = [[float(loss) for loss in layer.losses] for layer in (ours, twin)]
     regularized = [name for name in options if name.endswith("_regularizer")]
-    assert len(penalties[0]) >= len(regularized) >= 4  # one may apply to several weights
+    assert len(penalties[0]) >= len(regularized) >= 3  # one may apply to several weights
     # Keras's SimpleRNN does not apply its activity regularizer, the first of ours.
     np.testing.assert_allclose(penalties[0][-len(penalties[1]) :], penalties[1], rtol=1e-5)
     np.testing.assert_allclose(penalties[0][0], 0.4 * np.sum(y**2) / len(x), rtol=1e-4)
@@ -202,7 +202,8 @@ def test_penalties_and_constraints(row):
     keras.optimizers.SGD(10.0).apply(gradients, ours.weights)
     weights = {w.name.removesuffix("_kernel"): w.numpy() for w in ours.weights}
     assert np.linalg.norm(weights["kernel"], axis=0).max() <= 1.5 + 1e-5
-    np.testing.assert_allclose(np.linalg.norm(weights["recurrent"], axis=0), 1, atol=1e-5)
+    if "recurrent" in weights:
+        np.testing.assert_allclose(np.linalg.norm(weights["recurrent"], axis=0), 1, atol=1e-5)
     for name in options:
         of, _, end = name.rpartition("_")
         if end == "constraint" and of not in ("kernel", "recurrent"):

@@ -257,7 +257,7 @@ def test_half_precision(row):
             5,
             return_sequences=True,
             dtype=policy,
-            recurrent_initializer="glorot_uniform",
+            **row.with_arguments(recurrent_initializer="glorot_uniform"),
             **row.steady,
         )
         layer.build(x.shape)

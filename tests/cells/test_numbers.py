@@ -38,6 +38,7 @@ from tests.measure import (
     make_mask,
     measure,
     op_by_op,
+    random_states,
     randomize,
     to_list,
 )
@@ -67,10 +68,15 @@ def twins(row: Row, **options) -> tuple[kerasrnn.RNN, keras.layers.RNN]:
     return ours, twin
 
 
-def make_inputs(batch: int, time: int, features: int, units: int, n_states: int, seed: int = 0):
+def make_inputs(layer, batch: int = 4, time: int = 6, features: int = 3, seed: int = 0):
+    """Random inputs, and random values for the states of a built layer."""
     random = np.random.default_rng(seed)
     x = random.standard_normal((batch, time, features))
-    return x, [random.standard_normal((batch, units)) for _ in range(n_states)]
+    return x, random_states(layer, batch, random)
+
+
+def make_x(batch: int = 4, time: int = 6, features: int = 3):
+    return np.random.default_rng(0).standard_normal((batch, time, features))
 
 
 def oracle_options(row: Row, layer: kerasrnn.RNN) -> dict:
@@ -109,7 +115,7 @@ def test_equals_the_builtin_layer(row, dtype, return_sequences):
 
     The loop of all outputs is traced where gradients are compared with the oracle.
     """
-    x, _ = make_inputs(4, 6, 3, 5, 0)
+    x = make_x()
     x = x.astype(dtype)
     ours, builtin = twins(row, return_sequences=return_sequences, return_state=True, dtype=dtype)
     for kind in MASKS:
@@ -125,7 +131,7 @@ def test_equals_the_builtin_layer(row, dtype, return_sequences):
     ("row", "variant"), [(r, v) for r, v in VARIANTS if r in BUILT_IN and v], ids=variant_id
 )
 def test_variants_equal_the_builtin_layers(row, variant):
-    x, _ = make_inputs(4, 6, 3, 5, 0)
+    x = make_x()
     mask = make_mask("mixed", 4, 6)
     ours, builtin = twins(row, **variant, return_sequences=True, return_state=True, dtype=PRECISION)
     with op_by_op():
@@ -152,7 +158,7 @@ MANUAL, AUTOMATIC, IN_STEP, ELEMENTWISE = PROBES
 )
 def test_options_equal_the_twins(row, options):
     """Those of the manual and of the automatic gradient are traced."""
-    x, _ = make_inputs(4, 6, 3, 5, 0)
+    x = make_x()
     # Keras's unrolled loop on JAX has no zero_output_for_mask; no case has both.
     mask = make_mask("right" if options.get("go_backwards") else "gapped", 4, 6)
     options = {"return_sequences": True, **options, "return_state": True, "dtype": PRECISION}
@@ -168,8 +174,8 @@ def test_options_equal_the_twins(row, options):
 @probes
 def test_initial_states_equal_the_twins(row):
     """On TensorFlow the loop with initial states is traced where it is compared with the oracle."""
-    x, states = make_inputs(4, 6, 3, 5, len(row.cell.state_names))
     ours, twin = twins(row, return_sequences=True, return_state=True, dtype=PRECISION)
+    x, states = make_inputs(ours)
     mask = make_mask("right", 4, 6)
     with op_by_op():
         expected = measure(twin, x, states, mask)
@@ -188,14 +194,9 @@ def test_initial_states_equal_the_twins(row):
 )
 def test_dropout_equals_the_twins(row, dropout):
     """One seed, the same masks: in training the values are Keras's."""
-    x, _ = make_inputs(4, 6, 3, 5, 0)
-    options = {
-        "dropout": dropout[0],
-        "recurrent_dropout": dropout[1],
-        "seed": 11,
-        "return_sequences": True,
-        "dtype": PRECISION,
-    }
+    x = make_x()
+    rates = row.with_arguments(dropout=dropout[0], recurrent_dropout=dropout[1])
+    options = {**rates, "seed": 11, "return_sequences": True, "dtype": PRECISION}
     ours, twin = twins(row, **options)
     mask = make_mask("right", 4, 6)
     with op_by_op():
@@ -209,7 +210,7 @@ def test_dropout_equals_the_twins(row, dropout):
 
 @pytest.mark.parametrize("row", PROBES[:1], ids=variant_id)
 def test_dropout_with_one_mask_a_gate(row):
-    x, _ = make_inputs(4, 6, 3, 5, 0)
+    x = make_x()
     options = {"dropout": 0.4, "seed": 3, "implementation": 1, "dtype": PRECISION}
     options["use_cudnn"] = False  # fused kernels of Keras have only one mask
     ours, twin = twins(row, **options)
@@ -232,7 +233,7 @@ def test_same_seed_same_weights(row):
 
 def test_models_train_to_the_builtin_layers_weights():
     """Under dropout; the states of stateful layers are variables of the graph."""
-    x, _ = make_inputs(4, 6, 3, 5, 0)
+    x = make_x()
     targets = np.random.default_rng(2).standard_normal((4, 2))
     finals = []
     for ours in (True, False):
@@ -303,8 +304,6 @@ def assert_equals_the_oracle(row, case, data):
     """Some of the probes are traced."""
     variant, dtype = data.draw(st.sampled_from(row.variants)), case["dtype"]
     batch, time, features, units = case["shape"]
-    n = len(row.cell.state_names)
-    x, states = make_inputs(batch, time, features, units, n, case["seed"])
     loop_options = {name: case[name] for name in ("go_backwards", "zero_output_for_mask")}
     layer = row.layer(
         units,
@@ -315,8 +314,9 @@ def assert_equals_the_oracle(row, case, data):
         **loop_options,
         **variant,
     )
-    layer.build(x.shape)
+    layer.build((batch, time, features))
     randomize(layer, case["seed"])
+    x, states = make_inputs(layer, batch, time, features, case["seed"])
     initial = [s.astype(dtype) for s in states] if case["with_states"] else None
     with traced_if(case["traced"] and row in PROBES):
         outputs, *finals = to_list(
@@ -356,7 +356,6 @@ def test_gradients_equal_the_oracle(row, variant, options):
 
     The gradient of training and the automatic one; of the variants the former, with a mask.
     """
-    x, states = make_inputs(4, 5, 2, 3, len(row.cell.state_names))
     layer = row.layer(
         3,
         return_sequences=True,
@@ -365,15 +364,15 @@ def test_gradients_equal_the_oracle(row, variant, options):
         **options,
         **variant,
     )
-    layer.build(x.shape)
+    layer.build((4, 5, 2))
     randomize(layer)
+    x, states = make_inputs(layer, 4, 5, 2)
     names = [w.name for w in layer.weights]
     weights = dict(zip(names, layer.get_weights(), strict=True))
     options = {**options, **oracle_options(row, layer)}
     random = np.random.default_rng(7)  # the factors of `measure`
-    d_outputs, *d_finals = (
-        random.standard_normal(shape) for shape in [(4, 5, 3), *([(4, 3)] * len(states))]
-    )
+    shapes = [(4, 5, *layer.cell.output_shape), *(state.shape for state in states)]
+    d_outputs, *d_finals = (random.standard_normal(shape) for shape in shapes)
     for kind in MASKS if FIRST_BACKEND and not variant else MASKS[-1:]:
         mask = make_mask(kind, 4, 5)
         d_x, d_states, d_weights = complex_step.backward(
@@ -390,7 +389,7 @@ def test_gradients_equal_the_oracle(row, variant, options):
             row.oracle.step, x, states, weights, mask=mask, **options
         )
         expected = [outputs, *finals, d_x, *d_states, *(d_weights[name] for name in names)]
-        state_names = row.cell.state_names
+        state_names = layer.cell.state_names
         what = ["outputs", *state_names, "d_inputs", *(f"d_{n}" for n in (*state_names, *names))]
         for training in TRAINING[-1:] if variant else TRAINING:
             with traced_if(not variant and row in PROBES and kind == "mixed"):
@@ -415,7 +414,7 @@ def test_gradients_equal_the_oracle(row, variant, options):
     ],
 )
 def test_every_activation(activation):
-    x, _ = make_inputs(2, 4, 3, 5, 0)
+    x = make_x(2, 4)
     rows = [BY_NAME["SimpleRNN"], *(BUILT_IN if activation == "softsign" else [])]
     for row in rows:
         ours, builtin = twins(row, activation=activation, return_sequences=True, dtype=PRECISION)
@@ -426,10 +425,10 @@ def test_every_activation(activation):
 @pytest.mark.parametrize("row", MANUAL_AND_AUTOMATIC, ids=variant_id)
 def test_a_single_step_of_a_single_row(row):
     """Of a single unit."""
-    x, states = make_inputs(1, 1, 1, 1, len(row.cell.state_names))
     layer = row.layer(1, return_sequences=True, return_state=True, dtype=PRECISION)
-    layer.build(x.shape)
+    layer.build((1, 1, 1))
     randomize(layer)
+    x, states = make_inputs(layer, 1, 1, 1)
     actual = to_list(layer(x, initial_state=states))
     outputs, _, finals = oracle_run(row, layer, x, states)
     for a, b in zip(actual, [outputs, *finals], strict=True):
@@ -439,10 +438,11 @@ def test_a_single_step_of_a_single_row(row):
 @probes
 def test_masked_rows(row):
     """The last state is the output at length minus one; fully masked rows keep their states."""
-    x, states = make_inputs(4, 6, 3, 5, len(row.cell.state_names))
+    layer = row.layer(5, return_sequences=True, return_state=True, dtype=PRECISION)
+    layer.build((4, 6, 3))
+    x, states = make_inputs(layer)
     mask = make_mask("right", 4, 6)
     mask[1] = False
-    layer = row.layer(5, return_sequences=True, return_state=True, dtype=PRECISION)
     with op_by_op():
         outputs, *finals = (
             np.asarray(y) for y in to_list(layer(x, initial_state=states, mask=mask))

@@ -45,11 +45,14 @@ def branches(layers, masked=True):
 @functools.cache
 def every_cell():
     """A masked branch for each cell, by its name, with dropout; one of Keras's layers; a stack."""
-    options = {"return_sequences": True, "dropout": 0.3, "recurrent_dropout": 0.3}
+    rates = {"dropout": 0.3, "recurrent_dropout": 0.3}
     keras_lstm = keras.layers.LSTM(4, return_sequences=True)
     return branches(
         {
-            **{row.name: [row.layer(4, **options)] for row in ROWS},
+            **{
+                row.name: [row.layer(4, return_sequences=True, **row.with_arguments(**rates))]
+                for row in ROWS
+            },
             "keras": [passing_masks(keras.layers.Bidirectional(keras_lstm))],
             "stacked": [kerasrnn.StackedRNN([kerasrnn.SimpleRNN(4)], return_sequences=True)],
         }

@@ -66,8 +66,8 @@ def cells(tmp_path_factory):
     last one; loops with one or the other.
     """
     layers, counts = {}, Counter()
-    dropout = {"dropout": 0.3, "recurrent_dropout": 0.3}
     for n, row in enumerate(ROWS):
+        dropout = row.with_arguments(dropout=0.3, recurrent_dropout=0.3)
         if row.name in OPERATORS:
             both = kerasrnn.Bidirectional(row.layer(5, return_sequences=True, **dropout))
             layers[row.name] = [both, row.layer(4), keras.layers.Dense(2)]

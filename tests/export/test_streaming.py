@@ -62,7 +62,7 @@ def test_cells():
     assert after == {f"{name}_next" for name in states}
     x = np.random.default_rng(0).standard_normal((2, 3, 3)).astype("float32")
     run, whole = parity.reference(step), parity.reference(model)
-    before = {s.name: np.zeros((2, s.shape[1]), "float32") for s in step.inputs[1:]}
+    before = {s.name: np.zeros((2, *s.shape[1:]), "float32") for s in step.inputs[1:]}
     for t in range(3):
         results = run([x[:, t], *(before[s.name] for s in step.inputs[1:])])
         for y, right in zip(results[: len(ROWS)], whole([x[:, : t + 1]]), strict=True):

@@ -38,10 +38,8 @@ def backward(
     def slopes(x: np.ndarray, states: Sequence[np.ndarray], weights: Weights) -> np.ndarray:
         """The derivative of each row's share with respect to a moved entry."""
         outputs, _, finals = loop.run(step, x, states, weights, mask=mask, **options)
-        shares = (d_outputs * outputs).sum(axis=(1, 2))
-        for d, final in zip(d_final_states, finals, strict=True):
-            shares = shares + (d * final).sum(axis=1)
-        return shares.imag / STEP
+        pairs = [(d_outputs, outputs), *zip(d_final_states, finals, strict=True)]
+        return sum((d * y).reshape(len(y), -1).sum(axis=1) for d, y in pairs).imag / STEP
 
     # The rows of a batch are independent: an entry is moved in all of them at once.
     dx = np.zeros(x.shape)
@@ -49,9 +47,9 @@ def backward(
         dx[:, *index] = slopes(_moved(x, (slice(None), *index)), states, weights)
     d_states = [np.zeros(state.shape) for state in states]
     for n, state in enumerate(states):
-        for unit in range(state.shape[1]):
-            moved = [*states[:n], _moved(state, (slice(None), unit)), *states[n + 1 :]]
-            d_states[n][:, unit] = slopes(x, moved, weights)
+        for index in np.ndindex(state.shape[1:]):
+            moved = [*states[:n], _moved(state, (slice(None), *index)), *states[n + 1 :]]
+            d_states[n][:, *index] = slopes(x, moved, weights)
     d_weights = {name: np.zeros(value.shape) for name, value in weights.items()}
     for name, value in weights.items():
         for index in np.ndindex(value.shape):

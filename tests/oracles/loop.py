@@ -26,7 +26,7 @@ def run(
     Args:
         step: `step(x_t, states, weights, **options) -> (output, new_states)`.
         x: inputs, (batch, time, features), at least one step.
-        states: initial states, each (batch, units).
+        states: initial states, each (batch, ...).
         weights: the cell's weights by name.
         mask: (batch, time), true where a step is to be used. On a masked step the states are
             carried over, (M1), and the output repeats the previous one, (M2): zeros before the
@@ -128,4 +128,4 @@ def _in_processing_order(
 
 
 def _where(use: np.ndarray, a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
-    return np.where(use[:, None], a, b)
+    return np.where(use.reshape(-1, *(1 for _ in range(max(np.ndim(a), np.ndim(b)) - 1))), a, b)

@@ -19,6 +19,7 @@ from tests.measure import (
     make_mask,
     measure,
     op_by_op,
+    random_states,
     randomize,
 )
 from tests.recurrence.test_applications import MidpointCell, TangledCell
@@ -85,13 +86,16 @@ def test_the_adjoint_is_the_derivative(cell_class, case, data):
     random = np.random.default_rng(case["seed"])
     mask = random.random((batch, time)) < 0.6 if case["mask"] else None
     x = random.standard_normal((batch, time, 2)).astype(PRECISION)
-    states = [random.standard_normal((batch, 3)).astype(PRECISION) for _ in cell_class.state_names]
+    names = cell_class.arguments()
+    dropout = {name: rate for name, rate in case["dropout"].items() if name in names}
 
     def measured(**options):
-        cell = cell_class(3, seed=case["seed"], dtype=PRECISION, **variant, **case["dropout"])
+        cell = cell_class(3, seed=case["seed"], dtype=PRECISION, **variant, **dropout)
         layer = kerasrnn.RNN(cell, return_state=True, dtype=PRECISION, **case["options"], **options)
         layer.build(x.shape)
         randomize(layer, case["seed"])
+        states = random_states(layer, batch, np.random.default_rng(case["seed"] + 1))
+        states = [state.astype(PRECISION) for state in states]
         return measure(layer, x, states, mask, training=True)
 
     # Tracing would take most of the time. Graphs do not depend on what a cell computes.

@@ -33,7 +33,7 @@ def by_the_oracle(row, layer, x, mask=None, segment=None, **options):
     weights = dict(zip((w.name for w in layer.weights), layer.get_weights(), strict=True))
     config = layer.get_config()
     options |= {name: config[name] for name in row.oracle_options}
-    states = [np.zeros((len(x), UNITS)) for _ in row.cell.state_names]
+    states = [np.zeros((len(x), *shape)) for shape in layer.cell.state_shapes]
     every, _, finals = oracle_loop.run(row.oracle.step, x, states, weights, mask=mask, **options)
     outputs = [every, *finals]
     random = np.random.default_rng(7)  # the factors of `measure`
