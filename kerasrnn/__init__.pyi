@@ -23,6 +23,8 @@ from .cells.antisymmetric_rnn import AntisymmetricRNNCell as AntisymmetricRNNCel
 from .cells.brc import BRC as BRC
 from .cells.brc import BRCCell as BRCCell
 from .cells.cell import Cell as Cell
+from .cells.cf_c import CfC as CfC
+from .cells.cf_c import CfCCell as CfCCell
 from .cells.chrono import ChronoInitializer as ChronoInitializer
 from .cells.co_rnn import CoRNN as CoRNN
 from .cells.co_rnn import CoRNNCell as CoRNNCell
@@ -53,6 +55,8 @@ from .cells.lru import LRU as LRU
 from .cells.lru import LRUCell as LRUCell
 from .cells.lstm import LSTM as LSTM
 from .cells.lstm import LSTMCell as LSTMCell
+from .cells.ltc import LTC as LTC
+from .cells.ltc import LTCCell as LTCCell
 from .cells.mgu import MGU as MGU
 from .cells.mgu import MGUCell as MGUCell
 from .cells.min_gru import MinGRU as MinGRU

@@ -248,6 +248,17 @@ FAMILIES = (
                 "sequences",
             ),
             Entry(
+                "LTC",
+                "Hasani, Lechner, Amini, Rus & Grosu (2021)",
+                "time constants that depend on the inputs: for small networks on irregularly "
+                "sampled data",
+            ),
+            Entry(
+                "CfC",
+                "Hasani et al. (2022)",
+                "LTC in closed form, a gate of the elapsed time: for irregularly sampled data",
+            ),
+            Entry(
                 "AntisymmetricRNN",
                 "Chang, Chen, Haber & Chi (2019)",
                 "a state that neither grows nor decays, plain or gated: for long "

@@ -1,4 +1,4 @@
-"""Layers and losses, compared with `torch.nn` and its automatic differentiation.
+"""Layers and losses, compared with `torch.nn` and its automatic differentiation; and with ncps.
 
 In torch the kernels are transposed, the order of the GRU's gates is r, z, n, and every module has
 two biases, of the input part and of the recurrent part.
@@ -159,6 +159,92 @@ def test_right_padding_equals_packed_sequences(torch, peer, both):
     for training in TRAINING:
         actual = measure(layer, x, states, mask, training)
         assert_same(actual, expected, TOLERANCE[PRECISION])
+
+
+# The package of the authors of CfC and LTC.
+
+
+@pytest.fixture(scope="module")
+def ncps(torch):
+    pytest.importorskip("ncps")
+    import ncps.torch
+    import ncps.wirings
+
+    return ncps
+
+
+@pytest.mark.parametrize(
+    ("mode", "layers"), [("default", 2), ("no_gate", 1), ("pure", 1), ("default", 0)]
+)
+def test_cfc_equals_that_of_its_authors(torch, ncps, mode, layers):
+    """With the time of every step and row; without it, 1."""
+    cell = kerasrnn.CfCCell(
+        4, mode=mode, backbone_units=5, backbone_layers=layers, time_column=True, dtype=PRECISION
+    )
+    known = ncps.torch.CfCCell(3, 4, mode, "tanh", backbone_units=5, backbone_layers=layers)
+    known = known.to(getattr(torch, PRECISION))
+    cell.build((None, 4))
+    given = {name: value.detach().numpy() for name, value in known.named_parameters()}
+    heads = ("ff1",) if mode == "pure" else ("ff1", "ff2", "time_a", "time_b")
+    dense = [f"backbone.{2 * n}" for n in range(layers)]
+    matrices = [(given[f"{name}.weight"].T, given[f"{name}.bias"]) for name in dense]
+    of_heads = [(given[f"{name}.weight"].T, given[f"{name}.bias"]) for name in heads]
+    matrices.append([np.concatenate(part, axis=-1) for part in zip(*of_heads, strict=True)])
+    (first, bias), *others = matrices
+    values = [first[:3], first[3:], bias, *(value for pair in others for value in pair)]
+    if mode == "pure":
+        values += [np.full(4, 0.3), given["A"][0]]
+        with torch.no_grad():
+            known.w_tau.fill_(0.3)
+    cell.set_weights(values)
+    random = np.random.default_rng(0)
+    h = random.standard_normal((2, 4)).astype(PRECISION)
+    expected = torch.from_numpy(h)
+    for _ in range(3):
+        x, dt = random.standard_normal((2, 3)), random.uniform(0, 3, (2, 1))
+        x, dt = x.astype(PRECISION), dt.astype(PRECISION)
+        _, (h,) = cell(np.concatenate([x, dt], axis=-1), [h])
+        _, expected = known(torch.from_numpy(x), expected, torch.from_numpy(dt))
+        np.testing.assert_allclose(h, expected.detach().numpy(), atol=TOLERANCE[PRECISION])
+
+
+def test_ltc_equals_that_of_its_authors(torch, ncps):
+    """Their capacities are shares of the other weights: conductances, leak and current."""
+    cell = kerasrnn.LTCCell(4, time_column=True, dtype=PRECISION)
+    known = ncps.torch.LTCCell(
+        ncps.wirings.FullyConnected(4),
+        3,
+        input_mapping=None,
+        output_mapping=None,
+        epsilon=0.0,
+        implicit_param_constraints=True,
+    ).to(getattr(torch, PRECISION))
+    cell.build((None, 4))
+    given = {name: value.detach().numpy() for name, value in known.named_parameters()}
+    capacity = np.logaddexp(0, given["cm"])
+
+    def share(name):
+        """The weight whose softplus is theirs divided by the capacity."""
+        return np.log(np.expm1(np.logaddexp(0, given[name]) / capacity))
+
+    values = {
+        "kernel": share("sensory_w"),
+        "recurrent_kernel": share("w"),
+        "bias": np.logaddexp(0, given["gleak"]) / capacity * given["vleak"],
+        "leak": share("gleak"),
+    }
+    for ours, theirs in (("kernel", "sensory_"), ("recurrent", "")):
+        for end, name in (("gamma", "sigma"), ("mu", "mu"), ("a", "erev")):
+            values[f"{ours}_{end}"] = given[theirs + name]
+    cell.set_weights([values[w.name] for w in cell.weights])
+    random = np.random.default_rng(0)
+    h = random.standard_normal((2, 4)).astype(PRECISION)
+    expected = torch.from_numpy(h)
+    for dt in (1.0, 0.3, 2.5):
+        x = random.standard_normal((2, 3)).astype(PRECISION)
+        _, (h,) = cell(np.concatenate([x, np.full((2, 1), dt, PRECISION)], axis=-1), [h])
+        expected, _ = known(torch.from_numpy(x), expected, dt)
+        np.testing.assert_allclose(h, expected.detach().numpy(), atol=TOLERANCE[PRECISION])
 
 
 @pytest.mark.tensorflow

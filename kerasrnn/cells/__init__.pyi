@@ -5,6 +5,8 @@ from .antisymmetric_rnn import AntisymmetricRNNCell as AntisymmetricRNNCell
 from .brc import BRC as BRC
 from .brc import BRCCell as BRCCell
 from .cell import Cell as Cell
+from .cf_c import CfC as CfC
+from .cf_c import CfCCell as CfCCell
 from .chrono import ChronoInitializer as ChronoInitializer
 from .co_rnn import CoRNN as CoRNN
 from .co_rnn import CoRNNCell as CoRNNCell
@@ -35,6 +37,8 @@ from .lru import LRU as LRU
 from .lru import LRUCell as LRUCell
 from .lstm import LSTM as LSTM
 from .lstm import LSTMCell as LSTMCell
+from .ltc import LTC as LTC
+from .ltc import LTCCell as LTCCell
 from .mgu import MGU as MGU
 from .mgu import MGUCell as MGUCell
 from .min_gru import MinGRU as MinGRU

@@ -15,7 +15,14 @@ from typing import Any, Literal
 import keras
 
 from kerasrnn import validation
-from kerasrnn.validation import PositiveInteger, PositiveNumber, Rate, Rates, Seed
+from kerasrnn.validation import (
+    NonNegativeInteger,
+    PositiveInteger,
+    PositiveNumber,
+    Rate,
+    Rates,
+    Seed,
+)
 
 REQUIRED = inspect.Parameter.empty
 """The default of a required argument."""
@@ -46,6 +53,12 @@ ANNOTATIONS: dict[str, Any] = {
     "peephole_constraint": Any,
     "heads": PositiveInteger,
     "forget_gate": Literal["sigmoid", "exponential"],
+    "mode": Literal["default", "pure", "no_gate"],
+    "backbone_units": PositiveInteger | None,
+    "backbone_layers": NonNegativeInteger,
+    "backbone_activation": str | Callable | None,
+    "unfoldings": PositiveInteger,
+    "time_column": bool,
     "dt": PositiveNumber,
     "gamma": PositiveNumber,
     "epsilon": PositiveNumber,
@@ -81,6 +94,8 @@ DESCRIPTIONS = {
     "peephole_regularizer": "penalty on V.",
     "peephole_constraint": "projection of V after each update.",
     "epsilon": "positive number added to the variances before their square roots are taken.",
+    "time_column": "whether the last column of the inputs is the time elapsed since the previous "
+    "step; otherwise the time is 1.",
     "dropout": "fraction of the inputs to drop in training, in [0, 1); one mask per sequence.",
     "recurrent_dropout": "fraction of the state to drop in training, in [0, 1); one mask per gate "
     "and sequence.",

@@ -416,8 +416,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
         return len(self.gates) * self.units
 
     def add_feedback(self, a: Tensor, feedback: Tensor) -> Tensor:
-        """Add what a wrapping cell feeds back, `(batch, input_part_size)`, to the input part."""
-        return a + feedback
+        """Add what a wrapping cell feeds back, `(batch, input_part_size)`, to the input part.
+
+        It is added to the first columns of a wider input part.
+        """
+        width = feedback.shape[-1]
+        if a.shape[-1] == width:
+            return a + feedback
+        return ops.concatenate([a[..., :width] + feedback, a[..., width:]], axis=-1)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         self.kernel = self.add_weight(

@@ -39,7 +39,7 @@ def input_part(
         return a if bias is None else a + bias
     if masks is not None:
         x = x * masks[0]
-    if bias is not None and len(x.shape) == 2:
+    if bias is not None and (len(x.shape) == 2 or x.shape[-1] == 0):
         return ops.matmul(x, kernel) + bias  # one step: the kernel is the larger array
     if bias is not None:
         # The bias becomes one more row of the kernel. Added separately, it would cost one more pass

@@ -254,3 +254,52 @@ def test_nas_computes_the_figures_of_tensorflow_addons():
         (c, [0.7157977, 0.7804162, 0.7945764]),
     ):
         assert_close(found, np.repeat(np.transpose([figures]), 6, axis=1), 1e-6)
+
+
+def test_cf_c_with_a_closed_gate_is_simple_rnn():
+    """Without a backbone, the heads are the rows of its kernels."""
+    layer = kerasrnn.CfC(UNITS, backbone_layers=0, **OPTIONS)
+    weights = random_weights(layer)
+    of_g = [w[..., :UNITS] for w in weights.values()]
+    for w, value in zip(weights.values(), (0, 0, -50), strict=True):
+        w[..., 2 * UNITS :] = value
+    known = keras.layers.SimpleRNN(UNITS, **OPTIONS)
+    assert_close(outputs(layer, weights.values()), outputs(known, of_g))
+
+
+def ltc_without_synapses():
+    """The layer, and its random weights without conductances."""
+    layer = kerasrnn.LTC(UNITS, time_column=True, **OPTIONS)
+    weights = random_weights(layer)
+    for name in ("kernel", "recurrent_kernel"):
+        weights[name][:] = -50  # softplus
+    return layer, weights
+
+
+def test_ltc_without_synapses_decays():
+    """To b * tau, as six steps of the implicit Euler method do: tau = 1 / softplus(leak)."""
+    layer, weights = ltc_without_synapses()
+    x, times = np.array(X), np.array([0.0, 0.1, 1.0, 0.5, 0.0, 2.0])
+    x[..., -1] = times
+    layer.set_weights(list(weights.values()))
+    with op_by_op():
+        actual = np.asarray(layer(x, initial_state=np.ones((2, UNITS), PRECISION)))
+    rate = np.logaddexp(0, weights["leak"])
+    left, end = (1 + times[:, None] / 6 * rate) ** -6, weights["bias"] / rate
+    expected = end + (1 - end) * np.cumprod(left, axis=0)
+    assert_close(actual, np.broadcast_to(expected, actual.shape))
+
+
+def test_ltc_ends_at_the_mean_of_its_targets():
+    """After a long time, weighted with the conductances; without synapses between units."""
+    layer, weights = ltc_without_synapses()
+    weights["kernel"] = random_weights(kerasrnn.LTC(UNITS, time_column=True, **OPTIONS))["kernel"]
+    x = np.array(X)
+    x[..., -1] = 1000
+    layer.set_weights(list(weights.values()))
+    with op_by_op():
+        actual = np.asarray(layer(x))
+    p = weights["kernel_gamma"] * (X[..., :-1, None] - weights["kernel_mu"])
+    f = np.logaddexp(0, weights["kernel"]) / (1 + np.exp(-p))
+    current = weights["bias"] + (f * weights["kernel_a"]).sum(axis=-2)
+    assert_close(actual, current / (np.logaddexp(0, weights["leak"]) + f.sum(axis=-2)), 10 * TIGHT)

@@ -47,7 +47,8 @@ CARRIES = {
     "STAR": {},  # the new state is an activation of the old one
     "BRC": {"h": lambda gates, cell: gates["c"]},
 }
-WITH_GATES = [row for row in ROWS if GATES[row.name]]
+# CfC's gate has no columns of the bias.
+WITH_GATES = [row for row in ROWS if GATES[row.name] and row.name != "CfC"]
 
 
 def model_of(layer):
