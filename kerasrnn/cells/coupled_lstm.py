@@ -9,7 +9,7 @@ from keras import ops
 from kerasrnn.cells.activations import activate
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
-from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.cells.onnx_operator import SYMMETRIC, OnnxOperator
 from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
@@ -42,10 +42,9 @@ class CoupledLSTMCell(LSTMCell):
 
     @property
     def onnx_operator(self) -> OnnxOperator | None:
-        sigmoids = (keras.activations.sigmoid, keras.activations.hard_sigmoid)
-        if self.recurrent_activation not in sigmoids:
+        if self.recurrent_activation not in SYMMETRIC:
             return None
-        # ONNX has i, and f = 1 - i: sigmoid(-p) = 1 - sigmoid(p). It does not read f's block.
+        # ONNX has i, and f = 1 - i: sigmoid(-p) = 1 - sigmoid(p).
         activations = (self.recurrent_activation, self.activation, self.activation)
         return OnnxOperator("LSTM", ("-f", "o", "f", "c"), activations, input_forget=True)
 
@@ -60,5 +59,5 @@ class CoupledLSTMCell(LSTMCell):
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class CoupledLSTM(Recurrent, cell_class=CoupledLSTMCell):
+class CoupledLSTM(Recurrent, cell_class=CoupledLSTMCell, after_loop=("use_cudnn",)):
     """A long short-term memory layer whose input gate is 1 minus its forget gate."""

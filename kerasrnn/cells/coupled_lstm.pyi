@@ -58,6 +58,7 @@ class CoupledLSTM(Recurrent):
         go_backwards: bool = False,
         stateful: bool = False,
         unroll: bool = False,
+        use_cudnn: Literal["auto"] | bool = "auto",
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,

@@ -8,7 +8,7 @@ from keras import ops
 
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
-from kerasrnn.cells.onnx_operator import OnnxOperator
+from kerasrnn.cells.onnx_operator import SYMMETRIC, OnnxOperator
 from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
@@ -41,8 +41,7 @@ class MGUCell(Cell):
 
     @property
     def onnx_operator(self) -> OnnxOperator | None:
-        sigmoids = (keras.activations.sigmoid, keras.activations.hard_sigmoid)
-        if self.recurrent_activation not in sigmoids:
+        if self.recurrent_activation not in SYMMETRIC:
             return None
         # A GRU with z = 1 - f: sigmoid(-p) = 1 - sigmoid(p).
         return OnnxOperator("GRU", ("-f", "f", "h"), (self.recurrent_activation, self.activation))

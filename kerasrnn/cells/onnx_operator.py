@@ -21,6 +21,9 @@ ACTIVATIONS: dict[Activation, tuple[str, float | None, float | None]] = {
     keras.activations.softsign: ("Softsign", None, None),
 }
 
+SYMMETRIC: tuple[Activation, ...] = (keras.activations.sigmoid, keras.activations.hard_sigmoid)
+"""Activations of gates with f(-p) = 1 - f(p), so that a gate may be negated."""
+
 
 @dataclass(frozen=True)
 class OnnxOperator:
@@ -45,7 +48,8 @@ class OnnxOperator:
     """GRU: whether the reset gate is applied after the recurrent product."""
 
     input_forget: bool = False
-    """LSTM: whether the forget gate is 1 minus the input gate; its own block is not read."""
+    """LSTM: whether the forget gate is 1 minus the input gate. Its block has these weights, too: a
+    runtime may read either."""
 
     def blocks(self, gates: Sequence[str], matrix: Any) -> list[Any]:
         """The blocks of a cell's matrix, on its last axis, in the order of the operator.
@@ -56,7 +60,8 @@ class OnnxOperator:
         """
         width = matrix.shape[-1] // len(gates)
         of_gates = {gate: matrix[..., k * width : (k + 1) * width] for k, gate in enumerate(gates)}
-        return [-of_gates[g[1:]] if g.startswith("-") else of_gates[g] for g in self.gates]
+        of_gates |= {f"-{gate}": -block for gate, block in of_gates.items()}
+        return [of_gates[gate] for gate in self.gates]
 
     @property
     def exists(self) -> bool:

@@ -33,7 +33,7 @@ def of_cell(cell: Cell, order: Sequence[str]) -> list[np.ndarray]:
     return [_ordered(value, cell.gates, order) for value in values]
 
 
-def fill(cell: Cell, values: Sequence[np.ndarray], order: Sequence[str]) -> None:
+def fill(cell: Cell, values: Sequence[np.ndarray], order: Sequence[str | None]) -> None:
     """The inverse of `of_cell`: assign its result to a cell."""
     kernel, recurrent, *biases = (_ordered(value, order, cell.gates) for value in values)
     cell.kernel.assign(kernel.T)
@@ -43,9 +43,14 @@ def fill(cell: Cell, values: Sequence[np.ndarray], order: Sequence[str]) -> None
         cell.bias.assign(both if len(cell.bias_shape) == 2 else both.sum(axis=0))
 
 
-def _ordered(value: np.ndarray, order: Sequence[str], new_order: Sequence[str]) -> np.ndarray:
+def _ordered(
+    value: np.ndarray, order: Sequence[str | None], new_order: Sequence[str]
+) -> np.ndarray:
+    """The blocks of a matrix in another order; those of a gate with a minus sign are negated."""
     blocks = dict(zip(order, np.split(value, len(order)), strict=True))
-    return np.concatenate([blocks[gate] for gate in new_order])
+    return np.concatenate(
+        [blocks[gate] if gate in blocks else -blocks[f"-{gate}"] for gate in new_order]
+    )
 
 
 def features(layer: Any) -> int:

@@ -9,10 +9,11 @@ import keras
 import numpy as np
 
 from kerasrnn import validation
+from kerasrnn.cells.coupled_lstm import CoupledLSTM
 from kerasrnn.cells.gru import GRU
 from kerasrnn.cells.layer import RNN
 from kerasrnn.cells.lstm import LSTM
-from kerasrnn.cells.onnx_operator import ACTIVATIONS
+from kerasrnn.cells.onnx_operator import ACTIVATIONS, SYMMETRIC
 from kerasrnn.cells.peephole_lstm import PeepholeLSTM
 from kerasrnn.cells.simple_rnn import SimpleRNN
 from kerasrnn.export import matrices, onnx_files, parity
@@ -65,8 +66,8 @@ def from_onnx(path: str | Path) -> dict[str, RNN | Bidirectional]:
         FileNotFoundError: the file does not exist.
         ParityError: a layer's results differ from its node's.
         ValueError: it is not an ONNX file; a node has something that layers do not support:
-            clipping, coupled gates, computed weights, or constant lengths or nonzero states; or it
-            is a recurrent operator of another domain, such as a quantized one.
+            clipping, coupled gates with peepholes, computed weights, or constant lengths or nonzero
+            states; or it is a recurrent operator of another domain, such as a quantized one.
         ModuleNotFoundError: a package from the extra `onnx` is not installed.
 
     Example:
@@ -212,11 +213,6 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
     from onnx import helper
 
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if attributes.get("input_forget", 0):
-        raise ValueError(
-            f"{name}: input_forget={attributes['input_forget']}: layers do not support it; "
-            "expected 0."
-        )
     if not np.float32(attributes.get("clip", NO_CLIP)) >= np.float32(NO_CLIP):
         # A bound of 0 gives zeros by the standard, no bound in OpenVINO, an error in onnxruntime.
         raise ValueError(
@@ -234,6 +230,13 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
             f"{name}: the directions have different activations; expected the same ones."
         )
     cls = {"RNN": SimpleRNN, "GRU": GRU, "LSTM": PeepholeLSTM if "P" in weights else LSTM}
+    if attributes.get("input_forget", 0):
+        if "P" in weights or activations[0][0] not in SYMMETRIC:
+            raise ValueError(
+                f"{name}: input_forget={attributes['input_forget']}: layers support it without "
+                "peepholes, with sigmoid or hard sigmoid gates."
+            )
+        cls["LSTM"] = CoupledLSTM
     options: dict[str, Any] = {}
     if node.op_type == "GRU":
         options["reset_after"] = bool(attributes.get("linear_before_reset", 0))
@@ -253,10 +256,13 @@ def _of_node(name: str, node: Any, scope: _Scope) -> Any:
         values = [weights["W"][n], weights["R"][n]]
         if "B" in weights:
             values += np.split(weights["B"][n], 2)
-        matrices.fill(half.cell, values, half.cell.onnx_operator.gates)
+        operator = half.cell.onnx_operator
+        # A coupled gate has the weights of the input gate, whatever is in its own block.
+        order = [None if operator.input_forget and g == "f" else g for g in operator.gates]
+        matrices.fill(half.cell, values, order)
         if "P" in weights:
             rows = weights["P"][n].reshape(3, units)
-            at = np.argsort(half.cell.onnx_operator.peepholes)
+            at = np.argsort(operator.peepholes)
             half.cell.peephole_kernel.assign(rows[at])
         halves.append(half)
     layer: Any = halves[0]

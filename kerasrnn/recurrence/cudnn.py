@@ -75,12 +75,7 @@ def runs(
 def refusal(cell: Steppable, options: Options, jit_compile: JitCompile) -> str | None:
     """Why cuDNN can never run a cell with these options; None if it can."""
     operator = getattr(cell, "onnx_operator", None)
-    if (
-        operator is None
-        or operator.name not in GATES
-        or operator.peepholes
-        or operator.input_forget
-    ):
+    if operator is None or operator.name not in GATES or operator.peepholes:
         return "its equations are not those of cuDNN's LSTM or GRU"
     if cell.alters_step:
         return "an option, such as zoneout, changes its equations"

@@ -16,6 +16,7 @@ def test_there_and_back(tmp_path):
     layers = [
         kerasrnn.LSTM(4, name="lstm"),
         kerasrnn.PeepholeLSTM(4, name="peepholes", use_bias=False),
+        kerasrnn.CoupledLSTM(4, name="coupled"),
         kerasrnn.GRU(4, name="gru", return_sequences=True, go_backwards=True),
         kerasrnn.GRU(
             4,
@@ -132,7 +133,11 @@ def states(zeros, shape=(1, 2, 4)):
             {"clip": 0.0},
             r"n: clip=0.0: layers do not support it; expected none, or a bound of",
         ),
-        ("LSTM", {"input_forget": 1}, r"n: input_forget=1: layers do not support it"),
+        (
+            "LSTM",
+            {"input_forget": 1, "activations": ["Tanh", "Tanh", "Tanh"]},
+            r"n: input_forget=1: layers support it without peepholes, with sigmoid",
+        ),
         ("RNN", {"computed": True}, r"n: V is not a constant; expected constant weights"),
         ("RNN", {"activations": ["ThresholdedRelu"]}, r"n: activation ThresholdedRelu: expected"),
         (

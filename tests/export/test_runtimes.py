@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.runtimes]
 ROOT = Path(__file__).parents[2]
 RUNTIMES = ROOT / "build" / "runtimes"
 HERE = Path(__file__).parent / "runtimes"
-OPERATORS = ("SimpleRNN", "LSTM", "PeepholeLSTM", "GRU", "MGU")
+OPERATORS = ("SimpleRNN", "LSTM", "PeepholeLSTM", "CoupledLSTM", "GRU", "MGU")
 
 
 FAILURES = {

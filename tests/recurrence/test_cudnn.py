@@ -158,13 +158,18 @@ def kernel(gpu, monkeypatch):
 
 @everywhere
 @pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize("cls", LAYERS)
+@pytest.mark.parametrize("cls", [*LAYERS, kerasrnn.CoupledLSTM])
 def test_layout_of_the_weights(cls, use_bias):
     layer = built(cls, use_bias=use_bias, return_sequences=True, return_state=True)
     params = cudnn.parameters(layer.cell, layer.cell.weights_by_name())
     states = list(STATES[: len(layer.cell.state_names)])
     found, finals = equations(
-        np, cls.__name__.lower(), X, states, ops.convert_to_numpy(params), np.full(8, 5)
+        np,
+        layer.cell.onnx_operator.name.lower(),
+        X,
+        states,
+        ops.convert_to_numpy(params),
+        np.full(8, 5),
     )
     expected = layer(X, initial_state=states)
     for a, b in zip([found, *finals], expected, strict=True):
@@ -182,8 +187,10 @@ WAYS = {
 
 
 @everywhere
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("cls", ON_GPU)
+@pytest.mark.parametrize(
+    ("cls", "way"),
+    [*itertools.product(ON_GPU, WAYS), (kerasrnn.CoupledLSTM, "outputs")],
+)
 def test_results_and_gradients(cls, way, kernel):
     """They are those of kerasrnn's own loop, with and without masks of every kind."""
     layer = built(cls, return_state=True, **WAYS[way])
