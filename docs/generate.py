@@ -48,7 +48,10 @@ PARTS = {
 }
 """The library's packages and modules, and the titles of their pages."""
 
-OF_CELLS = {name for entry in catalogue.CELLS for name in (entry.layer, entry.cell)}
+OF_CELLS = {
+    *(name for entry in catalogue.CELLS for name in (entry.layer, entry.cell)),
+    *(name for entry in catalogue.CONVOLUTIONAL for name in (*entry.layers, *entry.cells)),
+}
 """Names that have a page of their own."""
 
 OF_RECIPES = {
@@ -79,6 +82,7 @@ def write(folder: Path) -> None:
 def pages() -> dict[str, str]:
     """The pages by name, such as "recipes/g2p"."""
     result = {f"cells/{entry.module}": cell(entry) for entry in catalogue.CELLS}
+    result |= {f"cells/{entry.module}": convolutional(entry) for entry in catalogue.CONVOLUTIONAL}
     result |= {f"topologies/{name}": topology(name) for name in TOPOLOGIES}
     result |= {f"recipes/{name}": recipe(recipes.load(name)) for name in recipes.NAMES}
     result |= {f"api/{part}": api(part, title) for part, title in PARTS.items()}
@@ -111,7 +115,7 @@ def pages() -> dict[str, str]:
         "API",
         ("part", "names"),
         [
-            ("[Cells](../cells/index.md)", _codes(entry.layer for entry in catalogue.CELLS)),
+            ("[Cells](../cells/index.md)", _codes(_layers())),
             *((_link(part, title), _codes(_names(part))) for part, title in PARTS.items()),
             (_link("recipes", "Recipes"), _codes(f"recipes.{name}" for name in OF_RECIPES)),
         ],
@@ -162,13 +166,44 @@ def cell(entry: catalogue.Entry) -> str:
     return "\n".join(lines)
 
 
-def cited(entry: catalogue.Entry) -> str:
+def convolutional(entry: catalogue.ConvolutionalEntry) -> str:
+    """The page of a convolutional cell, with the layer and the cell of each rank."""
+    one = getattr(kerasrnn, entry.cells[0])(1, 1)
+    # Their gates, and so the adjoint, are those of the cell of vectors.
+    of_vectors = entry.family.removeprefix("Conv")
+    derived = f"the manual adjoint of [{of_vectors}](../../bptt.md#{of_vectors.lower()}-1)"
+    lines = [
+        f"# {entry.family}",
+        "",
+        f"{entry.summary[0].upper()}{entry.summary[1:]}.",
+        "",
+        *_table(
+            ("", ""),
+            [
+                ("paper", cited(entry)),
+                ("states", ", ".join(one.state_names)),
+                ("channels of the kernels", ", ".join(one.gates)),
+                ("gradient", derived if one.has_adjoint else "automatic differentiation"),
+                ("in ONNX", "a loop of convolutions"),
+                ("source", f"`kerasrnn/cells/{entry.module}.py`"),
+            ],
+        ),
+    ]
+    for title, names in (("The layers", entry.layers), ("The cells", entry.cells)):
+        lines += [f"## {title}", ""]
+        for name in names:
+            lines += _autodoc("class", f"kerasrnn.{name}")
+    return "\n".join(lines)
+
+
+def cited(entry: catalogue.Entry | catalogue.ConvolutionalEntry) -> str:
     """A cell's paper with its title, from the cell's docstring."""
-    doc = " ".join(inspect.getdoc(getattr(kerasrnn, entry.cell)).split())
+    name = entry.cell if isinstance(entry, catalogue.Entry) else entry.cells[0]
+    doc = " ".join(inspect.getdoc(getattr(kerasrnn, name)).split())
     title = re.search(rf'{re.escape(entry.paper)}, "([^"]+)"', doc)
     if title is None:
         raise ValueError(
-            f"{entry.cell}: its docstring lacks the catalogue's paper and its title, as in "
+            f"{name}: its docstring lacks the catalogue's paper and its title, as in "
             f'{entry.paper}, "Title".'
         )
     return f"{entry.paper}, *{title[1]}*"

@@ -294,13 +294,71 @@ FAMILIES = (
 CELLS = tuple(entry for family in FAMILIES for entry in family.cells)
 """All of them."""
 
+
+@dataclass(frozen=True)
+class ConvolutionalEntry:
+    """A convolutional cell and its layers, one for each number of spatial axes.
+
+    The classes and the module are named after the family:
+
+        >>> entry = ConvolutionalEntry("ConvLSTM", "Shi et al. (2015)", "LSTM with convolutions")
+        >>> entry.layers, entry.cells[0], entry.module
+        (('ConvLSTM1D', 'ConvLSTM2D', 'ConvLSTM3D'), 'ConvLSTM1DCell', 'conv_lstm')
+    """
+
+    family: str
+    """Name of the layers' classes, without the number of spatial axes."""
+
+    paper: str
+    """Authors and year of the paper, in the words of the cell's docstring."""
+
+    summary: str
+    """What distinguishes the cell, in one line."""
+
+    in_keras: bool = False
+    """Whether Keras has layers of the same names."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers' classes, by the number of spatial axes."""
+        return tuple(f"{self.family}{rank}D" for rank in (1, 2, 3))
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of the cells' classes, in the same order."""
+        return tuple(f"{layer}Cell" for layer in self.layers)
+
+    @property
+    def module(self) -> str:
+        """Name of the module in `kerasrnn.cells`."""
+        return snake_case(self.family)
+
+
+CONVOLUTIONAL = (
+    ConvolutionalEntry(
+        "ConvLSTM",
+        "Shi et al. (2015)",
+        "LSTM with convolutions instead of matrix products: for sequences of images",
+        in_keras=True,
+    ),
+    ConvolutionalEntry(
+        "ConvGRU",
+        "Ballas, Yao, Pal & Courville (2016)",
+        "GRU with convolutions: three quarters of ConvLSTM's weights and half of its state",
+    ),
+)
+"""The cells of images, in the order of the documentation. The zoo and the recipes, whose sequences
+are of vectors, do not accept them."""
+
 CLASSES = {
     "cell": ("Cell",),
+    "convolutional": ("ConvolutionalCell",),
     "chrono": ("ChronoInitializer",),
     "feedback": ("FeedbackCell",),
     "layer": ("RNN",),
     "linear_cell": ("LinearCell",),
     "wrapping": ("WrappingCell",),
     **{entry.module: (entry.layer, entry.cell) for entry in CELLS},
+    **{entry.module: (*entry.layers, *entry.cells) for entry in CONVOLUTIONAL},
 }
 """The public classes of `kerasrnn.cells`, by module."""

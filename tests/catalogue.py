@@ -93,9 +93,58 @@ VARIANTS = [
 ]
 
 
+@dataclass(frozen=True)
+class ImageRow:
+    """A convolutional cell of one rank, its layer and its independent twins."""
+
+    cell: type[kerasrnn.ConvolutionalCell]
+    layer: type[kerasrnn.RNN]
+    oracle: ModuleType
+    """The module of `tests.oracles` with the same name as the cell's module."""
+    keras_layer: type[keras.layers.RNN] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.layer.__name__
+
+    @property
+    def image(self) -> tuple[int, ...]:
+        """The shape of a small image, with two channels."""
+        return (*(5, 4, 3)[: self.cell.rank], 2)
+
+    def arguments(self, **options: Any) -> dict[str, Any]:
+        """Arguments of the constructor, with which the images keep their sizes by default."""
+        return {"filters": 2, "kernel_size": 3, "padding": "same", **options}
+
+    @property
+    def oracle_options(self) -> tuple[str, ...]:
+        """Constructor arguments that the oracle takes by the same name, besides activations."""
+        parameters = inspect.signature(self.oracle.step).parameters.values()
+        names = (p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        return tuple(name for name in names if name not in ACTIVATIONS)
+
+
+def _image_rows(entry: catalogue.ConvolutionalEntry) -> list[ImageRow]:
+    return [
+        ImageRow(
+            getattr(kerasrnn, cell),
+            getattr(kerasrnn, layer),
+            importlib.import_module(f"tests.oracles.{entry.module}"),
+            getattr(keras.layers, layer, None),
+        )
+        for layer, cell in zip(entry.layers, entry.cells, strict=True)
+    ]
+
+
+IMAGE_ROWS = tuple(row for entry in catalogue.CONVOLUTIONAL for row in _image_rows(entry))
+IMAGES_IN_KERAS = [row for row in IMAGE_ROWS if row.keras_layer is not None]
+# Those of rank 2, on which options are tested.
+OF_PICTURES = [row for row in IMAGE_ROWS if row.cell.rank == 2]
+
+
 def variant_id(value: Any) -> str | None:
     """Name parametrized tests after rows and variants; functions get pytest's names."""
-    if isinstance(value, Row):
+    if isinstance(value, (Row, ImageRow)):
         return value.name
     if isinstance(value, dict):
         return ",".join(f"{key}={item}" for key, item in value.items()) or "default"

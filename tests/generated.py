@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import keras
+
 import kerasrnn
 from kerasrnn import catalogue
 
@@ -52,7 +54,10 @@ def stubs() -> dict[Path, str]:
         PACKAGE / "cells" / "__init__.pyi": _imports("kerasrnn.cells", found),
     }
     for entry in catalogue.CELLS:
-        written[PACKAGE / "cells" / f"{entry.module}.pyi"] = _module(entry)
+        written[PACKAGE / "cells" / f"{entry.module}.pyi"] = _module(entry.cell, entry.layer)
+    for entry in catalogue.CONVOLUTIONAL:
+        names = (*entry.cells, *entry.layers)
+        written[PACKAGE / "cells" / f"{entry.module}.pyi"] = _module(*names)
     return {
         path: "\n".join([f'"""{WRITTEN}"""', "", *lines, ""]) for path, lines in written.items()
     }
@@ -67,11 +72,12 @@ def _imports(package: str, names: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _module(entry: catalogue.Entry) -> list[str]:
-    layer, cell = getattr(kerasrnn, entry.layer), getattr(kerasrnn, entry.cell)
-    bases = [cls.__bases__[0] for cls in (cell, layer)]
-    lines = ["", *sorted(f"from {base.__module__} import {base.__name__}" for base in bases)]
-    for cls, base in zip((cell, layer), bases, strict=True):
+def _module(*names: str) -> list[str]:
+    classes = [getattr(kerasrnn, name) for name in names]
+    bases = [_base(cls) for cls in classes]
+    imports = {f"from {base.__module__} import {base.__name__}" for base in bases}
+    lines = ["", *sorted(imports)]
+    for cls, base in zip(classes, bases, strict=True):
         lines += ["", f"class {cls.__name__}({base.__name__}):", "    def __init__("]
         lines.append("        self,")
         keyword_only = False
@@ -84,6 +90,12 @@ def _module(entry: catalogue.Entry) -> list[str]:
     if any("Callable[" in line for line in lines):
         return ["from collections.abc import Callable", "from typing import Any, Literal", *lines]
     return ["from typing import Any, Literal", *lines]
+
+
+def _base(cls: type) -> type:
+    """The nearest public class of layers that a class extends."""
+    layers = (c for c in cls.__mro__[1:] if issubclass(c, keras.layers.Layer))
+    return next(c for c in layers if c.__name__[0] != "_")
 
 
 def _parameter(parameter: inspect.Parameter) -> str:

@@ -32,6 +32,12 @@ REMOVED = object()
 
 ANNOTATIONS: dict[str, Any] = {
     "units": PositiveInteger,
+    "filters": PositiveInteger,
+    "kernel_size": Any,
+    "strides": Any,
+    "padding": str,
+    "data_format": str | None,
+    "dilation_rate": Any,
     "activation": str | Callable | None,
     "recurrent_activation": str | Callable | None,
     "use_bias": bool,
@@ -75,6 +81,15 @@ them at their defaults, so that it otherwise equals that of Keras."""
 DESCRIPTIONS = {
     "cell": "a cell, or a list of cells, which run as `keras.layers.StackedRNNCells`.",
     "units": "positive integer: the width of the output and of each state.",
+    "filters": "positive integer: the number of channels of the output and of each state.",
+    "kernel_size": "the size of the convolutions' kernels: a positive integer, or one for each "
+    "spatial axis.",
+    "strides": "strides of the input's convolution: a positive integer, or one for each axis.",
+    "padding": '"valid", or "same": zeros around the inputs, so that strides of 1 keep their size.',
+    "data_format": '"channels_last", or "channels_first": the channels precede the spatial axes, '
+    "in inputs, outputs and states. None: `keras.config.image_data_format()`.",
+    "dilation_rate": "dilation of the input's kernel: a positive integer, or one for each axis; "
+    "other than 1 only with strides of 1.",
     "activation": "activation of the candidate (and of LSTM's output); None is linear.",
     "recurrent_activation": "activation of the gates; None is linear.",
     "use_bias": "whether to add a bias.",
@@ -139,6 +154,9 @@ _KINDS = {
 """By the suffix of an argument's name: the functions that deserialize and serialize its value."""
 
 
+MAY_BE_REQUIRED = ("units", "filters", "kernel_size")
+"""The arguments that may have no default: they precede all others."""
+
 _TAKEN = ("built", "dtype", "implementation", "input_spec", "kwargs", "name", "seed_generator")
 """Names that a cell's own arguments cannot have, besides those of the class's attributes."""
 
@@ -155,8 +173,8 @@ def check_declared(cls: type, base: type) -> None:
             expected = "the name of an argument"
         elif name not in ANNOTATIONS and (name in _TAKEN or hasattr(base, name)):
             expected = f"another name: it is an attribute of every {base.__name__}"
-        elif default is REQUIRED and cls is not base:
-            expected = "a default; only `units` has none"
+        elif default is REQUIRED and name not in MAY_BE_REQUIRED:
+            expected = f"a default; only {', '.join(MAY_BE_REQUIRED)} may have none"
         else:
             continue
         raise TypeError(f"{cls.__name__}.own_arguments: {name!r}: expected {expected}.")
@@ -275,6 +293,30 @@ def described(names: Sequence[str], cell: type | None = None) -> str:
         if name in texts
     ]
     return "\n".join(["Args:", *lines])
+
+
+def filled(section: str) -> str:
+    """Break the lines of docstring sections anew, if one of them is too long."""
+    if max(map(len, section.splitlines())) <= 100:
+        return section
+    blocks: list[list[str]] = []
+    for line in section.splitlines():
+        indented = line.startswith(" ")
+        starts = not line.strip() or not blocks or re.match(r" {4}\w+: ", line)
+        if starts or indented != blocks[-1][-1].startswith(" ") or not blocks[-1][-1].strip():
+            blocks.append([line])
+        else:
+            blocks[-1].append(line)
+    return "\n".join(_filled(lines) for lines in blocks)
+
+
+def _filled(lines: list[str]) -> str:
+    text = " ".join(line.strip() for line in lines)
+    first = lines[0][: len(lines[0]) - len(lines[0].lstrip())]
+    hanging = re.match(r"\w+: ", text) and first
+    return textwrap.fill(
+        text, 100, initial_indent=first, subsequent_indent=first + " " * (4 if hanging else 0)
+    )
 
 
 def _args(cls: type) -> str:

@@ -14,6 +14,7 @@ from kerasrnn.base_layer import SequenceLayer
 from kerasrnn.cells import zoneout
 from kerasrnn.cells.arguments import OPTIONS, REQUIRED, bind, read, written
 from kerasrnn.cells.declaration import (
+    Wording,
     arguments_of,
     check_update_is_used,
     declare,
@@ -129,10 +130,29 @@ class Cell(DropoutRNNCell, SequenceLayer):
     without_zoneout: tuple[str, ...] = ()
     """Names of states that zoneout does not apply to, such as the scale of another state."""
 
+    wording: ClassVar[Wording] = Wording()
+    """How the docstrings name the axes of inputs and states."""
+
+    default_implementation: ClassVar[int] = 2
+    """Keras's `implementation`: 1 draws a dropout mask of the inputs for each gate, 2 one for
+    all."""
+
+    draws_seed_first: bool | None = None
+    """Whether the seed of the dropout is drawn before those of the initializers; None: in cells
+    without `recurrent_activation`."""
+
     single_read: bool = False
     """Whether a step uses each element of `a` only once. It may then be read where it is used,
     which is faster in inference; if the loop overwrites `a`, as in training, it is read a
     step ahead anyway. A wrong value makes the cell slow, but not incorrect."""
+
+    xla_pays_off: bool = True
+    """Whether a loop on CPUs is faster if XLA compiles it. With `jit_compile="auto"` it is not
+    compiled otherwise."""
+
+    product_class: Callable[..., Product] = RecurrentProduct
+    """The class of the products, called with the kernel and the bias of a group of gates and the
+    dropout masks."""
 
     reads_memory: bool = False
     """Whether a step reads a memory, which is constant over time: see `AttentionCell`. Such a cell
@@ -161,18 +181,20 @@ class Cell(DropoutRNNCell, SequenceLayer):
         arguments = validation.check(arguments, validation.checks_of(self.constructor))
         # Keras's own option, which it does not save: 1 draws one input mask per gate, as did 0, the
         # default of Keras 1 and of the first versions of Keras 2.
-        implementation = options.pop("implementation", 2)
+        implementation = options.pop("implementation", self.default_implementation)
         implementation = validation.one_of("implementation", implementation, (0, 1, 2)) or 1
         super().__init__(**options)
         self.input_spec = keras.layers.InputSpec(ndim=1 + self.feature_axes)
-        # In SimpleRNN, Keras draws the seed of the dropout before those of the initializers; in
-        # cells with gates, after them. The same global seed thus gives the same weights here.
-        gated = "recurrent_activation" in arguments
-        if not gated:
+        # In SimpleRNN and ConvLSTM, Keras draws the seed of the dropout before those of the
+        # initializers; in LSTM and GRU, after them. The same global seed gives the same weights.
+        seed_first = self.draws_seed_first
+        if seed_first is None:
+            seed_first = "recurrent_activation" not in arguments
+        if seed_first:
             self.seed_generator = keras.random.SeedGenerator(arguments["seed"])
         for name, value in arguments.items():
             setattr(self, name, read(name, value))
-        if gated:
+        if not seed_first:
             self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.implementation = 1 if self.recurrent_dropout else implementation
         if self.implementation == 1:
@@ -278,7 +300,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         """
         return len(self.gates)
 
-    def kernel_shape(self, features: int) -> tuple[int, int]:
+    def kernel_shape(self, features: int) -> tuple[int, ...]:
         """`(features, gates * units)`, unless the `input_part` needs another shape."""
         return (features, self.input_part_size)
 
@@ -404,6 +426,16 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def output_shape(self) -> tuple[int | None, ...]:
         """The shape of an output, without the batch axis."""
         return (self.units,)
+
+    @property
+    def step_output_shape(self) -> tuple[int | None, ...]:
+        """The shape of an output in the layout of a step: see `into_step`."""
+        return self.output_shape
+
+    def shapes_of(self, input_shape: Sequence[int | None]) -> tuple[Any, list[Any]]:
+        """The shapes of the output and the states for inputs of this shape, also before the cell is
+        built; all without the batch axis."""
+        return self.output_shape, self.state_shapes
 
     @property
     def output_size(self) -> Any:
@@ -576,6 +608,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         """The products of a step, one for each of `product_groups`, from all weights."""
         kernel, bias = weights["recurrent_kernel"], self._biases(weights)[1]
         masks = weights.noise.get("states")
+        masks = None if masks is None else [self.into_step(mask) for mask in masks]
         products, start = [], 0
         for group in self.product_groups:
             end = start + len(group)
@@ -584,8 +617,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
             if masks is not None and len(masks) > 1:
                 of_group = [masks[self.gates.index(gate)] for gate in group]
             products.append(
-                RecurrentProduct(
-                    kernel[:, columns], None if bias is None else bias[columns], of_group
+                self.product_class(
+                    kernel[..., columns], None if bias is None else bias[columns], of_group
                 )
             )
             start = end
@@ -605,7 +638,23 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
         """Run the cell over time, in the time loop."""
-        return loop.run(self, options, call, jit_compile)
+        call = call._replace(states=keras.tree.map_structure(self.into_step, call.states))
+        results = loop.run(self, options, call, jit_compile)
+        return keras.tree.map_structure(
+            lambda x: None if x is None else self.out_of_step(x), results
+        )
+
+    def into_step(self, state: Tensor) -> Tensor:
+        """Convert a state to the layout in which `step` computes.
+
+        Unlike a state, the inputs and the noise are in the layout of the caller there too: what is
+        computed once for all steps converts them.
+        """
+        return state
+
+    def out_of_step(self, x: Tensor) -> Tensor:
+        """The inverse of `into_step`, for an output or a state, of one step or of all of them."""
+        return x
 
     @is_step
     def call(
@@ -643,8 +692,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
                 )
             if name not in OPTIONS or getattr(self, name) != parameter.default:
                 config[name] = written(name, getattr(self, name))
-        if self.implementation == 1 and not self.recurrent_dropout:
-            config["implementation"] = 1
+        if self.implementation != self.default_implementation and not self.recurrent_dropout:
+            config["implementation"] = self.implementation
         return config
 
     def _recurrent_part(self, state: Tensor, products: Sequence[Callable]) -> Tensor:

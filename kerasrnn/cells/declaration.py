@@ -5,6 +5,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kerasrnn.cells.arguments import (
@@ -13,28 +14,51 @@ from kerasrnn.cells.arguments import (
     check_declared,
     document,
     document_arguments,
+    filled,
     signature,
 )
 
+
+@dataclass(frozen=True)
+class Wording:
+    """How the docstrings of a cell and its layer name the axes of tensors, and their examples."""
+
+    inputs: str = "features"
+    """The axes of an input, besides those of the batch and of time."""
+
+    outputs: str = "units"
+    """Those of an output and of each state."""
+
+    arguments: str = "4"
+    """The arguments of the constructor in the examples."""
+
+    input_shape: tuple[int, ...] = (3,)
+    output_shape: tuple[int, ...] = (4,)
+    """The shapes in the examples, without the axes of the batch and of time."""
+
+    built: bool = False
+    """Whether the cell must be built before it has initial states."""
+
+
 CALL = """
 Call arguments:
-    inputs: `(batch, features)`.
+    inputs: `(batch, {inputs})`.
     states: {states}
     training: whether dropout is applied.
 
 Raises:
     ValueError: an argument is out of its range, or a state is missing.
-    TypeError: an argument of the constructor is unknown, or `units` is missing.
+    TypeError: an argument of the constructor is unknown, or a required one is missing.
 """
 
 EXAMPLE = """
 Example:
 
     >>> import numpy as np, kerasrnn
-    >>> cell = kerasrnn.{name}(4)
-    >>> output, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
+    >>> cell = kerasrnn.{name}({arguments}){build}
+    >>> output, states = cell(np.ones({input_shape}, "float32"), cell.get_initial_state(2))
     >>> tuple(output.shape), [tuple(state.shape) for state in states]
-    ((2, 4), {shapes})
+    ({shape}, {shapes})
 """
 
 EQUATIONS = ("update", "step")
@@ -63,8 +87,10 @@ def declare(cls: type, base: type) -> None:
     derived = cls.__init__ is base.__init__
     cls.__signature__ = ClassSignature(cls.constructor if derived else _without_self(cls.__init__))
     if document_arguments(cls, [*cls.arguments()]):
-        document(cls, CALL.format(states=_as_argument(cls.state_names)))
-        if is_ours(cls) and cls is not base:
+        wording = cls.wording
+        states = _as_argument(cls.state_names, wording.outputs)
+        document(cls, filled(CALL.format(inputs=wording.inputs, states=states)))
+        if is_ours(cls) and cls is not base and "\nExample: " not in cls.__doc__:
             document(cls, _example(cls))
 
 
@@ -84,8 +110,9 @@ def check_update_is_used(cls: type, base: type) -> None:
     """Raise TypeError if a class overrides `update` below a `step` of the library's own cells."""
     steps = next(owner for owner in cls.__mro__ if "step" in vars(owner))
     if steps is not base and is_ours(steps) and _is_overridden(cls, ["update"], below="step"):
+        ours = next(owner for owner in cls.__mro__ if is_ours(owner))
         raise TypeError(
-            f"{cls.__name__} overrides `update`, which {steps.__name__} does not use; expected "
+            f"{cls.__name__} overrides `update`, which {ours.__name__} does not use; expected "
             "an override of `step`."
         )
 
@@ -118,7 +145,16 @@ def _is_overridden(cls: type, names: Sequence[str], below: str) -> bool:
 
 
 def _example(cls: type) -> str:
-    return EXAMPLE.format(name=cls.__name__, shapes=[(2, 4)] * len(cls.state_names))
+    wording = cls.wording
+    input_shape, shape = (2, *wording.input_shape), (2, *wording.output_shape)
+    return EXAMPLE.format(
+        name=cls.__name__,
+        arguments=wording.arguments,
+        build=f"\n    >>> cell.build({input_shape})" if wording.built else "",
+        input_shape=input_shape,
+        shape=shape,
+        shapes=[shape] * len(cls.state_names),
+    )
 
 
 def _without_self(init: Callable[..., None]) -> inspect.Signature:
@@ -126,8 +162,8 @@ def _without_self(init: Callable[..., None]) -> inspect.Signature:
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-def _as_argument(names: Sequence[str]) -> str:
+def _as_argument(names: Sequence[str], axes: str) -> str:
     """Describe the states in the docstring of a cell's call."""
     if len(names) == 1:
-        return f"{names[0]}, `(batch, units)`, as a tensor or in a list."
-    return f"`[{', '.join(names)}]`, each `(batch, units)`."
+        return f"{names[0]}, `(batch, {axes})`, as a tensor or in a list."
+    return f"`[{', '.join(names)}]`, each `(batch, {axes})`."

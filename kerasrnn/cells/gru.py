@@ -15,24 +15,10 @@ from kerasrnn.recurrence.loop import Weights
 Tensor = Any
 
 
-@keras.saving.register_keras_serializable(package="kerasrnn")
-class GRUCell(Cell):
-    """One step of a gated recurrent unit, drop-in for `keras.layers.GRUCell`.
+class GRUGates:
+    """The gates of GRU and their adjoint, for cells with any recurrent part.
 
-    Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical
-    machine translation".
-
-        (a_z, a_rho, a_h) = x_t W + b,   (r_z, r_rho, r_h) = h_{t-1} U + beta
-        z_t = sigmoid(a_z + r_z),   rho_t = sigmoid(a_rho + r_rho)
-        candidate_t = tanh(a_h + rho_t * r_h)                  with reset_after=True
-        candidate_t = tanh(a_h + (rho_t * h_{t-1}) U_h)        with reset_after=False, and beta = 0
-        h_t = z_t * h_{t-1} + (1 - z_t) * candidate_t
-
-    The reset gate, usually called r, is rho here, since r is the recurrent part. `sigmoid` is
-    `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 3 * units)`,
-    `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and beta as `(2, 3 * units)` with
-    `reset_after`, otherwise b, `(3 * units,)`; the gates' columns are in the order z, rho, h.
-    State: h.
+    Units are the last axis; there may be axes between it and the batch.
     """
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "reset_after": True}
@@ -45,11 +31,6 @@ class GRUCell(Cell):
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
         return (self.gates,) if self.reset_after else (("z", "rho"), ("h",))
-
-    @property
-    def onnx_operator(self) -> OnnxOperator | None:
-        activations = (self.recurrent_activation, self.activation)
-        return OnnxOperator("GRU", self.gates, activations, linear_before_reset=self.reset_after)
 
     def step(
         self,
@@ -119,6 +100,32 @@ class GRUCell(Cell):
             return [h]  # (B5)
         _, rho = ops.split(residuals[0], 2, axis=-1)
         return [h, rho * h]  # (B5), (G19)
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class GRUCell(GRUGates, Cell):
+    """One step of a gated recurrent unit, drop-in for `keras.layers.GRUCell`.
+
+    Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical
+    machine translation".
+
+        (a_z, a_rho, a_h) = x_t W + b,   (r_z, r_rho, r_h) = h_{t-1} U + beta
+        z_t = sigmoid(a_z + r_z),   rho_t = sigmoid(a_rho + r_rho)
+        candidate_t = tanh(a_h + rho_t * r_h)                  with reset_after=True
+        candidate_t = tanh(a_h + (rho_t * h_{t-1}) U_h)        with reset_after=False, and beta = 0
+        h_t = z_t * h_{t-1} + (1 - z_t) * candidate_t
+
+    The reset gate, usually called r, is rho here, since r is the recurrent part. `sigmoid` is
+    `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 3 * units)`,
+    `recurrent_kernel` U `(units, 3 * units)`, `bias`: b and beta as `(2, 3 * units)` with
+    `reset_after`, otherwise b, `(3 * units,)`; the gates' columns are in the order z, rho, h.
+    State: h.
+    """
+
+    @property
+    def onnx_operator(self) -> OnnxOperator | None:
+        activations = (self.recurrent_activation, self.activation)
+        return OnnxOperator("GRU", self.gates, activations, linear_before_reset=self.reset_after)
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

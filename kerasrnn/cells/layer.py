@@ -11,8 +11,9 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps, fits
-from kerasrnn.cells.arguments import ClassSignature, bind, described, document
+from kerasrnn.cells.arguments import ClassSignature, bind, described, document, filled
 from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.declaration import Wording
 from kerasrnn.cells.states import as_keras, flat_shapes, map_shapes
 from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
 from kerasrnn.recurrence import loop
@@ -28,10 +29,11 @@ EXTRAS = {"jit_compile": "auto", "checkpoint_every": None, "truncate_every": Non
 
 CALL = """
 Call arguments:
-    sequences: `(batch, time, features)`, numbers of any dtype: they are cast to the layer's compute
+    sequences: `(batch, time, {inputs})`, numbers of any dtype: they are cast to the layer's compute
         dtype. A Keras cell receives them unchanged, and may take more axes.
-    initial_state: the initial states, each `(batch, units)`: a list, or a single tensor if there
-        is only one state. Default: zeros, or the final states of the last batch if `stateful`.
+    initial_state: the initial states, each `(batch, {outputs})`: a list, or a single tensor if
+        there is only one state. Default: zeros, or the final states of the last batch if
+        `stateful`.
     mask: boolean `(batch, time)`, or numbers that are 0 or 1; True = use the step. Default: the
         mask attached to the sequences, if any.
     training: whether dropout is applied. The random state advances only in training.
@@ -41,8 +43,8 @@ Call arguments:
         attached to the memory, if any.
 
 Returns:
-    The output, `(batch, units)`, or `(batch, time, units)` with `return_sequences`; with
-    `return_state`, the output and then each final state, `(batch, units)`.
+    The output, `(batch, {outputs})`, or `(batch, time, {outputs})` with `return_sequences`; with
+    `return_state`, the output and then each final state, `(batch, {outputs})`.
 
 Masking: at a masked step the states are carried over, and the output repeats the previous one
 (zeros before the first valid step), or is zeros with `zero_output_for_mask`. Any pattern of masked
@@ -51,10 +53,11 @@ With `return_sequences`, the mask is passed on to the next layer, in the order o
 reversed with `go_backwards`.
 
 Raises:
-    ValueError: an argument is out of its range; `sequences` is not a dense numeric tensor, is not
-        three-dimensional, has no steps, or has an unknown number of steps with `unroll`; `mask` or
-        `initial_state` does not fit; a memory is missing or unexpected. In a graph with an unknown
-        number of steps, a sequence without steps returns zeros and the initial states instead.
+    ValueError: an argument is out of its range; `sequences` is not a dense numeric tensor, has
+        another number of axes, has no steps, or has an unknown number of steps with `unroll`;
+        `mask` or `initial_state` does not fit; a memory is missing or unexpected. In a graph with
+        an unknown number of steps, a sequence without steps returns zeros and the initial states
+        instead.
     TypeError: an unknown or missing constructor argument.
 """
 
@@ -63,10 +66,10 @@ EXAMPLE = """
 Example:
 
     >>> import numpy as np, kerasrnn
-    >>> layer = kerasrnn.{name}(4, return_sequences=True, return_state=True)
-    >>> y, *states = layer(np.ones((2, 5, 3), "float32"))
+    >>> layer = kerasrnn.{name}({arguments}, return_sequences=True, return_state=True)
+    >>> y, *states = layer(np.ones({input_shape}, "float32"))
     >>> tuple(y.shape), len(states), bool(np.all(y[:, -1] == states[0]))
-    ((2, 5, 4), {states}, True)
+    ({shape}, {states}, True)
 """
 
 
@@ -189,9 +192,14 @@ class RNN(SequenceLayer, keras.layers.RNN):
             self.state_size = as_keras(self.cell.state_shapes)  # some are known only now
         super().build(sequences_shape)
         if isinstance(self.cell, Cell):
-            # A different width raises an error by name here, rather than in the matrix product.
+            # Other sizes raise an error by name here, rather than in the matrix product.
+            of_cell = self.cell.input_spec.axes.items()
             self.input_spec = keras.layers.InputSpec(
-                ndim=2 + self.cell.feature_axes, axes={-1: sequences_shape[-1]}
+                ndim=2 + self.cell.feature_axes,
+                axes={
+                    -1: sequences_shape[-1],
+                    **{axis + 1: size for axis, size in of_cell if axis > 0},
+                },
             )
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
@@ -215,11 +223,10 @@ class RNN(SequenceLayer, keras.layers.RNN):
         batch, time = sequences_shape[:2]
         if isinstance(self.cell, Cell):
             positions = None if memory_shape is None else memory_shape[1]
+            output, states = self.cell.shapes_of(sequences_shape[2:])
             states = map_shapes(
-                lambda shape: (batch, *(positions if n is None else n for n in shape)),
-                self.cell.state_shapes,
+                lambda shape: (batch, *(positions if n is None else n for n in shape)), states
             )
-            output: tuple[Any, ...] = self.cell.output_shape
         elif self.built and len(sequences_shape) > 3:
             # The sizes of such a cell's states do not determine their shapes.
             sequences = keras.KerasTensor(sequences_shape, self.compute_dtype)
@@ -499,7 +506,11 @@ class RNN(SequenceLayer, keras.layers.RNN):
         return [*states, prepared]
 
 
-document(RNN, described([*inspect.signature(RNN).parameters]), CALL)
+def _call(wording: Wording) -> str:
+    return filled(CALL.format(inputs=wording.inputs, outputs=wording.outputs))
+
+
+document(RNN, described([*inspect.signature(RNN).parameters]), _call(Wording()))
 
 
 class Recurrent(RNN):
@@ -536,8 +547,8 @@ class Recurrent(RNN):
             cls,
             _equations(cell_class),
             described([*cls.__signature__.parameters], cell_class),
-            CALL,
-            EXAMPLE.format(name=cls.__name__, states=len(cell_class.state_names)),
+            _call(cell_class.wording),
+            _example(cls.__name__, cell_class),
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -600,6 +611,17 @@ def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Sig
     parameters += [{**of_cell, "use_cudnn": use_cudnn}[name] for name in after_loop]
     parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in extras]
     return inspect.Signature([*parameters, options], return_annotation=None)
+
+
+def _example(name: str, cell_class: type[Cell]) -> str:
+    wording = cell_class.wording
+    return EXAMPLE.format(
+        name=name,
+        arguments=wording.arguments,
+        input_shape=(2, 5, *wording.input_shape),
+        shape=(2, 5, *wording.output_shape),
+        states=len(cell_class.state_names),
+    )
 
 
 def _equations(cell_class: type[Cell]) -> str:

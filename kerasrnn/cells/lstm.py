@@ -37,21 +37,10 @@ def unit_forget_bias(
     return initialize
 
 
-@keras.saving.register_keras_serializable(package="kerasrnn")
-class LSTMCell(Cell):
-    """One step of a long short-term memory, drop-in for `keras.layers.LSTMCell`.
+class LSTMGates:
+    """The gates of LSTM and their adjoint, for cells with any recurrent part.
 
-    Hochreiter & Schmidhuber (1997), "Long short-term memory"; the forget gate is from Gers,
-    Schmidhuber & Cummins (2000), "Learning to forget: continual prediction with LSTM".
-
-        a_t = x_t W + b,   r_t = h_{t-1} U,   (p_i, p_f, p_c, p_o) = a_t + r_t
-        i_t = sigmoid(p_i),   f_t = sigmoid(p_f),   o_t = sigmoid(p_o)
-        c_t = f_t * c_{t-1} + i_t * tanh(p_c)
-        h_t = o_t * tanh(c_t)
-
-    `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W
-    `(features, 4 * units)`, `recurrent_kernel` U `(units, 4 * units)`, `bias` b `(4 * units,)`,
-    with the gates' columns in the order i, f, c, o. States: h, c.
+    Units are the last axis; there may be axes between it and the batch.
     """
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "unit_forget_bias": True}
@@ -69,11 +58,6 @@ class LSTMCell(Cell):
     ) -> tuple[Tensor, list[Tensor]]:
         h, states, _ = self.update_with_residuals(a, r, states, weights)
         return h, states
-
-    @property
-    def onnx_operator(self) -> OnnxOperator | None:
-        activations = (self.recurrent_activation, self.activation, self.activation)
-        return OnnxOperator("LSTM", ("i", "o", "f", "c"), activations)
 
     @property
     def has_adjoint(self) -> bool:
@@ -118,6 +102,29 @@ class LSTMCell(Cell):
     def _activations(self) -> list[Callable[[Tensor], Tensor]]:
         """The activations of the gates, in order."""
         return [self.activation if g == "c" else self.recurrent_activation for g in self.gates]
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class LSTMCell(LSTMGates, Cell):
+    """One step of a long short-term memory, drop-in for `keras.layers.LSTMCell`.
+
+    Hochreiter & Schmidhuber (1997), "Long short-term memory"; the forget gate is from Gers,
+    Schmidhuber & Cummins (2000), "Learning to forget: continual prediction with LSTM".
+
+        a_t = x_t W + b,   r_t = h_{t-1} U,   (p_i, p_f, p_c, p_o) = a_t + r_t
+        i_t = sigmoid(p_i),   f_t = sigmoid(p_f),   o_t = sigmoid(p_o)
+        c_t = f_t * c_{t-1} + i_t * tanh(p_c)
+        h_t = o_t * tanh(c_t)
+
+    `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W
+    `(features, 4 * units)`, `recurrent_kernel` U `(units, 4 * units)`, `bias` b `(4 * units,)`,
+    with the gates' columns in the order i, f, c, o. States: h, c.
+    """
+
+    @property
+    def onnx_operator(self) -> OnnxOperator | None:
+        activations = (self.recurrent_activation, self.activation, self.activation)
+        return OnnxOperator("LSTM", ("i", "o", "f", "c"), activations)
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

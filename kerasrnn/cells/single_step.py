@@ -35,6 +35,7 @@ def single_step(
     everything = Weights(weights, memory, noise.of_one_step(), training=bool(training))
     used = cell.used_in_step(weights, dict(memory))
     products = cell.recurrent_products(everything)
+    previous = keras.tree.map_structure(cell.into_step, previous)
     check_products(cell, products)
     returned = cell.step(
         cell.input_part(inputs, everything),
@@ -45,7 +46,8 @@ def single_step(
     check_returned(cell, returned)
     output, new = returned
     check_step(cell, output, new, None, previous)
-    return output, list(new) if nested else new[0]
+    output, new = keras.tree.map_structure(cell.out_of_step, (output, list(new)))
+    return output, new if nested else new[0]
 
 
 def _check_states(cell: Any, states: list[Any]) -> None:

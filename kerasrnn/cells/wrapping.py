@@ -181,6 +181,10 @@ class WrappingCell(Cell):
         return self.cell.reads_memory
 
     @property
+    def xla_pays_off(self) -> bool:
+        return self.cell.xla_pays_off
+
+    @property
     def input_part_size(self) -> int:
         return self.cell.input_part_size
 

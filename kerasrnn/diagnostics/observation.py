@@ -198,7 +198,7 @@ class _KerasCell:
     alters_step = False
 
     def __init__(self, cell: keras.layers.Layer, output_size: int) -> None:
-        self.cell, self.output_shape = cell, (output_size,)
+        self.cell, self.step_output_shape = cell, (output_size,)
 
     def used_in_step(
         self, weights: dict[str, Any], memory: dict[str, Tensor]

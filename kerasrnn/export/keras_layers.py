@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kerasrnn import validation
+from kerasrnn import catalogue, validation
 from kerasrnn.cells.arguments import OPTIONS
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
@@ -16,13 +16,23 @@ from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import NonNegativeNumber
 
-BUILT_IN = ("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell", "RNN")
+IMAGES = tuple(
+    layer for entry in catalogue.CONVOLUTIONAL if entry.in_keras for layer in entry.layers
+)
+"""Names of layers of images that exist in both Keras and kerasrnn."""
+
+BUILT_IN = (
+    *("SimpleRNN", "LSTM", "GRU", "SimpleRNNCell", "LSTMCell", "GRUCell", "RNN"),
+    *IMAGES,
+)
 """Class names that exist in both Keras and kerasrnn."""
 
 LAYERS = (RNN, Cell, Bidirectional, StackedRNN)
 """Classes that can be converted only if Keras has a counterpart."""
 
-RECURRENT = tuple(getattr(keras.layers, name) for name in ("SimpleRNN", "LSTM", "GRU", "RNN"))
+RECURRENT = tuple(
+    getattr(keras.layers, name) for name in ("SimpleRNN", "LSTM", "GRU", "RNN", *IMAGES)
+)
 """Keras's own layers with these names."""
 
 

@@ -8,12 +8,21 @@
 `jax.py`). All backends share the unrolled loop (`unrolled.py`) and, on a GPU, the way into cuDNN
 (`cudnn.py`). What a custom cell needs is imported from here:
 
->>> from kerasrnn.recurrence import ElementwiseProduct, Noise, Product, RecurrentProduct, Weights
+>>> from kerasrnn.recurrence import Noise, Product, Weights
+>>> from kerasrnn.recurrence import ConvolutionProduct, ElementwiseProduct, RecurrentProduct
 """
 
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 
+from kerasrnn.recurrence.convolutions import ConvolutionProduct
 from kerasrnn.recurrence.loop import Noise, Weights
 from kerasrnn.recurrence.products import ElementwiseProduct, Product, RecurrentProduct
 
-__all__ = ["ElementwiseProduct", "Noise", "Product", "RecurrentProduct", "Weights"]
+__all__ = [
+    "ConvolutionProduct",
+    "ElementwiseProduct",
+    "Noise",
+    "Product",
+    "RecurrentProduct",
+    "Weights",
+]

@@ -136,11 +136,14 @@ class Steppable(Protocol):
     States are lists; an element is a tensor `(batch, ...)` of any rank, or a structure of tensors.
     """
 
-    output_shape: tuple[int, ...]
-    """The shape of an output, without the batch axis."""
+    step_output_shape: tuple[int, ...]
+    """The shape of a step's output, without the batch axis."""
 
     single_read: bool
     """Whether a step uses each element of `a` once: see `prefetch` of `backend.Backend.scan`."""
+
+    xla_pays_off: bool
+    """Whether a loop on CPUs is faster if XLA compiles it: not if it is made of convolutions."""
 
     gates: tuple[str, ...]
     """Names of the column blocks of the kernels and the bias, in order."""
@@ -288,16 +291,16 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
         results = substitute(cell, options, call)
         if results is not None:
             return results
-    return _room().run(cell, options, call, jit_compile)
+    return backend_room().run(cell, options, call, jit_compile)
 
 
 def excludes_xla(cell: Steppable, options: Options, jit_compile: JitCompile) -> bool:
     """Whether a cell with these options runs in cuDNN in a way that XLA cannot compile."""
     on_tensorflow = keras.config.backend() == "tensorflow"
-    return on_tensorflow and _room().excludes_xla(cell, options, jit_compile)
+    return on_tensorflow and backend_room().excludes_xla(cell, options, jit_compile)
 
 
-def _room() -> Any:
+def backend_room() -> Any:
     """The module of the backend."""
     backend = keras.config.backend()
     room = backend if backend in ("tensorflow", "jax", "torch") else "unrolled"

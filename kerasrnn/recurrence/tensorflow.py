@@ -68,7 +68,7 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
     if _in_forward_mode(call):
         return _forward_mode_loop(cell, options, call)
     nested = _in_nested_tapes(call)
-    run_loop = graph_loop if _under_xla() else _way(options, call, jit_compile)
+    run_loop = graph_loop if _under_xla() else _way(cell, options, call, jit_compile)
     if nested and tf.executing_eagerly():
         run_loop = graph_loop
     if run_loop is compiled_loop and options.unroll:
@@ -124,10 +124,14 @@ def _recorded(call: Call) -> int:
     return gradients_util.PossibleTapeGradientTypes(leaves(_differentiated(call)))
 
 
-def _way(options: Options, call: Call, jit_compile: JitCompile) -> Callable[..., Results]:
+def _way(
+    cell: Steppable, options: Options, call: Call, jit_compile: JitCompile
+) -> Callable[..., Results]:
     """The way to run the loop, outside XLA."""
     if jit_compile != "auto":
         return compiled_loop if jit_compile else graph_loop
+    if not cell.xla_pays_off and not tf.config.list_physical_devices("GPU"):
+        return graph_loop
     # Unrolled steps take longer and longer to compile: docs/execution.md has figures. Checkpoints
     # of an unknown number of steps would be compiled for each length.
     unknown = call.sequences.shape[1] is None

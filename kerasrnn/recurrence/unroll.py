@@ -78,7 +78,7 @@ class Unroll:
         of_steps = tree.map_structure(self._in_order, call.noise.steps)
         self.steps = Steps(x, keeps, self._borders(x), of_steps)
         self.zeros = ops.zeros(
-            (ops.shape(call.sequences)[0], *cell.output_shape), dtype=self.state_dtype
+            (ops.shape(call.sequences)[0], *cell.step_output_shape), dtype=self.state_dtype
         )
         # Only a last output, or one that masked steps repeat, is carried from step to step.
         self.carries_output = self._holds() or not options.return_sequences

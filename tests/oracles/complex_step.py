@@ -33,7 +33,8 @@ def backward(
     See `loop.run_backward` for the arguments and what is returned.
     """
     if mask is not None:
-        x = np.where(np.asarray(mask, bool)[:, :, None], x, 0)  # padding may be NaN
+        used = np.asarray(mask, bool)
+        x = np.where(used.reshape(*used.shape, *(1,) * (x.ndim - 2)), x, 0)  # padding may be NaN
 
     def slopes(x: np.ndarray, states: Sequence[np.ndarray], weights: Weights) -> np.ndarray:
         """The derivative of each row's share with respect to a moved entry."""

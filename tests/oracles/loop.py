@@ -25,7 +25,7 @@ def run(
 
     Args:
         step: `step(x_t, states, weights, **options) -> (output, new_states)`.
-        x: inputs, (batch, time, features), at least one step.
+        x: inputs, (batch, time, features), at least one step; or images, of any number of axes.
         states: initial states, each (batch, ...).
         weights: the cell's weights by name.
         mask: (batch, time), true where a step is to be used. On a masked step the states are
