@@ -48,10 +48,12 @@ PARTS = {
 }
 """The library's packages and modules, and the titles of their pages."""
 
-OF_CELLS = {
-    *(name for entry in catalogue.CELLS for name in (entry.layer, entry.cell)),
-    *(name for entry in catalogue.CONVOLUTIONAL for name in (*entry.layers, *entry.cells)),
-}
+Entry = catalogue.Entry | catalogue.ConvolutionalEntry
+
+FAMILIES = (*catalogue.FAMILIES, catalogue.IMAGES)
+ENTRIES = tuple(entry for family in FAMILIES for entry in family.cells)
+
+OF_CELLS = {name for entry in ENTRIES for name in (*entry.layers, *entry.cells)}
 """Names that have a page of their own."""
 
 OF_RECIPES = {
@@ -81,13 +83,12 @@ def write(folder: Path) -> None:
 
 def pages() -> dict[str, str]:
     """The pages by name, such as "recipes/g2p"."""
-    result = {f"cells/{entry.module}": cell(entry) for entry in catalogue.CELLS}
-    result |= {f"cells/{entry.module}": convolutional(entry) for entry in catalogue.CONVOLUTIONAL}
+    result = {f"cells/{entry.module}": cell(entry) for entry in ENTRIES}
     result |= {f"topologies/{name}": topology(name) for name in TOPOLOGIES}
     result |= {f"recipes/{name}": recipe(recipes.load(name)) for name in recipes.NAMES}
     result |= {f"api/{part}": api(part, title) for part, title in PARTS.items()}
     result["api/recipes"] = api_of_recipes()
-    names = [entry.module for entry in catalogue.CELLS]
+    names = [entry.module for entry in ENTRIES]
     result["cells/index"] = "\n".join([list_of_cells("{}.md"), *_contents(names)])
     result["topologies/index"] = _index(
         "Topologies",
@@ -115,7 +116,7 @@ def pages() -> dict[str, str]:
         "API",
         ("part", "names"),
         [
-            ("[Cells](../cells/index.md)", _codes(_layers())),
+            ("[Cells](../cells/index.md)", _codes(x for e in ENTRIES for x in e.layers)),
             *((_link(part, title), _codes(_names(part))) for part, title in PARTS.items()),
             (_link("recipes", "Recipes"), _codes(f"recipes.{name}" for name in OF_RECIPES)),
         ],
@@ -137,73 +138,50 @@ def pages() -> dict[str, str]:
 # Cells.
 
 
-def cell(entry: catalogue.Entry) -> str:
-    """The page of a cell: its facts, and the docstrings of its layer and of the cell."""
-    one = getattr(kerasrnn, entry.cell)(1)
+def cell(entry: Entry) -> str:
+    """The page of a cell: its facts, and the docstrings of its layers and of the cells."""
+    of_images = isinstance(entry, catalogue.ConvolutionalEntry)
+    name = entry.family if of_images else entry.layer
+    one = getattr(kerasrnn, entry.cells[0])(1, *([1] if of_images else []))
     operator = one.onnx_operator
-    # In bptt.md a cell's equations have the first heading of its name, their adjoint the second.
-    derived = f"manual adjoint, derived in [bptt.md](../../bptt.md#{entry.layer.lower()}-1)"
-    lines = [
-        f"# {entry.layer}",
-        "",
-        f"{entry.summary[0].upper()}{entry.summary[1:]}.",
-        "",
-        *_table(
-            ("", ""),
-            [
-                ("paper", cited(entry)),
-                ("states", ", ".join(one.state_names)),
-                ("columns of the kernels", ", ".join(one.gates)),
-                ("gradient", derived if one.has_adjoint else "automatic differentiation"),
-                ("in ONNX", f"the operator `{operator.name}`" if operator else "a loop"),
-                ("name", f"`{entry.module}`, in the zoo and in options of recipes"),
-                ("source", f"`kerasrnn/cells/{entry.module}.py`"),
-            ],
+    # In bptt.md a cell's equations have the first heading of its name, their adjoint the second. A
+    # convolutional cell has the gates of the cell after which it is named.
+    derived = f"[bptt.md](../../bptt.md#{name.removeprefix('Conv').lower()}-1)"
+    facts = [
+        ("paper", cited(entry)),
+        ("states", ", ".join(one.state_names)),
+        (
+            "channels of the kernels" if of_images else "columns of the kernels",
+            ", ".join(one.gates),
         ),
-    ]
-    for title, name in (("The layer", entry.layer), ("The cell", entry.cell)):
-        lines += [f"## {title}", "", *_autodoc("class", f"kerasrnn.{name}")]
-    return "\n".join(lines)
-
-
-def convolutional(entry: catalogue.ConvolutionalEntry) -> str:
-    """The page of a convolutional cell, with the layer and the cell of each rank."""
-    one = getattr(kerasrnn, entry.cells[0])(1, 1)
-    # Their gates, and so the adjoint, are those of the cell of vectors.
-    of_vectors = entry.family.removeprefix("Conv")
-    derived = f"the manual adjoint of [{of_vectors}](../../bptt.md#{of_vectors.lower()}-1)"
-    lines = [
-        f"# {entry.family}",
-        "",
-        f"{entry.summary[0].upper()}{entry.summary[1:]}.",
-        "",
-        *_table(
-            ("", ""),
-            [
-                ("paper", cited(entry)),
-                ("states", ", ".join(one.state_names)),
-                ("channels of the kernels", ", ".join(one.gates)),
-                ("gradient", derived if one.has_adjoint else "automatic differentiation"),
-                ("in ONNX", "a loop of convolutions"),
-                ("source", f"`kerasrnn/cells/{entry.module}.py`"),
-            ],
+        (
+            "gradient",
+            f"manual adjoint, derived in {derived}"
+            if one.has_adjoint
+            else "automatic differentiation",
         ),
+        ("in ONNX", f"the operator `{operator.name}`" if operator else "a loop"),
+        ("source", f"`kerasrnn/cells/{entry.module}.py`"),
     ]
-    for title, names in (("The layers", entry.layers), ("The cells", entry.cells)):
+    if not of_images:
+        facts.insert(-1, ("name", f"`{entry.module}`, in the zoo and in options of recipes"))
+    summary = f"{entry.summary[0].upper()}{entry.summary[1:]}."
+    lines = [f"# {name}", "", summary, "", *_table(("", ""), facts)]
+    ending = "s" if of_images else ""
+    for title, names in ((f"The layer{ending}", entry.layers), (f"The cell{ending}", entry.cells)):
         lines += [f"## {title}", ""]
-        for name in names:
-            lines += _autodoc("class", f"kerasrnn.{name}")
+        for each in names:
+            lines += _autodoc("class", f"kerasrnn.{each}")
     return "\n".join(lines)
 
 
-def cited(entry: catalogue.Entry | catalogue.ConvolutionalEntry) -> str:
+def cited(entry: Entry) -> str:
     """A cell's paper with its title, from the cell's docstring."""
-    name = entry.cell if isinstance(entry, catalogue.Entry) else entry.cells[0]
-    doc = " ".join(inspect.getdoc(getattr(kerasrnn, name)).split())
+    doc = " ".join(inspect.getdoc(getattr(kerasrnn, entry.cells[0])).split())
     title = re.search(rf'{re.escape(entry.paper)}, "([^"]+)"', doc)
     if title is None:
         raise ValueError(
-            f"{name}: its docstring lacks the catalogue's paper and its title, as in "
+            f"{entry.cells[0]}: its docstring lacks the catalogue's paper and its title, as in "
             f'{entry.paper}, "Title".'
         )
     return f"{entry.paper}, *{title[1]}*"
@@ -216,9 +194,9 @@ def list_of_cells(address: str) -> str:
         address: of the page of a cell; `{}` stands for the name of its module.
     """
     lines = ["# Cells", ""]
-    for family in catalogue.FAMILIES:
+    for family in FAMILIES:
         rows = [
-            (_layer(entry, address), f"`{entry.cell}`", entry.summary, cited(entry))
+            (_layers(entry, address), _codes(entry.cells), entry.summary, cited(entry))
             for entry in family.cells
         ]
         lines += [f"## {family.name}", "", f"{family.summary[0].upper()}{family.summary[1:]}.", ""]
@@ -231,15 +209,15 @@ def table_of_families() -> str:
     rows = [
         (
             f"{family.name}: {family.summary}",
-            ", ".join(_layer(entry, "kerasrnn/cells/{}.py") for entry in family.cells),
+            ", ".join(_layers(entry, "kerasrnn/cells/{}.py") for entry in family.cells),
         )
-        for family in catalogue.FAMILIES
+        for family in FAMILIES
     ]
     return "\n".join(_table(("family", "layers"), rows))
 
 
-def _layer(entry: catalogue.Entry, address: str) -> str:
-    return f"[`{entry.layer}`]({address.format(entry.module)})"
+def _layers(entry: Entry, address: str) -> str:
+    return ", ".join(f"[`{layer}`]({address.format(entry.module)})" for layer in entry.layers)
 
 
 # Topologies.

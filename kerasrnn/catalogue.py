@@ -46,9 +46,58 @@ class Entry:
         return f"{self.layer}Cell"
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of all classes of layers."""
+        return (self.layer,)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of all classes of cells."""
+        return (self.cell,)
+
+    @property
     def module(self) -> str:
         """Name of the module in `kerasrnn.cells`; also the name that the zoo and recipes accept."""
         return snake_case(self.layer)
+
+
+@dataclass(frozen=True)
+class ConvolutionalEntry:
+    """A convolutional cell and its layers, one for each number of spatial axes.
+
+    The classes and the module are named after the family:
+
+        >>> entry = ConvolutionalEntry("ConvLSTM", "Shi et al. (2015)", "LSTM with convolutions")
+        >>> entry.layers, entry.cells[0], entry.module
+        (('ConvLSTM1D', 'ConvLSTM2D', 'ConvLSTM3D'), 'ConvLSTM1DCell', 'conv_lstm')
+    """
+
+    family: str
+    """Name of the layers' classes, without the number of spatial axes."""
+
+    paper: str
+    """Authors and year of the paper, in the words of the cell's docstring."""
+
+    summary: str
+    """What distinguishes the cell, in one line."""
+
+    in_keras: bool = False
+    """Whether Keras has layers of the same names."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers' classes, by the number of spatial axes."""
+        return tuple(f"{self.family}{rank}D" for rank in (1, 2, 3))
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Names of the cells' classes, in the same order."""
+        return tuple(f"{layer}Cell" for layer in self.layers)
+
+    @property
+    def module(self) -> str:
+        """Name of the module in `kerasrnn.cells`."""
+        return snake_case(self.family)
 
 
 @dataclass(frozen=True)
@@ -59,7 +108,7 @@ class Family:
     summary: str
     """What its cells have in common, in one line."""
 
-    cells: tuple[Entry, ...]
+    cells: tuple[Entry | ConvolutionalEntry, ...]
 
 
 FAMILIES = (
@@ -294,61 +343,27 @@ FAMILIES = (
 CELLS = tuple(entry for family in FAMILIES for entry in family.cells)
 """All of them."""
 
-
-@dataclass(frozen=True)
-class ConvolutionalEntry:
-    """A convolutional cell and its layers, one for each number of spatial axes.
-
-    The classes and the module are named after the family:
-
-        >>> entry = ConvolutionalEntry("ConvLSTM", "Shi et al. (2015)", "LSTM with convolutions")
-        >>> entry.layers, entry.cells[0], entry.module
-        (('ConvLSTM1D', 'ConvLSTM2D', 'ConvLSTM3D'), 'ConvLSTM1DCell', 'conv_lstm')
-    """
-
-    family: str
-    """Name of the layers' classes, without the number of spatial axes."""
-
-    paper: str
-    """Authors and year of the paper, in the words of the cell's docstring."""
-
-    summary: str
-    """What distinguishes the cell, in one line."""
-
-    in_keras: bool = False
-    """Whether Keras has layers of the same names."""
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of the layers' classes, by the number of spatial axes."""
-        return tuple(f"{self.family}{rank}D" for rank in (1, 2, 3))
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """Names of the cells' classes, in the same order."""
-        return tuple(f"{layer}Cell" for layer in self.layers)
-
-    @property
-    def module(self) -> str:
-        """Name of the module in `kerasrnn.cells`."""
-        return snake_case(self.family)
-
-
-CONVOLUTIONAL = (
-    ConvolutionalEntry(
-        "ConvLSTM",
-        "Shi et al. (2015)",
-        "LSTM with convolutions instead of matrix products: for sequences of images",
-        in_keras=True,
-    ),
-    ConvolutionalEntry(
-        "ConvGRU",
-        "Ballas, Yao, Pal & Courville (2016)",
-        "GRU with convolutions: three quarters of ConvLSTM's weights and half of its state",
+IMAGES = Family(
+    "Convolutional networks",
+    "convolutions take the place of matrix products: for sequences of images, with one, two or "
+    "three spatial axes",
+    (
+        ConvolutionalEntry(
+            "ConvLSTM",
+            "Shi et al. (2015)",
+            "LSTM with convolutions: for radar maps, videos and other measurements on a grid",
+            in_keras=True,
+        ),
+        ConvolutionalEntry(
+            "ConvGRU",
+            "Ballas, Yao, Pal & Courville (2016)",
+            "GRU with convolutions: three quarters of ConvLSTM's weights and half of its state",
+        ),
     ),
 )
-"""The cells of images, in the order of the documentation. The zoo and the recipes, whose sequences
-are of vectors, do not accept them."""
+"""The cells of images. The zoo and the recipes, whose sequences are of vectors, accept none."""
+
+CONVOLUTIONAL = IMAGES.cells
 
 CLASSES = {
     "cell": ("Cell",),
@@ -358,7 +373,6 @@ CLASSES = {
     "layer": ("RNN",),
     "linear_cell": ("LinearCell",),
     "wrapping": ("WrappingCell",),
-    **{entry.module: (entry.layer, entry.cell) for entry in CELLS},
-    **{entry.module: (*entry.layers, *entry.cells) for entry in CONVOLUTIONAL},
+    **{entry.module: (*entry.layers, *entry.cells) for entry in (*CELLS, *CONVOLUTIONAL)},
 }
 """The public classes of `kerasrnn.cells`, by module."""

@@ -53,9 +53,7 @@ def stubs() -> dict[Path, str]:
         ],
         PACKAGE / "cells" / "__init__.pyi": _imports("kerasrnn.cells", found),
     }
-    for entry in catalogue.CELLS:
-        written[PACKAGE / "cells" / f"{entry.module}.pyi"] = _module(entry.cell, entry.layer)
-    for entry in catalogue.CONVOLUTIONAL:
+    for entry in (*catalogue.CELLS, *catalogue.CONVOLUTIONAL):
         names = (*entry.cells, *entry.layers)
         written[PACKAGE / "cells" / f"{entry.module}.pyi"] = _module(*names)
     return {

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import kerasrnn
 from kerasrnn import decoding, diagnostics, export, losses, metrics, text, training, zoo
-from tests.catalogue import PROBES, ROWS
+from tests.catalogue import IMAGE_ROWS, PROBES, ROWS
 
 X = np.ones((2, 3, 2), "float32")
 IDS = np.ones((2, 3), "int32")
@@ -31,9 +31,15 @@ OF_LAYERS = {
     for name in kerasrnn.__all__
     if hasattr(getattr(kerasrnn, name), "cell_class")
 }
+OF_IMAGES = {
+    name: lambda: {"filters": 3, "kernel_size": 2}
+    for name in kerasrnn.__all__
+    if name.startswith("Conv")
+}
 VALID: dict[str, Callable[[], dict[str, Any]]] = {
     **OF_CELLS,
     **OF_LAYERS,
+    **OF_IMAGES,
     "Cell": lambda: {"units": 3},
     "RNN": lambda: {"cell": kerasrnn.GRUCell(3)},
     "AttentionCell": lambda: {
@@ -196,7 +202,12 @@ OF_PROBES = {
     for cls in (row.cell, row.layer)
     for name in inspect.signature(cls).parameters
 }
-OTHER_CELLS = [cls.__name__ for row in ROWS if row not in PROBES for cls in (row.cell, row.layer)]
+OTHER_CELLS = [
+    cls.__name__
+    for row in (*ROWS, *IMAGE_ROWS)
+    if row not in PROBES
+    for cls in (row.cell, row.layer)
+]
 
 
 def _tested(name: str) -> list[inspect.Parameter]:

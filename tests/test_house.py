@@ -20,7 +20,7 @@ import pytest
 import kerasrnn
 from kerasrnn import catalogue
 from kerasrnn.cells.layer import Recurrent
-from tests.catalogue import ROWS, variant_id
+from tests.catalogue import IMAGE_ROWS, ROWS, variant_id
 from tests.measure import op_by_op
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +68,14 @@ def test_every_cell_and_layer_is_in_the_catalogue():
                 layers[cls.__name__] = (cls.cell_class.__name__, module)
     listed = {module: set(names) for module, names in catalogue.CLASSES.items()}
     assert classes.items() <= listed.items()
-    assert layers == {entry.layer: (entry.cell, entry.module) for entry in catalogue.CELLS}
+    entries = (*catalogue.CELLS, *catalogue.CONVOLUTIONAL)
+    assert layers == {
+        layer: (cell, entry.module)
+        for entry in entries
+        for layer, cell in zip(entry.layers, entry.cells, strict=True)
+    }
+    for entry in catalogue.CONVOLUTIONAL:  # whose cells have no public names in Keras
+        assert {hasattr(keras.layers, layer) for layer in entry.layers} == {entry.in_keras}
     for entry in catalogue.CELLS:
         in_keras = [hasattr(keras.layers, name) for name in (entry.layer, entry.cell)]
         assert in_keras == [entry.in_keras] * 2
@@ -176,7 +183,7 @@ def _equations(cls):
     return lines
 
 
-@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+@pytest.mark.parametrize("row", [*ROWS, *IMAGE_ROWS], ids=variant_id)
 def test_a_layer_has_the_equations_of_its_cell(row):
     equations = _equations(row.cell)
     assert any(line.startswith("h_t = ") for line in equations)

@@ -216,7 +216,7 @@ def _sizes(name: str, value: Any, rank: int) -> tuple[int, ...]:
     """A positive integer for each spatial axis, from one for all of them or a sequence."""
     try:
         sizes = validation.sizes(name, (value,) * rank if np.ndim(value) == 0 else value)
-    except validation.ArgumentError:
+    except ValueError:  # also of NumPy, for a list of lists of different lengths
         sizes = ()
     if len(sizes) != rank:
         expected = "a positive integer" if rank == 1 else f"a positive integer, or {rank} of them"

@@ -44,7 +44,7 @@ def draw(cell: Any, inputs: Tensor, states: Sequence[Any], steps: Any) -> dict[s
     start = (ops.shape(inputs)[0], *(() if steps is None else (steps,)))
 
     def kept(state: Tensor, rate: float) -> Tensor:
-        shape = (*start, *ops.shape(state)[1:])
+        shape = (*start, *ops.shape(cell.into_step(state))[1:])
         return keras.random.uniform(shape, seed=cell.seed_generator) < rate
 
     return {

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import RNN
-from kerasrnn.export import parity
+from kerasrnn.export import parity, tracing
 from kerasrnn.layers.bidirectional import Bidirectional
 
 TOLERANCE = 1e-5
@@ -58,16 +58,16 @@ def features(layer: Any) -> int:
     return weights[0].shape[0]
 
 
-def random_sequences(features: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((3, 7, features)).astype("float32")
+def random_sequences(*step: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((3, 7, *step)).astype("float32")
 
 
 def _exact(x: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(x).astype("float64")
 
 
-def compare(one: Any, other: Any, features: int, what: str, tolerance: float) -> None:
-    x = random_sequences(features)
+def compare(one: Any, other: Any, what: str, tolerance: float) -> None:
+    x = random_sequences(*tracing.step_shape(one))
     results = [keras.tree.flatten(layer(x)) for layer in (one, other)]
     gaps = [float(np.abs(_exact(a) - _exact(b)).max()) for a, b in zip(*results, strict=True)]
     parity.check_difference(max(gaps), tolerance, what)

@@ -233,7 +233,8 @@ class StepGraph:
                 raise ValueError(f"{layer.name}: {each.name} reads the sequence from its end.")
         returned, sequences = layer.return_state, layer.return_sequences
         cell = getattr(layer, "cell", None)
-        if cell is None or isinstance(cell, Cell) or type(cell) in tracing.CELLS:
+        ours = type(layer) in tracing.LAYERS or type(cell) in tracing.CELLS
+        if cell is None or isinstance(cell, Cell) or ours:
             copy = self._copy(layer, _for_steps, f"{layer.name}_step", return_state=True)
             states = [self._state(layer, *each, x) for each in _named_shapes(copy)]
             flat = iter(states)

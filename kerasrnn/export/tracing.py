@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrnn.cells.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from kerasrnn.cells.gru import GRU, GRUCell
 from kerasrnn.cells.layer import RNN
 from kerasrnn.cells.lstm import LSTM, LSTMCell
@@ -32,7 +33,14 @@ CELLS = {
     keras.layers.LSTMCell: LSTMCell,
     keras.layers.GRUCell: GRUCell,
 }
-LAYERS = {keras.layers.SimpleRNN: SimpleRNN, keras.layers.LSTM: LSTM, keras.layers.GRU: GRU}
+LAYERS = {
+    keras.layers.SimpleRNN: SimpleRNN,
+    keras.layers.LSTM: LSTM,
+    keras.layers.GRU: GRU,
+    keras.layers.ConvLSTM1D: ConvLSTM1D,
+    keras.layers.ConvLSTM2D: ConvLSTM2D,
+    keras.layers.ConvLSTM3D: ConvLSTM3D,
+}
 
 
 def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
@@ -175,9 +183,19 @@ def _twin(layer: keras.layers.Layer) -> RNN | None:
         twin = RNN(**{**_options(layer), "cell": cell})
     else:
         return None
-    twin.build((None, None, layer.cell.kernel.shape[0]))
+    twin.build((None, None, *step_shape(layer)))
     twin.set_weights(layer.get_weights())
     return twin
+
+
+def step_shape(layer: keras.layers.Layer) -> tuple[int, ...]:
+    """The shape of one step of one sequence, of a built layer of Keras's or kerasrnn's."""
+    kernel = layer.weights[0]
+    if len(kernel.shape) == 2:
+        return (kernel.shape[0],)
+    of_build = layer.get_build_config()  # one shape, or those of all arguments
+    shape = of_build.get("input_shape") or next(iter(of_build["shapes_dict"].values()))
+    return tuple(shape[2:])
 
 
 def _options(layer: keras.layers.Layer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import kerasrnn
 from kerasrnn import recipes, zoo
 from kerasrnn.recipes.base.config import expectation
-from tests.catalogue import ROWS, variant_id
+from tests.catalogue import IMAGE_ROWS, ROWS, variant_id
 
 pytestmark = pytest.mark.tensorflow
 
@@ -85,6 +85,17 @@ def test_every_cell_has_a_page(row, pages):
     derived = f"\n### {row.name}\n" in backward
     assert derived == hasattr(row.oracle, "step_backward")
     assert (f"bptt.md#{row.name.lower()}-1" in facts["gradient"]) == derived
+
+
+@pytest.mark.parametrize("row", IMAGE_ROWS, ids=variant_id)
+def test_every_layer_of_images_is_on_the_page_of_its_cell(row, pages):
+    module = row.cell.__module__.rpartition(".")[2]
+    page = pages[f"cells/{module}"]
+    for cls in (row.layer, row.cell):
+        assert f".. autoclass:: kerasrnn.{cls.__name__}\n" in page
+    assert f"[`{row.name}`]({module}.md)" in pages["cells/index"]
+    gates = row.name[4:-2]  # those of LSTM or GRU
+    assert f"bptt.md#{gates.lower()}-1" in dict(rows(page)[2:])["gradient"]
 
 
 def test_every_topology_has_a_page(generate, pages):
