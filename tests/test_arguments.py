@@ -56,7 +56,7 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "Bidirectional": lambda: {"layer": kerasrnn.GRU(2)},
     "StackedRNN": lambda: {"layers": [kerasrnn.GRU(2)]},
     "BigramEmbedding": lambda: {"pairs": 4, "units": 3},
-    "ChronoInitializer": lambda: {"longest": 10, "gates": kerasrnn.LSTMCell.gates},
+    "ChronoInitializer": lambda: {"longest": 10, "signs": kerasrnn.LSTMCell.memory_signs},
     "BatchedTimeDistributed": lambda: {"layer": keras.layers.Dense(2)},
     "SequencePooling": dict,
     "Decoder": lambda: {"size": 5, "layers": [kerasrnn.GRU(3)]},

@@ -130,6 +130,10 @@ class Cell(DropoutRNNCell, SequenceLayer):
     without_zoneout: tuple[str, ...] = ()
     """Names of states that zoneout does not apply to, such as the scale of another state."""
 
+    memory_signs: tuple[int, ...] = ()
+    """How each block of the bias changes the memory, for `ChronoInitializer`: 1 if a larger value
+    retains the state, -1 if it overwrites it, 0 if neither."""
+
     wording: ClassVar[Wording] = Wording()
     """How the docstrings name the axes of inputs and states."""
 

@@ -9,9 +9,6 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.validation import Seed
 
-LSTM = ("i", "f", "c", "o")
-GRU = ("z", "rho", "h")
-
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class ChronoInitializer(keras.initializers.RandomUniform):
@@ -22,22 +19,24 @@ class ChronoInitializer(keras.initializers.RandomUniform):
         tau ~ U[1, longest - 1],   b_f = log tau,   b_i = -b_f
 
     A gate that retains the state with sigmoid(log tau) = tau / (1 + tau) forgets within about tau
-    steps. In LSTM, with `unit_forget_bias=False`, f retains the state and i admits the input; in
-    GRU, z retains it, and 1 - z admits the input by itself. All other biases are 0.
+    steps. In LSTM, f retains the state and i admits the input; in GRU, z retains it, and 1 - z
+    admits the input by itself. Each cell with such gates has their signs, `memory_signs`. All other
+    biases are 0. A cell with `unit_forget_bias` needs False.
 
     Args:
         longest: T_max, the longest memory in steps, more than 2.
-        gates: the cell's gates in the order of its bias, for example `kerasrnn.LSTMCell.gates`.
+        signs: for each block of the bias, 1, -1 or 0: the factor of log tau. Those of a cell are
+            its `memory_signs`, for example `kerasrnn.LSTMCell.memory_signs`.
         seed: integer that makes the initialization reproducible.
 
     Raises:
-        ValueError: `longest` is 2 or less; `gates` are not those of LSTM or GRU; the number of
-            blocks in the bias differs from the number of gates.
+        ValueError: `longest` is 2 or less; `signs` has other values, or only zeros; the bias has
+            another number of blocks.
 
     Example:
 
         >>> import numpy as np, kerasrnn
-        >>> chrono = kerasrnn.ChronoInitializer(100, kerasrnn.LSTMCell.gates, seed=0)
+        >>> chrono = kerasrnn.ChronoInitializer(100, kerasrnn.LSTMCell.memory_signs, seed=0)
         >>> layer = kerasrnn.LSTM(8, bias_initializer=chrono, unit_forget_bias=False)
         >>> layer.build((None, None, 3))
         >>> i, f, c, o = np.split(layer.get_weights()[2], 4)
@@ -47,30 +46,35 @@ class ChronoInitializer(keras.initializers.RandomUniform):
 
     @validation.checked
     def __init__(
-        self, longest: float, gates: Sequence[str], seed: Seed | dict[str, Any] | None = None
+        self, longest: float, signs: Sequence[int], seed: Seed | dict[str, Any] | None = None
     ) -> None:
         longest = validation.number("longest", longest, above=2)
-        if not isinstance(gates, (tuple, list)) or tuple(gates) not in (LSTM, GRU):
-            raise ValueError(f"gates={gates!r}: expected {LSTM} or {GRU}.")
+        if (
+            not isinstance(signs, (tuple, list))
+            or not any(signs)
+            or any(sign not in (-1, 0, 1) for sign in signs)
+        ):
+            raise ValueError(
+                f"signs={signs!r}: expected 1, -1 or 0 for each block of the bias, as in a cell's "
+                "memory_signs, and not only 0."
+            )
         super().__init__(1.0, longest - 1, seed)
         self.longest = longest
-        self.gates = tuple(gates)
+        self.signs = tuple(signs)
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         *rows, width = shape
-        units, rest = divmod(width, len(self.gates))
-        if rest or (rows and (self.gates != GRU or rows != [2])):
+        units, rest = divmod(width, len(self.signs))
+        if rest or rows not in ([], [2]):
             raise ValueError(
-                f"shape={tuple(shape)}: expected a bias of the gates {', '.join(self.gates)}; with "
-                "LSTM, unit_forget_bias=False."
+                f"shape={tuple(shape)}: expected a bias of {len(self.signs)} blocks; with LSTM, "
+                "unit_forget_bias=False."
             )
-        keep = ops.log(super().__call__((units,), dtype))
-        if self.gates == LSTM:
-            return ops.concatenate([-keep, keep, ops.zeros_like(keep), ops.zeros_like(keep)])
-        bias = ops.concatenate([keep, ops.zeros((2 * units,), keep.dtype)])
+        tau = ops.log(super().__call__((units,), dtype))
+        bias = ops.concatenate([sign * tau for sign in self.signs])
         # If the recurrent part has its own bias, the two are added.
         return ops.stack([bias, ops.zeros_like(bias)]) if rows else bias
 
     def get_config(self) -> dict[str, Any]:
         seed = super().get_config()["seed"]
-        return {"longest": self.longest, "gates": list(self.gates), "seed": seed}
+        return {"longest": self.longest, "signs": list(self.signs), "seed": seed}

@@ -38,6 +38,7 @@ class CoupledLSTMCell(LSTMCell):
     """
 
     gates = ("f", "c", "o")
+    memory_signs = (1, 0, 0)
     single_read = True
 
     @property

@@ -23,6 +23,7 @@ class GRUGates:
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "reset_after": True}
     gates = ("z", "rho", "h")
+    memory_signs = (1, 0, 0)
 
     @property
     def bias_shape(self) -> tuple[int, ...]:

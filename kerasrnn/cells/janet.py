@@ -26,8 +26,8 @@ class JANETCell(Cell):
     With beta = 0 the input gate is 1 - f_t, and a unit forgets as much as it reads. With the
     paper's beta = 1 it reads more, and accumulates information. The authors use it on long
     sequences, with chrono-initialized biases, which are essential to their results:
-    `bias_initializer=kerasrnn.ChronoInitializer(T, kerasrnn.JANETCell.gates)` for sequences of T
-    steps. By default all biases start at 0, as in the library's other cells.
+    `bias_initializer=kerasrnn.ChronoInitializer(T, kerasrnn.JANETCell.memory_signs)` for sequences
+    of T steps. By default all biases start at 0, as in the library's other cells.
 
     The paper calls the state c, the candidate c with a tilde, and h_t = c_t the output. `sigmoid`
     is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W `(features, 2 * units)`,
@@ -40,6 +40,7 @@ class JANETCell(Cell):
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "beta": 1.0}
     gates = ("f", "h")
+    memory_signs = (1, 0)
 
     @property
     def gate_names(self) -> tuple[str, ...]:

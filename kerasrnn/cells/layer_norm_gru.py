@@ -50,6 +50,7 @@ class LayerNormGRUCell(Cell):
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "epsilon": 1e-3}
     gates = ("z", "rho", "h")
+    memory_signs = (1, 0, 0)
     step_weights = ("recurrent_gamma", "recurrent_beta")
 
     def build(self, input_shape: Sequence[int | None]) -> None:

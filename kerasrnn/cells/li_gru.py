@@ -37,6 +37,7 @@ class LiGRUCell(Cell):
 
     own_arguments: ClassVar = {"activation": "relu", "recurrent_activation": "sigmoid"}
     gates = ("z", "h")
+    memory_signs = (1, 0)
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights

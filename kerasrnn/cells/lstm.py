@@ -45,6 +45,7 @@ class LSTMGates:
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "unit_forget_bias": True}
     gates = ("i", "f", "c", "o")
+    memory_signs = (-1, 1, 0, 0)
     state_names = ("h", "c")
     single_read = True
 

@@ -34,6 +34,7 @@ class MGUCell(Cell):
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}
     gates = ("f", "h")
+    memory_signs = (-1, 0)
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:

@@ -49,6 +49,7 @@ class MinimalRNNCell(Cell):
         "gate_constraint": None,
     }
     gates = ("u", "h")
+    memory_signs = (1, 0)
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:

@@ -40,6 +40,7 @@ class MUT1Cell(Cell):
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}
     gates = ("z", "r", "h")
+    memory_signs = (-1, 0, 0)
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:

@@ -35,6 +35,7 @@ class MUT3Cell(Cell):
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}
     gates = ("z", "r", "h")
+    memory_signs = (-1, 0, 0)
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:

@@ -39,6 +39,7 @@ class NBRCCell(Cell):
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}
     gates = ("a", "c", "h")
+    memory_signs = (0, 1)
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:

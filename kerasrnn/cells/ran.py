@@ -37,6 +37,7 @@ class RANCell(Cell):
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}
     gates = ("i", "f", "c")
+    memory_signs = (-1, 1)
     state_names = ("h", "c")
 
     @property

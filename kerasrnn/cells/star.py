@@ -31,12 +31,14 @@ class STARCell(Cell):
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W
     `(features, 2 * units)` with the columns in the order k, z; `recurrent_kernel` U
     `(units, units)`; `bias` b `(2 * units,)`. State: h. The candidate z is the block h of `gates`.
-    The authors initialize both kernels orthogonally and the bias of k negatively, for long
-    memories; here the initial values are those of the library's other cells.
+    The authors initialize both kernels orthogonally, and the bias of k for memories of up to T
+    steps, `kerasrnn.ChronoInitializer(T, kerasrnn.STARCell.memory_signs)`; here the initial values
+    are those of the library's other cells.
     """
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}
     gates = ("k", "h")
+    memory_signs = (-1, 0)
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:

@@ -33,6 +33,7 @@ class UGRNNCell(Cell):
 
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid"}
     gates = ("g", "h")
+    memory_signs = (1, 0)
 
     def update(
         self, a: Tensor, r: Tensor, states: Sequence[Tensor], weights: Weights

@@ -178,8 +178,8 @@ def draw_gradients(path: Path, steps: int) -> None:
 
     x, y = adding(32, steps, TEST_SEED)
     longest = max(steps, 3)
-    lstm = kerasrnn.ChronoInitializer(longest, kerasrnn.LSTMCell.gates, seed=0)
-    gru = kerasrnn.ChronoInitializer(longest, kerasrnn.GRUCell.gates, seed=0)
+    lstm = kerasrnn.ChronoInitializer(longest, kerasrnn.LSTMCell.memory_signs, seed=0)
+    gru = kerasrnn.ChronoInitializer(longest, kerasrnn.GRUCell.memory_signs, seed=0)
     figure = diagnostics.compare(
         {
             "SimpleRNN, radius 0.8": network("simple_rnn", radius=0.8),

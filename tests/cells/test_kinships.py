@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from tests.catalogue import ROWS, variant_id
 from tests.measure import PRECISION, TIGHT, measure, op_by_op, randomize
 
 # The equations are compared; test_numbers.py compares the backends.
@@ -303,3 +304,24 @@ def test_ltc_ends_at_the_mean_of_its_targets():
     f = np.logaddexp(0, weights["kernel"]) / (1 + np.exp(-p))
     current = weights["bias"] + (f * weights["kernel_a"]).sum(axis=-2)
     assert_close(actual, current / (np.logaddexp(0, weights["leak"]) + f.sum(axis=-2)), 10 * TIGHT)
+
+
+WITH_MEMORY = [row for row in ROWS if row.cell.memory_signs and row.name not in ("BRC", "NBRC")]
+
+
+@pytest.mark.parametrize("row", WITH_MEMORY, ids=variant_id)
+def test_a_chrono_initialized_gate_retains_the_state_for_tau_steps(row):
+    """Without weights, a step multiplies a small state by tau / (1 + tau)."""
+    chrono = kerasrnn.ChronoInitializer(50, row.cell.memory_signs, seed=0)
+    options = {"unit_forget_bias": False} if "unit_forget_bias" in row.cell.arguments() else {}
+    cell = row.cell(UNITS, bias_initializer=chrono, dtype=PRECISION, **options)
+    cell.build((None, FEATURES))
+    blocks = np.split(np.atleast_2d(cell.bias)[0], len(row.cell.memory_signs))
+    (tau,) = {tuple(np.exp(s * b)) for s, b in zip(cell.memory_signs, blocks, strict=True) if s}
+    for weight in cell.weights:
+        if "kernel" in weight.name:
+            weight.assign(np.zeros(weight.shape))
+    before = 1e-6 * np.ones((len(cell.state_names), 1, UNITS), PRECISION)
+    _, after = cell(X[:1, 0], list(before))
+    carried = np.asarray(after[-1])[0] / 1e-6
+    assert_close(carried, np.array(tau) / (1 + np.array(tau)), 1e-4)
