@@ -11,6 +11,7 @@ from kerasrnn import validation
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.linear_cell import LinearCell
 from kerasrnn.recurrence.loop import Weights
+from kerasrnn.recurrence.products import matmul
 
 Tensor = Any
 
@@ -112,7 +113,7 @@ class LRUCell(LinearCell):
         real, imaginary = states
         skip = a[..., 2 * self.units :]
         c_real, c_imaginary = ops.split(weights["output_kernel"], 2)
-        return ops.matmul(real, c_real) - ops.matmul(imaginary, c_imaginary) + skip
+        return matmul(real, c_real) - matmul(imaginary, c_imaginary) + skip
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

@@ -226,14 +226,15 @@ class LinearUnroll(Unroll):
             )
             if border is not None:
                 x = ops.where(place < border, ops.stop_gradient(x), x)
-            ends.append(x[-1])
+            ends.append(x[-1] if self.length is None else ops.take(x, self.length, axis=0))
             x, place = x[:-1], place[:-1]
             parts.append(x)
         return ops.concatenate(parts, axis=-1), [ops.stack(ends, axis=1)]
 
     def _held(self, time: Tensor, at: Tensor) -> Tensor:
         """The last of some steps up to each step; -1 before the first of them."""
-        return self._recurrence([None], [time], [-ops.ones_like(time[0])], at)[1][0]
+        held = self._recurrence([None], [time], [-ops.ones_like(time[0])], at)[1][0]
+        return self._without_padding(held)  # a valid index, where nothing was computed
 
     def _delayed(self, x: Tensor, start: Tensor, last: Tensor | None) -> Tensor:
         """The last valid value before each step, and after the last step."""

@@ -46,10 +46,15 @@ def input_part(
         # over all of a, the largest array, and its gradient another.
         x = ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
         kernel = ops.concatenate([kernel, ops.expand_dims(bias, 0)])
-    if None in x.shape:
+    return matmul(x, kernel)
+
+
+def matmul(x: Tensor, kernel: Tensor) -> Tensor:
+    """Multiply vectors, with any number of axes before the last, by a matrix."""
+    if len(x.shape) == 2 or None in x.shape:
         return ops.matmul(x, kernel)
     # With rows as one axis: for the gradient of the kernel, XLA would otherwise transpose all of
-    # the gradient of a.
+    # the gradient of the result.
     rows = ops.reshape(x, (-1, x.shape[-1]))
     return ops.reshape(ops.matmul(rows, kernel), (*x.shape[:-1], kernel.shape[-1]))
 
@@ -113,7 +118,7 @@ class RecurrentProduct:
         """Compute r for one step's v, `(batch, units)`, in the dtype of v."""
         dtype, v = v.dtype, ops.cast(v, self.kernel.dtype)
         if self.gates == 1:
-            r = ops.matmul(v if self.masks is None else v * self.masks[0], self.kernel)
+            r = matmul(v if self.masks is None else v * self.masks[0], self.kernel)
         else:
             r = _join(ops.matmul(self.masks * v, self.blocks))
         return ops.cast(r if self.bias is None else r + self.bias, dtype)

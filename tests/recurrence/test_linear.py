@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from kerasrnn.recurrence.linear import associative_scan
 from tests.measure import (
-    FIRST_BACKEND,
     PRECISION,
     TIGHT,
     assert_same,
@@ -54,15 +54,13 @@ def way(request, monkeypatch):
     return request.param
 
 
-def pair(name, truncated=None, **options):
+def pair(name, **options):
     """A layer, and the same layer that runs its steps one after the other."""
     layers = []
     for stepwise in (False, True):
-        cell = PROBES[name](UNITS, dtype=options.get("dtype", PRECISION))
-        if stepwise:
-            cell.is_linear = False
-        every = truncated if FIRST_BACKEND or not stepwise else None
-        layer = kerasrnn.RNN(cell, return_state=True, truncate_every=every, **options)
+        cell = PROBES[name](UNITS, dtype=PRECISION)
+        cell.is_linear = not stepwise
+        layer = kerasrnn.RNN(cell, return_state=True, dtype=PRECISION, **options)
         layer.build((BATCH, TIME, FEATURES))
         randomize(layer)
         layers.append(layer)
@@ -79,7 +77,7 @@ def inputs(layer, dtype=PRECISION):
 @pytest.mark.parametrize("name", PROBES)
 def test_equals_the_steps(name, options, way):
     """Outputs, states and every gradient; that of training, and the automatic one."""
-    linear, stepwise = pair(name, **{"return_sequences": True, "dtype": PRECISION, **options})
+    linear, stepwise = pair(name, **{"return_sequences": True, **options})
     x, states = inputs(linear)
     for kind in ("none", "mixed"):
         mask = make_mask(kind, BATCH, TIME)
@@ -87,3 +85,88 @@ def test_equals_the_steps(name, options, way):
             expected = measure(stepwise, x, states, mask, training=True)
             for training in (False, True):
                 assert_same(measure(linear, x, states, mask, training), expected, TIGHT)
+
+
+@pytest.mark.skipif(keras.config.backend() == "torch", reason="no custom gradient there")
+@pytest.mark.parametrize("options", [{"checkpoint_every": 3}, {"truncate_every": 2}], ids=str)
+@pytest.mark.parametrize("name", PROBES)
+def test_cut_into_segments(name, options, way):
+    """Checkpoints change nothing; truncation cuts the gradient where the steps cut it."""
+    linear, stepwise = pair(name, return_sequences=True, **options)
+    x, states = inputs(linear)
+    for kind in ("none", "mixed"):
+        mask = make_mask(kind, BATCH, TIME)
+        with op_by_op():
+            expected = measure(stepwise, x, states, mask, training=True)
+            for training in (False, True):
+                assert_same(measure(linear, x, states, mask, training), expected, TIGHT)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", PROBES)
+def test_of_unknown_length_and_compiled(name):
+    """XLA compiles the loop for a padded length; its results are those of the known length."""
+    import tensorflow as tf
+
+    layer = kerasrnn.RNN(PROBES[name](UNITS), return_sequences=True, return_state=True)
+    layer.build((BATCH, TIME, FEATURES))
+    randomize(layer)
+    x, _ = inputs(layer, "float32")
+    mask = make_mask("mixed", BATCH, TIME)
+    weights = [w.value for w in layer.trainable_weights]
+
+    def gradients(x, mask):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            results = layer(x, mask=mask, training=True)
+            loss = sum(tf.reduce_sum(tf.sin(y)) for y in results)
+        return [*results, *tape.gradient(loss, [x, *weights])]
+
+    with op_by_op():
+        expected = gradients(tf.constant(x), tf.constant(mask))
+    signature = [tf.TensorSpec((None, None, FEATURES)), tf.TensorSpec((None, None), tf.bool)]
+    actual = tf.function(gradients, input_signature=signature)(x, mask)
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", PROBES)
+def test_second_derivatives(name):
+    """The derivative of a gradient's norm, with the loop and with the unrolled steps."""
+    import tensorflow as tf
+
+    def second(unroll):
+        cell = PROBES[name](UNITS, dtype=PRECISION)
+        layer = kerasrnn.RNN(cell, unroll=unroll, dtype=PRECISION)
+        layer.build((BATCH, TIME, FEATURES))
+        randomize(layer)
+        x = tf.constant(inputs(layer)[0])
+        weights = [w.value for w in layer.trainable_weights]
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                loss = tf.reduce_sum(tf.sin(layer(x, training=True)))
+            norm = tf.reduce_sum(inner.gradient(loss, x) ** 2)
+        return outer.gradient(norm, [x, *weights], unconnected_gradients="zero")
+
+    for a, b in zip(second(False), second(True), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7])
+def test_prefixes(count):
+    """Of an operation that does not commute: composing affine functions."""
+    random = np.random.default_rng(count)
+    slopes, offsets = random.standard_normal((2, count, 3))
+
+    def combined(earlier, later):
+        return later[0] * earlier[0], later[0] * earlier[1] + later[1]
+
+    elements = tuple(map(keras.ops.convert_to_tensor, (slopes, offsets)))
+    _, y = associative_scan(combined, elements)
+    expected = np.zeros(3)
+    for t in range(count):
+        expected = slopes[t] * expected + offsets[t]
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(y)[t], expected, rtol=1e-5)
