@@ -43,6 +43,8 @@ from .cells.conv_lstm import ConvLSTM3DCell as ConvLSTM3DCell
 from .cells.convolutional import ConvolutionalCell as ConvolutionalCell
 from .cells.coupled_lstm import CoupledLSTM as CoupledLSTM
 from .cells.coupled_lstm import CoupledLSTMCell as CoupledLSTMCell
+from .cells.echo_state import EchoState as EchoState
+from .cells.echo_state import EchoStateCell as EchoStateCell
 from .cells.fast_grnn import FastGRNN as FastGRNN
 from .cells.fast_grnn import FastGRNNCell as FastGRNNCell
 from .cells.fast_rnn import FastRNN as FastRNN
@@ -90,6 +92,8 @@ from .cells.nbrc import NBRC as NBRC
 from .cells.nbrc import NBRCCell as NBRCCell
 from .cells.peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from .cells.peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
+from .cells.phased_lstm import PhasedLSTM as PhasedLSTM
+from .cells.phased_lstm import PhasedLSTMCell as PhasedLSTMCell
 from .cells.qrnn import QRNN as QRNN
 from .cells.qrnn import QRNNCell as QRNNCell
 from .cells.ran import RAN as RAN

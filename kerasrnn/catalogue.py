@@ -139,6 +139,11 @@ FAMILIES = (
                 "Mikolov et al. (2015)",
                 "SimpleRNN with slow context units, averages of the past: for longer memories",
             ),
+            Entry(
+                "EchoState",
+                "Jaeger (2001)",
+                "a fixed random reservoir, from which only the next layer learns",
+            ),
         ),
     ),
     Family(
@@ -190,6 +195,11 @@ FAMILIES = (
                 "Lee, Levy & Zettlemoyer (2017)",
                 "LSTM whose cell state is a weighted sum of the inputs: for states that can be "
                 "interpreted",
+            ),
+            Entry(
+                "PhasedLSTM",
+                "Neil, Pfeiffer & Liu (2016)",
+                "LSTM with a time gate: for long, irregularly sampled sequences of events",
             ),
         ),
     ),

@@ -46,7 +46,12 @@ class Row:
         """Constructor arguments that the oracle takes by the same name, besides activations."""
         parameters = inspect.signature(self.oracle.step).parameters.values()
         names = (p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        return tuple(name for name in names if name not in ACTIVATIONS)
+        return tuple(name for name in names if name not in (*ACTIVATIONS, "training"))
+
+    def of_mode(self, training: bool) -> dict[str, bool]:
+        """The oracle's argument `training`, if the cell computes something else in training."""
+        parameters = inspect.signature(self.oracle.step).parameters
+        return {"training": training} if "training" in parameters else {}
 
     def with_arguments(self, **options: Any) -> dict[str, Any]:
         """Those of the options that are arguments of the cell."""

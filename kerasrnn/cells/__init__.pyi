@@ -25,6 +25,8 @@ from .conv_lstm import ConvLSTM3DCell as ConvLSTM3DCell
 from .convolutional import ConvolutionalCell as ConvolutionalCell
 from .coupled_lstm import CoupledLSTM as CoupledLSTM
 from .coupled_lstm import CoupledLSTMCell as CoupledLSTMCell
+from .echo_state import EchoState as EchoState
+from .echo_state import EchoStateCell as EchoStateCell
 from .fast_grnn import FastGRNN as FastGRNN
 from .fast_grnn import FastGRNNCell as FastGRNNCell
 from .fast_rnn import FastRNN as FastRNN
@@ -72,6 +74,8 @@ from .nbrc import NBRC as NBRC
 from .nbrc import NBRCCell as NBRCCell
 from .peephole_lstm import PeepholeLSTM as PeepholeLSTM
 from .peephole_lstm import PeepholeLSTMCell as PeepholeLSTMCell
+from .phased_lstm import PhasedLSTM as PhasedLSTM
+from .phased_lstm import PhasedLSTMCell as PhasedLSTMCell
 from .qrnn import QRNN as QRNN
 from .qrnn import QRNNCell as QRNNCell
 from .ran import RAN as RAN

@@ -57,6 +57,7 @@ class FastGRNNCell(Cell):
         "nu_initializer": None,
     }
     gates = ("z", "h")
+    memory_signs = (1, 0)
 
     def __post_init__(self) -> None:
         for name in ("kernel_rank", "recurrent_rank"):

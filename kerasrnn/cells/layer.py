@@ -597,13 +597,14 @@ def _signature(cell_class: type[Cell], after_loop: Sequence[str]) -> inspect.Sig
     extras += [of_loop.pop(name) for name in ("zero_output_for_mask", *EXTRAS)]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = []
+    activity = inspect.Parameter("activity_regularizer", kind, default=None, annotation=Any)
     for name, parameter in of_cell.items():
         if name not in after_loop and parameter.kind is kind:
             parameters.append(parameter)
         if name == "bias_regularizer":
-            parameters.append(
-                inspect.Parameter("activity_regularizer", kind, default=None, annotation=Any)
-            )
+            parameters.append(activity)
+    if activity not in parameters:
+        parameters.append(activity)
     parameters += of_loop.values()
     use_cudnn = inspect.Parameter(
         "use_cudnn", kind, default="auto", annotation=Literal["auto"] | bool

@@ -42,6 +42,7 @@ class MultiplicativeLSTMCell(Cell):
     own_arguments: ClassVar = {"recurrent_activation": "sigmoid", "unit_forget_bias": True}
     gates = ("m", "i", "f", "c", "o")
     state_names = ("h", "c")
+    memory_signs = (0, -1, 1, 0, 0)
 
     @property
     def gate_names(self) -> tuple[str, ...]:

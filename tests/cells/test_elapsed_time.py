@@ -23,6 +23,7 @@ CELLS = [
     (BY_NAME["CfC"], {"backbone_units": 2}),
     (BY_NAME["CfC"], {"backbone_units": 2, "mode": "pure"}),
     (BY_NAME["LTC"], {"unfoldings": 2}),
+    (BY_NAME["PhasedLSTM"], {}),
 ]
 cells = pytest.mark.parametrize(("row", "options"), CELLS, ids=variant_id)
 
@@ -56,16 +57,17 @@ def test_equals_the_oracle(row, options):
     weights = {w.name: v for w, v in zip(layer.weights, layer.get_weights(), strict=True)}
     config = layer.get_config()
     arguments = {name: config[name] for name in row.oracle_options}
-    every, _, finals = oracle_loop.run(row.oracle.step, x, states, weights, mask=mask, **arguments)
-    random = np.random.default_rng(7)  # the factors of `measure`
-    d_every, *d_finals = (random.standard_normal(y.shape) for y in (every, *finals))
-    d_x, d_states, d_weights = complex_step.backward(
-        row.oracle.step, x, states, weights, d_every, d_finals, mask=mask, **arguments
-    )
-    trained = [d_weights[w.name] for w in layer.trainable_weights]
-    expected = Measured([every, *finals], d_x, d_states, trained)
-    with op_by_op():
-        for training in TRAINING:
+    for training in TRAINING:
+        arguments |= {"mask": mask, **row.of_mode(training)}
+        every, _, finals = oracle_loop.run(row.oracle.step, x, states, weights, **arguments)
+        random = np.random.default_rng(7)  # the factors of `measure`
+        d_every, *d_finals = (random.standard_normal(y.shape) for y in (every, *finals))
+        d_x, d_states, d_weights = complex_step.backward(
+            row.oracle.step, x, states, weights, d_every, d_finals, **arguments
+        )
+        trained = [d_weights[w.name] for w in layer.trainable_weights]
+        expected = Measured([every, *finals], d_x, d_states, trained)
+        with op_by_op():
             assert_same(measure(layer, x, states, mask, training), expected, TIGHT)
 
 
@@ -100,8 +102,8 @@ def test_a_column_without_features(row, options):
 def test_dropout_leaves_the_time(row, options):
     """Two masks of the inputs that drop everything else have the same outputs."""
     rates = {"dropout": 0.999, "seed": 1}
-    layer, x = new_layer(row, options, **rates), sequences()
+    layer, plain, x = new_layer(row, options, **rates), new_layer(row, options), sequences()
     without = np.concatenate([np.zeros_like(x[..., :-1]), x[..., -1:]], axis=-1)
     with op_by_op():
-        actual, expected = layer(x, training=True), layer(without)
+        actual, expected = layer(x, training=True), plain(without, training=True)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=TIGHT)

@@ -306,7 +306,9 @@ def test_ltc_ends_at_the_mean_of_its_targets():
     assert_close(actual, current / (np.logaddexp(0, weights["leak"]) + f.sum(axis=-2)), 10 * TIGHT)
 
 
-WITH_MEMORY = [row for row in ROWS if row.cell.memory_signs and row.name not in ("BRC", "NBRC")]
+# In the others, more than one gate retains the state.
+OF_SEVERAL = ("BRC", "NBRC", "PhasedLSTM")
+WITH_MEMORY = [row for row in ROWS if row.cell.memory_signs and row.name not in OF_SEVERAL]
 
 
 @pytest.mark.parametrize("row", WITH_MEMORY, ids=variant_id)
@@ -325,3 +327,73 @@ def test_a_chrono_initialized_gate_retains_the_state_for_tau_steps(row):
     _, after = cell(X[:1, 0], list(before))
     carried = np.asarray(after[-1])[0] / 1e-6
     assert_close(carried, np.array(tau) / (1 + np.array(tau)), 1e-4)
+
+
+def test_phased_lstm_that_is_open_is_lstm():
+    """At half of the open phase k is one; the units that are closed keep their states."""
+    layer = kerasrnn.PhasedLSTM(UNITS, time_column=True, **OPTIONS)
+    weights = random_weights(layer)
+    tau, s = np.array([0.5, 2.0, 3.0, 3.0]), np.array([0.1, 0.2, -0.3, 0.4])
+    weights |= {"log_tau": np.log(tau), "s": s, "logit_r_on": np.zeros(UNITS)}
+    known = keras.layers.LSTM(UNITS, **OPTIONS)
+    expected = outputs(known, list(weights.values())[:3], X[..., :-1])
+    for unit in range(UNITS):
+        x = X.copy()
+        x[..., -1] = tau[unit]
+        x[:, 0, -1] = s[unit] + 0.25 * tau[unit]
+        assert_close(outputs(layer, weights.values(), x)[:, 0, unit], expected[:, 0, unit])
+        x[:, 0, -1] = s[unit] + 0.75 * tau[unit]
+        assert_close(outputs(layer, weights.values(), x)[..., unit], 0)
+
+
+def test_phased_lstm_opens_and_closes_linearly():
+    """The figure of the time gate in the paper; all other gates are open."""
+    layer = kerasrnn.PhasedLSTM(
+        1, ratio_on=0.4, leak=0.5, time_column=True, return_state=True, dtype=PRECISION
+    )
+    layer.build((None, None, 1))
+    kernel, recurrent, bias, *others = layer.get_weights()
+    log_tau, s = np.zeros(1), np.full(1, 3.0)
+    layer.set_weights([kernel, recurrent, np.full_like(bias, 50), log_tau, s, others[-1]])
+    x = 3 + np.array([0, 0.1, 0.2, 0.3, 0.45, 0.6, 5.1, -0.8], PRECISION).reshape(-1, 1, 1)
+    for training, closed in ((False, 0), (True, 0.5)):
+        with op_by_op():
+            _, _, c, time = layer(x, training=training)
+        k = [0, 0.5, 1, 0.5, closed * 0.45, closed * 0.6, 0.5, 1]
+        assert_close(np.asarray(c)[:, 0], k, 1e-6)
+        assert_close(np.asarray(time), x[:, 0])
+
+
+def test_echo_state_without_leak_is_simple_rnn():
+    layer = kerasrnn.EchoState(UNITS, sparsity=0.0, **OPTIONS)
+    weights = random_weights(layer).values()
+    assert_close(
+        outputs(layer, weights), outputs(keras.layers.SimpleRNN(UNITS, **OPTIONS), weights)
+    )
+
+
+def test_the_reservoir_of_echo_state():
+    """Its radius and sparsity; it is reproducible, is not trained, and forgets its state."""
+    options = {"spectral_radius": 0.7, "sparsity": 0.8, "seed": 3}
+    layers = [kerasrnn.EchoState(50, leak=0.5, **options) for _ in range(2)]
+    layers.append(kerasrnn.EchoState(50, leak=0.5, **{**options, "seed": 4}))
+    for layer in layers:
+        layer.build(X.shape)
+    first, again, other = (layer.get_weights() for layer in layers)
+    np.testing.assert_allclose(np.abs(np.linalg.eigvals(first[1])).max(), 0.7, rtol=1e-5)
+    assert ((first[1] != 0).sum(axis=0) == 10).all()
+    for n, (w, same, different) in enumerate(zip(first, again, other, strict=True)):
+        np.testing.assert_array_equal(w, same)
+        assert n == 2 or np.abs(w - different).max() > 0.1
+    assert np.abs(np.corrcoef(first[0].ravel(), first[1][:FEATURES].ravel())[0, 1]) < 0.5
+    model = keras.Sequential([keras.Input((None, FEATURES)), layers[0], keras.layers.Dense(1)])
+    readout = model.layers[-1].get_weights()[0]
+    model.compile("sgd", "mse", jit_compile=False)
+    with op_by_op():
+        model.train_on_batch(X, np.ones((len(X), 1)))
+        x = np.random.default_rng(0).standard_normal((2, 60, FEATURES)).astype("float32")
+        ends = [layers[0](x, initial_state=np.full((2, 50), v, "float32")) for v in (-1, 1)]
+    for w, before in zip(layers[0].get_weights(), first, strict=True):
+        np.testing.assert_array_equal(w, before)
+    assert np.abs(model.layers[-1].get_weights()[0] - readout).max() > 0
+    assert_close(np.asarray(ends[0]), np.asarray(ends[1]), 1e-3)

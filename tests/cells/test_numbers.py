@@ -89,9 +89,9 @@ def oracle_options(row: Row, layer: kerasrnn.RNN) -> dict:
     return options
 
 
-def oracle_run(row: Row, layer: kerasrnn.RNN, x, states, mask=None, **options):
+def oracle_run(row: Row, layer: kerasrnn.RNN, x, states, mask=None, training=False, **options):
     weights = dict(zip((w.name for w in layer.weights), layer.get_weights(), strict=True))
-    options |= oracle_options(row, layer)
+    options |= {**oracle_options(row, layer), **row.of_mode(training)}
     return oracle_loop.run(row.oracle.step, x, states, weights, mask=mask, **options)
 
 
@@ -330,6 +330,7 @@ def assert_equals_the_oracle(row, case, data):
         x,
         states if case["with_states"] else [np.zeros_like(s) for s in states],
         case["mask"],
+        case["training"],
         **loop_options,
     )
     scale = max(1.0, np.abs(expected).max(), *(np.abs(s).max() for s in expected_finals))
@@ -373,25 +374,24 @@ def test_gradients_equal_the_oracle(row, variant, options):
     random = np.random.default_rng(7)  # the factors of `measure`
     shapes = [(4, 5, *layer.cell.output_shape), *(state.shape for state in states)]
     d_outputs, *d_finals = (random.standard_normal(shape) for shape in shapes)
-    for kind in MASKS if FIRST_BACKEND and not variant else MASKS[-1:]:
-        mask = make_mask(kind, 4, 5)
+    state_names = layer.cell.state_names
+    trained = [w.name for w in layer.trainable_weights]
+    what = ["outputs", *state_names, "d_inputs", *(f"d_{n}" for n in (*state_names, *trained))]
+
+    def by_the_oracle(mask, mode):
+        arguments = {"mask": mask, **options, **mode}
         d_x, d_states, d_weights = complex_step.backward(
-            row.oracle.step,
-            x,
-            states,
-            weights,
-            d_outputs,
-            d_finals,
-            mask=mask,
-            **options,
+            row.oracle.step, x, states, weights, d_outputs, d_finals, **arguments
         )
-        outputs, _, finals = oracle_loop.run(
-            row.oracle.step, x, states, weights, mask=mask, **options
-        )
-        expected = [outputs, *finals, d_x, *d_states, *(d_weights[name] for name in names)]
-        state_names = layer.cell.state_names
-        what = ["outputs", *state_names, "d_inputs", *(f"d_{n}" for n in (*state_names, *names))]
+        outputs, _, finals = oracle_loop.run(row.oracle.step, x, states, weights, **arguments)
+        return [outputs, *finals, d_x, *d_states, *(d_weights[name] for name in trained)]
+
+    for kind in MASKS if FIRST_BACKEND and not variant else MASKS[-1:]:
+        mask, expected = make_mask(kind, 4, 5), None
         for training in TRAINING[-1:] if variant else TRAINING:
+            mode = row.of_mode(training)
+            if expected is None or mode:
+                expected = by_the_oracle(mask, mode)
             with traced_if(not variant and row in PROBES and kind == "mixed"):
                 actual = measure(layer, x, states, mask, training).arrays()
             for name, a, b in zip(what, actual, expected, strict=True):

@@ -122,6 +122,7 @@ def in_numpy(layer, row, x, states, mask=None, drawn: Drawn | None = None):
         go_backwards=layer.go_backwards,
         zero_output_for_mask=layer.zero_output_for_mask,
         **oracle_options(row, layer),
+        **row.of_mode(drawn is not None),
     )
     return [outputs, *finals]
 
@@ -168,7 +169,7 @@ def test_all_options_of_every_cell(row, monkeypatch):
     dropout = 0.4 if blockwise else 0.0
     layer = new_layer(row, recurrent_dropout=dropout, weight_drop=0.3, zoneout=0.5)
     x = normal(1, 4, 2)
-    states = [normal(1, UNITS, seed=n) for n in range(len(row.cell.state_names))]
+    states = [normal(1, *shape, seed=n) for n, shape in enumerate(cell.state_shapes)]
     for _ in range(2):
         with recorded(layer.cell, monkeypatch) as drawn:
             actual = layer(x, initial_state=states, training=True)

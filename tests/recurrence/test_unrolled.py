@@ -58,7 +58,8 @@ def by_the_oracle(row, layer, x, mask=None, segment=None, **options):
         _, _, states = oracle_loop.run(
             row.oracle.step, part, states, weights, mask=part_mask, **options
         )
-    return Measured(outputs, np.concatenate(d_x, axis=1), [], list(d_weights.values()))
+    trained = [d_weights[weight.name] for weight in layer.trainable_weights]
+    return Measured(outputs, np.concatenate(d_x, axis=1), [], trained)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +86,8 @@ def test_equals_the_oracle(row, options):
     x, mask = inputs(), make_mask("mixed", 4, 6)
     of_oracle = {name: value for name, value in options.items() if name != "truncate_every"}
     segment = options.get("truncate_every")
-    expected = by_the_oracle(row, layer, x, mask, segment, **of_oracle)
-    for training in (True,) if segment else (False, True):
+    expected = by_the_oracle(row, layer, x, mask, segment, **of_oracle, **row.of_mode(True))
+    for training in (False, True) if not segment and not row.of_mode(True) else (True,):
         assert_same(measure(layer, x, mask=mask, training=training), expected, TIGHT)
 
 

@@ -1,0 +1,59 @@
+"""Written by `python -m tests.generated`."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from kerasrnn.cells.cell import Cell
+from kerasrnn.cells.layer import Recurrent
+
+class EchoStateCell(Cell):
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable[..., Any] | None = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = None,
+        recurrent_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        spectral_radius: float = 0.9,
+        leak: float = 1.0,
+        sparsity: float = 0.9,
+        seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
+        **kwargs: Any,
+    ) -> None: ...
+
+class EchoState(Recurrent):
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable[..., Any] | None = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = None,
+        recurrent_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        spectral_radius: float = 0.9,
+        leak: float = 1.0,
+        sparsity: float = 0.9,
+        seed: int | None = None,
+        activity_regularizer: Any = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        *,
+        zoneout: float | list = 0.0,
+        weight_drop: float = 0.0,
+        zero_output_for_mask: bool = False,
+        jit_compile: Literal["auto"] | bool = "auto",
+        checkpoint_every: int | Literal["sqrt"] | None = None,
+        truncate_every: int | None = None,
+        **kwargs: Any,
+    ) -> None: ...
