@@ -20,8 +20,6 @@ from tests.measure import (
     randomize,
 )
 
-pytestmark = pytest.mark.torch_backend
-
 BATCH, TIME, FEATURES, UNITS = 4, 7, 2, 3
 # A real state; a complex one with a constant decay and a product in `read`; a window.
 PROBES = {
@@ -73,6 +71,7 @@ def inputs(layer, dtype=PRECISION):
     return x, [s.astype(dtype) for s in random_states(layer, BATCH, random)]
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", PROBES)
 def test_equals_the_steps(name, options, way):
@@ -87,7 +86,6 @@ def test_equals_the_steps(name, options, way):
                 assert_same(measure(linear, x, states, mask, training), expected, TIGHT)
 
 
-@pytest.mark.skipif(keras.config.backend() == "torch", reason="no custom gradient there")
 @pytest.mark.parametrize("options", [{"checkpoint_every": 3}, {"truncate_every": 2}], ids=str)
 @pytest.mark.parametrize("name", PROBES)
 def test_cut_into_segments(name, options, way):
@@ -155,6 +153,7 @@ def test_second_derivatives(name):
         np.testing.assert_allclose(a, b, atol=1e-10)
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize("count", [1, 2, 3, 6, 7])
 def test_prefixes(count):
     """Of an operation that does not commute: composing affine functions."""
