@@ -90,6 +90,9 @@ PROBES = [BY_NAME[name] for name in ("LSTM", "PeepholeLSTM", "GRU", "IndRNN")]
 ROWS_OR_PROBES = ROWS if FIRST_BACKEND else PROBES
 # The two ways of differentiating a step.
 MANUAL_AND_AUTOMATIC = PROBES[:2]
+# Tests of models with many cells take a few at a time: graphs, and what converts them, take more
+# than twice as long for twice as many.
+PARTS = [ROWS[n : n + 8] for n in range(0, len(ROWS), 8)]
 VARIANTS = [
     (row, variant)
     for row in ROWS
@@ -151,6 +154,8 @@ def variant_id(value: Any) -> str | None:
     """Name parametrized tests after rows and variants; functions get pytest's names."""
     if isinstance(value, (Row, ImageRow)):
         return value.name
+    if isinstance(value, tuple):
+        return "-".join(row.name for row in value)
     if isinstance(value, dict):
         return ",".join(f"{key}={item}" for key, item in value.items()) or "default"
     # The text of a function contains its address, which differs between processes.

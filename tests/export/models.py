@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import kerasrnn
-from tests.catalogue import ROWS
+from tests.catalogue import PARTS, Row
 from tests.measure import passing_masks, randomize
 
 
@@ -43,20 +43,21 @@ def branches(layers, masked=True):
 
 
 @functools.cache
-def every_cell():
-    """A masked branch for each cell, by its name, with dropout; one of Keras's layers; a stack."""
+def model_of(part: tuple[Row, ...]) -> keras.Model:
+    """A masked branch for each cell, by its name, with dropout.
+
+    With the first part: a branch of Keras's layers, and a stack.
+    """
     rates = {"dropout": 0.3, "recurrent_dropout": 0.3}
-    keras_lstm = keras.layers.LSTM(4, return_sequences=True)
-    return branches(
-        {
-            **{
-                row.name: [row.layer(4, return_sequences=True, **row.with_arguments(**rates))]
-                for row in ROWS
-            },
-            "keras": [passing_masks(keras.layers.Bidirectional(keras_lstm))],
-            "stacked": [kerasrnn.StackedRNN([kerasrnn.SimpleRNN(4)], return_sequences=True)],
-        }
-    )
+    layers = {
+        row.name: [row.layer(4, return_sequences=True, **row.with_arguments(**rates))]
+        for row in part
+    }
+    if part is PARTS[0]:
+        keras_lstm = keras.layers.LSTM(4, return_sequences=True)
+        layers["keras"] = [passing_masks(keras.layers.Bidirectional(keras_lstm))]
+        layers["stacked"] = [kerasrnn.StackedRNN([kerasrnn.SimpleRNN(4)], return_sequences=True)]
+    return branches(layers)
 
 
 def sequential(*layers, shape=(None, 3)):

@@ -11,8 +11,8 @@ import pytest
 from kerasrnn.export import litert, parity, to_litert
 from kerasrnn.export.signature import output_names
 from kerasrnn.standard_error import filtered
-from tests.catalogue import ROWS
-from tests.export.models import batches, every_cell
+from tests.catalogue import PARTS, variant_id
+from tests.export.models import batches, model_of
 
 pytestmark = pytest.mark.tensorflow
 
@@ -23,18 +23,19 @@ def run(path, **inputs):
     return Interpreter(model_path=str(path)).get_signature_runner()(**inputs)
 
 
-def test_cells(tmp_path):
-    """All in one file, by their names, with any mask, with LiteRT's built-in operators only.
+@pytest.mark.parametrize("part", PARTS, ids=variant_id)
+def test_cells(part, tmp_path):
+    """By their names, with any mask, with LiteRT's built-in operators only.
 
     Keras's own layers cannot be converted unchanged if the batch is dynamic.
     """
-    path = tmp_path / "model.tflite"
-    to_litert(every_cell(), path, check=False)
-    expected = parity.reference(every_cell())
+    model, path = model_of(part), tmp_path / "model.tflite"
+    to_litert(model, path, check=False)
+    expected = parity.reference(model)
     for x in batches():
         y = run(path, steps=x)
-        assert sorted(y) == sorted([*(row.name for row in ROWS), "keras", "stacked"])
-        for name, right in zip(output_names(every_cell()), expected([x]), strict=True):
+        assert sorted(y) == sorted(model.output)
+        for name, right in zip(output_names(model), expected([x]), strict=True):
             np.testing.assert_allclose(y[name], right, atol=1e-5, err_msg=name)
 
 

@@ -9,33 +9,25 @@ import pytest
 
 from kerasrnn.export import ParityError, parity, saved_model, to_saved_model
 from kerasrnn.export.signature import output_names
-from tests.catalogue import ROWS
-from tests.export.models import batches, every_cell, sequential
+from tests.catalogue import PARTS, variant_id
+from tests.export.models import batches, model_of, sequential
 
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """Every cell in one SavedModel."""
+@pytest.mark.parametrize("part", PARTS, ids=variant_id)
+def test_cells(part, tmp_path):
+    """TensorFlow computes what the model computes, without a random operation."""
     import tensorflow as tf
 
-    folder = tmp_path_factory.mktemp("cells")
-    to_saved_model(every_cell(), folder / "model", check=False)
-    return tf.saved_model.load(str(folder / "model"))
-
-
-def test_cells(served):
-    """TensorFlow computes what the model computes."""
-    expected = parity.reference(every_cell())
+    model = model_of(part)
+    to_saved_model(model, tmp_path / "model", check=False)
+    served, expected = tf.saved_model.load(str(tmp_path / "model")), parity.reference(model)
     for x in batches():
         results = served.serve(x)
-        assert sorted(results) == sorted([*(row.name for row in ROWS), "keras", "stacked"])
-        for name, right in zip(output_names(every_cell()), expected([x]), strict=True):
+        assert sorted(results) == sorted(model.output)
+        for name, right in zip(output_names(model), expected([x]), strict=True):
             np.testing.assert_allclose(results[name], right, atol=1e-6, err_msg=name)
-
-
-def test_inference_has_no_random_operation(served):
     graph = served.signatures["serving_default"].graph.as_graph_def()
     operations = {node.op for function in graph.library.function for node in function.node_def}
     assert "MatMul" in operations

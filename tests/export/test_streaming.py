@@ -14,7 +14,7 @@ from kerasrnn.export import (
     to_saved_model,
     to_step,
 )
-from tests.catalogue import ROWS
+from tests.catalogue import PARTS, variant_id
 from tests.export.models import branches, sequential
 from tests.export.test_onnx import recurrent_nodes
 from tests.measure import op_by_op, passing_masks, randomize
@@ -42,7 +42,8 @@ def streamed(run, x, widths):
     return np.stack(outputs, axis=1)
 
 
-def test_cells():
+@pytest.mark.parametrize("part", PARTS, ids=variant_id)
+def test_cells(part):
     """Two layers of each cell."""
     model = branches(
         {
@@ -51,12 +52,12 @@ def test_cells():
                 keras.layers.Dense(3),
                 row.layer(5, name=f"top_{row.name}"),
             ]
-            for row in ROWS
+            for row in part
         },
         masked=False,
     )
     step = to_step(model, check=False)
-    states = {f"top_{row.name}_{name}" for row in ROWS for name in row.cell.state_names}
+    states = {f"top_{row.name}_{name}" for row in part for name in row.cell.state_names}
     assert {x.name for x in step.inputs if x.name.startswith("top_")} == states
     after = {name for name in step.output_names if name.startswith("top_")}
     assert after == {f"{name}_next" for name in states}
@@ -65,7 +66,7 @@ def test_cells():
     before = {s.name: np.zeros((2, *s.shape[1:]), "float32") for s in step.inputs[1:]}
     for t in range(3):
         results = run([x[:, t], *(before[s.name] for s in step.inputs[1:])])
-        for y, right in zip(results[: len(ROWS)], whole([x[:, : t + 1]]), strict=True):
+        for y, right in zip(results[: len(part)], whole([x[:, : t + 1]]), strict=True):
             np.testing.assert_allclose(y, right, atol=1e-5)
         named = dict(zip(step.output_names, results, strict=True))
         before = {name: named[f"{name}_next"] for name in before}
