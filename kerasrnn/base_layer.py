@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrnn import validation
@@ -127,6 +128,35 @@ def boolean_mask(
                 "or 1."
             )
     return ops.cast(mask, "bool")
+
+
+def row_mask(name: str, rows: Any, count: int) -> Tensor:
+    """Convert the choice of some rows of a batch to a boolean tensor `(batch,)`.
+
+    Args:
+        name: names of the layer and the argument, for errors.
+        rows: indices of rows, or booleans `(batch,)`. Inside a compiled function, where values are
+            unknown, indices that are out of range choose no row.
+        count: the number of rows in the batch.
+
+    Raises:
+        ValueError: an index is out of range, or the mask has another shape.
+    """
+    if isinstance(rows, (list, tuple)) and not rows:
+        rows = np.zeros(0, "int32")
+    tensor = validation.tensor(name, rows)
+    dtype, values = keras.backend.standardize_dtype(tensor.dtype), validation.known(tensor)
+    indices = "int" in dtype and len(tensor.shape) < 2
+    if indices and values is not None:
+        indices = bool(np.all((values >= 0) & (values < count)))
+    if not (indices or (dtype == "bool" and tuple(tensor.shape) == (count,))):
+        raise validation.ArgumentError(
+            name, rows, f"indices from 0 to {count - 1}", f"booleans of shape ({count},)"
+        )
+    if dtype == "bool":
+        return tensor
+    numbers = ops.arange(count, dtype=dtype)
+    return ops.any(ops.equal(ops.reshape(tensor, (-1, 1)), numbers), axis=0)
 
 
 def check_steps(name: str, sequences: Tensor) -> None:

@@ -126,7 +126,7 @@ DESCRIPTIONS = {
     "return_state": "whether to also return the final states, after the output.",
     "go_backwards": "whether to process the sequence in reverse; the outputs are in that order.",
     "stateful": "whether a batch starts from the final states of the previous one; `reset_state()` "
-    "sets them to zero.",
+    "sets them to the initial ones, in all rows or in some.",
     "unroll": "whether to unroll the loop: for short sequences of known length.",
     "use_cudnn": 'whether to run in cuDNN on a GPU: "auto" where cuDNN can run the layer; True '
     "always: a call that cannot run there raises an error; False never. Not saved, as in Keras.",
@@ -137,6 +137,8 @@ DESCRIPTIONS = {
     "None: all states are stored.",
     "truncate_every": "truncated backpropagation through time (Williams & Peng 1990): the states "
     "are carried on, but their gradient is cut at intervals of this many steps. None: never.",
+    "learn_initial_state": "whether the initial states are weights, one vector for all rows, which "
+    "start at zero; a call with `initial_state` does not use them.",
     "jit_compile": "XLA: True always compiles the time loop; False never compiles it by "
     'itself, and disables XLA for a model compiled with `jit_compile="auto"`; "auto" compiles it '
     "on TensorFlow in training, in a graph, and in `predict` and eager calls that repeat, unless "

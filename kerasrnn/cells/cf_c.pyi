@@ -73,5 +73,6 @@ class CfC(Recurrent):
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
+        learn_initial_state: bool = False,
         **kwargs: Any,
     ) -> None: ...

@@ -137,6 +137,7 @@ class ConvGRU1D(Recurrent):
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
+        learn_initial_state: bool = False,
         **kwargs: Any,
     ) -> None: ...
 
@@ -178,6 +179,7 @@ class ConvGRU2D(Recurrent):
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
+        learn_initial_state: bool = False,
         **kwargs: Any,
     ) -> None: ...
 
@@ -219,5 +221,6 @@ class ConvGRU3D(Recurrent):
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
+        learn_initial_state: bool = False,
         **kwargs: Any,
     ) -> None: ...

@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps, fits
+from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps, fits, row_mask
 from kerasrnn.cells.arguments import ClassSignature, bind, described, document, filled
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.declaration import Wording
-from kerasrnn.cells.states import as_keras, flat_shapes, map_shapes
+from kerasrnn.cells.states import as_keras, flat_shapes, map_shapes, named_shapes
 from kerasrnn.keras_internals import get_keras_mask, rnn, takes_training
 from kerasrnn.recurrence import loop
 from kerasrnn.recurrence.checks import check_noise
@@ -25,15 +26,20 @@ from kerasrnn.wording import counted, snake_case
 Tensor = Any
 
 # Keyword arguments that Keras's layers lack, with their defaults.
-EXTRAS = {"jit_compile": "auto", "checkpoint_every": None, "truncate_every": None}
+EXTRAS = {
+    "jit_compile": "auto",
+    "checkpoint_every": None,
+    "truncate_every": None,
+    "learn_initial_state": False,
+}
 
 CALL = """
 Call arguments:
     sequences: `(batch, time, {inputs})`, numbers of any dtype: they are cast to the layer's compute
         dtype. A Keras cell receives them unchanged, and may take more axes.
     initial_state: the initial states, each `(batch, {outputs})`: a list, or a single tensor if
-        there is only one state. Default: zeros, or the final states of the last batch if
-        `stateful`.
+        there is only one state. Default: zeros, or the weights of `learn_initial_state`; if
+        `stateful`, the final states of the last batch.
     mask: boolean `(batch, time)`, or numbers that are 0 or 1; True = use the step. Default: the
         mask attached to the sequences, if any.
     training: whether dropout is applied. The random state advances only in training.
@@ -104,6 +110,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         jit_compile: JitCompile = "auto",
         checkpoint_every: PositiveInteger | Literal["sqrt"] | None = None,
         truncate_every: PositiveInteger | None = None,
+        learn_initial_state: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -144,9 +151,16 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 f"stateful=True: the states of {type(self.cell).__name__} belong to one memory; "
                 "expected False."
             )
+        if learn_initial_state and not isinstance(self.cell, Cell):
+            raise ValueError(
+                f"learn_initial_state=True: expected False with a {type(self.cell).__name__}, "
+                "which is no cell of kerasrnn."
+            )
         self.jit_compile = jit_compile
         self.checkpoint_every = checkpoint_every
         self.truncate_every = truncate_every
+        self.learn_initial_state = learn_initial_state
+        self.initial_states: list[Any] = []  # the weights of `learn_initial_state`
         # Keras stops passing masks through RNN layers in 3.16; this layer passes them.
         self.supports_masking = True
         if isinstance(self.cell, Cell):  # others may take any number of axes
@@ -190,7 +204,18 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 self.cell.build((sequences_shape[0], *sequences_shape[2:]), **extra)
             self.cell.check_shapes()
             self.state_size = as_keras(self.cell.state_shapes)  # some are known only now
+        if self.learn_initial_state:
+            shapes = named_shapes(self.cell.external_state_names, self.cell.external_state_shapes)
+            self.initial_states = [
+                self.add_weight(shape=shape, name=f"initial_{name}", initializer="zeros")
+                for name, shape in shapes
+            ]
         super().build(sequences_shape)
+        if self.learn_initial_state and self.stateful:
+            # Like the states themselves, no weight of the layer. A row that was reset begins with
+            # the weights, to which the gradient then flows; its stored states are constants.
+            rows = np.ones(sequences_shape[0], bool)
+            vars(self)["fresh"] = keras.Variable(rows, dtype="bool", trainable=False, name="fresh")
         if isinstance(self.cell, Cell):
             # Other sizes raise an error by name here, rather than in the matrix product.
             of_cell = self.cell.input_spec.axes.items()
@@ -247,10 +272,62 @@ class RNN(SequenceLayer, keras.layers.RNN):
             return keras.Operation.compute_output_spec(self, sequences, *args, **kwargs)
         return super().compute_output_spec(sequences, *args, **kwargs)
 
-    def reset_state(self) -> None:
-        """Set the stored states of a stateful layer to zero."""
-        for state in keras.tree.flatten(self.states or []):
-            state.assign(ops.zeros_like(state.value))
+    def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        """The initial states of a batch: zeros, or the weights of `learn_initial_state`.
+
+        Of a cell that reads a memory, only the states that a caller may pass are learned: see
+        `AttentionCell`.
+        """
+        if not self.learn_initial_state:
+            return super().get_initial_state(batch_size)
+        if not self.initial_states:
+            raise ValueError(f"{self.name} is not built; expected a layer with weights.")
+        vectors = iter(self.initial_states)
+
+        def repeated(shape: tuple[int, ...]) -> Tensor:
+            vector = ops.cast(ops.convert_to_tensor(next(vectors)), self.compute_dtype)
+            return ops.broadcast_to(vector, (batch_size, *shape))
+
+        return map_shapes(repeated, self.cell.external_state_shapes)
+
+    def external_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        """The initial values of the states that a caller may pass, for a kerasrnn cell."""
+        if self.learn_initial_state:
+            return self.get_initial_state(batch_size)
+        return self.cell.external_initial_state(batch_size)
+
+    def reset_state(self, rows: Any = None) -> None:
+        """Set the stored states of a stateful layer to the initial ones.
+
+        Args:
+            rows: the rows of the batch whose states are set: their indices, or a boolean mask
+                `(batch,)`. Default: all rows.
+
+        Raises:
+            ValueError: `rows` are given for a layer that stores no states, or are not in the batch.
+        """
+        states = keras.tree.flatten(self.states or [])
+        if not states:
+            if rows is not None:
+                raise ValueError(
+                    f"{self.name}: rows={rows!r}: the layer stores no states; expected a layer "
+                    "with stateful=True that is built."
+                )
+            return
+        batch = states[0].shape[0]
+        chosen = None if rows is None else row_mask(f"{self.name}: rows", rows, batch)
+        initial = [ops.zeros_like(state.value) for state in states]
+        if isinstance(self.cell, Cell):
+            initial = keras.tree.flatten(self.get_initial_state(batch))
+        for state, value in zip(states, initial, strict=True):
+            value = ops.cast(value, state.dtype)
+            if chosen is not None:
+                of_row = ops.reshape(chosen, (-1, *(1 for _ in state.shape[1:])))
+                value = ops.where(of_row, value, state.value)
+            state.assign(value)
+        if self.learn_initial_state:
+            fresh = ops.ones_like(self.fresh.value)
+            self.fresh.assign(fresh if chosen is None else ops.logical_or(self.fresh.value, chosen))
 
     def call(
         self,
@@ -272,10 +349,31 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self._check(sequences, initial_state)
         if self._reads_memory() or not (memory is None and memory_mask is None):
             initial_state = self._with_memory(sequences, initial_state, memory, memory_mask)
+        remembers = self.learn_initial_state and self.stateful
+        if initial_state is None and remembers:
+            initial_state = self._stored_states()
         run_steps = functools.partial(super().call, training=bool(training))
         if sequences.shape[1] is not None or self.unroll or loop.is_replaced():
-            return run_steps(sequences, initial_state=initial_state, mask=mask)
-        return self._call_any_length(run_steps, sequences, initial_state, mask)
+            results = run_steps(sequences, initial_state=initial_state, mask=mask)
+        else:
+            results = self._call_any_length(run_steps, sequences, initial_state, mask)
+        if remembers:
+            empty = ops.equal(ops.shape(sequences)[1], 0)
+            self.fresh.assign(ops.logical_and(self.fresh.value, empty))
+        return results
+
+    def _stored_states(self) -> list[Any]:
+        """The states of a stateful layer; in rows that were reset, the learned initial states."""
+        fresh = ops.convert_to_tensor(self.fresh)
+
+        def chosen(stored: Any, learned: Tensor) -> Tensor:
+            of_row = ops.reshape(fresh, (-1, *(1 for _ in learned.shape[1:])))
+            return ops.where(
+                of_row, learned, ops.cast(ops.convert_to_tensor(stored), learned.dtype)
+            )
+
+        learned = self.get_initial_state(self.fresh.shape[0])
+        return keras.tree.map_structure(chosen, list(self.states), learned)
 
     def _call_any_length(
         self,
@@ -498,6 +596,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
                 used="it may be attended to",
             )
         prepared = self.cell.prepare_memory(memory, mask)
+        if initial_state is None and self.learn_initial_state:
+            initial_state = self.get_initial_state(ops.shape(memory)[0])
         if initial_state is None:
             return [*self.cell.get_initial_state(prepared=prepared), prepared]
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]

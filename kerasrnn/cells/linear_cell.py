@@ -116,6 +116,10 @@ class LinearCell(Cell):
         return states[0]
 
     @property
+    def without_zoneout(self) -> tuple[str, ...]:
+        return self.state_names[-1:] if self.window else ()
+
+    @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
         return (self.gates,) if self.window else ()
 

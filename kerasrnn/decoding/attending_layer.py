@@ -5,7 +5,7 @@ from typing import Any
 
 from kerasrnn.attention.attention import Attention
 from kerasrnn.attention.cell import AttentionCell
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.layer import EXTRAS, RNN
 from kerasrnn.layers.parts import copied
 
 
@@ -50,9 +50,7 @@ def _attending(
         ),
         unroll=layer.unroll,
         zero_output_for_mask=layer.zero_output_for_mask,
-        jit_compile=layer.jit_compile,
-        checkpoint_every=layer.checkpoint_every,
-        truncate_every=layer.truncate_every,
+        **{name: getattr(layer, name) for name in EXTRAS},
         dtype=layer.dtype_policy,
         name=layer.name,
     )

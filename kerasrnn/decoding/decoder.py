@@ -9,13 +9,14 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
-from kerasrnn.base_layer import SequenceLayer, boolean_mask
+from kerasrnn.base_layer import SequenceLayer, boolean_mask, row_mask
 from kerasrnn.cells.layer import RNN
 from kerasrnn.cells.states import flat_shapes, map_shapes, size_of
 from kerasrnn.decoding.attending_layer import with_attention, without_attention
 from kerasrnn.decoding.decoder_arguments import (
     check_attention,
     check_context,
+    check_initial_states,
     check_layers,
     check_memory,
     check_options,
@@ -146,6 +147,7 @@ class Decoder(SequenceLayer):
         check_attention(attention, attention_units, query, input_feeding, stateful)
         layers = as_layers(layers)
         check_layers(layers)
+        check_initial_states(layers, stateful, context)
         if attention is not None:
             layers = with_attention(layers, attention, attention_units, query, input_feeding)
         super().__init__(**kwargs)
@@ -430,10 +432,31 @@ class Decoder(SequenceLayer):
             return ops.any(ops.not_equal(inputs, self.padding), axis=-1)
         return None
 
-    def reset_state(self) -> None:
-        """Reset the states of a stateful decoder to zero."""
-        for state in keras.tree.flatten(self.states):
-            state.assign(ops.zeros(state.shape, dtype=state.dtype))
+    def reset_state(self, rows: Any = None) -> None:
+        """Reset the states of a stateful decoder to zero.
+
+        Args:
+            rows: the rows of the batch whose states are set: their indices, or a boolean mask
+                `(batch,)`. Default: all rows.
+
+        Raises:
+            ValueError: `rows` are given for a decoder that stores no states, or are not in the
+                batch.
+        """
+        states = keras.tree.flatten(self.states)
+        if rows is None:
+            for state in states:
+                state.assign(ops.zeros(state.shape, dtype=state.dtype))
+            return
+        if not states:
+            raise ValueError(
+                f"{self.name}: rows={rows!r}: the decoder stores no states; expected a decoder "
+                "with stateful=True that is built."
+            )
+        chosen = row_mask(f"{self.name}: rows", rows, states[0].shape[0])
+        for state in states:
+            of_row = ops.reshape(chosen, (-1, *(1 for _ in state.shape[1:])))
+            state.assign(ops.where(of_row, ops.zeros_like(state.value), state.value))
 
     # The states depend on the batch and its size: they are not weights, and are not saved.
 

@@ -82,6 +82,17 @@ def check_layers(layers: Sequence[RNN]) -> None:
             raise ValueError(f"layers: {layer.name} is stateful; set it on the decoder instead.")
 
 
+def check_initial_states(layers: Sequence[RNN], stateful: bool, context: str | None) -> None:
+    """Raise ValueError if a layer learns an initial state that it would never start from."""
+    for layer in layers:
+        if layer.learn_initial_state and (stateful or context in ("state", "both")):
+            option = "stateful=True" if stateful else f"context={context!r}"
+            raise ValueError(
+                f"layers: {layer.name} has learn_initial_state=True; expected False, since the "
+                f"decoder sets its initial states with {option}."
+            )
+
+
 def check_memory(name: str, attention: Attention | None, shape: Any) -> None:
     """Raise ValueError unless a memory of this shape is given if and only if one is expected."""
     if attention is None and shape is not None:

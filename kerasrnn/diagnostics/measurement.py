@@ -351,6 +351,7 @@ def _restored(model: keras.Model) -> Iterator[None]:
     recurrent = observation.recurrent_layers(model)
     for layer in recurrent:
         kept += tree.flatten(layer.states) if layer.stateful and layer.states else []
+        kept += [layer.fresh] if hasattr(layer, "fresh") else []
     values = [np.array(ops.convert_to_numpy(v)) for v in kept]
     try:
         yield

@@ -226,7 +226,7 @@ class StepGraph:
         if args or any(kwargs.get(name) is not None for name in ("initial_state", "memory")):
             raise ValueError(
                 f"{layer.name}: given its initial state, or a memory to attend to, by other "
-                "layers; expected a layer with zero initial states."
+                "layers; expected a layer that starts from initial states of its own."
             )
         for each in layer.layers if isinstance(layer, StackedRNN) else ():
             if isinstance(each, (Bidirectional, keras.layers.Bidirectional)):
@@ -237,9 +237,14 @@ class StepGraph:
         if cell is None or isinstance(cell, Cell) or ours:
             copy = self._copy(layer, _for_steps, f"{layer.name}_step", return_state=True)
             states = [self._state(layer, *each, x) for each in _named_shapes(copy)]
-            flat = iter(states)
+            # The states of the stream are relative to the layer's initial ones: it begins at zero.
+            start = [
+                ops.convert_to_numpy(s)[0] for s in keras.tree.flatten(copy.get_initial_state(1))
+            ]
+            flat = iter(_added(states, start, 1))
             packed = map_shapes(lambda _: next(flat), _state_shapes(copy))
             y, *new = copy(x, initial_state=packed)
+            after = _added(keras.tree.flatten(new), start, -1)
         else:  # a foreign cell, or a list of cells, runs in Keras's own loop
             copy = self._copy(cell, _stateless)
             sizes = list(enumerate(keras.tree.flatten(cell.state_size)))
@@ -251,9 +256,9 @@ class StepGraph:
                 else states
             )
             y, new = copy(ops.squeeze(x, 1), packed)
-            y = ops.expand_dims(y, 1) if sequences else y
-        for state, after in zip(states, keras.tree.flatten(new), strict=True):
-            self._add_state(state, after)
+            y, after = ops.expand_dims(y, 1) if sequences else y, keras.tree.flatten(new)
+        for state, value in zip(states, after, strict=True):
+            self._add_state(state, value)
         self.mark(y, SEQUENCE if sequences else LAST)
         return (y, *self.mark(list(keras.tree.flatten(new)), LAST)) if returned else y
 
@@ -327,6 +332,14 @@ def _is_graph(operation: Any) -> bool:
 
 def _state_shapes(layer: RNN | StackedRNN) -> list[Any]:
     return layer.state_shapes if isinstance(layer, StackedRNN) else layer.cell.state_shapes
+
+
+def _added(states: list[Tensor], start: list[np.ndarray], sign: int) -> list[Tensor]:
+    """The states plus or minus the initial ones, as far as these are not zero."""
+    return [
+        ops.cast(state + sign * initial, state.dtype) if np.any(initial) else state
+        for state, initial in zip(states, start, strict=True)
+    ]
 
 
 def _named_shapes(layer: RNN | StackedRNN) -> Iterator[tuple[str, tuple[int, ...]]]:

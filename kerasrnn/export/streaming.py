@@ -36,15 +36,15 @@ def to_step(
     returns only its last output: the output if the sequence ended there), then the new states.
     Inputs and outputs are named after the model's, with `_t`; a state is named after its layer and
     itself (`gru_h`, `conv1d_window`), and its new value with `_next`. A stream begins with zero
-    states.
+    states: those of a layer with other initial states, such as learned ones, are relative to them.
 
     The step is an ordinary model with separate weights: `to_onnx`, `to_saved_model` and `to_litert`
     export it. A fixed batch size of the model also applies to the step.
 
     The following have a step:
 
-    - recurrent layers, Keras's or kerasrnn's, without `go_backwards` and with zero initial states;
-      also `stateful` ones;
+    - recurrent layers, Keras's or kerasrnn's, without `go_backwards`, whose initial states are not
+      computed by other layers; also `stateful` ones;
     - a causal `Conv1D` with strides 1, dilated or not; `Conv1D`, `DepthwiseConv1D`,
       `SeparableConv1D`, `AveragePooling1D` and `MaxPooling1D` with padding "valid" and strides 1
       after a `ZeroPadding1D` that adds the same number of steps in front and none at the end;

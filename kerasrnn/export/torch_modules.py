@@ -120,7 +120,8 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
     elif not all(_has_torch_activations(half) for half in halves):
         problem = "these activations"
     else:
-        options = [name for name in OPTIONS for half in halves if getattr(half, name)]
+        names = (*OPTIONS, "learn_initial_state")
+        options = [name for name in names for half in halves if getattr(half, name)]
         problem = options[0] if options else None
     if problem is not None:
         raise ValueError(f"{layer.name}: torch.nn has no module with {problem}.")

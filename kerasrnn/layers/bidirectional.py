@@ -183,10 +183,10 @@ class Bidirectional(SequenceLayer):
         forward = self.forward_layer.compute_mask(inputs, mask)
         return [*forward, *forward[1:]] if self.return_state else forward
 
-    def reset_state(self) -> None:
-        """Reset the states of both directions, if they are stateful."""
-        self.forward_layer.reset_state()
-        self.backward_layer.reset_state()
+    def reset_state(self, rows: Any = None) -> None:
+        """Reset the states of both directions, if they are stateful: see `RNN.reset_state`."""
+        self.forward_layer.reset_state(rows)
+        self.backward_layer.reset_state(rows)
 
     def get_config(self) -> dict[str, Any]:
         return {

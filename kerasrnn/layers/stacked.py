@@ -213,7 +213,7 @@ class StackedRNN(SequenceLayer):
     def get_initial_state(
         self, batch_size: int | None = None, prepared: Sequence[Any] | None = None
     ) -> list[Tensor]:
-        """The initial states for `step`: zeros, `(batch, units)` for each state.
+        """The initial states for `step`: zeros, or learned ones, `(batch, units)` for each state.
 
         Args:
             batch_size: the number of rows.
@@ -223,7 +223,7 @@ class StackedRNN(SequenceLayer):
         initial = []
         for layer in self.layers:
             if _reads_memory(layer):
-                initial += layer.cell.external_initial_state(batch_size)
+                initial += layer.external_initial_state(batch_size)
             else:
                 initial += layer.get_initial_state(batch_size)
         return self.extend_states(initial, prepared)
@@ -310,10 +310,15 @@ class StackedRNN(SequenceLayer):
             mask = _output_mask(layer, None, mask)
         return [mask, *(None for _ in self.state_size)] if self.return_state else mask
 
-    def reset_state(self) -> None:
-        """Reset the states of every stateful layer."""
-        for layer in self.layers:
-            layer.reset_state()
+    def reset_state(self, rows: Any = None) -> None:
+        """Reset the states of every stateful layer: see `RNN.reset_state`.
+
+        Raises:
+            ValueError: `rows` are given, and no layer is stateful; they are not in the batch.
+        """
+        stateful = [layer for layer in self.layers if layer.stateful]
+        for layer in stateful or self.layers:
+            layer.reset_state(rows)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -88,7 +88,7 @@ def with_zoneout(row: Row, zoneout, kept: dict[str, np.ndarray] | None):
     names = row.cell.state_names
     rates = zoneout
     if not isinstance(zoneout, list):
-        rates = [0.0 if name in row.cell.without_zoneout else zoneout for name in names]
+        rates = [0.0 if name in row.cell(UNITS).without_zoneout else zoneout for name in names]
 
     def step(x, states, weights, **options):
         output, new = row.oracle.step(x, states, weights, **options)
