@@ -118,11 +118,12 @@ class ImageRow:
     @property
     def image(self) -> tuple[int, ...]:
         """The shape of a small image, with two channels."""
-        return (*(5, 4, 3)[: self.cell.rank], 2)
+        return (*{1: (5,), 2: (5, 4), 3: (3, 2, 2)}[self.cell.rank], 2)
 
     def arguments(self, **options: Any) -> dict[str, Any]:
         """Arguments of the constructor, with which the images keep their sizes by default."""
-        return {"filters": 2, "kernel_size": 3, "padding": "same", **options}
+        kernel_size = 3 if self.cell.rank < 3 else 2
+        return {"filters": 2, "kernel_size": kernel_size, "padding": "same", **options}
 
     @property
     def oracle_options(self) -> tuple[str, ...]:
