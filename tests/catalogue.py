@@ -93,6 +93,13 @@ MANUAL_AND_AUTOMATIC = PROBES[:2]
 # Tests of models with many cells take a few at a time: graphs, and what converts them, take more
 # than twice as long for twice as many.
 PARTS = [ROWS[n : n + 8] for n in range(0, len(ROWS), 8)]
+
+
+def part_id(part: tuple[Row, ...]) -> str:
+    """So that `-k` finds the test by the name of a cell."""
+    return "-".join(row.name for row in part)
+
+
 VARIANTS = [
     (row, variant)
     for row in ROWS
@@ -155,8 +162,6 @@ def variant_id(value: Any) -> str | None:
     """Name parametrized tests after rows and variants; functions get pytest's names."""
     if isinstance(value, (Row, ImageRow)):
         return value.name
-    if isinstance(value, tuple):
-        return "-".join(row.name for row in value)
     if isinstance(value, dict):
         return ",".join(f"{key}={item}" for key, item in value.items()) or "default"
     # The text of a function contains its address, which differs between processes.

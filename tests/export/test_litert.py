@@ -11,7 +11,7 @@ import pytest
 from kerasrnn.export import litert, parity, to_litert
 from kerasrnn.export.signature import output_names
 from kerasrnn.standard_error import filtered
-from tests.catalogue import PARTS, variant_id
+from tests.catalogue import PARTS, part_id
 from tests.export.models import batches, model_of
 
 pytestmark = pytest.mark.tensorflow
@@ -23,7 +23,7 @@ def run(path, **inputs):
     return Interpreter(model_path=str(path)).get_signature_runner()(**inputs)
 
 
-@pytest.mark.parametrize("part", PARTS, ids=variant_id)
+@pytest.mark.parametrize("part", PARTS, ids=part_id)
 def test_cells(part, tmp_path):
     """By their names, with any mask, with LiteRT's built-in operators only.
 

@@ -9,7 +9,7 @@ import pytest
 import kerasrnn
 from kerasrnn.export import parity, to_onnx
 from kerasrnn.export.signature import output_names
-from tests.catalogue import BY_NAME, PARTS, VARIANTS, variant_id
+from tests.catalogue import BY_NAME, PARTS, VARIANTS, part_id
 from tests.export.models import batches, branches, sequential
 from tests.measure import passing_masks, randomize
 
@@ -49,7 +49,7 @@ def assert_computes(path, model):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("part", PARTS, ids=variant_id)
+@pytest.mark.parametrize("part", PARTS, ids=part_id)
 def test_cells(part, tmp_path):
     """Each direction of a layer is one operator of ONNX, if there is one.
 

@@ -9,13 +9,13 @@ import pytest
 
 from kerasrnn.export import ParityError, parity, saved_model, to_saved_model
 from kerasrnn.export.signature import output_names
-from tests.catalogue import PARTS, variant_id
+from tests.catalogue import PARTS, part_id
 from tests.export.models import batches, model_of, sequential
 
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.mark.parametrize("part", PARTS, ids=variant_id)
+@pytest.mark.parametrize("part", PARTS, ids=part_id)
 def test_cells(part, tmp_path):
     """TensorFlow computes what the model computes, without a random operation."""
     import tensorflow as tf

@@ -14,7 +14,7 @@ from kerasrnn.export import (
     to_saved_model,
     to_step,
 )
-from tests.catalogue import PARTS, variant_id
+from tests.catalogue import PARTS, part_id
 from tests.export.models import branches, sequential
 from tests.export.test_onnx import recurrent_nodes
 from tests.measure import op_by_op, passing_masks, randomize
@@ -42,7 +42,7 @@ def streamed(run, x, widths):
     return np.stack(outputs, axis=1)
 
 
-@pytest.mark.parametrize("part", PARTS, ids=variant_id)
+@pytest.mark.parametrize("part", PARTS, ids=part_id)
 def test_cells(part):
     """Two layers of each cell."""
     model = branches(
