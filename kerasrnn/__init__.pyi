@@ -52,6 +52,8 @@ from .cells.fast_rnn import FastRNNCell as FastRNNCell
 from .cells.feedback import FeedbackCell as FeedbackCell
 from .cells.gru import GRU as GRU
 from .cells.gru import GRUCell as GRUCell
+from .cells.grud import GRUD as GRUD
+from .cells.grud import GRUDCell as GRUDCell
 from .cells.ind_rnn import IndRNN as IndRNN
 from .cells.ind_rnn import IndRNNCell as IndRNNCell
 from .cells.janet import JANET as JANET

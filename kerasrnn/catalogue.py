@@ -285,6 +285,12 @@ FAMILIES = (
                 "microcontrollers",
             ),
             Entry(
+                "GRUD",
+                "Che, Purushotham, Cho, Sontag & Liu (2018)",
+                "GRU for inputs with missing values (NaN), which decay to their mean, as the state "
+                "decays",
+            ),
+            Entry(
                 "RHN",
                 "Zilly, Srivastava, Koutnik & Schmidhuber (2017)",
                 "several gated layers within each step: for strongly nonlinear transitions",

@@ -34,6 +34,8 @@ from .fast_rnn import FastRNNCell as FastRNNCell
 from .feedback import FeedbackCell as FeedbackCell
 from .gru import GRU as GRU
 from .gru import GRUCell as GRUCell
+from .grud import GRUD as GRUD
+from .grud import GRUDCell as GRUDCell
 from .ind_rnn import IndRNN as IndRNN
 from .ind_rnn import IndRNNCell as IndRNNCell
 from .janet import JANET as JANET

@@ -507,7 +507,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
             )
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
-        """Zeros of the `state_shapes`, in the compute dtype."""
+        """Zeros of the `state_shapes`, in the compute dtype.
+
+        Raises:
+            ValueError: a shape is unknown before the cell is built.
+        """
+        check_shapes(self.state_names, self.state_shapes, unknown=False)
         return self.zeros(self.state_shapes, batch_size)
 
     def zeros(self, shapes: list[Any], batch_size: int | None) -> list[Any]:

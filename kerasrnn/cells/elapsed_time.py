@@ -1,9 +1,9 @@
 """The elapsed time of cells in continuous time, as a column of their inputs.
 
 With the argument `time_column` of such a cell, the last column of its inputs is the time elapsed
-since the previous step, in any unit; the first step has whatever the initial state is meant to be
-away from it, usually 0. Otherwise the elapsed time of every step is 1. It enters no product: the
-last column of the input part carries it to the step.
+since the previous step, in any unit; for the first step it is the time since the initial state,
+usually 0. Otherwise the elapsed time of every step is 1. It enters no product: the last column of
+the input part passes it to the step.
 """
 
 from collections.abc import Sequence

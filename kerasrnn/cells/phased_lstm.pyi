@@ -75,5 +75,6 @@ class PhasedLSTM(Recurrent):
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
+        learn_initial_state: bool = False,
         **kwargs: Any,
     ) -> None: ...

@@ -169,7 +169,7 @@ def test_all_options_of_every_cell(row, monkeypatch):
     dropout = 0.4 if blockwise else 0.0
     layer = new_layer(row, recurrent_dropout=dropout, weight_drop=0.3, zoneout=0.5)
     x = normal(1, 4, 2)
-    states = [normal(1, *shape, seed=n) for n, shape in enumerate(cell.state_shapes)]
+    states = [normal(1, *shape, seed=n) for n, shape in enumerate(layer.cell.state_shapes)]
     for _ in range(2):
         with recorded(layer.cell, monkeypatch) as drawn:
             actual = layer(x, initial_state=states, training=True)

@@ -75,7 +75,7 @@ def in_numpy(row, layer, x, mask=None, return_sequences=True):
     outputs = []
     for direction, go_backwards in ((layer.forward_layer, False), (layer.backward_layer, True)):
         weights = dict(zip(names, direction.get_weights(), strict=True))
-        states = [np.zeros((len(x), direction.units)) for _ in row.cell.state_names]
+        states = [np.zeros((len(x), *shape)) for shape in direction.cell.state_shapes]
         every, last, _ = oracle_loop.run(
             row.oracle.step,
             x,

@@ -204,7 +204,7 @@ def oracle_layer(row, layers, x, mask, return_sequences):
         every, last, states = oracle_loop.run(
             row.oracle.step,
             x,
-            [np.zeros((len(x), layer.units)) for _ in row.cell.state_names],
+            [np.zeros((len(x), *shape)) for shape in layer.cell.state_shapes],
             dict(zip(names, layer.get_weights(), strict=True)),
             mask=mask,
             go_backwards=bool(go_backwards),
