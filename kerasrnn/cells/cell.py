@@ -586,6 +586,22 @@ class Cell(DropoutRNNCell, SequenceLayer):
             for name, weight in weights.items()
         }
 
+    def weights_of_call(
+        self, weights: dict[str, Any], inputs: Tensor, mask: Tensor | None, noise: Noise
+    ) -> dict[str, Any]:
+        """Replace weights that depend on the inputs in training, such as statistics of a batch.
+
+        Called once per call in training, outside the time loop. A replaced weight is differentiated
+        by what it was computed from.
+
+        Args:
+            weights: all weights, as returned by `drop_weights`.
+            inputs: `(batch, time, features)`; `(batch, features)` for a single step.
+            mask: boolean `(batch, time)`, True at valid steps; None: all of them are.
+            noise: that of the call.
+        """
+        return weights
+
     def _draw_weight_masks(self) -> dict[str, Tensor]:
         if self._weight_masks is None:
             self._weight_masks = {

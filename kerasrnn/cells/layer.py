@@ -446,6 +446,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
             noise = self.cell.draw_noise(sequences[:, 0], states, ops.shape(sequences)[1])
             check_noise(self.cell, noise, *sequences.shape[:2])
             weights = self.cell.drop_weights(weights)
+            weights = self.cell.weights_of_call(weights, sequences, mask, noise)
         output, outputs, finals = self.cell.run(
             self._options(training),
             Call(sequences, states, weights, prepared, noise, mask),

@@ -31,7 +31,7 @@ def single_step(
     if training:
         noise = cell.draw_noise(inputs, previous)
         check_noise(cell, noise, inputs.shape[0])
-        weights = cell.drop_weights(weights)
+        weights = cell.weights_of_call(cell.drop_weights(weights), inputs, None, noise)
     everything = Weights(weights, memory, noise.of_one_step(), training=bool(training))
     used = cell.used_in_step(weights, dict(memory))
     products = cell.recurrent_products(everything)

@@ -238,6 +238,12 @@ class WrappingCell(Cell):
         }
         return {**weights, **dropped}
 
+    def weights_of_call(
+        self, weights: dict[str, Any], inputs: Tensor, mask: Tensor | None, noise: Noise
+    ) -> dict[str, Any]:
+        of_cell = self.cell.weights_of_call(weights["cell"], inputs, mask, noise.inside("cell"))
+        return {**weights, "cell": of_cell}
+
     def get_dropout_mask(self, step_input: Tensor) -> Any:
         return self.cell.get_dropout_mask(step_input)
 

@@ -39,6 +39,10 @@ class Noise(NamedTuple):
         """Nest this noise under a name, as the noise of a part of a cell."""
         return Noise(*({part: named} if named else {} for named in self))
 
+    def inside(self, part: str) -> "Noise":
+        """The noise nested under a name."""
+        return Noise(*(named.get(part, {}) for named in self))
+
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Merge two nested dicts that have no leaf in common."""

@@ -33,6 +33,8 @@ EVERYTHING = {
     "forget_gate": "exponential",
     "heads": 5,
     "beta": 0.5,
+    "normalization": "batch",
+    "momentum": 0.9,
     "kernel_initializer": keras.initializers.RandomNormal(stddev=0.3, seed=1),
     "recurrent_initializer": keras.initializers.RandomUniform(-0.4, 0.4, seed=2),
     "bias_initializer": "ones",

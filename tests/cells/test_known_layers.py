@@ -281,6 +281,61 @@ def test_equals_a_known_layer(layer_class, make_known):
             np.testing.assert_allclose(a, b, rtol=0, atol=TIGHT * max(1, np.abs(b).max()))
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_the_input_part_of_a_light_gru_is_normalized_as_by_keras(dropout):
+    """In training over the valid steps, and then by the moving averages: outputs and gradients."""
+    options = {"return_sequences": True, "dtype": PRECISION, "seed": 3}
+    layer = kerasrnn.LiGRU(UNITS, normalization="batch", momentum=0.8, dropout=dropout, **options)
+    layer.build((None, None, FEATURES))
+    randomize(layer)
+    layer.cell.moving_variance.assign(np.full(2 * UNITS, 0.7))
+    kernel, recurrent_kernel, shift, gain, mean, variance = layer.get_weights()
+
+    class Known(keras.layers.Layer):
+        """A product, Keras's normalization, and a LiGRU that reads the result itself."""
+
+        def __init__(self):
+            super().__init__(dtype=PRECISION)
+            self.supports_masking = True
+            self.drop = kerasrnn.LiGRUCell(UNITS, dropout=dropout, seed=3, dtype=PRECISION)
+            self.dense = keras.layers.Dense(2 * UNITS, use_bias=False, dtype=PRECISION)
+            self.normalize = keras.layers.BatchNormalization(momentum=0.8, dtype=PRECISION)
+            self.light = kerasrnn.LiGRU(UNITS, use_bias=False, **options)
+
+        def build(self, shape):
+            self.dense.build(shape)
+            for part in (self.normalize, self.light):
+                part.build((None, None, 2 * UNITS))
+
+        def call(self, x, initial_state=None, mask=None, training=False):
+            dropped = self.drop.get_dropout_mask(x[:, 0]) if training else None
+            x = x if dropped is None else x * dropped[:, None]
+            self.drop.reset_dropout_mask()
+            p = self.normalize(self.dense(x), training=training, mask=mask)
+            return self.light(p, mask=mask)
+
+    x = np.random.default_rng(0).standard_normal((4, 6, FEATURES)).astype(PRECISION)
+    known = Known()
+    known.build(x.shape)
+    known.dense.set_weights([kernel])
+    known.normalize.set_weights([gain, shift, mean, variance])
+    known.light.set_weights([np.eye(2 * UNITS), recurrent_kernel])
+    for training in (True, False, True):
+        mask = make_mask("mixed", 4, 6)
+        with op_by_op():
+            actual, expected = (
+                measure(one, x, mask=mask, training=training) for one in (layer, known)
+            )
+        # Keras adds 1e-7 to the number of valid steps.
+        for a, b in [
+            (actual.outputs[0], expected.outputs[0]),
+            (actual.d_inputs, expected.d_inputs),
+            (actual.d_weights[0], expected.d_weights[0]),  # of the kernel, that of the first layer
+            *zip(layer.get_weights()[4:], known.normalize.get_weights()[2:], strict=True),
+        ]:
+            np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize(("gain", "held"), [(1.5, 0.8586), (0.5, 0.0)])
 def test_a_bistable_unit_holds_its_state(gain, held):
     """Without inputs: where tanh(a h) = h, of the sign of the first state, if a exceeds 1."""
