@@ -26,6 +26,7 @@ from .cells.cell import Cell as Cell
 from .cells.cf_c import CfC as CfC
 from .cells.cf_c import CfCCell as CfCCell
 from .cells.chrono import ChronoInitializer as ChronoInitializer
+from .cells.chunked_cell import ChunkedCell as ChunkedCell
 from .cells.co_rnn import CoRNN as CoRNN
 from .cells.co_rnn import CoRNNCell as CoRNNCell
 from .cells.conv_gru import ConvGRU1D as ConvGRU1D
@@ -80,6 +81,8 @@ from .cells.min_gru import MinGRU as MinGRU
 from .cells.min_gru import MinGRUCell as MinGRUCell
 from .cells.minimal_rnn import MinimalRNN as MinimalRNN
 from .cells.minimal_rnn import MinimalRNNCell as MinimalRNNCell
+from .cells.mlstm import MLSTM as MLSTM
+from .cells.mlstm import MLSTMCell as MLSTMCell
 from .cells.multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
 from .cells.multiplicative_lstm import MultiplicativeLSTMCell as MultiplicativeLSTMCell
 from .cells.mut1 import MUT1 as MUT1

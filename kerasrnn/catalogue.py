@@ -333,8 +333,8 @@ FAMILIES = (
     ),
     Family(
         "Linear recurrences",
-        "the transition depends on the input alone, so that nothing but one multiplication and one "
-        "addition waits for the previous step",
+        "the transition depends on the input alone: only one multiplication and one addition "
+        "waits for the previous step",
         (
             Entry(
                 "MinGRU",
@@ -350,6 +350,11 @@ FAMILIES = (
                 "LRU",
                 "Orvieto et al. (2023)",
                 "complex units that decay and rotate at constant rates: for very long memories",
+            ),
+            Entry(
+                "MLSTM",
+                "Beck et al. (2024)",
+                "the matrix LSTM of xLSTM: a memory of keys and values, computed in chunks",
             ),
         ),
     ),
@@ -387,6 +392,7 @@ CLASSES = {
     "chrono": ("ChronoInitializer",),
     "feedback": ("FeedbackCell",),
     "layer": ("RNN",),
+    "chunked_cell": ("ChunkedCell",),
     "linear_cell": ("LinearCell",),
     "wrapping": ("WrappingCell",),
     **{entry.module: (*entry.layers, *entry.cells) for entry in (*CELLS, *CONVOLUTIONAL)},

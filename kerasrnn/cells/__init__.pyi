@@ -8,6 +8,7 @@ from .cell import Cell as Cell
 from .cf_c import CfC as CfC
 from .cf_c import CfCCell as CfCCell
 from .chrono import ChronoInitializer as ChronoInitializer
+from .chunked_cell import ChunkedCell as ChunkedCell
 from .co_rnn import CoRNN as CoRNN
 from .co_rnn import CoRNNCell as CoRNNCell
 from .conv_gru import ConvGRU1D as ConvGRU1D
@@ -62,6 +63,8 @@ from .min_gru import MinGRU as MinGRU
 from .min_gru import MinGRUCell as MinGRUCell
 from .minimal_rnn import MinimalRNN as MinimalRNN
 from .minimal_rnn import MinimalRNNCell as MinimalRNNCell
+from .mlstm import MLSTM as MLSTM
+from .mlstm import MLSTMCell as MLSTMCell
 from .multiplicative_lstm import MultiplicativeLSTM as MultiplicativeLSTM
 from .multiplicative_lstm import MultiplicativeLSTMCell as MultiplicativeLSTMCell
 from .mut1 import MUT1 as MUT1

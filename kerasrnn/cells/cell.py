@@ -166,6 +166,9 @@ class Cell(DropoutRNNCell, SequenceLayer):
     is_linear: bool = False
     """Whether the states follow a linear recurrence: see `LinearCell`."""
 
+    is_chunked: bool = False
+    """Whether a chunk of steps can be computed at once: see `ChunkedCell`."""
+
     overrides_call: bool = False
     """Whether a subclass overrides `call`, the single step. Layers then call the cell at each step,
     in Keras's own loop; a cell that overrides `update` or `step` runs in kerasrnn's loop."""

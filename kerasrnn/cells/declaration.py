@@ -100,8 +100,9 @@ def reset_properties_of_equations(cls: type, base: type) -> None:
         cls.has_adjoint = property(base.has_adjoint.fget)
     if _is_overridden(cls, EQUATIONS, below="single_read"):
         cls.single_read = False
-    if _is_overridden(cls, EQUATIONS, below="is_linear"):
-        cls.is_linear = False
+    for name in ("is_linear", "is_chunked"):
+        if _is_overridden(cls, EQUATIONS, below=name):
+            setattr(cls, name, False)
     if _is_overridden(cls, (*EQUATIONS, *FORWARD), below="onnx_operator"):
         cls.onnx_operator = property(base.onnx_operator.fget)
 

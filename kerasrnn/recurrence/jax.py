@@ -12,9 +12,9 @@ import jax.extend
 import jax.numpy as jnp
 
 from kerasrnn.recurrence import cudnn, unrolled
-from kerasrnn.recurrence.linear import over_time
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
 from kerasrnn.recurrence.unroll import Unroll
+from kerasrnn.recurrence.ways import over_time
 
 # A compiled loop is stored as long as its cell exists: cell -> {options: compiled function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

@@ -22,18 +22,10 @@ from typing import Any, NamedTuple
 
 from keras import ops, tree
 
-from kerasrnn.recurrence.backend import Backend
 from kerasrnn.recurrence.checks import check_coefficients, check_step
-from kerasrnn.recurrence.loop import Call, Options, Steppable
 from kerasrnn.recurrence.unroll import Carry, Steps, Unroll, where_rows
 
 Tensor = Any
-
-
-def over_time(backend: Backend, cell: Steppable, options: Options, call: Call) -> Unroll:
-    """A call of a cell, unrolled in the way that suits the cell."""
-    linear = cell.is_linear and not cell.alters_step and not options.unroll
-    return (LinearUnroll if linear else Unroll)(backend, cell, options, call)
 
 
 class Outside(NamedTuple):
@@ -329,7 +321,7 @@ class LinearUnroll(Unroll):
 
     def _is_complex(self, values: list[Any]) -> bool:
         """Whether these are the two parts of complex numbers; outputs and masks never are."""
-        return self.cell.complex_states and len(values) == 2
+        return len(values) == 2 and self.cell.complex_states
 
     # The same as associative scans.
 

@@ -166,6 +166,9 @@ class Steppable(Protocol):
     is_linear: bool
     """Whether the states follow a linear recurrence: see `LinearSteppable`."""
 
+    is_chunked: bool
+    """Whether a chunk of steps can be computed at once: see `ChunkedSteppable`."""
+
     def used_in_step(
         self, weights: dict[str, Any], memory: dict[str, Tensor]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -225,6 +228,19 @@ class LinearSteppable(Steppable, Protocol):
 
     def read(self, states: list[Tensor], a: Tensor, weights: Weights) -> Tensor:
         """Compute the outputs from the new states, for one step or for all steps at once."""
+
+
+class ChunkedSteppable(Steppable, Protocol):
+    """The interface of a cell with `is_chunked`. `kerasrnn.ChunkedCell` implements it."""
+
+    chunk_size: int
+    """How many steps are computed at once."""
+
+    def chunk(
+        self, a: Tensor, states: list[Any], keep: Tensor | None, weights: Weights
+    ) -> tuple[Tensor, list[Any]]:
+        """Compute some steps: `(outputs, new_states)`. `a` is `(steps, batch, ...)`, and `keep`,
+        `(steps, batch, 1)`, tells which of them are valid; the outputs of others do not matter."""
 
 
 Substitute = Callable[[Steppable, Options, Call], Results | None]

@@ -30,7 +30,6 @@ from tensorflow.python.ops import control_flow_util, gradients_util  # not expor
 
 from kerasrnn.keras_internals import in_trainer
 from kerasrnn.recurrence import cudnn, unrolled
-from kerasrnn.recurrence.linear import over_time
 from kerasrnn.recurrence.loop import (
     Call,
     JitCompile,
@@ -41,6 +40,7 @@ from kerasrnn.recurrence.loop import (
 )
 from kerasrnn.recurrence.padding import bucket, first_steps, repeat_last, with_time
 from kerasrnn.recurrence.unroll import Unroll
+from kerasrnn.recurrence.ways import over_time
 
 Tensor = Any
 

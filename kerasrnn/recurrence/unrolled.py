@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from kerasrnn.recurrence.linear import over_time
 from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppable
+from kerasrnn.recurrence.ways import over_time
 
 Tensor = Any
 

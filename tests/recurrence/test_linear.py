@@ -1,4 +1,4 @@
-"""Linear recurrences: the loop and the associative scan, against the cells' own steps.
+"""Linear recurrences, as loops, associative scans and chunks, against the cells' own steps.
 
 The steps run one after the other, with `unroll=True`, and are differentiated automatically.
 """
@@ -21,11 +21,14 @@ from tests.measure import (
 )
 
 BATCH, TIME, FEATURES, UNITS = 4, 7, 2, 3
-# A real state; a complex one with a constant decay and a product in `read`; a window.
+# A real state; a complex one with a constant decay and a product in `read`; a window; chunks.
 PROBES = {
     "MinGRU": kerasrnn.MinGRUCell,
     "LRU": kerasrnn.LRUCell,
     "QRNN": lambda units, **options: kerasrnn.QRNNCell(units, kernel_size=3, **options),
+    "MLSTM": lambda units, **options: kerasrnn.MLSTMCell(
+        2 * units, heads=units, chunk_size=3, **options
+    ),
 }
 OPTIONS = (
     {},
@@ -57,7 +60,8 @@ def pair(name, **options):
     layers = []
     for stepwise in (False, True):
         cell = PROBES[name](UNITS, dtype=PRECISION)
-        cell.is_linear = not stepwise
+        if stepwise:
+            cell.is_linear = cell.is_chunked = False
         layer = kerasrnn.RNN(cell, return_state=True, dtype=PRECISION, **options)
         layer.build((BATCH, TIME, FEATURES))
         randomize(layer)
