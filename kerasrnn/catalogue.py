@@ -342,14 +342,44 @@ FAMILIES = (
                 "GRU whose gate and candidate read only the input: fast on long sequences",
             ),
             Entry(
+                "MinLSTM",
+                "Feng et al. (2024)",
+                "a weighted mean of the inputs, with a forget and an input gate: fast on long "
+                "sequences",
+            ),
+            Entry(
                 "QRNN",
                 "Bradbury, Merity, Xiong & Socher (2017)",
                 "a convolution over the last inputs, pooled by gates: fast on long sequences",
             ),
             Entry(
+                "SRU",
+                "Lei, Zhang, Wang, Dai & Artzi (2018)",
+                "a forget gate and a highway connection, with peepholes as an option: fast, for "
+                "deep stacks",
+            ),
+            Entry(
                 "LRU",
                 "Orvieto et al. (2023)",
                 "complex units that decay and rotate at constant rates: for very long memories",
+            ),
+            Entry(
+                "S5",
+                "Smith, Warrington & Linderman (2023)",
+                "damped oscillators that encode the whole past, with learned time steps: for "
+                "signals and very long sequences",
+            ),
+            Entry(
+                "HGRN",
+                "Qin, Yang & Zhong (2023)",
+                "complex units whose forget gates have lower bounds, which rise from layer to "
+                "layer: for stacks that model language",
+            ),
+            Entry(
+                "RGLRU",
+                "De et al. (2024)",
+                "decays near 1 that a gate holds or releases: for language models and very long "
+                "sequences",
             ),
             Entry(
                 "MLSTM",

@@ -225,6 +225,8 @@ class _KerasCell:
 class _Recorder:
     """A cell that records its steps; the tape watches the states that they compute."""
 
+    is_linear = False  # the steps are run, one after the other
+
     def __init__(self, cell: Any, tape: Any, call: ObservedCall) -> None:
         self._cell, self._tape, self._call = cell, tape, call
 

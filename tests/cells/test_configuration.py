@@ -32,6 +32,7 @@ EVERYTHING = {
     "implicit_damping": True,
     "forget_gate": "exponential",
     "heads": 5,
+    "blocks": 5,
     "beta": 0.5,
     "normalization": "batch",
     "momentum": 0.9,

@@ -52,6 +52,7 @@ NUMPY_ACTIVATIONS = {
     "sigmoid": sigmoid,
     "relu": relu,
     "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "silu": lambda x: x * sigmoid(x),
     None: lambda x: x,
 }
 probes = pytest.mark.parametrize("row", PROBES, ids=variant_id)

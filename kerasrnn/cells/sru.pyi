@@ -1,0 +1,70 @@
+"""Written by `python -m tests.generated`."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from kerasrnn.cells.layer import Recurrent
+from kerasrnn.cells.linear_cell import LinearCell
+
+class SRUCell(LinearCell):
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable[..., Any] | None = None,
+        recurrent_activation: str | Callable[..., Any] | None = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        peephole_initializer: Any = "zeros",
+        peephole_regularizer: Any = None,
+        peephole_constraint: Any = None,
+        use_peepholes: bool = False,
+        highway_bias: float = 0.0,
+        rescale: bool = True,
+        seed: int | None = None,
+        *,
+        zoneout: float | list = 0.0,
+        **kwargs: Any,
+    ) -> None: ...
+
+class SRU(Recurrent):
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable[..., Any] | None = None,
+        recurrent_activation: str | Callable[..., Any] | None = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        peephole_initializer: Any = "zeros",
+        peephole_regularizer: Any = None,
+        peephole_constraint: Any = None,
+        use_peepholes: bool = False,
+        highway_bias: float = 0.0,
+        rescale: bool = True,
+        *,
+        zoneout: float | list = 0.0,
+        zero_output_for_mask: bool = False,
+        jit_compile: Literal["auto"] | bool = "auto",
+        checkpoint_every: int | Literal["sqrt"] | None = None,
+        truncate_every: int | None = None,
+        learn_initial_state: bool = False,
+        **kwargs: Any,
+    ) -> None: ...
