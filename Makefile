@@ -47,8 +47,9 @@ test-jax: $(VENV)/installed-jax
 	KERAS_BACKEND=jax $(BIN)/$(PYTEST) -m "not tensorflow and not torch" $(addprefix tests/, \
 		attention cells decoding layers losses metrics recurrence text zoo test_programs.py)
 
-test-torch: $(VENV)/installed-ncps
-	$(BIN)/python -m pytest -m torch tests/test_torch.py tests/export tests/test_house.py
+test-torch: $(VENV)/installed-peers
+	$(BIN)/python -m pytest -m torch $(addprefix tests/, \
+		test_torch.py cells/test_torchrecurrent.py export test_house.py)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m torch_backend $(addprefix tests/, \
 		cells decoding export/test_keras_layers.py losses recurrence)
 
