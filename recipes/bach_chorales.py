@@ -43,7 +43,7 @@ class Config(options.Config):
     warmup: float = options.default("warmup", 0.05)
     weight_decay: float = options.default("weight_decay", 0.5)
     keep: str = options.default("keep", "best")
-    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("gru")
     units: int = options.option(320, "units of each recurrent layer", low=1)
     depth: int = options.option(1, "number of stacked layers", low=1)
     dropout: float = options.option(0.5, "dropout rate", low=0.0, below=1.0)

@@ -49,7 +49,7 @@ class Config(options.Config):
     batch_size: int = options.option(100, "images per step", low=1)
     learning_rate: float = options.default("learning_rate", 2e-3)
     warmup: float = options.default("warmup", 0.05)
-    cell: str = options.option("gru", "recurrent cell, with reader=rows", choices=options.CELLS)
+    cell: str = options.cell("gru", "recurrent cell, with reader=rows")
     units: int = options.option(128, "units of each recurrent or hidden layer", low=1)
     depth: int = options.option(2, "number of stacked layers", low=1)
     bidirectional: bool = options.option(False, "use bidirectional layers, with reader=rows")

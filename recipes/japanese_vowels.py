@@ -33,7 +33,7 @@ class Config(options.Config):
     epochs: int = options.default("epochs", 80)
     batch_size: int = options.option(30, "utterances per step", low=1)
     learning_rate: float = options.default("learning_rate", 3e-3)
-    cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("lstm")
     units: int = options.option(64, "units of each recurrent layer", low=1)
     depth: int = options.option(1, "number of stacked layers", low=1)
     bidirectional: bool = options.option(False, "use bidirectional layers")

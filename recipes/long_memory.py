@@ -39,7 +39,7 @@ class Config(options.Config):
     batch_size: int = options.option(32, "sequences per step", low=1)
     learning_rate: float = options.default("learning_rate", 4e-3)
     weight_decay: float = options.default("weight_decay", 0.0)
-    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("gru")
     units: int = options.option(128, "units of each recurrent layer", low=1)
     depth: int = options.option(1, "number of stacked layers", low=1)
 

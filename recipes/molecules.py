@@ -44,7 +44,7 @@ class Config(options.Config):
     batch_size: int = options.option(64, "molecules per step", low=1)
     learning_rate: float = options.default("learning_rate", 5e-3)
     warmup: float = options.default("warmup", 0.05)
-    cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("lstm")
     embedding: int = options.option(32, "size of the character embeddings", low=1)
     units: int = options.option(512, "units of each recurrent layer", low=1)
     depth: int = options.option(1, "number of stacked layers", low=1)

@@ -59,7 +59,7 @@ class Config(options.Config):
     batch_size: int = options.option(64, "texts per step", low=1)
     learning_rate: float = options.default("learning_rate", 4e-3)
     warmup: float = options.default("warmup", 0.1)
-    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("gru")
     embedding: int = options.option(128, "size of the word embeddings", low=1)
     units: int = options.option(64, "units of each recurrent layer", low=1)
     depth: int = options.option(1, "number of stacked layers", low=1)

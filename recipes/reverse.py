@@ -35,7 +35,7 @@ class Config(text_to_text.Config):
     longest: int = options.option(10, "largest length of a string", low=SHORTEST, high=31)
     epochs: int = options.default("epochs", 4)
     learning_rate: float = options.default("learning_rate", 5e-3)
-    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("gru")
     embedding: int = options.option(32, "size of the letter embeddings", low=1)
     units: int = options.option(64, "units of each recurrent layer", low=1)
     dropout: float = options.option(0.0, "dropout rate", low=0.0, below=1.0)

@@ -33,7 +33,7 @@ class Config(options.Config):
 
     epochs: int = options.default("epochs", 20)
     batch_size: int = options.option(32, "sequences per step", low=1)
-    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("gru")
     units: int = options.option(64, "units of each recurrent layer", low=1)
     dropout: float = options.option(0.3, "dropout rate", low=0.0, below=1.0)
 

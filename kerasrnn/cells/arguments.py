@@ -5,6 +5,7 @@ configuration, its layer's constructor and the documentation of both are derived
 argument that is not listed here is described in the "Args" section of the cell's docstring.
 """
 
+import functools
 import inspect
 import keyword
 import re
@@ -285,16 +286,15 @@ def described(names: Sequence[str], cell: type | None = None) -> str:
     """
     texts = dict(DESCRIPTIONS)
     for owner in reversed(cell.__mro__ if cell else ()):
-        own = vars(owner).get("own_arguments", {})
-        texts |= {name: text for name, text in _entries(_args(owner)) if name in own}
-    lines = [
-        textwrap.fill(
-            f"{name}: {texts[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8
-        )
-        for name in names
-        if name in texts
-    ]
-    return "\n".join(["Args:", *lines])
+        if own := vars(owner).get("own_arguments"):
+            texts |= {name: text for name, text in _entries(_args(owner)) if name in own}
+    return "\n".join(["Args:", *(_entry(name, texts[name]) for name in names if name in texts)])
+
+
+@functools.cache  # cells share most arguments
+def _entry(name: str, text: str) -> str:
+    indents = {"initial_indent": " " * 4, "subsequent_indent": " " * 8}
+    return textwrap.fill(f"{name}: {text}", 100, **indents)
 
 
 def filled(section: str) -> str:

@@ -31,10 +31,20 @@ def option(
     low: float | None = None,
     high: float | None = None,
     below: float | None = None,
+    expected: str | None = None,
 ) -> Any:
-    """A field with its help text and valid range: `low <= value <= high`, `< below`."""
-    limits = {"choices": choices, "low": low, "high": high, "below": below}
+    """A field with its help text and valid range: `low <= value <= high`, `< below`.
+
+    `expected` describes the valid values. By default, the description follows from the others.
+    """
+    limits = {"choices": choices, "low": low, "high": high, "below": below, "expected": expected}
     return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+def cell(default: str, help: str = "recurrent cell") -> Any:
+    """A field for the name of a cell."""
+    expected = "lstm, gru or another cell of `kerasrnn list --cells`"
+    return option(default, help, choices=CELLS, expected=expected)
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,8 @@ def shown(value: Any) -> str:
 def expectation(field: dataclasses.Field) -> str:
     """Describe the valid values of a field."""
     limits = field.metadata
+    if limits["expected"] is not None:
+        return limits["expected"]
     if limits["choices"] is not None:
         return "one of " + ", ".join(str(choice) for choice in limits["choices"])
     kind = field.type if isinstance(field.type, str) else field.type.__name__

@@ -43,7 +43,7 @@ class Config(options.Config):
         low=0.0,
         below=1.0,
     )
-    cell: str = options.option("gru", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("gru")
     image_units: int = options.option(256, "size of the image embedding", low=1)
     embedding: int = options.option(64, "size of the symbol embeddings", low=1)
     units: int = options.option(256, "units of each recurrent layer", low=1)

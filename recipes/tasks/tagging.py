@@ -48,7 +48,7 @@ class Config(options.Config):
     batch_size: int = options.option(64, "segments of sentences per step", low=1)
     learning_rate: float = options.default("learning_rate", 3e-3)
     warmup: float = options.default("warmup", 0.1)
-    cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("lstm")
     embedding: int = options.option(64, "size of the character embeddings", low=1)
     bigrams: int = options.option(
         2,

@@ -63,7 +63,7 @@ class Config(options.Config):
     batch_size: int = options.option(128, "pairs per step", low=1)
     learning_rate: float = options.default("learning_rate", 2e-3)
     warmup: float = options.default("warmup", 0.05)
-    cell: str = options.option("lstm", "recurrent cell", choices=options.CELLS)
+    cell: str = options.cell("lstm")
     embedding: int = options.option(128, "size of the symbol embeddings", low=1)
     units: int = options.option(256, "units of each recurrent layer", low=1)
     depth: int = options.option(

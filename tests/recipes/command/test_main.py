@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kerasrnn.__main__ import main
 from kerasrnn.files import LockedError, OccupiedError, WriteError
+from kerasrnn.recipes.base import config
 from kerasrnn.recipes.command import predict, train
 
 pytestmark = pytest.mark.tensorflow
@@ -34,9 +35,9 @@ TRAIN = ["train", "japanese_vowels"]
         ),
         (
             [*TRAIN, "--cell", "lstmm"],
-            "--cell 'lstmm': expected one of gru, .*; did you mean lstm?",
+            "--cell 'lstmm': expected lstm, gru or .*; did you mean lstm?",
         ),
-        ([*TRAIN, "--cell", "GRU"], "--cell 'GRU': expected one of .*; did you mean gru?"),
+        ([*TRAIN, "--cell", "GRU"], "--cell 'GRU': expected lstm, gru or .*; did you mean gru?"),
         ([*TRAIN, "--progress", "jso"], "--progress 'jso': expected one of .*; did you mean json?"),
         ([*TRAIN, "--epochs", "0"], "--epochs '0': expected an integer, at least 1."),
         ([*TRAIN, "--epochs", "many"], "--epochs 'many': expected an integer, at least 1."),
@@ -155,6 +156,9 @@ def test_help_lists_every_option(capsys):
 def test_list(capsys):
     assert main(["list"]) == 0
     assert "japanese_vowels" in capsys.readouterr().out
+    assert main(["list", "--cells"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n    {name} " in printed for name in config.CELLS)
 
 
 def test_a_closed_pipe_is_no_error():
