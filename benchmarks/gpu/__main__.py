@@ -289,7 +289,7 @@ def study() -> Study:
         {"parts": PARTS, "contenders": {name: each.about for name, each in CONTENDERS.items()}},
     )
     found.add_choice("parts", PARTS, "parts to measure")
-    found.add_choice("cells", CELLS, f"cells to measure, of {', '.join(CELLS)}")
+    found.add_choice("cells", CELLS, "cells to measure, by the names of their layers")
     found.add_choice("contenders", CONTENDERS, "contenders to measure")
     found.options.add_argument(
         "--backend",

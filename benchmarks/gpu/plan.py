@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+from benchmarks.measuring.cells import first_of_families
 from kerasrnn import catalogue
 
 
@@ -54,7 +55,7 @@ PARTS = {
     "large": "LSTM and GRU, which cuDNN has",
     "lengths": "a training step by sequence length",
     "peak": "peak memory of a training step",
-    "cells": "the other cells",
+    "cells": "the other cells, one of each family first",
     "recipe": f"a training step of the recipe {RECIPE}",
 }
 
@@ -143,14 +144,18 @@ def _all(quick: bool, backend: str) -> Iterator[Point]:
     memory = ("kerasrnn", "kerasrnn-loop", "kerasrnn-sqrt", *cudnn)
     yield Point("peak", "LSTM", large, "training", memory)
     yield Point("recipe", RECIPE, SMALL if quick else WMT14, "training", ("kerasrnn",))
-    for cell in OTHERS:
+    first = first_of_families(OTHERS)
+    for cell in first:
         yield Point("cells", cell, large, "training", ("kerasrnn", "keras-rnn"))
     yield from _in_cudnn(large, of_cudnn[1])
     yield from _by_length("LSTM", ("kerasrnn", *cudnn), quick, of_cudnn[0])
-    for cell in OTHERS:
+    for cell in first:
         # Inference is not compiled by default.
         yield Point("cells", cell, large, "inference", ("kerasrnn-loop", "keras-rnn"))
     yield Point("peak", "GRU", large, "training", memory)
+    for cell in OTHERS:
+        if cell not in first:
+            yield Point("cells", cell, large, "training", ("kerasrnn", "keras-rnn"))
 
 
 def _in_cudnn(shape: Shape, precision: str) -> Iterator[Point]:

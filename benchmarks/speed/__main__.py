@@ -162,7 +162,7 @@ def study() -> Study:
         },
     )
     found.add_choice("parts", PARTS, "parts to measure")
-    found.add_choice("cells", CELLS, f"cells to measure, of {', '.join(CELLS)}")
+    found.add_choice("cells", CELLS, "cells to measure, by the names of their layers")
     found.add_choice(
         "contenders", OF_BACKEND[backend()], "contenders to measure; comparisons require kerasrnn"
     )

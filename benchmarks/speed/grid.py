@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+from benchmarks.measuring.cells import first_of_families
 from kerasrnn import catalogue
 
 CONTENDERS = {
@@ -34,11 +35,13 @@ KERAS_RNN = ("keras-rnn", "keras-rnn-xla")
 BUILT_IN = tuple(entry.layer for entry in catalogue.CELLS if entry.in_keras)
 OTHERS = tuple(entry.layer for entry in catalogue.CELLS if not entry.in_keras)
 CELLS = BUILT_IN + OTHERS
+# One of each kind is measured on long sequences, too: all of them would take half an hour.
+ON_LONG = first_of_families(OTHERS)
 
 PARTS = {
     "grid": "the built-in cells, training and inference, unmasked and masked",
     "lengths": "fit and predict on batches of random lengths, for which steps are unknown",
-    "cells": "a training step of the cells that Keras lacks",
+    "cells": "a training step of the cells that Keras lacks; on long sequences, one per family",
     "eager": "the layer called eagerly",
     "memory": "peak memory of a training step",
     "compile": "the first call of a training step, in a fresh process",
@@ -157,7 +160,7 @@ def _all(quick: bool) -> Iterator[Point]:
                 names = ("kerasrnn", "keras", "torch")
                 yield Point("lengths", cell, shape, mode, names, shortest=shortest)
     for cell in OTHERS:
-        for shape in some if quick else (SHORT, LONG):
+        for shape in some if quick else (SHORT, LONG)[: 2 if cell in ON_LONG else 1]:
             yield Point("cells", cell, shape, "training", ("kerasrnn", *KERAS_RNN))
     for cell in BUILT_IN:
         yield Point("eager", cell, some[0], "eager", ("kerasrnn", "keras"))

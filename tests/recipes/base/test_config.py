@@ -42,7 +42,7 @@ def test_unknown_options_are_errors_that_list_the_known_ones(recipe):
         ("learning_rate", float("nan"), "a finite number, at least 1e-06"),
         ("learning_rate", -1.0, "a finite number, at least 1e-06"),
         ("dropout", 1.0, "a finite number, at least 0.0 and below 1.0"),
-        ("cell", "lstmm", "one of gru, ind_rnn, lstm"),
+        ("cell", "lstmm", "lstm, gru or another cell of `kerasrnn list --cells`"),
         ("bidirectional", 1, "true or false"),
     ],
 )
