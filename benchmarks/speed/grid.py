@@ -37,11 +37,18 @@ OTHERS = tuple(entry.layer for entry in catalogue.CELLS if not entry.in_keras)
 CELLS = BUILT_IN + OTHERS
 # One of each kind is measured on long sequences, too: all of them would take half an hour.
 ON_LONG = first_of_families(OTHERS)
+LINEAR = tuple(
+    entry.layer
+    for family in catalogue.FAMILIES
+    if family.name == "Linear recurrences"
+    for entry in family.cells
+)
 
 PARTS = {
     "grid": "the built-in cells, training and inference, unmasked and masked",
     "lengths": "fit and predict on batches of random lengths, for which steps are unknown",
     "cells": "a training step of the cells that Keras lacks; on long sequences, one per family",
+    "linear": "a training step of the linear recurrences, and of LSTM",
     "eager": "the layer called eagerly",
     "memory": "peak memory of a training step",
     "compile": "the first call of a training step, in a fresh process",
@@ -79,6 +86,7 @@ SHAPES = (SHORT, LARGE, LONG, Shape(1, 100, 128, 256), Shape(16, 2000, 32, 64))
 SMALL = Shape(16, 100, 32, 64)
 FEW = 4  # time steps, with negligible memory
 TIMES = (100, 300, 1000, 3000, 10000)
+ALONE = Shape(1, 1024, 128, 256)
 
 # Batches of random lengths: the shape of the longest, and the length of the shortest.
 BATCHES = 12
@@ -162,6 +170,12 @@ def _all(quick: bool) -> Iterator[Point]:
     for cell in OTHERS:
         for shape in some if quick else (SHORT, LONG)[: 2 if cell in ON_LONG else 1]:
             yield Point("cells", cell, shape, "training", ("kerasrnn", *KERAS_RNN))
+    for shape in some if quick else (SHAPES[-1], ALONE):
+        for cell in ("LSTM", *LINEAR):
+            yield Point("linear", cell, shape, "training", ("kerasrnn",))
+    for time in QUICK_TIMES if quick else TIMES[::4]:
+        shape = some[-1]._replace(time=time)
+        yield Point("linear", LINEAR[0], shape, "training", ("kerasrnn",))
     for cell in BUILT_IN:
         yield Point("eager", cell, some[0], "eager", ("kerasrnn", "keras"))
     shape, times = some[-1], QUICK_TIMES if quick else TIMES

@@ -5,7 +5,20 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from benchmarks.measuring.summary import MEAN, WORST, Result, Target, measured, over
-from benchmarks.speed.grid import BUILT_IN, CACHED, KERAS, KERAS_RNN, LARGE, OTHERS, Point
+from benchmarks.speed.grid import (
+    ALONE,
+    BUILT_IN,
+    CACHED,
+    KERAS,
+    KERAS_RNN,
+    LARGE,
+    LINEAR,
+    OTHERS,
+    SHAPES,
+    TIMES,
+    Point,
+    Shape,
+)
 
 
 def results(raw: Mapping[str, Any]) -> list[Result]:
@@ -66,6 +79,7 @@ def _on_tensorflow(found: Collection[Result]) -> list[Target]:
         for mode in ("training", "inference")
     }
     others = [r for r in found if r.point.part == "cells" and r.point.cell in OTHERS]
+    linear = [result for result in found if result.point.part == "linear"]
     eager = [r for r in found if r.point.part == "eager" and r.point.cell in BUILT_IN]
     start = [result for result in found if result.point.part == "start"]
     memory = [result for result in found if result.point.part == "memory"]
@@ -109,6 +123,21 @@ def _on_tensorflow(found: Collection[Result]) -> list[Target]:
         Target(
             "training, other cells, keras.layers.RNN's best", MEAN, 0.6, over(others, KERAS_RNN)
         ),
+        *(
+            Target(
+                f"training, linear recurrences {shape}, kerasrnn.LSTM",
+                WORST,
+                limit,
+                _over_lstm(linear, shape),
+            )
+            for shape, limit in ((SHAPES[-1], 0.4), (ALONE, 0.25))
+        ),
+        Target(
+            f"training, {LINEAR[0]}, time of a step, longest over shortest",
+            WORST,
+            1.1,
+            _step_longest_over_shortest(linear),
+        ),
         Target("peak memory, Keras with defaults", WORST, 0.8, over(memory, keras)),
         Target(
             'peak memory with checkpoint_every="sqrt", Keras with defaults',
@@ -133,6 +162,27 @@ def _masked_over_unmasked(found: Iterable[Result]) -> list[float]:
         for (cell, shape, masked), seconds in medians.items()
         if masked and (cell, shape, False) in medians
     ]
+
+
+def _over_lstm(found: Iterable[Result], shape: Shape) -> list[float]:
+    medians = {
+        result.point.cell: statistics.median(values)
+        for result in found
+        if result.point.shape == shape and (values := measured(result, "kerasrnn"))
+    }
+    lstm = medians.pop("LSTM", None)
+    return [] if lstm is None else [seconds / lstm for seconds in medians.values()]
+
+
+def _step_longest_over_shortest(found: Iterable[Result]) -> list[float]:
+    seconds = {
+        result.point.shape.time: statistics.median(values) / result.point.shape.time
+        for result in found
+        if result.point.cell == LINEAR[0]
+        and result.point.shape.time in (TIMES[0], TIMES[-1])
+        and (values := measured(result, "kerasrnn"))
+    }
+    return [] if len(seconds) < 2 else [seconds[TIMES[-1]] / seconds[TIMES[0]]]
 
 
 def _longest_over_shortest(found: Iterable[Result]) -> list[float]:
