@@ -75,6 +75,8 @@ from .cells.lru import LRU as LRU
 from .cells.lru import LRUCell as LRUCell
 from .cells.lstm import LSTM as LSTM
 from .cells.lstm import LSTMCell as LSTMCell
+from .cells.lstmp import LSTMP as LSTMP
+from .cells.lstmp import LSTMPCell as LSTMPCell
 from .cells.ltc import LTC as LTC
 from .cells.ltc import LTCCell as LTCCell
 from .cells.mgu import MGU as MGU

@@ -201,6 +201,12 @@ FAMILIES = (
                 "Neil, Pfeiffer & Liu (2016)",
                 "LSTM with a time gate: for long, irregularly sampled sequences of events",
             ),
+            Entry(
+                "LSTMP",
+                "Sak, Senior & Beaufays (2014)",
+                "LSTM whose output is a narrow projection of a wide cell state: PyTorch's "
+                "`proj_size`",
+            ),
         ),
     ),
     Family(

@@ -14,7 +14,10 @@ import kerasrnn
 from tests.losses.test_crossentropy import gradient
 from tests.measure import PRECISION, TRAINING, Measured, assert_same, make_mask, measure
 
-pytestmark = pytest.mark.torch
+WITHOUT_ONEDNN = pytest.mark.filterwarnings(
+    "ignore:LSTM with projections is not supported with oneDNN:UserWarning"
+)
+pytestmark = [pytest.mark.torch, WITHOUT_ONEDNN]
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
@@ -32,6 +35,7 @@ PEERS = [
     pytest.param(Peer(kerasrnn.SimpleRNN, "RNN", 1, (0,)), id="SimpleRNN"),
     pytest.param(Peer(kerasrnn.LSTM, "LSTM", 2, (0, 1, 2, 3)), id="LSTM"),
     pytest.param(Peer(kerasrnn.GRU, "GRU", 1, (1, 0, 2)), id="GRU"),
+    pytest.param(Peer(kerasrnn.LSTMP, "LSTM", 2, (0, 1, 2, 3)), id="LSTMP"),
 ]
 peers = pytest.mark.parametrize("peer", PEERS)
 directions = pytest.mark.parametrize("both", [False, True], ids=["forwards", "both"])
@@ -50,6 +54,7 @@ def torch():
 def make(peer, both, shape, dtype, **options):
     """Our layer with random weights, inputs and initial states."""
     batch, time, features, units = shape
+    units += peer.layer is kerasrnn.LSTMP  # torch's projections are narrower than the cell
     layer = peer.layer(units, return_sequences=True, return_state=True, dtype=dtype, **options)
     if both:
         layer = kerasrnn.Bidirectional(layer, dtype=dtype)
@@ -57,8 +62,9 @@ def make(peer, both, shape, dtype, **options):
     random = np.random.default_rng(1)
     layer.set_weights([0.5 * random.standard_normal(w.shape) for w in layer.get_weights()])
     x = random.standard_normal((batch, time, features)).astype(dtype)
-    states = random.standard_normal((peer.states * (1 + both), batch, units)).astype(dtype)
-    return layer, x, list(states)
+    half = layer.forward_layer if both else layer
+    shapes = [(batch, *of_state) for of_state in half.cell.state_shapes] * (1 + both)
+    return layer, x, [random.standard_normal(of_state).astype(dtype) for of_state in shapes]
 
 
 def to_torch(torch, peer, layer, features):
@@ -66,21 +72,22 @@ def to_torch(torch, peer, layer, features):
     both = isinstance(layer, kerasrnn.Bidirectional)
     halves = [layer.forward_layer, layer.backward_layer] if both else [layer]
     dtype = getattr(torch, layer.dtype_policy.name)
-    module = getattr(torch.nn, peer.module)(
-        features, halves[0].units, batch_first=True, bidirectional=both, dtype=dtype
-    )
+    width = getattr(halves[0], "projection_units", 0)
+    options = {"proj_size": width} if width else {}
+    options |= {"batch_first": True, "bidirectional": both, "dtype": dtype}
+    module = getattr(torch.nn, peer.module)(features, halves[0].units, **options)
     with torch.no_grad():
         for half, suffix in zip(halves, ("", "_reverse"), strict=False):
-            kernel, recurrent_kernel, bias = half.get_weights()
+            kernel, recurrent_kernel, bias, *projection = half.get_weights()
             biases = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
-            values = (kernel.T, recurrent_kernel.T, *biases)
-            for name, value in zip(NAMES, values, strict=True):
-                value = torch.from_numpy(_in_torchs_order(peer, value))
-                getattr(module, f"{name}_l0{suffix}").copy_(value)
+            values = [_in_torchs_order(peer, v) for v in (kernel.T, recurrent_kernel.T, *biases)]
+            values += [p.T for p in projection]
+            for name, value in zip(NAMES, values, strict=False):
+                getattr(module, f"{name}_l0{suffix}").copy_(torch.tensor(value))
     return module
 
 
-NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 def _in_torchs_order(peer, value):
@@ -124,10 +131,12 @@ def measure_torch(torch, peer, layer, x, states=None, mask=None):
     for suffix in ("", "_reverse")[: 1 + both]:
         kernel, recurrent_kernel, *biases = (
             _in_our_order(peer, getattr(module, f"{name}_l0{suffix}").grad.numpy())
-            for name in NAMES
+            for name in NAMES[:4]
         )
         bias = np.stack(biases) if peer.layer is kerasrnn.GRU else biases[0]
         d_weights += [kernel.T, recurrent_kernel.T, bias]
+        if module.proj_size:
+            d_weights.append(getattr(module, f"{NAMES[4]}_l0{suffix}").grad.numpy().T)
     return Measured(
         [y.detach().numpy() for y in outputs],
         x_tensor.grad.numpy(),

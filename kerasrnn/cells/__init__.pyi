@@ -57,6 +57,8 @@ from .lru import LRU as LRU
 from .lru import LRUCell as LRUCell
 from .lstm import LSTM as LSTM
 from .lstm import LSTMCell as LSTMCell
+from .lstmp import LSTMP as LSTMP
+from .lstmp import LSTMPCell as LSTMPCell
 from .ltc import LTC as LTC
 from .ltc import LTCCell as LTCCell
 from .mgu import MGU as MGU

@@ -27,7 +27,12 @@ class Wording:
     """The axes of an input, besides those of the batch and of time."""
 
     outputs: str = "units"
-    """Those of an output and of each state."""
+    """Those of an output, and of each state unless `states` names others."""
+
+    states: tuple[str, ...] = ()
+    state_shapes: tuple[tuple[int, ...], ...] = ()
+    """Those of each state and its shape in the examples, if a state has another shape than an
+    output."""
 
     arguments: str = "4"
     """The arguments of the constructor in the examples."""
@@ -38,6 +43,14 @@ class Wording:
 
     built: bool = False
     """Whether the cell must be built before it has initial states."""
+
+    @property
+    def shapes_of_states(self) -> str:
+        """Describe the shapes of the states."""
+        if not self.states:
+            return f"each `(batch, {self.outputs})`"
+        *others, last = (f"`(batch, {axes})`" for axes in self.states)
+        return f"{', '.join(others)} and {last}"
 
 
 CALL = """
@@ -88,7 +101,7 @@ def declare(cls: type, base: type) -> None:
     cls.__signature__ = ClassSignature(cls.constructor if derived else _without_self(cls.__init__))
     if document_arguments(cls, [*cls.arguments()]):
         wording = cls.wording
-        states = _as_argument(cls.state_names, wording.outputs)
+        states = _as_argument(cls.state_names, wording)
         document(cls, filled(CALL.format(inputs=wording.inputs, states=states)))
         if is_ours(cls) and cls is not base and "\nExample: " not in cls.__doc__:
             document(cls, _example(cls))
@@ -154,7 +167,7 @@ def _example(cls: type) -> str:
         build=f"\n    >>> cell.build({input_shape})" if wording.built else "",
         input_shape=input_shape,
         shape=shape,
-        shapes=[shape] * len(cls.state_names),
+        shapes=[(2, *s) for s in wording.state_shapes] or [shape] * len(cls.state_names),
     )
 
 
@@ -163,8 +176,8 @@ def _without_self(init: Callable[..., None]) -> inspect.Signature:
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-def _as_argument(names: Sequence[str], axes: str) -> str:
+def _as_argument(names: Sequence[str], wording: Wording) -> str:
     """Describe the states in the docstring of a cell's call."""
-    if len(names) == 1:
-        return f"{names[0]}, `(batch, {axes})`, as a tensor or in a list."
-    return f"`[{', '.join(names)}]`, each `(batch, {axes})`."
+    if len(names) == 1 and not wording.states:
+        return f"{names[0]}, `(batch, {wording.outputs})`, as a tensor or in a list."
+    return f"`[{', '.join(names)}]`, {wording.shapes_of_states}."

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.loop import Weights
@@ -60,9 +59,6 @@ class FastGRNNCell(Cell):
     memory_signs = (1, 0)
 
     def __post_init__(self) -> None:
-        for name in ("kernel_rank", "recurrent_rank"):
-            if getattr(self, name) is not None:
-                setattr(self, name, validation.positive_integer(name, getattr(self, name)))
         if self.zeta_initializer is None:
             self.zeta_initializer = keras.initializers.Constant(1.0)
         if self.nu_initializer is None:

@@ -37,7 +37,7 @@ CALL = """
 Call arguments:
     sequences: `(batch, time, {inputs})`, numbers of any dtype: they are cast to the layer's compute
         dtype. A Keras cell receives them unchanged, and may take more axes.
-    initial_state: the initial states, each `(batch, {outputs})`: a list, or a single tensor if
+    initial_state: the initial states, {states}: a list, or a single tensor if
         there is only one state. Default: zeros, or the weights of `learn_initial_state`; if
         `stateful`, the final states of the last batch.
     mask: boolean `(batch, time)`, or numbers that are 0 or 1; True = use the step. Default: the
@@ -50,7 +50,7 @@ Call arguments:
 
 Returns:
     The output, `(batch, {outputs})`, or `(batch, time, {outputs})` with `return_sequences`; with
-    `return_state`, the output and then each final state, `(batch, {outputs})`.
+    `return_state`, the output and then the final states, {states}.
 
 Masking: at a masked step the states are carried over, and the output repeats the previous one
 (zeros before the first valid step), or is zeros with `zero_output_for_mask`. Any pattern of masked
@@ -608,7 +608,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
 
 
 def _call(wording: Wording) -> str:
-    return filled(CALL.format(inputs=wording.inputs, outputs=wording.outputs))
+    texts = {"inputs": wording.inputs, "outputs": wording.outputs}
+    return filled(CALL.format(**texts, states=wording.shapes_of_states))
 
 
 document(RNN, described([*inspect.signature(RNN).parameters]), _call(Wording()))

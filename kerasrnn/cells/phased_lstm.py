@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.cells.declaration import Wording
 from kerasrnn.cells.elapsed_time import feature_masks, features, split_time, with_time
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
@@ -54,23 +55,6 @@ class PhasedLSTMCell(LSTMCell):
         ratio_on: the initial fraction of the period in which a unit is open, in (0, 1).
         min_period: positive number: the shortest initial period.
         max_period: positive number: the longest initial period.
-
-    Call arguments:
-        inputs: `(batch, features)`.
-        states: `[h, c, time]`, h and c `(batch, units)`, time `(batch, 1)`.
-        training: whether dropout is applied, and a closed unit leaks.
-
-    Raises:
-        ValueError: an argument is out of its range, or a state is missing.
-        TypeError: an argument of the constructor is unknown, or `units` is missing.
-
-    Example:
-
-        >>> import numpy as np, kerasrnn
-        >>> cell = kerasrnn.PhasedLSTMCell(4)
-        >>> output, states = cell(np.ones((2, 3), "float32"), cell.get_initial_state(2))
-        >>> tuple(output.shape), [tuple(state.shape) for state in states]
-        ((2, 4), [(2, 4), (2, 4), (2, 1)])
     """
 
     own_arguments: ClassVar = {
@@ -83,6 +67,8 @@ class PhasedLSTMCell(LSTMCell):
     state_names = ("h", "c", "time")
     without_zoneout = ("time",)
     step_weights = ("log_tau", "s", "logit_r_on")
+
+    wording = Wording(states=("units", "units", "1"), state_shapes=((4,), (4,), (1,)))
 
     def __post_init__(self) -> None:
         self.leak = validation.number("leak", self.leak, minimum=0)

@@ -9,6 +9,7 @@ from kerasrnn.cells.arguments import OPTIONS
 from kerasrnn.cells.gru import GRU
 from kerasrnn.cells.layer import RNN, Recurrent
 from kerasrnn.cells.lstm import LSTM
+from kerasrnn.cells.lstmp import LSTMP
 from kerasrnn.cells.simple_rnn import SimpleRNN
 from kerasrnn.export import matrices, parity
 from kerasrnn.layers.bidirectional import Bidirectional
@@ -17,24 +18,27 @@ from kerasrnn.layers.stacked import StackedRNN
 if TYPE_CHECKING:
     import torch
 
-# The modules, and the order of their gates. PyTorch's n is the candidate h of the GRU cell.
-MODULES: dict[str, tuple[type[Recurrent], tuple[str, ...]]] = {
-    "RNN": (SimpleRNN, ("h",)),
-    "LSTM": (LSTM, ("i", "f", "c", "o")),
-    "GRU": (GRU, ("rho", "z", "h")),
+# The order of the modules' gates. PyTorch's n is the candidate h of the GRU cell.
+GATES: dict[str, tuple[str, ...]] = {
+    "RNN": ("h",),
+    "LSTM": ("i", "f", "c", "o"),
+    "GRU": ("rho", "z", "h"),
 }
+KINDS: dict[type[Recurrent], str] = {SimpleRNN: "RNN", LSTM: "LSTM", LSTMP: "LSTM", GRU: "GRU"}
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+PROJECTION = "weight_hr"
 
 
 def from_torch(module: "torch.nn.RNNBase") -> RNN | Bidirectional | StackedRNN:
     """Convert a `torch.nn.RNN`, `LSTM` or `GRU` to a layer, with its weights.
 
-    Several layers become a `StackedRNN`, and two directions a `Bidirectional` per layer. The
-    result returns sequences, and takes `(batch, time, features)`, for any `batch_first`.
+    An `LSTM` with `proj_size` becomes an `LSTMP`. Several layers become a `StackedRNN`, and two
+    directions a `Bidirectional` per layer. The result returns sequences, and takes
+    `(batch, time, features)`, for any `batch_first`.
 
     Raises:
         ParityError: the two compute different results.
-        ValueError: the module is of another kind, or has projections.
+        ValueError: the module is of another kind.
 
     Example:
 
@@ -46,12 +50,12 @@ def from_torch(module: "torch.nn.RNNBase") -> RNN | Bidirectional | StackedRNN:
     import torch
 
     kind = type(module).__name__
-    if not isinstance(module, torch.nn.RNNBase) or kind not in MODULES:
-        raise ValueError(f"module={module!r}: expected one of torch.nn.{', '.join(MODULES)}.")
+    if not isinstance(module, torch.nn.RNNBase) or kind not in GATES:
+        raise ValueError(f"module={module!r}: expected one of torch.nn.{', '.join(GATES)}.")
+    cls = LSTMP if module.proj_size else next(cls for cls in KINDS if KINDS[cls] == kind)
+    options: dict[str, Any] = {"activation": module.nonlinearity} if kind == "RNN" else {}
     if module.proj_size:
-        raise ValueError(f"proj_size={module.proj_size}: no projections are supported; expected 0.")
-    cls, order = MODULES[kind]
-    options = {"activation": module.nonlinearity} if kind == "RNN" else {}
+        options["projection_units"] = module.proj_size
     suffixes = ("", "_reverse") if module.bidirectional else ("",)
 
     def make() -> RNN | Bidirectional:
@@ -65,11 +69,14 @@ def from_torch(module: "torch.nn.RNNBase") -> RNN | Bidirectional | StackedRNN:
     layer.build((None, None, module.input_size))
     for n, of_depth in enumerate(layer.layers if module.num_layers > 1 else [layer]):
         for half, suffix in zip(matrices.halves(of_depth), suffixes, strict=True):
-            values = [
-                getattr(module, f"{name}_l{n}{suffix}").detach().cpu().numpy()
-                for name in WEIGHTS[: 4 if module.bias else 2]
-            ]
-            matrices.fill(half.cell, values, order)
+            given = {
+                name: getattr(module, f"{name}_l{n}{suffix}").detach().cpu().numpy()
+                for name in (*WEIGHTS, PROJECTION)
+                if hasattr(module, f"{name}_l{n}{suffix}")
+            }
+            if PROJECTION in given:
+                half.cell.projection_kernel.assign(given.pop(PROJECTION).T)
+            matrices.fill(half.cell, list(given.values()), GATES[kind])
     _compare_with_torch(layer, module, module.input_size)
     return layer
 
@@ -78,8 +85,8 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
     """Convert a layer to a `torch.nn.RNN`, `LSTM` or `GRU`, with its weights and `batch_first`.
 
     Args:
-        layer: a built SimpleRNN, LSTM or GRU (with `reset_after`), a `Bidirectional` of one, or a
-            `StackedRNN` of these.
+        layer: a built SimpleRNN, LSTM, LSTMP or GRU (with `reset_after`), a `Bidirectional` of one,
+            or a `StackedRNN` of these.
 
     Raises:
         ParityError: the two compute different results.
@@ -101,12 +108,14 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
     layers = layer.layers if stacked else [layer]
     halves = [half for of_depth in layers for half in matrices.halves(of_depth)]
     first = halves[0]
-    kinds = {cls: name for name, (cls, _) in MODULES.items()}
+    projections = [getattr(half, "projection_units", 0) for half in halves]
     problem = None
-    if type(first) not in kinds or any(type(half) is not type(first) for half in halves):
+    if type(first) not in KINDS or any(type(half) is not type(first) for half in halves):
         problem = f"a {type(first).__name__}"
-    elif len({half.units for half in halves}) > 1 or len({half.use_bias for half in halves}) > 1:
+    elif len({(half.units, half.use_bias) for half in halves}) > 1 or len({*projections}) > 1:
         problem = "layers with different units or biases"
+    elif projections[0] >= first.units:
+        problem = f"projection_units={projections[0]}; expected less than units={first.units}"
     elif len({type(of_depth) for of_depth in layers}) > 1:
         problem = "both directions in only some layers"
     elif any(getattr(each, "residual", False) for each in (layer, *layers)):
@@ -125,9 +134,11 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
         problem = options[0] if options else None
     if problem is not None:
         raise ValueError(f"{layer.name}: torch.nn has no module with {problem}.")
-    kind = kinds[type(first)]
+    kind = KINDS[type(first)]
     both = isinstance(layers[0], Bidirectional)
-    options = {"nonlinearity": first.activation.__name__} if kind == "RNN" else {}
+    arguments = {"nonlinearity": first.activation.__name__} if kind == "RNN" else {}
+    if projections[0]:
+        arguments["proj_size"] = projections[0]
     module = getattr(torch.nn, kind)(
         halves[0].cell.kernel.shape[0],
         first.units,
@@ -136,14 +147,16 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
         dropout=layer.dropout if stacked else 0.0,
         batch_first=True,
         bidirectional=both,
-        **options,
+        **arguments,
     )
-    _, order = MODULES[kind]
     with torch.no_grad():
         for n, of_depth in enumerate(layers):
             for half, suffix in zip(matrices.halves(of_depth), ("", "_reverse"), strict=False):
-                values = matrices.of_cell(half.cell, order)
-                for name, value in zip(WEIGHTS, values, strict=False):
+                values = matrices.of_cell(half.cell, GATES[kind])
+                given = dict(zip(WEIGHTS, values, strict=False))
+                if projections[0]:
+                    given[PROJECTION] = keras.ops.convert_to_numpy(half.cell.projection_kernel).T
+                for name, value in given.items():
                     getattr(module, f"{name}_l{n}{suffix}").copy_(torch.tensor(value))
     _compare_with_torch(layer, module, module.input_size)
     return module

@@ -323,8 +323,8 @@ def test_a_chrono_initialized_gate_retains_the_state_for_tau_steps(row):
     for weight in cell.weights:
         if "kernel" in weight.name:
             weight.assign(np.zeros(weight.shape))
-    before = 1e-6 * np.ones((len(cell.state_names), 1, UNITS), PRECISION)
-    _, after = cell(X[:1, 0], list(before))
+    before = [np.full((1, *shape), 1e-6, PRECISION) for shape in cell.state_shapes]
+    _, after = cell(X[:1, 0], before)
     carried = np.asarray(after[-1])[0] / 1e-6
     assert_close(carried, np.array(tau) / (1 + np.array(tau)), 1e-4)
 
@@ -592,3 +592,12 @@ def test_sru_computes_the_figures_of_its_authors(activation, figures):
     kernel = np.concatenate(np.arange(1, 13).reshape(3, 2, 2) / 10, axis=1)
     weights = [kernel, np.array([0.1, 0.2, 0.3, 0.4]), np.array([[0.5, -0.5], [1.0, -1.0]])]
     assert_close(outputs(layer, weights, STEPS)[0], figures, 1e-6)
+
+
+def test_lstmp_is_a_projected_lstm():
+    """Of which the recurrent kernel is P U."""
+    layer = kerasrnn.LSTMP(UNITS, projection_units=2, **OPTIONS)
+    kernel, recurrent, bias, projection = random_weights(layer).values()
+    known = keras.layers.LSTM(UNITS, **OPTIONS)
+    wide = outputs(known, [kernel, projection @ recurrent, bias])
+    assert_close(outputs(layer, [kernel, recurrent, bias, projection]), wide @ projection)

@@ -152,6 +152,13 @@ MATRICES = {
     "AntisymmetricRNN": lambda weights: {
         "h": weights["recurrent_kernel"] - weights["recurrent_kernel"].T - 0.1 * np.eye(UNITS)
     },
+    "LSTMP": lambda weights: dict(
+        zip(
+            "ifco",
+            np.split(weights["projection_kernel"] @ weights["recurrent_kernel"], 4, axis=1),
+            strict=True,
+        )
+    ),
     "SCRN": lambda weights: {"h": np.c_[weights["recurrent_kernel"], [0, 0, 0.95]]},
     "BRC": lambda weights: dict(
         zip("ac", map(np.diag, np.split(weights["recurrent_kernel"], 2)), strict=True)

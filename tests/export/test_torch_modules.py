@@ -7,7 +7,7 @@ import kerasrnn
 from kerasrnn.export import ParityError, from_torch, matrices, to_torch
 from tests import test_torch
 
-pytestmark = [pytest.mark.torch, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.torch, pytest.mark.tensorflow, test_torch.WITHOUT_ONEDNN]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,10 @@ def test_there_and_back(torch, peer, both):
         lambda nn: nn.GRU(3, 4, num_layers=3, batch_first=True),
         lambda nn: nn.GRU(3, 4, bias=False),
         lambda nn: nn.RNN(3, 4, nonlinearity="relu", bidirectional=True),
+        lambda nn: nn.LSTM(3, 4, proj_size=2, num_layers=2, bidirectional=True),
+        lambda nn: nn.LSTM(3, 4, proj_size=3, bias=False),
     ],
-    ids=["deep, both", "deep", "no bias", "relu"],
+    ids=["deep, both", "deep", "no bias", "relu", "projected, deep, both", "projected"],
 )
 def test_modules(torch, make):
     """Depth, directions, options, and the same numbers; torch's training mode is left as it was."""
@@ -59,6 +61,7 @@ def test_modules(torch, make):
         np.testing.assert_allclose(back(x)[0], y, atol=1e-6)
     assert (back.num_layers, back.bidirectional) == (module.num_layers, module.bidirectional)
     assert (back.dropout, back.bias) == (module.dropout, module.bias)
+    assert back.proj_size == module.proj_size
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,10 @@ def test_modules(torch, make):
         (lambda: kerasrnn.MGU(4, name="it"), "it: torch.nn has no module with a MGU"),
         (lambda: kerasrnn.GRU(4, reset_after=False, name="it"), "reset_after=False"),
         (lambda: kerasrnn.LSTM(4, activation="relu"), "these activations"),
+        (
+            lambda: kerasrnn.LSTMP(4, projection_units=4),
+            "projection_units=4; expected less than units=4",
+        ),
         (lambda: kerasrnn.LSTM(4, go_backwards=True), "only a backward direction"),
         (
             lambda: kerasrnn.Bidirectional(kerasrnn.LSTM(4), merge_mode="sum"),
@@ -97,8 +104,6 @@ def test_what_torch_has_not(torch, make, message):
 def test_bad_input(torch):
     with pytest.raises(ValueError, match=r"expected one of torch.nn.RNN, LSTM, GRU"):
         from_torch(torch.nn.Linear(3, 4))
-    with pytest.raises(ValueError, match="proj_size=2: no projections are supported; expected 0"):
-        from_torch(torch.nn.LSTM(3, 4, proj_size=2))
     with pytest.raises(ValueError, match="it: not built"):
         to_torch(kerasrnn.LSTM(4, name="it"))
 
