@@ -340,7 +340,7 @@ FAMILIES = (
     Family(
         "Linear recurrences",
         "the transition depends on the input alone: only one multiplication and one addition "
-        "waits for the previous step",
+        "wait for the previous step",
         (
             Entry(
                 "MinGRU",
