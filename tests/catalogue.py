@@ -90,6 +90,12 @@ PROBES = [BY_NAME[name] for name in ("LSTM", "PeepholeLSTM", "GRU", "IndRNN")]
 ROWS_OR_PROBES = ROWS if FIRST_BACKEND else PROBES
 # The two ways of differentiating a step.
 MANUAL_AND_AUTOMATIC = PROBES[:2]
+VARIANTS = [
+    (row, variant)
+    for row in ROWS
+    for variant in row.variants
+    if FIRST_BACKEND or variant in ({}, {"reset_after": False})
+]
 # Tests of models with many cells take a few at a time: graphs, and what converts them, take more
 # than twice as long for twice as many.
 PARTS = [ROWS[n : n + 8] for n in range(0, len(ROWS), 8)]
@@ -98,14 +104,6 @@ PARTS = [ROWS[n : n + 8] for n in range(0, len(ROWS), 8)]
 def part_id(part: tuple[Row, ...]) -> str:
     """So that `-k` finds the test by the name of a cell."""
     return "-".join(row.name for row in part)
-
-
-VARIANTS = [
-    (row, variant)
-    for row in ROWS
-    for variant in row.variants
-    if FIRST_BACKEND or variant in ({}, {"reset_after": False})
-]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 import kerasrnn
 from kerasrnn.recurrence import cudnn
 from kerasrnn.recurrence.loop import Options
-from tests.catalogue import BY_NAME, PROBES, ROWS, Row, variant_id
+from tests.catalogue import BY_NAME, PROBES, ROWS_OR_PROBES, Row, variant_id
 from tests.cells.test_numbers import oracle_options
 from tests.measure import (
     FIRST_BACKEND,
@@ -150,7 +150,11 @@ def assert_close(actual, expected, tolerance=TIGHT):
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in ROWS if {"recurrent_dropout", "weight_drop"} <= row.cell.arguments().keys()],
+    [
+        row
+        for row in ROWS_OR_PROBES
+        if {"recurrent_dropout", "weight_drop"} <= row.cell.arguments().keys()
+    ],
     ids=variant_id,
 )
 def test_all_options_of_every_cell(row, monkeypatch):
