@@ -100,3 +100,69 @@ def test_equals_torchrecurrent(name):
     for a, b in zip(states, finals, strict=True):
         b = b if isinstance(b, np.ndarray) else b.detach().numpy()
         np.testing.assert_allclose(a, b, rtol=0, atol=TIGHT)
+
+
+# Of a layer with options: the options there, and the weights from those there, by name. (NAS adds
+# there where TensorFlow's cell, whose figures test_kinships.py has, multiplies.)
+FURTHER = [
+    ("FastRNN", {}, {}, lambda v: [*usual(*parts(v)), v["alpha"][0], v["beta"][0]]),
+    (
+        "FastGRNN",
+        {},
+        {"nonlinearity": "sigmoid"},
+        lambda v: [*usual(*parts(v)), v["zeta"][0], v["nu"][0]],
+    ),
+    (
+        "AntisymmetricRNN",
+        {"step_size": 0.5, "diffusion": 0.2},
+        {"epsilon": 0.5, "gamma": 0.2},
+        lambda v: usual(*parts(v)),
+    ),
+    (
+        "AntisymmetricRNN",
+        {"gated": True, "step_size": 0.5, "diffusion": 0.2},
+        {"epsilon": 0.5, "gamma": 0.2},
+        lambda v: reading_inputs_alone(*parts(v)),
+    ),
+    (
+        "MultiplicativeLSTM",
+        {},
+        {"recurrent_bias": False},
+        lambda v: [
+            v["weight_ih"],
+            joined(v["weight_hh"], v["weight_mh"]),
+            v["bias_ih"] + np.pad(v["bias_mh"], (UNITS, 0)),
+        ],
+    ),
+]
+
+
+def parts(values):
+    keys = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return [values[key] for key in keys if key in values]
+
+
+@pytest.mark.parametrize(("name", "options", "their_options", "weights_of"), FURTHER)
+def test_further_cells_equal_torchrecurrent(name, options, their_options, weights_of):
+    """The states after three steps, from given states."""
+    torch = pytest.importorskip("torch")
+    torchrecurrent = pytest.importorskip("torchrecurrent")
+    theirs = f"{'Gated' if options.get('gated') else ''}{name}Cell"
+    random, values = np.random.default_rng(0), {}
+    known = getattr(torchrecurrent, theirs)(FEATURES, UNITS, dtype=torch.float64, **their_options)
+    for key, parameter in known.named_parameters():
+        value = random.standard_normal(parameter.shape)
+        parameter.data = torch.from_numpy(value)
+        values[key] = value.T
+    cell = getattr(kerasrnn, f"{name}Cell")(UNITS, dtype=PRECISION, **options)
+    cell.build((None, FEATURES))
+    cell.set_weights(weights_of(values))
+    states = list(random.standard_normal((len(cell.state_names), 2, UNITS)))
+    state = tuple(torch.from_numpy(s) for s in states)
+    for _ in range(3):
+        x = random.standard_normal((2, FEATURES))
+        _, states = cell(x, states)
+        state = known(torch.from_numpy(x), state if len(state) > 1 else state[0])
+        state = state if isinstance(state, tuple) else (state,)
+        for a, b in zip(states, state, strict=True):
+            np.testing.assert_allclose(a, b.detach().numpy(), rtol=0, atol=TIGHT)
