@@ -127,6 +127,8 @@ from .cells.star import STAR as STAR
 from .cells.star import STARCell as STARCell
 from .cells.ugrnn import UGRNN as UGRNN
 from .cells.ugrnn import UGRNNCell as UGRNNCell
+from .cells.un_icornn import UnICORNN as UnICORNN
+from .cells.un_icornn import UnICORNNCell as UnICORNNCell
 from .cells.wrapping import WrappingCell as WrappingCell
 from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator

@@ -313,6 +313,11 @@ FAMILIES = (
                 "coupled oscillators with bounded gradients: for very long sequences",
             ),
             Entry(
+                "UnICORNN",
+                "Rusch & Mishra (2021)",
+                "independent oscillators without damping: for stacks on very long sequences",
+            ),
+            Entry(
                 "LEM",
                 "Rusch, Mishra, Erichson & Mahoney (2022)",
                 "two coupled states with learned step lengths: for several time scales in long "

@@ -109,4 +109,6 @@ from .star import STAR as STAR
 from .star import STARCell as STARCell
 from .ugrnn import UGRNN as UGRNN
 from .ugrnn import UGRNNCell as UGRNNCell
+from .un_icornn import UnICORNN as UnICORNN
+from .un_icornn import UnICORNNCell as UnICORNNCell
 from .wrapping import WrappingCell as WrappingCell

@@ -601,3 +601,24 @@ def test_lstmp_is_a_projected_lstm():
     known = keras.layers.LSTM(UNITS, **OPTIONS)
     wide = outputs(known, [kernel, projection @ recurrent, bias])
     assert_close(outputs(layer, [kernel, recurrent, bias, projection]), wide @ projection)
+
+
+def test_unicornn_keeps_its_energy():
+    """Of a symplectic step without inputs: alpha y^2 + z^2 - dt alpha y z, to the last digit."""
+    layer = kerasrnn.UnICORNN(
+        UNITS, activation=None, dt=0.2, alpha=5.0, use_bias=False, return_state=True, **OPTIONS
+    )
+    weights = random_weights(layer)
+    weights["recurrent_kernel"][:] = 0
+    layer.set_weights(list(weights.values()))
+    y, z = np.random.default_rng(1).standard_normal((2, 2, UNITS)).astype(PRECISION)
+    with op_by_op():
+        _, y_t, z_t = layer(0 * X, initial_state=[y, z])
+    dt = 0.2 / (1 + np.exp(-weights["c"]))
+
+    def energy(y, z):
+        y, z = np.asarray(y), np.asarray(z)
+        return 5 * y**2 + z**2 - dt * 5 * y * z
+
+    assert np.abs(np.asarray(y_t) - y).max() > 0.1
+    assert_close(energy(y_t, z_t), energy(y, z))
