@@ -271,7 +271,7 @@ FAMILIES = (
             Entry(
                 "STAR",
                 "Turkoglu, D'Aronco, Wegner & Schindler (2021)",
-                "one gate, and gradients that keep their size from layer to layer: for deep stacks",
+                "one gate, and steadier gradients from layer to layer: for deep stacks",
             ),
             Entry(
                 "BRC",

@@ -24,9 +24,10 @@ class STARCell(Cell):
         k_t = sigmoid(a_k + h_{t-1} U),   z_t = tanh(a_z)
         h_t = tanh((1 - k_t) * h_{t-1} + k_t * z_t)
 
-    It is made for deep stacks: in expectation, its gradient keeps its size from layer to layer,
-    where those of LSTM and GRU shrink and those of SimpleRNN grow. Only the gate reads the state,
-    so that the cell has half of GRU's weights.
+    It is made for deep stacks, in which gradients fade or grow not only from step to step but also
+    from layer to layer: those of this cell keep their size better than those of LSTM and SimpleRNN.
+    Only the gate reads the state, so that the cell has half of GRU's weights, if there are as many
+    features as units.
 
     `sigmoid` is `recurrent_activation`, `tanh` is `activation`. Weights: `kernel` W
     `(features, 2 * units)` with the columns in the order k, z; `recurrent_kernel` U
