@@ -13,6 +13,7 @@ import numpy as np
 from kerasrnn import validation
 from kerasrnn.export import onnx_files, parity, signature, tracing
 from kerasrnn.export.kinds import ONNX_FILE
+from kerasrnn.export.linear_scan import Scans
 from kerasrnn.export.native import Markers, cancel_reversals, choose_exactly
 from kerasrnn.export.parity import Check, Report, Run
 from kerasrnn.keras_internals import patch_tf2onnx
@@ -37,7 +38,9 @@ def to_onnx(
     `SimpleRNN`, `LSTM`, `PeepholeLSTM`, `GRU` (with or without `reset_after`) and `MGU` become
     ONNX's own `RNN`, `LSTM` and `GRU`: see `kerasrnn.export.native`. The two directions of a
     bidirectional layer become one operator, or, with a mask, two. Keras's own layers are exported
-    like kerasrnn's. Other cells become a `Loop`, as does a cell with an activation that ONNX lacks.
+    like kerasrnn's. Linear cells become a `Scan` of their recurrence alone: see
+    `kerasrnn.export.linear_scan`. Other cells become a `Loop`, as does a cell with an activation
+    that ONNX lacks.
 
     The file computes in single precision, even for a model of half precision; its inputs and
     outputs are then also in single precision.
@@ -126,17 +129,21 @@ def _convert(model: keras.Model) -> Any:
     def serve(*inputs: Any) -> Any:
         return tracing.single_call(model, inputs)
 
-    markers, missing = Markers(), []
+    markers, scans, missing = Markers(), Scans(), []
+
+    def substitute(*of_loop: Any) -> Any:
+        return markers.run(*of_loop) or scans.run(*of_loop)
+
     with (
         tracing.for_export(model, own_loops=True, single=True),
-        replaced_by(markers.run),
+        replaced_by(substitute),
         _without_messages(missing),
     ):
         proto, _ = tf2onnx.convert.from_function(
             serve,
             input_signature=specs,
             opset=OPSET,
-            custom_rewriter=[markers.rewrite, cancel_reversals, choose_exactly],
+            custom_rewriter=[markers.rewrite, scans.rewrite, cancel_reversals, choose_exactly],
         )
     if missing:
         raise ValueError(
