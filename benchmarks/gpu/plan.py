@@ -43,9 +43,9 @@ CONTENDERS = {
 BUILT_IN = ("LSTM", "GRU")
 """The cells that cuDNN has."""
 
-LINEAR: tuple[str, ...] = ()
-"""The cells whose recurrence is linear in the state, computed by scans. The library has none yet:
-the first one joins here, as a selection of `catalogue.CELLS`, and is measured by length."""
+LINEAR = ("MinGRU", "RGLRU", "LRU")
+"""Cells whose recurrence is linear in the state, computed by scans, and measured by length: a
+small one, one with decays close to 1, and a complex one."""
 
 OTHERS = tuple(entry.layer for entry in catalogue.CELLS if entry.layer not in (*BUILT_IN, *LINEAR))
 RECIPE = "translate"
@@ -200,7 +200,8 @@ def seconds(point: Point, rounds: int, share: float) -> float:
             total += STARTING + COMPILING_RECIPE + rounds * share
             continue
         total += compiling * (1 + CHECKING)
-        looping = name not in ("keras", "torch", "jax-rnn") and point.cell not in LINEAR
+        fused = ("keras", "torch", "jax-rnn", *(("kerasrnn",) if point.cell in LINEAR else ()))
+        looping = name not in fused
         once = STEP * point.shape.time if looping else 0.0
         if point.part == "peak":
             total += STARTING + WARM * once

@@ -31,7 +31,9 @@ class LRUCell(LinearCell):
     The rates start uniformly on the ring `min_radius <= |lambda| <= max_radius` and at angles in
     [0, `max_phase`], which makes memories of up to about 1 / (1 - `max_radius`) steps; gamma starts
     at log(sqrt(1 - |lambda|^2)), so that the states start with the scale of the inputs. There is no
-    nonlinearity: the authors place one between stacked layers.
+    nonlinearity: the authors place one between stacked layers. In bfloat16 the
+    parameters of lambda are rounded to 8 bits, and the angles of long memories are wrong: use
+    float32.
 
     Weights: `kernel` `(features, 3 * units)`, whose columns are the real part of B, its imaginary
     part, and D; `nu`, `theta` and `gamma`, `(units,)`; `output_kernel` `(2 * units, units)`: the

@@ -9,6 +9,7 @@ import pytest
 
 import kerasrnn
 from kerasrnn.recurrence.linear import associative_scan
+from tests.catalogue import BY_NAME
 from tests.measure import (
     PRECISION,
     TIGHT,
@@ -19,6 +20,7 @@ from tests.measure import (
     random_states,
     randomize,
 )
+from tests.oracles import loop
 
 BATCH, TIME, FEATURES, UNITS = 4, 7, 2, 3
 # A real state; a complex one with a constant decay and a product in `read`; a window; chunks.
@@ -173,3 +175,23 @@ def test_prefixes(count):
     for t in range(count):
         expected = slopes[t] * expected + offsets[t]
         np.testing.assert_allclose(keras.ops.convert_to_numpy(y)[t], expected, rtol=1e-5)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["LRU", "S5", "HGRN", "RGLRU"])
+def test_long_memories_in_single_and_half_precision(name):
+    """Thousands of steps with decays near 1, against the oracle in double precision."""
+    row, options = BY_NAME[name], {"lower_bound": 0.99} if name == "HGRN" else {}
+    x = np.random.default_rng(0).standard_normal((1, 10_000, FEATURES)).astype("float16")
+    layer = row.layer(8, return_sequences=True, seed=1, **options)
+    layer.build(x.shape)
+    values = [w.astype("float16").astype("float64") for w in layer.get_weights()]
+    weights = dict(zip([w.name for w in layer.weights], values, strict=True))
+    states = [np.zeros((1, 8)) for _ in layer.cell.state_names]
+    expected, *_ = loop.run(row.oracle.step, x.astype("float64"), states, weights)
+    for dtype, tolerance in (("float32", 1e-5), ("mixed_float16", 1e-2)):
+        layer = row.layer(8, return_sequences=True, dtype=dtype, **options)
+        layer.build(x.shape)
+        layer.set_weights(values)
+        difference = np.abs(np.asarray(layer(x.astype("float32"))) - expected).max()
+        assert difference <= tolerance * np.abs(expected).max()
