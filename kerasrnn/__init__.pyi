@@ -23,12 +23,10 @@ from .cells.antisymmetric_rnn import AntisymmetricRNNCell as AntisymmetricRNNCel
 from .cells.brc import BRC as BRC
 from .cells.brc import BRCCell as BRCCell
 from .cells.cell import Cell as Cell
-from .cells.cf_c import CfC as CfC
-from .cells.cf_c import CfCCell as CfCCell
+from .cells.cfc import CfC as CfC
+from .cells.cfc import CfCCell as CfCCell
 from .cells.chrono import ChronoInitializer as ChronoInitializer
 from .cells.chunked_cell import ChunkedCell as ChunkedCell
-from .cells.co_rnn import CoRNN as CoRNN
-from .cells.co_rnn import CoRNNCell as CoRNNCell
 from .cells.conv_gru import ConvGRU1D as ConvGRU1D
 from .cells.conv_gru import ConvGRU1DCell as ConvGRU1DCell
 from .cells.conv_gru import ConvGRU2D as ConvGRU2D
@@ -42,6 +40,8 @@ from .cells.conv_lstm import ConvLSTM2DCell as ConvLSTM2DCell
 from .cells.conv_lstm import ConvLSTM3D as ConvLSTM3D
 from .cells.conv_lstm import ConvLSTM3DCell as ConvLSTM3DCell
 from .cells.convolutional import ConvolutionalCell as ConvolutionalCell
+from .cells.cornn import CoRNN as CoRNN
+from .cells.cornn import CoRNNCell as CoRNNCell
 from .cells.coupled_lstm import CoupledLSTM as CoupledLSTM
 from .cells.coupled_lstm import CoupledLSTMCell as CoupledLSTMCell
 from .cells.echo_state import EchoState as EchoState
@@ -127,8 +127,8 @@ from .cells.star import STAR as STAR
 from .cells.star import STARCell as STARCell
 from .cells.ugrnn import UGRNN as UGRNN
 from .cells.ugrnn import UGRNNCell as UGRNNCell
-from .cells.un_icornn import UnICORNN as UnICORNN
-from .cells.un_icornn import UnICORNNCell as UnICORNNCell
+from .cells.unicornn import UnICORNN as UnICORNN
+from .cells.unicornn import UnICORNNCell as UnICORNNCell
 from .cells.wrapping import WrappingCell as WrappingCell
 from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator

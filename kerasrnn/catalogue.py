@@ -40,6 +40,9 @@ class Entry:
     in_keras: bool = False
     """Whether Keras has a layer and a cell of the same names."""
 
+    lower_case: str | None = None
+    """The layer's name in lower case, if it is not that in snake case."""
+
     @property
     def cell(self) -> str:
         """Name of the cell's class."""
@@ -58,7 +61,7 @@ class Entry:
     @property
     def module(self) -> str:
         """Name of the module in `kerasrnn.cells`; also the name that the zoo and recipes accept."""
-        return snake_case(self.layer)
+        return self.lower_case or snake_case(self.layer)
 
 
 @dataclass(frozen=True)
@@ -311,11 +314,13 @@ FAMILIES = (
                 "CoRNN",
                 "Rusch & Mishra (2021)",
                 "coupled oscillators with bounded gradients: for very long sequences",
+                lower_case="cornn",
             ),
             Entry(
                 "UnICORNN",
                 "Rusch & Mishra (2021)",
                 "independent oscillators without damping: for stacks on very long sequences",
+                lower_case="unicornn",
             ),
             Entry(
                 "LEM",
@@ -333,6 +338,7 @@ FAMILIES = (
                 "CfC",
                 "Hasani et al. (2022)",
                 "LTC in closed form, a gate of the elapsed time: for irregularly sampled data",
+                lower_case="cfc",
             ),
             Entry(
                 "AntisymmetricRNN",

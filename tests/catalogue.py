@@ -32,6 +32,11 @@ class Row:
         return self.layer.__name__
 
     @property
+    def module(self) -> str:
+        """The name that the zoo accepts."""
+        return self.cell.__module__.rpartition(".")[2]
+
+    @property
     def variants(self) -> tuple[dict[str, Any], ...]:
         """Options that change the cell's mathematics."""
         return getattr(self.oracle, "VARIANTS", ({}, {"use_bias": False}))

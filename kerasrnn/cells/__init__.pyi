@@ -5,12 +5,10 @@ from .antisymmetric_rnn import AntisymmetricRNNCell as AntisymmetricRNNCell
 from .brc import BRC as BRC
 from .brc import BRCCell as BRCCell
 from .cell import Cell as Cell
-from .cf_c import CfC as CfC
-from .cf_c import CfCCell as CfCCell
+from .cfc import CfC as CfC
+from .cfc import CfCCell as CfCCell
 from .chrono import ChronoInitializer as ChronoInitializer
 from .chunked_cell import ChunkedCell as ChunkedCell
-from .co_rnn import CoRNN as CoRNN
-from .co_rnn import CoRNNCell as CoRNNCell
 from .conv_gru import ConvGRU1D as ConvGRU1D
 from .conv_gru import ConvGRU1DCell as ConvGRU1DCell
 from .conv_gru import ConvGRU2D as ConvGRU2D
@@ -24,6 +22,8 @@ from .conv_lstm import ConvLSTM2DCell as ConvLSTM2DCell
 from .conv_lstm import ConvLSTM3D as ConvLSTM3D
 from .conv_lstm import ConvLSTM3DCell as ConvLSTM3DCell
 from .convolutional import ConvolutionalCell as ConvolutionalCell
+from .cornn import CoRNN as CoRNN
+from .cornn import CoRNNCell as CoRNNCell
 from .coupled_lstm import CoupledLSTM as CoupledLSTM
 from .coupled_lstm import CoupledLSTMCell as CoupledLSTMCell
 from .echo_state import EchoState as EchoState
@@ -109,6 +109,6 @@ from .star import STAR as STAR
 from .star import STARCell as STARCell
 from .ugrnn import UGRNN as UGRNN
 from .ugrnn import UGRNNCell as UGRNNCell
-from .un_icornn import UnICORNN as UnICORNN
-from .un_icornn import UnICORNNCell as UnICORNNCell
+from .unicornn import UnICORNN as UnICORNN
+from .unicornn import UnICORNNCell as UnICORNNCell
 from .wrapping import WrappingCell as WrappingCell

@@ -38,7 +38,7 @@ def assert_close(actual, expected, tolerance=TIGHT):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
 
 
-def test_co_rnn_is_simple_rnn_if_velocities_are_forgotten():
+def test_cornn_is_simple_rnn_if_velocities_are_forgotten():
     """With dt = gamma = epsilon = 1, y_t is the activation itself."""
     layer = kerasrnn.CoRNN(UNITS, dt=1.0, gamma=1.0, epsilon=1.0, **OPTIONS)
     weights = random_weights(layer)
@@ -49,7 +49,7 @@ def test_co_rnn_is_simple_rnn_if_velocities_are_forgotten():
     assert_close(outputs(layer, weights.values()), expected)
 
 
-def test_co_rnn_oscillates_at_its_frequency():
+def test_cornn_oscillates_at_its_frequency():
     """Without inputs and damping, the period is 2 pi / sqrt(gamma)."""
     layer = kerasrnn.CoRNN(1, dt=0.01, gamma=4.0, epsilon=1e-9, **OPTIONS)
     layer.build((1, None, 1))
@@ -257,7 +257,7 @@ def test_nas_computes_the_figures_of_tensorflow_addons():
         assert_close(found, np.repeat(np.transpose([figures]), 6, axis=1), 1e-6)
 
 
-def test_cf_c_with_a_closed_gate_is_simple_rnn():
+def test_cfc_with_a_closed_gate_is_simple_rnn():
     """Without a backbone, the heads are the rows of its kernels."""
     layer = kerasrnn.CfC(UNITS, backbone_layers=0, **OPTIONS)
     weights = random_weights(layer)

@@ -6,7 +6,6 @@ import pytest
 
 import kerasrnn
 from kerasrnn import zoo
-from kerasrnn.wording import snake_case
 from tests import numpy_models
 from tests.catalogue import PROBES, ROWS, variant_id
 from tests.zoo.models import assert_exports, assert_saves, learn
@@ -151,11 +150,11 @@ def test_cells_by_name_class_and_layer():
     for row in ROWS:
         assert zoo.layer_class(row.cell) is row.layer
         assert zoo.layer_class(row.layer) is row.layer
-        assert zoo.layer_class(snake_case(row.name)) is row.layer
+        assert zoo.layer_class(row.module) is row.layer
     assert zoo.layer_class("simple_rnn") is kerasrnn.SimpleRNN
     assert zoo.layer_class("ind_rnn") is kerasrnn.IndRNN
     assert zoo.layer_class("layer_norm_lstm") is kerasrnn.LayerNormLSTM
-    names = ", ".join(sorted(snake_case(row.name) for row in ROWS))
+    names = ", ".join(sorted(row.module for row in ROWS))
     with pytest.raises(ValueError, match=rf"cell='lstmm': expected one of {names}\."):
         zoo.many_to_one(zoo.Vectors(4), zoo.Classes(3), cell="lstmm")
     with pytest.raises(ValueError, match="expected a name, a kerasrnn cell class"):
