@@ -324,7 +324,7 @@ class AttentionCell(WrappingCell):
         return output, self.join_states(of_cell, [*fed, *states])
 
     def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:
-        if not self.leaves_loop:
+        if not self.leaves_loop or options.return_all_states:
             return super().run(options, call, jit_compile)
         inner = Call(
             call.sequences,

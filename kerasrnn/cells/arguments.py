@@ -146,6 +146,8 @@ DESCRIPTIONS = {
     "are carried on, but their gradient is cut at intervals of this many steps. None: never.",
     "learn_initial_state": "whether the initial states are weights, one vector for all rows, which "
     "start at zero; a call with `initial_state` does not use them.",
+    "return_all_states": "whether to also return the states after every step, `(batch, time, "
+    "...)`, after the output; at a masked step, those before it.",
     "jit_compile": "XLA: True always compiles the time loop; False never compiles it by "
     'itself, and disables XLA for a model compiled with `jit_compile="auto"`; "auto" compiles it '
     "on TensorFlow in training, in a graph, and in `predict` and eager calls that repeat, unless "

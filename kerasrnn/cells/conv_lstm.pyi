@@ -138,6 +138,7 @@ class ConvLSTM1D(Recurrent):
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
         learn_initial_state: bool = False,
+        return_all_states: bool = False,
         **kwargs: Any,
     ) -> None: ...
 
@@ -180,6 +181,7 @@ class ConvLSTM2D(Recurrent):
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
         learn_initial_state: bool = False,
+        return_all_states: bool = False,
         **kwargs: Any,
     ) -> None: ...
 
@@ -222,5 +224,6 @@ class ConvLSTM3D(Recurrent):
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
         learn_initial_state: bool = False,
+        return_all_states: bool = False,
         **kwargs: Any,
     ) -> None: ...

@@ -62,5 +62,6 @@ class IndRNN(Recurrent):
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
         learn_initial_state: bool = False,
+        return_all_states: bool = False,
         **kwargs: Any,
     ) -> None: ...

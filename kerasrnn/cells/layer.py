@@ -4,6 +4,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import keras
@@ -25,12 +26,16 @@ from kerasrnn.wording import counted, snake_case
 
 Tensor = Any
 
+# The states of every step in the current call of a layer: see `RNN.collect_states`.
+_all_states: ContextVar[list[Any]] = ContextVar("_all_states")
+
 # Keyword arguments that Keras's layers lack, with their defaults.
 EXTRAS = {
     "jit_compile": "auto",
     "checkpoint_every": None,
     "truncate_every": None,
     "learn_initial_state": False,
+    "return_all_states": False,
 }
 
 CALL = """
@@ -49,14 +54,15 @@ Call arguments:
         attached to the memory, if any.
 
 Returns:
-    The output, `(batch, {outputs})`, or `(batch, time, {outputs})` with `return_sequences`; with
-    `return_state`, the output and then the final states, {states}.
+    The output, `(batch, {outputs})`, or `(batch, time, {outputs})` with `return_sequences`; then,
+    with `return_all_states`, the states after every step, each with a time axis after the batch
+    axis; then, with `return_state`, the final states, {states}.
 
 Masking: at a masked step the states are carried over, and the output repeats the previous one
 (zeros before the first valid step), or is zeros with `zero_output_for_mask`. Any pattern of masked
 steps is allowed, including fully masked rows: such a row keeps its initial state and outputs zeros.
 With `return_sequences`, the mask is passed on to the next layer, in the order of the outputs:
-reversed with `go_backwards`.
+reversed with `go_backwards`. The states of all steps have it in any case.
 
 Raises:
     ValueError: an argument is out of its range; `sequences` is not a dense numeric tensor, has
@@ -111,6 +117,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         checkpoint_every: PositiveInteger | Literal["sqrt"] | None = None,
         truncate_every: PositiveInteger | None = None,
         learn_initial_state: bool = False,
+        return_all_states: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -141,6 +148,11 @@ class RNN(SequenceLayer, keras.layers.RNN):
                     f"{name}={every!r}: an option of kerasrnn's time loop; expected None with "
                     f"unroll={unroll} and {type(self.cell).__name__}, which runs in {where}."
                 )
+        if return_all_states and in_keras:
+            raise ValueError(
+                f"return_all_states=True: an option of kerasrnn's time loop; expected False with "
+                f"{type(self.cell).__name__}, which runs in {in_keras}."
+            )
         if in_keras and getattr(self.cell, "reads_memory", False):
             raise ValueError(
                 f"cell: {type(self.cell).__name__} overrides `call` and reads a memory, which "
@@ -160,6 +172,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self.checkpoint_every = checkpoint_every
         self.truncate_every = truncate_every
         self.learn_initial_state = learn_initial_state
+        self.return_all_states = return_all_states
         self.initial_states: list[Any] = []  # the weights of `learn_initial_state`
         # Keras stops passing masks through RNN layers in 3.16; this layer passes them.
         self.supports_masking = True
@@ -228,19 +241,22 @@ class RNN(SequenceLayer, keras.layers.RNN):
             )
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
-        """The mask if `return_sequences`, in the order of the outputs, otherwise None; None for
-        each state.
+        """The mask if `return_sequences`, in the order of the outputs, otherwise None; the same
+        mask for each state of all steps; None for each final state.
         """
         if isinstance(mask, (list, tuple)):
             mask = mask[0]  # one mask for each of (sequences, *initial_state)
-        output_mask = mask if self.return_sequences else None
-        if output_mask is not None and self.go_backwards:
-            output_mask = ops.flip(output_mask, axis=1)
+        if mask is not None and self.go_backwards:
+            mask = ops.flip(mask, axis=1)
+        masks = [mask if self.return_sequences else None]
+        if self.return_all_states:
+            masks += map_shapes(lambda _: mask, self.cell.state_shapes)
         if self.return_state:
             if isinstance(self.cell, Cell):
-                return [output_mask, *map_shapes(lambda _: None, self.cell.state_shapes)]
-            return [output_mask, *keras.tree.map_structure(lambda _: None, self.state_size)]
-        return output_mask
+                masks += map_shapes(lambda _: None, self.cell.state_shapes)
+            else:
+                masks += keras.tree.map_structure(lambda _: None, self.state_size)
+        return masks if len(masks) > 1 else masks[0]
 
     def compute_output_shape(
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
@@ -264,8 +280,12 @@ class RNN(SequenceLayer, keras.layers.RNN):
         else:
             states = [(batch, n) for n in self.state_size]
             output = (getattr(self.cell, "output_size", None) or self.state_size[0],)
-        output = (batch, time, *output) if self.return_sequences else (batch, *output)
-        return (output, *states) if self.return_state else output
+        shapes: list[Any] = [(batch, time, *output) if self.return_sequences else (batch, *output)]
+        if self.return_all_states:
+            shapes += map_shapes(lambda shape: (batch, time, *shape[1:]), states)
+        if self.return_state:
+            shapes += states
+        return tuple(shapes) if len(shapes) > 1 else shapes[0]
 
     def compute_output_spec(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
         if len(sequences.shape) > 3 and not isinstance(self.cell, Cell):
@@ -353,14 +373,40 @@ class RNN(SequenceLayer, keras.layers.RNN):
         if initial_state is None and remembers:
             initial_state = self._stored_states()
         run_steps = functools.partial(super().call, training=bool(training))
-        if sequences.shape[1] is not None or self.unroll or loop.is_replaced():
-            results = run_steps(sequences, initial_state=initial_state, mask=mask)
-        else:
-            results = self._call_any_length(run_steps, sequences, initial_state, mask)
+        collected: list[Any] = []
+        token = _all_states.set(collected)
+        try:
+            results = self._run_steps(run_steps, sequences, initial_state, mask)
+        finally:
+            _all_states.reset(token)
+        if self.return_all_states:
+            if not collected:
+                raise ValueError(
+                    f"{self.name}: return_all_states=True: {type(self).__name__} overrides "
+                    "`inner_loop` without a call of `collect_states`; expected False."
+                )
+            output, *finals = results if self.return_state else [results]
+            results = (output, *collected, *finals)
         if remembers:
             empty = ops.equal(ops.shape(sequences)[1], 0)
             self.fresh.assign(ops.logical_and(self.fresh.value, empty))
         return results
+
+    def collect_states(self, states: Sequence[Any] | None) -> None:
+        """Keep the states of every step, which Keras's `call` does not pass on, for the results."""
+        if states is not None:
+            _all_states.get()[:] = keras.tree.map_structure(self.in_compute_dtype, list(states))
+
+    def _run_steps(
+        self,
+        run_steps: Callable[..., Any],
+        sequences: Tensor,
+        initial_state: Any,
+        mask: Tensor | None,
+    ) -> Any:
+        if sequences.shape[1] is not None or self.unroll or loop.is_replaced():
+            return run_steps(sequences, initial_state=initial_state, mask=mask)
+        return self._call_any_length(run_steps, sequences, initial_state, mask)
 
     def _stored_states(self) -> list[Any]:
         """The states of a stateful layer; in rows that were reset, the learned initial states."""
@@ -408,13 +454,15 @@ class RNN(SequenceLayer, keras.layers.RNN):
             initial_state=initial_state,
             mask=None if mask is None else longer(mask),
         )
+
+        def first(x: Tensor) -> Tensor:
+            # Its gradient is a padding, too, unlike that of `x[:, :steps]`.
+            size = (batch, steps, *ops.shape(x)[2:])
+            return ops.slice(x, [0] * len(size), size)
+
         output, *states = results if self.return_state else [results]
-        if self.return_sequences:
-            # Its gradient is a padding, too, unlike that of `output[:, :steps]`.
-            size = (batch, steps, *ops.shape(output)[2:])
-            output = ops.slice(output, [0] * len(size), size)
-        else:
-            output = if_any(output, ops.zeros_like(output))
+        self.collect_states(keras.tree.map_structure(first, _all_states.get()))
+        output = first(output) if self.return_sequences else if_any(output, ops.zeros_like(output))
         if self.stateful:
             for state, before in zip(
                 keras.tree.flatten(self.states), keras.tree.flatten(initial_state), strict=True
@@ -447,11 +495,12 @@ class RNN(SequenceLayer, keras.layers.RNN):
             check_noise(self.cell, noise, *sequences.shape[:2])
             weights = self.cell.drop_weights(weights)
             weights = self.cell.weights_of_call(weights, sequences, mask, noise)
-        output, outputs, finals = self.cell.run(
+        output, outputs, finals, all_states = self.cell.run(
             self._options(training),
             Call(sequences, states, weights, prepared, noise, mask),
             self.jit_compile,
         )
+        self.collect_states(all_states)
         # Keras takes both and returns one.
         return (outputs, outputs, finals) if output is None else (output, output, finals)
 
@@ -461,6 +510,7 @@ class RNN(SequenceLayer, keras.layers.RNN):
             go_backwards=self.go_backwards,
             unroll=self.unroll,
             zero_output_for_mask=self.zero_output_for_mask,
+            return_all_states=self.return_all_states,
             training=training,
             checkpoint_every=self.checkpoint_every,
             truncate_every=self.truncate_every,

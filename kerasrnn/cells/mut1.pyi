@@ -64,5 +64,6 @@ class MUT1(Recurrent):
         checkpoint_every: int | Literal["sqrt"] | None = None,
         truncate_every: int | None = None,
         learn_initial_state: bool = False,
+        return_all_states: bool = False,
         **kwargs: Any,
     ) -> None: ...

@@ -193,9 +193,7 @@ class _Observer:
 class _KerasCell:
     """Adapts a foreign cell to the time loop: everything happens in the step."""
 
-    single_read = False
-    has_adjoint = False
-    alters_step = False
+    single_read = has_adjoint = alters_step = False
 
     def __init__(self, cell: keras.layers.Layer, output_size: int) -> None:
         self.cell, self.step_output_shape = cell, (output_size,)
@@ -225,7 +223,7 @@ class _KerasCell:
 class _Recorder:
     """A cell that records its steps; the tape watches the states that they compute."""
 
-    is_linear = False  # the steps are run, one after the other
+    is_linear = is_chunked = False  # the steps are run, one after the other
 
     def __init__(self, cell: Any, tape: Any, call: ObservedCall) -> None:
         self._cell, self._tape, self._call = cell, tape, call
@@ -296,16 +294,19 @@ def _recording_loop(
     with ExitStack() as stack:
         if attention is not None:
             stack.enter_context(_replaced(attention, {"cell": recorder}))
-        output, outputs, states = unrolled.loop(
+        output, outputs, states, all_states = unrolled.loop(
             recorder if attention is None else cell,
             Options(
                 return_sequences=layer.return_sequences,
                 go_backwards=layer.go_backwards,
                 zero_output_for_mask=layer.zero_output_for_mask,
                 truncate_every=getattr(layer, "truncate_every", None),
+                return_all_states=getattr(layer, "return_all_states", False),
             ),
             Call(sequences, states, weights, memory, Noise(), mask),
         )
+    if all_states is not None:
+        layer.collect_states(all_states)
     return (outputs, outputs, states) if output is None else (output, output, states)
 
 

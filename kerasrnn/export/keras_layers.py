@@ -191,7 +191,7 @@ def keras_own(part: dict[str, Any]) -> None:
     if name in BUILT_IN:
         for key in ("jit_compile", "checkpoint_every", "truncate_every"):
             config.pop(key, None)
-        for key in (*OPTIONS, "learn_initial_state"):
+        for key in (*OPTIONS, "learn_initial_state", "return_all_states"):
             if key in config:
                 raise ValueError(
                     f"{config['name']}: Keras has no {name} with {key}={config[key]!r}."

@@ -12,9 +12,9 @@ from typing import Any
 
 from keras import ops
 
-from kerasrnn.cells.cell import Cell
 from kerasrnn.recurrence.linear import LinearUnroll
 from kerasrnn.recurrence.loop import Call, Options, Results, backend_room
+from kerasrnn.recurrence.ways import way_of
 
 Tensor = Any
 Graph = Any  # tf2onnx's
@@ -29,8 +29,7 @@ class Scans:
 
     def run(self, cell: Any, options: Options, call: Call) -> Results | None:
         """The substitute for the loop: see `recurrence.loop.replaced_by`."""
-        linear = isinstance(cell, Cell) and cell.is_linear and not cell.alters_step
-        if not linear or options.training or options.unroll:
+        if options.training or way_of(cell, options) is not LinearUnroll:
             return None
         backend = SimpleNamespace(**vars(backend_room()))
         # As if in parallel: masks become coefficients.

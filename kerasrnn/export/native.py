@@ -61,7 +61,9 @@ class Markers:
         """The substitute for the loop: see `recurrence.loop.replaced_by`."""
         known = isinstance(cell, Cell) and not cell.alters_step
         operator = cell.onnx_operator if known else None
-        if operator is None or not operator.exists or options.training:
+        if operator is None or not operator.exists:
+            return None
+        if options.training or options.return_all_states:
             return None
         states = [] if all(map(_is_zero, call.states)) else call.states
         output, *finals = self._mark(cell, operator, options, call, states)

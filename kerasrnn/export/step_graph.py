@@ -260,7 +260,13 @@ class StepGraph:
         for state, value in zip(states, after, strict=True):
             self._add_state(state, value)
         self.mark(y, SEQUENCE if sequences else LAST)
-        return (y, *self.mark(list(keras.tree.flatten(new)), LAST)) if returned else y
+        results = [y]
+        if getattr(layer, "return_all_states", False):
+            of_step = [ops.expand_dims(state, 1) for state in keras.tree.flatten(new)]
+            results += self.mark(of_step, SEQUENCE)
+        if returned:
+            results += self.mark(list(keras.tree.flatten(new)), LAST)
+        return tuple(results) if len(results) > 1 else y
 
     def _state(self, layer: Any, name: str, shape: tuple[int, ...], x: Tensor) -> Tensor:
         name = self._free(f"{layer.name}_{name}")
@@ -319,6 +325,7 @@ def _for_steps(part: dict[str, Any]) -> None:
     keras_layers.ours(part)
     _unmasked(part)
     config = part["config"]
+    config.pop("return_all_states", None)
     if "unroll" in config:
         config["unroll"] = True
         for name in ("checkpoint_every", "truncate_every"):

@@ -129,7 +129,7 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
     elif not all(_has_torch_activations(half) for half in halves):
         problem = "these activations"
     else:
-        names = (*OPTIONS, "learn_initial_state")
+        names = (*OPTIONS, "learn_initial_state", "return_all_states")
         options = [name for name in names for half in halves if getattr(half, name)]
         problem = options[0] if options else None
     if problem is not None:

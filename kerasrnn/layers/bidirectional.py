@@ -54,8 +54,9 @@ class Bidirectional(SequenceLayer):
         training: whether dropout is applied.
 
     Returns:
-        The output, `(batch, units)` or `(batch, time, units)`, twice as wide with "concat"; with
-        `return_state`, followed by the final states of the forward and then the backward layer.
+        The output, `(batch, units)` or `(batch, time, units)`, twice as wide with "concat"; then,
+        with `return_all_states`, the states of every step, of the forward and then the backward
+        layer, each in the order of time; then, with `return_state`, the final states of both.
 
     Masking: as in the layers, except that `zero_output_for_mask` is ignored: with
     `return_sequences`, both directions output zeros at a masked step (repeating the previous output
@@ -116,6 +117,10 @@ class Bidirectional(SequenceLayer):
         return self.forward_layer.return_state
 
     @property
+    def return_all_states(self) -> bool:
+        return self.forward_layer.return_all_states
+
+    @property
     def stateful(self) -> bool:
         return self.forward_layer.stateful
 
@@ -129,7 +134,8 @@ class Bidirectional(SequenceLayer):
                 direction.build(sequences_shape)
         if self.residual:
             shape = self.compute_output_shape(sequences_shape)
-            width = (shape[0] if self.return_state else shape)[-1]
+            several = self.return_all_states or self.return_state
+            width = (shape[0] if several else shape)[-1]
             if width != sequences_shape[-1]:
                 raise ValueError(
                     f"{self.name}: residual=True adds {sequences_shape[-1]} features to {width} "
@@ -159,9 +165,14 @@ class Bidirectional(SequenceLayer):
             direction(sequences, initial_state=state, mask=mask, training=training)
             for direction, state in zip(directions, states, strict=True)
         ]
-        finals: list[Tensor] = []
-        if self.return_state:
-            finals = [state for result in results for state in result[1:]]
+        states_of_all: list[Any] = []
+        finals: list[Any] = []
+        if self.return_all_states or self.return_state:
+            count = len(self.forward_layer.state_size) if self.return_all_states else 0
+            of_steps = [result[1 : 1 + count] for result in results]
+            of_steps[1] = keras.tree.map_structure(lambda s: ops.flip(s, axis=1), of_steps[1])
+            states_of_all = [state for each in of_steps for state in each]
+            finals = [state for result in results for state in result[1 + count :]]
             results = [result[0] for result in results]
         forward, backward = results
         if self.return_sequences:
@@ -169,19 +180,28 @@ class Bidirectional(SequenceLayer):
         output = MERGES[self.merge_mode](forward, backward)
         if self.residual:
             output = output + ops.cast(sequences, output.dtype)
-        results = keras.tree.map_structure(self.in_compute_dtype, (output, *finals))
-        return results if self.return_state else results[0]
+        results = (output, *states_of_all, *finals)
+        results = keras.tree.map_structure(self.in_compute_dtype, results)
+        return results if len(results) > 1 else results[0]
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         shape = self.forward_layer.compute_output_shape(sequences_shape)
-        if self.return_state:
-            output, *states = shape
-            return (self._merged(output), *states, *states)
-        return self._merged(shape)
+        if not (self.return_all_states or self.return_state):
+            return self._merged(shape)
+        output, *states = shape
+        return (self._merged(output), *self._of_both(states))
+
+    def _of_both(self, states: list[Any]) -> list[Any]:
+        """What one direction returns of its states, for both: of all steps, then the final ones."""
+        count = len(self.forward_layer.state_size) if self.return_all_states else 0
+        return [*states[:count], *states[:count], *states[count:], *states[count:]]
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
         forward = self.forward_layer.compute_mask(inputs, mask)
-        return [*forward, *forward[1:]] if self.return_state else forward
+        if not (self.return_all_states or self.return_state):
+            return forward
+        # The mask of the states of all steps, which are returned in the order of time.
+        return [forward[0], *self._of_both(forward[1:])]
 
     def reset_state(self, rows: Any = None) -> None:
         """Reset the states of both directions, if they are stateful: see `RNN.reset_state`."""

@@ -379,6 +379,11 @@ def _check_layer(layer: Any) -> None:
         raise ValueError(f"layers: {layer.name} is built; expected new layers.")
     if layer.return_state:
         raise ValueError(f"layers: {layer.name} has return_state=True; set it on the stack.")
+    if layer.return_all_states:
+        raise ValueError(
+            f"layers: {layer.name} has return_all_states=True; expected False in a stack, whose "
+            "layers return their outputs and final states only."
+        )
     if getattr(layer, "go_backwards", False):
         raise ValueError(f"layers: {layer.name} reads backwards; expected a Bidirectional.")
 

@@ -14,7 +14,7 @@ from kerasrnn.recurrence.backend import Backend
 from kerasrnn.recurrence.checks import check_returned, check_step
 from kerasrnn.recurrence.linear import LinearUnroll
 from kerasrnn.recurrence.loop import Call, Options, Results, Steppable
-from kerasrnn.recurrence.unroll import Carry, Steps
+from kerasrnn.recurrence.unroll import Carry, EveryStep, Steps
 
 Tensor = Any
 
@@ -41,24 +41,21 @@ class ChunkedUnroll(LinearUnroll):
 
     def _segment(
         self, steps: Steps, start: Carry, with_residuals: bool = False
-    ) -> tuple[Carry, Tensor | None, Any]:
+    ) -> tuple[Carry, EveryStep, Any]:
         y, finals = self._chunk(steps, steps.x, start.states, self.weights, self.memory)
         y, output = self._with_mask_rule(y, steps.keeps, start.output)
-        outputs = None
-        if self.options.return_sequences:
-            outputs = ops.cast(y, self.compute_dtype)
         end = Carry(output if self.carries_output else None, finals)
-        return end, outputs, start.states if with_residuals else None
+        return end, self._every_step(y, []), start.states if with_residuals else None
 
     def _segment_adjoint(
-        self, steps: Steps, d_outputs: Tensor | None, residuals: list[Any], d_end: Carry
+        self, steps: Steps, d_every: EveryStep, residuals: list[Any], d_end: Carry
     ) -> tuple[Carry, Tensor, tuple[dict[str, Any], dict[str, Tensor]]]:
         def chunk(x: Tensor, states: list[Any], weights: Any, memory: Any) -> Any:
             return self._chunk(steps, x, states, weights, memory)
 
         arguments = (steps.x, residuals, self.weights, self.memory)
         _, vjp_fn = self.backend.vjp(chunk, arguments)
-        d_y, d_start_output = self._mask_rule_adjoint(d_outputs, d_end.output, steps.keeps)
+        d_y, d_start_output = self._mask_rule_adjoint(d_every.outputs, d_end.output, steps.keeps)
         d_x, d_states, *d_constants = vjp_fn((d_y, d_end.states))
         return Carry(d_start_output, self._in_state_dtype(d_states)), d_x, tuple(d_constants)
 

@@ -88,7 +88,7 @@ def refusal(cell: Steppable, options: Options, jit_compile: JitCompile) -> str |
         )
     if operator.name == "GRU" and not operator.linear_before_reset:
         return "reset_after=False"
-    for name in ("unroll", "checkpoint_every", "truncate_every"):
+    for name in ("unroll", "checkpoint_every", "truncate_every", "return_all_states"):
         value = getattr(options, name)
         if value:
             return f"{name}={value!r}"

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from keras import ops, tree
 
 from kerasrnn.recurrence.checks import check_coefficients, check_step
-from kerasrnn.recurrence.unroll import Carry, Steps, Unroll, where_rows
+from kerasrnn.recurrence.unroll import Carry, EveryStep, Steps, Unroll, where_rows
 
 Tensor = Any
 
@@ -58,7 +58,7 @@ class LinearUnroll(Unroll):
 
     def _segment(
         self, steps: Steps, start: Carry, with_residuals: bool = False
-    ) -> tuple[Carry, Tensor | None, Residuals | None]:
+    ) -> tuple[Carry, EveryStep, Residuals | None]:
         keep, (linear, window) = steps.keeps, self._split(start.states)
         outside = self._outside(steps, steps.x, window, self.weights, self.memory)
         borders = None if with_residuals else steps.borders  # differentiated automatically
@@ -68,13 +68,10 @@ class LinearUnroll(Unroll):
         y = self._read(steps, shown, outside.a, outside.weights)
         y, output = self._with_mask_rule(y, keep, start.output)
         end = Carry(output if self.carries_output else None, [*finals, *outside.window])
-        outputs = None
-        if self.options.return_sequences:
-            outputs = ops.cast(y, self.compute_dtype)
-        return end, outputs, residuals
+        return end, self._every_step(y, states), residuals
 
     def _segment_adjoint(
-        self, steps: Steps, d_outputs: Tensor | None, residuals: Residuals, d_end: Carry
+        self, steps: Steps, d_every: EveryStep, residuals: Residuals, d_end: Carry
     ) -> tuple[Carry, Tensor, tuple[dict[str, Any], dict[str, Tensor]]]:
         keep, sequences = steps.keeps, self.options.return_sequences
         linear, window = self._split(residuals.start)
@@ -91,8 +88,11 @@ class LinearUnroll(Unroll):
             return self._read(steps, shown, a, weights)
 
         _, read_vjp = self.backend.vjp(read, (states, outside.a, outside.weights))
-        d_y, d_start_output = self._mask_rule_adjoint(d_outputs, d_end.output, keep)
+        d_y, d_start_output = self._mask_rule_adjoint(d_every.outputs, d_end.output, keep)
         d_states, d_a, d_read = read_vjp(d_y)
+        if d_every.states is not None:
+            more = self._in_state_dtype(d_every.states)
+            d_states = [d + also for d, also in zip(d_states, more, strict=True)]
         d_linear, d_window = self._split(d_end.states)
         d_before, d_states = self._recurrence_adjoint(
             outside.decays, d_states, d_linear, keep, steps.borders

@@ -119,6 +119,9 @@ class Results(NamedTuple):
     states: list[Any]
     """The final states, structured as the initial ones."""
 
+    all_states: list[Any] | None = None
+    """The states after every step, `(batch, time, ...)`; None unless `return_all_states`."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -128,6 +131,7 @@ class Options:
     go_backwards: bool = False
     unroll: bool = False
     zero_output_for_mask: bool = False
+    return_all_states: bool = False
     training: bool = False
     checkpoint_every: int | Literal["sqrt"] | None = None
     truncate_every: int | None = None
@@ -293,7 +297,7 @@ def run(cell: Steppable, options: Options, call: Call, jit_compile: JitCompile) 
     The mask rule: at a masked step the states are carried over unchanged, and the output repeats
     the previous one (zeros before the first valid step), or is zeros with `zero_output_for_mask`.
     With `go_backwards`, the steps and the mask are processed from last to first, and the outputs
-    are in the order of computation.
+    and the states of all steps are in the order of computation.
 
     Args:
         cell: defines `input_part`, `recurrent_products` and `step`.

@@ -421,9 +421,15 @@ def _with_known_length(
         dataclasses.replace(options, go_backwards=False),
         with_time(call, padded)._replace(steps=steps),
     )
-    if results.outputs is None:
-        return results
-    return results._replace(outputs=first_steps(results.outputs, steps))
+    return _every_step_changed(results, lambda x: first_steps(x, steps))
+
+
+def _every_step_changed(results: Results, function: Callable[[Tensor], Tensor]) -> Results:
+    """Replace all tensors `(batch, time, ...)` of the results."""
+    outputs, states = tree.map_structure(
+        lambda x: None if x is None else function(x), (results.outputs, results.all_states)
+    )
+    return results._replace(outputs=outputs, all_states=states)
 
 
 def _without_padding(loop: Callable[[Call], Results], call: Call) -> Results:
@@ -433,9 +439,7 @@ def _without_padding(loop: Callable[[Call], Results], call: Call) -> Results:
     padding = tf.shape(call.sequences)[1] - call.steps
     short = with_time(call, lambda x: first_steps(x, call.steps))
     results = loop(short._replace(steps=None))
-    if results.outputs is None:
-        return results
-    return results._replace(outputs=repeat_last(results.outputs, padding))
+    return _every_step_changed(results, lambda x: repeat_last(x, padding))
 
 
 def twice_differentiable_loop(cell: Steppable, options: Options, call: Call) -> Results:

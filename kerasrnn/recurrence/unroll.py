@@ -39,6 +39,14 @@ class Steps(NamedTuple):
     """The noise that differs from step to step."""
 
 
+class EveryStep(NamedTuple):
+    """The results that every step has, `(time, batch, ...)`, or their gradients; None where they
+    are not returned."""
+
+    outputs: Tensor | None
+    states: list[Any] | None
+
+
 class Residuals(NamedTuple):
     """Values stored by the forward pass for the backward pass, each `(time, batch, ...)`."""
 
@@ -97,35 +105,33 @@ class Unroll:
         rows, (steps, batch) = self.backend.segment_rows(), self.steps.x.shape[:2]
         length = max(rows // max(batch, 1), 1) if rows and isinstance(batch, int) else None
         if length is not None and isinstance(steps, int) and steps > length:
-            end, outputs, _ = self._segments(length)
+            end, every, _ = self._segments(length)
         else:
-            end, outputs, _ = self._segment(self.steps, self.start)
-        return self._results(end, outputs)
+            end, every, _ = self._segment(self.steps, self.start)
+        return self._results(end, every)
 
     def forward_with_residuals(self) -> tuple[Results, Any]:
         """Run the loop and return the results and the residuals for `backward`."""
         if not self._checkpoints():
-            end, outputs, residuals = self._segment(self.steps, self.start, with_residuals=True)
-            return self._results(end, outputs), residuals
-        end, outputs, residuals = self._segments(self.options.checkpoint_every)
-        return self._results(end, outputs), residuals
+            end, every, residuals = self._segment(self.steps, self.start, with_residuals=True)
+            return self._results(end, every), residuals
+        end, every, residuals = self._segments(self.options.checkpoint_every)
+        return self._results(end, every), residuals
 
-    def _segments(self, length: int | str) -> tuple[Carry, Tensor | None, tuple[Any, Carry]]:
-        """Run the steps in segments: returns the final carry, the outputs, and the carries before
-        each of the full segments and before the last one."""
+    def _segments(self, length: int | str) -> tuple[Carry, EveryStep, tuple[Any, Carry]]:
+        """Run the steps in segments: returns the final carry, the results of every step, and the
+        carries before each of the full segments and before the last one."""
         segments = Segments(length, self.steps.x)
         full, rest = segments.cut(self.steps)
 
         def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
-            end, outputs, _ = self._segment(steps, carry)
-            return end, (carry, outputs)
+            end, every, _ = self._segment(steps, carry)
+            return end, (carry, every)
 
-        middle, (starts, outputs) = self.backend.scan(body, self.start, full)
+        middle, (starts, every) = self.backend.scan(body, self.start, full)
         middle = segments.if_any(middle, self.start)
-        end, last_outputs, _ = self._segment(rest, middle)
-        if outputs is not None:
-            outputs = segments.joined(outputs, last_outputs)
-        return end, outputs, (starts, middle)
+        end, of_rest, _ = self._segment(rest, middle)
+        return end, map_some(segments.joined, every, of_rest), (starts, middle)
 
     def backward(
         self, residuals: Any, d_results: Results
@@ -137,28 +143,27 @@ class Unroll:
         elif self._holds():
             d_output = ops.zeros_like(self.zeros)
         d_carry = Carry(d_output, self._in_state_dtype(d_results.states))
-        d_outputs = None
-        if d_results.outputs is not None:
-            d_outputs = ops.swapaxes(d_results.outputs, 0, 1)
+        d_every = EveryStep(d_results.outputs, d_results.all_states)
+        d_every = map_some(lambda d: ops.swapaxes(d, 0, 1), d_every)
         if not self._checkpoints():
-            gradients = self._segment_adjoint(self.steps, d_outputs, residuals, d_carry)
+            gradients = self._segment_adjoint(self.steps, d_every, residuals, d_carry)
         else:
-            gradients = self._checkpointed_adjoint(d_outputs, residuals, d_carry)
+            gradients = self._checkpointed_adjoint(d_every, residuals, d_carry)
         d_carry, d_x, (d_weights, d_memory) = gradients
         d_sequences = ops.swapaxes(ops.flip(d_x, 0) if self.options.go_backwards else d_x, 0, 1)
         return d_sequences, self._in_compute_dtype(d_carry.states), d_weights, d_memory
 
     def _checkpointed_adjoint(
-        self, d_outputs: Tensor | None, residuals: Any, d_carry: Carry
+        self, d_every: EveryStep, residuals: Any, d_carry: Carry
     ) -> tuple[Carry, Tensor, tuple[dict[str, Any], dict[str, Tensor]]]:
         """Recompute each segment from its start, then differentiate it."""
         starts, middle = residuals
         segments = Segments(self.options.checkpoint_every, self.steps.x)
-        full, rest = segments.cut((self.steps, d_outputs))
+        full, rest = segments.cut((self.steps, d_every))
 
-        def segment(steps: Steps, d_outputs: Tensor | None, start: Carry, d_carry: Carry) -> Any:
+        def segment(steps: Steps, d_every: EveryStep, start: Carry, d_carry: Carry) -> Any:
             _, _, residuals = self._segment(steps, start, with_residuals=True)
-            return self._segment_adjoint(steps, d_outputs, residuals, d_carry)
+            return self._segment_adjoint(steps, d_every, residuals, d_carry)
 
         d_carry, d_rest, d_constants = segment(*rest, middle, d_carry)
         of_rest = d_carry, d_constants
@@ -182,8 +187,8 @@ class Unroll:
 
     def _segment(
         self, steps: Steps, start: Carry, with_residuals: bool = False
-    ) -> tuple[Carry, Tensor | None, Residuals | None]:
-        """Run some steps: returns the final carry, the outputs and the residuals."""
+    ) -> tuple[Carry, EveryStep, Residuals | None]:
+        """Run some steps: returns the final carry, the results of every step and the residuals."""
         a = self.cell.input_part(steps.x, self.cell_weights(self.weights, self.memory, steps.noise))
 
         def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
@@ -210,22 +215,27 @@ class Unroll:
                 masked_output = self.zeros if self.options.zero_output_for_mask else output
                 new_output = where_rows(keep, new_output, masked_output)
                 new = tree.map_structure(lambda s, old: where_rows(keep, s, old), new, states)
-            outputs = None
-            if self.options.return_sequences:
-                outputs = ops.cast(new_output, self.compute_dtype)
-            return Carry(new_output if self.carries_output else None, new), (outputs, residuals)
+            every = self._every_step(new_output, new)
+            return Carry(new_output if self.carries_output else None, new), (every, residuals)
 
-        end, (outputs, residuals) = self.backend.scan(
+        end, (every, residuals) = self.backend.scan(
             body,
             start,
             steps._replace(x=a),
             prefetch=not self.cell.single_read,
             steps=self.length,
         )
-        return end, outputs, residuals
+        return end, every, residuals
+
+    def _every_step(self, outputs: Tensor, states: list[Any]) -> EveryStep:
+        """What is returned of one step, or of all of them, in the compute dtype."""
+        return EveryStep(
+            ops.cast(outputs, self.compute_dtype) if self.options.return_sequences else None,
+            self._in_compute_dtype(states) if self.options.return_all_states else None,
+        )
 
     def _segment_adjoint(
-        self, steps: Steps, d_outputs: Tensor | None, residuals: Residuals, d_end: Carry
+        self, steps: Steps, d_every: EveryStep, residuals: Residuals, d_end: Carry
     ) -> tuple[Carry, Tensor, tuple[dict[str, Any], dict[str, Tensor]]]:
         """Compute the gradients of the initial carry, of x, and of the weights and the memory."""
 
@@ -238,10 +248,14 @@ class Unroll:
 
         def body(carry: Any, xs: tuple[Any, ...]) -> tuple[Any, Any]:
             (d_output, d_states), d_used = carry
-            (a, keep, border, noise), d_outputs, residuals = xs
-            if d_outputs is not None:
-                d_outputs = ops.cast(d_outputs, self.state_dtype)
+            (a, keep, border, noise), every, residuals = xs
+            if every.outputs is not None:
+                d_outputs = ops.cast(every.outputs, self.state_dtype)
                 d_output = d_outputs if d_output is None else d_output + d_outputs
+            if every.states is not None:
+                d_states = tree.map_structure(
+                    ops.add, d_states, self._in_state_dtype(_like(d_states, every.states))
+                )
             d_masked_output = None if d_end.output is None else ops.zeros_like(d_output)
             if keep is not None:
                 # At a masked step the entire gradient bypasses the cell.
@@ -277,7 +291,7 @@ class Unroll:
         zeros = tree.map_structure(ops.zeros_like, [self.prepared.weights, self.prepared.memory])
         read = steps._replace(x=a if self.step.needs_input_part() else None)
         (d_start, d_used), (d_a, d_results) = self.backend.scan(
-            body, (d_end, zeros), (read, d_outputs, residuals), reverse=True, steps=self.length
+            body, (d_end, zeros), (read, d_every, residuals), reverse=True, steps=self.length
         )
         d_a, d_results = tree.map_structure(self._without_padding, (d_a, d_results))
         arguments = self.step.arguments(residuals.states, residuals.steps)
@@ -322,11 +336,13 @@ class Unroll:
         length, steps = self.options.checkpoint_every, self.steps.x.shape[0]
         return length is not None and (steps is None or steps > length_of(length, steps))
 
-    def _results(self, end: Carry, outputs: Tensor | None) -> Results:
+    def _results(self, end: Carry, every: EveryStep) -> Results:
+        outputs, states = map_some(lambda x: ops.swapaxes(x, 0, 1), every)
         return Results(
             None if self.options.return_sequences else ops.cast(end.output, self.compute_dtype),
-            ops.swapaxes(outputs, 0, 1) if self.options.return_sequences else None,
+            outputs,
             self._in_compute_dtype(end.states),
+            states,
         )
 
 

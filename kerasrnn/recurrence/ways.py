@@ -9,10 +9,16 @@ from kerasrnn.recurrence.unroll import Unroll
 
 def over_time(backend: Backend, cell: Steppable, options: Options, call: Call) -> Unroll:
     """A call of a cell, unrolled in the way that suits the cell."""
-    way = Unroll
-    if not (cell.alters_step or options.unroll):
-        if cell.is_chunked:
-            way = ChunkedUnroll
-        elif cell.is_linear:
-            way = LinearUnroll
-    return way(backend, cell, options, call)
+    return way_of(cell, options)(backend, cell, options, call)
+
+
+def way_of(cell: Steppable, options: Options) -> type[Unroll]:
+    """The way that suits a cell with these options: its steps, unless they need not be computed one
+    by one."""
+    if cell.alters_step or options.unroll:
+        return Unroll
+    if cell.is_chunked:  # the states within a chunk are never computed
+        return Unroll if options.return_all_states else ChunkedUnroll
+    if cell.is_linear:  # nor is a window of inputs
+        return Unroll if options.return_all_states and cell.window else LinearUnroll
+    return Unroll
