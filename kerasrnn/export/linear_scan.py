@@ -33,7 +33,7 @@ class Scans:
             return None
         backend = SimpleNamespace(**vars(backend_room()))
         # As if in parallel: masks become coefficients.
-        backend.scans_in_parallel, backend.segment_rows = lambda: True, lambda: None
+        backend.scans_in_parallel, backend.segment_rows = lambda: True, lambda *_: None
         return _MarkedUnroll(backend, cell, options, call).forward()
 
     def rewrite(self, graph: Graph, operations: list[Node]) -> list[Node]:

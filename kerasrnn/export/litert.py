@@ -99,7 +99,7 @@ def _loop(cell: Any, options: Options, call: Call) -> Results | None:
     """The time loop in a form that LiteRT supports: see `recurrence.loop.replaced_by`."""
     if options.unroll:
         return None
-    backend = SimpleNamespace(scan=_scan, segment_rows=lambda: None)
+    backend = SimpleNamespace(scan=_scan, segment_rows=lambda *_: None)
     return Unroll(backend, cell, options, call).forward()
 
 

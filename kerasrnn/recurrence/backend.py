@@ -29,9 +29,18 @@ class Backend(Protocol):
     def scans_in_parallel(self) -> bool:
         """Whether a linear recurrence is an associative scan here, rather than a loop."""
 
-    def segment_rows(self) -> int | None:
+    def segment_rows(
+        self, input_part: Callable[[Any], Any], steps: Any, outputs: int
+    ) -> int | None:
         """The inputs' product of a forward pass without residuals is computed for so many rows,
-        batch times time, at once; None: for all."""
+        batch times time, at once; None: for all.
+
+        Args:
+            input_part: computes the product, from `steps`; only its shape matters.
+            steps: the inputs of all steps.
+            outputs: the number of elements in the outputs of all steps; 0 if only the last is
+                returned.
+        """
 
     def vjp(
         self, function: Callable[..., Any], arguments: tuple[Any, ...]

@@ -16,6 +16,9 @@ from kerasrnn.recurrence.loop import Call, JitCompile, Options, Results, Steppab
 from kerasrnn.recurrence.unroll import Unroll
 from kerasrnn.recurrence.ways import over_time
 
+# Enough rows for a product to run at full speed.
+SEGMENT_ROWS = 1280
+
 # A compiled loop is stored as long as its cell exists: cell -> {options: compiled function}.
 _functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -164,11 +167,17 @@ def scans_in_parallel() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def segment_rows() -> int | None:
+def segment_rows(input_part: Callable[[Any], Any], steps: Any, outputs: int) -> int | None:
     """See `backend.Backend`."""
     # On CPUs the memory of a program is taken from the system in each call if it exceeds 32 MB,
-    # and the first access to it takes longer than the product: benchmarks/speed/NOTES.md.
-    return 1280 if jax.default_backend() == "cpu" else None
+    # and the first access to it takes longer than the product: benchmarks/speed/NOTES.md. Inputs
+    # and products that fit into the memory of the outputs need no more than these.
+    if jax.default_backend() != "cpu":
+        return None
+    if max(x.size for x in jax.tree.leaves(steps)) >= outputs:
+        return SEGMENT_ROWS
+    parts = jax.tree.leaves(jax.eval_shape(input_part, steps))
+    return None if all(a.size <= outputs for a in parts) else SEGMENT_ROWS
 
 
 def vjp(

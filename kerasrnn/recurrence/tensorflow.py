@@ -271,7 +271,7 @@ def scans_in_parallel() -> bool:
     return False
 
 
-def segment_rows() -> None:
+def segment_rows(*_: Any) -> None:
     """See `backend.Backend`."""
 
 

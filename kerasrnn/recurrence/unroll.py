@@ -4,6 +4,7 @@ It is written with `keras.ops` and the two primitives of `Backend`: a scan and a
 product. The names follow docs/bptt.md; `d_v` is dL/dv.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -102,13 +103,22 @@ class Unroll:
 
     def forward(self) -> Results:
         """Run the loop without storing residuals; a gradient is computed automatically."""
-        rows, (steps, batch) = self.backend.segment_rows(), self.steps.x.shape[:2]
-        length = max(rows // max(batch, 1), 1) if rows and isinstance(batch, int) else None
-        if length is not None and isinstance(steps, int) and steps > length:
-            end, every, _ = self._segments(length)
-        else:
+        length = self._segment_length()
+        if length is None:
             end, every, _ = self._segment(self.steps, self.start)
+        else:
+            end, every, _ = self._segments(length)
         return self._results(end, every)
+
+    def _segment_length(self) -> int | None:
+        """The number of steps in a segment of a forward pass without residuals; None: all."""
+        steps, batch = self.steps.x.shape[:2]
+        if not (isinstance(steps, int) and isinstance(batch, int)):
+            return None
+        outputs = steps * math.prod(self.zeros.shape) if self.options.return_sequences else 0
+        rows = self.backend.segment_rows(self._input_part, self.steps, outputs)
+        length = None if rows is None else max(rows // max(batch, 1), 1)
+        return None if length is None or steps <= length else length
 
     def forward_with_residuals(self) -> tuple[Results, Any]:
         """Run the loop and return the results and the residuals for `backward`."""
@@ -177,6 +187,10 @@ class Unroll:
         d_carry, d_constants = segments.if_any(of_all, of_rest)
         return d_carry, segments.joined(d_full, d_rest), d_constants
 
+    def _input_part(self, steps: Steps) -> Tensor:
+        weights = self.cell_weights(self.weights, self.memory, steps.noise)
+        return self.cell.input_part(steps.x, weights)
+
     def _prepare(
         self, weights: dict[str, Any], memory: dict[str, Tensor]
     ) -> tuple[tuple[Product, ...], dict[str, Any], dict[str, Tensor]]:
@@ -189,7 +203,7 @@ class Unroll:
         self, steps: Steps, start: Carry, with_residuals: bool = False
     ) -> tuple[Carry, EveryStep, Residuals | None]:
         """Run some steps: returns the final carry, the results of every step and the residuals."""
-        a = self.cell.input_part(steps.x, self.cell_weights(self.weights, self.memory, steps.noise))
+        a = self._input_part(steps)
 
         def body(carry: Carry, steps: Steps) -> tuple[Carry, Any]:
             output, states = carry

@@ -39,7 +39,7 @@ def scans_in_parallel() -> bool:
     return True
 
 
-def segment_rows() -> None:
+def segment_rows(*_: Any) -> None:
     """See `backend.Backend`."""
 
 

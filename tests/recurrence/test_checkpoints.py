@@ -85,9 +85,9 @@ def test_an_unknown_length_in_a_graph(checkpoint_every, jit_compile):
 @pytest.mark.skipif(keras.config.backend() != "jax", reason="JAX infers in segments")
 @pytest.mark.parametrize("options", [{"return_sequences": True}, {"go_backwards": True}])
 def test_inference_in_segments(options):
-    from kerasrnn.recurrence.jax import segment_rows
+    from kerasrnn.recurrence.jax import SEGMENT_ROWS
 
-    steps = 2 * segment_rows() // 64 + 1  # two segments and one step more
+    steps = 2 * SEGMENT_ROWS // 64 + 1  # two segments and one step more
     random = np.random.default_rng(0)
     x = random.standard_normal((64, steps, 3)).astype("float32")
     mask = random.random((64, steps)) < 0.7
@@ -97,3 +97,21 @@ def test_inference_in_segments(options):
     layers[1].set_weights(layers[0].get_weights())
     y, expected = (np.asarray(layer(x, mask=mask, training=False)) for layer in layers)
     np.testing.assert_allclose(y, expected, atol=1e-6)
+
+
+@pytest.mark.skipif(keras.config.backend() != "jax", reason="JAX infers in segments")
+@pytest.mark.parametrize(
+    ("features", "return_sequences", "in_segments"),
+    [(3, True, False), (4, True, True), (3, False, True)],
+)
+def test_inference_in_segments_only_where_it_saves_memory(features, return_sequences, in_segments):
+    """The outputs have room for inputs and products that are no larger, with a column of ones."""
+    import jax
+
+    from kerasrnn.recurrence.jax import SEGMENT_ROWS
+
+    layer = kerasrnn.SimpleRNN(4, return_sequences=return_sequences)
+    x = np.zeros((64, 2 * SEGMENT_ROWS // 64, features), "float32")
+    layer.build(x.shape)
+    program = str(jax.make_jaxpr(lambda x: layer(x, training=False))(x))
+    assert (program.count("scan[") > 1) == in_segments
