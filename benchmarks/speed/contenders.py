@@ -73,7 +73,8 @@ def ready(contender: str, point: Point) -> Ready:
 
 
 def _warm_up(steps: int) -> int:
-    """The number of calls with so many time steps until kerasrnn compiles a loop for inference."""
+    """The number of calls with so many time steps until kerasrnn has compiled a loop for inference,
+    in `predict` or called eagerly."""
     if backend() == "jax":  # always compiled
         return 0
     from kerasrnn.recurrence.tensorflow import STEPS_BEFORE_COMPILING
@@ -140,7 +141,8 @@ def _keras(contender: str, point: Point) -> Ready:
     def facts(results: Any) -> list[float]:
         return facts_of(point, [result.numpy() for result in results], inputs)
 
-    return Ready(step, facts)
+    # In a graph of `tf.function`, nothing is compiled later.
+    return Ready(step, facts, _warm_up(point.shape.time) if point.mode == "eager" else 0)
 
 
 def _keras_predict(contender: str, point: Point) -> Ready:

@@ -68,6 +68,10 @@ def _on_tensorflow(found: Collection[Result]) -> list[Target]:
     training = [result for result in grid if result.point.mode == "training"]
     inference = [result for result in grid if result.point.mode == "inference"]
     alone = [result for result in training if result.point.shape.batch == 1]
+    lstm_alone = {
+        mode: [r for r in of_mode if r.point.shape.batch == 1 and r.point.cell == "LSTM"]
+        for mode, of_mode in (("training", training), ("inference with defaults", inference))
+    }
     large = [
         result
         for result in training
@@ -114,6 +118,10 @@ def _on_tensorflow(found: Collection[Result]) -> list[Target]:
         Target("inference on random lengths, Keras", MEAN, 0.6, over(lengths["inference"], keras)),
         Target("inference on random lengths, Keras", WORST, 1.0, over(lengths["inference"], keras)),
         Target("training at batch 1, Keras's best setting", WORST, 0.3, over(alone, best_keras)),
+        *(
+            Target(f"{mode}, LSTM at batch 1, torch", WORST, 1.2, over(of_mode, torch))
+            for mode, of_mode in lstm_alone.items()
+        ),
         Target(f"training, LSTM {LARGE}, floor", WORST, 1.15, over(large, ("floor",))),
         Target("training, masked over unmasked", MEAN, 1.1, _masked_over_unmasked(training)),
         Target(

@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.measuring import processes, summary
 from benchmarks.measuring.summary import Result, Spread
+from benchmarks.measuring.worker import timed
 from benchmarks.speed import __main__ as speed
-from benchmarks.speed import report
+from benchmarks.speed import contenders, report
 from benchmarks.speed import targets as speed_targets
 from benchmarks.speed.grid import LARGE, LONG, OF_BACKEND, SHORT, Point, Shape, points
 from tests.processes import Forked
@@ -177,6 +178,22 @@ def test_targets(text, judge, value, verdict):
     assert target.verdict == verdict
 
 
+def test_the_targets_of_lstm_at_batch_1():
+    points = [
+        made_up("grid", "LSTM", ONE, kerasrnn=rounds(0.03), torch=rounds(0.02)),
+        made_up("grid", "LSTM", ONE, masked=True, kerasrnn=rounds(0.03), torch=rounds(0.06)),
+        made_up("grid", "LSTM", ONE, "inference", kerasrnn=rounds(0.011), torch=rounds(0.01)),
+        made_up("grid", "GRU", ONE, kerasrnn=rounds(0.03), torch=rounds(0.01)),
+        made_up("grid", "LSTM", SHORT, kerasrnn=rounds(0.03), torch=rounds(0.01)),
+    ]
+    found = speed_targets.targets(speed_targets.results({"points": points}), "tensorflow")
+    of = {t.text: (t.value, t.verdict) for t in found if "LSTM at batch 1" in t.text}
+    assert of == {
+        "training, LSTM at batch 1, torch": (pytest.approx(1.5), "**missed**"),
+        "inference with defaults, LSTM at batch 1, torch": (pytest.approx(1.1), "met"),
+    }
+
+
 def test_targets_without_measurements():
     targets = speed_targets.targets([], "tensorflow")
     assert len(targets) == len(speed_targets.targets(FOUND, "tensorflow"))
@@ -248,6 +265,24 @@ def test_the_targets_cover_the_points(backend):
 def test_points_survive_serialization():
     for point in points(quick=True):
         assert Point.from_json(json.loads(json.dumps(point.to_json()))) == point
+
+
+@pytest.mark.tensorflow
+def test_an_eager_loop_is_compiled_before_it_is_timed(monkeypatch):
+    from kerasrnn.recurrence import tensorflow
+
+    compiled = []
+
+    def compiled_loop(*arguments):
+        compiled.append(arguments)
+        return tensorflow.graph_loop(*arguments)
+
+    monkeypatch.setattr(tensorflow, "STEPS_BEFORE_COMPILING", 20)
+    monkeypatch.setattr(tensorflow, "compiled_loop", compiled_loop)
+    point = Point("eager", "SimpleRNN", Shape(1, 8, 1, 1), "eager", ("kerasrnn",))
+    ready = contenders.ready("kerasrnn", point)
+    timed(ready, 1 + ready.warm_up)  # as in `prepare`
+    assert len(compiled) == 1
 
 
 # Tables and pictures.
