@@ -25,10 +25,10 @@ GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 
 class Data(NamedTuple):
     x: np.ndarray
-    """The inputs, `(batch, time, features)`."""
+    """The inputs, `(batch, time, *image, features)`."""
 
     r: np.ndarray
-    """The factors of the outputs in the loss, `(batch, time, units)`."""
+    """The factors of the outputs in the loss, `(batch, time, *image, units)`."""
 
     lengths: np.ndarray
     """The number of valid steps per row, `(batch,)`; the first row is always full."""
@@ -37,12 +37,13 @@ class Data(NamedTuple):
 def data(point: Point) -> Data:
     batch, time, features, units = point.shape
     random = np.random.default_rng(0)
-    x = random.standard_normal((batch, time, features), "float32")
-    r = random.standard_normal((batch, time, units), "float32")
+    x = random.standard_normal((batch, time, *point.image, features), "float32")
+    r = random.standard_normal((batch, time, *point.image, units), "float32")
     lengths = np.full(batch, time)
     if point.masked:
         lengths[1:] = random.integers(time // 2, time + 1, batch - 1)
-    return Data(x, r * (np.arange(time) < lengths[:, None])[..., None], lengths)
+    used = np.arange(time) < lengths[:, None]
+    return Data(x, r * used.reshape(*used.shape, *(1 for _ in r.shape[2:])), lengths)
 
 
 def ready(contender: str, point: Point) -> Ready:
@@ -94,8 +95,10 @@ def _layer(contender: str, point: Point) -> Any:
         "keras-unrolled": {"unroll": True},
     }.get(contender, {})
     units = point.shape.units
+    if point.image:
+        options |= {"kernel_size": 3, "padding": "same"}
     if contender.startswith("keras-rnn"):
-        cell = getattr(kerasrnn, f"{point.cell}Cell")(units)
+        cell = getattr(kerasrnn, f"{point.cell}Cell")(units, **options)
         return keras.layers.RNN(cell, return_sequences=True)
     house = kerasrnn if contender.startswith("kerasrnn") else keras.layers
     return getattr(house, point.cell)(units, return_sequences=True, **options)
@@ -107,10 +110,10 @@ def _keras(contender: str, point: Point) -> Ready:
     if not tf.config.experimental.get_synchronous_execution():
         raise RuntimeError("eager execution is asynchronous: calls cannot be timed")
     layer = _layer(contender, point)
-    layer.build(tuple(point.shape[:3]))
+    inputs = data(point)
+    layer.build(inputs.x.shape)
     shapes = [tuple(weight.shape) for weight in layer.weights]
     layer.set_weights(weights(shapes, point.shape.units))
-    inputs = data(point)
     x, r = tf.constant(inputs.x), tf.constant(inputs.r)
     mask = None
     if point.masked:

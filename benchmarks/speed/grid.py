@@ -34,7 +34,10 @@ KERAS_RNN = ("keras-rnn", "keras-rnn-xla")
 
 BUILT_IN = tuple(entry.layer for entry in catalogue.CELLS if entry.in_keras)
 OTHERS = tuple(entry.layer for entry in catalogue.CELLS if not entry.in_keras)
-CELLS = BUILT_IN + OTHERS
+PICTURES = {entry.layers[1]: entry.in_keras for entry in catalogue.CONVOLUTIONAL}
+"""The convolutional layers with two spatial axes, and whether Keras has them."""
+
+CELLS = BUILT_IN + OTHERS + tuple(PICTURES)
 # One of each kind is measured on long sequences, too: all of them would take half an hour.
 ON_LONG = first_of_families(OTHERS)
 LINEAR = tuple(
@@ -49,6 +52,7 @@ PARTS = {
     "lengths": "fit and predict on batches of random lengths, for which steps are unknown",
     "cells": "a training step of the cells that Keras lacks; on long sequences, one per family",
     "linear": "a training step of the linear recurrences, and of LSTM",
+    "pictures": "a training step of convolutional layers, with kernels of 3x3",
     "eager": "the layer called eagerly",
     "memory": "peak memory of a training step",
     "compile": "the first call of a training step, in a fresh process",
@@ -96,7 +100,11 @@ LENGTHS = (
     (Shape(1, 200, 64, 128), 40),
 )
 
+# Pictures of so many rows and columns, with so many channels as there are features.
+SIZED = ((32, Shape(4, 10, 16, 32)), (16, Shape(8, 20, 8, 16)))
+
 QUICK_SHAPES = (Shape(4, 12, 8, 16),)
+QUICK_SIZED = ((4, Shape(4, 3, 2, 2)),)
 QUICK_TIMES = (10, 20, 40)
 
 
@@ -115,10 +123,19 @@ class Point:
     shortest: int | None = None
     """The fewest steps of a batch; None if all batches have the steps of the shape."""
 
+    size: int | None = None
+    """The rows and columns of pictures; None: the inputs are vectors."""
+
+    @property
+    def image(self) -> tuple[int, ...]:
+        """The axes of an input between time and features."""
+        return () if self.size is None else (self.size, self.size)
+
     def __str__(self) -> str:
         mask = " masked" if self.masked else ""
         lengths = "" if self.shortest is None else f" from {self.shortest} steps"
-        return f"{self.part}: {self.cell} {self.shape}{mask}{lengths}, {self.mode}"
+        pictures = "" if self.size is None else f" of {self.size}x{self.size}"
+        return f"{self.part}: {self.cell} {self.shape}{pictures}{mask}{lengths}, {self.mode}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"shape": list(self.shape), "contenders": list(self.contenders)}
@@ -176,6 +193,10 @@ def _all(quick: bool) -> Iterator[Point]:
     for time in QUICK_TIMES if quick else TIMES[::4]:
         shape = some[-1]._replace(time=time)
         yield Point("linear", LINEAR[0], shape, "training", ("kerasrnn",))
+    for cell, in_keras in PICTURES.items():
+        for size, shape in QUICK_SIZED if quick else SIZED:
+            names = ("kerasrnn", "keras" if in_keras else "keras-rnn")
+            yield Point("pictures", cell, shape, "training", names, size=size)
     for cell in BUILT_IN:
         yield Point("eager", cell, some[0], "eager", ("kerasrnn", "keras"))
     shape, times = some[-1], QUICK_TIMES if quick else TIMES

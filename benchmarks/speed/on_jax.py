@@ -18,7 +18,7 @@ FLAX_GATES = {"SimpleRNN": ("",), "LSTM": ("i", "f", "g", "o"), "GRU": ("z", "r"
 
 def keras_layer(layer: Any, point: Point) -> Ready:
     """Prepare a layer of Keras or kerasrnn."""
-    layer.build(tuple(point.shape[:3]))
+    layer.build(data(point).x.shape)
     shapes = [tuple(weight.shape) for weight in layer.weights]
     layer.set_weights(weights(shapes, point.shape.units))
     trainable = [weight.value for weight in layer.trainable_variables]

@@ -53,7 +53,7 @@ def report(raw: Mapping[str, Any], command: str) -> str:
         lines += _times(mode.capitalize(), part)
     if any(result.point.part == "grid" for result in found):
         lines += [f"![Speed]({file_name(raw, 'speed')}.png)", ""]
-    for part in ("lengths", "cells", "linear", "eager"):
+    for part in ("lengths", "cells", "linear", "pictures", "eager"):
         lines += _times(_title(part), [r for r in found if r.point.part == part])
     lines += _memory([result for result in found if result.point.part == "memory"])
     lines += _compile([result for result in found if result.point.part == "compile"])
@@ -84,6 +84,8 @@ def _times(title: str, found: Collection[Result]) -> list[str]:
     for result in found:
         point = result.point
         shape = str(point.shape)
+        if point.size is not None:
+            shape += f", {point.size}x{point.size}"
         if point.shortest is not None:
             shape += f", from {point.shortest} steps"
         row = [point.cell, shape, "yes" if point.masked else ""]

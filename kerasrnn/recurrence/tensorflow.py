@@ -3,6 +3,7 @@
 There are three ways of running it, and one from the first to the second:
 
 - as a graph: a `tf.while_loop`, part of the surrounding graph; eagerly, inside a `tf.function`;
+  for convolutions on CPUs, in training, a graph for each part of the batch;
 - compiled: by XLA, on CPUs once for each part of the batch. Rows are independent, so every core
   loops over its own rows, without synchronization at each step;
 - compiled later: as a graph, until it has run as long as a compilation takes;
@@ -131,7 +132,8 @@ def _way(
     if jit_compile != "auto":
         return compiled_loop if jit_compile else graph_loop
     if not cell.xla_pays_off and not tf.config.list_physical_devices("GPU"):
-        return graph_loop
+        in_parts = options.training and not (options.unroll or tf.executing_eagerly())
+        return parallel_loop if in_parts else graph_loop
     # Unrolled steps take longer and longer to compile: docs/execution.md has figures. Checkpoints
     # of an unknown number of steps would be compiled for each length.
     unknown = call.sequences.shape[1] is None
@@ -457,6 +459,15 @@ def twice_differentiable_loop(cell: Steppable, options: Options, call: Call) -> 
     return _loop_of_functions(cell, options, call, function, True, lambda call: [call])
 
 
+def parallel_loop(cell: Steppable, options: Options, call: Call) -> Results:
+    """Run the loop as graphs of parts of the batch, which run side by side.
+
+    A core that has finished its share of one part's operation continues with another part.
+    """
+    as_function = functools.partial(_function, cell, options=options)
+    return _loop_of_functions(cell, options, call, as_function, True, _parts_of_graphs)
+
+
 def _loop_of_functions(
     cell: Steppable,
     options: Options,
@@ -745,6 +756,16 @@ def _parts(call: Call) -> list[Call]:
         parts = max(1, min(parts, call.sequences.shape[0] // ROWS_A_PART))
     if _recurrent_bytes(call.weights) > KERNEL_BYTES:
         parts = 1
+    return _cut(call, parts)
+
+
+def _parts_of_graphs(call: Call) -> list[Call]:
+    """Split the call along its batch, one part per core, if there are as many rows."""
+    return _cut(call, min(_cores(), call.sequences.shape[0] or _cores()))
+
+
+def _cut(call: Call, parts: int) -> list[Call]:
+    """Split the call along its batch; all parts have the same weights."""
     of_batch = call._replace(weights={}, noise=call.noise._replace(weights={}), steps=None)
     return [
         part._replace(

@@ -349,10 +349,13 @@ def cut(layer, length):
 
 
 @pytest.mark.tensorflow
-def test_graphs_of_any_batch_and_length():
-    """In `fit`; the number of images of a batch and of a sequence is unknown when it is traced."""
+def test_graphs_of_any_batch_and_length(monkeypatch):
+    """As in `fit`: the sizes are unknown when a graph is traced, and parts may be empty."""
     import tensorflow as tf
 
+    from kerasrnn.recurrence import tensorflow as room
+
+    monkeypatch.setattr(room, "_cores", lambda: 2)
     x = sequences(LSTM, time=5)
     layer = layer_of(LSTM, x)
 
@@ -362,7 +365,7 @@ def test_graphs_of_any_batch_and_length():
             loss = tf.add_n([tf.reduce_sum(y**2) for y in layer(x, training=True)])
         return tape.gradient(loss, [w.value for w in layer.trainable_weights])
 
-    for some in (x, x[:1, :2]):
+    for some in (x, x[:1, :2], x[:3]):
         with op_by_op(), tf.GradientTape() as tape:
             loss = tf.add_n([tf.reduce_sum(y**2) for y in layer(some, training=True)])
         expected = tape.gradient(loss, [w.value for w in layer.trainable_weights])
@@ -379,7 +382,9 @@ def test_loops_of_convolutions_are_not_compiled_on_cpus(monkeypatch):
     call = Call(keras.KerasTensor((2, 4, 5, 5, 2)), [], {}, {}, Noise(), None)
     monkeypatch.setattr(room.tf, "executing_eagerly", lambda: False)
     assert room._way(kerasrnn.LSTMCell(2), options, call, "auto") is room.compiled_loop
-    assert room._way(cell, options, call, "auto") is room.graph_loop
+    assert room._way(cell, options, call, "auto") is room.parallel_loop
+    assert room._way(cell, Options(), call, "auto") is room.graph_loop
+    assert room._way(cell, Options(training=True, unroll=True), call, "auto") is room.graph_loop
     assert room._way(cell, options, call, True) is room.compiled_loop
     monkeypatch.setattr(room.tf.config, "list_physical_devices", lambda kind: [kind])
     assert room._way(cell, options, call, "auto") is room.compiled_loop
