@@ -38,6 +38,7 @@ PARTS = {
     "text": "Text",
     "attention": "Attention",
     "decoding": "Decoding",
+    "constraints": "Constraints",
     "losses": "Losses",
     "metrics": "Metrics",
     "diagnostics": "Diagnostics",

@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
         "cells",
+        "constraints",
         "decoding",
         "diagnostics",
         "export",
@@ -72,6 +73,7 @@ def _register_classes(_keras: object) -> None:
     for name in __all__:
         if name[0].isupper():
             __getattr__(name)
-    # Classes that a model is compiled with, and the classes of the zoo's models.
-    for package in ("losses", "metrics", "zoo.predictions", "zoo.texts", "zoo.translation"):
+    # Classes that a model has or is compiled with, and the classes of the zoo's models.
+    packages = ("constraints", "losses", "metrics", "zoo.predictions", "zoo.texts")
+    for package in (*packages, "zoo.translation"):
         importlib.import_module(f"{__name__}.{package}")

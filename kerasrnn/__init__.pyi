@@ -1,6 +1,7 @@
 """Written by `python -m tests.generated`."""
 
 from . import cells as cells
+from . import constraints as constraints
 from . import decoding as decoding
 from . import diagnostics as diagnostics
 from . import export as export
@@ -46,6 +47,7 @@ from .cells.coupled_lstm import CoupledLSTM as CoupledLSTM
 from .cells.coupled_lstm import CoupledLSTMCell as CoupledLSTMCell
 from .cells.echo_state import EchoState as EchoState
 from .cells.echo_state import EchoStateCell as EchoStateCell
+from .cells.exponential import RotationInitializer as RotationInitializer
 from .cells.fast_grnn import FastGRNN as FastGRNN
 from .cells.fast_grnn import FastGRNNCell as FastGRNNCell
 from .cells.fast_rnn import FastRNN as FastRNN

@@ -437,6 +437,7 @@ CLASSES = {
     "cell": ("Cell",),
     "convolutional": ("ConvolutionalCell",),
     "chrono": ("ChronoInitializer",),
+    "exponential": ("RotationInitializer",),
     "feedback": ("FeedbackCell",),
     "layer": ("RNN",),
     "chunked_cell": ("ChunkedCell",),

@@ -18,7 +18,17 @@ import pytest
 from hypothesis import strategies as st
 
 import kerasrnn
-from kerasrnn import decoding, diagnostics, export, losses, metrics, text, training, zoo
+from kerasrnn import (
+    constraints,
+    decoding,
+    diagnostics,
+    export,
+    losses,
+    metrics,
+    text,
+    training,
+    zoo,
+)
 from tests.catalogue import IMAGE_ROWS, PROBES, ROWS
 
 X = np.ones((2, 3, 2), "float32")
@@ -56,6 +66,7 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "Bidirectional": lambda: {"layer": kerasrnn.GRU(2)},
     "StackedRNN": lambda: {"layers": [kerasrnn.GRU(2)]},
     "BigramEmbedding": lambda: {"pairs": 4, "units": 3},
+    "RotationInitializer": dict,
     "ChronoInitializer": lambda: {"longest": 10, "signs": kerasrnn.LSTMCell.memory_signs},
     "BatchedTimeDistributed": lambda: {"layer": keras.layers.Dense(2)},
     "SequencePooling": dict,
@@ -183,7 +194,7 @@ def _language_model() -> keras.Model:
 
 def _public() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {}
-    packages = (decoding, losses, metrics, diagnostics, export, text, training, zoo)
+    packages = (constraints, decoding, losses, metrics, diagnostics, export, text, training, zoo)
     for module in (kerasrnn, *packages):
         for name in module.__all__:
             value = getattr(module, name)

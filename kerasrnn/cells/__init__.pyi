@@ -28,6 +28,7 @@ from .coupled_lstm import CoupledLSTM as CoupledLSTM
 from .coupled_lstm import CoupledLSTMCell as CoupledLSTMCell
 from .echo_state import EchoState as EchoState
 from .echo_state import EchoStateCell as EchoStateCell
+from .exponential import RotationInitializer as RotationInitializer
 from .fast_grnn import FastGRNN as FastGRNN
 from .fast_grnn import FastGRNNCell as FastGRNNCell
 from .fast_rnn import FastRNN as FastRNN

@@ -78,10 +78,11 @@ ANNOTATIONS: dict[str, Any] = {
     "seed": Seed | None,
     "zoneout": Rates,
     "weight_drop": Rate,
+    "recurrent_parametrization": Literal["exponential"] | None,
 }
 """The arguments of the cells' constructors, in Keras's order, with the type of each."""
 
-OPTIONS = ("zoneout", "weight_drop")
+OPTIONS = ("zoneout", "weight_drop", "recurrent_parametrization")
 """Arguments of every cell that Keras's cells lack. They are keyword-only, and a configuration omits
 them at their defaults, so that it otherwise equals that of Keras."""
 
@@ -129,6 +130,9 @@ DESCRIPTIONS = {
     "(Krueger et al. 2017).",
     "weight_drop": "fraction of the entries of U to drop in training, in [0, 1); one mask per call "
     "(Merity, Keskar & Socher 2018).",
+    "recurrent_parametrization": '"exponential": U consists of the exponentials of skew-symmetric '
+    "matrices, one for each gate, and is thus orthogonal; `recurrent_kernel` has their entries "
+    "(Lezcano-Casado & Martinez-Rubio 2019). None: `recurrent_kernel` is U.",
     "return_sequences": "whether to return the output of every step instead of the last one.",
     "return_state": "whether to also return the final states, after the output.",
     "go_backwards": "whether to process the sequence in reverse; the outputs are in that order.",

@@ -11,7 +11,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer
-from kerasrnn.cells import zoneout
+from kerasrnn.cells import exponential, zoneout
 from kerasrnn.cells.arguments import OPTIONS, REQUIRED, bind, read, written
 from kerasrnn.cells.declaration import (
     Wording,
@@ -105,6 +105,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
         "seed": None,
         "zoneout": 0.0,
         "weight_drop": 0.0,
+        "recurrent_parametrization": None,
     }
     """Constructor arguments and their defaults, in addition to those of the base class."""
 
@@ -125,7 +126,7 @@ class Cell(DropoutRNNCell, SequenceLayer):
     """The number of axes of an input besides the batch axis."""
 
     recurrent_weights: tuple[str, ...] = ("recurrent_kernel",)
-    """Names of the weights that `weight_drop` applies to."""
+    """Names of the weights that `weight_drop` and `recurrent_parametrization` apply to."""
 
     without_zoneout: tuple[str, ...] = ()
     """Names of states that zoneout does not apply to, such as the scale of another state."""
@@ -208,15 +209,25 @@ class Cell(DropoutRNNCell, SequenceLayer):
             self.dropout_mask_count = self.dropout_blocks  # read by DropoutRNNCell
         self._weight_masks: dict[str, Tensor] | None = None
         for name in OPTIONS:
-            if self.overrides_call and np.any(getattr(self, name)):
+            if self.overrides_call and getattr(self, name):
                 raise ValueError(
                     f"{name}={getattr(self, name)!r}: {type(self).__name__} overrides `call`, to "
-                    "which the option does not apply; expected 0, or an override of `step`."
+                    "which the option does not apply; expected its default, or an override of "
+                    "`step`."
                 )
         if self.alters_step:
             # Whoever runs the step of this cell, the loop or a cell around it, runs this one.
             self.step = functools.partial(zoneout.step, self)
         self.__post_init__()
+        if self.recurrent_parametrization is not None:
+            expected = (self.units, len(self.recurrent_gates) * self.units)
+            own = type(self).recurrent_matrices is not Cell.recurrent_matrices
+            if own or self.recurrent_kernel_shape != expected:
+                raise ValueError(
+                    f"recurrent_parametrization={self.recurrent_parametrization!r}: the recurrent "
+                    f"kernel of {type(self).__name__} does not consist of square matrices that are "
+                    "applied to a state; expected None."
+                )
 
     def __post_init__(self) -> None:
         """Called at the end of the constructor, when the arguments are attributes.
@@ -539,7 +550,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     def weights_by_name(self) -> dict[str, Any]:
         """The weights as tensors in the compute dtype, as the time loop takes them."""
-        return weights_by_name(self)
+        weights = weights_by_name(self)
+        if self.recurrent_parametrization is not None:
+            for name in self.recurrent_weights:
+                kernel = exponential.orthogonal(ops.convert_to_tensor(getattr(self, name)))
+                weights[name] = ops.cast(kernel, self.compute_dtype)
+        return weights
 
     def used_in_step(
         self, weights: dict[str, Any], memory: dict[str, Tensor]
@@ -661,7 +677,10 @@ class Cell(DropoutRNNCell, SequenceLayer):
         kernel, gates = getattr(self, "recurrent_kernel", None), self.recurrent_gates
         if kernel is None or tuple(kernel.shape) != (self.units, len(gates) * self.units):
             return {}
-        blocks = ops.split(ops.convert_to_tensor(kernel), len(gates), axis=-1)
+        kernel = ops.convert_to_tensor(kernel)
+        if self.recurrent_parametrization is not None:
+            kernel = exponential.orthogonal(kernel)
+        blocks = ops.split(kernel, len(gates), axis=-1)
         return dict(zip(gates, blocks, strict=True))
 
     def run(self, options: Options, call: Call, jit_compile: JitCompile) -> Results:

@@ -33,6 +33,7 @@ class CfCCell(Cell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -69,6 +70,7 @@ class CfC(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -34,6 +34,7 @@ class ConvGRU1DCell(ConvolutionalCell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -65,6 +66,7 @@ class ConvGRU2DCell(ConvolutionalCell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -96,6 +98,7 @@ class ConvGRU3DCell(ConvolutionalCell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -133,6 +136,7 @@ class ConvGRU1D(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,
@@ -176,6 +180,7 @@ class ConvGRU2D(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,
@@ -219,6 +224,7 @@ class ConvGRU3D(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

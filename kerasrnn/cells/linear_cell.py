@@ -72,9 +72,11 @@ class LinearCell(Cell):
         "recurrent_constraint": REMOVED,
         "recurrent_dropout": REMOVED,
         "weight_drop": REMOVED,
+        "recurrent_parametrization": REMOVED,
     }
     is_linear = True
     recurrent_dropout = weight_drop = 0.0  # there is no recurrent kernel
+    recurrent_parametrization = None
     recurrent_weights = ()
     single_read = True
 

@@ -24,6 +24,7 @@ class MLSTMCell(ChunkedCell):
         seed: int | None = None,
         *,
         zoneout: float | list = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -52,6 +53,7 @@ class MLSTM(Recurrent):
         unit_forget_bias: bool = True,
         *,
         zoneout: float | list = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

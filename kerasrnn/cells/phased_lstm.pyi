@@ -34,6 +34,7 @@ class PhasedLSTMCell(LSTMCell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -71,6 +72,7 @@ class PhasedLSTM(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
+        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -27,6 +27,8 @@ def halves(layer: RNN | Bidirectional) -> list[RNN]:
 def of_cell(cell: Cell, order: Sequence[str]) -> list[np.ndarray]:
     """W and R, `(gates * units, ...)`, with ordered gates; then their two biases, if any."""
     kernel, recurrent, *bias = (keras.ops.convert_to_numpy(w) for w in cell.weights[:3])
+    if cell.recurrent_parametrization is not None:
+        recurrent = keras.ops.convert_to_numpy(cell.weights_by_name()["recurrent_kernel"])
     values = [kernel.T, recurrent.T]
     if cell.use_bias:
         values += list(bias[0]) if bias[0].ndim == 2 else [bias[0], np.zeros_like(bias[0])]

@@ -309,8 +309,8 @@ def _operator_layout(cell: Cell) -> dict[str, np.ndarray]:
     operator = cell.onnx_operator
     with tf.init_scope():
         values = {
-            weight.name: keras.ops.convert_to_numpy(weight).astype("float32")
-            for weight in cell.weights
+            name: keras.ops.convert_to_numpy(weight).astype("float32")
+            for name, weight in cell.weights_by_name().items()
         }
 
     def blocks(matrix: np.ndarray) -> np.ndarray:

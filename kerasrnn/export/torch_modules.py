@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from kerasrnn.cells.arguments import OPTIONS
 from kerasrnn.cells.gru import GRU
 from kerasrnn.cells.layer import RNN, Recurrent
 from kerasrnn.cells.lstm import LSTM
@@ -129,7 +128,7 @@ def to_torch(layer: RNN | Bidirectional | StackedRNN) -> "torch.nn.RNNBase":
     elif not all(_has_torch_activations(half) for half in halves):
         problem = "these activations"
     else:
-        names = (*OPTIONS, "learn_initial_state", "return_all_states")
+        names = ("zoneout", "weight_drop", "learn_initial_state", "return_all_states")
         options = [name for name in names for half in halves if getattr(half, name)]
         problem = options[0] if options else None
     if problem is not None:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import kerasrnn
 from tests.catalogue import BUILT_IN, ROWS, ROWS_OR_PROBES, VARIANTS, variant_id
 from tests.measure import op_by_op
 
@@ -48,7 +49,7 @@ OF_ANY_WEIGHT = {
     "constraint": keras.constraints.NonNeg(),
 }
 # Of every cell; Keras has none of them.
-OPTIONS = {"zoneout": 0.1, "weight_drop": 0.3}
+OPTIONS = {"zoneout": 0.1, "weight_drop": 0.3, "recurrent_parametrization": "exponential"}
 EVERYTHING_OF_A_LAYER = {
     "activity_regularizer": keras.regularizers.L2(0.4),
     "return_sequences": True,
@@ -81,8 +82,13 @@ def everything(row):
 
 
 def options_of(row):
-    """A value for each of the options."""
-    return {name: OPTIONS[name] for name in row.cell.arguments().keys() - everything(row).keys()}
+    """A value for each of the options that the cell has."""
+    names = row.cell.arguments().keys() - everything(row).keys()
+    cell = row.cell(5)
+    square = cell.recurrent_kernel_shape == (5, 5 * len(cell.recurrent_gates))
+    if not square or row.cell.recurrent_matrices is not kerasrnn.Cell.recurrent_matrices:
+        names -= {"recurrent_parametrization"}
+    return {name: OPTIONS[name] for name in names}
 
 
 @built_in
