@@ -336,7 +336,7 @@ class AttentionCell(WrappingCell):
         )
         # The output is masked below, since the last one is the query of the final weights.
         repeating = dataclasses.replace(options, zero_output_for_mask=False)
-        last, outputs, finals = loop.run(self.cell, repeating, inner, jit_compile)
+        last, outputs, finals, _ = loop.run(self.cell, repeating, inner, jit_compile)
         output, alpha = self._attended(last if outputs is None else outputs[:, -1], call)
         if outputs is not None:
             output, _ = self._attended(outputs, call)

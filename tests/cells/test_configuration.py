@@ -84,7 +84,7 @@ def everything(row):
 def options_of(row):
     """A value for each of the options that the cell has."""
     names = row.cell.arguments().keys() - everything(row).keys()
-    cell = row.cell(5)
+    cell = row.cell(**everything(row))
     square = cell.recurrent_kernel_shape == (5, 5 * len(cell.recurrent_gates))
     if not square or row.cell.recurrent_matrices is not kerasrnn.Cell.recurrent_matrices:
         names -= {"recurrent_parametrization"}
