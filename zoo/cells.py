@@ -26,6 +26,8 @@ def layer_class(cell: CellLike) -> type[kerasrnn.RNN]:
             raise ValueError(f"cell={cell!r}: expected one of {', '.join(sorted(layers))}.")
         return getattr(kerasrnn, layers[cell])
     if isinstance(cell, type) and issubclass(cell, kerasrnn.RNN) and hasattr(cell, "cell_class"):
+        if issubclass(cell.cell_class, kerasrnn.ConvolutionalCell):
+            raise ValueError(f"cell={cell!r}: a layer of images; expected one of vectors.")
         return cell
     for layer in (getattr(kerasrnn, name) for name in layers.values()):
         if cell is layer.cell_class:

@@ -92,6 +92,11 @@ class WrappingCell(Cell):
             )
         if cell.built:
             raise ValueError(f"cell: {cell.name} is built; expected a new cell.")
+        if getattr(cell, "channels_first", False):
+            raise ValueError(
+                f"cell: {cell.name} has data_format='channels_first', and the channels last inside "
+                "a step; expected data_format='channels_last' in a wrapping cell."
+            )
         if is_ours(type(self)):
             self._check_used()
         super().__init__(units, **kwargs)

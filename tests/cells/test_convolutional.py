@@ -564,6 +564,19 @@ def test_bad_arguments_are_refused(arguments, message):
         kerasrnn.ConvGRU2D(**{"filters": 2, "kernel_size": 3, **arguments})
 
 
+def test_places_for_vectors_refuse_images():
+    from kerasrnn import zoo
+
+    cell = kerasrnn.ConvGRU2DCell(2, 3)
+    layer = kerasrnn.RNN(kerasrnn.FeedbackCell(cell, 3))
+    with pytest.raises(ValueError, match=r"ConvGRU2DCell has outputs of shape \(batch, 3, 3, 2\)"):
+        layer.build((None, None, 5, 5, 2))
+    with pytest.raises(ValueError, match="expected data_format='channels_last' in a wrapping cell"):
+        kerasrnn.WrappingCell(kerasrnn.ConvGRU2DCell(2, 3, data_format="channels_first"), 2)
+    with pytest.raises(ValueError, match="a layer of images; expected one of vectors"):
+        zoo.layer_class(kerasrnn.ConvGRU2D)
+
+
 def test_bad_inputs_are_refused():
     layer = kerasrnn.ConvLSTM2D(2, 3)
     with pytest.raises(ValueError, match=r"images of \(2, 5\) are smaller than the kernel; expec"):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.catalogue import BY_NAME, ROWS, variant_id
+from tests.catalogue import BY_NAME, OF_PICTURES, ROWS, variant_id
 
 ON_JAX = keras.config.backend() == "jax"
 STEPS = 37  # no other axis has this length
@@ -22,7 +22,7 @@ def loop_copies(hlo):
         if name not in seen:
             seen.add(name)
             waiting += re.findall(r"calls=%([\w.-]+)", computations[name])
-            found += re.findall(rf"^.*\[{STEPS},\d+,\d+\]\S* copy\(.*$", computations[name], re.M)
+            found += re.findall(rf"^.*\[{STEPS}(?:,\d+)+\]\S* copy\(.*$", computations[name], re.M)
     return found
 
 
@@ -38,8 +38,16 @@ def loop_copies(hlo):
 )
 def test_no_step_copies_the_sequence(row, options, masked, return_sequences):
     """A copy per step would make the time of training quadratic in the length."""
-    layer = row.layer(6, return_sequences=return_sequences, **options)
-    x = np.random.default_rng(0).standard_normal((3, STEPS, 4), "float32")
+    check(row.layer(6, return_sequences=return_sequences, **options), (4,), masked)
+
+
+@pytest.mark.parametrize("row", OF_PICTURES, ids=variant_id)
+def test_no_step_copies_the_images(row):
+    check(row.layer(3, 2, return_sequences=True), (5, 4, 2))
+
+
+def check(layer, step, masked=False):
+    x = np.random.default_rng(0).standard_normal((3, STEPS, *step), "float32")
     mask = np.arange(STEPS) < np.array([[STEPS], [30], [20]]) if masked else None
     layer.build(x.shape)
     hlo = (hlo_on_jax if ON_JAX else hlo_on_tensorflow)(layer, x, mask)
