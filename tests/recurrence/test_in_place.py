@@ -29,7 +29,8 @@ def loop_copies(hlo):
 @pytest.mark.parametrize(
     ("row", "options", "masked", "return_sequences"),
     [
-        *((row, {}, False, False) for row in ROWS),
+        # A chunk of steps is computed at once: there is no loop over the steps.
+        *((row, {}, False, False) for row in ROWS if not row.cell.is_chunked),
         (BY_NAME["SimpleRNN"], {}, False, True),
         (BY_NAME["SimpleRNN"], {"activation": "gelu"}, True, True),  # differentiated automatically
         (BY_NAME["LSTM"], {}, True, True),
