@@ -325,10 +325,9 @@ def _for_steps(part: dict[str, Any]) -> None:
     keras_layers.ours(part)
     _unmasked(part)
     config = part["config"]
-    config.pop("return_all_states", None)
     if "unroll" in config:
         config["unroll"] = True
-        for name in ("checkpoint_every", "truncate_every"):
+        for name in ("checkpoint_every", "truncate_every", "return_all_states"):
             config.pop(name, None)
 
 
