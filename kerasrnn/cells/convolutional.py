@@ -38,7 +38,7 @@ class ConvolutionalCell(Cell):
 
     A subclass declares its `rank`, the number of spatial axes, and its equations as any `Cell`
     does. The columns of a cell's kernels, its gates, are here the channels of kernels of
-    convolutions, written *:
+    convolutions, written `*`:
 
         a_t = W * x_t + b                        input part
         r_t = U * h_{t-1}                        recurrent part

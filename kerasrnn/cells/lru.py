@@ -30,10 +30,9 @@ class LRUCell(LinearCell):
     The transition is the same at every step: each complex unit decays and rotates at its own rate.
     The rates start uniformly on the ring `min_radius <= |lambda| <= max_radius` and at angles in
     [0, `max_phase`], which makes memories of up to about 1 / (1 - `max_radius`) steps; gamma starts
-    at log(sqrt(1 - |lambda|^2)), so that the states start with the scale of the inputs. There is no
-    nonlinearity: the authors place one between stacked layers. In bfloat16 the
-    parameters of lambda are rounded to 8 bits, and the angles of long memories are wrong: use
-    float32.
+    at `log(sqrt(1 - |lambda|^2))`, so that the states start with the scale of the inputs. There is
+    no nonlinearity: the authors place one between stacked layers. In bfloat16 the parameters of
+    lambda are rounded to 8 bits, and the angles of long memories are wrong: use float32.
 
     Weights: `kernel` `(features, 3 * units)`, whose columns are the real part of B, its imaginary
     part, and D; `nu`, `theta` and `gamma`, `(units,)`; `output_kernel` `(2 * units, units)`: the
@@ -41,8 +40,8 @@ class LRUCell(LinearCell):
     `(3 * units,)` is added to the three products. States: the real and the imaginary part of h.
 
     Args:
-        min_radius: number in [0, 1): the smallest initial |lambda|.
-        max_radius: number in (0, 1]: the largest initial |lambda|.
+        min_radius: number in [0, 1): the smallest initial magnitude of lambda.
+        max_radius: number in (0, 1]: the largest initial magnitude of lambda.
         max_phase: positive number: the largest initial angle of lambda, in radians.
     """
 
