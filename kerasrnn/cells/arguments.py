@@ -65,6 +65,7 @@ ANNOTATIONS: dict[str, Any] = {
     "kernel_rank": PositiveInteger | None,
     "recurrent_rank": PositiveInteger | None,
     "heads": PositiveInteger,
+    "chunk_size": PositiveInteger,
     "forget_gate": Literal["sigmoid", "exponential"],
     "mode": Literal["default", "pure", "no_gate"],
     "backbone_units": PositiveInteger | None,

@@ -16,8 +16,8 @@ class ChunkedCell(Cell):
     The states of such a cell may be matrices, too large to store one for each step. A subclass
     defines its equations twice: as a single `step`, for streams and exports, and as `chunk`, by
     matrix products over `chunk_size` steps. Training stores the states before each chunk only, and
-    computes the chunks again for the gradient. A class that overrides `step` alone runs step by
-    step; set `is_chunked = True` beside both methods.
+    computes the chunks again for the gradient, with any value of `checkpoint_every`. A class that
+    overrides `step` alone runs step by step; set `is_chunked = True` beside both methods.
 
     Args:
         chunk_size: positive integer: how many steps are computed at once. It changes no result.
@@ -38,7 +38,7 @@ class ChunkedCell(Cell):
 
     Example:
 
-        The running mean of the inputs' products, computed for a chunk as cumulative sums.
+        The running sum of the input parts, computed for a chunk as cumulative sums.
 
         >>> import numpy as np, kerasrnn
         >>> from keras import ops

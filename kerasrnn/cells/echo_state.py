@@ -58,11 +58,14 @@ class EchoStateCell(Cell):
             ),
             REMOVED,
         ),
+        "recurrent_parametrization": REMOVED,  # the recurrent kernel is fixed
         "spectral_radius": 0.9,
         "leak": 1.0,
         "sparsity": 0.9,
         "seed": None,
     }
+
+    recurrent_parametrization = None
 
     def __post_init__(self) -> None:
         self.spectral_radius = validation.number("spectral_radius", self.spectral_radius, minimum=0)

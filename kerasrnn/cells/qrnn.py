@@ -50,8 +50,7 @@ class QRNNCell(LinearCell):
     state_names = ("c", "window")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kernel_size, int) or self.kernel_size < 1:
-            raise validation.ArgumentError("kernel_size", self.kernel_size, "a positive integer")
+        validation.integer("kernel_size", self.kernel_size, minimum=1)
         validation.one_of("pooling", self.pooling, tuple(POOLINGS))
         self.window = self.kernel_size - 1
         self.gates = POOLINGS[self.pooling]

@@ -112,3 +112,24 @@ def test_unrolling_needs_a_known_length():
     call = tf.function(layer, input_signature=[tf.TensorSpec((None, None, 3))])
     with pytest.raises(ValueError, match="Cannot unroll a RNN if the time dimension is undefined"):
         call.get_concrete_function()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: kerasrnn.MLSTM(4, chunk_size=0), "chunk_size=0: expected a positive integer"),
+        (
+            lambda: kerasrnn.QRNN(4, kernel_size=True),
+            "kernel_size=True: expected a positive integer",
+        ),
+        (lambda: kerasrnn.QRNN(4, kernel_size=0), "kernel_size=0: expected a positive integer"),
+        (
+            lambda: kerasrnn.EchoState(4, recurrent_parametrization="exponential"),
+            "recurrent_parametrization",
+        ),
+    ],
+)
+def test_arguments_of_single_cells(make, message):
+    """Sizes of chunks and windows, and an option that a fixed kernel cannot have."""
+    with pytest.raises(ValueError, match=message):
+        make()
