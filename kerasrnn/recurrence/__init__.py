@@ -6,7 +6,9 @@
 
 `loop.run` is the only entry point. TensorFlow and JAX have loops of their own (`tensorflow.py`,
 `jax.py`). All backends share the unrolled loop (`unrolled.py`) and, on a GPU, the way into cuDNN
-(`cudnn.py`). What a custom cell needs is imported from here:
+(`cudnn.py`). A cell runs step by step (`unroll.py`), as a linear recurrence over all steps
+(`linear.py`) or in chunks of steps (`chunked.py`): `ways.py` chooses. What a custom cell needs is
+imported from here:
 
 >>> from kerasrnn.recurrence import Noise, Product, Weights
 >>> from kerasrnn.recurrence import ConvolutionProduct, ElementwiseProduct, RecurrentProduct
