@@ -78,7 +78,7 @@ def _warm_up(steps: int) -> int:
     in `predict` or called eagerly."""
     if backend() == "jax":  # always compiled
         return 0
-    from kerasrnn.recurrence.tensorflow import STEPS_BEFORE_COMPILING
+    from kerasrnn.recurrence.tensorflow.later import STEPS_BEFORE_COMPILING
 
     return -(-STEPS_BEFORE_COMPILING // steps) + 1
 

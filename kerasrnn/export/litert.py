@@ -118,7 +118,7 @@ def _scan(
     """
     import tensorflow as tf
 
-    from kerasrnn.recurrence.tensorflow import filled, leaves
+    from kerasrnn.recurrence.tensorflow.structures import filled, leaves
 
     flat_xs = leaves(xs)
     length = tf.shape(flat_xs[0])[0]

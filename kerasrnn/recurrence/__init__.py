@@ -4,7 +4,7 @@
     r_t = h_{t-1} U                 the recurrent part: one product per step
     y_t, s_t = update(a_t, r_t, s_{t-1})    pointwise
 
-`loop.run` is the only entry point. TensorFlow and JAX have loops of their own (`tensorflow.py`,
+`loop.run` is the only entry point. TensorFlow and JAX have loops of their own (`tensorflow/`,
 `jax.py`). All backends share the unrolled loop (`unrolled.py`) and, on a GPU, the way into cuDNN
 (`cudnn.py`). A cell runs step by step (`unroll.py`), as a linear recurrence over all steps
 (`linear.py`) or in chunks of steps (`chunked.py`): `ways.py` chooses. What a custom cell needs is

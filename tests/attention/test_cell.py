@@ -368,9 +368,9 @@ def test_the_custom_gradient_equals_the_automatic_one(name):
 @pytest.mark.tensorflow
 def test_compiled_in_parts(monkeypatch):
     """By XLA, with a part of the batch and of the memory on each core."""
-    from kerasrnn.recurrence import tensorflow as room
+    from kerasrnn.recurrence.tensorflow import parts
 
-    monkeypatch.setattr(room, "_cores", lambda: 2)
+    monkeypatch.setattr(parts, "cores", lambda: 2)
     (x, memory), (mask, memory_mask) = tensors(16), masks("mixed", 16)
     arguments = (x, memory, mask, memory_mask)
     whole = measured(new_layer("coverage", "state", RNN), *arguments)

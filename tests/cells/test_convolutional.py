@@ -353,9 +353,9 @@ def test_graphs_of_any_batch_and_length(monkeypatch):
     """As in `fit`: the sizes are unknown when a graph is traced, and parts may be empty."""
     import tensorflow as tf
 
-    from kerasrnn.recurrence import tensorflow as room
+    from kerasrnn.recurrence.tensorflow import parts
 
-    monkeypatch.setattr(room, "_cores", lambda: 2)
+    monkeypatch.setattr(parts, "cores", lambda: 2)
     x = sequences(LSTM, time=5)
     layer = layer_of(LSTM, x)
 
@@ -375,19 +375,19 @@ def test_graphs_of_any_batch_and_length(monkeypatch):
 
 @pytest.mark.tensorflow
 def test_loops_of_convolutions_are_not_compiled_on_cpus(monkeypatch):
-    from kerasrnn.recurrence import tensorflow as room
     from kerasrnn.recurrence.loop import Call, Noise, Options
+    from kerasrnn.recurrence.tensorflow import choice
 
     cell, options = kerasrnn.ConvLSTM2DCell(2, 3), Options(training=True)
     call = Call(keras.KerasTensor((2, 4, 5, 5, 2)), [], {}, {}, Noise(), None)
-    monkeypatch.setattr(room.tf, "executing_eagerly", lambda: False)
-    assert room._way(kerasrnn.LSTMCell(2), options, call, "auto") is room.compiled_loop
-    assert room._way(cell, options, call, "auto") is room.parallel_loop
-    assert room._way(cell, Options(), call, "auto") is room.graph_loop
-    assert room._way(cell, Options(training=True, unroll=True), call, "auto") is room.graph_loop
-    assert room._way(cell, options, call, True) is room.compiled_loop
-    monkeypatch.setattr(room.tf.config, "list_physical_devices", lambda kind: [kind])
-    assert room._way(cell, options, call, "auto") is room.compiled_loop
+    monkeypatch.setattr(choice.tf, "executing_eagerly", lambda: False)
+    assert choice._way(kerasrnn.LSTMCell(2), options, call, "auto") is choice.compiled_loop
+    assert choice._way(cell, options, call, "auto") is choice.parallel_loop
+    assert choice._way(cell, Options(), call, "auto") is choice.graph_loop
+    assert choice._way(cell, Options(training=True, unroll=True), call, "auto") is choice.graph_loop
+    assert choice._way(cell, options, call, True) is choice.compiled_loop
+    monkeypatch.setattr(choice.tf.config, "list_physical_devices", lambda kind: [kind])
+    assert choice._way(cell, options, call, "auto") is choice.compiled_loop
 
 
 @pytest.mark.parametrize("policy", ["float16", "mixed_float16", "mixed_bfloat16"])

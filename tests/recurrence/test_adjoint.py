@@ -141,9 +141,9 @@ def arrays(cell_class, batch, time=6):
 )
 def test_compiled_in_equal_parts(cell_class, variant, monkeypatch):
     """With masks of every kind."""
-    from kerasrnn.recurrence import tensorflow as room
+    from kerasrnn.recurrence.tensorflow import parts
 
-    monkeypatch.setattr(room, "_cores", lambda: 2)
+    monkeypatch.setattr(parts, "cores", lambda: 2)
     x, states = arrays(cell_class, batch=16)
     mask = make_mask("mixed", *x.shape[:2])
     compiled, written_out = layer_pair(cell_class, variant, jit_compile=True)
@@ -159,10 +159,10 @@ def test_compiled_in_equal_parts(cell_class, variant, monkeypatch):
 )
 def test_compiled_in_unequal_parts(cell_class, training, checkpoint_every, monkeypatch):
     """Without a mask: with checkpoints, and the gradient of inference."""
-    from kerasrnn.recurrence import tensorflow as room
+    from kerasrnn.recurrence.tensorflow import parts
 
-    monkeypatch.setattr(room, "_cores", lambda: 3)
-    monkeypatch.setattr(room, "ROWS_A_PART", 2)
+    monkeypatch.setattr(parts, "cores", lambda: 3)
+    monkeypatch.setattr(parts, "ROWS_A_PART", 2)
     x, states = arrays(cell_class, batch=7)
     compiled, written_out = layer_pair(
         cell_class, {}, jit_compile=True, checkpoint_every=checkpoint_every
@@ -177,9 +177,9 @@ def test_batches_of_unknown_size_are_compiled_in_parts(monkeypatch):
     """As in `fit`, where the number of steps is known. The first of two parts may be empty."""
     import tensorflow as tf
 
-    from kerasrnn.recurrence import tensorflow as room
+    from kerasrnn.recurrence.tensorflow import parts
 
-    monkeypatch.setattr(room, "_cores", lambda: 2)
+    monkeypatch.setattr(parts, "cores", lambda: 2)
     layer, written_out = layer_pair(kerasrnn.LSTMCell, {})
 
     @tf.function(input_signature=[tf.TensorSpec((None, 6, 3), PRECISION)])
@@ -362,15 +362,15 @@ def test_a_tape_used_twice_and_a_function_traced_again():
 
 @pytest.mark.tensorflow
 def test_cores_are_counted_on_every_system(monkeypatch):
-    from kerasrnn.recurrence import tensorflow as room
+    from kerasrnn.recurrence.tensorflow import parts
 
-    monkeypatch.setattr(room.tf.config.threading, "get_inter_op_parallelism_threads", lambda: 0)
-    monkeypatch.setattr(room.tf.config, "list_physical_devices", lambda kind: [])
-    monkeypatch.delattr(room.os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(room.os, "cpu_count", lambda: 6)
-    assert room._cores() == 6
-    monkeypatch.setattr(room.tf.config, "list_physical_devices", lambda kind: [kind])
-    assert room._cores() == 1
+    monkeypatch.setattr(parts.tf.config.threading, "get_inter_op_parallelism_threads", lambda: 0)
+    monkeypatch.setattr(parts.tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.delattr(parts.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(parts.os, "cpu_count", lambda: 6)
+    assert parts.cores() == 6
+    monkeypatch.setattr(parts.tf.config, "list_physical_devices", lambda kind: [kind])
+    assert parts.cores() == 1
 
 
 def test_checkpoints_need_a_custom_gradient():

@@ -11,9 +11,9 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework import ops as framework
 
 import kerasrnn
-from kerasrnn.recurrence import tensorflow as loop
 from kerasrnn.recurrence.loop import never_exported
-from kerasrnn.recurrence.padding import bucket
+from kerasrnn.recurrence.tensorflow import later
+from kerasrnn.recurrence.tensorflow.padding import bucket
 from tests.catalogue import PROBES, variant_id
 from tests.measure import make_mask, op_by_op, randomize
 from tests.processes import Call
@@ -169,7 +169,7 @@ def test_few_lengths_are_compiled(tmp_path):
 
 
 def predict_and_call_eagerly():
-    loop.STEPS_BEFORE_COMPILING = 200
+    later.STEPS_BEFORE_COMPILING = 200
     model = model_of(kerasrnn.LSTM(4))
     for time in [*range(33, 41), *range(49, 54), 100, 100]:  # compiled: 48 and 64 steps
         model.predict_on_batch(sequences(2, time))
@@ -188,8 +188,8 @@ def stored(cell, name):
 
 
 def test_few_shapes_are_compiled(monkeypatch):
-    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
-    monkeypatch.setattr(loop, "MOST_PROGRAMS", 2)
+    monkeypatch.setattr(later, "STEPS_BEFORE_COMPILING", 1)
+    monkeypatch.setattr(later, "MOST_PROGRAMS", 2)
     model, layer = model_of(kerasrnn.LSTM(4)), kerasrnn.LSTM(4)
     for batch, time in ((1, 5), (2, 9), (3, 5), (1, 5)):
         model.predict_on_batch(sequences(batch, time))
@@ -218,7 +218,7 @@ def test_compiling_later_changes_nothing(row, way, monkeypatch):
     batches of one row, of one part and of several."""
     if way != "outputs" and row is not PROBES[list(PREDICTED).index(way) % len(PROBES)]:
         pytest.skip("tested on another probe")
-    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
+    monkeypatch.setattr(later, "STEPS_BEFORE_COMPILING", 1)
     inputs = keras.Input((None, 3)), keras.Input((None,), dtype="bool")
     layer = row.layer(4, return_state=True, **PREDICTED[way])
     model = keras.Model(inputs, layer(inputs[0], mask=inputs[1]))
@@ -273,7 +273,7 @@ class BySymbols(keras.Model):
 
 @pytest.mark.parametrize("model_class", [ByTape, BySymbols])
 def test_gradients_in_prediction(model_class, monkeypatch):
-    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
+    monkeypatch.setattr(later, "STEPS_BEFORE_COMPILING", 1)
     inputs = keras.Input((None, 3))
     model = model_class(inputs, kerasrnn.LSTM(4)(inputs))
     model.compile(jit_compile=False)
@@ -289,7 +289,7 @@ def test_gradients_in_prediction(model_class, monkeypatch):
 
 def test_exports_are_free_of_xla(tmp_path, monkeypatch):
     """Keras's export and TensorFlow's, although `fit` and `predict` have compiled the loop."""
-    monkeypatch.setattr(loop, "STEPS_BEFORE_COMPILING", 1)
+    monkeypatch.setattr(later, "STEPS_BEFORE_COMPILING", 1)
     model = model_of(kerasrnn.LSTM(4, return_sequences=True))
     x = sequences(2, 7).astype("float32")
     expected = model.predict_on_batch(x)

@@ -52,7 +52,8 @@ def way(request, monkeypatch):
         return request.param
     from importlib import import_module
 
-    room = import_module(f"kerasrnn.recurrence.{backend}")
+    room = "tensorflow.primitives" if backend == "tensorflow" else backend
+    room = import_module(f"kerasrnn.recurrence.{room}")
     monkeypatch.setattr(room, "scans_in_parallel", lambda: request.param == "scan")
     return request.param
 

@@ -269,16 +269,16 @@ def test_points_survive_serialization():
 
 @pytest.mark.tensorflow
 def test_an_eager_loop_is_compiled_before_it_is_timed(monkeypatch):
-    from kerasrnn.recurrence import tensorflow
+    from kerasrnn.recurrence.tensorflow import choice, later
 
     compiled = []
 
     def compiled_loop(*arguments):
         compiled.append(arguments)
-        return tensorflow.graph_loop(*arguments)
+        return choice.graph_loop(*arguments)
 
-    monkeypatch.setattr(tensorflow, "STEPS_BEFORE_COMPILING", 20)
-    monkeypatch.setattr(tensorflow, "compiled_loop", compiled_loop)
+    monkeypatch.setattr(later, "STEPS_BEFORE_COMPILING", 20)
+    monkeypatch.setattr(choice, "compiled_loop", compiled_loop)
     point = Point("eager", "SimpleRNN", Shape(1, 8, 1, 1), "eager", ("kerasrnn",))
     ready = contenders.ready("kerasrnn", point)
     timed(ready, 1 + ready.warm_up)  # as in `prepare`
