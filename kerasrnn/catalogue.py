@@ -439,9 +439,9 @@ CLASSES = {
     "chrono": ("ChronoInitializer",),
     "exponential": ("RotationInitializer",),
     "feedback": ("FeedbackCell",),
-    "layer": ("RNN",),
     "chunked_cell": ("ChunkedCell",),
     "linear_cell": ("LinearCell",),
+    "rnn": ("RNN",),
     "wrapping": ("WrappingCell",),
     **{entry.module: (*entry.layers, *entry.cells) for entry in (*CELLS, *CONVOLUTIONAL)},
 }

@@ -1,4 +1,9 @@
-"""The base class of recurrent cells: weights, states, dropout, configuration, and the step."""
+"""The base class of recurrent cells: weights, states, dropout, configuration, and the step.
+
+One class and one file: its members are what a cell may override, read together on one page. What
+needs no member of it is apart: how a class is derived from its declarations (`declaration.py`), the
+single step (`single_step.py`), and the option zoneout (`zoneout.py`).
+"""
 
 import functools
 import inspect

@@ -5,7 +5,7 @@ from typing import Any
 
 from kerasrnn.attention.attention import Attention
 from kerasrnn.attention.cell import AttentionCell
-from kerasrnn.cells.layer import EXTRAS, RNN
+from kerasrnn.cells.rnn import EXTRAS, RNN
 from kerasrnn.layers.parts import copied
 
 

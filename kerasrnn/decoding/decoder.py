@@ -10,7 +10,7 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.base_layer import SequenceLayer, boolean_mask, row_mask
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.cells.states import flat_shapes, map_shapes, size_of
 from kerasrnn.decoding.attending_layer import with_attention, without_attention
 from kerasrnn.decoding.decoder_arguments import (

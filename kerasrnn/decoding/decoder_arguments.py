@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from kerasrnn.attention.attention import Attention
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.parts import check_recurrent

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import keras
 
 from kerasrnn import validation
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.diagnostics.tables import indented
 from kerasrnn.keras_internals import flatten_layers, get_keras_mask, graph_of, takes_mask
 

@@ -10,7 +10,7 @@ import keras
 from kerasrnn import catalogue, validation
 from kerasrnn.cells.arguments import OPTIONS
 from kerasrnn.cells.cell import Cell
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.export import matrices, parity, tracing
 from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.stacked import StackedRNN

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from kerasrnn.cells.cell import Cell
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.export import parity, tracing
 from kerasrnn.layers.bidirectional import Bidirectional
 

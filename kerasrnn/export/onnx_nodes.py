@@ -11,10 +11,10 @@ import numpy as np
 from kerasrnn import validation
 from kerasrnn.cells.coupled_lstm import CoupledLSTM
 from kerasrnn.cells.gru import GRU
-from kerasrnn.cells.layer import RNN
 from kerasrnn.cells.lstm import LSTM
 from kerasrnn.cells.onnx_operator import ACTIVATIONS, SYMMETRIC
 from kerasrnn.cells.peephole_lstm import PeepholeLSTM
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.cells.simple_rnn import SimpleRNN
 from kerasrnn.export import matrices, onnx_files, parity
 from kerasrnn.export.native import NO_CLIP

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn.cells.cell import Cell
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.cells.states import map_shapes, named_shapes
 from kerasrnn.export import keras_layers, tracing
 from kerasrnn.export.explicit_masks import has_explicit_mask

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 
 from kerasrnn.cells.gru import GRU
-from kerasrnn.cells.layer import RNN, Recurrent
+from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTM
 from kerasrnn.cells.lstmp import LSTMP
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.cells.simple_rnn import SimpleRNN
 from kerasrnn.export import matrices, parity
 from kerasrnn.layers.bidirectional import Bidirectional

@@ -15,8 +15,8 @@ from keras import ops
 
 from kerasrnn.cells.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from kerasrnn.cells.gru import GRU, GRUCell
-from kerasrnn.cells.layer import RNN
 from kerasrnn.cells.lstm import LSTM, LSTMCell
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.cells.simple_rnn import SimpleRNN, SimpleRNNCell
 from kerasrnn.export import signature
 from kerasrnn.keras_internals import flatten_layers, takes_mask, takes_training

@@ -8,7 +8,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.layers.parts import check_recurrent, copied, unbuilt_config
 from kerasrnn.wording import counted
 

@@ -6,7 +6,7 @@ import keras
 
 from kerasrnn import validation
 from kerasrnn.cells.cell import Cell
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.keras_internals import flatten_layers
 
 

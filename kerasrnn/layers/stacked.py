@@ -9,7 +9,7 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.cell import Cell
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.parts import as_layers, check_recurrent, copied, unbuilt_config

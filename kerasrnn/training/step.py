@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerasrnn.cells.cell import Cell
-from kerasrnn.cells.layer import RNN
+from kerasrnn.cells.rnn import RNN
 from kerasrnn.keras_internals import flatten_layers, get_keras_mask, make_variables
 from kerasrnn.training.errors import BatchError
 
