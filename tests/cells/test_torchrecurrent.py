@@ -103,7 +103,7 @@ def test_equals_torchrecurrent(name):
 
 
 # Of a layer with options: the options there, and the weights from those there, by name. (NAS adds
-# there where TensorFlow's cell, whose figures test_kinships.py has, multiplies.)
+# there where TensorFlow's cell, whose figures kinships/test_gated.py has, multiplies.)
 FURTHER = [
     ("FastRNN", {}, {}, lambda v: [*usual(*parts(v)), v["alpha"][0], v["beta"][0]]),
     (
