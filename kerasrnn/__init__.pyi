@@ -63,7 +63,6 @@ from .cells.ind_rnn import IndRNN as IndRNN
 from .cells.ind_rnn import IndRNNCell as IndRNNCell
 from .cells.janet import JANET as JANET
 from .cells.janet import JANETCell as JANETCell
-from .cells.layer import RNN as RNN
 from .cells.layer_norm_gru import LayerNormGRU as LayerNormGRU
 from .cells.layer_norm_gru import LayerNormGRUCell as LayerNormGRUCell
 from .cells.layer_norm_lstm import LayerNormLSTM as LayerNormLSTM
@@ -115,6 +114,7 @@ from .cells.rglru import RGLRU as RGLRU
 from .cells.rglru import RGLRUCell as RGLRUCell
 from .cells.rhn import RHN as RHN
 from .cells.rhn import RHNCell as RHNCell
+from .cells.rnn import RNN as RNN
 from .cells.s5 import S5 as S5
 from .cells.s5 import S5Cell as S5Cell
 from .cells.scrn import SCRN as SCRN

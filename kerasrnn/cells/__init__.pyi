@@ -44,7 +44,6 @@ from .ind_rnn import IndRNN as IndRNN
 from .ind_rnn import IndRNNCell as IndRNNCell
 from .janet import JANET as JANET
 from .janet import JANETCell as JANETCell
-from .layer import RNN as RNN
 from .layer_norm_gru import LayerNormGRU as LayerNormGRU
 from .layer_norm_gru import LayerNormGRUCell as LayerNormGRUCell
 from .layer_norm_lstm import LayerNormLSTM as LayerNormLSTM
@@ -96,6 +95,7 @@ from .rglru import RGLRU as RGLRU
 from .rglru import RGLRUCell as RGLRUCell
 from .rhn import RHN as RHN
 from .rhn import RHNCell as RHNCell
+from .rnn import RNN as RNN
 from .s5 import S5 as S5
 from .s5 import S5Cell as S5Cell
 from .scrn import SCRN as SCRN
