@@ -10,5 +10,6 @@
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 
 from kerasrnn.losses.crossentropy import SequenceCrossentropy, sequence_crossentropy
+from kerasrnn.losses.ctc import CTC
 
-__all__ = ["SequenceCrossentropy", "sequence_crossentropy"]
+__all__ = ["CTC", "SequenceCrossentropy", "sequence_crossentropy"]

@@ -8,13 +8,16 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.keras_internals import scale_loss_for_distribution
-from kerasrnn.losses.weights import as_ids, is_concrete, mask_of, weigh
+from kerasrnn.losses.predictions import (
+    TOLERANCE,
+    check_predictions,
+    logits_before_softmax,
+    values_in_use,
+)
+from kerasrnn.losses.weights import as_ids, mask_of, weigh
 from kerasrnn.validation import Rate
 
 Tensor = Any
-
-TOLERANCE = 0.01
-"""Largest accepted difference of a sum of probabilities from 1, chosen for half precision."""
 
 
 @validation.checked
@@ -83,9 +86,9 @@ def losses_of(
             "classes or more."
         )
     _check_targets(ids, used, classes)
-    _check_predictions(tensor, used, from_logits)
+    check_predictions(tensor, used, from_logits)
     if not from_logits:
-        behind = _logits_before_softmax(tensor)
+        behind = logits_before_softmax(tensor)
         if behind is not None:
             tensor, from_logits = ops.convert_to_tensor(behind), True
     # Half precision has two or three digits per logit, too few for a sum over thousands of classes.
@@ -120,7 +123,7 @@ def losses_of(
 
 def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
     """Raise ValueError if a target in use is not a class, if the values are known."""
-    known = _values(used, ids)
+    known = values_in_use(used, ids)
     if known is None:
         return
     (values,) = known
@@ -130,70 +133,6 @@ def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
             f"y_true: expected ids from 0 to {classes - 1}; found {wrong[0]}. If padding has "
             "another id, set ignore_class to it."
         )
-
-
-def _check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -> None:
-    """Raise ValueError if the predictions contradict `from_logits`.
-
-    Checks the operation that computed them, in a TensorFlow graph, or their values, if known.
-    """
-    if from_logits and _logits_before_softmax(y_pred) is not None:
-        raise ValueError(
-            "from_logits=True: expected logits; y_pred is the output of a softmax. Set "
-            "from_logits=False."
-        )
-    if not from_logits and _operation_type(y_pred) == "BiasAdd":
-        raise ValueError(
-            "from_logits=False: expected probabilities; y_pred is the output of a layer without an "
-            "activation. Set from_logits=True, or add a softmax."
-        )
-    if not is_concrete(y_pred) or 0 in y_pred.shape:
-        return
-    scores = ops.cast(y_pred, "float32")
-    known = _values(used, ops.sum(scores, axis=-1), ops.min(scores, axis=-1))
-    if known is None:
-        return
-    sums, least = known
-    if from_logits:
-        if sums.size and (least >= 0).all() and (np.abs(sums - 1) < 1e-3).all():
-            raise ValueError(
-                "from_logits=True: expected logits; y_pred contains probabilities: no value is "
-                "negative, and each step has the sum 1. Set from_logits=False."
-            )
-        return
-    # Comparisons with NaN are False: divergence of a model is not reported here.
-    if (least < 0).any():
-        problem = f"the value {np.nanmin(least):.4g}"
-    elif (np.abs(sums - 1) > TOLERANCE).any():
-        problem = f"the sum {sums[np.abs(sums - 1) > TOLERANCE][0]:.4g}"
-    else:
-        return
-    raise ValueError(
-        "from_logits=False: expected non-negative probabilities in y_pred, with the sum 1 at each "
-        f"step; found {problem}. For logits, set from_logits=True."
-    )
-
-
-def _values(used: Tensor | None, *tensors: Tensor) -> "list[np.ndarray] | None":
-    """The values of the tokens in use, `(tokens,)`; None if they are unknown."""
-    if not all(is_concrete(tensor) for tensor in (*tensors, used) if tensor is not None):
-        return None
-    arrays = [ops.convert_to_numpy(tensor) for tensor in tensors]
-    place = slice(None) if used is None else ops.convert_to_numpy(used)
-    return [array[place] for array in arrays]
-
-
-def _operation_type(tensor: Tensor) -> str | None:
-    """The type of the operation that computed a tensor of a TensorFlow graph."""
-    return getattr(getattr(tensor, "op", None), "type", None) if not is_concrete(tensor) else None
-
-
-def _logits_before_softmax(probabilities: Tensor) -> Tensor | None:
-    """The logits from which probabilities were computed, if the graph contains them."""
-    if is_concrete(probabilities):
-        # Stored there by Keras's softmax.
-        return getattr(probabilities, "_keras_logits", None)
-    return probabilities.op.inputs[0] if _operation_type(probabilities) == "Softmax" else None
 
 
 def _smoothing_distribution(classes: int, ignore_class: int | None, dtype: str) -> Tensor:

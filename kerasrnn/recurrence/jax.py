@@ -246,6 +246,39 @@ def _function(cell: Steppable, options: Options) -> Callable[..., Any]:
     return functions[options]
 
 
+# Dynamic programs: see `dynamic`.
+
+
+def traced(
+    program: Callable[..., Any], arguments: tuple[Any, ...], key: Any, static: dict[str, Any]
+) -> Any:
+    """See `dynamic`."""
+    return _program(program, tuple(sorted(static.items())))(*arguments)
+
+
+@functools.cache
+def _program(program: Callable[..., Any], static: tuple[tuple[str, Any], ...]) -> Any:
+    return jax.jit(functools.partial(program, **dict(static)))
+
+
+def with_gradient(
+    forward: Callable[..., tuple[Any, Any]],
+    backward: Callable[[Any, Any], Any],
+    arguments: tuple[jax.Array, ...],
+) -> Any:
+    """See `dynamic`."""
+    return _differentiable(forward, backward)(*arguments)
+
+
+@functools.cache
+def _differentiable(
+    forward: Callable[..., tuple[Any, Any]], backward: Callable[[Any, Any], Any]
+) -> Any:
+    function = jax.custom_vjp(lambda *arguments: forward(*arguments)[0])
+    function.defvjp(forward, backward)
+    return function
+
+
 # cuDNN: see `backend.CudnnBackend`.
 
 

@@ -34,6 +34,22 @@ def scan(
     return carry, tree.map_structure(lambda *y: None if y[0] is None else ops.stack(y), *ys)
 
 
+def traced(
+    program: Callable[..., Any], arguments: tuple[Any, ...], key: Any, static: dict[str, Any]
+) -> Any:
+    """See `dynamic`."""
+    return program(*arguments, **static)
+
+
+def with_gradient(
+    forward: Callable[..., tuple[Any, Any]],
+    backward: Callable[[Any, Any], Any],
+    arguments: tuple[Tensor, ...],
+) -> Any:
+    """See `dynamic`. The results are differentiated automatically."""
+    return forward(*arguments)[0]
+
+
 def scans_in_parallel() -> bool:
     """See `backend.Backend`. It takes fewer operations than a loop driven by Python."""
     return True

@@ -10,6 +10,8 @@ There are three ways of running it, and one from the first to the second; `choic
 - compiled later: as a graph, until it has run as long as a compilation takes (`later.py`);
 - in cuDNN, on a GPU (`cudnn.py`).
 
+Dynamic programs (`programs.py`) run as graphs, in the same scan.
+
 In training the first two use the loop's custom gradient. Otherwise the graph is differentiated
 automatically and stores nothing unless a gradient is needed, and the compiled loop runs forward a
 second time for a gradient.
@@ -17,5 +19,7 @@ second time for a gradient.
 
 from kerasrnn.recurrence.tensorflow.choice import run
 from kerasrnn.recurrence.tensorflow.cudnn import excludes_xla
+from kerasrnn.recurrence.tensorflow.primitives import scan
+from kerasrnn.recurrence.tensorflow.programs import traced, with_gradient
 
-__all__ = ["excludes_xla", "run"]
+__all__ = ["excludes_xla", "run", "scan", "traced", "with_gradient"]
