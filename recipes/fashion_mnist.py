@@ -10,24 +10,18 @@ The one-to-one network has no hidden state; it is the non-recurrent baseline.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
 from kerasrnn.recipes.base import search_space as space
 from kerasrnn.recipes.base.card import Card, Published
-from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.base.recipe import Data
-from kerasrnn.recipes.tasks.classification import Classification
-from kerasrnn.recipes.tasks.images import read_image
+from kerasrnn.recipes.tasks.small_images import SIDE, SmallImages
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
-    import tensorflow as tf
-
-SIDE = 28
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class Config(options.Config):
             self.refuse_ignored("reader='all'", "cell", "bidirectional")
 
 
-class FashionMnist(Classification):
+class FashionMnist(SmallImages):
     """A recurrent network reads the rows from top to bottom; the last state predicts the class."""
 
     name = "fashion_mnist"
@@ -113,23 +107,15 @@ class FashionMnist(Classification):
         "rows, GRU": {"cell": "gru"},
     }
     published_variant = "rows, GRU"
-    input_help = f"pictures of {SIDE} by {SIDE} pixels, light on dark"
 
-    example_noun = "image"
+    def metadata(self, config: Config) -> dict[str, Any]:
+        return {"reader": config.reader}
 
-    def load(self, config: Config, data_dir: str | None = None) -> Data:
-        from kerasrnn.recipes import datasets
+    def arranged(self, images: Any, metadata: Mapping[str, Any]) -> Any:
+        import tensorflow as tf
 
-        splits, info = datasets.load(
-            config.dataset, ("train", "test"), data_dir, as_supervised=True
-        )
-        return Data(
-            train=splits["train"],
-            test=splits["test"],
-            train_size=int(splits["train"].cardinality()),
-            test_size=int(splits["test"].cardinality()),
-            metadata={"classes": info.features["label"].names},
-        )
+        shape = [-1, SIDE, SIDE] if metadata["reader"] == "rows" else [-1, SIDE * SIDE]
+        return tf.reshape(images, shape)
 
     def model(self, config: Config, data: Data) -> "keras.Model":
         from kerasrnn import zoo
@@ -154,44 +140,6 @@ class FashionMnist(Classification):
             dropout=config.dropout,
             name=self.name,
         )
-
-    def batches(
-        self, dataset: "tf.data.Dataset", config: Config, training: bool = False
-    ) -> "tf.data.Dataset":
-        import tensorflow as tf
-
-        shape = [-1, SIDE, SIDE] if config.reader == "rows" else [-1, SIDE * SIDE]
-        return dataset.batch(config.batch_size, drop_remainder=training).map(
-            lambda image, label: (tf.reshape(tf.cast(image, "float32") / 255, shape), label)
-        )
-
-    def title(self, config: Config) -> str:
-        return config.dataset
-
-    def parse_input(self, text: str) -> "np.ndarray":
-        import numpy as np
-
-        pixels = np.array(read_image(text).convert("L"))
-        if pixels.shape != (SIDE, SIDE):
-            raise DatasetError(
-                f"{text}: expected {SIDE} by {SIDE} pixels; found {pixels.shape[1]} by "
-                f"{pixels.shape[0]}."
-            )
-        return pixels[..., None]
-
-    def probabilities(self, model: "keras.Model", inputs: Sequence["np.ndarray"]) -> "np.ndarray":
-        import numpy as np
-
-        images = np.stack(inputs).astype("float32") / 255
-        # Rows are time steps; the model itself accepts any number of them.
-        pixels = (SIDE, SIDE) if len(model.input_shape) == 3 else (SIDE * SIDE,)
-        return model.predict(images.reshape(-1, *pixels), verbose=0)
-
-    def exports(
-        self, model: "keras.Model", data: Data, config: Config
-    ) -> dict[str, tuple["keras.Model", list[Any]]]:
-        batches = [x for x, _ in self.batches(data.test, config).take(4).as_numpy_iterator()]
-        return {"model": (model, [*batches, batches[0][:1]])}
 
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), units=8, depth=1)

@@ -134,7 +134,10 @@ class JapaneseVowels(Classification):
         return read_numbers(text, COEFFICIENTS, "coefficients")
 
     def probabilities(
-        self, model: "keras.Model", inputs: Sequence["np.ndarray"]
+        self,
+        model: "keras.Model",
+        inputs: Sequence["np.ndarray"],
+        metadata: Mapping[str, Any],
     ) -> list["np.ndarray"]:
         return [model.predict(frames[None], verbose=0)[0] for frames in inputs]
 

@@ -64,10 +64,13 @@ def recurrent_layers(
             layers.
         recurrent_dropout: fraction of the state dropped from step to step.
         **options: further arguments of the layers: `stateful`, `jit_compile`, ...
+
+    Raises:
+        ValueError: the name is unknown; `recurrent_dropout` for a cell without a recurrent kernel.
     """
     layers = []
     for n in range(depth):
-        rates = {"dropout": 0.0 if n else dropout, "recurrent_dropout": recurrent_dropout}
+        rates = dropout_rates(cell, 0.0 if n else dropout, recurrent_dropout)
         if _is_custom(cell):
             layer = kerasrnn.RNN(cell(units, **rates), **options)
         else:
@@ -76,10 +79,26 @@ def recurrent_layers(
     return layers
 
 
+def dropout_rates(cell: CellLike, dropout: float, recurrent_dropout: float) -> dict[str, float]:
+    """The arguments of a cell for these rates; one without a recurrent kernel takes only the first.
+
+    Raises:
+        ValueError: `recurrent_dropout` for a cell without a recurrent kernel.
+    """
+    if "recurrent_dropout" in cell_class(cell).arguments():
+        return {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+    if recurrent_dropout:
+        raise ValueError(
+            f"recurrent_dropout={recurrent_dropout}: {cell_class(cell).__name__} has no recurrent "
+            "kernel whose input could be dropped; expected 0."
+        )
+    return {"dropout": dropout}
+
+
 def recurrent(
     layers: list[Any],
     dropout: float = 0.0,
-    residual: bool = False,
+    residual: bool | str = False,
     name: str = "recurrent",
     **options: Any,
 ) -> kerasrnn.StackedRNN:
@@ -88,7 +107,8 @@ def recurrent(
     Args:
         layers: at least one layer.
         dropout: dropout rate between the layers.
-        residual: whether each layer's input is added to its output, from the second layer on.
+        residual: whether each layer's input is added to its output, from the second layer on; or
+            "glu": see `kerasrnn.StackedRNN`.
         name: name of the layer.
         **options: further arguments of `kerasrnn.StackedRNN`: `return_sequences`, ...
     """

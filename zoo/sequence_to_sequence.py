@@ -50,7 +50,7 @@ def encoder_decoder(
     embedding_units: PositiveInteger | None = None,
     dropout: Rate = 0.0,
     recurrent_dropout: Rate = 0.0,
-    residual: bool = False,
+    residual: bool | str = False,
     skip: bool = False,
     tied: bool = False,
     attention: str | Attention | None = None,
@@ -96,7 +96,8 @@ def encoder_decoder(
         dropout: dropout rate of the encoder's inputs and the embeddings, between the layers and
             before the output.
         recurrent_dropout: dropout rate of the recurrent state.
-        residual: whether to add each layer's input to its output, from the second layer on.
+        residual: whether to add each layer's input to its output, from the second layer on; or
+            "glu": see `kerasrnn.StackedRNN`.
         skip: whether the output layer also reads the decoder's input, besides its state.
         tied: whether to tie the output weights to the embeddings (Press & Wolf 2017); only for
             classes.

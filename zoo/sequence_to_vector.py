@@ -34,7 +34,7 @@ def many_to_one(
     pooling: str = "last",
     dropout: Rate = 0.0,
     recurrent_dropout: Rate = 0.0,
-    residual: bool = False,
+    residual: bool | str = False,
     input_name: str = "sequence",
     output_name: str | None = None,
     name: str = "many_to_one",
@@ -60,7 +60,8 @@ def many_to_one(
         pooling: "last", "mean", "max" or "attention".
         dropout: dropout rate of the inputs, between the layers and before the output.
         recurrent_dropout: dropout rate of the recurrent state.
-        residual: whether to add each layer's input to its output, from the second layer on.
+        residual: whether to add each layer's input to its output, from the second layer on; or
+            "glu": see `kerasrnn.StackedRNN`.
         input_name: name of the input, in the model and in its exports; the parts of `zoo.Inputs`
             have their own names.
         output_name: name of the output; default: that of its kind, "probabilities" or "values".

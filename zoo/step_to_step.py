@@ -23,7 +23,7 @@ import keras
 import kerasrnn
 from kerasrnn import validation
 from kerasrnn.validation import PositiveInteger, Rate
-from kerasrnn.zoo.cells import CellLike, cell_class, recurrent, recurrent_layers
+from kerasrnn.zoo.cells import CellLike, cell_class, dropout_rates, recurrent, recurrent_layers
 from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
 from kerasrnn.zoo.outputs import DenseOutput, Output, check_generated, check_outputs, predictions
@@ -42,7 +42,7 @@ def many_to_many(
     feedback: bool = False,
     dropout: Rate = 0.0,
     recurrent_dropout: Rate = 0.0,
-    residual: bool = False,
+    residual: bool | str = False,
     input_name: str = "sequence",
     output_name: str | None = None,
     name: str = "many_to_many",
@@ -73,7 +73,8 @@ def many_to_many(
         feedback: whether the output is fed back into the next step; only for unidirectional layers.
         dropout: dropout rate of the inputs, between the layers and before the output.
         recurrent_dropout: dropout rate of the recurrent state.
-        residual: whether to add each layer's input to its output, from the second layer on.
+        residual: whether to add each layer's input to its output, from the second layer on; or
+            "glu": see `kerasrnn.StackedRNN`.
         input_name: name of the input, in the model and in its exports; the parts of `zoo.Inputs`
             have their own names.
         output_name: name of the output; default: that of its kind, "probabilities" or "values".
@@ -114,7 +115,7 @@ def many_to_many(
         )
         x = recurrent(layers, dropout, residual, return_sequences=True)(x)
     if feedback:
-        rates = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+        rates = dropout_rates(cell, dropout, recurrent_dropout)
         top = kerasrnn.FeedbackCell(
             cell_class(cell)(units, **rates), outputs.count, outputs.activation
         )
@@ -135,7 +136,7 @@ def next_step(
     batch_size: PositiveInteger | None = None,
     dropout: Rate = 0.0,
     recurrent_dropout: Rate = 0.0,
-    residual: bool = False,
+    residual: bool | str = False,
     skip: bool = False,
     tied: bool = False,
     padding: float | None = None,
@@ -165,7 +166,8 @@ def next_step(
         batch_size: number of rows, required for a stateful model.
         dropout: dropout rate of the embeddings, between the layers and before the output.
         recurrent_dropout: dropout rate of the recurrent state.
-        residual: whether to add each layer's input to its output, from the second layer on.
+        residual: whether to add each layer's input to its output, from the second layer on; or
+            "glu": see `kerasrnn.StackedRNN`.
         skip: whether the output layer also reads the decoder's input, besides its state.
         tied: whether to tie the output weights to the embeddings (Press & Wolf 2017); only for
             classes.

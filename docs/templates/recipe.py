@@ -6,7 +6,7 @@ Paper: Author & Author (2000), "Title", Venue. The paper's split, if it has one.
     kerasrnn predict my_recipe frames.csv
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -98,7 +98,10 @@ class MyRecipe(Classification):
         return read_numbers(text, FEATURES, "numbers")
 
     def probabilities(
-        self, model: "keras.Model", inputs: Sequence["np.ndarray"]
+        self,
+        model: "keras.Model",
+        inputs: Sequence["np.ndarray"],
+        metadata: Mapping[str, Any],
     ) -> list["np.ndarray"]:
         return [model.predict(frames[None], verbose=0)[0] for frames in inputs]
 

@@ -72,7 +72,8 @@ class Decoder(SequenceLayer):
             "classes", no embedding with the others.
         context: None, "first", "every", "state" or "both".
         dropout: fraction to drop in training, in [0, 1): of embeddings, between layers and of h_t.
-        residual: whether to add each layer's input to its output, from the second layer on.
+        residual: whether to add each layer's input to its output, from the second layer on; or
+            "glu": see `kerasrnn.StackedRNN`.
         skip: whether the output reads the network's input in addition to its state.
         tied: whether V is the transposed embedding matrix; only with "classes".
         attention: a new kerasrnn attention, or None.
@@ -130,7 +131,7 @@ class Decoder(SequenceLayer):
         embedding_units: PositiveInteger | None = None,
         context: str | None = None,
         dropout: Rate = 0.0,
-        residual: bool = False,
+        residual: bool | str = False,
         skip: bool = False,
         tied: bool = False,
         attention: Attention | None = None,

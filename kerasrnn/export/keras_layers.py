@@ -201,7 +201,7 @@ def keras_own(part: dict[str, Any]) -> None:
     else:
         cls = keras.saving.get_registered_object(registered)
         if isinstance(cls, type) and issubclass(cls, LAYERS):
-            residual = " with residual=True" if config.get("residual") else ""
+            residual = f" with residual={config['residual']!r}" if config.get("residual") else ""
             raise ValueError(f"{config['name']}: Keras has no {name}{residual}.")
         return
     part.update(module="keras.layers", class_name=name, registered_name=None)

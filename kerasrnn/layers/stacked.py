@@ -12,11 +12,13 @@ from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.rnn import RNN
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.bidirectional import Bidirectional
+from kerasrnn.layers.gated_residual import GatedResidual
 from kerasrnn.layers.parts import as_layers, check_recurrent, copied, unbuilt_config
 from kerasrnn.validation import Rate, Seed
 from kerasrnn.wording import counted
 
 Tensor = Any
+RESIDUAL = (False, True, "glu")
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -31,6 +33,18 @@ class StackedRNN(SequenceLayer):
         y^l = layer_l(D(y^{l-1}))               for l > 1
         y^l = layer_l(D(y^{l-1})) + y^{l-1}     for l > 1, with residual=True
 
+    With residual="glu", every layer is a block as in deep linear recurrences (Smith et al. (2023),
+    "Simplified state space layers for sequence modeling", appendix G; Orvieto et al. (2023),
+    "Resurrecting recurrent neural networks for long sequences", figure 1), with layer instead of
+    batch normalization:
+
+        y^0 = x P + p                           if x has another width than the layers, else x
+        u^l = gelu(layer_l(LayerNorm(y^{l-1}))) G^l + g^l = (u_v, u_g)
+        y^l = y^{l-1} + D(u_v * sigmoid(u_g))
+
+    The gated linear unit mixes the units of a layer at every step and makes the stack nonlinear
+    where the recurrence is linear: without it, a stack of such layers computes no more than one.
+
     The stack sets `return_sequences` and `return_state` of its layers, so that they need not be set
     manually.
 
@@ -38,8 +52,10 @@ class StackedRNN(SequenceLayer):
         layers: new `kerasrnn.RNN` (any kerasrnn recurrent layer) or `Bidirectional` layers, from
             the bottom up. The stack creates new layers from their configuration.
         residual: whether to add each layer's input to its output, from the second layer on; their
-            widths must be equal.
-        dropout: fraction to drop between the layers in training, in [0, 1).
+            widths must be equal. Or "glu": whether each layer is a block with a normalization
+            before it and a gated linear unit after it.
+        dropout: fraction to drop between the layers in training, in [0, 1); with residual="glu",
+            of what a block adds.
         return_sequences: whether to return the output of every step instead of the last one.
         return_state: whether to also return every layer's final states, after the output.
         seed: integer that makes the dropout between the layers reproducible.
@@ -64,8 +80,8 @@ class StackedRNN(SequenceLayer):
 
     Raises:
         ValueError: no layers, or a layer that is not recurrent, is built, has `go_backwards`, or
-            requests what the stack does not return; `dropout` out of its range; `residual` between
-            different widths, or around a bidirectional last layer that returns one vector;
+            requests what the stack does not return; `dropout` out of its range; `residual` is
+            neither a boolean nor "glu", or between different widths, or around a bidirectional last layer that returns one vector;
             `initial_state` of the wrong length.
 
     Example:
@@ -80,7 +96,7 @@ class StackedRNN(SequenceLayer):
     def __init__(
         self,
         layers: Sequence[RNN | Bidirectional],
-        residual: bool = False,
+        residual: bool | str = False,
         dropout: Rate = 0.0,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -90,14 +106,15 @@ class StackedRNN(SequenceLayer):
         layers = as_layers(layers)
         for layer in layers:
             _check_layer(layer)
+        validation.one_of("residual", residual, RESIDUAL)
         if layers[-1].return_sequences and not return_sequences:
             raise ValueError(
                 "return_sequences=False: the last layer has True; set it on the stack."
             )
         if residual and not return_sequences and isinstance(layers[-1], Bidirectional):
             raise ValueError(
-                "residual=True: the vector that a bidirectional last layer returns does not belong "
-                "to a single step of its input; expected return_sequences=True."
+                f"residual={residual!r}: the vector that a bidirectional last layer returns does "
+                "not belong to a single step of its input; expected return_sequences=True."
             )
         super().__init__(**kwargs)
         self.residual = residual
@@ -111,6 +128,8 @@ class StackedRNN(SequenceLayer):
             for n, layer in enumerate(layers)
         ]
         self.dropout_layer = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
+        self.projection: keras.layers.Layer | None = None
+        self.blocks: list[GatedResidual] = []
         self.supports_masking = True
         self.input_spec = self.layers[0].input_spec
 
@@ -138,18 +157,39 @@ class StackedRNN(SequenceLayer):
                 f"{self.name}: a memory was given; expected none without a layer of an "
                 "AttentionCell."
             )
+        if self.residual == "glu":
+            shape = self._build_blocks(shape)
         for n, layer in enumerate(self.layers):
             if not layer.built:
                 layer.build(
                     shape, **({"memory_shape": memory_shape} if _reads_memory(layer) else {})
                 )
             below, shape = shape, self._output_of(layer, shape)
-            if self.residual and n > 0 and below[-1] != shape[-1]:
+            if self.blocks:
+                self.blocks[n].build(shape)
+                shape = (*shape[:-1], below[-1])
+            elif self.residual and n > 0 and below[-1] != shape[-1]:
                 raise ValueError(
                     f"{self.name}: residual=True adds the {below[-1]} features below layer {n} "
                     f"to its {shape[-1]} outputs; expected the same width."
                 )
         self.built = True
+
+    def _build_blocks(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Create the blocks, and the projection to their width; returns the shape of their input."""
+        width = self._width(shape)
+        if shape[-1] != width:
+            self.projection = keras.layers.Dense(width, dtype=self.dtype_policy, name="projection")
+            self.projection.build(shape)
+        self.blocks = [
+            GatedResidual(width, dtype=self.dtype_policy, name=f"block_{n}")
+            for n in range(len(self.layers))
+        ]
+        return (*shape[:-1], width)
+
+    def _width(self, shape: tuple[int | None, ...]) -> int:
+        """The width of the blocks: that of the first layer's output."""
+        return self._output_of(self.layers[0], shape)[-1]
 
     def call(
         self,
@@ -173,7 +213,8 @@ class StackedRNN(SequenceLayer):
             mask = get_keras_mask(sequences)
         if mask is not None:
             mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2])
-        x, finals, start = sequences, [], 0
+        x = sequences if self.projection is None else self.projection(sequences)
+        finals, start = [], 0
         for n, (layer, count) in enumerate(zip(self.layers, counts, strict=True)):
             states = None
             if initial_state is not None:
@@ -182,8 +223,12 @@ class StackedRNN(SequenceLayer):
             attended = {}
             if _reads_memory(layer):
                 attended = {"memory": memory, "memory_mask": memory_mask}
+            if self.blocks:
+                below = self.blocks[n].before(x)
+            else:
+                below = x if n == 0 else self.dropout_layer(x, training=training)
             y = layer(
-                x if n == 0 else self.dropout_layer(x, training=training),
+                below,
                 initial_state=states,
                 mask=mask,
                 training=training,
@@ -192,7 +237,9 @@ class StackedRNN(SequenceLayer):
             if self.return_state:
                 y, *states = y
                 finals += states
-            if self.residual and n > 0:
+            if self.blocks:
+                y = self.dropout_layer(self.blocks[n].after(y), training=training)
+            if self._adds(n):
                 y = y + (x if layer.return_sequences else _last_used(x, mask))
             mask, x = _output_mask(layer, x, mask), y
         results = keras.tree.map_structure(self.in_compute_dtype, (x, *finals))
@@ -262,16 +309,19 @@ class StackedRNN(SequenceLayer):
             ValueError: a layer is bidirectional and therefore needs future steps.
         """
         self._check_forwards()
-        x, new, start = inputs, [], 0
+        x = inputs if self.projection is None else self.projection(inputs)
+        new, start = [], 0
         for n, (layer, layer_memory) in enumerate(
             zip(self.layers, self._by_layer(prepared), strict=True)
         ):
             end = start + len(layer.state_size)
             extra = {"prepared": layer_memory} if _reads_memory(layer) else {}
-            y, of_layer = layer.cell(x, list(states[start:end]), **extra)
+            below = self.blocks[n].before(x) if self.blocks else x
+            y, of_layer = layer.cell(below, list(states[start:end]), **extra)
             new += of_layer
             start = end
-            x = y + x if self.residual and n > 0 else y
+            y = self.blocks[n].after(y) if self.blocks else y
+            x = y + x if self._adds(n) else y
         return x, new
 
     def weights_of_step(self, states: Sequence[Tensor]) -> Tensor:
@@ -294,13 +344,16 @@ class StackedRNN(SequenceLayer):
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
     ) -> Any:
         shape = tuple(sequences_shape)
+        width = self._width(shape) if self.residual == "glu" else None
         states: list[Any] = []
         for layer in self.layers:
+            shape = (*shape[:-1], width or shape[-1])
             extra = {"memory_shape": memory_shape} if _reads_memory(layer) else {}
             shapes = layer.compute_output_shape(shape, **extra)
             if self.return_state:
                 states += shapes[1:]
             shape = self._output_of(layer, shape)
+        shape = (*shape[:-1], width or shape[-1])
         return (shape, *states) if self.return_state else shape
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
@@ -337,6 +390,10 @@ class StackedRNN(SequenceLayer):
     def from_config(cls, config: dict[str, Any]) -> "StackedRNN":
         layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
         return cls(**{**config, "layers": layers})
+
+    def _adds(self, n: int) -> bool:
+        """Whether the input of a layer is added to its output."""
+        return bool(self.blocks) or (self.residual is True and n > 0)
 
     def _by_layer(self, prepared: Sequence[Any] | None) -> Sequence[Any]:
         return [None] * len(self.layers) if prepared is None else prepared

