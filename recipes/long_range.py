@@ -164,7 +164,9 @@ class LongRange(SmallImages):
         return f"{config.dataset}, {config.order}"
 
     def tiny(self) -> Config:
-        return dataclasses.replace(super().tiny(), average=7, units=8)
+        return dataclasses.replace(
+            super().tiny(), average=7, cell="gru", units=8, learning_rate=0.02
+        )
 
 
 def permutation(steps: int) -> list[int]:

@@ -81,8 +81,8 @@ class StackedRNN(SequenceLayer):
     Raises:
         ValueError: no layers, or a layer that is not recurrent, is built, has `go_backwards`, or
             requests what the stack does not return; `dropout` out of its range; `residual` is
-            neither a boolean nor "glu", or between different widths, or around a bidirectional last layer that returns one vector;
-            `initial_state` of the wrong length.
+            neither a boolean nor "glu"; it is True between different widths, or given around a
+            bidirectional last layer that returns one vector; `initial_state` of the wrong length.
 
     Example:
 
@@ -176,7 +176,7 @@ class StackedRNN(SequenceLayer):
         self.built = True
 
     def _build_blocks(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Create the blocks, and the projection to their width; returns the shape of their input."""
+        """Create the blocks and the projection to their width; return the shape of their input."""
         width = self._width(shape)
         if shape[-1] != width:
             self.projection = keras.layers.Dense(width, dtype=self.dtype_policy, name="projection")

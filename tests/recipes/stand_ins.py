@@ -174,6 +174,7 @@ def text(random: np.random.Generator, n: int, split: str) -> dict:
 
 
 EXAMPLE = {
+    "cazala_digits": garment,
     "cmu_pronouncing": word,
     "coco_captions": photograph,
     "fashion_mnist": garment,

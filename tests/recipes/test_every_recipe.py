@@ -59,6 +59,7 @@ BATCH_SIZES = {
     "hanzi_structure": 48,
     "image_captions": 30,
     "japanese_vowels": 128,
+    "long_range": 32,
     "molecules": 96,
     "movie_sentiment": 128,
     "reverse": 200,
@@ -86,7 +87,7 @@ def inputs_of(name, folder):
     if name == "char_lm":
         prompt = r"(The cat|漢t\n|Tom had a cat\.\n|A fat cat sat\.\n)"
         return ["The cat", "漢t\n"], ["--length", "5"], rf"\n{prompt}(.|\n){{5}}"
-    if name == "fashion_mnist":
+    if name in ("fashion_mnist", "long_range"):
         return [picture(folder, "shirt.png", (28, 28))], [], PERCENTAGES
     if name == "g2p":
         return ["Bad", "kiss me"], ["--beam", "1"], rf"[A-Z ]*{ATTENTION}"

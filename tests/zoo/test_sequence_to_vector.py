@@ -184,6 +184,22 @@ def test_a_custom_cell():
     np.testing.assert_allclose(model(x), expected, atol=1e-6)
 
 
+def test_a_cell_without_recurrent_kernel():
+    """A stack of blocks around it reads what the layer alone reads, normalized."""
+    arguments = (zoo.Vectors(4, padding=None), zoo.Values(1), "min_gru", 5, 2)
+    model = zoo.many_to_one(*arguments, residual="glu")
+    stack = model.get_layer("recurrent")
+    assert [type(layer) for layer in stack.layers] == [kerasrnn.MinGRU] * 2
+    x = padded()[[0, 2, 0]]
+    np.testing.assert_allclose(model(x), model.layers[-1](stack(x)), atol=1e-6)
+    message = "recurrent_dropout=0.1: MinGRUCell has no recurrent kernel .*; expected 0"
+    for build in (zoo.many_to_one, zoo.many_to_many):
+        with pytest.raises(ValueError, match=message):
+            build(*arguments, recurrent_dropout=0.1)
+    with pytest.raises(ValueError, match=message):
+        zoo.many_to_many(*arguments, recurrent_dropout=0.1, feedback=True)
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "expected"),
     [

@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kerasrnn.recipes.datasets.sources import DebianPackage, PackageArchive, PublishedFile
+from kerasrnn.recipes.datasets.sources import (
+    DebianPackage,
+    NodePackage,
+    PackageArchive,
+    PublishedFile,
+)
 
 
 def wheel(members: Mapping[str, bytes]) -> bytes:
@@ -64,6 +69,11 @@ def pinned_deb(content: bytes) -> DebianPackage:
     return DebianPackage(
         name="vowels", version="1.0", archive="vowels_1.0_all.deb", **_pin(content)
     )
+
+
+def pinned_node(content: bytes) -> NodePackage:
+    """The pin of a package of the npm registry with this content."""
+    return NodePackage(name="vowels", version="1.0", archive="vowels-1.0.tgz", **_pin(content))
 
 
 def pinned_file(content: bytes) -> PublishedFile:

@@ -17,7 +17,15 @@ import pytest
 from kerasrnn.files import WriteError
 from kerasrnn.recipes.datasets import sources
 from kerasrnn.recipes.datasets.sources import SourceError
-from tests.recipes.datasets.archives import deb, pinned, pinned_deb, pinned_file, tar, wheel
+from tests.recipes.datasets.archives import (
+    deb,
+    pinned,
+    pinned_deb,
+    pinned_file,
+    pinned_node,
+    tar,
+    wheel,
+)
 
 MEMBERS = {"vowels/data/train.ts": b"ae\n", "vowels/data/test.ts": b"ea\n"}
 CONTENT = wheel(MEMBERS)
@@ -26,6 +34,7 @@ SDIST_CONTENT = tar(MEMBERS)
 SDIST = pinned(SDIST_CONTENT, "vowels-1.0.tar.gz")
 DEB_CONTENT = deb(MEMBERS)
 DEB = pinned_deb(DEB_CONTENT)
+NODE = pinned_node(SDIST_CONTENT)
 TEXT = b"ae\nea\n"
 FILE = pinned_file(TEXT)
 
@@ -294,31 +303,70 @@ class TestSourceArchive:
             SDIST.fetch(folder)
 
 
-class FakeApt:
+class FakeClient:
     """Stands for `subprocess` in the module: brings a file into the working folder."""
 
     PIPE, STDOUT = subprocess.PIPE, subprocess.STDOUT
 
-    def __init__(self, content=DEB_CONTENT, status=0, output=""):
-        self.content, self.status, self.output, self.command = content, status, output, None
+    def __init__(self, archive, content, status=0, output=""):
+        self.archive, self.content, self.command = archive, content, None
+        self.status, self.output = status, output
 
     def run(self, command, *, cwd, **kwargs):
         self.command = command
         if self.content is not None:
-            Path(cwd, DEB.archive).write_bytes(self.content)
+            Path(cwd, self.archive).write_bytes(self.content)
         return subprocess.CompletedProcess(command, self.status, self.output)
+
+
+@pytest.fixture
+def use_client(monkeypatch):
+    """Put a `FakeClient` in the place of apt-get or npm and return it."""
+
+    def use(name, source, content, *, found=True, **kwargs):
+        client = FakeClient(source.archive, content, **kwargs)
+        monkeypatch.setattr(sources, "subprocess", client)
+        monkeypatch.setattr(sources.shutil, "which", {name: f"/usr/bin/{name}" * found or None}.get)
+        return client
+
+    return use
+
+
+class TestNodePackage:
+    def test_is_downloaded_with_npm(self, folder, use_client):
+        npm = use_client("npm", NODE, SDIST_CONTENT)
+        assert NODE.fetch(folder).read_bytes() == SDIST_CONTENT
+        assert npm.command == ["/usr/bin/npm", "pack", "--ignore-scripts", "vowels@1.0"]
+        assert NODE.read(folder / NODE.archive, "vowels/data/test.ts") == b"ea\n"
+
+    def test_without_npm_the_error_names_the_remedy(self, folder, use_client):
+        use_client("npm", NODE, None, found=False)
+        with pytest.raises(SourceError, match=r"no npm to download it\. .*npm pack vowels@1\.0"):
+            NODE.fetch(folder)
+
+    def test_errors_list_the_attempts(self, folder, use_client):
+        use_client("npm", NODE, None, status=1, output="npm error code E404\n")
+        with pytest.raises(
+            SourceError, match=r"status 1; its last lines were:\n    npm error code"
+        ):
+            NODE.fetch(folder)
+
+    def test_other_content_leaves_no_file(self, folder, use_client):
+        use_client("npm", NODE, b"other")
+        with pytest.raises(SourceError, match="Check which server or package index"):
+            NODE.fetch(folder)
+        assert list(folder.iterdir()) == []
+
+    def test_other_endings_are_refused(self):
+        with pytest.raises(ValueError, match=r"a file name that ends with \.tgz, found 'v\.zip'"):
+            dataclasses.replace(NODE, archive="v.zip")
 
 
 class TestDebianPackage:
     @pytest.fixture
-    def use_apt(self, monkeypatch):
-        """Put a `FakeApt` in the place of apt-get and return it."""
-
-        def use(*, found="/usr/bin/apt-get", **kwargs):
-            apt = FakeApt(**kwargs)
-            monkeypatch.setattr(sources, "subprocess", apt)
-            monkeypatch.setattr(sources.shutil, "which", {"apt-get": found}.get)
-            return apt
+    def use_apt(self, use_client):
+        def use(*, content=DEB_CONTENT, **kwargs):
+            return use_client("apt-get", DEB, content, **kwargs)
 
         return use
 
@@ -329,7 +377,7 @@ class TestDebianPackage:
         assert [path.name for path in folder.iterdir()] == [DEB.archive]
 
     def test_without_apt_the_error_names_the_remedy(self, folder, use_apt):
-        use_apt(found=None)
+        use_apt(found=False)
         with pytest.raises(SourceError) as caught:
             DEB.fetch(folder)
         message = str(caught.value)
