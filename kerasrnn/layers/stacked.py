@@ -34,16 +34,16 @@ class StackedRNN(SequenceLayer):
         y^l = layer_l(D(y^{l-1})) + y^{l-1}     for l > 1, with residual=True
 
     With residual="glu", every layer is a block as in deep linear recurrences (Smith et al. (2023),
-    "Simplified state space layers for sequence modeling", appendix G; Orvieto et al. (2023),
-    "Resurrecting recurrent neural networks for long sequences", figure 1), with layer instead of
-    batch normalization:
+    "Simplified state space layers for sequence modeling"; similarly Orvieto et al. (2023),
+    "Resurrecting recurrent neural networks for long sequences"), with layer instead of batch
+    normalization:
 
         y^0 = x P + p                           if x has another width than the layers, else x
-        u^l = gelu(layer_l(LayerNorm(y^{l-1}))) G^l + g^l = (u_v, u_g)
-        y^l = y^{l-1} + D(u_v * sigmoid(u_g))
+        u^l = gelu(layer_l(LayerNorm(y^{l-1})))
+        y^l = y^{l-1} + D(u^l * sigmoid(u^l G^l + g^l))
 
-    The gated linear unit mixes the units of a layer at every step and makes the stack nonlinear
-    where the recurrence is linear: without it, a stack of such layers computes no more than one.
+    The gate mixes the units of a layer at every step and makes the stack nonlinear where the
+    recurrence is linear: without it, a stack of such layers computes no more than one.
 
     The stack sets `return_sequences` and `return_state` of its layers, so that they need not be set
     manually.
@@ -53,7 +53,7 @@ class StackedRNN(SequenceLayer):
             the bottom up. The stack creates new layers from their configuration.
         residual: whether to add each layer's input to its output, from the second layer on; their
             widths must be equal. Or "glu": whether each layer is a block with a normalization
-            before it and a gated linear unit after it.
+            before it and a gate after it.
         dropout: fraction to drop between the layers in training, in [0, 1); with residual="glu",
             of what a block adds.
         return_sequences: whether to return the output of every step instead of the last one.
@@ -165,13 +165,10 @@ class StackedRNN(SequenceLayer):
                     shape, **({"memory_shape": memory_shape} if _reads_memory(layer) else {})
                 )
             below, shape = shape, self._output_of(layer, shape)
-            if self.blocks:
-                self.blocks[n].build(shape)
-                shape = (*shape[:-1], below[-1])
-            elif self.residual and n > 0 and below[-1] != shape[-1]:
+            if self._adds(n) and below[-1] != shape[-1]:
                 raise ValueError(
-                    f"{self.name}: residual=True adds the {below[-1]} features below layer {n} "
-                    f"to its {shape[-1]} outputs; expected the same width."
+                    f"{self.name}: residual={self.residual!r} adds the {below[-1]} features below "
+                    f"layer {n} to its {shape[-1]} outputs; expected the same width."
                 )
         self.built = True
 
@@ -185,6 +182,8 @@ class StackedRNN(SequenceLayer):
             GatedResidual(width, dtype=self.dtype_policy, name=f"block_{n}")
             for n in range(len(self.layers))
         ]
+        for block in self.blocks:
+            block.build(None)
         return (*shape[:-1], width)
 
     def _width(self, shape: tuple[int | None, ...]) -> int:
@@ -344,16 +343,15 @@ class StackedRNN(SequenceLayer):
         self, sequences_shape: Any, initial_state_shape: Any = None, memory_shape: Any = None
     ) -> Any:
         shape = tuple(sequences_shape)
-        width = self._width(shape) if self.residual == "glu" else None
+        if self.residual == "glu":
+            shape = (*shape[:-1], self._width(shape))
         states: list[Any] = []
         for layer in self.layers:
-            shape = (*shape[:-1], width or shape[-1])
             extra = {"memory_shape": memory_shape} if _reads_memory(layer) else {}
             shapes = layer.compute_output_shape(shape, **extra)
             if self.return_state:
                 states += shapes[1:]
             shape = self._output_of(layer, shape)
-        shape = (*shape[:-1], width or shape[-1])
         return (shape, *states) if self.return_state else shape
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:

@@ -205,7 +205,8 @@ class Recipe(ABC):
 
         Args:
             runs: folders of finished runs, by variant.
-            place: the folder for the plots.
+            place: the folder for the plots. Its `results.json` has the results of all variants,
+                those of earlier runs included: see `kerasrnn.recipes.reporting.cards.collect`.
 
         Returns:
             The caption of each plot, by file name.

@@ -112,6 +112,39 @@ def curves(
     save(figure, path)
 
 
+def quality_by_time(
+    panels: Mapping[str, Mapping[str, tuple[float, float]]],
+    ylabel: str,
+    path: Path,
+) -> None:
+    """Plot what models reach against the time that they were trained, a labelled point for each.
+
+    Args:
+        panels: by title, the minutes and the quality of each model by its name.
+        ylabel: the name of the quality.
+        path: the output file.
+    """
+    from matplotlib.figure import Figure
+
+    names = sorted({name for models in panels.values() for name in models})
+    color = dict(zip(names, colors(len(names)), strict=True))
+    size = (1.2 + 4 * len(panels), 4.2)
+    figure = Figure(figsize=size, layout="constrained")
+    for panel, (title, models) in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
+    ):
+        for name, (minutes, quality) in models.items():
+            panel.plot(minutes, quality, "o", color=color[name])
+            panel.annotate(
+                name, (minutes, quality), (6, 4), textcoords="offset points", fontsize="small"
+            )
+        panel.set(title=title, xlabel="minutes of training")
+        panel.margins(x=0.25, y=0.12)
+        panel.grid(alpha=0.3)
+    figure.axes[0].set_ylabel(ylabel)
+    save(figure, path)
+
+
 def hyperparameters(
     trials: Sequence[tuple[Mapping[str, Any], float]],
     space: Mapping[str, Any],

@@ -77,8 +77,7 @@ def oracle(stack, names, x, mask, return_sequences):
         finals += states
         of = weights_of(block.gate)
         y = y * (1 + erf(y / np.sqrt(2))) / 2
-        value, gate = np.split(y @ of["kernel"] + of["bias"], 2, axis=-1)
-        x = x + value * expit(gate)
+        x = x + y * expit(y @ of["kernel"] + of["bias"])
     return [x, *finals]
 
 
@@ -155,3 +154,6 @@ def test_impossible_blocks():
         kerasrnn.StackedRNN(layers, residual="gelu")
     with pytest.raises(ValueError, match="residual='glu': the vector that a bidirectional last"):
         kerasrnn.StackedRNN([kerasrnn.Bidirectional(kerasrnn.GRU(4))], residual="glu")
+    stack = kerasrnn.StackedRNN([kerasrnn.GRU(4), kerasrnn.GRU(5)], residual="glu", name="s")
+    with pytest.raises(ValueError, match="s: residual='glu' adds the 4 features below layer 1 to"):
+        stack.build((None, None, 3))
