@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decoding",
         "diagnostics",
         "export",
+        "heads",
         "layers",
         "losses",
         "metrics",
@@ -46,6 +47,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         **{f"cells.{module}": names for module, names in catalogue.CLASSES.items()},
         "decoding.decoder": ["Decoder"],
         "decoding.generator": ["Generator"],
+        "heads.crf": ["CRF"],
         "layers.batched_time_distributed": ["BatchedTimeDistributed"],
         "layers.bidirectional": ["Bidirectional"],
         "layers.pooling": ["SequencePooling"],
@@ -74,6 +76,6 @@ def _register_classes(_keras: object) -> None:
         if name[0].isupper():
             __getattr__(name)
     # Classes that a model has or is compiled with, and the classes of the zoo's models.
-    packages = ("constraints", "losses", "metrics", "zoo.predictions", "zoo.texts")
+    packages = ("constraints", "heads", "losses", "metrics", "zoo.predictions", "zoo.texts")
     for package in (*packages, "zoo.translation"):
         importlib.import_module(f"{__name__}.{package}")

@@ -5,6 +5,7 @@ from . import constraints as constraints
 from . import decoding as decoding
 from . import diagnostics as diagnostics
 from . import export as export
+from . import heads as heads
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
@@ -134,6 +135,7 @@ from .cells.unicornn import UnICORNNCell as UnICORNNCell
 from .cells.wrapping import WrappingCell as WrappingCell
 from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator
+from .heads.crf import CRF as CRF
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional
 from .layers.pooling import SequencePooling as SequencePooling

@@ -120,6 +120,18 @@ def weigh(
     return tokens, rows
 
 
+def valid_first(valid: Tensor, *tensors: Tensor) -> list[Tensor]:
+    """Reorder the steps of each row: first the valid ones, then the others, both in their order.
+
+    Args:
+        valid: boolean `(batch, time)`.
+        *tensors: `(batch, time)`.
+    """
+    steps = ops.arange(ops.shape(valid)[1], dtype="int32")
+    order = ops.argsort(ops.where(valid, steps, steps + ops.shape(valid)[1]), axis=1)
+    return [ops.take_along_axis(x, order, axis=1) for x in tensors]
+
+
 def mask_of(y_pred: Tensor) -> Tensor | None:
     """The mask that Keras attached to predictions, if any."""
     return get_keras_mask(y_pred)

@@ -12,5 +12,13 @@ import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 from kerasrnn.metrics.accuracy import SequenceAccuracy, TokenAccuracy
 from kerasrnn.metrics.edit_distance import EditDistance, edit_distance
 from kerasrnn.metrics.perplexity import Perplexity
+from kerasrnn.metrics.spans import SpanF1
 
-__all__ = ["EditDistance", "Perplexity", "SequenceAccuracy", "TokenAccuracy", "edit_distance"]
+__all__ = [
+    "EditDistance",
+    "Perplexity",
+    "SequenceAccuracy",
+    "SpanF1",
+    "TokenAccuracy",
+    "edit_distance",
+]

@@ -35,6 +35,12 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     return ops.maximum(a, b) + ops.log1p(ops.exp(-ops.abs(a - b)))
 
 
+def total(a: Tensor, axis: int) -> Tensor:
+    """⊕ over an axis."""
+    highest = ops.stop_gradient(ops.max(a, axis=axis, keepdims=True))
+    return ops.log(ops.sum(ops.exp(a - highest), axis=axis)) + ops.squeeze(highest, axis)
+
+
 def possible(a: Tensor) -> Tensor:
     """Whether a sum over paths has any path."""
     return a > NEVER / 2

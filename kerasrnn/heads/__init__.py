@@ -1,0 +1,16 @@
+"""Heads: outputs of a model whose loss and decoding belong together.
+
+>>> import numpy as np
+>>> import kerasrnn
+>>> crf = kerasrnn.CRF(["O", "B", "I"], scheme="BIO")
+>>> scores = np.array([[[0.0, 1.0, 3.0], [0.0, 1.0, 2.0]]], "float32")    # I, I: not a span
+>>> tags, score = crf.decode(scores)
+>>> [crf.tags[n] for n in np.asarray(tags)[0]]
+['B', 'I']
+"""
+
+import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
+
+from kerasrnn.heads.crf import CRF
+
+__all__ = ["CRF"]
