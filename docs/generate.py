@@ -8,7 +8,9 @@ import dataclasses
 import importlib
 import inspect
 import itertools
+import json
 import re
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +20,7 @@ import kerasrnn
 from kerasrnn import catalogue, recipes, zoo
 from kerasrnn.recipes.base.config import Options, expectation
 from kerasrnn.recipes.base.recipe import Recipe
-from kerasrnn.recipes.reporting.cards import as_arguments
+from kerasrnn.recipes.reporting.cards import as_arguments, figure
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT / "recipes" / "datasets"
@@ -219,6 +221,40 @@ def table_of_families() -> str:
 
 def _layers(entry: Entry, address: str) -> str:
     return ", ".join(f"[`{layer}`]({address.format(entry.module)})" for layer in entry.layers)
+
+
+LONG = {
+    "sequential": ("long_range", "sequential", "test_accuracy"),
+    "permuted": ("long_range", "permuted", "test_accuracy"),
+    "digits, sequential": ("long_range", "digits, sequential", "test_accuracy"),
+    "digits, permuted": ("long_range", "digits, permuted", "test_accuracy"),
+    "adding, T=200": ("long_memory", "adding, T=200", "test_loss"),
+    "copy, T=200": ("long_memory", "copy, T=200", "test_loss"),
+}
+"""The columns of the table of long memories: recipe, task and metric."""
+
+
+def table_of_long_memories() -> str:
+    """The results of each cell on the tasks of long memory, from the files of the runs."""
+    columns: dict[str, dict[str, str]] = {}
+    minutes: dict[str, list[str]] = {}
+    cells: dict[str, None] = {}
+    for title, (recipe, task, metric) in LONG.items():
+        path = ROOT / "saved_models" / recipe / "results.json"
+        results = json.loads(path.read_text(encoding="utf-8"))["variants"]
+        for name in recipes.load(recipe).variants:
+            if name in results and name.startswith(f"{task}, "):
+                runs, cell = results[name]["metrics"], name.removeprefix(f"{task}, ")
+                cells[cell] = None
+                mean = figure(statistics.mean(run[metric] for run in runs))
+                columns.setdefault(title, {})[cell] = mean
+                seconds = statistics.median(run["seconds"] for run in runs)
+                minutes.setdefault(cell, []).append(f"{seconds / 60:.0f}")
+    rows = [
+        (cell, *(columns.get(title, {}).get(cell, "") for title in LONG), " / ".join(minutes[cell]))
+        for cell in cells
+    ]
+    return "\n".join(_table(("cell", *LONG, "minutes"), rows))
 
 
 # Topologies.

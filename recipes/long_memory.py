@@ -42,6 +42,42 @@ class Config(options.Config):
     cell: str = options.cell("gru")
     units: int = options.option(128, "units of each recurrent layer", low=1)
     depth: int = options.option(1, "number of stacked layers", low=1)
+    block: bool = options.option(
+        False, "make each layer a residual block with a gate, for linear recurrences"
+    )
+
+
+def _of_units(*units: int) -> dict[str, dict[str, Any]]:
+    """The cells of the published tables, each with its number of units."""
+    cells = {"SimpleRNN": "simple_rnn", "LSTM": "lstm", "GRU": "gru"}
+    return {
+        model: {"cell": cell, "units": size}
+        for (model, cell), size in zip(cells.items(), units, strict=True)
+    }
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "CoRNN": {"cell": "cornn"},
+    "LEM": {"cell": "lem"},
+    **{
+        model: {"cell": cell, "units": 64, "depth": 2, "block": True}
+        for model, cell in (("MinGRU", "min_gru"), ("LRU", "lru"), ("S5", "s5"), ("HGRN", "hgrn"))
+    },
+}
+"""Other cells: one layer of the default size, or two blocks around a linear recurrence."""
+
+SETTINGS: tuple[tuple[str, dict[str, int], dict[str, dict[str, Any]]], ...] = (
+    (
+        "adding",
+        {"steps": 200, "examples": 10_000, "epochs": 20},
+        _of_units(128, 128, 128) | OTHERS,
+    ),
+    # About 70,000 parameters for adding and 16,000 for copying, as in the paper.
+    ("adding", {"steps": 600, "examples": 50_000, "epochs": 10}, _of_units(262, 130, 151)),
+    ("copy", {"steps": 200, "examples": 10_000, "epochs": 20}, _of_units(128, 128, 128) | OTHERS),
+    ("copy", {"steps": 1000, "examples": 10_000, "epochs": 30}, _of_units(116, 55, 65)),
+)
+"""The tasks, their settings, and the models that are trained on them."""
 
 
 class LongMemory(LongTermMemory):
@@ -83,28 +119,20 @@ class LongMemory(LongTermMemory):
         **space.CLIPPING,
     }
     variants: ClassVar = {
-        f"{task}, T={setting['steps']}, {model}": {
-            "task": task,
-            "cell": cell,
-            "units": units,
-            **setting,
-        }
-        # About 70,000 parameters for adding and 16,000 for copying, as in the paper; and adding
-        # with the default options, or with another cell.
-        for task, setting, sizes in (
-            ("adding", {"steps": 200, "examples": 10_000, "epochs": 20}, (128, 128, 128)),
-            ("adding", {"steps": 600, "examples": 50_000, "epochs": 10}, (262, 130, 151)),
-            ("copy", {"steps": 1000, "examples": 10_000, "epochs": 30}, (116, 55, 65)),
-        )
-        for (model, cell), units in zip(
-            (("SimpleRNN", "simple_rnn"), ("LSTM", "lstm"), ("GRU", "gru")), sizes, strict=True
-        )
+        f"{task}, T={setting['steps']}, {model}": {"task": task, **setting, **options}
+        for task, setting, models in SETTINGS
+        for model, options in models.items()
     }
 
     def model(self, config: Config, data: Data) -> "keras.Model":
         from kerasrnn import zoo
 
-        recurrent = {"cell": config.cell, "units": config.units, "depth": config.depth}
+        recurrent = {
+            "cell": config.cell,
+            "units": config.units,
+            "depth": config.depth,
+            "residual": "glu" if config.block else False,
+        }
         if config.task == "adding":
             return zoo.many_to_one(
                 zoo.Vectors(2, padding=None), zoo.Values(1), name=self.name, **recurrent

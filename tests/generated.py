@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kerasrnn"
 README = ROOT / "README.md"
 LIST = PACKAGE / "cells" / "README.md"
+LONG = ROOT / "docs" / "long_range.md"
 TABLE = re.compile(r"(?<=<!-- Written by `python -m tests\.generated`: -->\n\n)(?:\|.*\n)*")
 WRITTEN = "Written by `python -m tests.generated`."
 
@@ -32,7 +33,9 @@ def files() -> dict[Path, str]:
     before = README.read_text(encoding="utf-8")
     readme = TABLE.sub(lambda _: generate["table_of_families"](), before)
     cells = f"<!-- {WRITTEN} -->\n\n{generate['list_of_cells']('{}.py')}"
-    return {**stubs(), README: readme, LIST: cells}
+    before = LONG.read_text(encoding="utf-8")
+    long = TABLE.sub(lambda _: generate["table_of_long_memories"](), before)
+    return {**stubs(), README: readme, LIST: cells, LONG: long}
 
 
 def stubs() -> dict[Path, str]:
