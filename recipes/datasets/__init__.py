@@ -97,10 +97,14 @@ def _prepare(tfds_builder: Any) -> None:
     def wait(message: str) -> None:
         sys.stderr.write(f"{message} Waiting for it.\n")
 
-    create_folder(root)
     name = tfds_builder.info.full_name
     lock = f".{name.replace('/', '-')}.lock"
-    with writing(root), locked(root, f"preparing {name}", lock, wait), writing(root):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_no_empty_folders(Path(root), Path(tfds_builder.data_path)))
+        create_folder(root)
+        stack.enter_context(writing(root))
+        stack.enter_context(locked(root, f"preparing {name}", lock, wait))
+        stack.enter_context(writing(root))
         try:
             with _few_retries():
                 tfds_builder.download_and_prepare()
@@ -111,6 +115,34 @@ def _prepare(tfds_builder: Any) -> None:
             if reason is None:
                 raise
             raise SourceError(f"{name} cannot be prepared in {root}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _no_empty_folders(root: Path, prepared: Path) -> Iterator[None]:
+    """If the preparation fails, remove the folders that it has created and that hold no file.
+
+    Args:
+        root: the data directory, which may be new itself.
+        prepared: the folder of the prepared dataset, below it.
+    """
+    tops = (root / prepared.relative_to(root).parts[0], root / "downloads")
+
+    def existing() -> set[Path]:
+        return {path for top in tops for path in (top, *top.glob("*")) if path.is_dir()}
+
+    before = existing()
+    above = [folder for folder in (root, *root.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for new in sorted(existing() - before, reverse=True):
+            for path in (*sorted(new.rglob("*"), reverse=True), new):
+                with contextlib.suppress(OSError):  # a file, or a folder that holds one
+                    path.rmdir()
+        for folder in above:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 @contextlib.contextmanager

@@ -123,6 +123,30 @@ def test_one_process_prepares_and_the_others_wait(tmp_path, capsys):
     assert told.count("Waiting for it.\n") == 2
 
 
+def test_a_failed_preparation_leaves_no_empty_folder(tmp_path):
+    """Only folders that it has created are removed, and only without files."""
+
+    class Failing(Made):
+        def download_and_prepare(self):
+            for folder in ("vowels", "downloads/vowels", "downloads/extracted"):
+                (self.data_dir_root / folder).mkdir(parents=True, exist_ok=True)
+            for name in self.written:
+                (self.data_dir_root / name).touch()
+            raise OSError("No network.")
+
+    (tmp_path / "downloads" / "old").mkdir(parents=True)
+    for data, written, left in (
+        ("a/b", (), set()),
+        ("", ("downloads/extracted/file",), {"downloads/extracted", "downloads/extracted/file"}),
+    ):
+        builder = Failing(tmp_path / data)
+        builder.written = written
+        with pytest.raises(SourceError, match=r"cannot be prepared in .*: No network"):
+            datasets._prepare(builder)
+        found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+        assert found == {"downloads", "downloads/old", *left}
+
+
 def test_a_full_disk_is_an_error_of_one_line(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(WriteError, match=rf"^{tmp_path} cannot be written: No space left on dev"):
