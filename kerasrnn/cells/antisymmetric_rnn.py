@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.loop import Weights
@@ -53,6 +54,7 @@ class AntisymmetricRNNCell(Cell):
         "gated": False,
         "step_size": 0.1,
         "diffusion": 0.1,
+        "recurrent_parametrization": REMOVED,
     }
 
     def __post_init__(self) -> None:

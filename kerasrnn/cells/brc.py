@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.nbrc import NBRCCell
 from kerasrnn.recurrence.loop import Weights
@@ -37,7 +38,10 @@ class BRCCell(NBRCCell):
     authors' code adds those of a and c, and starts w at 1, as here.
     """
 
-    own_arguments: ClassVar = {"recurrent_initializer": "ones"}
+    own_arguments: ClassVar = {
+        "recurrent_initializer": "ones",
+        "recurrent_parametrization": REMOVED,
+    }
 
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:

@@ -28,7 +28,6 @@ class BRCCell(NBRCCell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -60,7 +59,6 @@ class BRC(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

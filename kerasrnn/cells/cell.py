@@ -18,6 +18,7 @@ from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer
 from kerasrnn.cells import exponential, zoneout
 from kerasrnn.cells.arguments import OPTIONS, REQUIRED, bind, read, written
+from kerasrnn.cells.chrono import ChronoInitializer
 from kerasrnn.cells.declaration import (
     Wording,
     arguments_of,
@@ -113,6 +114,10 @@ class Cell(DropoutRNNCell, SequenceLayer):
         "recurrent_parametrization": None,
     }
     """Constructor arguments and their defaults, in addition to those of the base class."""
+
+    recurrent_dropout = zoneout = weight_drop = 0.0
+    recurrent_parametrization = None
+    """The values of these arguments in cells that lack them."""
 
     constructor: ClassVar[inspect.Signature]
     """The arguments of `Cell.__init__`, derived from `own_arguments`."""
@@ -213,6 +218,12 @@ class Cell(DropoutRNNCell, SequenceLayer):
         if self.implementation == 1:
             self.dropout_mask_count = self.dropout_blocks  # read by DropoutRNNCell
         self._weight_masks: dict[str, Tensor] | None = None
+        if getattr(self, "unit_forget_bias", False) and isinstance(
+            self.bias_initializer, ChronoInitializer
+        ):
+            raise validation.ArgumentError(
+                "unit_forget_bias", True, "False with a ChronoInitializer, which sets every bias"
+            )
         for name in OPTIONS:
             if self.overrides_call and getattr(self, name):
                 raise ValueError(

@@ -21,7 +21,7 @@ class ChronoInitializer(keras.initializers.RandomUniform):
     A gate that retains the state with sigmoid(log tau) = tau / (1 + tau) forgets within about tau
     steps. In LSTM, f retains the state and i admits the input; in GRU, z retains it, and 1 - z
     admits the input by itself. Each cell with such gates has their signs, `memory_signs`. All other
-    biases are 0. A cell with `unit_forget_bias` needs False.
+    biases are 0. A cell with `unit_forget_bias` needs False, and otherwise raises an error.
 
     Args:
         longest: T_max, the longest memory in steps, more than 2.
@@ -67,8 +67,8 @@ class ChronoInitializer(keras.initializers.RandomUniform):
         units, rest = divmod(width, len(self.signs))
         if rest or rows not in ([], [2]):
             raise ValueError(
-                f"shape={tuple(shape)}: expected a bias of {len(self.signs)} blocks; with LSTM, "
-                "unit_forget_bias=False."
+                f"shape={tuple(shape)}: expected a bias of {len(self.signs)} blocks, one for each "
+                "of the signs."
             )
         tau = ops.log(super().__call__((units,), dtype))
         bias = ops.concatenate([sign * tau for sign in self.signs])

@@ -16,8 +16,9 @@ class ChunkedCell(Cell):
     The states of such a cell may be matrices, too large to store one for each step. A subclass
     defines its equations twice: as a single `step`, for streams and exports, and as `chunk`, by
     matrix products over `chunk_size` steps. Training stores the states before each chunk only, and
-    computes the chunks again for the gradient, with any value of `checkpoint_every`. A class that
-    overrides `step` alone runs step by step; set `is_chunked = True` beside both methods.
+    computes the chunks again for the gradient; `checkpoint_every` therefore raises an error. A
+    class that overrides `step` alone runs step by step; set `is_chunked = True` beside both
+    methods.
 
     Args:
         chunk_size: positive integer: how many steps are computed at once. It changes no result.
@@ -66,9 +67,9 @@ class ChunkedCell(Cell):
         "recurrent_constraint": REMOVED,
         "recurrent_dropout": REMOVED,
         "weight_drop": REMOVED,
+        "recurrent_parametrization": REMOVED,
         "chunk_size": 64,
     }
-    recurrent_dropout = weight_drop = 0.0  # there is no recurrent kernel
     recurrent_weights = ()
 
     def chunk(

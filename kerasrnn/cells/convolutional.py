@@ -92,6 +92,7 @@ class ConvolutionalCell(Cell):
         "data_format": None,
         "dilation_rate": 1,
         "dropout": 0.0,
+        "recurrent_parametrization": REMOVED,
     }
     rank: ClassVar[int] = 2
     wording = _wording(2)

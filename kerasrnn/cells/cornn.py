@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.loop import Weights
@@ -53,6 +54,7 @@ class CoRNNCell(Cell):
         "gamma": 2.7,
         "epsilon": 4.7,
         "implicit_damping": False,
+        "recurrent_parametrization": REMOVED,
     }
     gates = ("z",)
     state_names = ("y", "z")

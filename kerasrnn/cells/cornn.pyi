@@ -31,7 +31,6 @@ class CoRNNCell(Cell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -66,7 +65,6 @@ class CoRNN(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

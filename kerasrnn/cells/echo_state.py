@@ -65,8 +65,6 @@ class EchoStateCell(Cell):
         "seed": None,
     }
 
-    recurrent_parametrization = None
-
     def __post_init__(self) -> None:
         self.spectral_radius = validation.number("spectral_radius", self.spectral_radius, minimum=0)
         self.leak = validation.number("leak", self.leak, above=0, maximum=1)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.loop import Weights
@@ -54,6 +55,7 @@ class FastGRNNCell(Cell):
         "recurrent_rank": None,
         "zeta_initializer": None,
         "nu_initializer": None,
+        "recurrent_parametrization": REMOVED,
     }
     gates = ("z", "h")
     memory_signs = (1, 0)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.loop import Weights
@@ -36,7 +37,11 @@ class IndRNNCell(Cell):
     one). State: h.
     """
 
-    own_arguments: ClassVar = {"activation": "relu", "recurrent_initializer": None}
+    own_arguments: ClassVar = {
+        "activation": "relu",
+        "recurrent_initializer": None,
+        "recurrent_parametrization": REMOVED,
+    }
 
     def __post_init__(self) -> None:
         if self.recurrent_initializer is None:

@@ -27,7 +27,6 @@ class IndRNNCell(Cell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -58,7 +57,6 @@ class IndRNN(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from kerasrnn.cells.arguments import REQUIRED
+from kerasrnn.cells.arguments import REMOVED, REQUIRED
 from kerasrnn.cells.declaration import Wording
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import LSTMCell
@@ -55,6 +55,7 @@ class LSTMPCell(LSTMCell):
         "projection_initializer": "glorot_uniform",
         "projection_regularizer": None,
         "projection_constraint": None,
+        "recurrent_parametrization": REMOVED,
     }
 
     wording = Wording(

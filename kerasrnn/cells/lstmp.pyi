@@ -33,7 +33,6 @@ class LSTMPCell(LSTMCell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -70,7 +69,6 @@ class LSTMP(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

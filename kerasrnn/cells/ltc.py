@@ -62,8 +62,8 @@ class LTCCell(Cell):
         "unfoldings": 6,
         "time_column": False,
         "weight_drop": REMOVED,  # softplus(0) is a conductance, too
+        "recurrent_parametrization": REMOVED,
     }
-    weight_drop = 0.0
     recurrent_weights = ()
 
     def __post_init__(self) -> None:

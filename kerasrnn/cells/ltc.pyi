@@ -28,7 +28,6 @@ class LTCCell(Cell):
         seed: int | None = None,
         *,
         zoneout: float | list = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -60,7 +59,6 @@ class LTC(Recurrent):
         unroll: bool = False,
         *,
         zoneout: float | list = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

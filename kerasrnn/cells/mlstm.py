@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.chunked_cell import ChunkedCell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.loop import Weights
@@ -55,11 +56,11 @@ class MLSTMCell(ChunkedCell):
         "heads": 1,
         "forget_gate": "sigmoid",
         "unit_forget_bias": True,
+        "zoneout": REMOVED,  # C and n are scaled by exp(-m)
     }
     gates = ("q", "k", "v", "o")
     gate_names = ()
     state_names = ("C", "n", "m")
-    without_zoneout = state_names  # C and n are scaled by exp(-m)
     is_chunked = True
 
     def __post_init__(self) -> None:

@@ -22,9 +22,6 @@ class MLSTMCell(ChunkedCell):
         chunk_size: int = 64,
         forget_gate: Literal["sigmoid", "exponential"] = "sigmoid",
         seed: int | None = None,
-        *,
-        zoneout: float | list = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -52,8 +49,6 @@ class MLSTM(Recurrent):
         forget_gate: Literal["sigmoid", "exponential"] = "sigmoid",
         unit_forget_bias: bool = True,
         *,
-        zoneout: float | list = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -24,7 +24,7 @@ from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.declaration import Wording
 from kerasrnn.cells.states import as_keras, map_shapes, named_shapes
 from kerasrnn.keras_internals import get_keras_mask
-from kerasrnn.recurrence import loop
+from kerasrnn.recurrence import loop, ways
 from kerasrnn.recurrence.checks import check_noise
 from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options
 from kerasrnn.validation import PositiveInteger
@@ -167,6 +167,8 @@ class RNN(SequenceLayer, keras.layers.RNN):
         self.truncate_every = truncate_every
         self.learn_initial_state = learn_initial_state
         self.return_all_states = return_all_states
+        if self.in_own_loop:
+            ways.check_options(self.cell, self._options(training=True))
         self.initial_states: list[Any] = []  # the weights of `learn_initial_state`
         # Keras stops passing masks through RNN layers in 3.16; this layer passes them.
         self.supports_masking = True

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.loop import Weights
@@ -44,7 +45,12 @@ class SCRNCell(Cell):
         alpha: fraction of a context unit that is retained in a step, in [0, 1].
     """
 
-    own_arguments: ClassVar = {"activation": "sigmoid", "context_units": None, "alpha": 0.95}
+    own_arguments: ClassVar = {
+        "activation": "sigmoid",
+        "context_units": None,
+        "alpha": 0.95,
+        "recurrent_parametrization": REMOVED,
+    }
 
     def __post_init__(self) -> None:
         if self.context_units is None:

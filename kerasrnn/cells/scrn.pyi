@@ -29,7 +29,6 @@ class SCRNCell(Cell):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         **kwargs: Any,
     ) -> None: ...
 
@@ -62,7 +61,6 @@ class SCRN(Recurrent):
         *,
         zoneout: float | list = 0.0,
         weight_drop: float = 0.0,
-        recurrent_parametrization: Literal["exponential"] | None = None,
         zero_output_for_mask: bool = False,
         jit_compile: Literal["auto"] | bool = "auto",
         checkpoint_every: int | Literal["sqrt"] | None = None,

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.lstm import unit_forget_bias
@@ -62,6 +63,7 @@ class SLSTMCell(Cell):
         "unit_forget_bias": True,
         "heads": 1,
         "forget_gate": "sigmoid",
+        "recurrent_parametrization": REMOVED,
     }
     gates = ("i", "f", "c", "o")
     state_names = ("h", "c", "n", "m")

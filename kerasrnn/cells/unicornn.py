@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.cell import Cell
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.recurrence.loop import Weights
@@ -44,7 +45,12 @@ class UnICORNNCell(Cell):
         alpha: non-negative number: the square of the frequency of a free oscillator.
     """
 
-    own_arguments: ClassVar = {"recurrent_initializer": None, "dt": 0.19, "alpha": 30.65}
+    own_arguments: ClassVar = {
+        "recurrent_initializer": None,
+        "dt": 0.19,
+        "alpha": 30.65,
+        "recurrent_parametrization": REMOVED,
+    }
     gates = ("z",)
     state_names = ("y", "z")
     step_weights = ("c",)

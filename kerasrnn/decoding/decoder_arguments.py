@@ -7,6 +7,7 @@ import keras
 
 from kerasrnn.attention.attention import Attention
 from kerasrnn.cells.rnn import RNN
+from kerasrnn.cells.states import flat_shapes
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.parts import check_recurrent
@@ -83,8 +84,16 @@ def check_layers(layers: Sequence[RNN]) -> None:
 
 
 def check_initial_states(layers: Sequence[RNN], stateful: bool, context: str | None) -> None:
-    """Raise ValueError if a layer learns an initial state that it would never start from."""
+    """Raise ValueError if a layer learns an initial state that it would never start from, or has
+    states that a context cannot be mapped to."""
     for layer in layers:
+        shapes = flat_shapes(layer.cell.external_state_shapes)
+        if context in ("state", "both") and any(None in shape for shape in shapes):
+            raise ValueError(
+                f"context={context!r}: the decoder maps it to the initial states, and the shapes "
+                f"of those of {type(layer.cell).__name__} depend on its inputs; expected None, "
+                "'first' or 'every', or another layer."
+            )
         if layer.learn_initial_state and (stateful or context in ("state", "both")):
             option = "stateful=True" if stateful else f"context={context!r}"
             raise ValueError(

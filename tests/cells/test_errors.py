@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
-from tests.catalogue import BY_NAME, variant_id
+from tests.catalogue import BY_NAME, ROWS, variant_id
 
 # With two states and with one; the checks are those of the base classes.
 rows = pytest.mark.parametrize("row", [BY_NAME["LSTM"], BY_NAME["IndRNN"]], ids=variant_id)
@@ -124,12 +124,43 @@ def test_unrolling_needs_a_known_length():
         ),
         (lambda: kerasrnn.QRNN(4, kernel_size=0), "kernel_size=0: expected a positive integer"),
         (
-            lambda: kerasrnn.EchoState(4, recurrent_parametrization="exponential"),
-            "recurrent_parametrization",
+            lambda: kerasrnn.MLSTM(4, checkpoint_every=8),
+            r"checkpoint_every=8: MLSTMCell .* chunk_size=64 steps.*; expected None",
         ),
     ],
 )
 def test_arguments_of_single_cells(make, message):
-    """Sizes of chunks and windows, and an option that a fixed kernel cannot have."""
+    """Sizes of chunks and windows, and checkpoints, which chunks have in any case."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_checkpoints_where_chunks_are_not_computed_at_once():
+    """With the states of all steps, MLSTM runs step by step: checkpoints then apply to it."""
+    layer = kerasrnn.MLSTM(4, checkpoint_every=2, return_all_states=True)
+    layer.return_all_states = False
+    with pytest.raises(ValueError, match="checkpoint_every=2: MLSTMCell"):
+        layer(X)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=variant_id)
+def test_no_option_is_without_effect(row):
+    """A cell lacks the options of all cells that cannot apply to it."""
+    values = {"zoneout": 0.1, "weight_drop": 0.1, "recurrent_parametrization": "exponential"}
+    found = row.cell.arguments().keys() & values
+    for name in found:
+        cell = row.cell(4, **{name: values[name]})
+        assert cell.alters_step == (name == "zoneout")
+    assert ("weight_drop" in found) == bool(row.cell.recurrent_weights)
+
+
+WITH_FORGET_BIAS = [row for row in ROWS if "unit_forget_bias" in row.cell.arguments()]
+
+
+@pytest.mark.parametrize("row", WITH_FORGET_BIAS, ids=variant_id)
+def test_chrono_initialization_with_a_bias_of_one(row):
+    """Units are divisible by the blocks, so that the shapes of the blocks fit by chance."""
+    chrono = kerasrnn.ChronoInitializer(50, (1, 0, 0, 0))
+    with pytest.raises(ValueError, match="unit_forget_bias=True: expected False with a Chrono"):
+        row.layer(8, bias_initializer=chrono)
+    row.layer(8, bias_initializer=chrono, unit_forget_bias=False)

@@ -172,8 +172,8 @@ def test_modules_of_torch_have_the_orthogonal_kernel():
             "recurrent_parametrization='cayley': expected 'exponential' or None",
         ),
         (
-            lambda: kerasrnn.IndRNN(2, recurrent_parametrization="exponential"),
-            "the recurrent kernel of IndRNNCell does not consist of square matrices",
+            lambda: kerasrnn.CfC(2, backbone_units=3, recurrent_parametrization="exponential"),
+            "the recurrent kernel of CfCCell does not consist of square matrices",
         ),
         (
             lambda: kerasrnn.FeedbackCell(

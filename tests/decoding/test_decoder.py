@@ -244,6 +244,10 @@ def gru():
             "stateful=True: a batch that begins with a context='first'",
         ),
         (
+            lambda: kerasrnn.Decoder(5, [kerasrnn.GRUD(2)], context="state"),
+            "context='state': .* GRUDCell depend on its inputs; expected None, 'first' or 'every'",
+        ),
+        (
             lambda: kerasrnn.Decoder(5, [kerasrnn.Bidirectional(kerasrnn.GRU(2))]),
             "reads the whole sequence; expected unidirectional",
         ),
