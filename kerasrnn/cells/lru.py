@@ -31,8 +31,8 @@ class LRUCell(LinearCell):
     The rates start uniformly on the ring `min_radius <= |lambda| <= max_radius` and at angles in
     [0, `max_phase`], which makes memories of up to about 1 / (1 - `max_radius`) steps; gamma starts
     at `log(sqrt(1 - |lambda|^2))`, so that the states start with the scale of the inputs. There is
-    no nonlinearity: the authors place one between stacked layers. In bfloat16 the parameters of
-    lambda are rounded to 8 bits, and the angles of long memories are wrong: use float32.
+    no nonlinearity: the authors place one between stacked layers. nu, theta, gamma, lambda and the
+    states stay in float32 under a policy of half precision.
 
     Weights: `kernel` `(features, 3 * units)`, whose columns are the real part of B, its imaginary
     part, and D; `nu`, `theta` and `gamma`, `(units,)`; `output_kernel` `(2 * units, units)`: the
@@ -54,7 +54,8 @@ class LRUCell(LinearCell):
     }
     gates = ("real", "imaginary", "skip")
     state_names = ("h_real", "h_imaginary")
-    step_weights = ("nu", "theta", "gamma", "output_kernel")
+    rates = ("nu", "theta", "gamma")
+    step_weights = (*rates, "output_kernel")
     complex_states = True
     gate_names = ()
 
@@ -74,7 +75,6 @@ class LRUCell(LinearCell):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         super().build(input_shape)
-        units = (self.units,)
         low, high = self.min_radius**2, self.max_radius**2
 
         def nu(shape: Any, dtype: Any = None) -> Tensor:
@@ -88,13 +88,13 @@ class LRUCell(LinearCell):
             )
             return ops.log(phase)
 
-        self.nu = self.add_weight(shape=units, name="nu", initializer=nu)
-        self.theta = self.add_weight(shape=units, name="theta", initializer=theta)
+        self.nu = self.add_rate("nu", nu)
+        self.theta = self.add_rate("theta", theta)
 
         def gamma(shape: Any, dtype: Any = None) -> Tensor:
             return 0.5 * ops.log(1 - ops.exp(-2 * ops.exp(ops.convert_to_tensor(self.nu))))
 
-        self.gamma = self.add_weight(shape=units, name="gamma", initializer=gamma)
+        self.gamma = self.add_rate("gamma", gamma)
         self.output_kernel = self.add_weight(
             shape=(2 * self.units, self.units),
             name="output_kernel",

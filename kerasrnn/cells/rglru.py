@@ -63,7 +63,7 @@ class RGLRUCell(LinearCell):
         "max_radius": 0.999,
     }
     gates = ("r", "i", "h")
-    step_weights = ("decay_logit",)
+    rates = step_weights = ("decay_logit",)
 
     def __post_init__(self) -> None:
         if self.units % self.heads:
@@ -96,9 +96,7 @@ class RGLRUCell(LinearCell):
             log_decay = ops.log(decay) / C
             return log_decay - ops.log(-ops.expm1(log_decay))
 
-        self.decay_logit = self.add_weight(
-            shape=(self.units,), name="decay_logit", initializer=decay_logit
-        )
+        self.decay_logit = self.add_rate("decay_logit", decay_logit)
         self.input_kernel = None
         if input_shape[-1] != self.units:
             self.input_kernel = self.add_weight(

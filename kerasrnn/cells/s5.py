@@ -51,7 +51,8 @@ class S5Cell(LinearCell):
     conjugate, which need not be computed: the state size of the paper is P = 2 * `units`. The
     frequencies and the dampings start at the eigenvalues of HiPPO-N, which make the state an
     encoding of the whole past. There is no nonlinearity: the authors place one between stacked
-    layers.
+    layers. nu, omega, tau, lambda_bar and the states stay in float32 under a policy of half
+    precision.
 
     The authors learn Re(lambda) itself; its logarithm, as in S4D (Gu et al. 2022), keeps it below
     0, so that no state can grow. D is a matrix, as in equation 1 of the paper, since features and
@@ -81,7 +82,8 @@ class S5Cell(LinearCell):
     }
     gates = ("real", "imaginary", "skip")
     state_names = ("h_real", "h_imaginary")
-    step_weights = ("nu", "omega", "tau", "output_kernel")
+    rates = ("nu", "omega", "tau")
+    step_weights = (*rates, "output_kernel")
     complex_states = True
     gate_names = ()
 
@@ -102,24 +104,19 @@ class S5Cell(LinearCell):
         super().build(input_shape)
         if default:
             self.kernel_initializer = None
-        units = (self.units,)
         eigenvalues = np.tile(eigenvalues, self.blocks)
-        self.nu = self.add_weight(
-            shape=units,
-            name="nu",
-            initializer=lambda shape, dtype=None: ops.cast(np.log(-eigenvalues.real), dtype),
+        self.nu = self.add_rate(
+            "nu", lambda shape, dtype=None: ops.cast(np.log(-eigenvalues.real), dtype)
         )
-        self.omega = self.add_weight(
-            shape=units,
-            name="omega",
-            initializer=lambda shape, dtype=None: ops.cast(eigenvalues.imag, dtype),
+        self.omega = self.add_rate(
+            "omega", lambda shape, dtype=None: ops.cast(eigenvalues.imag, dtype)
         )
         low, high = math.log(self.min_step), math.log(self.max_step)
 
         def tau(shape: Any, dtype: Any = None) -> Tensor:
             return keras.random.uniform(shape, low, high, dtype=dtype, seed=self.seed_generator)
 
-        self.tau = self.add_weight(shape=units, name="tau", initializer=tau)
+        self.tau = self.add_rate("tau", tau)
         self.output_kernel = self.add_weight(
             shape=(2 * self.units, self.units),
             name="output_kernel",

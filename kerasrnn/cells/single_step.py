@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+from keras import ops
 
 from kerasrnn.base_layer import fits
 from kerasrnn.cells.states import check_shapes, flat_shapes
 from kerasrnn.recurrence.checks import check_noise, check_products, check_returned, check_step
-from kerasrnn.recurrence.loop import Noise, Weights
+from kerasrnn.recurrence.loop import Noise, Weights, state_dtype
 from kerasrnn.wording import counted
 
 Tensor = Any
@@ -17,7 +18,7 @@ Tensor = Any
 def single_step(
     cell: Any, inputs: Tensor, states: Any, training: bool | None, memory: Mapping[str, Tensor]
 ) -> tuple[Tensor, Any]:
-    """Compute one step, with the prepared memory if the cell reads one.
+    """Compute one step, as the time loop does, with the prepared memory if the cell reads one.
 
     Returns:
         `(output, new_states)`; the states have the same structure as `states`.
@@ -37,16 +38,19 @@ def single_step(
     products = cell.recurrent_products(everything)
     previous = keras.tree.map_structure(cell.into_step, previous)
     check_products(cell, products)
+    precise = state_dtype(cell.compute_dtype)
+    a, previous, used = keras.tree.map_structure(
+        lambda x: ops.cast(x, precise), (cell.input_part(inputs, everything), previous, used)
+    )
     returned = cell.step(
-        cell.input_part(inputs, everything),
-        previous,
-        Weights(*used, noise.of_one_step(), training=bool(training)),
-        products,
+        a, previous, Weights(*used, noise.of_one_step(), training=bool(training)), products
     )
     check_returned(cell, returned)
     output, new = returned
     check_step(cell, output, new, None, previous)
-    output, new = keras.tree.map_structure(cell.out_of_step, (output, list(new)))
+    output, new = keras.tree.map_structure(
+        lambda x: cell.in_compute_dtype(cell.out_of_step(x)), (output, list(new))
+    )
     return output, new if nested else new[0]
 
 

@@ -247,6 +247,12 @@ class ChunkedSteppable(Steppable, Protocol):
         `(steps, batch, 1)`, tells which of them are valid; the outputs of others do not matter."""
 
 
+def state_dtype(compute_dtype: str) -> str:
+    """The dtype in which states are carried, and a step is computed: not half precision, since the
+    errors of a carried state accumulate over the steps."""
+    return "float32" if compute_dtype in ("float16", "bfloat16") else compute_dtype
+
+
 Substitute = Callable[[Steppable, Options, Call], Results | None]
 _substitute: ContextVar[Substitute | None] = ContextVar("_substitute", default=None)
 

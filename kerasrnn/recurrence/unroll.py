@@ -18,7 +18,14 @@ from kerasrnn.recurrence.checks import (
     check_step,
     check_weight_gradients,
 )
-from kerasrnn.recurrence.loop import Call, Options, Results, Steppable, Weights
+from kerasrnn.recurrence.loop import (
+    Call,
+    Options,
+    Results,
+    Steppable,
+    Weights,
+    state_dtype,
+)
 from kerasrnn.recurrence.products import Product
 from kerasrnn.recurrence.segments import Segments, length_of, map_some
 from kerasrnn.recurrence.step import AutomaticStep, ManualStep, PreparedCell
@@ -65,8 +72,7 @@ class Carry(NamedTuple):
 class Unroll:
     """One call of the loop, with everything that is constant over time prepared once.
 
-    The states are carried in `state_dtype`: float32 if the compute dtype is half precision, since
-    errors of a carried state accumulate over the steps. Products use the compute dtype.
+    The states are carried in `state_dtype`. Products use the compute dtype.
     """
 
     def __init__(self, backend: Backend, cell: Steppable, options: Options, call: Call) -> None:
@@ -74,8 +80,7 @@ class Unroll:
         self.weights, self.memory, self.noise = call.weights, call.memory, call.noise
         self.length = call.steps  # of padded sequences, which are never cut into segments
         self.compute_dtype = keras.backend.standardize_dtype(call.sequences.dtype)
-        half = self.compute_dtype in ("float16", "bfloat16")
-        self.state_dtype = "float32" if half else self.compute_dtype
+        self.state_dtype = state_dtype(self.compute_dtype)
         self.prepared = PreparedCell(
             backend, cell, self.cell_weights, *self._prepare(self.weights, self.memory)
         )

@@ -93,8 +93,14 @@ def test_equals_the_steps(name, options, way):
                 assert_same(measure(linear, x, states, mask, training), expected, TIGHT)
 
 
-@pytest.mark.parametrize("options", [{"checkpoint_every": 3}, {"truncate_every": 2}], ids=str)
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {"truncate_every": 2}) for name in PROBES),
+        *((name, {"checkpoint_every": 3}) for name in PROBES if name != "MLSTM"),
+    ],
+    ids=str,
+)
 def test_cut_into_segments(name, options, way):
     """Checkpoints change nothing; truncation cuts the gradient where the steps cut it."""
     linear, stepwise = pair(name, return_sequences=True, **options)
@@ -181,18 +187,24 @@ def test_prefixes(count):
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["LRU", "S5", "HGRN", "RGLRU"])
 def test_long_memories_in_single_and_half_precision(name):
-    """Thousands of steps with decays near 1, against the oracle in double precision."""
+    """Thousands of steps with decays near 1, against the oracle in double precision.
+
+    Half precision represents the inputs and kernels, but not the rates, which stay in float32.
+    """
     row, options = BY_NAME[name], {"lower_bound": 0.99} if name == "HGRN" else {}
     x = np.random.default_rng(0).standard_normal((1, 10_000, FEATURES)).astype("float16")
     layer = row.layer(8, return_sequences=True, seed=1, **options)
     layer.build(x.shape)
-    values = [w.astype("float16").astype("float64") for w in layer.get_weights()]
-    weights = dict(zip([w.name for w in layer.weights], values, strict=True))
+    weights = {
+        w.name: np.asarray(w).astype("float32" if w.name in row.cell.rates else "float16")
+        for w in layer.weights
+    }
+    weights = {name: value.astype("float64") for name, value in weights.items()}
     states = [np.zeros((1, 8)) for _ in layer.cell.state_names]
     expected, *_ = loop.run(row.oracle.step, x.astype("float64"), states, weights)
-    for dtype, tolerance in (("float32", 1e-5), ("mixed_float16", 1e-2)):
+    for dtype, tolerance in (("float32", 1e-5), ("mixed_float16", 1e-2), ("float16", 1e-2)):
         layer = row.layer(8, return_sequences=True, dtype=dtype, **options)
         layer.build(x.shape)
-        layer.set_weights(values)
+        layer.set_weights(list(weights.values()))
         difference = np.abs(np.asarray(layer(x.astype("float32"))) - expected).max()
         assert difference <= tolerance * np.abs(expected).max()
