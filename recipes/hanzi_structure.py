@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kerasrnn.recipes.base.card import Card
+from kerasrnn.recipes.base.config import Options
 from kerasrnn.recipes.base.recipe import Data
 from kerasrnn.recipes.tasks import text
 from kerasrnn.recipes.tasks.image_to_text import (
@@ -135,6 +136,9 @@ class HanziStructure(ImageToText):
 
     def example(self, data: Data, index: int) -> "np.ndarray":
         return next(data.raw["test"].skip(index).as_numpy_iterator())["image"]
+
+    def expected(self, data: Data, index: int, predict_options: Options) -> str:
+        return data.raw["test_texts"][index]
 
 
 def _scores(expected: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:

@@ -141,6 +141,10 @@ class ImageCaptions(ImageToText):
     def example(self, data: Data, index: int) -> "np.ndarray":
         return _small(next(data.raw["test"].skip(index).as_numpy_iterator())["image"]).numpy()
 
+    def expected(self, data: Data, index: int, predict_options: options.Options) -> str:
+        example = next(iter(data.raw["test"].skip(index)))
+        return " | ".join(_words(example["captions"]["text"]).numpy().astype("str"))
+
     def tiny(self) -> Config:
         return dataclasses.replace(super().tiny(), vocabulary=50, units=8, embedding=4)
 

@@ -160,6 +160,11 @@ class Recipe(ABC):
         """A test example as an input of `predict`."""
         return next(data.test.skip(index).as_numpy_iterator())[0]
 
+    def expected(self, data: Data, index: int, predict_options: Options) -> str | None:
+        """The true answer to a test example, in the words of `predict`; None if it has none, or if
+        `predict` itself describes it."""
+        return None
+
     def exports(
         self, model: "keras.Model", data: Data, config: Config
     ) -> Mapping[str, tuple["keras.Model", Sequence[Any] | bool]]:

@@ -69,6 +69,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
     )
     names = list(arguments.inputs)
     inputs = [recipe.parse_input(name) for name in names]
+    expected: list[str | None] = [None for _ in names]
     run, config = opened(recipe, arguments)
     folder = None if arguments.output is None else Path(arguments.output)
     if folder is not None:
@@ -81,6 +82,7 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
                 return fail(f"--test {index}: expected 0 to {data.test_size - 1}.")
             names.append(f"test example {index}")
             inputs.append(recipe.example(data, index))
+            expected.append(recipe.expected(data, index, predict_options))
     metadata = run.read_json("metadata.json")
     model = run.load_model()
     layer = recipe.numbering(model)
@@ -93,7 +95,10 @@ def act(recipe: Recipe, arguments: argparse.Namespace) -> int:
         create_folder(folder)
         places = places_of(names, folder, recipe.makes)
     answers = recipe.predict(model, metadata, inputs, predict_options, places)
-    for name, answer in zip(names, answers, strict=True):
+    for name, answer, true in zip(names, answers, expected, strict=True):
+        if true is not None:  # some answers have further lines
+            first, *rest = answer.split("\n")
+            answer = "\n".join([f"{first} (expected {true})", *rest])
         # The bytes of a file name need not be valid text.
         print(f"{os.fsencode(name).decode('utf-8', 'replace')}: {answer}")
     return 0

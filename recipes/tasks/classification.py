@@ -111,6 +111,10 @@ class Classification(Recipe):
         names = self.prediction_names(metadata)
         return [most_likely(p, names) for p in self.probabilities(model, inputs, metadata)]
 
+    def expected(self, data: Data, index: int, predict_options: Options) -> str:
+        _, target = next(data.test.skip(index).as_numpy_iterator())
+        return self.prediction_names(data.metadata)[int(target)]
+
 
 class TextClassification(TextInput, Classification):
     """A network that predicts one class for each text.

@@ -258,12 +258,13 @@ class Tagging(TextInput):
                 "parts=True: the model was trained without parts of speech; expected parts=False."
             )
         lines = self.tag(model, metadata, inputs)
-        if predict_options.parts:
-            return [" ".join(map("/".join, zip(*line, strict=True))) for line in lines]
-        return [" ".join(line.words) for line in lines]
+        return [_described(line, predict_options.parts) for line in lines]
 
     def example(self, data: Data, index: int) -> str:
         return "".join(data.raw["test"][index].words)
+
+    def expected(self, data: Data, index: int, predict_options: PredictOptions) -> str:
+        return _described(data.raw["test"][index], predict_options.parts)
 
     def exports(
         self, model: "keras.Model", data: Data, config: Config
@@ -344,6 +345,11 @@ def _seen_twice(texts: Sequence[str]) -> list[str]:
     """The characters that occur more than once; the others train the unknown symbol."""
     counts = Counter("".join(texts))
     return [symbol for symbol in text.adapted(texts, split="character") if counts[symbol] > 1]
+
+
+def _described(line: Line, parts: bool) -> str:
+    """The words of a sentence, with their parts of speech if wanted."""
+    return " ".join(map("/".join, zip(*line, strict=True)) if parts else line.words)
 
 
 def _most_probable_parts(

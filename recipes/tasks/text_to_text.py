@@ -402,6 +402,9 @@ class TextToText(Recipe):
     def example(self, data: Data, index: int) -> str:
         return list(data.raw["test"])[index]
 
+    def expected(self, data: Data, index: int, predict_options: options.Options) -> str:
+        return " | ".join(list(data.raw["test"].values())[index])
+
     def tiny(self) -> Config:
         return dataclasses.replace(
             super().tiny(),

@@ -44,7 +44,12 @@ def test_train_evaluate_predict_export(recipe, there, capsys):
         "test example 0",
         "test example 30",
     ]
-    assert re.fullmatch(r"one.csv: speaker \d: [\d.]+%, speaker \d: [\d.]+%, .*", lines[0])
+    assert re.fullmatch(r"one.csv: speaker \d: [\d.]+%, speaker \d: [\d.]+%, .*%", lines[0])
+    assert main(["predict", "japanese_vowels", "--test", *map(str, range(31))]) == 0
+    answers = re.findall(r": (.*?): .* \(expected (.*)\)$", capsys.readouterr().out, re.MULTILINE)
+    assert len(answers) == 31
+    right = np.mean([predicted == expected for predicted, expected in answers])
+    assert right == pytest.approx(float(accuracy), abs=1e-4)
 
     assert main(["predict", "japanese_vowels", "--test", "31"]) == 1
     assert "--test 31: expected 0 to 30" in capsys.readouterr().err
