@@ -14,6 +14,8 @@ soon as Keras itself is imported, before or after this package.
 
 import importlib
 import importlib.util
+import sys
+from types import ModuleType
 
 import lazy_loader
 from wrapt import when_imported
@@ -68,8 +70,20 @@ if importlib.util.find_spec(f"{__name__}.zoo") is None:
     )
 
 
-@when_imported("keras")
-def _register_classes(_keras: object) -> None:
+# The modules that import Keras and are in no package below this one. If one of them is the first
+# import of a program, the classes are registered after it, since their modules import it.
+_ALONE = tuple(f"{__name__}.{name}" for name in ("base_layer", "keras_internals", "validation"))
+_imported: set[str] = set()
+_registered = False
+
+
+def _register_classes(module: ModuleType) -> None:
+    global _registered
+    _imported.add(module.__name__)
+    begun = {"keras", *(name for name in _ALONE if name in sys.modules)}
+    if _registered or not begun <= _imported:
+        return
+    _registered = True
     # The packages below import Keras before any of their own modules, so that none of them is
     # half-imported when this runs, in whatever order a program imports them.
     for name in __all__:
@@ -79,3 +93,7 @@ def _register_classes(_keras: object) -> None:
     packages = ("constraints", "heads", "losses", "metrics", "zoo.predictions", "zoo.texts")
     for package in (*packages, "zoo.translation"):
         importlib.import_module(f"{__name__}.{package}")
+
+
+for _name in ("keras", *_ALONE):
+    when_imported(_name)(_register_classes)

@@ -4,6 +4,7 @@ import ast
 import configparser
 import contextlib
 import doctest
+import functools
 import importlib
 import inspect
 import json
@@ -272,7 +273,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 IMPORTS = """
 import json, os, sys
 from importlib.machinery import PathFinder
-model, *extras = sys.argv[1:]
+model, orders, *extras = sys.argv[1:]
 
 class Refused:
     @staticmethod
@@ -297,7 +298,7 @@ import numpy, tensorflow
 sys.meta_path.remove(WithoutKeras)
 assert "keras" not in sys.modules and "kerasrnn" not in sys.modules
 found = {}
-for first in ("import kerasrnn, keras", "import kerasrnn.cells.gru", "import kerasrnn.losses"):
+for first in json.loads(orders):
     read, write = os.pipe()
     if not os.fork():
         exec(first)
@@ -317,6 +318,13 @@ for first in ("import kerasrnn, keras", "import kerasrnn.cells.gru", "import ker
     assert status == 0, first
 print(json.dumps(found))
 """
+ORDERS = (
+    "import kerasrnn, keras",
+    "import kerasrnn.cells.gru",
+    "import kerasrnn.losses",
+    "import kerasrnn.base_layer",
+    "import kerasrnn.zoo.outputs",
+)
 EXTRAS = "tensorflow_datasets keras_tuner onnx tf2onnx onnxruntime matplotlib sklearn torch"
 
 
@@ -334,18 +342,18 @@ def test_imports_in_any_order_and_without_extras(tmp_path):
         loss=kerasrnn.losses.SequenceCrossentropy(), metrics=[kerasrnn.metrics.EditDistance()]
     )
     model.save(tmp_path / "model.keras")
-    found = run_python(IMPORTS, tmp_path / "model.keras", *EXTRAS.split())
-    assert len(found) == 3
+    found = run_python(IMPORTS, tmp_path / "model.keras", json.dumps(ORDERS), *EXTRAS.split())
+    assert len(found) == len(ORDERS)
     for first, text in found.items():
         for a, b in zip(json.loads(text), model.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-7, err_msg=first)
 
 
-REGISTERED = """
-import json, sys
-import kerasrnn, keras
-print(json.dumps([name for name in sys.argv[1:] if name not in sys.modules]))
-"""
+@functools.cache
+def imported_with_keras():
+    """The modules of this distribution that a bare import of it and of Keras imports."""
+    code = "import json, sys, kerasrnn, keras; print(json.dumps(list(sys.modules)))"
+    return MODULES.keys() & run_python(code)
 
 
 def test_every_registered_class_is_known_after_a_bare_import():
@@ -358,7 +366,37 @@ def test_every_registered_class_is_known_after_a_bare_import():
         )
     ]
     assert len(registering) > 30
-    assert run_python(REGISTERED, *registering) == []
+    assert set(registering) <= imported_with_keras()
+
+
+def test_any_module_may_be_the_first_import():
+    """Importing Keras imports the modules that register classes. None of these may be half-imported
+    then: a package imports Keras before its modules do, and for the modules that are in none
+    `kerasrnn/__init__.py` waits.
+    """
+    imports = {
+        name: set(_imports(ast.parse(path.read_text("utf-8")), top_level=True))
+        for name, path in MODULES.items()
+    }
+
+    @functools.cache
+    def imports_keras(name):
+        """When it is itself imported, directly or through another module."""
+        others = imports[name] & imports.keys() - {"kerasrnn"}
+        directly = any(each.partition(".")[0] == "keras" for each in imports[name])
+        return directly or any(map(imports_keras, others))
+
+    def in_a_package_with_keras(name):
+        above = [name.rsplit(".", n)[0] for n in range(1, name.count("."))]
+        return any("keras" in imports[package] for package in above)
+
+    alone = {
+        name
+        for name in imported_with_keras()
+        if not in_a_package_with_keras(name) and imports_keras(name)
+    }
+    packages = {name for name in alone if MODULES[name].name == "__init__.py"}
+    assert alone - packages == set(kerasrnn._ALONE)
 
 
 # Imports in the code. The order of the packages is in .importlinter.

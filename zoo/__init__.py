@@ -30,3 +30,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "vector_to_vector": ["one_to_one"],
     },
 )
+
+# Before any module here, and after the names: see kerasrnn/cells/__init__.py.
+import keras  # noqa: E402, F401
