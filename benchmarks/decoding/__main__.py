@@ -10,17 +10,15 @@ share a core. The benchmark writes decoding.json (all numbers, by round) and dec
 and targets met or missed) to --out.
 """
 
-import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks.decoding import report
 from benchmarks.decoding.contenders import CONTENDERS, Point, points
-from benchmarks.measuring import summary
+from benchmarks.measuring import loop
 from benchmarks.measuring.machine import PACKAGES as MEASURED
 from benchmarks.measuring.processes import Worker, Workers, in_turn
 from benchmarks.measuring.reports import keep, print_targets
@@ -34,37 +32,14 @@ PACKAGES = (*MEASURED, "onnxruntime", "numpy")
 def measure(
     wanted: Sequence[Point], rounds: int, share: float, folder: str
 ) -> tuple[list[Any], bool]:
-    """Return the results, and whether they are complete; an interruption keeps finished points."""
-    found: list[Any] = []
-    workers = Workers(PROGRAM, [folder])
-    try:
-        for n, point in enumerate(wanted):
-            started = time.monotonic()
-            records = in_turn(point, workers, rounds, share)
-            found.append({"point": point.to_json(), "records": records})
-            print(
-                f"[{n + 1}/{len(wanted)}] {point}: {_short(point, records)} "
-                f"[{time.monotonic() - started:.0f} s]",
-                flush=True,
-            )
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return found, False
-    finally:
-        workers.close()
-    return found, True
-
-
-def _short(point: Point, records: dict[str, Any]) -> str:
-    words = []
-    for name, record in records.items():
-        values = summary.measured(summary.Result(point, records), name)
-        if values is None:
-            words.append(f"{name} failed ({record['error']})")
-        else:
-            seconds = statistics.median(values) / len(point.sentences)
-            words.append(f"{name} {1e3 * seconds:.3g} ms")
-    return ", ".join(words)
+    """Return the results, and whether they are complete."""
+    with closing(Workers(PROGRAM, [folder])) as workers:
+        return loop.measure(
+            wanted,
+            lambda point: in_turn(point, workers, rounds, share),
+            lambda finished: (len(wanted) - finished, None),
+            lambda point, record, value: f"{1e3 * value / len(point.sentences):.3g} ms",
+        )
 
 
 def study() -> Study:

@@ -10,11 +10,9 @@ writes export.json (all numbers, by round), export.md (tables, and targets met o
 export.png to --out.
 """
 
-import statistics
-import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import Any
 
 from benchmarks.export import report
 from benchmarks.export.contenders import CONTENDERS, FILES, MODELS, Point, points
-from benchmarks.measuring import summary
+from benchmarks.measuring import loop
 from benchmarks.measuring.machine import PACKAGES as MEASURED
 from benchmarks.measuring.processes import Worker, Workers, in_turn
 from benchmarks.measuring.reports import keep, print_targets
@@ -38,31 +36,25 @@ def measure(
 ) -> tuple[list[Any], list[Any], bool]:
     """Return the files, the results, and whether they are complete."""
     files: list[Any] = []
-    found: list[Any] = []
-    done = 0
-    with tempfile.TemporaryDirectory(prefix="exports-") as folder:
-        workers = Workers(PROGRAM, [folder, str(threads)])
-        try:
-            for _, group in groupby(wanted, key=lambda point: point.model):
-                of_model = list(group)
-                files_of_model = _made(of_model, folder)
-                files.append({"point": of_model[0].to_json(), "files": files_of_model})
-                for point in of_model:
-                    started = time.monotonic()
-                    records = _in_turn(point, files_of_model, workers, rounds, share)
-                    found.append({"point": point.to_json(), "records": records})
-                    done += 1
-                    print(
-                        f"[{done}/{len(wanted)}] {point}: {_short(point, records)} "
-                        f"[{time.monotonic() - started:.0f} s]",
-                        flush=True,
-                    )
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return files, found, False
-        finally:
-            workers.close()
-    return files, found, True
+
+    def in_models() -> Iterator[Point]:
+        """The points, each model's after its files were made."""
+        for _, group in groupby(wanted, key=lambda point: point.model):
+            of_model = list(group)
+            files.append({"point": of_model[0].to_json(), "files": _made(of_model, folder)})
+            yield from of_model
+
+    with (
+        tempfile.TemporaryDirectory(prefix="exports-") as folder,
+        closing(Workers(PROGRAM, [folder, str(threads)])) as workers,
+    ):
+        found, complete = loop.measure(
+            in_models(),
+            lambda point: _in_turn(point, files[-1]["files"], workers, rounds, share),
+            lambda finished: (len(wanted) - finished, None),
+            lambda point, record, value: f"{1e6 * value:.3g} us",
+        )
+    return files, found, complete
 
 
 def _made(of_model: Sequence[Point], folder: str) -> dict[str, Any]:
@@ -82,17 +74,6 @@ def _in_turn(
     able = tuple(name for name in of_each if "error" not in of_each[name])
     records = in_turn(replace(point, contenders=able), workers, rounds, share)
     return of_each | records
-
-
-def _short(point: Point, records: dict[str, Any]) -> str:
-    words = []
-    for name, record in records.items():
-        values = summary.measured(summary.Result(point, records), name)
-        if values is None:
-            words.append(f"{name} failed ({record['error']})")
-        else:
-            words.append(f"{name} {1e6 * statistics.median(values):.3g} us")
-    return ", ".join(words)
 
 
 def study() -> Study:

@@ -14,11 +14,9 @@ The benchmark writes gpu.json (all numbers, by round), gpu.md (tables) and gpu.p
 
 import contextlib
 import importlib.util
-import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +32,12 @@ from benchmarks.gpu.plan import (
     points,
     seconds,
 )
-from benchmarks.measuring import summary
+from benchmarks.measuring import loop
 from benchmarks.measuring.machine import PACKAGES
 from benchmarks.measuring.processes import REPEATS, Failure, Workers, fresh, in_turn
 from benchmarks.measuring.reports import keep
 from benchmarks.measuring.study import Study, conditions, given_options, repeats
+from benchmarks.measuring.summary import Record
 
 PROGRAM = "benchmarks.gpu.worker"
 RESULTS = Path(__file__).parent / "results"
@@ -207,39 +206,40 @@ def measure(
     wanted: Sequence[Point], processes: Processes, rounds: int, share: float, end: float
 ) -> dict[str, Any]:
     """Measure the most important points until the time `end`, by `time.monotonic`."""
-    workers = processes.shared()
-    checks = Checks(workers)
-    found: list[dict[str, Any]] = []
-    left, measured, complete = list(wanted), [], True
+    remaining, measured = list(wanted), []
     start = time.monotonic()
     pace = 1.0
-    try:
-        while chosen := fitting(left, end - time.monotonic(), rounds, share, pace):
-            point = chosen[0]
-            # A point that does not fit now may do so later, if the others turn out to be faster.
-            left.remove(point)
-            began = time.monotonic()
-            records = _records(point, workers, checks, processes, rounds, share)
-            found.append({"point": point.to_json(), "records": records})
-            measured.append(point)
-            now = time.monotonic()
-            pace = (now - start) / sum(seconds(each, rounds, share) for each in measured)
-            remaining = fitting(left, end - now, rounds, share, pace)
-            minutes = pace * sum(seconds(each, rounds, share) for each in remaining) / 60
-            print(
-                f"[{len(measured)}/{len(measured) + len(remaining)}] {point}: "
-                f"{_short(point, records)} [{now - began:.0f} s, about {minutes:.1f} min left]",
-                flush=True,
-            )
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        complete = False
-    finally:
-        workers.close()
+
+    def that_fit() -> list[Point]:
+        return fitting(remaining, end - time.monotonic(), rounds, share, pace)
+
+    def estimate(some: Sequence[Point]) -> float:
+        return sum(seconds(point, rounds, share) for point in some)
+
+    def in_time() -> Iterator[Point]:
+        while chosen := that_fit():
+            # One that does not fit now may do so later, if the others turn out to be faster.
+            remaining.remove(chosen[0])
+            measured.append(chosen[0])
+            yield chosen[0]
+
+    def left(finished: int) -> tuple[int, float]:
+        nonlocal pace
+        pace = (time.monotonic() - start) / estimate(measured)
+        chosen = that_fit()
+        return len(chosen), pace * estimate(chosen) / 60
+
+    with contextlib.closing(processes.shared()) as workers:
+        checks = Checks(workers)
+
+        def records_of(point: Point) -> dict[str, Any]:
+            return _records(point, workers, checks, processes, rounds, share)
+
+        found, complete = loop.measure(in_time(), records_of, left, _shown)
     return {
         "complete": complete,
         "minutes": (time.monotonic() - start) / 60,
-        "left_out": [str(point) for point in left],
+        "left_out": [str(point) for point in remaining],
         "checks": checks.to_json(),
         "points": found,
     }
@@ -264,17 +264,10 @@ def _records(
     return {name: records[name] for name in point.contenders}
 
 
-def _short(point: Point, records: dict[str, Any]) -> str:
-    words = []
-    for name, record in records.items():
-        values = summary.measured(summary.Result(point, records), name)
-        if "error" in record:
-            words.append(f"{name} failed ({record['error']})")
-        elif values is None:
-            words.append(f"{name} {record['peak'] / 2**20:.0f} MiB")
-        else:
-            words.append(f"{name} {1e3 * statistics.median(values):.3g} ms")
-    return ", ".join(words)
+def _shown(point: Point, record: Record, value: float | None) -> str:
+    if value is None:
+        return f"{record['peak'] / 2**20:.0f} MiB"
+    return loop.milliseconds(point, record, value)
 
 
 def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:

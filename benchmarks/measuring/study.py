@@ -1,6 +1,7 @@
 """The command of a study: its options, their checks, and the conditions of the run."""
 
 import argparse
+import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -81,8 +82,10 @@ class Study:
         return chosen
 
     def typed(self) -> str:
-        """The command as the user typed it, for the report."""
-        return " ".join([self.command, *sys.argv[1:]])
+        """The command as the user typed it, for the report, with the backend if it is another."""
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        begin = [] if backend == "tensorflow" else [f"KERAS_BACKEND={backend}"]
+        return " ".join([*begin, self.command, *sys.argv[1:]])
 
 
 def words(text: str) -> list[str]:

@@ -13,19 +13,18 @@ speed.png and growth.png to --out; on JAX speed-jax.json and so on.
 
 import contextlib
 import os
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import summary
+from benchmarks.measuring import loop
 from benchmarks.measuring.processes import ENVIRONMENT, Failure, Workers, fresh, in_turn
 from benchmarks.measuring.reports import keep, print_targets
 from benchmarks.measuring.study import Study, conditions, given_options, repeats, words
+from benchmarks.measuring.summary import Record
 from benchmarks.speed import report, targets
 from benchmarks.speed.grid import (
     CACHED,
@@ -93,52 +92,30 @@ def _peaks(name: str, point: Point) -> dict[str, Any]:
 
 
 def measure(wanted: Sequence[Point], rounds: int, share: float) -> tuple[list[Any], bool]:
-    """Return the results, and whether they are complete; an interruption keeps finished points."""
-    found: list[Any] = []
-    start = time.monotonic()
-    # The time of a point is proportional to the number of contenders.
-    work = [len(point.contenders) for point in wanted]
-    workers = Workers(PROGRAM, (), _environment())
+    """Return the results, and whether they are complete."""
     part = None
-    try:
-        for n, point in enumerate(wanted):
+    with contextlib.closing(Workers(PROGRAM, (), _environment())) as workers:
+
+        def records_of(point: Point) -> dict[str, Any]:
+            nonlocal part
             if point.part != part:
                 workers.close()
                 part = point.part
-            started = time.monotonic()
-            if point.part in ("memory", "compile", "start"):
-                with tempfile.TemporaryDirectory() as folder:
-                    os.environ["KERASRNN_CACHE"] = folder
-                    records = alone(point, rounds)
-            else:
-                records = in_turn(point, workers, rounds, share)
-            found.append({"point": point.to_json(), "records": records})
-            now = time.monotonic()
-            left = (now - start) * sum(work[n + 1 :]) / sum(work[: n + 1])
-            print(
-                f"[{n + 1}/{len(wanted)}] {point}: {_short(point, records)} "
-                f"[{now - started:.0f} s, about {left / 60:.0f} min left]",
-                flush=True,
-            )
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return found, False
-    finally:
-        workers.close()
-    return found, True
+            if point.part not in ("memory", "compile", "start"):
+                return in_turn(point, workers, rounds, share)
+            with tempfile.TemporaryDirectory() as folder:
+                os.environ["KERASRNN_CACHE"] = folder
+                return alone(point, rounds)
+
+        # The time of a point is proportional to the number of contenders.
+        left = loop.in_proportion([len(point.contenders) for point in wanted])
+        return loop.measure(wanted, records_of, left, _shown)
 
 
-def _short(point: Point, records: dict[str, Any]) -> str:
-    words = []
-    for name, record in records.items():
-        values = summary.measured(summary.Result(point, records), name)
-        if values is None:
-            words.append(f"{name} failed ({record['error']})")
-        elif point.part == "memory":
-            words.append(f"{name} {statistics.median(values) / 2**20:.1f} MiB")
-        else:
-            words.append(f"{name} {1e3 * statistics.median(values):.3g} ms")
-    return ", ".join(words)
+def _shown(point: Point, record: Record, value: float) -> str:
+    if point.part == "memory":
+        return f"{value / 2**20:.1f} MiB"
+    return loop.milliseconds(point, record, value)
 
 
 def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:

@@ -80,6 +80,7 @@ def _times(title: str, found: Collection[Result]) -> list[str]:
     if not found:
         return []
     names = [name for name in CONTENDERS if any(name in result.records for result in found)]
+    of_several = len({result.point.mode for result in found}) > 1
     rows = []
     for result in found:
         point = result.point
@@ -88,7 +89,8 @@ def _times(title: str, found: Collection[Result]) -> list[str]:
             shape += f", {point.size}x{point.size}"
         if point.shortest is not None:
             shape += f", from {point.shortest} steps"
-        row = [point.cell, shape, "yes" if point.masked else ""]
+        row = [point.cell, shape, *([point.mode] if of_several else [])]
+        row.append("yes" if point.masked else "")
         for name in names:
             values = measured(result, name)
             over = ratio(result, "kerasrnn", name)
@@ -108,7 +110,7 @@ def _times(title: str, found: Collection[Result]) -> list[str]:
         "Milliseconds (median over rounds); then the ratio of kerasrnn's time to this time (median "
         "and range over rounds). Shapes are batch x time x features x units.",
         "",
-        *table(["cell", "shape", "masked", *names], rows),
+        *table(["cell", "shape", *(["mode"] if of_several else []), "masked", *names], rows),
     ]
 
 

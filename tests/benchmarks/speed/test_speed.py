@@ -302,6 +302,14 @@ def test_the_report():
         "- **grid: GRU 32x400x32x128, inference: the contenders disagree.**",
     ):
         assert line in text.splitlines()
+    # A table of several modes names them.
+    lengths = [
+        made_up("lengths", "LSTM", SHORT, mode=mode, kerasrnn=rounds(seconds))
+        for mode, seconds in (("training", 0.05), ("inference", 0.02))
+    ]
+    of_lengths = report.report(MADE_UP | {"points": lengths}, "a command").splitlines()
+    assert "| LSTM | 32x50x64x128 | training |  | 50 |" in of_lengths
+    assert "| LSTM | 32x50x64x128 | inference |  | 20 |" in of_lengths
     assert "interrupted" not in text
     assert "interrupted" in report.report(MADE_UP | {"complete": False}, "a command")
 
