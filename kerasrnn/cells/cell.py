@@ -305,6 +305,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
         """
         return self.update(a, self._recurrent_part(states[0], products), states, weights)
 
+    def observed(self, *gates: Tensor) -> tuple[Tensor, ...]:
+        """Return the gates of a step, in the order of `gate_names`, unchanged.
+
+        `kerasrnn.diagnostics` reads the gates that are results of `recurrent_activation`. A step
+        passes gates that are not through this method, at which they are read.
+        """
+        return gates
+
     @property
     def product_groups(self) -> tuple[tuple[str, ...], ...]:
         """Groups of gates that share a matrix product, in the order of `gates`.

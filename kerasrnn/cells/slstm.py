@@ -39,7 +39,7 @@ class SLSTMCell(Cell):
 
     `heads` divides the units into heads of equal size: the recurrent kernel connects only units of
     the same head, and is block-diagonal in each gate. The paper uses four heads; with the default
-    of 1 all units are connected.
+    of 1 all units are connected. Diagnoses show the stabilized gates, i' and f'.
 
     The paper does not give the initial states. n_{t-1} = 0, the initial state of zeros, means that
     nothing is stored: then m_t = log i_t and f'_t = 0, as with m_0 = -infinity, so that n_t is at
@@ -75,10 +75,6 @@ class SLSTMCell(Cell):
             raise validation.ArgumentError("heads", self.heads, f"a divisor of units={self.units}")
 
     @property
-    def gate_names(self) -> tuple[str, ...]:
-        return ()  # none is computed by an activation of the cell
-
-    @property
     def recurrent_kernel_shape(self) -> tuple[int, ...]:
         return (self.units // self.heads, 4 * self.units)
 
@@ -112,9 +108,10 @@ class SLSTMCell(Cell):
         m = ops.maximum(log_kept, log_i)
         i = ops.exp(log_i - m)
         f = ops.where(stored, ops.exp(log_kept - m), ops.zeros_like(m))
+        i, f, o = self.observed(i, f, ops.sigmoid(p_o))
         c = f * c + i * self.activation(p_z)
         n = f * n + i
-        h = ops.sigmoid(p_o) * c / n
+        h = o * c / n
         return h, [h, c, n, m]
 
 

@@ -162,6 +162,9 @@ def observe(call: ObservedCall) -> Activations | None:
         for name in ("recurrent_activation", "activation")
         if hasattr(cell, name)
     }
+    shown = _GatesObserver()
+    if isinstance(cell, Cell):
+        observers["observed"] = shown
     with _replaced(cell, observers), tf.GradientTape(persistent=True) as tape:
         tape.watch(before)
         after = call.step(inputs, before)
@@ -170,6 +173,7 @@ def observe(call: ObservedCall) -> Activations | None:
         observers[name].values if name in observers else []
         for name in ("recurrent_activation", "activation")
     )
+    of_gates = of_gates or shown.values
     return Activations(
         _blocks(of_gates, cell) if of_gates else {},
         ops.convert_to_numpy(of_others[0]) if of_others else None,
@@ -188,6 +192,17 @@ class _Observer:
         y = ops.stop_gradient(self.activation(x))
         self.values.append(y)
         return y
+
+
+class _GatesObserver:
+    """`Cell.observed`, recording the gates and blocking their gradients."""
+
+    def __init__(self) -> None:
+        self.values: list[Tensor] = []
+
+    def __call__(self, *gates: Tensor) -> tuple[Tensor, ...]:
+        self.values += map(ops.stop_gradient, gates)
+        return tuple(self.values[-len(gates) :])
 
 
 class _KerasCell:

@@ -47,8 +47,8 @@ CARRIES = {
     "STAR": {},  # the new state is an activation of the old one
     "BRC": {"h": lambda gates, cell: gates["c"]},
 }
-# CfC's gate has no columns of the bias.
-WITH_GATES = [row for row in ROWS if GATES[row.name] and row.name != "CfC"]
+# CfC's gate has no columns of the bias, and the first step of SLSTM has an open input gate.
+WITH_GATES = [row for row in ROWS if GATES[row.name] and row.name not in ("CfC", "SLSTM")]
 
 
 def model_of(layer):
@@ -144,6 +144,36 @@ def test_a_gate_has_the_name_of_its_block(row):
             layer.cell.bias.assign(bias)
             measured = diagnose(model, x, loss=ops.sum).layers[layer.name].gates
             assert [other for other in names if measured[other].high.all()] == [name]
+
+
+@pytest.mark.parametrize("forget_gate", ["sigmoid", "exponential"])
+def test_the_stabilized_gates_of_slstm(forget_gate):
+    """Equations 15 to 17 of the paper, from the pre-activations, step by step."""
+    keras.config.set_dtype_policy("float64")
+    x = np.random.default_rng(2).standard_normal((4, 6, FEATURES)) + 0.1
+    layer = kerasrnn.SLSTM(UNITS, forget_gate=forget_gate)
+    model = model_of(layer)
+    saturate(layer)
+    found = diagnose(model, x, loss=ops.sum).layers[layer.name]
+
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    h, c, n, m = np.zeros((4, 4, UNITS))
+    gates = {"i": [], "f": [], "o": []}
+    for t in range(6):
+        log_i, p_f, z, p_o = np.split(x[:, t] @ kernel + h @ recurrent_kernel + bias, 4, axis=1)
+        log_f = -np.logaddexp(0, -p_f) if forget_gate == "sigmoid" else p_f
+        kept = log_f + m if t else np.full_like(m, -np.inf)  # nothing is stored at first
+        m = np.maximum(kept, log_i)
+        i, f, o = np.exp(log_i - m), np.exp(kept - m), sigmoid(p_o)
+        c, n = f * c + i * np.tanh(z), f * n + i
+        h = o * c / n
+        for name, value in zip(gates, (i, f, o), strict=True):
+            gates[name].append(value)
+    assert list(found.gates) == list(gates)
+    for name, values in gates.items():
+        np.testing.assert_allclose(found.gates[name].mean, np.mean(values, axis=(0, 1)))
+        np.testing.assert_allclose(found.gates[name].low, np.mean(np.array(values) < 0.1, (0, 1)))
+    np.testing.assert_allclose(found.states["c"].carry, found.gates["f"].mean)
 
 
 # From the weights: the matrices of cells whose recurrent kernel does not have a block per gate.
