@@ -56,6 +56,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layers.stacked": ["StackedRNN"],
         "programs": ["cache_programs"],
         "text.bigrams": ["BigramEmbedding"],
+        "text.ngrams": ["NGrams"],
         "text.pieces": ["SentencePieceVectorization"],
     },
 )

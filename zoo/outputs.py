@@ -172,7 +172,10 @@ class DenseOutput(Output):
 
     def layer(self, name: str | None = None) -> keras.layers.Layer:
         return keras.layers.Dense(
-            self.count, activation=self.activation, dtype=_dtype(), name=name or self.name
+            self.count,
+            activation=self.activation,
+            dtype=dtype_of_predictions(),
+            name=name or self.name,
         )
 
     def previous(self, name: str, batch_size: int | None = None) -> Tensor:
@@ -186,10 +189,12 @@ class DenseOutput(Output):
 
     def probabilities(self, name: str | None = None) -> keras.layers.Layer:
         """The activation from logits to the output."""
-        return keras.layers.Activation(self.activation, dtype=_dtype(), name=name or self.name)
+        return keras.layers.Activation(
+            self.activation, dtype=dtype_of_predictions(), name=name or self.name
+        )
 
 
-def _dtype() -> str:
+def dtype_of_predictions() -> str:
     """The dtype of predictions, which with mixed precision is that of the weights.
 
     In float16, values above 65,504 would be infinite; in bfloat16, they have three digits.

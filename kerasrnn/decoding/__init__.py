@@ -37,8 +37,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "beam": ["Beam", "BeamSearch"],
+        "ctc": ["CTCBeam", "CTCGreedy"],
         "decoder": ["Decoder"],
         "generator": ["Generator"],
+        "language_models": ["LanguageModel", "NGramLanguageModel", "RecurrentLanguageModel"],
         "scheduled_sampling": ["ScheduledSampling"],
         "loop": ["Policy", "Sampling", "Sequences", "decode"],
         "processors": [

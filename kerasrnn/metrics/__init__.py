@@ -11,14 +11,17 @@ import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 
 from kerasrnn.metrics.accuracy import SequenceAccuracy, TokenAccuracy
 from kerasrnn.metrics.edit_distance import EditDistance, edit_distance
+from kerasrnn.metrics.error_rates import CharacterErrorRate, WordErrorRate
 from kerasrnn.metrics.perplexity import Perplexity
 from kerasrnn.metrics.spans import SpanF1
 
 __all__ = [
+    "CharacterErrorRate",
     "EditDistance",
     "Perplexity",
     "SequenceAccuracy",
     "SpanF1",
     "TokenAccuracy",
+    "WordErrorRate",
     "edit_distance",
 ]

@@ -144,14 +144,41 @@ def _levenshtein(r: Tensor, h: Tensor) -> Tensor:
     return ops.fori_loop(0, steps, step, state)[1][..., -1]
 
 
+class EditsPerSymbol(keras.metrics.Mean):
+    """The base class of metrics that divide the edits of all batches by the symbols of the
+    references."""
+
+    _direction = "down"  # used by callbacks with mode="auto"
+
+    def add_edits(self, edits: Tensor, lengths: Tensor, sample_weight: Tensor | None) -> None:
+        """Add the edits and the lengths of the references of a batch, `(batch,)`.
+
+        Raises:
+            ValueError: the weights are not those of rows, `(batch,)` or `(batch, 1)`.
+        """
+        edits, lengths = ops.cast(edits, self.dtype), ops.cast(lengths, self.dtype)
+        if sample_weight is not None:
+            weights = as_weights(sample_weight, self.dtype)
+            if tuple(weights.shape[1:]) not in ((), (1,)) or len(weights.shape) == 0:
+                raise ValueError(
+                    f"sample_weight of the shape {tuple(weights.shape)}: expected the weights of "
+                    "rows, (batch,) or (batch, 1)."
+                )
+            weights = ops.reshape(weights, (-1,))
+            edits, lengths = edits * weights, lengths * weights
+        self.total.assign_add(ops.sum(edits))
+        self.count.assign_add(ops.sum(lengths))
+
+
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class EditDistance(keras.metrics.Mean):
+class EditDistance(EditsPerSymbol):
     """The token error rate: edits (`edit_distance`) per symbol of the references.
 
         sum_b w_b D(r_b, h_b) / sum_b w_b |r_b|
 
     over all batches. For phonemes this is the phone error rate, for words the word error rate. For
-    texts, use jiwer, which agrees with it.
+    texts, and for the outputs of connectionist temporal classification, see `CharacterErrorRate`
+    and `WordErrorRate`.
 
     Args:
         end: the id of the end symbol: a sequence ends before its first one; None: no end symbol.
@@ -182,8 +209,6 @@ class EditDistance(keras.metrics.Mean):
         0.25
     """
 
-    _direction = "down"  # used by callbacks with mode="auto"
-
     @validation.checked
     def __init__(
         self,
@@ -208,19 +233,9 @@ class EditDistance(keras.metrics.Mean):
             if mask is not None:
                 y_true = ops.where(mask, y_true, NONE)
             predicted = ops.where(y_true >= 0, predicted, NONE)
-        edits, lengths = edit_distance(y_true, predicted, self.end, self.ignore_class)
-        edits, lengths = ops.cast(edits, self.dtype), ops.cast(lengths, self.dtype)
-        if sample_weight is not None:
-            weights = as_weights(sample_weight, self.dtype)
-            if tuple(weights.shape[1:]) not in ((), (1,)) or len(weights.shape) == 0:
-                raise ValueError(
-                    f"sample_weight of the shape {tuple(weights.shape)}: expected the weights of "
-                    "rows, (batch,) or (batch, 1)."
-                )
-            weights = ops.reshape(weights, (-1,))
-            edits, lengths = edits * weights, lengths * weights
-        self.total.assign_add(ops.sum(edits))
-        self.count.assign_add(ops.sum(lengths))
+        self.add_edits(
+            *edit_distance(y_true, predicted, self.end, self.ignore_class), sample_weight
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {"end": self.end, "ignore_class": self.ignore_class, **super().get_config()}

@@ -1,4 +1,4 @@
-"""Layers for text: subword ids from strings, and embeddings of adjacent ids.
+"""Layers for text: subword ids from strings, embeddings of adjacent ids; and n-gram models.
 
 They are saved inside a model and travel with it: a model that starts with a
 `SentencePieceVectorization` takes strings.
@@ -13,6 +13,7 @@ They are saved inside a model and travel with it: a model that starts with a
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 
 from kerasrnn.text.bigrams import BigramEmbedding
+from kerasrnn.text.ngrams import NGrams
 from kerasrnn.text.pieces import SentencePieceVectorization
 
-__all__ = ["BigramEmbedding", "SentencePieceVectorization"]
+__all__ = ["BigramEmbedding", "NGrams", "SentencePieceVectorization"]

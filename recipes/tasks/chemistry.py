@@ -87,7 +87,7 @@ class MoleculeModel(ShortTexts):
         return scores(molecules, known) | _of_nats(nats)
 
     def baselines(self, data: Data, config: Any) -> dict[str, float]:
-        from kerasrnn.recipes.tasks import ngrams
+        from kerasrnn.text import ngrams
 
         possible = ngrams.greatest_order(len(data.metadata["vocabulary"]))
         return {
@@ -202,7 +202,7 @@ def _ngrams(data: Data, order: int, config: Any) -> dict[str, float]:
     """The model's metrics for character n-grams."""
     import numpy as np
 
-    from kerasrnn.recipes.tasks import ngrams
+    from kerasrnn.text import ngrams
 
     # Enough end symbols to keep the previous molecule out of a character's context.
     edges = EDGE * (order - 1)

@@ -158,7 +158,7 @@ class StreamedText(LanguageModel):
         return _of_nats(float(total / ids[:, 1:].size))
 
     def baselines(self, data: Data, config: Any) -> dict[str, float]:
-        from kerasrnn.recipes.tasks import ngrams
+        from kerasrnn.text import ngrams
 
         metrics = {}
         highest = min(6, ngrams.greatest_order(len(set(data.raw["train"]))))

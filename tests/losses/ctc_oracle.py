@@ -31,3 +31,45 @@ def best_path(p, labels, blank=0):
 def times(path, blank=0):
     """The step at which each label of a path begins."""
     return [t for t, k in enumerate(path) if k != blank and (t == 0 or path[t - 1] != k)]
+
+
+def prefix_search(p, width, score=None, bonus=0.0, blank=0):
+    """The best prefixes and their scores, by a search frame by frame with dictionaries.
+
+    Args:
+        p: `(time, classes)`.
+        width: number of prefixes kept after each frame.
+        score: `score(prefix, label)` is added for each label, and with None for the end.
+        bonus: is added for each label.
+        blank: the class of the blank.
+    """
+    score = score or (lambda prefix, label: 0.0)
+
+    def total(item):
+        labels, (with_blank, with_label) = item
+        added = sum(score(labels[:n], k) + bonus for n, k in enumerate(labels))
+        with np.errstate(divide="ignore"):
+            return np.log(with_blank + with_label) + added
+
+    beam = {(): (1.0, 0.0)}
+    for frame in p:
+        new = {}
+
+        def add(labels, with_blank, with_label, new=new):
+            before = new.get(labels, (0.0, 0.0))
+            new[labels] = (before[0] + with_blank, before[1] + with_label)
+
+        for labels, (with_blank, with_label) in beam.items():
+            either = with_blank + with_label
+            add(labels, either * frame[blank], 0.0)
+            for k in range(len(frame)):
+                if k == blank:
+                    continue
+                if labels and k == labels[-1]:
+                    add(labels, 0.0, with_label * frame[k])
+                    add((*labels, k), 0.0, with_blank * frame[k])
+                else:
+                    add((*labels, k), 0.0, either * frame[k])
+        beam = dict(sorted(new.items(), key=total, reverse=True)[:width])
+    found = [(labels, total((labels, beam[labels])) + score(labels, None)) for labels in beam]
+    return sorted(found, key=lambda x: x[1], reverse=True)

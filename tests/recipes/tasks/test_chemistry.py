@@ -13,7 +13,7 @@ from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetError
 from kerasrnn.recipes.base.splits import place
 from kerasrnn.recipes.tasks import chemistry, short_texts
-from kerasrnn.recipes.tasks.ngrams import NGrams
+from kerasrnn.text.ngrams import NGrams
 from tests import numpy_models
 from tests.recipes import stand_ins
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kerasrnn import recipes
 from kerasrnn.recipes.base.config import ConfigError
 from kerasrnn.recipes.base.errors import DatasetError
-from kerasrnn.recipes.tasks.ngrams import NGrams
+from kerasrnn.text.ngrams import NGrams
 from tests import numpy_models
 from tests.recipes import stand_ins
 

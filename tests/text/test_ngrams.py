@@ -1,5 +1,6 @@
 """N-grams: numbers worked by hand, the equations again with dictionaries, and sums of one."""
 
+import itertools
 import math
 from collections import Counter, defaultdict
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasrnn.recipes.tasks.ngrams import NGrams
+from kerasrnn.text.ngrams import NGrams
 
 
 def test_by_hand():
@@ -47,10 +48,14 @@ def test_discounts_by_hand():
     np.testing.assert_allclose(found, np.array(expected) / 28 + left / 18, rtol=1e-12)
 
 
-def oracle(text, order):
+def grams_of(text, order):
+    return [text[i : i + order] for i in range(len(text) - order + 1)]
+
+
+def oracle(text, order, grams=None):
     """p(character, context) by the equations, with dictionaries; None is the unknown character."""
     symbols = sorted(set(text))
-    counts = {order: Counter(text[i : i + order] for i in range(len(text) - order + 1))}
+    counts = {order: Counter(grams or grams_of(text, order))}
     for n in range(order - 1, 0, -1):
         before = defaultdict(set)
         for gram in counts[n + 1]:
@@ -135,6 +140,51 @@ def test_a_longer_context_lowers_the_loss():
     assert nats[0] == pytest.approx(math.log(3), abs=0.01)
     assert nats[1] < 0.05
     assert nats[2] < 0.05
+
+
+# Sequences of ids, written as letters here: "|" is the edge.
+SEQUENCES = ["abcab", "cab", "b", "", "aabbc", "abcabc", "cccc"]
+
+
+def ids(text):
+    return ["|abcd".index(character) for character in text]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_sequences_against_dictionaries(order):
+    """Along every sequence of up to five symbols, one of which the model does not know."""
+    model = NGrams.of_sequences(list(map(ids, SEQUENCES)), order)
+    assert model.symbols.tolist() == [-1, 1, 2, 3]
+    edges = "|" * (order - 1)
+    padded = [f"{edges}{text}|" for text in SEQUENCES]
+    p = oracle("|abc", order, [gram for text in padded for gram in grams_of(text, order)])
+    table = model.automaton(5)
+    for symbols in itertools.product("abcd", repeat=5):
+        context, state = edges, table.start
+        for symbol in symbols:
+            # Nothing is known of what follows a context with an unknown symbol.
+            expected = [p(None if x == "d" else x, context) for x in "abcd"]
+            found = np.exp(table.log_probabilities[state, 1:])
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+            np.testing.assert_allclose(np.exp(table.of_end[state]), p("|", context), rtol=1e-5)
+            context += symbol
+            state = table.following[state, ids(symbol)[0]]
+
+
+def test_invalid_sequences():
+    for sequences, order, message in (
+        ([], 2, r"^sequences=\[\]: expected a list of sequences of ids"),
+        ("ab", 2, "^sequences='ab': expected a list of sequences of ids"),
+        ([[1], [2, -1]], 2, r"^sequences\[1\]=\[2, -1\]: expected a sequence of nonnegative ids"),
+        ([[0.5]], 2, r"^sequences\[0\]=\[0.5\]: expected a sequence of nonnegative ids"),
+        ([[1]], 0, "^order=0: expected a positive integer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            NGrams.of_sequences(sequences, order)
+    with pytest.raises(ValueError, match=r"a text has no beginning: expected NGrams.of_sequences"):
+        NGrams("abc", 2).automaton(3)
+    with pytest.raises(ValueError, match="expected a table of at most"):
+        NGrams.of_sequences([range(1000)], 2).automaton(10**6)
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])

@@ -1,16 +1,24 @@
-"""Baseline of character language models: n-grams with modified Kneser-Ney smoothing.
+"""Language models of characters or ids: n-grams with modified Kneser-Ney smoothing.
 
 Existing libraries target words: NLTK is slow, as it uses dictionaries word by word; KenLM must be
 compiled.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from kerasrnn import validation
+
 UNKNOWN = 0
 """The symbol for all characters that do not occur in the training text."""
+
+EDGE = -1
+"""What precedes and follows each of several sequences of ids, in the place of an id."""
+
+MOST_ENTRIES = 2**26
+"""The largest table of `Automaton`: 512 MB."""
 
 FALLBACK = np.array([0.0, 0.5, 1.0, 1.5])
 """Fallback discounts if the counts allow no estimate, as in KenLM's `--discount_fallback`."""
@@ -31,7 +39,7 @@ def greatest_order(characters: int) -> int:
 
 
 class NGrams:
-    """A character language model with interpolated modified Kneser-Ney smoothing.
+    """A language model with interpolated modified Kneser-Ney smoothing, of characters or ids.
 
     With h = w_1 ... w_{n-1} the context, h' = w_2 ... w_{n-1} and c a count,
 
@@ -54,13 +62,18 @@ class NGrams:
         text: the training text.
         order: the largest n: a character and the `order - 1` characters before it.
 
+    `of_sequences` counts sequences of ids instead of a text, such as the targets of
+    `kerasrnn.losses.CTC`, whose decoders read the model as a
+    `kerasrnn.decoding.NGramLanguageModel`.
+
     Raises:
         ValueError: `order` is less than 1 or greater than the length of the text, or too large for
             the alphabet (n-grams are counted as 64-bit integers).
 
     Example:
 
-        >>> model = NGrams("abracadabra", order=3)
+        >>> import kerasrnn
+        >>> model = kerasrnn.NGrams("abracadabra", order=3)
         >>> model.alphabet
         'abcdr'
         >>> float(model.probabilities("ab").sum().round(9))
@@ -79,8 +92,62 @@ class NGrams:
                 f"order={order}: expected at least 1, and at most the length of the text, "
                 f"{len(text)}."
             )
-        self.order = order
         points = _points(text)
+        self._count(points, lambda symbols: _windows(symbols, order), order)
+
+    @classmethod
+    def of_sequences(cls, sequences: Sequence[Sequence[int]], order: int) -> "NGrams":
+        """A model of sequences of ids, each with its beginning and its end.
+
+        Each sequence is preceded by edges, which are never predicted, and followed by one, which
+        is: the end.
+
+        Args:
+            sequences: lists or arrays of ids, which are not negative; without padding.
+            order: the largest n.
+
+        Raises:
+            ValueError: there are no sequences, an id is not a nonnegative integer, or `order` is
+                not positive or too large for the number of ids.
+
+        Example:
+
+            >>> import kerasrnn
+            >>> model = kerasrnn.NGrams.of_sequences([[1, 2], [1, 3, 2]], order=2)
+            >>> model.symbols.tolist()                  # -1 is the edge
+            [-1, 1, 2, 3]
+        """
+        validation.integer("order", order, minimum=1)
+        if isinstance(sequences, (str, bytes)) or not len(sequences):
+            raise validation.ArgumentError("sequences", sequences, "a list of sequences of ids")
+        rows = [_ids(f"sequences[{n}]", sequence) for n, sequence in enumerate(sequences)]
+        model = cls.__new__(cls)
+        edge = np.array([EDGE])
+
+        def windows(symbols: np.ndarray) -> np.ndarray:
+            edges = symbols[:1].repeat(order - 1)
+            parts, at = [], 1
+            for row in rows:
+                padded = np.concatenate([edges, symbols[at : at + len(row) + 1]])
+                parts.append(_windows(padded, order))
+                at += len(row) + 1
+            return np.concatenate(parts)
+
+        points = np.concatenate([edge, *(part for row in rows for part in (row, edge))])
+        model._count(points, windows, order)
+        return model
+
+    def _count(
+        self, points: np.ndarray, windows: Callable[[np.ndarray], np.ndarray], order: int
+    ) -> None:
+        """Count the n-grams.
+
+        Args:
+            points: the code points of a text, or ids.
+            windows: maps their symbols to n-grams of the highest order, one in each row.
+            order: the largest n.
+        """
+        self.order = order
         self._points = np.unique(points)
         self._base = len(self._points) + 1
         if order > (greatest := greatest_order(len(self._points))):
@@ -88,8 +155,8 @@ class NGrams:
                 f"order={order}: expected at most {greatest} for a text with "
                 f"{len(self._points)} different characters."
             )
-        windows = np.lib.stride_tricks.sliding_window_view(self._symbols(points), order)
-        grams, counts = np.unique(self._codes(windows), return_counts=True)
+        codes = self._codes(windows(self._symbols(points)))
+        grams, counts = np.unique(codes, return_counts=True)
         self._levels = [_level(grams, counts, self._base)]
         for n in range(order - 1, 0, -1):
             # An n-gram without its first character; the first characters differ, since the n-grams
@@ -100,7 +167,12 @@ class NGrams:
     @property
     def alphabet(self) -> str:
         """The characters of the training text, sorted."""
-        return "".join(map(chr, self._points))
+        return "".join(map(chr, self._points[self._points >= 0]))
+
+    @property
+    def symbols(self) -> np.ndarray:
+        """The code points or ids of the training data, sorted; -1 is the edge of sequences."""
+        return self._points.copy()
 
     def nats(self, text: str) -> np.ndarray:
         """The negative log-likelihood of each character, given those before it, in nats.
@@ -124,6 +196,69 @@ class NGrams:
         windows[:, self.order - 1 - len(symbols) : -1] = symbols
         windows[:, -1] = np.arange(self._base)
         return self._score(windows)
+
+    def automaton(self, classes: int) -> "Automaton":
+        """The model of ids as a table, for decoders that compute with tensors.
+
+        A state is a context: as much of the symbols before as the model distinguishes.
+
+        Args:
+            classes: the number of ids. What follows an id that does not occur in the training data
+                has no context.
+
+        Raises:
+            ValueError: the model is not one of sequences, or the table has too many entries.
+
+        Example: what begins a sequence, and what follows it.
+
+            >>> import numpy as np, kerasrnn
+            >>> model = kerasrnn.NGrams.of_sequences([[1, 2], [1, 3, 2]], order=2)
+            >>> table = model.automaton(classes=4)
+            >>> after_1 = table.following[table.start, 1]
+            >>> np.exp(table.log_probabilities[[table.start, after_1]]).round(2).tolist()
+            [[0.03, 0.77, 0.11, 0.08], [0.05, 0.08, 0.42, 0.39]]
+        """
+        if EDGE not in self._points:
+            raise ValueError("a model of a text has no beginning: expected NGrams.of_sequences.")
+        contexts = [level.contexts for level in self._levels]
+        offsets = np.cumsum([0, *map(len, contexts)])
+        if offsets[-1] * (classes + 1) > MOST_ENTRIES:
+            raise ValueError(
+                f"{offsets[-1]:,} contexts and {classes} classes: expected a table of at most "
+                f"{MOST_ENTRIES:,} entries. Choose a lower order."
+            )
+        next_symbols = self._symbols(np.arange(-1, classes))  # the edge first
+        tables, following = [], []
+        for m, of_length in enumerate(contexts):
+            p = np.full((len(of_length), classes + 1), 1 / self._base)
+            for n, level in enumerate(self._levels[: m + 1], start=1):
+                context = of_length[:, None] % self._base ** (n - 1)
+                grams = context * self._base + next_symbols
+                kept = _look_up(context, level.contexts, level.left, 1.0)
+                p = _look_up(grams, level.grams, level.discounted, 0.0) + kept * p
+            tables.append(np.log(p))
+            longer = of_length[:, None] * self._base + next_symbols
+            # The longest known end of the context and the symbol: a known symbol is in it, since
+            # an n-gram with an unknown one never occurs.
+            state = np.zeros(longer.shape, np.int64)
+            for k in range(1, min(m + 1, self.order - 1) + 1):
+                found = _look_up(
+                    longer % self._base**k, contexts[k], np.arange(len(contexts[k])), -1
+                )
+                state = np.where((found >= 0) & (next_symbols > 0), offsets[k] + found, state)
+            following.append(state)
+        table = np.concatenate(tables)
+        start = 0
+        for k in range(1, self.order):
+            edges = self._codes(self._symbols(np.full((1, k), EDGE)))
+            found = int(_look_up(edges, contexts[k], np.arange(len(contexts[k])), -1)[0])
+            start = offsets[k] + found if found >= 0 else start
+        return Automaton(
+            table[:, 1:].astype("float32"),
+            table[:, 0].astype("float32"),
+            np.concatenate(following)[:, 1:].astype("int32"),
+            int(start),
+        )
 
     def write(self, count: int, beginning: str, end: str, longest: int, seed: int) -> list[str]:
         """Generate texts, without the given beginning and without the end symbol.
@@ -209,6 +344,22 @@ class NGrams:
         return codes
 
 
+class Automaton(NamedTuple):
+    """The states of a language model of ids, and their transitions."""
+
+    log_probabilities: np.ndarray
+    """float32 `(states, classes)`: of the next id."""
+
+    of_end: np.ndarray
+    """float32 `(states,)`: the log-probability that the sequence ends."""
+
+    following: np.ndarray
+    """int32 `(states, classes)`: the state after the next id."""
+
+    start: int
+    """The state at the beginning of a sequence."""
+
+
 class _Level(NamedTuple):
     """The terms of p_n: the first term of each occurring n-gram, and γ of each context."""
 
@@ -244,6 +395,18 @@ def _look_up(keys: np.ndarray, known: np.ndarray, values: np.ndarray, default: f
     """Look up keys in the sorted `known` keys; `default` for unknown ones."""
     place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.where(known[place] == keys, values[place], default)
+
+
+def _ids(name: str, sequence: Any) -> np.ndarray:
+    ids = np.asarray(sequence)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu") or (ids < 0).any():
+        raise validation.ArgumentError(name, sequence, "a sequence of nonnegative ids")
+    return ids.astype(np.int64)
+
+
+def _windows(symbols: np.ndarray, order: int) -> np.ndarray:
+    """All n-grams of a sequence, `(count, order)`."""
+    return np.lib.stride_tricks.sliding_window_view(symbols, order)
 
 
 def _points(text: str) -> np.ndarray:
