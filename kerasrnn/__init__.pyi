@@ -142,4 +142,5 @@ from .layers.pooling import SequencePooling as SequencePooling
 from .layers.stacked import StackedRNN as StackedRNN
 from .programs import cache_programs as cache_programs
 from .text.bigrams import BigramEmbedding as BigramEmbedding
+from .text.ngrams import NGrams as NGrams
 from .text.pieces import SentencePieceVectorization as SentencePieceVectorization
