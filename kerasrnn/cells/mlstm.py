@@ -11,13 +11,12 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.chunked_cell import ChunkedCell
+from kerasrnn.cells.declaration import Wording
 from kerasrnn.cells.layer import Recurrent
+from kerasrnn.cells.matrix_memory import NEVER, MatrixMemory, segment_sums
 from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
-
-MASKED = -1e30
-"""The logarithm of the input gate at a masked step: finite, since differences are taken."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -61,6 +60,9 @@ class MLSTMCell(ChunkedCell):
     gates = ("q", "k", "v", "o")
     gate_names = ()
     state_names = ("C", "n", "m")
+    wording = Wording(
+        states=("heads, d, d", "heads, d", "heads"), state_shapes=((1, 4, 4), (1, 4), (1,))
+    )
     is_chunked = True
 
     def __post_init__(self) -> None:
@@ -137,33 +139,21 @@ class MLSTMCell(ChunkedCell):
         c, n, m = states
         q, k, v, p_o, log_i, log_f = self._parts(a)
         if keep is not None:
-            log_i = ops.where(keep, log_i, MASKED)
+            log_i = ops.where(keep, log_i, NEVER)
             log_f = ops.where(keep, log_f, 0.0)
             k, v = (ops.where(keep[..., None], x, 0.0) for x in (k, v))
-        # With F the sum of log f up to a step, the step j contributes exp(g_j) exp(F_t) to the step
-        # t, where g_j = log i_j - F_j. In M = m - F the stabilizer is the largest g up to t.
-        # Axes: batch, head, then t and j, both over the steps.
-        total = ops.transpose(ops.cumsum(log_f, axis=0), (1, 2, 0))
-        g = ops.transpose(log_i, (1, 2, 0)) - total
+        # Axes: batch, head, and the steps.
         q, k, v = (ops.transpose(x, (1, 2, 0, 3)) for x in (q, k, v))
-        steps = ops.arange(ops.shape(g)[-1])
-        past = steps[:, None] >= steps[None]
-        largest = ops.max(ops.where(past, g[..., None, :], MASKED), axis=-1)
-        largest = ops.maximum(largest, m[..., None])
-        decays = ops.where(past, g[..., None, :] - largest[..., None], MASKED)
-        scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * ops.exp(decays)
-        before = ops.exp(m[..., None] - largest)  # the weight of what was stored before
-        read = ops.matmul(scores, v) + before[..., None] * ops.matmul(q, c)
-        norm = ops.sum(scores, axis=-1) + before * ops.squeeze(ops.matmul(q, n[..., None]), -1)
-        scale = ops.maximum(ops.abs(norm), ops.exp(-total - largest))
-        h = ops.transpose(read / scale[..., None], (2, 0, 1, 3))
+        log_i, log_f = (ops.transpose(x, (1, 2, 0)) for x in (log_i, log_f))
+        log_weights = segment_sums(log_f) + log_i[..., None, :]
+        log_kept = ops.cumsum(log_f, axis=-1) + m[..., None]
+        m = ops.maximum(ops.max(log_weights, axis=-1), log_kept)
+        memory = MatrixMemory(q, k, ops.exp(log_weights - m[..., None]), ops.exp(log_kept - m))
+        n, ones = n[..., None], ops.ones_like(v[..., :1])  # n stores 1 under every key
+        scale = ops.maximum(ops.abs(memory.read(n, ones)), ops.exp(-m)[..., None])
+        h = ops.transpose(memory.read(c, v) / scale, (2, 0, 1, 3))
         h = ops.sigmoid(p_o) * ops.reshape(h, ops.shape(p_o))
-        top = largest[..., -1:]
-        kept = ops.exp(m[..., None] - top)[..., 0]
-        stored = ops.swapaxes(k, -1, -2) * ops.exp(g - top)[..., None, :]
-        c = kept[..., None, None] * c + ops.matmul(stored, v)
-        n = kept[..., None] * n + ops.sum(stored, axis=-1)
-        return h, [c, n, top[..., 0] + total[..., -1]]
+        return h, [memory.write(c, v), memory.write(n, ones)[..., 0], m[..., -1]]
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

@@ -24,6 +24,7 @@ from keras import ops, tree
 
 from kerasrnn.recurrence.checks import check_coefficients, check_step
 from kerasrnn.recurrence.unroll import Carry, EveryStep, Steps, Unroll, where_rows
+from kerasrnn.recurrence.windows import delays
 
 Tensor = Any
 
@@ -203,38 +204,27 @@ class LinearUnroll(Unroll):
         """The valid inputs before each step, latest first, joined; and the window at the end."""
         keep = self._valid(inputs, steps.keeps)
         time = ops.reshape(ops.arange(ops.shape(inputs)[0], dtype="float32"), (-1, 1, 1))
-        last = border = None
+        last = None
         if keep is not None:  # the last valid step up to each; -1 is the start
             time = time * ops.ones_like(keep, dtype="float32")
             last = self._held(time, keep)
+        delayed = delays(inputs, window, last)
         if steps.borders is not None:
             border = self._held(time, ops.reshape(steps.borders, (-1, 1, 1)))  # or -1: none yet
             border = ops.concatenate([border, border[-1:]])
-        parts, ends, x, place = [], [], inputs, time
-        for n in range(self.cell.window):
-            x, place = (
-                self._delayed(v, start, last)
-                for v, start in ((x, window[:, n]), (place, -ops.ones_like(time[0])))
-            )
-            if border is not None:
-                x = ops.where(place < border, ops.stop_gradient(x), x)
-            ends.append(x[-1] if self.length is None else ops.take(x, self.length, axis=0))
-            x, place = x[:-1], place[:-1]
-            parts.append(x)
-        return ops.concatenate(parts, axis=-1), [ops.stack(ends, axis=1)]
+            start = -ops.ones((ops.shape(time)[1], self.cell.window, 1), time.dtype)
+            places = delays(time, start, last)
+            delayed = [
+                ops.where(place < border, ops.stop_gradient(x), x)
+                for x, place in zip(delayed, places, strict=True)
+            ]
+        ends = [x[-1] if self.length is None else ops.take(x, self.length, axis=0) for x in delayed]
+        return ops.concatenate([x[:-1] for x in delayed], axis=-1), [ops.stack(ends, axis=1)]
 
     def _held(self, time: Tensor, at: Tensor) -> Tensor:
         """The last of some steps up to each step; -1 before the first of them."""
         held = self._recurrence([None], [time], [-ops.ones_like(time[0])], at)[1][0]
         return self._without_padding(held)  # a valid index, where nothing was computed
-
-    def _delayed(self, x: Tensor, start: Tensor, last: Tensor | None) -> Tensor:
-        """The last valid value before each step, and after the last step."""
-        if last is None:
-            return ops.concatenate([ops.expand_dims(start, 0), x])
-        x = ops.concatenate([ops.expand_dims(start, 0), x])
-        index = ops.cast(ops.concatenate([ops.zeros_like(last[:1]), last + 1]), "int32")
-        return ops.take_along_axis(x, ops.broadcast_to(index, ops.shape(x)), axis=0)
 
     def _valid(self, x: Tensor, keep: Tensor | None) -> Tensor | None:
         """The mask `(time, batch, 1)` that also excludes the padded steps; None: all are valid."""
