@@ -81,6 +81,8 @@ from .cells.lstmp import LSTMP as LSTMP
 from .cells.lstmp import LSTMPCell as LSTMPCell
 from .cells.ltc import LTC as LTC
 from .cells.ltc import LTCCell as LTCCell
+from .cells.mamba2 import Mamba2 as Mamba2
+from .cells.mamba2 import Mamba2Cell as Mamba2Cell
 from .cells.mgu import MGU as MGU
 from .cells.mgu import MGUCell as MGUCell
 from .cells.min_gru import MinGRU as MinGRU

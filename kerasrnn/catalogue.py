@@ -403,6 +403,12 @@ FAMILIES = (
                 "Beck et al. (2024)",
                 "the matrix LSTM of xLSTM: a memory of keys and values, computed in chunks",
             ),
+            Entry(
+                "Mamba2",
+                "Dao & Gu (2024)",
+                "a selective state space layer: a matrix memory whose decay depends on the input, "
+                "computed in chunks",
+            ),
         ),
     ),
 )

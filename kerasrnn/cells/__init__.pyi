@@ -61,6 +61,8 @@ from .lstmp import LSTMP as LSTMP
 from .lstmp import LSTMPCell as LSTMPCell
 from .ltc import LTC as LTC
 from .ltc import LTCCell as LTCCell
+from .mamba2 import Mamba2 as Mamba2
+from .mamba2 import Mamba2Cell as Mamba2Cell
 from .mgu import MGU as MGU
 from .mgu import MGUCell as MGUCell
 from .min_gru import MinGRU as MinGRU

@@ -132,6 +132,9 @@ class Cell(DropoutRNNCell, SequenceLayer):
     step_weights: tuple[str, ...] = ()
     """Names of the weights, besides the kernels and the bias, that `update` or `step` uses."""
 
+    rates: tuple[str, ...] = ()
+    """Names of the weights that decays are computed from: see `add_rate`."""
+
     feature_axes: int = 1
     """The number of axes of an input besides the batch axis."""
 
@@ -527,6 +530,20 @@ class Cell(DropoutRNNCell, SequenceLayer):
             )
         self.built = True
 
+    def add_rate(self, name: str, initializer: Any, size: int | None = None) -> Any:
+        """Add a weight that `rates` names, `(size,)`; by default `(units,)`.
+
+        It stays in float32 under a policy of half precision, as the decays do: the effect of an
+        error in a decay grows with the length of the memory.
+        """
+        return self.add_weight(
+            shape=(size or self.units,),
+            name=name,
+            initializer=initializer,
+            dtype=loop.state_dtype(self.variable_dtype),
+            autocast=False,
+        )
+
     def _features(self, input_shape: Sequence[int | None]) -> int:
         """The width of the inputs, which is checked from now on."""
         features = input_shape[-1]
@@ -579,6 +596,9 @@ class Cell(DropoutRNNCell, SequenceLayer):
             for name in self.recurrent_weights:
                 kernel = exponential.orthogonal(ops.convert_to_tensor(getattr(self, name)))
                 weights[name] = ops.cast(kernel, self.compute_dtype)
+        dtype = loop.state_dtype(self.compute_dtype)
+        for name in self.rates:
+            weights[name] = ops.cast(ops.convert_to_tensor(getattr(self, name)), dtype)
         return weights
 
     def used_in_step(

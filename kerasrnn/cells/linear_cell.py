@@ -7,7 +7,7 @@ from keras import ops
 
 from kerasrnn.cells.arguments import REMOVED
 from kerasrnn.cells.cell import Cell
-from kerasrnn.recurrence.loop import Weights, state_dtype
+from kerasrnn.recurrence.loop import Weights
 from kerasrnn.recurrence.products import Product, RecurrentProduct
 
 Tensor = Any
@@ -84,9 +84,6 @@ class LinearCell(Cell):
     window: int = 0
     """How many earlier inputs a step reads."""
 
-    rates: tuple[str, ...] = ()
-    """Names of the weights of which the coefficients are computed: see `add_rate`."""
-
     def transition(self, a: Tensor, weights: Weights) -> tuple[Any, Any]:
         """Compute the coefficients of the recurrence.
 
@@ -155,27 +152,6 @@ class LinearCell(Cell):
                 regularizer=self.kernel_regularizer,
                 constraint=self.kernel_constraint,
             )
-
-    def add_rate(self, name: str, initializer: Any) -> Any:
-        """Add a weight `(units,)` that `rates` names.
-
-        It stays in float32 under a policy of half precision, as the coefficients do: the effect of
-        an error in a decay grows with the length of the memory.
-        """
-        return self.add_weight(
-            shape=(self.units,),
-            name=name,
-            initializer=initializer,
-            dtype=state_dtype(self.variable_dtype),
-            autocast=False,
-        )
-
-    def weights_by_name(self) -> dict[str, Any]:
-        dtype = state_dtype(self.compute_dtype)
-        rates = {
-            name: ops.cast(ops.convert_to_tensor(getattr(self, name)), dtype) for name in self.rates
-        }
-        return {**super().weights_by_name(), **rates}
 
     def recurrent_products(self, weights: Weights) -> tuple[Product, ...]:
         return (RecurrentProduct(weights["window_kernel"], None),) if self.window else ()

@@ -26,6 +26,7 @@ EVERYTHING = {
     "time_column": True,
     "gamma": 1.5,
     "heads": 5,
+    "groups": 5,
     "blocks": 5,
     "beta": 0.5,
     "normalization": "batch",

@@ -123,6 +123,15 @@ def test_unrolling_needs_a_known_length():
             "kernel_size=True: expected a positive integer",
         ),
         (lambda: kerasrnn.QRNN(4, kernel_size=0), "kernel_size=0: expected a positive integer"),
+        (lambda: kerasrnn.Mamba2(4, heads=3), "heads=3: expected a divisor of units=4"),
+        (
+            lambda: kerasrnn.Mamba2(4, heads=2, groups=4),
+            "groups=4: expected a divisor of heads=2",
+        ),
+        (lambda: kerasrnn.Mamba2(4, state_dim=0), "state_dim=0: expected a positive integer"),
+        (lambda: kerasrnn.Mamba2(4, kernel_size=0), "kernel_size=0: expected a positive integer"),
+        (lambda: kerasrnn.Mamba2(4, min_step=0.0), "min_step=0.0: expected a positive number"),
+        (lambda: kerasrnn.Mamba2(4, max_step=1e-4), "expected a number above min_step"),
         (
             lambda: kerasrnn.MLSTM(4, checkpoint_every=8),
             r"checkpoint_every=8: MLSTMCell .* chunk_size=64 steps.*; expected None",

@@ -32,6 +32,14 @@ PROBES = {
         2 * units, heads=units, chunk_size=3, **options
     ),
 }
+
+
+def in_groups(units, **options):
+    """Heads in groups, and a window that chunks read."""
+    sizes = {"heads": 2 * units, "groups": units, "state_dim": 2, "kernel_size": 3, "chunk_size": 3}
+    return kerasrnn.Mamba2Cell(4 * units, **sizes, **options)
+
+
 OPTIONS = (
     {},
     {"go_backwards": True},
@@ -62,7 +70,7 @@ def pair(name, **options):
     """A layer, and the same layer that runs its steps one after the other."""
     layers = []
     for stepwise in (False, True):
-        cell = PROBES[name](UNITS, dtype=PRECISION)
+        cell = (PROBES | {"Mamba2": in_groups})[name](UNITS, dtype=PRECISION)
         if stepwise:
             cell.is_linear = cell.is_chunked = False
         layer = kerasrnn.RNN(cell, return_state=True, dtype=PRECISION, **options)
@@ -111,6 +119,17 @@ def test_cut_into_segments(name, options, way):
             expected = measure(stepwise, x, states, mask, training=True)
             for training in (False, True):
                 assert_same(measure(linear, x, states, mask, training), expected, TIGHT)
+
+
+@pytest.mark.torch_backend
+def test_chunks_of_groups_equal_the_steps():
+    linear, stepwise = pair("Mamba2", return_sequences=True)
+    x, states = inputs(linear)
+    for kind, training in (("none", True), ("mixed", False), ("mixed", True)):
+        mask = make_mask(kind, BATCH, TIME)
+        with op_by_op():
+            expected = measure(stepwise, x, states, mask, training=True)
+            assert_same(measure(linear, x, states, mask, training), expected, TIGHT)
 
 
 @pytest.mark.tensorflow
@@ -208,3 +227,37 @@ def test_long_memories_in_single_and_half_precision(name):
         layer.set_weights(list(weights.values()))
         difference = np.abs(np.asarray(layer(x.astype("float32"))) - expected).max()
         assert difference <= tolerance * np.abs(expected).max()
+
+
+@pytest.mark.torch_backend
+@pytest.mark.parametrize("cell_class", [kerasrnn.MLSTMCell, kerasrnn.Mamba2Cell])
+def test_a_chunk_with_steps_that_forget_everything(cell_class):
+    """Every 24 steps, by a decay of exp(-10000), and of about 1 elsewhere; in single precision.
+
+    Differences of cumulative sums of the logarithms would have errors above 1e-4. Padding is NaN.
+    """
+    steps = 96
+    random = np.random.default_rng(0)
+    x = random.standard_normal((2, steps, FEATURES))
+    x[..., 0] = np.arange(steps) % 24 == 0
+    mask = random.random((2, steps)) < 0.8
+    mask[:, ::24] = True
+    x[~mask] = np.nan
+    results = []
+    for dtype, chunked in ((PRECISION, False), ("float32", True)):
+        cell = cell_class(4, chunk_size=steps, dtype=dtype)
+        cell.is_chunked = chunked
+        layer = kerasrnn.RNN(cell, return_sequences=True, dtype=dtype)
+        layer.build(x.shape)
+        randomize(layer)
+        weights = {w.name: v for w, v in zip(layer.weights, layer.get_weights(), strict=True)}
+        if cell_class is kerasrnn.MLSTMCell:
+            weights["kernel"][:, -1], weights["bias"][-1] = [-10_000, 0.3], 4
+        else:
+            weights["kernel"][:, -1], weights["dt_bias"][:] = [18, 0.3], -8
+            weights["A_log"][:] = np.log(1000)
+        layer.set_weights(list(weights.values()))
+        with op_by_op():
+            results.append(keras.ops.convert_to_numpy(layer(x.astype(dtype), mask=mask)))
+    expected, actual = results
+    assert np.abs(actual - expected).max() <= 2e-6 * np.abs(expected).max()
