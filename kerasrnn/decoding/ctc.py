@@ -249,13 +249,13 @@ class CTCBeam(CTCDecoder):
         ValueError: an argument is out of its range, a word contains what is not a label, or the
             outputs have another shape or number of classes than the language model.
 
-    Example: no label is as probable as the blank in any frame, but 1 is in their paths together.
+    Example: the blank is the most probable class of each frame, but most paths write a label.
 
         >>> import numpy as np, kerasrnn
         >>> p = np.array([[[0.6, 0.4], [0.6, 0.4]]], "float32")
         >>> labels, scores = kerasrnn.decoding.CTCBeam(width=2, return_scores=True)(p)
-        >>> np.asarray(labels).tolist(), np.exp(scores).round(2).tolist()
-        ([[1, 0]], [0.64])
+        >>> np.asarray(labels).tolist(), round(float(np.exp(scores[0])), 2)
+        ([[1, 0]], 0.64)
         >>> np.asarray(kerasrnn.decoding.CTCGreedy()(p)).tolist()
         [[0, 0]]
     """

@@ -57,7 +57,8 @@ class CTC(keras.losses.Loss):
     float32, for predictions of any precision.
 
     Differences from `keras.losses.CTC` (Keras 3.15): that loss raises an error for predictions with
-    a mask, and without one counts padded frames. Its blank is always class 0.
+    a mask, and without one counts padded frames. It expects logits: it would normalize
+    probabilities a second time. Its blank is always class 0.
 
     Args:
         blank: the class of the blank, which also pads the targets.

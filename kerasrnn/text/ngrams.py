@@ -215,8 +215,10 @@ class NGrams:
             >>> model = kerasrnn.NGrams.of_sequences([[1, 2], [1, 3, 2]], order=2)
             >>> table = model.automaton(classes=4)
             >>> after_1 = table.following[table.start, 1]
-            >>> np.exp(table.log_probabilities[[table.start, after_1]]).round(2).tolist()
-            [[0.03, 0.77, 0.11, 0.08], [0.05, 0.08, 0.42, 0.39]]
+            >>> for state in (table.start, after_1):
+            ...     print(np.exp(table.log_probabilities[state]).round(2))
+            [0.05 0.6  0.15 0.1 ]
+            [0.05 0.1  0.4  0.35]
         """
         if EDGE not in self._points:
             raise ValueError("a model of a text has no beginning: expected NGrams.of_sequences.")
