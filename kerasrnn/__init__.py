@@ -91,8 +91,9 @@ def _register_classes(module: ModuleType) -> None:
         if name[0].isupper():
             __getattr__(name)
     # Classes that a model has or is compiled with, and the classes of the zoo's models.
-    packages = ("constraints", "heads", "losses", "metrics", "zoo.ctc", "zoo.predictions")
-    for package in (*packages, "zoo.texts", "zoo.translation"):
+    packages = ("constraints", "heads", "losses", "metrics")
+    of_zoo = ("ctc", "predictions", "tagging", "texts", "translation")
+    for package in (*packages, *(f"zoo.{name}" for name in of_zoo)):
         importlib.import_module(f"{__name__}.{package}")
 
 

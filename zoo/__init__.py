@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "step_to_step": ["many_to_many", "next_step"],
         "stepping": ["Parts", "encoder_and_step"],
         "reading": ["target_ids"],
+        "tagging": ["Tags"],
         "texts": ["continue_texts", "of_ids", "of_texts"],
         "translation": ["Translation", "Translator"],
         "vector_to_sequence": ["one_to_many"],

@@ -265,7 +265,7 @@ def _best_paths(chain: Chain, n: int) -> tuple[Tensor, Tensor]:
     def trace(states: Tensor, pointers: Tensor) -> tuple[Tensor, Tensor]:
         is_state = ops.expand_dims(states, 2) == ops.arange(count * n, dtype="int32")
         before = ops.sum(ops.where(is_state, ops.expand_dims(pointers, 1), 0), axis=2)
-        return before, states // n
+        return before, states if n == 1 else states // n  # tf2onnx cannot convert a division by 1
 
     _, tags = log_semiring.scan(trace, states, pointers, keep, reverse=True)
     possible = log_semiring.possible(values)
@@ -279,8 +279,8 @@ def _best_links(before: Tensor, transitions: Tensor, n: int) -> tuple[Tensor, Te
     `(batch, tags * n)`."""
     count = transitions.shape[0]
     if n == 1:
-        paths = before + transitions  # from, to
-        best, pointers = ops.expand_dims(ops.max(paths, axis=1), 2), ops.argmax(paths, axis=1)
+        best, pointers = _highest(before + transitions)  # from, to
+        best = ops.expand_dims(best, 2)
     else:
         paths = ops.expand_dims(before, 1) + ops.expand_dims(ops.transpose(transitions), 2)
         best, pointers = ops.top_k(ops.reshape(paths, (-1, count, count * n)), n)
@@ -290,7 +290,18 @@ def _best_links(before: Tensor, transitions: Tensor, n: int) -> tuple[Tensor, Te
 def _top(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """The n largest of each row, and their places."""
     if n == 1:
-        best, places = ops.max(x, axis=1, keepdims=True), ops.argmax(x, axis=1, keepdims=True)
+        best, places = _highest(ops.expand_dims(x, 2))
     else:
         best, places = ops.top_k(x, n)
     return best, ops.cast(places, "int32")
+
+
+def _highest(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The maximum over the second axis, and its first place.
+
+    Keras's argmax treats negative zeros by operations on bits, which ONNX lacks.
+    """
+    best = ops.max(x, axis=1, keepdims=True)
+    count = x.shape[1]
+    places = ops.reshape(ops.arange(count, dtype="int32"), (-1, 1))
+    return best[:, 0], ops.min(ops.where(x == best, places, count - 1), axis=1)

@@ -13,8 +13,10 @@ alone: what differs from call to call must be an argument.
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from keras import ops, tree
+
 from kerasrnn.recurrence import unrolled
-from kerasrnn.recurrence.loop import backend_room
+from kerasrnn.recurrence.loop import backend_room, is_replaced
 
 Tensor = Any
 
@@ -23,6 +25,10 @@ def scan(
     body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, reverse: bool = False
 ) -> tuple[Any, Any]:
     """`carry, y[t] = body(carry, x[t])` for every t: see `backend.Backend.scan`."""
+    if reverse and is_replaced():
+        # tf2onnx puts what a loop writes into the order in which it was written.
+        carry, ys = _loops().scan(body, carry, _reversed(xs))
+        return carry, _reversed(ys)
     return _loops().scan(body, carry, xs, reverse)
 
 
@@ -57,6 +63,11 @@ def with_gradient(
         *arguments: tensors.
     """
     return _loops().with_gradient(forward, backward, arguments)
+
+
+def _reversed(xs: Any) -> Any:
+    """A structure of tensors, from the last step to the first."""
+    return tree.map_structure(lambda x: None if x is None else ops.flip(x, 0), xs)
 
 
 def _loops() -> Any:
