@@ -96,33 +96,31 @@ def segments(words: Sequence[str], longest: int) -> list[list[str]]:
     return [p for p in (*pieces, piece) if p]
 
 
-def most_likely_tags(scores: "np.ndarray") -> str:
-    """The consistent tag sequence with the highest sum of scores.
+def most_likely_tags(scores: Sequence["np.ndarray"]) -> list[str]:
+    """The consistent tags of each sentence with the highest sum of scores: see `kerasrnn.CRF`.
 
-    Viterbi (1967). A word ends before one begins: E or S goes before B or S, and B or M before M
-    or E; the first tag is B or S, the last E or S.
+    A word ends before one begins: E or S goes before B or S, and B or M before M or E; the first
+    tag is B or S, the last E or S.
 
     Args:
-        scores: `(characters, 4)`: log-probabilities of B, M, E and S.
+        scores: for each sentence `(characters, 4)`: log-probabilities of B, M, E and S.
     """
+    import keras
     import numpy as np
 
-    impossible = -np.inf
-    allowed = np.full((4, 4), impossible)  # from, to
-    for before, after in ("BM", "BE", "MM", "ME", "EB", "ES", "SB", "SS"):
-        allowed["BMES".index(before), "BMES".index(after)] = 0.0
-    best = scores[0] + np.array([0.0, impossible, impossible, 0.0])
-    came_from = []
-    for row in scores[1:]:
-        paths = best[:, None] + allowed
-        came_from.append(paths.argmax(axis=0))
-        best = paths.max(axis=0) + row
-    tag = int((best + np.array([impossible, impossible, 0.0, 0.0])).argmax())
-    tags = [tag]
-    for pointers in reversed(came_from):
-        tag = int(pointers[tag])
-        tags.append(tag)
-    return "".join("BMES"[tag] for tag in reversed(tags))
+    import kerasrnn
+
+    longest = max(map(len, scores))
+    padded = np.zeros((len(scores), longest, len(TAGS)))
+    for row, of_sentence in zip(padded, scores, strict=True):
+        row[: len(of_sentence)] = of_sentence
+    valid = np.arange(longest) < np.array([[len(each)] for each in scores])
+    tags, _ = kerasrnn.CRF(list(TAGS), scheme="BMES").decode(padded, valid)
+    rows = keras.ops.convert_to_numpy(tags)
+    return [
+        "".join(TAGS[tag] for tag in row[: len(of_sentence)])
+        for row, of_sentence in zip(rows, scores, strict=True)
+    ]
 
 
 def longest_match(sentences: Iterable[str], vocabulary: set[str]) -> list[list[str]]:

@@ -232,9 +232,12 @@ class Tagging(TextInput):
             ids = np.zeros((len(batch), length), "int32")
             for row, n in enumerate(batch):
                 ids[row, : len(texts[n])] = np.array(numbers(texts[n]))
-            for n, p in zip(batch, trained.predict_on_batch(ids), strict=True):
-                p = p[: len(texts[n])].reshape(len(texts[n]), len(TAGS), -1)
-                tags = most_likely_tags(np.log(p.sum(axis=-1) + 1e-30))
+            found = [
+                p[: len(texts[n])].reshape(len(texts[n]), len(TAGS), -1)
+                for n, p in zip(batch, trained.predict_on_batch(ids), strict=True)
+            ]
+            tags_of = most_likely_tags([np.log(p.sum(axis=-1) + 1e-30) for p in found])
+            for n, p, tags in zip(batch, found, tags_of, strict=True):
                 words = segmentation.to_words(texts[n], tags)
                 tagged[n] = Line(words, _most_probable_parts(p, words, tags, metadata["parts"]))
         for n, (sentence, _) in enumerate(pieces):

@@ -85,7 +85,8 @@ def test_words_are_those_of_the_most_probable_tags(own, tmp_path):
         for piece in segments(sentence, LONGEST):
             ids = [symbols.index(c) if c in symbols else 1 for c in piece]
             p = np.array(RECIPE.trained_model(model)(np.array([ids])))[0]
-            expected += segmentation.to_words("".join(piece), most_likely_tags(np.log(p)))
+            (tags,) = most_likely_tags([np.log(p)])
+            expected += segmentation.to_words("".join(piece), tags)
         assert answer == " ".join(expected)
         assert answer.replace(" ", "") == sentence
     with pytest.raises(ConfigError, match="parts=True: the model was trained without"):
@@ -132,7 +133,7 @@ def test_words_and_parts_of_speech_are_the_most_probable(tagged, tmp_path):
     for sentence, answer in zip(sentences, answers, strict=True):
         ids = [symbols.index(c) if c in symbols else 1 for c in sentence]
         p = np.array(RECIPE.trained_model(model)(np.array([ids])))[0].reshape(-1, 4, len(parts))
-        tags = most_likely_tags(np.log(p.sum(-1)))
+        (tags,) = most_likely_tags([np.log(p.sum(-1))])
         expected, start = [], 0
         for word in segmentation.to_words(sentence, tags):
             lengths.add(len(word))
