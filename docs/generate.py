@@ -40,6 +40,7 @@ PARTS = {
     "text": "Text",
     "attention": "Attention",
     "decoding": "Decoding",
+    "heads": "Heads",
     "constraints": "Constraints",
     "losses": "Losses",
     "metrics": "Metrics",

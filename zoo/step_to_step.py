@@ -60,7 +60,7 @@ def many_to_many(
     Args:
         inputs: `zoo.Vectors`, `Tokens`, or `Images` for a video; or several, `zoo.Inputs`.
         outputs: `zoo.Classes`, `MultiLabel` or `Values`, at every step; or, without `feedback`,
-            another `zoo.Output`.
+            `zoo.Tags` or another `zoo.Output`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
         units: number of units of each recurrent layer.

@@ -109,6 +109,11 @@ class TagsLayer(BaseLayer):
         self.supports_masking = True
 
     def build(self, features_shape: Any) -> None:
+        if len(features_shape) != 3:
+            raise ValueError(
+                f"{self.name}: features of the shape {tuple(features_shape)}; expected a sequence, "
+                "with its steps: zoo.Tags is an output of zoo.many_to_many."
+            )
         self.scores.build(features_shape)
         self.crf.build((*features_shape[:-1], self.crf.count))
         self.built = True
