@@ -1,6 +1,8 @@
 """The order in which `long_range` reads pixels."""
 
+import json
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 
 from kerasrnn import recipes
 from kerasrnn.recipes.long_range import permutation
+from kerasrnn.recipes.reporting import pictures
 
 pytestmark = pytest.mark.tensorflow
 
@@ -58,3 +61,20 @@ def test_every_variant_is_a_configuration():
         options = RECIPE.Config(**overrides)
         assert (options.order == "permuted") == ("permuted" in name)
         assert (options.dataset == "cazala_digits") == name.startswith("digits")
+
+
+def test_the_picture_shows_what_is_measured(tmp_path):
+    """A panel for each task with results, and a labelled point for each cell."""
+    metrics = [{"seconds": 60.0, "test_accuracy": 0.5}, {"seconds": 180.0, "test_accuracy": 0.7}]
+    variants = {name: {"metrics": metrics} for name in ("permuted, LSTM", "permuted, LRU")}
+    (tmp_path / "results.json").write_text(json.dumps({"variants": variants}))
+    with mock.patch.object(pictures, "save") as save:
+        RECIPE.compare({}, tmp_path)
+    (figure, path), _ = save.call_args
+    (panel,) = figure.axes
+    assert path == tmp_path / "by_time.png"
+    assert (panel.get_title(), panel.get_ylabel()) == ("permuted", "test accuracy")
+    assert {text.get_text(): text.xy for text in panel.texts} == {
+        "LSTM": (2.0, pytest.approx(0.6)),
+        "LRU": (2.0, pytest.approx(0.6)),
+    }
