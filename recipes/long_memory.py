@@ -60,7 +60,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "CoRNN": {"cell": "cornn"},
     "LEM": {"cell": "lem"},
     **{
-        model: {"cell": cell, "units": 64, "depth": 2, "block": True}
+        model: {"cell": cell, "units": 32, "depth": 2, "block": True}
         for model, cell in (("MinGRU", "min_gru"), ("LRU", "lru"), ("S5", "s5"), ("HGRN", "hgrn"))
     },
 }

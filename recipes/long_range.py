@@ -76,11 +76,11 @@ GATED: dict[str, dict[str, Any]] = {
     "LEM": {"cell": "lem"},
 }
 LINEAR: dict[str, dict[str, Any]] = {
-    name: {"cell": cell, "depth": 2, "block": True, "pooling": "mean"}
+    name: {"cell": cell, "units": 32, "depth": 2, "block": True, "pooling": "mean"}
     for name, cell in (("MinGRU", "min_gru"), ("LRU", "lru"), ("S5", "s5"), ("HGRN", "hgrn"))
 }
 CELLS = GATED | LINEAR
-"""Each with 64 units: one layer, or two blocks around a linear recurrence."""
+"""One layer of 64 units, or two blocks of 32 around a linear recurrence."""
 
 TASKS: dict[str, dict[str, Any]] = {
     "sequential": {"epochs": 4},
@@ -98,7 +98,7 @@ class LongRange(SmallImages):
     card = Card(
         title="Long-range dependencies: Fashion-MNIST and digits, pixel by pixel",
         topology="many-to-one",
-        result="test accuracy 0.605 with LSTM, in order, after four epochs",
+        result="test accuracy 0.700 with LEM in four epochs, pixels in order; LSTM: 0.605",
         protocol=(
             "The input of a step is one pixel, from 0 to 1; 784 steps. Fashion-MNIST: the "
             "authors' split, 60,000 training and 10,000 test images. Digits: 10,000 images of "
