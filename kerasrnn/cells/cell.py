@@ -31,7 +31,7 @@ from kerasrnn.cells.single_step import single_step
 from kerasrnn.cells.states import as_keras, check_shapes, is_shape, map_shapes
 from kerasrnn.keras_internals import DropoutRNNCell
 from kerasrnn.recurrence import loop
-from kerasrnn.recurrence.loop import Call, JitCompile, Noise, Options, Results, Weights
+from kerasrnn.recurrence.loop import Adjoint, Call, JitCompile, Noise, Options, Results, Weights
 from kerasrnn.recurrence.products import Product, RecurrentProduct, input_part
 
 Tensor = Any
@@ -378,8 +378,8 @@ class Cell(DropoutRNNCell, SequenceLayer):
 
     @property
     def alters_step(self) -> bool:
-        """Whether an option changes what a step computes. The cell's own gradient and operators,
-        `has_adjoint` and `onnx_operator`, then do not apply."""
+        """Whether an option changes what a step computes. The cell's `onnx_operator` then does not
+        apply, and its own gradient only with zoneout."""
         return zoneout.applies(self)
 
     # A cell may also define its gradient; otherwise it is differentiated automatically.
@@ -388,6 +388,14 @@ class Cell(DropoutRNNCell, SequenceLayer):
     def has_adjoint(self) -> bool:
         """Whether the pointwise part, as configured, has a manually derived adjoint."""
         return False
+
+    @property
+    def adjoint(self) -> Adjoint | None:
+        """What the loop differentiates a step with: the cell itself, unless an option changes what
+        a step computes; None: automatic differentiation."""
+        if self.has_adjoint and zoneout.applies(self):
+            return zoneout.ZonedAdjoint(self)
+        return self if self.has_adjoint and not self.alters_step else None
 
     def update_with_residuals(
         self, a: Tensor, r: Tensor, states: Sequence[Any], weights: Weights

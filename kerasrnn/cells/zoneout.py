@@ -8,7 +8,9 @@ step returns, and a rate p of each state:
 
 All of s'_t are computed before zoneout is applied: in LSTM, h'_t depends on c'_t, not on c_t. An
 output that is one of the states, as in most cells, is that state after zoneout; any other output is
-computed from s'_t.
+computed from s'_t. A cell's own gradient is that of s'_t: with ds_t = dL/ds_t,
+
+    ds'_t = (1 - d_t) * ds_t,   and d_t * ds_t is added to the gradient of s_{t-1}
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +21,7 @@ from keras import ops
 
 from kerasrnn.recurrence.checks import check_returned, check_step
 from kerasrnn.recurrence.loop import Weights
+from kerasrnn.recurrence.products import Product
 
 Tensor = Any
 
@@ -68,16 +71,85 @@ def step(
     check_returned(cell, returned)
     output, new = returned
     check_step(cell, output, new, None, states)
-    zoned = [
+    zoned = _zoned(cell, weights, states, new)
+    return _output(output, new, zoned), zoned
+
+
+class ZonedAdjoint:
+    """The own gradient of a cell with zoneout: see `recurrence.loop.Adjoint`.
+
+    The residuals are in a dict whose key is the index of the state that is the output, or -1: the
+    structure of residuals is known when the backward pass is built, unlike their values.
+    """
+
+    def __init__(self, cell: Any) -> None:
+        self.cell = cell
+
+    def step_with_residuals(
+        self,
+        a: Tensor,
+        states: Sequence[Any],
+        weights: Weights,
+        products: tuple[Callable[[Tensor], Tensor], ...],
+    ) -> tuple[Tensor, list[Any], Any]:
+        returned = self.cell.step_with_residuals(a, states, weights, products)
+        check_returned(self.cell, returned, count=3)
+        output, new, residuals = returned
+        check_step(self.cell, output, new, None, states)
+        index = next((k for k, state in enumerate(new) if state is output), -1)
+        zoned = _zoned(self.cell, weights, states, new)
+        return _output(output, new, zoned), zoned, {str(index): residuals}
+
+    def step_adjoint(
+        self,
+        residuals: dict[str, Any],
+        states: Sequence[Any],
+        weights: Weights,
+        products: tuple[Product, ...],
+        d_output: Tensor,
+        d_states: Sequence[Any],
+    ) -> tuple[Tensor, list[Any], dict[str, Tensor], list[Tensor]]:
+        ((index, of_cell),) = residuals.items()
+        d_states = list(d_states)
+        if index != "-1":
+            d_states[int(index)] = d_states[int(index)] + d_output
+            d_output = ops.zeros_like(d_output)
+        names, rates = self.cell.state_names, _rates(self.cell)
+        d_new, d_kept = [], []
+        for name, rate, d in zip(names, rates, d_states, strict=True):
+            nothing = keras.tree.map_structure(ops.zeros_like, d)
+            d_new.append(_state(weights, name, rate, nothing, d) if rate else d)
+            d_kept.append(_state(weights, name, rate, d, nothing) if rate else None)
+        d_a, d_before, *others = self.cell.step_adjoint(
+            of_cell, states, weights, products, d_output, d_new
+        )
+        d_before = [
+            d if kept is None else keras.tree.map_structure(ops.add, d, kept)
+            for d, kept in zip(d_before, d_kept, strict=True)
+        ]
+        return d_a, d_before, *others
+
+    def product_arguments(self, residuals: dict[str, Any], states: Sequence[Any]) -> list[Tensor]:
+        (of_cell,) = residuals.values()
+        return self.cell.product_arguments(of_cell, states)
+
+
+def _zoned(cell: Any, weights: Weights, states: Sequence[Any], new: Sequence[Any]) -> list[Any]:
+    """All states after zoneout."""
+    return [
         _state(weights, name, rate, before, after) if rate else after
         for name, rate, before, after in zip(
             cell.state_names, _rates(cell), states, new, strict=True
         )
     ]
+
+
+def _output(output: Tensor, new: Sequence[Any], zoned: Sequence[Any]) -> Tensor:
+    """The output after zoneout, if it is one of the states."""
     for before, after in zip(new, zoned, strict=True):
         if output is before:
-            output = after
-    return output, zoned
+            return after
+    return output
 
 
 def _state(weights: Weights, name: str, rate: float, before: Any, after: Any) -> Any:

@@ -208,7 +208,8 @@ class _GatesObserver:
 class _KerasCell:
     """Adapts a foreign cell to the time loop: everything happens in the step."""
 
-    single_read = has_adjoint = alters_step = False
+    single_read = alters_step = False
+    adjoint = None
 
     def __init__(self, cell: keras.layers.Layer, output_size: int) -> None:
         self.cell, self.step_output_shape = cell, (output_size,)

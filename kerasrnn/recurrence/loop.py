@@ -138,6 +138,31 @@ class Options:
     use_cudnn: Literal["auto"] | bool = False
 
 
+class Adjoint(Protocol):
+    """A cell's own gradient of a step, in which each product is applied once."""
+
+    def step_with_residuals(
+        self, a: Tensor, states: Sequence[Any], weights: Weights, products: tuple[Product, ...]
+    ) -> tuple[Tensor, list[Any], Any]:
+        """Compute one step and its residuals for `step_adjoint`: `(output, new_states,
+        residuals)`."""
+
+    def step_adjoint(
+        self,
+        residuals: Any,
+        states: Sequence[Any],
+        weights: Weights,
+        products: tuple[Product, ...],
+        d_output: Tensor,
+        d_states: Sequence[Any],
+    ) -> tuple[Tensor, list[Any], dict[str, Tensor], list[Tensor]]:
+        """`(d_a, d_states, d_weights, d_results)` of one step, given the gradients of its
+        results."""
+
+    def product_arguments(self, residuals: Any, states: Sequence[Any]) -> list[Tensor]:
+        """The arguments of each product, for one step or for all of them at once."""
+
+
 class Steppable(Protocol):
     """The interface of a cell that the loop can run. `kerasrnn.Cell` implements it.
 
@@ -159,13 +184,13 @@ class Steppable(Protocol):
     onnx_operator: Any
     """An `OnnxOperator` with the cell's equations, or None; cuDNN has two of them."""
 
-    has_adjoint: bool
-    """Whether the cell defines its own gradient: `step_with_residuals`, `step_adjoint` and
-    `product_arguments`."""
+    adjoint: Adjoint | None
+    """The cell's own gradient, as it is configured; None: its steps are differentiated
+    automatically."""
 
     alters_step: bool
-    """Whether `step` computes something else than the equations of `onnx_operator`, of the cell's
-    own gradient and of `transition`, which then do not apply."""
+    """Whether `step` computes something else than the equations of `onnx_operator` and of
+    `transition`, which then do not apply."""
 
     is_linear: bool
     """Whether the states follow a linear recurrence: see `LinearSteppable`."""
@@ -192,27 +217,6 @@ class Steppable(Protocol):
     ) -> tuple[Tensor, list[Any]]:
         """Compute one step: `(output, new_states)`. It may apply the products any number of times,
         in any order."""
-
-    def step_with_residuals(
-        self, a: Tensor, states: Sequence[Any], weights: Weights, products: tuple[Product, ...]
-    ) -> tuple[Tensor, list[Any], Any]:
-        """Compute one step and its residuals for `step_adjoint`: `(output, new_states,
-        residuals)`."""
-
-    def step_adjoint(
-        self,
-        residuals: Any,
-        states: Sequence[Any],
-        weights: Weights,
-        products: tuple[Product, ...],
-        d_output: Tensor,
-        d_states: Sequence[Any],
-    ) -> tuple[Tensor, list[Any], dict[str, Tensor], list[Tensor]]:
-        """`(d_a, d_states, d_weights, d_results)` of one step, given the gradients of its
-        results."""
-
-    def product_arguments(self, residuals: Any, states: Sequence[Any]) -> list[Tensor]:
-        """The arguments of each product, for one step or for all of them at once."""
 
 
 class LinearSteppable(Steppable, Protocol):

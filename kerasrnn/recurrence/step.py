@@ -139,19 +139,16 @@ class _RecordedProduct:
 
 
 class ManualStep:
-    """One step and the cell's own adjoint: `step_with_residuals` and `step_adjoint`.
-
-    Each product is applied once.
-    """
+    """One step and the cell's own `adjoint`, in which each product is applied once."""
 
     def __init__(self, prepared: PreparedCell) -> None:
-        self.prepared = prepared
+        self.prepared, self.adjoint = prepared, prepared.cell.adjoint
 
     def forward(
         self, a: Tensor, states: list[Any], noise: dict[str, Any]
     ) -> tuple[Tensor, list[Any], Any]:
         prepared = self.prepared
-        returned = prepared.cell.step_with_residuals(
+        returned = self.adjoint.step_with_residuals(
             a, states, prepared.weights_of_step(noise), prepared.products
         )
         check_returned(prepared.cell, returned, count=3)
@@ -170,7 +167,7 @@ class ManualStep:
         d_states: list[Any],
     ) -> StepAdjoint:
         prepared = self.prepared
-        d_a, d_states, d_weights, d_results = prepared.cell.step_adjoint(
+        d_a, d_states, d_weights, d_results = self.adjoint.step_adjoint(
             residuals,
             states,
             prepared.weights_of_step(noise),
@@ -181,7 +178,7 @@ class ManualStep:
         return StepAdjoint(d_a, d_states, d_weights, {}, [[d] for d in d_results])
 
     def arguments(self, states: list[Any], residuals: Any) -> list[list[Tensor]]:
-        return [[v] for v in self.prepared.cell.product_arguments(residuals, states)]
+        return [[v] for v in self.adjoint.product_arguments(residuals, states)]
 
 
 class AutomaticStep:

@@ -315,7 +315,35 @@ def test_zoneout_of_structured_states():
     assert len(keras.tree.flatten(cell.draw_noise(x, before, 3).steps)) == 2
 
 
-def test_operators_and_adjoints_do_not_apply_with_zoneout():
+@pytest.mark.parametrize(
+    ("cell", "zoneout", "checkpoint_every"),
+    [
+        ("SimpleRNN", 0.4, None),
+        ("GRU", 0.4, 2),
+        ("LSTM", 0.4, 2),
+        ("LSTM", [0.0, 0.5], None),
+    ],
+)
+def test_zoneout_keeps_the_gradient_of_the_cell(cell, zoneout, checkpoint_every):
+    """It equals the automatic one, in training and, with checkpoints, in inference."""
+    layers = []
+    for manual in (True, False):
+        layer = new_layer(
+            BY_NAME[cell], zoneout=zoneout, recurrent_dropout=0.2, checkpoint_every=checkpoint_every
+        )
+        assert layer.cell.adjoint is not None
+        if not manual:
+            layer.cell.__class__ = type("Automatic", (type(layer.cell),), {"has_adjoint": False})
+            assert layer.cell.adjoint is None
+        layers.append(layer)
+    x, mask = normal(3, 5, 2), make_mask("mixed", 3, 5)
+    with op_by_op():
+        for training in (True, False):
+            found, expected = (measure(layer, x, None, mask, training) for layer in layers)
+            assert_same(found, expected, TIGHT)
+
+
+def test_operators_do_not_apply_with_zoneout():
     plain, zoned = kerasrnn.LSTMCell(2), kerasrnn.LSTMCell(2, zoneout=[0.1, 0.0])
     assert not plain.alters_step
     assert "step" not in vars(plain)  # without options nothing is added to a step
