@@ -29,6 +29,9 @@ class Backend(Protocol):
     def scans_in_parallel(self) -> bool:
         """Whether a linear recurrence is an associative scan here, rather than a loop."""
 
+    def cuts_sequences(self) -> bool:
+        """Whether a linear recurrence is faster in segments that stay in the cache of a core."""
+
     def segment_rows(
         self, input_part: Callable[[Any], Any], steps: Any, outputs: int
     ) -> int | None:

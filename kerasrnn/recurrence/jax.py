@@ -167,6 +167,11 @@ def scans_in_parallel() -> bool:
     return jax.default_backend() != "cpu"
 
 
+def cuts_sequences() -> bool:
+    """See `backend.Backend`."""
+    return False
+
+
 def segment_rows(input_part: Callable[[Any], Any], steps: Any, outputs: int) -> int | None:
     """See `backend.Backend`."""
     # On CPUs the memory of a program is taken from the system in each call if it exceeds 32 MB,

@@ -15,33 +15,49 @@ without a decay.
 
 Where a device computes one step at a time, a recurrence is a loop. Elsewhere it is an associative
 scan: Blelloch (1990), "Prefix sums and their applications".
+
+In training on CPUs, long sequences are cut into segments that stay in the cache. Everything said
+above of all steps then holds for those of a segment, and only the states before each segment are
+stored: the backward pass computes the coefficients again in any case, and here the states too.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras import ops, tree
 
+from kerasrnn.recurrence.backend import Backend
 from kerasrnn.recurrence.checks import check_coefficients, check_step
+from kerasrnn.recurrence.loop import Call, Options, Steppable
 from kerasrnn.recurrence.unroll import Carry, EveryStep, Steps, Unroll, where_rows
 from kerasrnn.recurrence.windows import delays
 
 Tensor = Any
 
+# A sequence is cut if its input part has more elements than the first, into segments whose input
+# part has at most the second, which is 256 KB: measured in benchmarks/speed/NOTES.md.
+LONG, SEGMENT = 1 << 21, 1 << 16
 
-class Outside(NamedTuple):
-    """What is computed for all steps before the recurrence."""
+
+class Inputs(NamedTuple):
+    """What the steps read besides the states, computed for all of them from the inputs."""
 
     a: Tensor
     weights: tuple[Any, Any]
-    """The weights and the parts of the memory that `read` uses."""
+    """The weights and the parts of the memory that `transition` and `read` use."""
+
+    window: list[Tensor]
+    """The window after the last step."""
+
+
+class Coefficients(NamedTuple):
+    """The coefficients of the recurrence."""
 
     decays: list[Tensor]
     """`(time, batch, ...)`; one that is the same at every step lacks the first two axes."""
 
     updates: list[Tensor]
-    window: list[Tensor]
-    """The window after the last step."""
 
 
 class Residuals(NamedTuple):
@@ -53,22 +69,32 @@ class Residuals(NamedTuple):
     start: list[Tensor]
     """All states before the first step."""
 
+    a: Tensor
+    """See `Inputs`: the products of the inputs are computed once."""
+
 
 class LinearUnroll(Unroll):
     """One call of the loop for a cell whose states follow a linear recurrence."""
+
+    def __init__(self, backend: Backend, cell: Steppable, options: Options, call: Call) -> None:
+        if options.training and options.checkpoint_every is None and backend.cuts_sequences():
+            length = _steps_in_cache(cell, call)
+            options = dataclasses.replace(options, checkpoint_every=length)
+        super().__init__(backend, cell, options, call)
 
     def _segment(
         self, steps: Steps, start: Carry, with_residuals: bool = False
     ) -> tuple[Carry, EveryStep, Residuals | None]:
         keep, (linear, window) = steps.keeps, self._split(start.states)
-        outside = self._outside(steps, steps.x, window, self.weights, self.memory)
+        a, weights, window = self._inputs(steps, steps.x, window, self.weights, self.memory)
+        decays, updates = self._coefficients(steps, a, weights)
         borders = None if with_residuals else steps.borders  # differentiated automatically
-        finals, states = self._recurrence(outside.decays, outside.updates, linear, keep, borders)
-        residuals = Residuals(states, start.states) if with_residuals else None
+        finals, states = self._recurrence(decays, updates, linear, keep, borders)
+        residuals = Residuals(states, start.states, a) if with_residuals else None
         shown = states if self.options.return_sequences else finals
-        y = self._read(steps, shown, outside.a, outside.weights)
+        y = self._read(steps, shown, a, weights)
         y, output = self._with_mask_rule(y, keep, start.output)
-        end = Carry(output if self.carries_output else None, [*finals, *outside.window])
+        end = Carry(output if self.carries_output else None, [*finals, *window])
         return end, self._every_step(y, states), residuals
 
     def _segment_adjoint(
@@ -78,25 +104,28 @@ class LinearUnroll(Unroll):
         linear, window = self._split(residuals.start)
         states = [self._without_padding(s) for s in residuals.states]
 
-        def coefficients(x: Tensor, window: Any, weights: Any, memory: Any) -> Outside:
-            return self._outside(steps, x, window, weights, memory)
+        def inputs(x: Tensor, window: Any, weights: Any, memory: Any) -> Inputs:
+            return self._inputs(steps, x, window, weights, memory)
 
-        arguments = (steps.x, window, self.weights, self.memory)
-        outside, vjp_fn = self.backend.vjp(coefficients, arguments)
+        def coefficients(a: Tensor, weights: tuple[Any, Any]) -> Coefficients:
+            return self._coefficients(steps, a, weights)
 
         def read(states: list[Tensor], a: Tensor, weights: tuple[Any, Any]) -> Tensor:
             shown = states if sequences else [self._last(s, keep) for s in states]
             return self._read(steps, shown, a, weights)
 
-        _, read_vjp = self.backend.vjp(read, (states, outside.a, outside.weights))
+        arguments = (steps.x, window, self.weights, self.memory)
+        (_, weights, _), inputs_vjp = self.backend.vjp(inputs, arguments)
+        (decays, updates), vjp_fn = self.backend.vjp(coefficients, (residuals.a, weights))
+        _, read_vjp = self.backend.vjp(read, (states, residuals.a, weights))
         d_y, d_start_output = self._mask_rule_adjoint(d_every.outputs, d_end.output, keep)
-        d_states, d_a, d_read = read_vjp(d_y)
+        d_states, *d_read = read_vjp(d_y)
         if d_every.states is not None:
             more = self._in_state_dtype(d_every.states)
             d_states = [d + also for d, also in zip(d_states, more, strict=True)]
         d_linear, d_window = self._split(d_end.states)
         d_before, d_states = self._recurrence_adjoint(
-            outside.decays, d_states, d_linear, keep, steps.borders
+            decays, d_states, d_linear, keep, steps.borders
         )
         d_states = [self._without_padding(d) for d in d_states]
         before = [
@@ -104,9 +133,11 @@ class LinearUnroll(Unroll):
             for first, s in zip(linear, states, strict=True)
         ]
         d_decays = self._times(self._conjugate(before), d_states)
-        d_decays = [_summed(d, of) for d, of in zip(d_decays, outside.decays, strict=True)]
-        d_updates = [_summed(d, of) for d, of in zip(d_states, outside.updates, strict=True)]
-        d_x, d_window, *d_constants = vjp_fn(Outside(d_a, d_read, d_decays, d_updates, d_window))
+        d_decays = [_summed(d, of) for d, of in zip(d_decays, decays, strict=True)]
+        d_updates = [_summed(d, of) for d, of in zip(d_states, updates, strict=True)]
+        d_coefficients = vjp_fn(Coefficients(d_decays, d_updates))
+        d_a, d_weights = tree.map_structure(ops.add, tuple(d_read), tuple(d_coefficients))
+        d_x, d_window, *d_constants = inputs_vjp(Inputs(d_a, d_weights, d_window))
         d_before = [*d_before, *self._in_state_dtype(d_window)]
         return Carry(d_start_output, d_before), d_x, tuple(d_constants)
 
@@ -117,9 +148,9 @@ class LinearUnroll(Unroll):
         count = len(states) - (1 if self.cell.window else 0)
         return list(states[:count]), list(states[count:])
 
-    def _outside(
+    def _inputs(
         self, steps: Steps, x: Tensor, window: list[Tensor], weights: Any, memory: Any
-    ) -> Outside:
+    ) -> Inputs:
         products, *used = self._prepare(weights, memory)
         a = self.cell.input_part(x, self.cell_weights(weights, memory, steps.noise))
         a = ops.cast(a, self.state_dtype)
@@ -127,11 +158,13 @@ class LinearUnroll(Unroll):
             a, inputs = self.cell.split_window(a)
             windows, window = self._windows(steps, inputs, window[0])
             a = a + products[0](windows)
-        decays, updates = self.cell.transition(a, self.cell_weights(*used, steps.noise))
+        return Inputs(a, tuple(used), window)
+
+    def _coefficients(self, steps: Steps, a: Tensor, weights: tuple[Any, Any]) -> Coefficients:
+        decays, updates = self.cell.transition(a, self.cell_weights(*weights, steps.noise))
         decays, updates = _as_list(decays), _as_list(updates)
         check_coefficients(self.cell, decays, updates, self._split(self.start.states)[0])
-        decays, updates = self._in_state_dtype((decays, updates))
-        return Outside(a, tuple(used), decays, updates, window)
+        return Coefficients(*self._in_state_dtype((decays, updates)))
 
     def _read(
         self, steps: Steps, states: list[Tensor], a: Tensor, weights: tuple[Any, Any]
@@ -412,6 +445,15 @@ def associative_scan(combined: Callable[[Any, Any], Any], elements: Any) -> Any:
         return ops.concatenate([pairs, even[count // 2 :]]) if count % 2 else pairs
 
     return tree.map_structure(joined, elements, odd, rest)
+
+
+def _steps_in_cache(cell: Steppable, call: Call) -> int | None:
+    """The number of steps in a segment that stays in the cache; None: there are no segments."""
+    rows, steps = call.sequences.shape[:2]
+    if call.steps is not None or not isinstance(steps, int):
+        return None  # steps of padding may only be at the end of the last segment
+    of_step = (rows or 16) * cell.input_part_size  # if it is unknown, a common number of rows
+    return max(SEGMENT // of_step, 1) if steps * of_step > LONG else None
 
 
 def _varying(decay: Tensor | None, update: Tensor) -> Tensor | None:

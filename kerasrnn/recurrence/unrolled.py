@@ -55,6 +55,11 @@ def scans_in_parallel() -> bool:
     return True
 
 
+def cuts_sequences() -> bool:
+    """See `backend.Backend`. There is no custom gradient."""
+    return False
+
+
 def segment_rows(*_: Any) -> None:
     """See `backend.Backend`."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kerasrnn
+from kerasrnn.recurrence import linear
 from kerasrnn.recurrence.linear import associative_scan
 from tests.catalogue import BY_NAME
 from tests.measure import (
@@ -156,6 +157,46 @@ def test_of_unknown_length_and_compiled(name):
         expected = gradients(tf.constant(x), tf.constant(mask))
     signature = [tf.TensorSpec((None, None, FEATURES)), tf.TensorSpec((None, None), tf.bool)]
     actual = tf.function(gradients, input_signature=signature)(x, mask)
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", ["MinGRU", "LRU", "QRNN"])
+def test_long_sequences_are_cut(name, monkeypatch):
+    """Compiled for training; the lengths are those of the segments, and of the rest."""
+    import tensorflow as tf
+
+    layer = kerasrnn.RNN(
+        PROBES[name](UNITS), return_sequences=True, return_state=True, go_backwards=True
+    )
+    layer.build((BATCH, TIME, FEATURES))
+    randomize(layer)
+    x, _ = inputs(layer, "float32")
+    mask = make_mask("mixed", BATCH, TIME)
+    weights = [w.value for w in layer.trainable_weights]
+
+    def gradients(x, mask):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            results = layer(x, mask=mask, training=True)
+            loss = sum(tf.reduce_sum(tf.sin(y)) for y in results)
+        return [*results, *tape.gradient(loss, [x, *weights])]
+
+    with op_by_op():
+        expected = gradients(tf.constant(x), tf.constant(mask))
+    in_step = BATCH * layer.cell.input_part_size
+    monkeypatch.setattr(linear, "LONG", TIME * in_step - 1)
+    monkeypatch.setattr(linear, "SEGMENT", 3 * in_step + 1)
+    lengths, inputs_of = [], linear.LinearUnroll._inputs
+
+    def spy(self, steps, x, *rest):
+        lengths.append(x.shape[0])
+        return inputs_of(self, steps, x, *rest)
+
+    monkeypatch.setattr(linear.LinearUnroll, "_inputs", spy)
+    actual = tf.function(gradients)(tf.constant(x), tf.constant(mask))
+    assert set(lengths) == {3, TIME - 2 * 3}
     for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
 

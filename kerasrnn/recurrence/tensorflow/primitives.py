@@ -134,6 +134,11 @@ def scans_in_parallel() -> bool:
     return False
 
 
+def cuts_sequences() -> bool:
+    """See `backend.Backend`. In a graph of operations, more of them would take longer."""
+    return under_xla() and not tf.config.list_physical_devices("GPU")
+
+
 def segment_rows(*_: Any) -> None:
     """See `backend.Backend`."""
 
