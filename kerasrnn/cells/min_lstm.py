@@ -30,8 +30,8 @@ class MinLSTMCell(LinearCell):
     a step be forgotten without writing much, or the reverse. Everything but the recurrence is
     computed for all steps at once, which makes long sequences cheap.
 
-    The normalized gates are computed from logarithms, `f'_t = sigmoid(log f_t - log i_t)`: both
-    gates may be so small that their quotient would be 0 / 0. With `log_space` the candidate is
+    The normalized gates are computed from exponentials that are divided by the largest of them:
+    both gates may be so small that their quotient would be 0 / 0. With `log_space` the candidate is
     positive: `g(a_h) = a_h + 0.5` for `a_h >= 0`, and `sigmoid(a_h)` otherwise. The results are
     those of the log-space form, which is not needed here: the decays are in [0, 1].
 
@@ -50,11 +50,16 @@ class MinLSTMCell(LinearCell):
 
     def transition(self, a: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
         a_f, a_i, a_h = ops.split(a, 3, axis=-1)
-        log_odds = ops.log_sigmoid(a_f) - ops.log_sigmoid(a_i)
+        # f = 1 / (1 + p) and i = 1 / (1 + q), with p = exp(-a_f) and q = exp(-a_i), so that
+        # f' = (1 + q) / (2 + p + q), of which both parts are divided by the largest of 1, p and q.
+        # These are three exponentials; with logarithms, six and two logarithms.
+        shift = ops.stop_gradient(ops.minimum(ops.minimum(a_f, a_i), 0))
+        one, p, q = ops.exp(shift), ops.exp(shift - a_f), ops.exp(shift - a_i)
+        scale = 1 / (one + one + p + q)
         candidate = self.activation(a_h)
         if self.log_space:
             candidate = positive(candidate)
-        return ops.sigmoid(log_odds), ops.sigmoid(-log_odds) * candidate
+        return (one + q) * scale, (one + p) * scale * candidate
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
