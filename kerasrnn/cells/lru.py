@@ -16,6 +16,13 @@ from kerasrnn.recurrence.products import matmul
 Tensor = Any
 
 
+def real_part(real: Tensor, imaginary: Tensor, kernel: Tensor) -> Tensor:
+    """`Re(h C)`: the rows of the kernel are the real part of C above its imaginary part."""
+    # Joining the two parts for a single product takes longer: benchmarks/speed/NOTES.md.
+    c_real, c_imaginary = ops.split(kernel, 2)
+    return matmul(real, c_real) - matmul(imaginary, c_imaginary)
+
+
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class LRUCell(LinearCell):
     """One step of a linear recurrent unit.
@@ -55,7 +62,7 @@ class LRUCell(LinearCell):
     gates = ("real", "imaginary", "skip")
     state_names = ("h_real", "h_imaginary")
     rates = ("nu", "theta", "gamma")
-    step_weights = (*rates, "output_kernel")
+    step_weights = ("nu", "theta", "output_kernel")
     complex_states = True
     gate_names = ()
 
@@ -103,18 +110,26 @@ class LRUCell(LinearCell):
             ),
         )
 
-    def transition(self, a: Tensor, weights: Weights) -> tuple[list[Tensor], list[Tensor]]:
-        a_real, a_imaginary, _ = ops.split(a, 3, axis=-1)
-        radius, phase = ops.exp(-ops.exp(weights["nu"])), ops.exp(weights["theta"])
+    def input_part(self, x: Tensor, weights: Weights) -> Tensor:
+        # exp(gamma) multiplies the columns of the kernel, not the products of all steps.
         scale = ops.exp(weights["gamma"])
-        decay = [radius * ops.cos(phase), radius * ops.sin(phase)]
-        return decay, [scale * a_real, scale * a_imaginary]
+        scale = ops.concatenate([scale, scale, ops.ones_like(scale)])
+
+        def scaled(b: Tensor) -> Tensor:  # the rates may have a higher precision
+            return ops.cast(scale * ops.cast(b, scale.dtype), b.dtype)
+
+        named = {name: scaled(weights[name]) for name in ("kernel", "bias") if name in weights}
+        return super().input_part(x, weights.replaced(named))
+
+    def transition(self, a: Tensor, weights: Weights) -> tuple[list[Tensor], list[Tensor]]:
+        update = ops.split(a, 3, axis=-1)[:2]
+        radius, phase = ops.exp(-ops.exp(weights["nu"])), ops.exp(weights["theta"])
+        return [radius * ops.cos(phase), radius * ops.sin(phase)], list(update)
 
     def read(self, states: list[Tensor], a: Tensor, weights: Weights) -> Tensor:
         real, imaginary = states
         skip = a[..., 2 * self.units :]
-        c_real, c_imaginary = ops.split(weights["output_kernel"], 2)
-        return matmul(real, c_real) - matmul(imaginary, c_imaginary) + skip
+        return real_part(real, imaginary, weights["output_kernel"]) + skip
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

@@ -11,6 +11,7 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.cells.layer import Recurrent
 from kerasrnn.cells.linear_cell import LinearCell
+from kerasrnn.cells.lru import real_part
 from kerasrnn.recurrence.loop import Weights
 
 Tensor = Any
@@ -159,27 +160,45 @@ class S5Cell(LinearCell):
 
         return initializer
 
-    def transition(self, a: Tensor, weights: Weights) -> tuple[list[Tensor], list[Tensor]]:
-        b_real, b_imaginary, _ = ops.split(a, 3, axis=-1)
+    def input_part(self, x: Tensor, weights: Weights) -> Tensor:
+        # The product is that with B_bar; gains of the products of all steps would take longer.
+        gain_real, gain_imaginary = self._gain(weights)
+
+        def discrete(b: Tensor) -> Tensor:
+            real, imaginary, skip = ops.split(ops.cast(b, gain_real.dtype), 3, axis=-1)
+            parts = (
+                gain_real * real - gain_imaginary * imaginary,
+                gain_real * imaginary + gain_imaginary * real,
+                skip,
+            )
+            return ops.cast(ops.concatenate(parts, axis=-1), b.dtype)
+
+        named = {name: discrete(weights[name]) for name in ("kernel", "bias") if name in weights}
+        return super().input_part(x, weights.replaced(named))
+
+    def _gain(self, weights: Weights) -> tuple[Tensor, Tensor]:
+        """`(lambda_bar - 1) / lambda`."""
         damping, omega, delta = ops.exp(weights["nu"]), weights["omega"], ops.exp(weights["tau"])
         radius, phase = ops.exp(-damping * delta), omega * delta
-        real, imaginary = radius * ops.cos(phase), radius * ops.sin(phase)
         # lambda_bar - 1, without cancellation where the step is short
         less_real = ops.expm1(-damping * delta) * ops.cos(phase) - 2 * ops.sin(phase / 2) ** 2
+        imaginary = radius * ops.sin(phase)
         # divided by lambda: times its conjugate, through the square of its absolute value
         square = damping**2 + omega**2
-        gain_real = (imaginary * omega - less_real * damping) / square
-        gain_imaginary = (-imaginary * damping - less_real * omega) / square
-        return [real, imaginary], [
-            gain_real * b_real - gain_imaginary * b_imaginary,
-            gain_real * b_imaginary + gain_imaginary * b_real,
-        ]
+        return (
+            (imaginary * omega - less_real * damping) / square,
+            (-imaginary * damping - less_real * omega) / square,
+        )
+
+    def transition(self, a: Tensor, weights: Weights) -> tuple[list[Tensor], list[Tensor]]:
+        update = ops.split(a, 3, axis=-1)[:2]
+        damping, omega, delta = ops.exp(weights["nu"]), weights["omega"], ops.exp(weights["tau"])
+        radius, phase = ops.exp(-damping * delta), omega * delta
+        return [radius * ops.cos(phase), radius * ops.sin(phase)], list(update)
 
     def read(self, states: list[Tensor], a: Tensor, weights: Weights) -> Tensor:
-        real, imaginary = states
         skip = a[..., 2 * self.units :]
-        c_real, c_imaginary = ops.split(weights["output_kernel"], 2)
-        return 2 * (ops.matmul(real, c_real) - ops.matmul(imaginary, c_imaginary)) + skip
+        return 2 * real_part(*states, weights["output_kernel"]) + skip
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

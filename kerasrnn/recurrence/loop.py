@@ -76,6 +76,10 @@ class Weights(dict[str, Any]):
         self.training = training
         """Whether the step is one of training."""
 
+    def replaced(self, named: Mapping[str, Any]) -> "Weights":
+        """The same with other values of some weights."""
+        return Weights({**self, **named}, self.memory, self.noise, self.training)
+
     def of(self, part: str) -> "Weights":
         """The weights of a part of the cell, such as the inner cell, and its noise."""
         return Weights(self[part], self.memory, self.noise.get(part), self.training)
