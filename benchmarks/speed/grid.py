@@ -202,6 +202,7 @@ def _all(quick: bool) -> Iterator[Point]:
     shape, times = some[-1], QUICK_TIMES if quick else TIMES
     of_memory = ("kerasrnn", "kerasrnn-sqrt", "keras", "keras-xla", "torch")
     yield Point("memory", "LSTM", shape, "training", of_memory)
+    yield Point("memory", LINEAR[0], shape, "training", ("kerasrnn",))
     for time, names in (
         (times[0], ("kerasrnn", "keras", "keras-xla")),
         (times[len(times) // 2], ("keras-xla",)),  # compiling it for longer sequences is slow

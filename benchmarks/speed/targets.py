@@ -153,6 +153,12 @@ def _on_tensorflow(found: Collection[Result]) -> list[Target]:
             0.35,
             over(memory, keras, "kerasrnn-sqrt"),
         ),
+        Target(
+            f"peak memory, {LINEAR[0]}, inputs, coefficients and states",
+            WORST,
+            1.0,
+            _over_arrays(memory),
+        ),
         Target("start of fit with cached programs, Keras", WORST, 1.2, over(start, keras, CACHED)),
         Target("start of fit, Keras", WORST, None, over(start, keras)),
         Target("compile time, longest over shortest", WORST, 1.1, _longest_over_shortest(found)),
@@ -191,6 +197,17 @@ def _step_longest_over_shortest(found: Iterable[Result]) -> list[float]:
         and (values := measured(result, "kerasrnn"))
     }
     return [] if len(seconds) < 2 else [seconds[TIMES[-1]] / seconds[TIMES[0]]]
+
+
+def _over_arrays(found: Iterable[Result]) -> list[float]:
+    """The peak memory of a cell with one real state, relative to the arrays of its recurrence: for
+    each step the input, a decay, an update and a state, in float32."""
+    ratios = []
+    for result in found:
+        if result.point.cell == LINEAR[0] and (values := measured(result, "kerasrnn")):
+            batch, time, features, units = result.point.shape
+            ratios.append(statistics.median(values) / (4 * batch * time * (features + 3 * units)))
+    return ratios
 
 
 def _longest_over_shortest(found: Iterable[Result]) -> list[float]:
