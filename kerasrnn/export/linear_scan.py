@@ -13,7 +13,7 @@ from typing import Any
 from keras import ops
 
 from kerasrnn.recurrence.linear import LinearUnroll
-from kerasrnn.recurrence.loop import Call, Options, Results, backend_room
+from kerasrnn.recurrence.loop import Call, Options, Results, primitives
 from kerasrnn.recurrence.ways import way_of
 
 Tensor = Any
@@ -31,7 +31,7 @@ class Scans:
         """The substitute for the loop: see `recurrence.loop.replaced_by`."""
         if options.training or way_of(cell, options) is not LinearUnroll:
             return None
-        backend = SimpleNamespace(**vars(backend_room()))
+        backend = SimpleNamespace(**vars(primitives()))
         # As if in parallel: masks become coefficients.
         backend.scans_in_parallel, backend.segment_rows = lambda: True, lambda *_: None
         return _MarkedUnroll(backend, cell, options, call).forward()

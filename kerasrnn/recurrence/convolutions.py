@@ -10,7 +10,7 @@ from typing import Any
 
 from keras import ops
 
-from kerasrnn.recurrence.loop import backend_room
+from kerasrnn.recurrence.loop import primitives
 
 Tensor = Any
 
@@ -140,6 +140,6 @@ def _transposed(kernel: Tensor) -> Tensor:
 def _kernel_gradient(v: Tensor, d_r: Tensor, kernel: Tensor) -> Tensor:
     """The gradient of a kernel, of all steps and rows in one convolution: the backend's own."""
     images = ops.reshape(v, (-1, *v.shape[2:]))
-    _, vjp_fn = backend_room().vjp(lambda kernel: _same(images, kernel), (kernel,))
+    _, vjp_fn = primitives().vjp(lambda kernel: _same(images, kernel), (kernel,))
     (d_kernel,) = vjp_fn(ops.reshape(d_r, (-1, *d_r.shape[2:])))
     return d_kernel

@@ -339,7 +339,15 @@ def excludes_xla(cell: Steppable, options: Options, jit_compile: JitCompile) -> 
 
 
 def backend_room() -> Any:
-    """The module of the backend."""
+    """The module of the backend, with its `run`."""
     backend = keras.config.backend()
     room = backend if backend in ("tensorflow", "jax", "torch") else "unrolled"
     return importlib.import_module(f"{__package__}.{room}")
+
+
+def primitives() -> Any:
+    """The module of the backend with the functions of `backend.Backend`."""
+    room = backend_room()
+    if keras.config.backend() == "tensorflow":
+        return importlib.import_module(f"{room.__name__}.primitives")
+    return room
