@@ -76,7 +76,7 @@ class StackedRNN(SequenceLayer):
 
     Masking: as in the layers. At a masked step, a residual connection adds the outputs of both
     layers at that step. If the last layer returns one vector, the connection adds the output of the
-    layer below at the last valid step.
+    layer below at the last valid step, and zeros in a fully masked row.
 
     Raises:
         ValueError: no layers, or a layer that is not recurrent, is built, has `go_backwards`, or
@@ -469,7 +469,8 @@ def _output_mask(layer: RNN | Bidirectional, x: Tensor, mask: Tensor | None) -> 
 def _last_used(x: Tensor, mask: Tensor | None) -> Tensor:
     """The step of x, `(batch, time, features)`, at which the layer above returns its last output.
 
-    Not always the last step: a bidirectional layer outputs zeros at masked steps.
+    Not always the last step: a bidirectional layer outputs zeros at masked steps. Zeros in a fully
+    masked row, as that layer returns: what x has there may be padding.
     """
     if x.shape[1] is None:  # possibly no steps: prepend one of zeros
         x = ops.pad(x, ((0, 0), (1, 0), (0, 0)))
@@ -481,4 +482,6 @@ def _last_used(x: Tensor, mask: Tensor | None) -> Tensor:
     from_the_end = ops.argmax(ops.flip(mask, axis=1), axis=1)
     last = ops.shape(mask)[1] - 1 - ops.cast(from_the_end, "int32")
     last = ops.reshape(last, (-1, *(1 for _ in x.shape[1:])))
-    return ops.take_along_axis(x, last, axis=1)[:, 0]
+    found = ops.take_along_axis(x, last, axis=1)[:, 0]
+    used = ops.any(mask > 0, axis=1)
+    return ops.where(ops.reshape(used, (-1, *(1 for _ in found.shape[1:]))), found, 0)

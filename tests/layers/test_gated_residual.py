@@ -51,9 +51,9 @@ def weights_of(layer):
 
 
 def last_used(x, mask):
-    """The last step that is used, in each row; the last of all if none is."""
-    ends = [max(np.flatnonzero(row), default=len(row) - 1) for row in mask]
-    return np.stack([row[end] for row, end in zip(x, ends, strict=True)])
+    """The last step that is used, in each row; zeros if none is, whatever its padding contains."""
+    rows = [steps[used] for steps, used in zip(x, mask, strict=True)]
+    return np.stack([steps[-1] if len(steps) else np.zeros(x.shape[2]) for steps in rows])
 
 
 def oracle(stack, names, x, mask, return_sequences):
