@@ -71,7 +71,8 @@ def encoder_decoder(
         c = tanh(s_S V)
         p(y_t | y_0 ... y_{t-1}, x) = g(logits_t),   logits = Decoder(y_0 ... y_{T-1}; c)
 
-    with s_S the concatenated final states of all layers and directions. With "state", c is the
+    with s_S the concatenated final states of all layers and directions, matrices and windows among
+    them as vectors. With "state", c is the
     decoder's initial state, as in Sutskever, Vinyals & Le (2014), "Sequence to sequence learning
     with neural networks", which passes the states on unchanged; "both" is Cho et al. (2014),
     "Learning phrase representations using RNN encoder-decoder" (appendix A.1): see
@@ -155,6 +156,7 @@ def encoder_decoder(
         layers, dropout, residual, return_sequences=True, return_state=True, name="encoder"
     )
     h, *states = encoder(inputs.encode(source, steps=True))
+    states = [keras.layers.Flatten()(s) if len(s.shape) > 2 else s for s in states]
     if len(states) > 1:
         states = [keras.layers.Concatenate(name="final_states")(states)]
     context = keras.layers.Dense(units, activation="tanh", name="context")(states[0])

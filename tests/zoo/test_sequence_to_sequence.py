@@ -28,9 +28,8 @@ def assert_passes_on(model, options):
 
 def expected_of(model, x, mask, previous):
     _, _, states = numpy_models.run(model.get_layer("encoder"), x, mask)
-    context = np.tanh(
-        numpy_models.dense(model.get_layer("context"), np.concatenate(states, axis=-1))
-    )
+    states = np.concatenate([s.reshape(len(x), -1) for s in states], axis=-1)
+    context = np.tanh(numpy_models.dense(model.get_layer("context"), states))
     return numpy_models.decode(model.get_layer("decoder"), previous, context)
 
 
@@ -60,6 +59,19 @@ def test_modes(mode, options, tmp_path):
     p[..., :2] = 0  # padding and the start symbol
     used = np.cumsum(np.insert(written[:, :-1], 0, 0, axis=1) == 2, axis=1) == 0
     np.testing.assert_array_equal(written, np.where(used, p.argmax(axis=-1), 0))
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"), [("mlstm", {"bidirectional": True}), ("qrnn", {"depth": 2})]
+)
+def test_states_that_are_no_vectors(cell, options):
+    """Matrices and windows of inputs are flattened for the context."""
+    with op_by_op():
+        model = token_model("every", cell, **options)
+        (table,) = model.get_layer("embedding").get_weights()
+        logits = expected_of(model, table[SOURCE], SOURCE != 0, PREVIOUS)
+        y = model([SOURCE, PREVIOUS])
+    np.testing.assert_allclose(y, numpy_models.softmax(logits), atol=1e-6)
 
 
 @pytest.mark.parametrize(
