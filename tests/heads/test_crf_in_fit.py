@@ -61,6 +61,8 @@ def test_the_loss_is_the_mean_over_rows_or_steps():
     assert found[1] == pytest.approx(right[MASK].mean())
 
 
+@pytest.mark.torch_backend
+@pytest.mark.gradients
 def test_a_step_of_fit_follows_the_gradient_of_all_weights(tmp_path):
     """The loss of the next step is that of the weights moved against the differences of the loss,
     in a loaded model, too."""
