@@ -142,6 +142,8 @@ class CTC(keras.losses.Loss):
         impossible = lacking > 0
         if self.impossible == "warn":
             call_where(impossible, _warn, targets.ids, targets.lengths, targets.needed, lacking)
+        # Where no path has a probability, as with logits of minus infinity.
+        losses = ops.where(log_semiring.possible(-losses), losses, np.inf)
         losses = ops.where(impossible, np.inf if self.impossible == "warn" else 0.0, losses)
         losses = ops.where(targets.valid, losses, np.nan)
         return self._reduced(losses, weights)

@@ -253,6 +253,23 @@ def test_impossible_targets_have_a_warning_and_no_gradient():
         loss(np.array([[1, 2]]), masked(logits[:1], np.array([[False, True]])))
 
 
+@pytest.mark.torch_backend
+@pytest.mark.gradients
+def test_classes_without_probability():
+    """Logits of minus infinity exclude a class: of a target that has it, the loss is infinite."""
+    logits = outputs(9, 2, 4)
+    logits[:, :, 2] = -np.inf
+    targets = np.array([[1, 1], [1, 2]])
+    rows = CTC(from_logits=True, reduction=None)
+    found = ops.convert_to_numpy(rows(targets, logits))
+    with np.errstate(divide="ignore"):
+        np.testing.assert_allclose(found, expected(targets, logits), rtol=1e-5)
+    assert np.isinf(found).tolist() == [False, True]
+    slope = gradient(lambda x: CTC(from_logits=True, reduction="sum")(targets, x), logits)
+    alone = gradient(lambda x: CTC(from_logits=True)(targets[:1], x), logits[:1])
+    np.testing.assert_allclose(slope, [alone[0], np.zeros_like(alone[0])], atol=1e-6)
+
+
 def test_compiled_code_warns_where_it_can():
     """A TensorFlow graph and `jax.jit`; what XLA compiles on TensorFlow is infinite, no more."""
     if BACKEND == "torch":

@@ -42,12 +42,12 @@ def model_of(units=12):
 @pytest.mark.slow
 @pytest.mark.traced
 def test_it_learns_to_transcribe(tmp_path):
-    """From one label in one wrong to one in fifty, on rows that it was not trained on."""
+    """From most labels wrong to one in fifty, on rows that it was not trained on."""
     x, y = recordings(256, 0)
     model = model_of()
     model.compile(keras.optimizers.Adam(0.02))
     before = model.evaluate(*recordings(64, 1), verbose=0, return_dict=True)
-    assert before["label_error_rate"] > 0.8
+    assert before["label_error_rate"] > 0.7
     model.fit(x, y, batch_size=32, epochs=12, verbose=0)
     x, y = recordings(64, 1)
     after = model.evaluate(x, y, verbose=0, return_dict=True)
