@@ -13,7 +13,8 @@ from kerasrnn.zoo.outputs import Output, dtype_of_predictions
 Tensor = Any
 
 
-@keras.saving.register_keras_serializable(package="kerasrnn")
+# `kerasrnn.losses.CTC` is registered under the name of the class.
+@keras.saving.register_keras_serializable(package="kerasrnn", name="CTCOutput")
 @validation.checked
 @dataclass(frozen=True)
 class CTC(Output):

@@ -308,13 +308,13 @@ def test_a_model_trains_with_its_mask_and_is_loaded(tmp_path):
             keras.layers.Dense(CLASSES, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.05), CTC())
+    model.compile(keras.optimizers.Adam(0.2), CTC())
     before = model.evaluate(x, TARGETS, verbose=0)
     p = ops.convert_to_numpy(model(x))
     np.testing.assert_allclose(before, expected(TARGETS, np.log(p), MASK).mean(), rtol=1e-4)
-    model.fit(x, TARGETS, epochs=8, verbose=0)
+    model.fit(x, TARGETS, epochs=20, verbose=0)
     after = model.evaluate(x, TARGETS, verbose=0)
-    assert after < 0.95 * before
+    assert after < 0.9 * before
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.evaluate(x, TARGETS, verbose=0) == pytest.approx(after, rel=1e-5)
