@@ -98,7 +98,9 @@ class LongRange(SmallImages):
     card = Card(
         title="Long-range dependencies: Fashion-MNIST and digits, pixel by pixel",
         topology="many-to-one",
-        result="test accuracy 0.700 with LEM in four epochs, pixels in order; LSTM: 0.605",
+        result=(
+            "test accuracy 0.826 with LRU, pixels in order, in 22 minutes on one core; LSTM: 0.605"
+        ),
         protocol=(
             "The input of a step is one pixel, from 0 to 1; 784 steps. Fashion-MNIST: the "
             "authors' split, 60,000 training and 10,000 test images. Digits: 10,000 images of "
