@@ -389,10 +389,11 @@ class Cell(DropoutRNNCell, SequenceLayer):
         """Whether the pointwise part, as configured, has a manually derived adjoint."""
         return False
 
-    @property
     def adjoint(self) -> Adjoint | None:
         """What the loop differentiates a step with: the cell itself, unless an option changes what
         a step computes; None: automatic differentiation."""
+        # Not a property: when Keras loads a model it reads all properties, and looks for weights in
+        # what they return.
         if self.has_adjoint and zoneout.applies(self):
             return zoneout.ZonedAdjoint(self)
         return self if self.has_adjoint and not self.alters_step else None

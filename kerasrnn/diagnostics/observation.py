@@ -209,7 +209,6 @@ class _KerasCell:
     """Adapts a foreign cell to the time loop: everything happens in the step."""
 
     single_read = alters_step = False
-    adjoint = None
 
     def __init__(self, cell: keras.layers.Layer, output_size: int) -> None:
         self.cell, self.step_output_shape = cell, (output_size,)
@@ -221,6 +220,9 @@ class _KerasCell:
 
     def input_part(self, x: Tensor, weights: Weights) -> Tensor:
         return x
+
+    def adjoint(self) -> None:
+        return None
 
     def recurrent_products(self, weights: Weights) -> tuple[()]:
         return ()

@@ -188,10 +188,6 @@ class Steppable(Protocol):
     onnx_operator: Any
     """An `OnnxOperator` with the cell's equations, or None; cuDNN has two of them."""
 
-    adjoint: Adjoint | None
-    """The cell's own gradient, as it is configured; None: its steps are differentiated
-    automatically."""
-
     alters_step: bool
     """Whether `step` computes something else than the equations of `onnx_operator` and of
     `transition`, which then do not apply."""
@@ -201,6 +197,10 @@ class Steppable(Protocol):
 
     is_chunked: bool
     """Whether a chunk of steps can be computed at once: see `ChunkedSteppable`."""
+
+    def adjoint(self) -> Adjoint | None:
+        """The cell's own gradient, as it is configured; None: its steps are differentiated
+        automatically."""
 
     def used_in_step(
         self, weights: dict[str, Any], memory: dict[str, Tensor]

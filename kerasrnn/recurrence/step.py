@@ -142,7 +142,7 @@ class ManualStep:
     """One step and the cell's own `adjoint`, in which each product is applied once."""
 
     def __init__(self, prepared: PreparedCell) -> None:
-        self.prepared, self.adjoint = prepared, prepared.cell.adjoint
+        self.prepared, self.adjoint = prepared, prepared.cell.adjoint()
 
     def forward(
         self, a: Tensor, states: list[Any], noise: dict[str, Any]

@@ -84,7 +84,7 @@ class Unroll:
         self.prepared = PreparedCell(
             backend, cell, self.cell_weights, *self._prepare(self.weights, self.memory)
         )
-        self.step = (AutomaticStep if cell.adjoint is None else ManualStep)(self.prepared)
+        self.step = (AutomaticStep if cell.adjoint() is None else ManualStep)(self.prepared)
         x, keeps = self._in_order(call.sequences), None
         if call.mask is not None:
             keeps = ops.expand_dims(self._in_order(call.mask), -1)  # (time, batch, 1)
