@@ -158,10 +158,14 @@ def test_in_stacks_and_both_directions():
 
 
 def test_steps_of_a_stack_and_of_a_decoder():
+    options = {"dtype": PRECISION}
     stack = kerasrnn.StackedRNN(
-        [kerasrnn.GRU(UNITS, learn_initial_state=True), kerasrnn.LSTM(UNITS)],
+        [
+            kerasrnn.GRU(UNITS, learn_initial_state=True, **options),
+            kerasrnn.LSTM(UNITS, **options),
+        ],
         return_sequences=True,
-        dtype=PRECISION,
+        **options,
     )
     x = normal(4, 5, 2)
     stack.build(x.shape)
