@@ -42,8 +42,9 @@ def total(a: Tensor, axis: int) -> Tensor:
 
 
 def possible(a: Tensor) -> Tensor:
-    """Whether a sum over paths has any path."""
-    return a > NEVER / 2
+    """Whether a sum over paths has any path. NaN counts as one, so that it is not hidden."""
+    # Not the negation of `<=`, of which TensorFlow's graphs make `>`.
+    return ops.logical_or(a > NEVER / 2, ops.isnan(a))
 
 
 def scan(
