@@ -121,6 +121,19 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
 }
 # Results, protocols, and names whose arguments are tested elsewhere.
 ELSEWHERE = {
+    "CRF": "tests/heads/test_crf.py",
+    "CRFLoss": "tests/heads/test_crf_in_fit.py",
+    "CTC": "tests/losses/test_ctc.py and tests/zoo/test_ctc.py",
+    "CTCBeam": "tests/decoding/test_ctc.py",
+    "CTCGreedy": "tests/decoding/test_ctc.py",
+    "CharacterErrorRate": "tests/metrics/test_error_rates.py",
+    "LanguageModel": "a protocol",
+    "NGramLanguageModel": "tests/decoding/test_ctc.py",
+    "NGrams": "tests/text/test_ngrams.py",
+    "RecurrentLanguageModel": "tests/decoding/test_ctc.py",
+    "SpanF1": "tests/metrics/test_spans.py",
+    "Tags": "tests/zoo/test_tagging.py",
+    "WordErrorRate": "tests/metrics/test_error_rates.py",
     "AdamW": "Keras's arguments",
     "Batches": "tests/training/test_batches.py",
     "BeamSearch": "made by Generator",
