@@ -297,6 +297,12 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Delete a folder unless something is in it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
     """Turn errors of the disk, reported by any package, into `WriteError`.

@@ -127,7 +127,7 @@ ELSEWHERE = {
     "CTCBeam": "tests/decoding/test_ctc.py",
     "CTCGreedy": "tests/decoding/test_ctc.py",
     "CharacterErrorRate": "tests/metrics/test_error_rates.py",
-    "LanguageModel": "a protocol",
+    "LanguageModel": "a base class",
     "NGramLanguageModel": "tests/decoding/test_ctc.py",
     "NGrams": "tests/text/test_ngrams.py",
     "RecurrentLanguageModel": "tests/decoding/test_ctc.py",

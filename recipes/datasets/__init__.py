@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kerasrnn.files import create_folder, locked, writing
+from kerasrnn.files import create_folder, locked, remove_if_empty, writing
 from kerasrnn.recipes.base.errors import SourceError
 from kerasrnn.wording import counted
 
@@ -137,11 +137,9 @@ def _no_empty_folders(root: Path, prepared: Path) -> Iterator[None]:
     except BaseException:
         for new in sorted(existing() - before, reverse=True):
             for path in (*sorted(new.rglob("*"), reverse=True), new):
-                with contextlib.suppress(OSError):  # a file, or a folder that holds one
-                    path.rmdir()
+                remove_if_empty(path)  # not a file, nor a folder that holds one
         for folder in above:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            remove_if_empty(folder)
         raise
 
 
