@@ -72,8 +72,9 @@ def many_to_one(
         A `zoo.Model` from one sequence per row, `(batch, time, ...)`, to `(batch, count)`.
 
     Raises:
-        ValueError: an argument is out of range; `inputs` are labels, not a sequence; `residual`
-            with "last" and bidirectional layers, whose last states belong to different steps.
+        ValueError: an argument is out of range; `recurrent_dropout` for a cell without a recurrent
+            kernel; `inputs` are labels, not a sequence; `residual` with "last" and bidirectional
+            layers, whose last states belong to different steps.
 
     Example:
 

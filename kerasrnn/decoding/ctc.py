@@ -84,6 +84,7 @@ class CTCDecoder(BaseLayer):
             log_p: log-probabilities, float32 `(batch, time, classes)`.
             used: the frames in use, boolean `(batch, time)`.
         """
+        # Abstract: every decoder defines it.
         raise NotImplementedError(f"{type(self).__name__} must define `decode`.")
 
     def compute_output_spec(self, outputs: Any, mask: Any = None) -> Any:

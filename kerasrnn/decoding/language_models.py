@@ -35,10 +35,12 @@ class LanguageModel(BaseLayer):
             classes: number of classes, including the blank.
             blank: the class of the blank.
         """
+        # Abstract: every language model defines it.
         raise NotImplementedError(f"{type(self).__name__} must define `initial`.")
 
     def step(self, labels: Tensor, state: Any, classes: int, blank: int) -> tuple[Tensor, Any]:
         """The scores of the label after these, int32 `(rows,)`, and the state."""
+        # Abstract: every language model defines it.
         raise NotImplementedError(f"{type(self).__name__} must define `step`.")
 
 

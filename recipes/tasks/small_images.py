@@ -1,5 +1,6 @@
 """Shared code of the recipes that classify small images: Fashion-MNIST, digits and their like."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ class SmallImages(Classification):
         """What `arranged` needs to know of the options, besides the classes."""
         return {}
 
+    @abstractmethod
     def arranged(self, images: Any, metadata: Mapping[str, Any]) -> Any:
         """The inputs of the model.
 
@@ -36,7 +38,6 @@ class SmallImages(Classification):
             images: a TensorFlow tensor `(batch, 28, 28, 1)`, of 0 to 1.
             metadata: that of the run.
         """
-        raise NotImplementedError
 
     def load(self, config: Any, data_dir: str | None = None) -> Data:
         from kerasrnn.recipes import datasets
