@@ -3,6 +3,7 @@
     python -m benchmarks.speed                           everything: an hour or two
     python -m benchmarks.speed --parts grid --cells LSTM,GRU --shapes 0,2
     python -m benchmarks.speed --parts memory,compile --out /tmp/speed
+    python -m benchmarks.speed --parts linear --update   the other results remain
     KERAS_BACKEND=jax python -m benchmarks.speed         on JAX, beside Keras's layers and Flax's
 
 Each contender runs in its own process, and the contenders take turns at each point, so that a
@@ -12,10 +13,11 @@ speed.png and growth.png to --out; on JAX speed-jax.json and so on.
 """
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,33 @@ def _shown(point: Point, record: Record, value: float) -> str:
     return loop.milliseconds(point, record, value)
 
 
+def updated(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The results, with those of earlier runs at all other points that the benchmark still has."""
+    file = folder / f"{report.file_name(raw, 'speed')}.json"
+    if not file.is_file():
+        return raw
+    old = json.loads(file.read_text(encoding="utf-8"))
+    possible = {replace(each, contenders=()) for each in points()}
+    measured = {_without_contenders(each) for each in raw["points"]}
+    earlier = [
+        {name: run[name] for name in ("command", "machine", "complete")}
+        for run in [*old.get("earlier", ()), old]
+    ]
+    kept = [
+        {**each, "earlier": each.get("earlier", len(earlier) - 1)}
+        for each in old["points"]
+        if _without_contenders(each) in possible - measured
+    ]
+    used = sorted({each["earlier"] for each in kept})
+    for each in kept:
+        each["earlier"] = used.index(each["earlier"])
+    return {**raw, "earlier": [earlier[n] for n in used], "points": [*kept, *raw["points"]]}
+
+
+def _without_contenders(result: Mapping[str, Any]) -> Point:
+    return replace(Point.from_json(result["point"]), contenders=())
+
+
 def write(raw: dict[str, Any], command: str, folder: Path) -> list[Path]:
     """Write the results; each file is replaced atomically."""
     return [
@@ -150,6 +179,9 @@ def study() -> Study:
         help="shapes of the grid, by number or name (default: all)",
     )
     found.add_common(RESULTS)
+    found.options.add_argument(
+        "--update", action="store_true", help="keep the results of points that are not measured now"
+    )
     return found
 
 
@@ -170,12 +202,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     machine = conditions()
     found, complete = measure(wanted, *repeats(chosen))
     raw = {
+        "command": command.typed(),
         "machine": machine,
         "backend": backend(),
         "options": given_options(chosen),
         "complete": complete,
         "points": found,
     }
+    if chosen.update:
+        raw = updated(raw, chosen.out)
     for file in write(raw, command.typed(), chosen.out):
         print(file)
     print_targets(targets.targets(targets.results(raw), raw["backend"]))

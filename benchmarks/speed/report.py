@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring.reports import opening, table, targets_table
+from benchmarks.measuring.reports import machine_table, opening, table, targets_table
 from benchmarks.measuring.summary import (
     AGREEMENT,
     Result,
@@ -17,6 +17,7 @@ from benchmarks.measuring.summary import (
 from benchmarks.speed.grid import BUILT_IN, CONTENDERS, FEW, OF_BACKEND, PARTS
 from benchmarks.speed.targets import results, targets
 from kerasrnn.files import replacing
+from kerasrnn.wording import counted
 
 COLORS = {
     "kerasrnn": "#000000",
@@ -39,6 +40,8 @@ def report(raw: Mapping[str, Any], command: str) -> str:
     found = results(raw)
     on_jax = raw["backend"] == "jax"
     lines = opening("Speed on JAX" if on_jax else "Speed", raw, command, file_name(raw, "speed"))
+    for n, run in enumerate(raw.get("earlier", ())):
+        lines += _of_earlier_run(run, [r["point"] for r in raw["points"] if r.get("earlier") == n])
     lines += targets_table(
         targets(found, raw["backend"]),
         "kerasrnn's time or memory, divided by that of the contender named after the comma.",
@@ -64,6 +67,17 @@ def report(raw: Mapping[str, Any], command: str) -> str:
         lines += [f"![Growth]({file_name(raw, 'growth')}.png)", ""]
     lines += _disagreements(found)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _of_earlier_run(run: Mapping[str, Any], of_run: Collection[Mapping[str, Any]]) -> list[str]:
+    parts = ", ".join(name for name in PARTS if any(point["part"] == name for point in of_run))
+    interrupted = "" if run["complete"] else ", which was interrupted"
+    return [
+        f"{counted(len(of_run), 'point')} ({parts}) of an earlier run of `{run['command']}`"
+        f"{interrupted}:",
+        "",
+        *machine_table(run["machine"]),
+    ]
 
 
 def file_name(raw: Mapping[str, Any], name: str) -> str:

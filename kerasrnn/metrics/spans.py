@@ -50,8 +50,8 @@ class SpanF1(keras.metrics.Metric):
         F1, from 0 to 1; 0 if there is no span.
 
     Masking: if the predictions have a mask, masked steps are skipped: the tags on both sides are
-    adjacent. On JAX, the training metrics of Keras's `fit` get neither the mask nor the most probable
-    sequence: read those of `evaluate` and of the validation data, which get both.
+    adjacent. On JAX, the training metrics of Keras's `fit` get neither the mask nor the most
+    probable sequence: read those of `evaluate` and of the validation data, which get both.
 
     Raises:
         ValueError: `tags` are not unique names of the scheme, or mark no spans; the shapes do not

@@ -336,6 +336,33 @@ def test_the_files_of_the_results(tmp_path):
     assert json.loads((tmp_path / "nothing" / "speed.json").read_text()) == nothing
 
 
+def test_an_update_keeps_the_points_that_are_not_measured(tmp_path):
+    def of(time, command, cells=(), **other):
+        results = [made_up(*cell, kerasrnn=rounds(time)) for cell in cells]
+        return MADE_UP | {"command": command, "points": results} | other
+
+    lstm, gru = ("grid", "LSTM", SHORT), ("grid", "GRU", SHORT)
+    gone = ("grid", "LSTM", SHORT._replace(time=7))
+    linear = ("linear", "MinGRU", points(parts=["linear"])[0].shape)
+    assert speed.updated(of(1, "first", [lstm]), tmp_path) == of(1, "first", [lstm])
+    speed.write(of(1, "first", [lstm, gru, gone]), "first", tmp_path)
+    second = speed.updated(of(2, "second", [linear]), tmp_path)
+    speed.write(second, "second", tmp_path)
+    third = speed.updated(of(3, "third", [lstm]), tmp_path)
+    assert [each["command"] for each in third["earlier"]] == ["first", "second"]
+    assert [(r["point"]["cell"], r.get("earlier")) for r in third["points"]] == [
+        ("GRU", 0),
+        ("MinGRU", 1),
+        ("LSTM", None),
+    ]
+    text = report.report(third, "third")
+    assert "1 point (grid) of an earlier run of `first`:" in text
+    # What no longer has any result is not named.
+    fourth = speed.updated(of(4, "fourth", [lstm, gru]), tmp_path)
+    assert [each["command"] for each in fourth["earlier"]] == ["second"]
+    assert [r.get("earlier") for r in fourth["points"]] == [0, None, None]
+
+
 # The command and its workers.
 
 
