@@ -28,7 +28,7 @@ class Data(NamedTuple):
     """The inputs, `(batch, time, *image, features)`."""
 
     r: np.ndarray
-    """The factors of the outputs in the loss, `(batch, time, *image, units)`."""
+    """The factors of the outputs in the loss, `(batch, time, *image, outputs)`."""
 
     lengths: np.ndarray
     """The number of valid steps per row, `(batch,)`; the first row is always full."""
@@ -38,7 +38,9 @@ def data(point: Point) -> Data:
     batch, time, features, units = point.shape
     random = np.random.default_rng(0)
     x = random.standard_normal((batch, time, *point.image, features), "float32")
-    r = random.standard_normal((batch, time, *point.image, units), "float32")
+    # By default, a projection has half of the units.
+    outputs = units // 2 if point.cell == "LSTMP" else units
+    r = random.standard_normal((batch, time, *point.image, outputs), "float32")
     lengths = np.full(batch, time)
     if point.masked:
         lengths[1:] = random.integers(time // 2, time + 1, batch - 1)
