@@ -49,8 +49,8 @@ test-jax: $(VENV)/installed-jax
 
 test-torch: $(VENV)/installed-peers
 	$(BIN)/python -m pytest -m torch $(addprefix tests/, \
-		test_torch.py cells/test_reservoirpy.py cells/test_torchrecurrent.py export heads losses \
-		test_house.py)
+		test_torch.py cells/test_reservoirpy.py cells/test_torchrecurrent.py export heads \
+		layers/test_librosa.py losses test_house.py)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m torch_backend $(addprefix tests/, \
 		cells decoding export/test_keras_layers.py heads losses recurrence)
 

@@ -53,6 +53,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layers.batched_time_distributed": ["BatchedTimeDistributed"],
         "layers.bidirectional": ["Bidirectional"],
         "layers.pooling": ["SequencePooling"],
+        "layers.sound": ["LogMel", "MFCC"],
+        "layers.spec_augment": ["SpecAugment"],
         "layers.stacked": ["StackedRNN"],
         "programs": ["cache_programs"],
         "text.bigrams": ["BigramEmbedding"],

@@ -141,6 +141,9 @@ from .heads.crf import CRF as CRF
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional
 from .layers.pooling import SequencePooling as SequencePooling
+from .layers.sound import MFCC as MFCC
+from .layers.sound import LogMel as LogMel
+from .layers.spec_augment import SpecAugment as SpecAugment
 from .layers.stacked import StackedRNN as StackedRNN
 from .programs import cache_programs as cache_programs
 from .text.bigrams import BigramEmbedding as BigramEmbedding

@@ -68,7 +68,8 @@ def _imports(package: str, names: Iterable[tuple[str, str]]) -> list[str]:
     """The re-exports of a package's names, given with their modules."""
     return [
         f"from {module.removeprefix(package)} import {name} as {name}"
-        for module, name in sorted(names)
+        # Names in capitals come first, as ruff sorts them.
+        for module, name in sorted(names, key=lambda x: (x[0], not x[1].isupper(), x[1]))
         if module.startswith(f"{package}.")
     ]
 

@@ -14,12 +14,17 @@ from kerasrnn.cells import __all__ as _of_cells
 from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
 from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.pooling import SequencePooling
+from kerasrnn.layers.sound import MFCC, LogMel
+from kerasrnn.layers.spec_augment import SpecAugment
 from kerasrnn.layers.stacked import StackedRNN
 
 __all__ = [
     *_of_cells,
+    "MFCC",
     "BatchedTimeDistributed",
     "Bidirectional",
+    "LogMel",
     "SequencePooling",
+    "SpecAugment",
     "StackedRNN",
 ]
