@@ -50,6 +50,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decoding.decoder": ["Decoder"],
         "decoding.generator": ["Generator"],
         "heads.crf": ["CRF"],
+        "heads.transducer": ["Transducer"],
         "layers.batched_time_distributed": ["BatchedTimeDistributed"],
         "layers.bidirectional": ["Bidirectional"],
         "layers.pooling": ["SequencePooling"],

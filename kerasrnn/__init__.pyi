@@ -138,6 +138,7 @@ from .cells.wrapping import WrappingCell as WrappingCell
 from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator
 from .heads.crf import CRF as CRF
+from .heads.transducer import Transducer as Transducer
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional
 from .layers.pooling import SequencePooling as SequencePooling

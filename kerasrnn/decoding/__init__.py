@@ -43,6 +43,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "language_models": ["LanguageModel", "NGramLanguageModel", "RecurrentLanguageModel"],
         "scheduled_sampling": ["ScheduledSampling"],
         "loop": ["Policy", "Sampling", "Sequences", "decode"],
+        "transducer": ["TransducerBeam", "TransducerGreedy"],
         "processors": [
             "IMPOSSIBLE",
             "ForbiddenSymbols",

@@ -8,10 +8,11 @@ import numpy as np
 from keras import ops, tree
 
 from kerasrnn import validation
-from kerasrnn.base_layer import BaseLayer, boolean_mask
+from kerasrnn.base_layer import boolean_mask
 from kerasrnn.decoding import loop
 from kerasrnn.decoding.alignment import left_aligned, start_times
 from kerasrnn.decoding.beam import most_probable
+from kerasrnn.decoding.label_decoder import LabelDecoder, Labels
 from kerasrnn.decoding.language_models import LanguageModel, WordList
 from kerasrnn.decoding.loop import selected, taken, written
 from kerasrnn.recurrence import log_semiring
@@ -21,23 +22,7 @@ from kerasrnn.validation import NonNegativeInteger, NonNegativeNumber, PositiveI
 Tensor = Any
 
 
-class Labels(NamedTuple):
-    """Label sequences. With `n_best`, the second axis has those of a row, the best first."""
-
-    labels: Tensor
-    """int32 `(batch, time)`, padded with the blank."""
-
-    lengths: Tensor
-    """int32 `(batch,)`"""
-
-    scores: Tensor
-    """float32 `(batch,)`"""
-
-    times: Tensor
-    """int32 `(batch, time)`: the frame at which each label begins; -1 for padding."""
-
-
-class CTCDecoder(BaseLayer):
+class CTCDecoder(LabelDecoder):
     """The base class of decoders: from the outputs of a model to label sequences."""
 
     def __init__(
@@ -49,14 +34,8 @@ class CTCDecoder(BaseLayer):
         return_times: bool,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(return_lengths, return_scores, return_times, **kwargs)
         self.blank, self.from_logits = blank, from_logits
-        self.return_lengths = return_lengths
-        self.return_scores = return_scores
-        self.return_times = return_times
-        self.supports_masking = True
-
-    n_best: int | None = None
 
     def build(self, *_: Any) -> None:
         self.built = True
@@ -89,27 +68,7 @@ class CTCDecoder(BaseLayer):
 
     def compute_output_spec(self, outputs: Any, mask: Any = None) -> Any:
         self._check_shape(outputs)
-        rows = outputs.shape[:1] if self.n_best is None else (outputs.shape[0], self.n_best)
-        steps = (*rows, outputs.shape[1])
-        spec = keras.KerasTensor
-        return self._requested(
-            Labels(
-                spec(steps, "int32"),
-                spec(rows, "int32"),
-                spec(rows, "float32"),
-                spec(steps, "int32"),
-            )
-        )
-
-    def compute_mask(self, outputs: Any, mask: Any = None) -> None:
-        """No mask is passed on: labels have other steps than the frames."""
-
-    def _requested(self, found: Labels) -> Any:
-        results = [found.labels]
-        results += [found.lengths] if self.return_lengths else []
-        results += [found.scores] if self.return_scores else []
-        results += [found.times] if self.return_times else []
-        return results[0] if len(results) == 1 else tuple(results)
+        return self._spec(*outputs.shape[:2])
 
     def _check_shape(self, outputs: Any) -> None:
         shape = tuple(outputs.shape)
@@ -120,14 +79,8 @@ class CTCDecoder(BaseLayer):
             )
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "blank": self.blank,
-            "from_logits": self.from_logits,
-            "return_lengths": self.return_lengths,
-            "return_scores": self.return_scores,
-            "return_times": self.return_times,
-        }
+        options = {"blank": self.blank, "from_logits": self.from_logits}
+        return {**super().get_config(), **options}
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")

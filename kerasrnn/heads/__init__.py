@@ -12,5 +12,6 @@
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 
 from kerasrnn.heads.crf import CRF
+from kerasrnn.heads.transducer import Transducer
 
-__all__ = ["CRF"]
+__all__ = ["CRF", "Transducer"]

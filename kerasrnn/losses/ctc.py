@@ -1,7 +1,7 @@
 """Connectionist temporal classification: the loss of sequences without an alignment."""
 
 import warnings
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,27 +12,29 @@ from kerasrnn.decoding.alignment import (
     after_label,
     emissions,
     frames_first,
-    left_aligned,
     repeated,
 )
-from kerasrnn.keras_internals import scale_loss_for_distribution
 from kerasrnn.losses.host import call_where
-from kerasrnn.losses.predictions import log_probabilities, values_in_use
-from kerasrnn.losses.weights import as_weights, mask_of
+from kerasrnn.losses.label_sequences import (
+    SHOWN,
+    Impossible,
+    LabelSequenceLoss,
+    Reduction,
+    checked_mask,
+    labels_of,
+)
+from kerasrnn.losses.predictions import log_probabilities
+from kerasrnn.losses.weights import mask_of
 from kerasrnn.recurrence import dynamic, log_semiring
 from kerasrnn.recurrence.log_semiring import NEVER
 from kerasrnn.validation import NonNegativeInteger
 from kerasrnn.wording import counted
 
 Tensor = Any
-Reduction = Literal["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none"] | None
-
-SHOWN = 5
-"""The number of rows that a warning describes."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class CTC(keras.losses.Loss):
+class CTC(LabelSequenceLoss):
     """The negative log-likelihood of label sequences whose alignment is unknown.
 
     A model with an output for each of T frames writes a shorter sequence l_1 ... l_U: each frame is
@@ -109,14 +111,12 @@ class CTC(keras.losses.Loss):
         self,
         blank: NonNegativeInteger = 0,
         from_logits: bool = False,
-        impossible: Literal["warn", "zero"] = "warn",
+        impossible: Impossible = "warn",
         reduction: Reduction = "sum_over_batch_size",
         name: str = "ctc",
     ) -> None:
-        super().__init__(name=name, reduction=reduction)
-        self.blank = blank
+        super().__init__(blank, impossible, reduction, name)
         self.from_logits = from_logits
-        self.impossible = impossible
 
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
@@ -133,7 +133,7 @@ class CTC(keras.losses.Loss):
                 f"blank={self.blank}: expected a class of y_pred, 0 to {y_pred.shape[-1] - 1}."
             )
         targets = _targets(y_true, y_pred, self.blank)
-        used = None if mask is None else _checked_mask(mask, y_pred)
+        used = None if mask is None else checked_mask(mask, y_pred)
         log_p = log_probabilities(y_pred, used, self.from_logits)
         losses, lacking = _losses(targets, log_p, used, self.blank)
         weights = self._weights(sample_weight, y_pred, losses.dtype)
@@ -142,73 +142,14 @@ class CTC(keras.losses.Loss):
         impossible = lacking > 0
         if self.impossible == "warn":
             call_where(impossible, _warn, targets.ids, targets.lengths, targets.needed, lacking)
-        # Where no path has a probability, as with logits of minus infinity.
-        losses = ops.where(log_semiring.possible(-losses), losses, np.inf)
-        losses = ops.where(impossible, np.inf if self.impossible == "warn" else 0.0, losses)
-        losses = ops.where(targets.valid, losses, np.nan)
-        return self._reduced(losses, weights)
+        return self._completed(losses, impossible, targets.valid, weights)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each row, `(batch,)`."""
         return CTC(self.blank, self.from_logits, self.impossible, None)(y_true, y_pred)
 
-    def denominator(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
-    ) -> Tensor:
-        """The denominator of the loss: the number of rows, or the sum of their weights.
-
-        It allows averaging the losses of parts of a batch to that of the batch.
-
-        Raises:
-            ValueError: the reduction is not a mean.
-        """
-        if self.reduction in ("sum", "none", None):
-            raise ValueError(
-                f"reduction={self.reduction!r}: expected 'sum_over_batch_size' or another mean for "
-                "batches that are split."
-            )
-        if self.reduction == "mean_with_sample_weight" and sample_weight is not None:
-            return ops.sum(self._weights(sample_weight, y_pred, "float32"))
-        return ops.cast(ops.shape(y_pred)[0], "float32")
-
-    def _weights(self, sample_weight: Any, y_pred: Tensor, dtype: Any) -> Tensor | None:
-        if sample_weight is None:
-            return None
-        weights = as_weights(sample_weight, keras.backend.standardize_dtype(dtype))
-        shape, rows = tuple(weights.shape), y_pred.shape[0]
-        if len(shape) == 0 or len(shape) > 2 or shape[1:] not in ((), (1,), (None,)):
-            fits = False
-        else:
-            fits = None in (shape[0], rows) or shape[0] == rows
-        if not fits:
-            raise ValueError(
-                f"sample_weight of the shape {shape}: expected the weights of rows, (batch,) or "
-                f"(batch, 1), for y_pred of the shape {tuple(y_pred.shape)}."
-            )
-        return ops.reshape(weights, (-1,))
-
-    def _reduced(self, losses: Tensor, weights: Tensor | None) -> Tensor:
-        if weights is not None:
-            losses = ops.where(weights == 0, 0, losses * weights)
-        if self.reduction in ("none", None):
-            return losses
-        total = ops.sum(losses)
-        if self.reduction == "sum":
-            return total
-        if self.reduction == "mean_with_sample_weight" and weights is not None:
-            divisor = ops.sum(weights)
-        else:
-            divisor = ops.cast(ops.shape(losses)[0], losses.dtype)
-        return scale_loss_for_distribution(ops.divide_no_nan(total, divisor))
-
     def get_config(self) -> dict[str, Any]:
-        return {
-            "blank": self.blank,
-            "from_logits": self.from_logits,
-            "impossible": self.impossible,
-            "reduction": self.reduction,
-            "name": self.name,
-        }
+        return {**super().get_config(), "from_logits": self.from_logits}
 
 
 class _Targets(NamedTuple):
@@ -231,41 +172,10 @@ class _Targets(NamedTuple):
 
 
 def _targets(y_true: Tensor, y_pred: Tensor, blank: int) -> _Targets:
-    ids, classes = validation.ids("y_true", y_true), y_pred.shape[-1]
-    if len(ids.shape) != 2 or not (
-        None in (ids.shape[0], y_pred.shape[0]) or ids.shape[0] == y_pred.shape[0]
-    ):
-        raise ValueError(
-            f"y_true of the shape {tuple(ids.shape)}: expected ids (batch, labels), for y_pred of "
-            f"the shape {tuple(y_pred.shape)}."
-        )
-    known = values_in_use(None, ids)
-    if known is not None and known[0].size and known[0].max() >= classes:
-        raise ValueError(
-            f"y_true: expected ids from 0 to {classes - 1}, padded with the blank, {blank}, or "
-            f"with negative ids; found {known[0].max()}."
-        )
-    is_label = (ids >= 0) & (ids != blank)
-    valid = ops.all(ids < classes, axis=1)
-    ids = ops.where(ids < classes, ids, blank)
-    (ids,), lengths = left_aligned(is_label, [ids], [blank])
-    ids = ops.pad(ids, ((0, 0), (0, 1)), constant_values=blank)
+    ids, lengths, valid = labels_of(y_true, y_pred, blank, y_pred.shape[-1])
     repeats = repeated(ids, blank)
     needed = lengths + ops.sum(ops.cast(repeats, "int32"), axis=1)
     return _Targets(ids, lengths, repeats, needed, valid)
-
-
-def _checked_mask(mask: Tensor, y_pred: Tensor) -> Tensor:
-    mask = ops.convert_to_tensor(mask)
-    if len(mask.shape) != 2 or any(
-        None not in pair and pair[0] != pair[1]
-        for pair in zip(mask.shape, y_pred.shape[:2], strict=True)
-    ):
-        raise ValueError(
-            f"mask of the shape {tuple(mask.shape)}: expected (batch, time), for y_pred of the "
-            f"shape {tuple(y_pred.shape)}."
-        )
-    return ops.cast(mask, "bool")
 
 
 def _losses(
