@@ -40,6 +40,7 @@ PARTS = {
     "text": "Text",
     "attention": "Attention",
     "decoding": "Decoding",
+    "distributions": "Distributions",
     "heads": "Heads",
     "constraints": "Constraints",
     "losses": "Losses",

@@ -29,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "constraints",
         "decoding",
         "diagnostics",
+        "distributions",
         "export",
         "heads",
         "layers",
@@ -50,6 +51,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decoding.decoder": ["Decoder"],
         "decoding.generator": ["Generator"],
         "heads.crf": ["CRF"],
+        "heads.forecast_parameters": ["ForecastParameters"],
         "heads.transducer": ["Transducer"],
         "layers.batched_time_distributed": ["BatchedTimeDistributed"],
         "layers.bidirectional": ["Bidirectional"],
@@ -94,8 +96,8 @@ def _register_classes(module: ModuleType) -> None:
         if name[0].isupper():
             __getattr__(name)
     # Classes that a model has or is compiled with, and the classes of the zoo's models.
-    packages = ("constraints", "heads", "losses", "metrics")
-    of_zoo = ("ctc", "predictions", "tagging", "texts", "translation")
+    packages = ("constraints", "distributions", "heads", "losses", "metrics")
+    of_zoo = ("ctc", "distributions", "predictions", "tagging", "texts", "translation")
     for package in (*packages, *(f"zoo.{name}" for name in of_zoo)):
         importlib.import_module(f"{__name__}.{package}")
 

@@ -4,6 +4,7 @@ from . import cells as cells
 from . import constraints as constraints
 from . import decoding as decoding
 from . import diagnostics as diagnostics
+from . import distributions as distributions
 from . import export as export
 from . import heads as heads
 from . import layers as layers
@@ -138,6 +139,7 @@ from .cells.wrapping import WrappingCell as WrappingCell
 from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator
 from .heads.crf import CRF as CRF
+from .heads.forecast_parameters import ForecastParameters as ForecastParameters
 from .heads.transducer import Transducer as Transducer
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional

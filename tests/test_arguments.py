@@ -126,6 +126,15 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
 ELSEWHERE = {
     "CRF": "tests/heads/test_crf.py",
     "CRFLoss": "tests/heads/test_crf_in_fit.py",
+    **dict.fromkeys(("CRPS", "CalibrationError", "Coverage"), "tests/metrics/test_forecasts.py"),
+    **dict.fromkeys(
+        ("NegativeLogLikelihood", "QuantileLoss", "StandardizedSquaredError"),
+        "tests/losses/test_forecasts.py",
+    ),
+    **dict.fromkeys(
+        ("ForecastParameters", "Mixture", "NegativeBinomial", "Normal", "Quantiles", "StudentT"),
+        "tests/zoo/test_distributions.py and tests/distributions",
+    ),
     "CTC": "tests/losses/test_ctc.py and tests/zoo/test_ctc.py",
     "CTCBeam": "tests/decoding/test_ctc.py",
     "CTCGreedy": "tests/decoding/test_ctc.py",

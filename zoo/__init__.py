@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "cells": ["layer_class"],
         "ctc": ["CTC"],
+        "distributions": ["Mixture", "NegativeBinomial", "Normal", "Quantiles", "StudentT"],
         "inputs": ["Images", "Inputs", "Labels", "Tokens", "Vectors"],
         "outputs": ["Classes", "MultiLabel", "Output", "Values"],
         "predictions": ["decoded"],

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrnn import validation
@@ -32,7 +33,7 @@ class Output(abc.ABC):
 
     The topologies and `zoo.Model` use outputs only through this interface. A new kind of output is
     a subclass with a `layer` and a `loss`, and where they differ from the defaults, `metrics`,
-    `target_shape`, `target_ids` and `decode`. Register it with
+    `target_shape`, `target_ids`, `check_targets` and `decode`. Register it with
     `keras.saving.register_keras_serializable`, so that its models can be loaded; if it is not a
     dataclass, it also needs `get_config`.
 
@@ -42,7 +43,7 @@ class Output(abc.ABC):
     - A layer that needs the padding mask has an argument `mask` in `call`, as any Keras layer.
     - The layer is also passed to the metrics, which may decode.
 
-    Example: quantiles, with the pinball loss (Koenker & Bassett 1978).
+    Example: directions, as angles. 0 and 2 pi are the same, which a number does not express.
 
         >>> from dataclasses import dataclass
         >>> import keras
@@ -50,41 +51,31 @@ class Output(abc.ABC):
         >>> from keras import ops
         >>> from kerasrnn import zoo
         >>> @keras.saving.register_keras_serializable(package="example")
-        ... class Pinball(keras.losses.Loss):
-        ...     def __init__(self, levels, name="pinball", **kwargs):
-        ...         super().__init__(name=name, **kwargs)
-        ...         self.levels = list(levels)
-        ...
+        ... class AngularError(keras.losses.Loss):
         ...     def call(self, y_true, y_pred):
-        ...         error = ops.expand_dims(ops.cast(y_true, y_pred.dtype), -1) - y_pred
-        ...         levels = ops.convert_to_tensor(self.levels, y_pred.dtype)
-        ...         return ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
-        ...
-        ...     def get_config(self):
-        ...         return {**super().get_config(), "levels": self.levels}
+        ...         return 1 - ops.cos(y_true - ops.arctan2(y_pred[..., 1], y_pred[..., 0]))
         >>> @keras.saving.register_keras_serializable(package="example")
         ... @dataclass(frozen=True)
-        ... class Quantiles(zoo.Output):
-        ...     levels: tuple[float, ...]
-        ...     name = "quantiles"
+        ... class Direction(zoo.Output):
+        ...     name = "direction"
         ...
         ...     def layer(self, name=None):
-        ...         return keras.layers.Dense(len(self.levels), name=name or self.name)
+        ...         return keras.layers.Dense(2, name=name or self.name)
         ...
         ...     def loss(self, layer):
-        ...         return Pinball(self.levels)
+        ...         return AngularError()
         ...
         ...     def target_shape(self, shape):
-        ...         return shape[:-1]      # one number, for all quantiles of a prediction
+        ...         return shape[:-1]      # one angle, for the two numbers of a prediction
         ...
         ...     def decode(self, predictions, layer, mask=None):
-        ...         return ops.sort(predictions, axis=-1)      # quantiles do not cross
-        >>> model = zoo.many_to_one(zoo.Vectors(2), Quantiles((0.1, 0.5, 0.9)), "gru", units=4)
+        ...         return ops.arctan2(predictions[..., 1], predictions[..., 0])
+        >>> model = zoo.many_to_one(zoo.Vectors(2), Direction(), "gru", units=4)
         >>> model.compile("adam", jit_compile=False)
-        >>> x, y = np.ones((8, 5, 2)), np.arange(8.0)
+        >>> x, y = np.ones((8, 5, 2)), np.linspace(0, 2 * np.pi, 8)
         >>> history = model.fit(x, y, verbose=0)
         >>> zoo.decoded(model).predict(x, verbose=0).shape
-        (8, 3)
+        (8,)
     """
 
     name: ClassVar[str] = "predictions"
@@ -118,6 +109,15 @@ class Output(abc.ABC):
 
     aligned: ClassVar[bool] = True
     """Whether the targets of a sequence have a step for each step of the predictions."""
+
+    def check_targets(self, name: str, targets: np.ndarray) -> None:
+        """Raise ValueError if a target is impossible. Targets are finite, and ids in their range.
+
+        Args:
+            name: name of the argument.
+            targets: in the shape of `target_shape`.
+        """
+        return
 
     def decode(
         self, predictions: Tensor, layer: keras.layers.Layer, mask: Tensor | None = None

@@ -134,6 +134,8 @@ class _Expected(NamedTuple):
     """The number of ids; None for numbers."""
     aligned: bool = False
     """Whether targets have the steps of the predictions."""
+    check: Callable[[str, np.ndarray], None] | None = None
+    """The output's own check."""
 
 
 def _expected(output: Any, loss: Any, output_type: Output | None) -> _Expected:
@@ -146,7 +148,8 @@ def _expected(output: Any, loss: Any, output_type: Output | None) -> _Expected:
     """
     if output_type is not None:
         shape = output_type.target_shape(tuple(output.shape))
-        return _Expected(shape, output_type.target_ids, output_type.aligned)
+        check = output_type.check_targets
+        return _Expected(shape, output_type.target_ids, output_type.aligned, check)
     if _takes_ids(loss):
         return _Expected(output.shape[:-1], output.shape[-1], True)
     if _takes_values(loss):
@@ -183,6 +186,8 @@ def _target(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
         ignored = loss.get_config().get("ignore_class") if is_object else None
         ids = numbers if ignored is None else np.where(numbers == ignored, 0, numbers)
         validation.integers(name, ids, 0, of.ids - 1)
+    if numbers is not None and of.check is not None:
+        of.check(name, np.asarray(ops.convert_to_numpy(targets)))
     if numbers is not None and _is_binary(loss):
         _check_probabilities(name, np.asarray(ops.convert_to_numpy(targets)))
     return targets

@@ -12,6 +12,7 @@
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 
 from kerasrnn.heads.crf import CRF
+from kerasrnn.heads.forecast_parameters import ForecastParameters
 from kerasrnn.heads.transducer import Transducer
 
-__all__ = ["CRF", "Transducer"]
+__all__ = ["CRF", "ForecastParameters", "Transducer"]

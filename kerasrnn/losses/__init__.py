@@ -12,6 +12,20 @@ import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 from kerasrnn.losses.crf import CRFLoss
 from kerasrnn.losses.crossentropy import SequenceCrossentropy, sequence_crossentropy
 from kerasrnn.losses.ctc import CTC
+from kerasrnn.losses.forecasts import (
+    NegativeLogLikelihood,
+    QuantileLoss,
+    StandardizedSquaredError,
+)
 from kerasrnn.losses.transducer import Transducer
 
-__all__ = ["CTC", "CRFLoss", "SequenceCrossentropy", "Transducer", "sequence_crossentropy"]
+__all__ = [
+    "CTC",
+    "CRFLoss",
+    "NegativeLogLikelihood",
+    "QuantileLoss",
+    "SequenceCrossentropy",
+    "StandardizedSquaredError",
+    "Transducer",
+    "sequence_crossentropy",
+]

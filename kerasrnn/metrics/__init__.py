@@ -12,11 +12,15 @@ import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 from kerasrnn.metrics.accuracy import SequenceAccuracy, TokenAccuracy
 from kerasrnn.metrics.edit_distance import EditDistance, edit_distance
 from kerasrnn.metrics.error_rates import CharacterErrorRate, WordErrorRate
+from kerasrnn.metrics.forecasts import CRPS, CalibrationError, Coverage
 from kerasrnn.metrics.perplexity import Perplexity
 from kerasrnn.metrics.spans import SpanF1
 
 __all__ = [
+    "CRPS",
+    "CalibrationError",
     "CharacterErrorRate",
+    "Coverage",
     "EditDistance",
     "Perplexity",
     "SequenceAccuracy",

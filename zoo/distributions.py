@@ -1,0 +1,333 @@
+"""Outputs that are distributions or quantiles, with their losses, scores and samples."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+import kerasrnn
+from kerasrnn import validation
+from kerasrnn.base_layer import BaseLayer
+from kerasrnn.distributions import Forecast
+from kerasrnn.validation import ArgumentError, NonNegativeInteger, PositiveInteger
+from kerasrnn.zoo.outputs import Output
+
+Tensor = Any
+
+
+class ForecastOutput(Output):
+    """The base class of outputs whose predictions are the parameters of a `forecast`."""
+
+    name = "parameters"
+
+    @property
+    @abc.abstractmethod
+    def forecast(self) -> Forecast:
+        """The forecast: see `kerasrnn.distributions`."""
+
+    def layer(self, name: str | None = None) -> keras.layers.Layer:
+        return ForecastLayer(self.forecast, name=name or self.name)
+
+    def loss(self, layer: keras.layers.Layer) -> keras.losses.Loss:
+        return kerasrnn.losses.NegativeLogLikelihood(self.forecast)
+
+    def target_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*shape[:-1], self.forecast.size)
+
+    def check_targets(self, name: str, targets: np.ndarray) -> None:
+        right = ops.convert_to_numpy(
+            self.forecast.supported(ops.convert_to_tensor(targets, dtype="float32"))
+        )
+        if not right.all():
+            index = tuple(map(int, np.unravel_index(right.argmin(), right.shape)))
+            entry = f"{name}[{', '.join(map(str, index))}]"
+            raise ArgumentError(entry, targets[index].item(), self.forecast.support)
+
+    def decode(
+        self, predictions: Tensor, layer: keras.layers.Layer, mask: Tensor | None = None
+    ) -> Tensor:
+        return self.forecast.point(predictions)
+
+    def sample(self, predictions: Tensor, n: int = 1, seed: Any = None) -> Tensor:
+        """Independent draws, `(n, ..., count)`.
+
+        Args:
+            predictions: the result of `predict`.
+            n: how many for each prediction.
+            seed: an integer, a `keras.random.SeedGenerator`, or None.
+
+        Raises:
+            ValueError: an argument is out of its range, or the forecast is no distribution.
+        """
+        if not isinstance(self.forecast, kerasrnn.distributions.Distribution):
+            raise ValueError(
+                f"{self!r} is no distribution to sample from; expected zoo.Normal or another one."
+            )
+        return self.forecast.sample(predictions, n, seed)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+
+    def _store_units(self) -> None:
+        """Check the arguments, and store units as tuples, which are equal after loading, too."""
+        for name in ("mean", "std"):
+            if hasattr(self, name):
+                object.__setattr__(self, name, getattr(self.forecast, name))
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class ForecastLayer(BaseLayer):
+    """A dense layer and the `kerasrnn.ForecastParameters` of its outputs.
+
+    Args:
+        forecast: see `ForecastParameters`.
+    """
+
+    def __init__(self, forecast: Forecast, **kwargs: Any) -> None:
+        policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
+        super().__init__(dtype=policy.variable_dtype, **kwargs)
+        self.forecast = forecast
+        self.dense = keras.layers.Dense(forecast.count, dtype=self.dtype_policy, name="dense")
+        self.into_parameters = kerasrnn.ForecastParameters(forecast, dtype=self.dtype_policy)
+        self.supports_masking = True
+
+    def build(self, features_shape: Any) -> None:
+        self.dense.build(features_shape)
+        self.into_parameters.build((*features_shape[:-1], self.forecast.count))
+        self.built = True
+
+    def call(self, features: Tensor) -> Tensor:
+        return self.into_parameters(self.dense(features))
+
+    def get_config(self) -> dict[str, Any]:
+        forecast = keras.saving.serialize_keras_object(self.forecast)
+        return {**super().get_config(), "forecast": forecast}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ForecastLayer":
+        forecast = keras.saving.deserialize_keras_object(config["forecast"], custom_objects)
+        return cls(**{**config, "forecast": forecast})
+
+
+# The forecasts are registered under the names of these classes.
+@keras.saving.register_keras_serializable(package="kerasrnn", name="NormalOutput")
+@validation.checked
+@dataclass(frozen=True)
+class Normal(ForecastOutput):
+    """`count` numbers, each with a normal distribution: `kerasrnn.distributions.Normal`.
+
+    The predictions are the means and the standard deviations. The loss is the negative
+    log-likelihood, the metric the CRPS. Decoded, predictions are the means.
+
+    Args:
+        count: how many numbers are predicted.
+        mean: mean of the targets over the training data, or one for each number; default 0.
+        std: standard deviation of the targets over the training data, or one for each number;
+            default 1. The network computes numbers of the order of 1; predictions, samples and
+            scores are in the units of the targets.
+        correlated: whether two numbers are correlated.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+
+        >>> import numpy as np
+        >>> from kerasrnn import zoo
+        >>> y = np.array([310.0, 290.0, 305.0, 295.0])
+        >>> normal = zoo.Normal(1, mean=y.mean(), std=y.std())
+        >>> model = zoo.many_to_one(zoo.Vectors(2), normal, "gru", units=4)
+        >>> model.compile("adam", jit_compile=False)
+        >>> x = np.ones((4, 5, 2))
+        >>> sorted(model.fit(x, y, verbose=0).history)
+        ['crps', 'loss']
+        >>> p = model.predict(x, verbose=0)
+        >>> tuple(normal.sample(p, n=100, seed=0).shape)
+        (100, 4, 1)
+    """
+
+    count: PositiveInteger = 1
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+    correlated: bool = False
+
+    def __post_init__(self) -> None:
+        self._store_units()
+
+    @property
+    def forecast(self) -> kerasrnn.distributions.Normal:
+        return kerasrnn.distributions.Normal(self.count, self.mean, self.std, self.correlated)
+
+    def metrics(self, layer: keras.layers.Layer) -> list[Any]:
+        return [kerasrnn.metrics.CRPS(self.forecast)]
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn", name="StudentTOutput")
+@validation.checked
+@dataclass(frozen=True)
+class StudentT(ForecastOutput):
+    """`count` numbers, each with a t distribution: `kerasrnn.distributions.StudentT`.
+
+    Outliers have less influence than on `Normal`. The predictions are locations, scales and degrees
+    of freedom. The loss is the negative log-likelihood. Decoded, predictions are the means, which
+    are the locations.
+
+    Args:
+        count: how many numbers are predicted.
+        mean: mean of the targets over the training data, or one for each number; default 0.
+        std: standard deviation of the targets over the training data, or one for each number;
+            default 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    count: PositiveInteger = 1
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        self._store_units()
+
+    @property
+    def forecast(self) -> kerasrnn.distributions.StudentT:
+        return kerasrnn.distributions.StudentT(self.count, self.mean, self.std)
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn", name="NegativeBinomialOutput")
+@validation.checked
+@dataclass(frozen=True)
+class NegativeBinomial(ForecastOutput):
+    """`count` counts, such as sales: `kerasrnn.distributions.NegativeBinomial`.
+
+    The predictions are means and dispersions. The loss is the negative log-likelihood. Decoded,
+    predictions are the means.
+
+    Args:
+        count: how many counts are predicted.
+        mean: mean of the targets over the training data, positive, or one for each number;
+            default 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    count: PositiveInteger = 1
+    mean: float | Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        self._store_units()
+
+    @property
+    def forecast(self) -> kerasrnn.distributions.NegativeBinomial:
+        return kerasrnn.distributions.NegativeBinomial(self.count, self.mean)
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn", name="MixtureOutput")
+@validation.checked
+@dataclass(frozen=True)
+class Mixture(ForecastOutput):
+    """A mixture of normal distributions: `kerasrnn.distributions.Mixture`.
+
+    The predictions are the weights and the parameters of the components, then the probabilities of
+    the flags. The loss is the negative log-likelihood, the metric the CRPS. Decoded, predictions
+    are the means, and the probabilities of the flags.
+
+    Args:
+        component: a `zoo.Normal`: how many numbers, and their units.
+        components: how many components.
+        flags: how many numbers of the target, the last ones, are 0 or 1, such as the end of a pen's
+            stroke.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example: handwriting, as the offsets of a pen and the ends of its strokes.
+
+        >>> from kerasrnn import zoo
+        >>> pen = zoo.Mixture(zoo.Normal(2, correlated=True), 20, flags=1)
+        >>> model = zoo.many_to_many(zoo.Vectors(3), pen, units=8)
+        >>> model.output_shape
+        (None, None, 121)
+    """
+
+    component: Normal
+    components: PositiveInteger
+    flags: NonNegativeInteger = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.component, Normal):
+            raise ArgumentError("component", self.component, "a zoo.Normal")
+
+    @property
+    def forecast(self) -> kerasrnn.distributions.Mixture:
+        component = self.component.forecast
+        return kerasrnn.distributions.Mixture(component, self.components, self.flags)
+
+    def metrics(self, layer: keras.layers.Layer) -> list[Any]:
+        return [kerasrnn.metrics.CRPS(self.forecast)]
+
+    def get_config(self) -> dict[str, Any]:
+        component = keras.saving.serialize_keras_object(self.component)
+        return {**super().get_config(), "component": component}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Mixture":
+        component = keras.saving.deserialize_keras_object(config["component"])
+        return cls(**{**config, "component": component})
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn", name="QuantilesOutput")
+@validation.checked
+@dataclass(frozen=True)
+class Quantiles(ForecastOutput):
+    """Quantiles of `count` numbers, which do not cross: `kerasrnn.distributions.Quantiles`.
+
+    The predictions are the quantiles, those of the first number first. The loss is
+    `kerasrnn.losses.QuantileLoss`, the metric the CRPS of these levels. Decoded, predictions are
+    the medians, or the quantiles whose level is closest to 0.5.
+
+    Args:
+        levels: increasing probabilities in (0, 1).
+        count: how many numbers are predicted.
+        mean: mean of the targets over the training data, or one for each number; default 0.
+        std: standard deviation of the targets over the training data, or one for each number;
+            default 1.
+
+    Raises:
+        ValueError: an argument is out of its range, or the levels do not increase.
+
+    Example:
+
+        >>> from kerasrnn import zoo
+        >>> quantiles = zoo.Quantiles((0.1, 0.5, 0.9), mean=20.0, std=5.0)
+        >>> model = zoo.many_to_one(zoo.Vectors(2), quantiles, "gru", units=4)
+        >>> model.output_shape, zoo.decoded(model).output_shape
+        ((None, 3), (None, 1))
+    """
+
+    levels: Sequence[float]
+    count: PositiveInteger = 1
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+
+    name = "quantiles"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", self.forecast.levels)
+        self._store_units()
+
+    @property
+    def forecast(self) -> kerasrnn.distributions.Quantiles:
+        return kerasrnn.distributions.Quantiles(self.levels, self.count, self.mean, self.std)
+
+    def loss(self, layer: keras.layers.Layer) -> keras.losses.Loss:
+        return kerasrnn.losses.QuantileLoss(self.forecast)
+
+    def metrics(self, layer: keras.layers.Layer) -> list[Any]:
+        return [kerasrnn.metrics.CRPS(self.forecast)]
