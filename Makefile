@@ -45,14 +45,15 @@ test: $(VENV)/installed
 
 test-jax: $(VENV)/installed-jax
 	KERAS_BACKEND=jax $(BIN)/$(PYTEST) -m "not tensorflow and not torch" $(addprefix tests/, \
-		attention cells decoding heads layers losses metrics recurrence text zoo test_programs.py)
+		attention cells decoding distributions heads layers losses metrics recurrence text zoo \
+		test_programs.py)
 
 test-torch: $(VENV)/installed-peers
 	$(BIN)/python -m pytest -m torch $(addprefix tests/, \
 		test_torch.py cells/test_reservoirpy.py cells/test_torchrecurrent.py export heads \
 		layers/test_librosa.py losses test_house.py)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m torch_backend $(addprefix tests/, \
-		cells decoding export/test_keras_layers.py heads losses recurrence)
+		cells decoding distributions export/test_keras_layers.py heads losses recurrence)
 
 test-next: $(NEXT)/installed
 	$(NEXT)/bin/$(PIP) install --no-deps --upgrade --pre keras-nightly

@@ -83,7 +83,7 @@ def test_likelihood_of_counts():
     found = NegativeBinomial().log_prob(float32(MU, ALPHA), Y[:, None])
     close(found, of_counts(MU, ALPHA).logpmf(Y), rtol=2e-6, atol=5e-6)
     wrong = np.array([[-1.0], [0.5], [np.nan], [np.inf]])
-    assert np.isnan(NegativeBinomial().log_prob(np.ones((4, 2), "float32"), wrong)).all()
+    close(NegativeBinomial().log_prob(np.ones((4, 2), "float32"), wrong), np.nan)
 
 
 @pytest.mark.traced
@@ -169,7 +169,7 @@ def test_mixture_with_a_pen():
     for level in (0.05, 0.5):
         there = PEN.quantile(found, level)
         close(PEN.cdf(found, there)[:, :2], level, rtol=1e-5)
-    assert np.isnan(PEN.log_prob(found, np.full((4, 3), 0.5))).all()
+    close(PEN.log_prob(found, np.full((4, 3), 0.5)), np.nan)
 
 
 def test_quantiles_do_not_cross():
@@ -346,5 +346,6 @@ def test_log_gamma_of_tiny_and_large_numbers():
     x = np.array([1e-10, 1e-3, 0.5, 1.0, 7.3, 100.0, 1e4], "float32")
     wide = x.astype("float64")
     expected = special.gammaln(wide + 1) - (wide + 0.5) * np.log(wide) + wide
+    x = ops.convert_to_tensor(x)
     close(stirling_error(x), expected - 0.5 * np.log(2 * np.pi))
     close(log_gamma_step(x), special.gammaln(wide + 0.5) - special.gammaln(wide), rtol=1e-6)
