@@ -161,9 +161,9 @@ def attend(
         align = attention.monotonic_hard if layer.hard else attention.monotonic_soft
         alpha = align(p, before)
     elif getattr(layer, "window", None) is not None:
-        alpha = attention.local_p(s, scores, used, layer.window, weights)
+        alpha = attention.local_p(s, scores, used, layer.window, weights, layer.normalization)
     else:
-        alpha = attention.softmax(scores, used)
+        alpha = attention.NORMALIZATIONS[layer.normalization](scores, used)
     if layer.state_names:
         new = [states[1] + alpha]
     return attention.context(alpha, keys), [alpha, *new]
@@ -269,6 +269,36 @@ def decode_attending(
     memory_mask: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits and attention's weights of every step, of a decoder whose context is its state."""
+    x, read, alpha = _run_attending(decoder, previous, context, memory, memory_mask)
+    return _logits_of(decoder, x, read), alpha
+
+
+def decode_copying(
+    decoder: kerasrnn.Decoder,
+    previous: np.ndarray,
+    context: np.ndarray,
+    memory: np.ndarray,
+    memory_mask: np.ndarray,
+    source_ids: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """P of the extended vocabulary and attention's weights of every step: See et al. 2017, 8, 9."""
+    known = np.where(previous < decoder.size, previous, 1)
+    h, x, alpha = _run_attending(decoder, known, context, memory, memory_mask)
+    p_vocabulary, gate = softmax(_logits_of(decoder, h, x)), weights_of(decoder.pointer.gate)
+    p = np.zeros((*previous.shape, decoder.size + decoder.copied))
+    for n, t in np.ndindex(*previous.shape):
+        read = sum(a * row for a, row in zip(alpha[n, t], memory[n], strict=True))
+        features = np.concatenate([read, h[n, t], x[n, t]])
+        p_gen = sigmoid(features @ gate["kernel"][:, 0] + gate["bias"][0])
+        p[n, t, : decoder.size] = p_gen * p_vocabulary[n, t]
+        for a, k in zip(alpha[n, t], source_ids[n], strict=True):
+            if k:
+                p[n, t, k] += (1 - p_gen) * a
+    return p / p.sum(axis=-1, keepdims=True), alpha
+
+
+def _run_attending(decoder, previous, context, memory, memory_mask):
+    """The output of the stack, its input, and the weights."""
     table = np.asarray(decoder.embedding.embeddings, "float64")
     x = table[previous]
     if decoder.context == "both":
@@ -287,13 +317,18 @@ def decode_attending(
         else:
             y, _, _ = run(layer, x, states=states)
         x = y + x if decoder.residual and n else y
+    return x, read, alpha
+
+
+def _logits_of(decoder, x, read):
     if decoder.skip:
         x = np.concatenate([x, read], axis=-1)
     if not decoder.tied:
-        return dense(decoder.readout, x), alpha
+        return dense(decoder.readout, x)
     if decoder.projection is not None:
         x = dense(decoder.projection, x)
-    return x @ table.T + np.asarray(decoder.bias, "float64"), alpha
+    table = np.asarray(decoder.embedding.embeddings, "float64")
+    return x @ table.T + np.asarray(decoder.bias, "float64")
 
 
 def convolutional_encoder(model: keras.Sequential, images: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     # No module has the name of a function: importing such a module would replace the function.
     submod_attrs={
         "cells": ["layer_class"],
+        "copying": ["copied_ids"],
         "ctc": ["CTC"],
         "distributions": ["Mixture", "NegativeBinomial", "Normal", "Quantiles", "StudentT"],
         "inputs": ["Images", "Inputs", "Labels", "Tokens", "Vectors"],

@@ -11,13 +11,14 @@ from kerasrnn import validation
 from kerasrnn.decoding.processors import ForbiddenSymbols, LogitsProcessor
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import PositiveInteger, Seed
+from kerasrnn.zoo.ensembles import ensemble
 from kerasrnn.zoo.model import Model
 from kerasrnn.zoo.stepping import decoder_of, named, source_inputs, source_of
 
 
 @validation.checked
 def generator(
-    model: keras.Model,
+    model: keras.Model | Sequence[keras.Model],
     sampler: Strategy | None = None,
     max_length: PositiveInteger = 100,
     start: int | float | Sequence[float] | None = None,
@@ -34,6 +35,8 @@ def generator(
     processors: Sequence[LogitsProcessor] = (),
     forbidden: Sequence[int] | None = None,
     prefix: bool = False,
+    required: tuple[int, int] | None = None,
+    average: str = "probabilities",
     name: str = "generator",
 ) -> Model:
     """Create a generating model that shares the layers of a model trained with teacher forcing.
@@ -42,7 +45,9 @@ def generator(
     and exported like any other. Later training of `model` changes it, too.
 
     Args:
-        model: a trained or loaded model of `zoo.next_step`, `one_to_many` or `encoder_decoder`.
+        model: a trained or loaded model of `zoo.next_step`, `one_to_many` or `encoder_decoder`; or
+            a list of such models with equal inputs and outputs, which generate together as an
+            ensemble: see `kerasrnn.decoding.Ensemble`.
         sampler: `kerasrnn.decoding.Greedy`, `Sample`, `Beam`, ...; see `kerasrnn.Generator`.
         max_length: the maximum number of generated symbols per row.
         start: the symbol before the first one; None: prompts include it.
@@ -65,13 +70,18 @@ def generator(
             other than `end`; pass [] if it is an ordinary symbol.
         prefix: whether to add an input for the forced beginning of each sequence, ids `(batch,
             length)`, padded with 0 at the end. Unlike a prompt, it is part of the outputs.
+        required: `(phrases, length)`: adds an input for phrases that each sequence must contain,
+            ids `(batch, phrases, length)`, padded with 0, for a `Beam`: see
+            `kerasrnn.decoding.RequiredPhrases`. None: no such input.
+        average: of an ensemble, "probabilities" or "log_probabilities": which mean of the models is
+            taken.
         name: name of the model.
 
     Returns:
         A `zoo.Model` whose inputs are those enabled among the source (under the name that `model`
-        gives it), "prompt", "prompt_lengths", "max_lengths" and "prefix", and whose outputs are
-        "sequences", "lengths", "log_probabilities", "scores" and "attention", as enabled: see
-        `kerasrnn.Generator`.
+        gives it), "prompt", "prompt_lengths", "max_lengths", "prefix" and "required", and whose
+        outputs are "sequences", "lengths", "log_probabilities", "scores" and "attention", as
+        enabled: see `kerasrnn.Generator`.
 
     Raises:
         ValueError: the model has no decoder; an argument is out of range; there is neither `start`
@@ -88,12 +98,18 @@ def generator(
         >>> writer.predict(np.array([[3, 7, 2], [4, 0, 0]]), verbose=0).shape
         (2, 6)
     """
-    decoder = decoder_of(model)
+    if isinstance(model, keras.Model):
+        if average != "probabilities":
+            raise ValueError(f"average={average!r}: expected the default with a single model.")
+        decoder = decoder_of(model)
+        arguments = source_of(model, decoder)
+    else:
+        decoder, arguments = ensemble(model, average)
+        model = model[0]
     if prompt is None:
         prompt = decoder.context is None
     if prompt_lengths and not prompt:
         raise ValueError("prompt_lengths=True: expected prompt=True.")
-    arguments = source_of(model, decoder)
     inputs: list[Any] = source_inputs(model) if arguments else []
     if prompt:
         classes = decoder.kind == "classes"
@@ -107,6 +123,14 @@ def generator(
     if prefix:
         arguments["prefix"] = keras.Input((None,), dtype="int32", name="prefix")
         inputs.append(arguments["prefix"])
+    if required is not None:
+        phrases, length = validation.sequence("required", required)
+        shape = (
+            validation.positive_integer("required[0]", phrases),
+            validation.positive_integer("required[1]", length),
+        )
+        arguments["required"] = keras.Input(shape, dtype="int32", name="required")
+        inputs.append(arguments["required"])
     if forbidden is None:
         begins = decoder.kind == "classes" and isinstance(start, Integral) and start != end
         forbidden = [validation.integer("start", start, minimum=0)] if begins else []

@@ -6,8 +6,11 @@ from typing import Any
 import keras
 
 import kerasrnn
+from kerasrnn.decoding.ensemble import Ensemble
 from kerasrnn.keras_internals import graph_of, nodes_of, producer_of
 from kerasrnn.layers.joining import JoinedSteps
+
+DECODERS = (kerasrnn.Decoder, Ensemble)
 
 
 def ids_of(model: keras.Model) -> dict[str, int]:
@@ -35,14 +38,14 @@ def _reads(layer: keras.layers.Layer) -> Iterator[tuple[Any, int]]:
     decoder = getattr(layer, "decoder", layer)  # a generator
     if isinstance(layer, keras.layers.Embedding):
         count = layer.input_dim
-    elif isinstance(decoder, kerasrnn.Decoder) and decoder.kind == "classes":
-        count = decoder.size
+    elif isinstance(decoder, DECODERS) and decoder.kind == "classes":
+        count = decoder.output_size
     else:
         return
     for node in nodes_of(layer):
         tensors = node.input_tensors
         if isinstance(layer, kerasrnn.Generator):
-            tensors = _beginnings_of(node)
+            tensors = [*_beginnings_of(node), *_named(node, "source_ids", "required")]
         yield from ((tensor, count) for tensor in tensors)
 
 
@@ -95,4 +98,8 @@ def beginnings(model: keras.Model) -> set[str]:
 
 
 def _beginnings_of(node: Any) -> list[Any]:
-    return [node.arguments.kwargs.get(name) for name in ("prompt", "prefix")]
+    return _named(node, "prompt", "prefix")
+
+
+def _named(node: Any, *names: str) -> list[Any]:
+    return [node.arguments.kwargs.get(name) for name in names]

@@ -20,6 +20,7 @@ y_0 is the start symbol. In training, the inputs y_t are the true ones (teacher 
 `zoo.generator` feeds the model its own predictions.
 """
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -28,14 +29,16 @@ import kerasrnn
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
-from kerasrnn.validation import PositiveInteger, Rate
+from kerasrnn.validation import NonNegativeNumber, PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
-from kerasrnn.zoo.inputs import Input, check_inputs
+from kerasrnn.zoo.inputs import Input, Inputs, check_inputs
 from kerasrnn.zoo.model import Model
 from kerasrnn.zoo.outputs import DenseOutput, check_generated
+from kerasrnn.zoo.stepping import named
 
 MODES = ("state", "every", "both")
 ATTENTIONS = ("bahdanau", "luong")
+COPIED_SYMBOLS = 32
 
 
 @validation.checked
@@ -57,9 +60,14 @@ def encoder_decoder(
     attention_units: PositiveInteger | None = None,
     query: str | None = None,
     input_feeding: bool = True,
+    return_attention: bool = False,
+    copy: bool = False,
+    copied_symbols: PositiveInteger = COPIED_SYMBOLS,
+    coverage_loss: NonNegativeNumber = 0.0,
     sampling: ScheduledSampling | None = None,
     padding: float | None = None,
     input_name: str = "source",
+    copied_name: str = "source_ids",
     previous_name: str = "previous",
     output_name: str | None = None,
     name: str = "encoder_decoder",
@@ -82,6 +90,11 @@ def encoder_decoder(
     in Bahdanau, Cho & Bengio (2015), with the state before the step as the query, "luong" as in
     Luong, Pham & Manning (2015), with general scores and the step's output as the query. See
     `kerasrnn.AttentionCell` for the equations, and `kerasrnn.Decoder` for the layer that attends.
+
+    With `copy`, each step generates a symbol of the vocabulary or copies one of the source (See,
+    Liu & Manning 2017): see `kerasrnn.decoding.PointerGenerator`. A symbol of the source that is
+    outside the vocabulary has an id beyond it in its row, so that the model can write words it has
+    never seen; `zoo.copied_ids` computes these ids from texts.
 
     Args:
         inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video; or several, `zoo.Inputs`.
@@ -109,12 +122,21 @@ def encoder_decoder(
         query: the query of the attention: "state" or "output". Default: "state" with "bahdanau",
             otherwise "output".
         input_feeding: whether the attention output of a step is an input of the next one.
+        return_attention: whether the attention weights are a second output, "attention", for a loss
+            such as `kerasrnn.losses.GuidedAlignment`.
+        copy: whether symbols may be copied from the source; only for classes, with an attention.
+        copied_symbols: with `copy`, the largest number of different symbols outside the vocabulary
+            that can be copied in one row.
+        coverage_loss: weight of the loss for attending to the same positions again, 0 or more: see
+            `kerasrnn.Decoder`. See et al. use 1, after a training without it, and
+            `kerasrnn.CoverageAttention`.
         sampling: a `kerasrnn.decoding.ScheduledSampling`: in training, the decoder reads its own
             predictions with increasing probability. None: teacher forcing.
         padding: for `MultiLabel` and `Values`: a frame whose entries all have this value is
             padding; None if no value can be reserved for padding.
         input_name: name of the source, in the model and in its exports; the parts of `zoo.Inputs`
             have their own names.
+        copied_name: with `copy`, name of the input of the source's ids in the extended vocabulary.
         previous_name: name of the input of y_0 ... y_{T-1}.
         output_name: name of the output; default: "probabilities" or "values".
         name: name of the model.
@@ -123,11 +145,14 @@ def encoder_decoder(
     Returns:
         A `zoo.Model` from `[source, previous]`, one sequence per row and ids `(batch, time)` or
         frames `(batch, time, count)`, to `(batch, time, count)`. With `zoo.Inputs`, its parts
-        replace the source in this list.
+        replace the source in this list. With `copy`, it is a model from `[source, source_ids,
+        previous]` to `(batch, time, count + copied_symbols)`: the ids `(batch, source's time)` are
+        those of the target's vocabulary, or `count` and above for other symbols, or 0 for symbols
+        that cannot be copied; previous symbols and targets may have such ids, too.
 
     Raises:
         ValueError: an argument is out of range or of the wrong kind; `inputs` are labels, for which
-            use `zoo.one_to_many`.
+            use `zoo.one_to_many`; with `copy`, they are several, or there is no attention.
 
     Example: spelling to sound.
 
@@ -147,6 +172,17 @@ def encoder_decoder(
         bahdanau = isinstance(attention, str) and attention == "bahdanau"
         query = "state" if bahdanau else "output"
     attention = _attention(attention, attention_units or units)
+    if copy and attention is None:
+        raise ValueError(
+            "copy=True: symbols are copied where the decoder attends to; expected an "
+            "attention, such as 'bahdanau'."
+        )
+    if copy and isinstance(inputs, Inputs):
+        raise ValueError(
+            f"copy=True: inputs={inputs!r} have several parts; expected one sequence of symbols."
+        )
+    if not copy and copied_symbols != COPIED_SYMBOLS:
+        raise ValueError(f"copied_symbols={copied_symbols}: expected the default with copy=False.")
     source = inputs.input(input_name, steps=True)
     previous = outputs.previous(previous_name)
     layers = recurrent_layers(
@@ -175,14 +211,27 @@ def encoder_decoder(
         attention_units=attention_units,
         query=query,
         input_feeding=input_feeding,
+        return_attention=return_attention,
+        copied=copied_symbols if copy else None,
+        coverage_loss=coverage_loss,
         sampling=sampling,
         padding=padding,
         name="decoder",
     )
     memory = {} if attention is None else {"memory": h}
-    y = outputs.probabilities(output_name)(decoder(previous, context=context, **memory))
-    sources = keras.tree.flatten(source)
-    return Model([*sources, previous], y, name=name, output_type=outputs)
+    copies = []
+    if copy:
+        # With the extended vocabulary, every other use of the output is that of more classes.
+        outputs = dataclasses.replace(outputs, count=decoder.output_size)
+        copies = [keras.Input((None,), dtype="int32", name=copied_name)]
+        memory["source_ids"] = copies[0]
+    logits = decoder(previous, context=context, **memory)
+    logits, *weights = logits if return_attention else [logits]
+    y = outputs.probabilities(output_name)(logits)
+    inputs_of_model = [*keras.tree.flatten(source), *copies, previous]
+    if not return_attention:
+        return Model(inputs_of_model, y, name=name, output_type=outputs)
+    return Model(inputs_of_model, [y, named("attention", weights[0])], name=name)
 
 
 def _attention(attention: str | Attention | None, units: int) -> Attention | None:

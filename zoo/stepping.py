@@ -37,7 +37,8 @@ def encoder_and_step(model: keras.Model) -> Parts:
     `state_1`, ..., `(batch, units)`, or `(batch, positions)` for the state of an attention; then
     the constants: `source_context`, `(batch, units)`, if the decoder reads it at every step, and
     with attention `attention_keys` and `attention_values`, `(batch, positions, width)`, and
-    `attention_mask`, `(batch, positions)`, ones and zeros. The step's first input is `previous`:
+    `attention_mask`, `(batch, positions)`, ones and zeros, and `attention_source_ids` if symbols
+    are copied. The step's first input is `previous`:
     ids `(batch,)` or frames `(batch, count)`. Its outputs are the model's output for one step,
     under the same name, the new states as `state_0_next`, ..., and with attention `attention`,
     `(batch, positions)`. Without an encoder, the initial states are zeros.
@@ -82,7 +83,7 @@ def encoder_and_step(model: keras.Model) -> Parts:
     decode = _Step(decoder, name="decode")
     found = decode({"previous": previous, **step_inputs})
     results = dict(zip(decode.names, found, strict=True))
-    (name,) = model.output_names
+    name = model.output_names[0]
     head, logits = model.get_layer(name), results.pop("logits")
     if logits.dtype != head.compute_dtype:  # with mixed precision
         logits = ops.cast(logits, head.compute_dtype)
@@ -114,12 +115,14 @@ def decoder_of(model: keras.Model) -> kerasrnn.Decoder:
 
 
 def source_of(model: keras.Model, decoder: kerasrnn.Decoder) -> dict[str, Tensor]:
-    """The source features that a model's decoder reads: `context`, `memory`, or nothing."""
+    """The source features that a model's decoder reads: `context`, `memory`, `source_ids`."""
     features = {}
     if decoder.context is not None:
         features["context"] = model.get_layer("context").output
     if decoder.attention is not None:
         features["memory"] = model.get_layer("encoder").output[0]
+    if decoder.copied is not None:
+        features["source_ids"] = model.inputs[-2]
     return features
 
 
@@ -146,9 +149,10 @@ class _InitialStates(keras.layers.Layer):
         context: Tensor | None = None,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
+        source_ids: Tensor | None = None,
         rows: Tensor | None = None,
     ) -> list[Tensor]:
-        prepared = self.decoder.prepare_memory(memory, memory_mask)
+        prepared = self.decoder.prepare_memory(memory, memory_mask, source_ids)
         batch = None if rows is None else ops.shape(rows)[0]
         states = self.decoder.initial_states(context, batch, prepared)
         outputs = {f"{STATE}{n}": state for n, state in enumerate(states)}
@@ -183,6 +187,8 @@ class _Step(keras.layers.Layer):
             layers = self.decoder.stack.layers
             attends = [getattr(layer.cell, "reads_memory", False) for layer in layers]
             prepared = [of_layer if reads else None for reads in attends]
+            if self.decoder.copied is not None:
+                prepared.append(of_layer)
         logits, states = self.decoder.step(
             inputs["previous"], states, inputs.get(CONTEXT), prepared
         )

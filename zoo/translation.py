@@ -1,7 +1,7 @@
 """Text-to-text models: an encoder-decoder with the vectorizers of both sides."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -13,12 +13,14 @@ import kerasrnn
 from kerasrnn import validation
 from kerasrnn.decoding.beam import Beam
 from kerasrnn.decoding.loop import without_finished_rows
+from kerasrnn.decoding.phrases import ForbiddenPhrases
 from kerasrnn.decoding.processors import LogitsProcessor, check_processors
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.recurrence.loop import never_exported
 from kerasrnn.validation import ArgumentError, PositiveInteger
 from kerasrnn.wording import counted
 from kerasrnn.zoo import reading
+from kerasrnn.zoo.copying import check_vectorizers, extensions, padded
 from kerasrnn.zoo.generation import generator
 from kerasrnn.zoo.input_checks import to_call, to_predict
 from kerasrnn.zoo.model import Model
@@ -70,7 +72,8 @@ class Translator(keras.Model):
 
     Args:
         model: a model of `zoo.encoder_decoder`, from Tokens to Classes, with two classes more than
-            the target has symbols.
+            the target has symbols; or a list of such models, which translate together as an
+            ensemble: see `zoo.generator`.
         source: a built `keras.layers.TextVectorization` whose `split` is "whitespace" or
             "character", or a `kerasrnn.SentencePieceVectorization`.
         target: another such layer.
@@ -78,6 +81,10 @@ class Translator(keras.Model):
         length_limit: `(a, b)`: a text has at most `a * n + b` symbols for a source of n symbols,
             but at least one, and never more than `max_length`. This stops beams, and texts that do
             not end, early. Choose it from the training data. Default: only `max_length`.
+
+    With a model of `zoo.encoder_decoder(copy=True)`, which copies words from the source,
+    translations have these words as the source has them. Only `translate`, `explain` and `writer`
+    support it: the ids of such words are not computed in a graph.
 
     The start, padding and unknown symbols are never generated. A text without symbols has an empty
     translation. These rules and the limits apply to a call, `translate`, `serving` and `writer`
@@ -104,7 +111,7 @@ class Translator(keras.Model):
     @validation.checked
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | Sequence[keras.Model],
         source: keras.layers.Layer,
         target: keras.layers.Layer,
         max_length: PositiveInteger = 100,
@@ -114,8 +121,15 @@ class Translator(keras.Model):
         for name, layer in (("source", source), ("target", target)):
             reading.check_vectorizer(name, layer)
         limit = _checked_limit(length_limit)
+        models = [model] if isinstance(model, keras.Model) else validation.sequence("model", model)
+        for n, each in enumerate(models):
+            validation.model("model" if len(models) == 1 else f"model[{n}]", each)
+        if not models:
+            raise ValueError("model=[]: expected at least one model.")
         super().__init__(**kwargs)
+        model, *others = models
         self.model = model
+        self.others = others
         self.source = source
         self.target = target
         self.max_length = max_length
@@ -123,12 +137,19 @@ class Translator(keras.Model):
         self.symbols = [str(symbol) for symbol in target.get_vocabulary()]
         self.end = len(self.symbols)
         self.start = self.end + 1
-        if len(model.inputs) != 2:
+        decoders = [layer for layer in model.layers if isinstance(layer, kerasrnn.Decoder)]
+        self.copied_symbols = (decoders[0].copied or 0) if decoders else 0
+        parts = "the ids of the source"
+        if self.copied_symbols:
+            check_vectorizers("copy=True", source, target)
+            parts += ", those of the source in the extended vocabulary,"
+        expected = 3 if self.copied_symbols else 2
+        if len(model.inputs) != expected:
             raise ValueError(
-                f"model has {counted(len(model.inputs), 'input')}; expected 2: the ids of the "
-                "source and the previous symbols."
+                f"model has {counted(len(model.inputs), 'input')}; expected {expected}: {parts} "
+                "and the previous symbols."
             )
-        classes = model.output_shape[-1]
+        classes = model.outputs[0].shape[-1] - self.copied_symbols
         if classes != self.end + 2:
             raise ValueError(
                 f"model has {classes} classes; expected {self.end + 2}: the target's {self.end} "
@@ -143,6 +164,7 @@ class Translator(keras.Model):
         self.built = True  # all layers with weights were built before
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
+        self._check_graph("a call")
         return super().__call__(to_call(TEXTS, inputs), *args, **kwargs)
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -150,8 +172,17 @@ class Translator(keras.Model):
         return self._texts(self._greedy.model, inputs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        self._check_graph("predict")
         x, batch_size = to_predict(TEXTS, x, batch_size)
         return super().predict(x, batch_size=batch_size, **kwargs)
+
+    def _check_graph(self, what: str) -> None:
+        """Raise ValueError if texts cannot be converted in a graph."""
+        if self.copied_symbols:
+            raise ValueError(
+                f"{what}: the model copies symbols, whose ids are not computed in a graph; "
+                "expected translate, or writer, from ids to ids."
+            )
 
     def _texts(self, write: keras.Model, inputs: Tensor) -> Tensor:
         """The output of a generator as strings, in a graph."""
@@ -191,6 +222,7 @@ class Translator(keras.Model):
             length_penalty: length penalty of the beam.
             processors: see `translate`.
         """
+        self._check_graph("serving")
         texts = keras.Input((), dtype="string", name="texts")
         write = self._generator(None if beam == 1 else Beam(beam, length_penalty), processors)
         return Model(texts, _Serving(self, write, name="translations")(texts))
@@ -206,12 +238,17 @@ class Translator(keras.Model):
         Returns:
             A model from "source", int32 `(batch, time)`, to "sequences", int32 `(batch,
             max_length)`: including the end of a text, padded with 0; `text` decodes a row. A row
-            without an end was truncated.
+            without an end was truncated. If the model copies, there is a second input "source_ids",
+            from `zoo.copied_ids`, and the output has such ids.
         """
         ids = keras.Input((None,), dtype="int32", name="source")
         write = self._generator(None if beam == 1 else Beam(beam, length_penalty), processors)
-        sequences, *_ = write([ids, _Longest(self, name="longest")(ids)])
-        return Model(ids, keras.layers.Identity(name="sequences")(sequences))
+        inputs = [ids]
+        if self.copied_symbols:
+            inputs.append(keras.Input((None,), dtype="int32", name="source_ids"))
+        sequences, *_ = write([*inputs, _Longest(self, name="longest")(ids)])
+        sequences = keras.layers.Identity(name="sequences")(sequences)
+        return Model(inputs if len(inputs) > 1 else ids, sequences)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of a row of ids, as `writer` returns it."""
@@ -229,6 +266,8 @@ class Translator(keras.Model):
         prefix: Sequence[str] | None = None,
         processors: Sequence[LogitsProcessor] = (),
         jit_compile: bool = False,
+        required: Sequence[Sequence[str]] | None = None,
+        forbidden: Sequence[str] = (),
     ) -> list[str] | list[list[str]]:
         """Translate texts.
 
@@ -253,10 +292,16 @@ class Translator(keras.Model):
             jit_compile: whether XLA compiles the encoder and the generation loop. Each size of a
                 batch, rounded up, is compiled at its first use, which takes some seconds; it pays
                 for a process that translates many small batches, such as a server.
+            required: phrases that a translation must contain: a list of texts for each of `texts`,
+                which may be empty. Requires a beam, of a width above the number of their symbols:
+                see `kerasrnn.decoding.RequiredPhrases`. The translation is empty, with a warning,
+                if none with these phrases is found.
+            forbidden: phrases that no translation may contain, a list of texts.
 
         Raises:
             ValueError: `texts` are not texts; an argument is out of range; `copy_unknown` is not
-                possible; a prefix has an unknown symbol, or is as long as the maximum length.
+                possible; a prefix or a phrase has an unknown symbol, or a prefix is as long as the
+                maximum length; phrases are required without a beam.
         """
         translations = self.explain(
             texts,
@@ -269,6 +314,8 @@ class Translator(keras.Model):
             prefix,
             processors,
             jit_compile,
+            required,
+            forbidden,
         )
         rows = [row if isinstance(row, list) else [row] for row in translations]
         cut = [n for n, row in enumerate(rows) if any(each.truncated for each in row)]
@@ -280,6 +327,14 @@ class Translator(keras.Model):
                 f"texts {shown}.",
                 stacklevel=2,
             )
+        if required is not None:
+            without = [n for n, row in enumerate(rows) if required[n] and not row[0].symbols]
+            if without:
+                warnings.warn(
+                    f"No translation with all required phrases was found for texts "
+                    f"{', '.join(map(str, without))}: expected a wider beam, or fewer phrases.",
+                    stacklevel=2,
+                )
         lists = [[translation.text for translation in row] for row in rows]
         return lists if isinstance(translations[0], list) else [row[0] for row in lists]
 
@@ -296,9 +351,13 @@ class Translator(keras.Model):
         prefix: Sequence[str] | None = None,
         processors: Sequence[LogitsProcessor] = (),
         jit_compile: bool = False,
+        required: Sequence[Sequence[str]] | None = None,
+        forbidden: Sequence[str] = (),
     ) -> list[Translation] | list[list[Translation]]:
         """Like `translate`, but with source symbols, scores, attention and truncation."""
         texts = reading.as_texts("texts", texts)
+        if copy_unknown and self.copied_symbols:
+            raise ValueError("copy_unknown=True: the model copies symbols itself; expected False.")
         if copy_unknown:
             self.check_copying()
         if sampler is not None and beam != 1:
@@ -309,8 +368,20 @@ class Translator(keras.Model):
             sampler = Beam(beam, length_penalty, n_best=n_best)
         words = reading.tokenized(self.source, texts)
         copied = reading.surfaces(self.source, texts) if copy_unknown else words
+        beyond: list[Any] = [None] * len(texts)
+        if self.copied_symbols:
+            beyond = extensions(self.source, self.target, texts, self.copied_symbols)
         prefixes = self._prefixes(prefix, words)
-        generator = self._generator(sampler, processors, copy_unknown, prefix is not None)
+        phrases = self._required(required, sampler, beyond)
+        if len(forbidden):
+            processors = [ForbiddenPhrases(self._phrases("forbidden", forbidden)), *processors]
+        generator = self._generator(
+            sampler,
+            processors,
+            copy_unknown,
+            prefix is not None,
+            None if phrases is None else phrases.shape[1:],
+        )
         translations: list[Any] = [None] * len(texts)
         # Batch texts of similar length.
         order = sorted(range(len(texts)), key=lambda n: len(words[n]))
@@ -326,12 +397,21 @@ class Translator(keras.Model):
             more = count - len(rows)
             ids = np.pad(ids, ((0, more), (0, steps - ids.shape[1])))
             arguments = [ids]
+            if self.copied_symbols:
+                more_ids = padded([*(beyond[n].ids for n in rows), *[[]] * more])
+                widths = ((0, 0), (0, steps - more_ids.shape[1]))
+                arguments.append(np.pad(more_ids, widths))
             if prefixes is not None:
-                arguments.append(_padded([*(prefixes[n] for n in rows), *[[]] * more]))
+                arguments.append(padded([*(prefixes[n] for n in rows), *[[]] * more]))
+            if phrases is not None:
+                arguments.append(np.pad(phrases[rows], ((0, more), (0, 0), (0, 0))))
             write = self._function(generator, count == 1, jit_compile)
             results = [ops.convert_to_numpy(x) for x in write(*arguments)]
             for k, n in enumerate(rows):
-                translations[n] = self._translations(words[n], copied[n], *(x[k] for x in results))
+                known = [*self.symbols, "", "", *(beyond[n].written if beyond[n] else [])]
+                translations[n] = self._translations(
+                    words[n], copied[n], known, *(x[k] for x in results)
+                )
         return translations
 
     def check_copying(self) -> None:
@@ -340,21 +420,15 @@ class Translator(keras.Model):
             raise ValueError(
                 "copy_unknown=True: the model has no attention, which selects the words to copy."
             )
-        for name, layer in (("source", self.source), ("target", self.target)):
-            if isinstance(layer, kerasrnn.SentencePieceVectorization):
-                raise ValueError(
-                    f"copy_unknown=True: {name} splits texts into pieces, which are not words to "
-                    "copy; expected words or characters."
-                )
-        if reading.separator(self.source) != reading.separator(self.target):
-            raise ValueError(
-                "copy_unknown=True: expected words on both sides, or characters on both."
-            )
+        check_vectorizers("copy_unknown=True", self.source, self.target)
 
     def get_config(self) -> dict[str, Any]:
         parts = {}
         for name in ("model", "source", "target"):
-            parts[name] = keras.saving.serialize_keras_object(getattr(self, name))
+            part = getattr(self, name)
+            if name == "model" and self.others:
+                part = [part, *self.others]
+            parts[name] = keras.saving.serialize_keras_object(part)
         limits = {"max_length": self.max_length, "length_limit": self.length_limit}
         return {"name": self.name, **parts, **limits}
 
@@ -388,7 +462,7 @@ class Translator(keras.Model):
                 f"prefix has {counted(len(prefixes), 'text')}; expected one for each of texts, "
                 f"{len(words)}."
             )
-        longest = ops.convert_to_numpy(self._longest(_padded([[1] * len(row) for row in words])))
+        longest = ops.convert_to_numpy(self._longest(padded([[1] * len(row) for row in words])))
         known = {symbol: n for n, symbol in enumerate(self.symbols)}
         rows = reading.tokenized(self.target, prefixes)
         for n, symbols in enumerate(rows):
@@ -404,6 +478,53 @@ class Translator(keras.Model):
                 )
         return [[known[symbol] for symbol in symbols] for symbols in rows]
 
+    def _phrases(
+        self, name: str, phrases: Sequence[str], more: Mapping[str, int] | None = None
+    ) -> list[list[int]]:
+        """The ids of phrases, of the target's symbols and `more`."""
+        texts = reading.as_texts(name, phrases)
+        known = {symbol: n for n, symbol in enumerate(self.symbols) if n > UNKNOWN}
+        known |= more or {}
+        rows = reading.tokenized(self.target, texts)
+        for n, symbols in enumerate(rows):
+            if not symbols:
+                raise ValueError(f"{name}[{n}]={texts[n]!r}: has no symbols; expected a phrase.")
+            for symbol in symbols:
+                if symbol not in known:
+                    raise ValueError(
+                        f"{name}[{n}]={texts[n]!r}: {symbol!r} is not a symbol of the target."
+                    )
+        return [[known[symbol] for symbol in symbols] for symbols in rows]
+
+    def _required(
+        self, required: Sequence[Sequence[str]] | None, sampler: Any, beyond: Sequence[Any]
+    ) -> np.ndarray | None:
+        """The ids of the required phrases, int32 `(texts, phrases, length)`."""
+        if required is None:
+            return None
+        if not isinstance(sampler, Beam):
+            raise ValueError(
+                f"required={required!r}: phrases are searched for; expected a beam of at least 2."
+            )
+        if isinstance(required, (str, bytes)) or len(required) != len(beyond):
+            raise ValueError(
+                f"required={required!r}: expected a list of phrases for each of texts, "
+                f"{len(beyond)}."
+            )
+        rows = [
+            self._phrases(f"required[{n}]", row, beyond[n].symbols if beyond[n] else None)
+            if len(row)
+            else []
+            for n, row in enumerate(required)
+        ]
+        most = max(1, *map(len, rows))
+        longest = max([1, *(len(phrase) for row in rows for phrase in row)])
+        ids = np.zeros((len(rows), most, longest), "int32")
+        for n, row in enumerate(rows):
+            for k, phrase in enumerate(row):
+                ids[n, k, : len(phrase)] = phrase
+        return ids
+
     def _decoder(self) -> kerasrnn.Decoder:
         return self.model.get_layer("decoder")
 
@@ -413,6 +534,7 @@ class Translator(keras.Model):
         processors: Sequence[LogitsProcessor] = (),
         unknown: bool = False,
         prefix: bool = False,
+        required: Sequence[int] | None = None,
     ) -> keras.Model:
         """It shares its layers with the model, so later training changes it, too.
 
@@ -421,17 +543,19 @@ class Translator(keras.Model):
             processors: in addition to those for the forbidden symbols.
             unknown: whether the unknown symbol may be generated.
             prefix: whether to add an input for the prefixes.
+            required: the shape of the input for the required phrases of a text, if any.
         """
-        processors = check_processors(processors, self.end + 2, self.end)
+        size = self.end + 2 + self.copied_symbols
+        processors = check_processors(processors, size, self.end)
         beam = isinstance(sampler, Beam)
         known = self._writers.known
-        key = (_key(sampler), *map(_key, processors), unknown, prefix)
+        key = (_key(sampler), *map(_key, processors), unknown, prefix, required)
         if key not in known:
             attends = self._decoder().attention is not None
             while len(known) >= MOST_GENERATORS:
                 self._writers.functions.pop(known.pop(next(iter(known))), None)
             known[key] = generator(
-                self.model,
+                [self.model, *self.others] if self.others else self.model,
                 sampler,
                 self.max_length,
                 self.start,
@@ -444,6 +568,7 @@ class Translator(keras.Model):
                 processors=processors,
                 forbidden=[self.start] if unknown else [UNKNOWN, self.start],
                 prefix=prefix,
+                required=required,
             )
             known[key].jit_compile = False
         return known[key]
@@ -451,19 +576,25 @@ class Translator(keras.Model):
     def _function(
         self, generator: keras.Model, single: bool, jit_compile: bool
     ) -> Callable[..., Sequence[Tensor]]:
-        """A function of the ids, and the prefixes, if the generator has an input for them.
+        """A function of the ids, and of what else the generator has inputs for: the ids of what is
+        copied, and the prefixes.
 
         In TensorFlow, without XLA, it is traced once for a single text, and once for several.
         """
 
-        def call(ids: Tensor, *prefix: Tensor) -> Sequence[Tensor]:
-            return generator([ids, self._longest(ids), *prefix], training=False)
+        copies = 1 if self.copied_symbols else 0
+
+        def inputs_of(ids: Tensor, *rest: Tensor) -> list[Tensor]:
+            return [ids, *rest[:copies], self._longest(ids), *rest[copies:]]
+
+        def call(*inputs: Tensor) -> Sequence[Tensor]:
+            return generator(inputs_of(*inputs), training=False)
 
         if keras.backend.backend() != "tensorflow":
             if generator.jit_compile != jit_compile:
                 generator.jit_compile, generator.predict_function = jit_compile, None
-            return lambda ids, *rest: generator.predict_on_batch(
-                [*map(ops.convert_to_tensor, (ids, self._longest(ids), *rest))]
+            return lambda *inputs: generator.predict_on_batch(
+                [*map(ops.convert_to_tensor, inputs_of(*inputs))]
             )
         functions = self._writers.functions.setdefault(generator, {})
         key = single, jit_compile
@@ -477,26 +608,38 @@ class Translator(keras.Model):
             inputs = [x for x in generator.inputs if x.name != "max_lengths"]
             functions[key] = tf.function(
                 call if single or jit_compile else of_several,
-                [tf.TensorSpec((1 if single else None, None), x.dtype) for x in inputs],
+                [tf.TensorSpec((1 if single else None, *x.shape[1:]), x.dtype) for x in inputs],
                 autograph=False,
                 jit_compile=jit_compile or None,
             )
         return functions[key]
 
     def _translations(
-        self, source: list[str], copied: list[str], ids: Any, lengths: Any, *rest: Any
+        self,
+        source: list[str],
+        copied: list[str],
+        known: list[str],
+        ids: Any,
+        lengths: Any,
+        *rest: Any,
     ) -> Any:
         """The result for one text: a translation, or a list of them."""
         if ids.ndim == 1:
-            return self._translation(source, copied, ids, lengths, *rest)
+            return self._translation(source, copied, known, ids, lengths, *rest)
         count = max(int((lengths > 0).sum()), 1)
         return [
-            self._translation(source, copied, ids[n], lengths[n], *(x[n] for x in rest))
+            self._translation(source, copied, known, ids[n], lengths[n], *(x[n] for x in rest))
             for n in range(count)
         ]
 
     def _translation(
-        self, source: list[str], copied: list[str], ids: Any, length: Any, *rest: Any
+        self,
+        source: list[str],
+        copied: list[str],
+        known: list[str],
+        ids: Any,
+        length: Any,
+        *rest: Any,
     ) -> Translation:
         attention = None
         if self._decoder().attention is not None:
@@ -505,8 +648,7 @@ class Translator(keras.Model):
         truncated = length > 0 and ids[length - 1] != self.end
         ids = [int(n) for n in ids[:length] if n != self.end]
         symbols = [
-            copied[attention[k].argmax()] if n == UNKNOWN else self.symbols[n]
-            for k, n in enumerate(ids)
+            copied[attention[k].argmax()] if n == UNKNOWN else known[n] for k, n in enumerate(ids)
         ]
         score = rest[1] if len(rest) > 1 else rest[0].sum()  # of a beam, or log-probabilities
         return Translation(
@@ -549,15 +691,8 @@ class _Longest(keras.layers.Layer):
 def _key(strategy: Any) -> Any:
     """A cache key of a sampler or processor: for those of this library, their configuration."""
     own = type(strategy).__module__.startswith("kerasrnn.") or strategy is None
+    own = own and not getattr(strategy, "layers", ())  # whose weights are not in the configuration
     return repr(strategy) if own else id(strategy)
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """int32 `(rows, longest)`, at least one wide."""
-    padded = np.zeros((len(rows), max(1, *map(len, rows))), "int32")
-    for ids, row in zip(padded, rows, strict=True):
-        ids[: len(row)] = row
-    return padded
 
 
 def _checked_limit(limit: Any) -> tuple[float, int] | None:

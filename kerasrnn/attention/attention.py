@@ -7,14 +7,12 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.attention.normalization import NORMALIZATIONS, normalized, wide_dtype
 from kerasrnn.attention.products import SourceProduct
 from kerasrnn.base_layer import SequenceLayer, boolean_mask
 from kerasrnn.cells.cell import weights_by_name
 
 Tensor = Any
-
-IMPOSSIBLE = -1e30
-"""The score of a position with zero weight: finite, so that no NaN arises."""
 
 CALL = """
 Call arguments:
@@ -23,9 +21,17 @@ Call arguments:
     values: `(batch, positions, width)`; default: the keys.
     keys_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask attached
         to the keys, if any.
+    training: whether noise is added, of an attention that has any.
 
 Returns:
     `(context, weights)`: `(batch, [time,] width of values)` and `(batch, [time,] positions)`.
+
+`normalization`: "softmax" gives every position a positive weight. "sparsemax" (Martins & Astudillo
+2016, "From softmax to sparsemax") and "entmax" (Peters, Niculae & Martins 2019, "Sparse
+sequence-to-sequence models", with an alpha of 1.5) give positions with low scores a weight of 0:
+
+    sparsemax    alpha_j = max(e_j - tau, 0)
+    entmax       alpha_j = max(e_j / 2 - tau, 0)^2          tau: such that the sum is 1
 
 Masking: a masked position has a weight of 0. A fully masked row has weights of 0 and a context of
 0.
@@ -39,6 +45,8 @@ class Attention(SequenceLayer):
     """The base class of attention: a subclass defines `scores` and their inputs.
 
         e_j = score(s, h_j),   alpha = softmax(e),   c = sum_j alpha_j v_j
+
+    or with another `normalization` in the place of the softmax: see `attention.normalization`.
 
     It is used as a layer, by an `AttentionCell` in the time loop, and by a decoder step by step.
     All call `attend`, with the result of `prepare_memory`, which is computed once from the keys,
@@ -57,9 +65,16 @@ class Attention(SequenceLayer):
     at_once: bool = False
     """Whether the weights of all steps can be computed at once, storing nothing but the weights."""
 
-    def __init__(self, kernel_initializer: Any = "glorot_uniform", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        kernel_initializer: Any = "glorot_uniform",
+        normalization: str = "softmax",
+        **kwargs: Any,
+    ) -> None:
+        validation.one_of("normalization", normalization, NORMALIZATIONS)
         super().__init__(**kwargs)
         self.kernel_initializer = validation.initializer("kernel_initializer", kernel_initializer)
+        self.normalization = normalization
         self.supports_masking = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -103,12 +118,21 @@ class Attention(SequenceLayer):
         self, scores: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """Compute `(alpha, new states)` from the scores and the states of the previous step."""
-        return masked_softmax(scores, weights["attention_mask"]), []
+        return normalized(scores, weights["attention_mask"], self.normalization), []
 
     def initial_states(self, prepared: Mapping[str, Tensor]) -> list[Tensor]:
         """The weights before the first step, and the states of `state_names`: zeros."""
         zeros = ops.zeros_like(prepared["attention_mask"])
         return [zeros for _ in ("weights", *self.state_names)]
+
+    def draw_noise(self, shape: Any, dtype: str) -> Tensor | None:
+        """Draw what a step finds in training as `weights["attention_noise"]`, if anything.
+
+        Args:
+            shape: `(batch, [time,] positions)`.
+            dtype: dtype of the noise.
+        """
+        return None
 
     # The interface to a cell and a decoder.
 
@@ -164,6 +188,7 @@ class Attention(SequenceLayer):
         keys: Tensor,
         values: Tensor | None = None,
         keys_mask: Tensor | None = None,
+        training: bool | None = False,
     ) -> tuple[Tensor, Tensor]:
         self._check(query, keys, values)
         if keys_mask is not None:
@@ -173,8 +198,13 @@ class Attention(SequenceLayer):
         weights = {**weights, **prepared}
         products = self.products(weights)
         states = self.initial_states(prepared)
+        noise = None
+        if training:
+            shape = (*ops.shape(query)[:-1], ops.shape(keys)[1])
+            noise = self.draw_noise(shape, self.compute_dtype)
         if len(query.shape) == 2 or not self.has_memory:
             query = ops.cast(query, self.compute_dtype)
+            weights["attention_noise"] = noise
             context, states = self.attend(query, states, weights, products)
             return context, states[0]
         # States are carried as in the time loop: see `recurrence.unroll`.
@@ -182,12 +212,16 @@ class Attention(SequenceLayer):
         weights = {name: ops.cast(weights[name], wide) for name in self.step_weights}
         query, *states = (ops.cast(x, wide) for x in (query, *states))
 
-        def step(carry: list[Tensor], query: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-            context, states = self.attend(query, carry[1:], weights, products)
+        def step(carry: list[Tensor], x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+            query, *noise = x
+            named = {**weights, "attention_noise": noise[0]} if noise else weights
+            context, states = self.attend(query, carry[1:], named, products)
             return [context, *states], [context, *states]  # TensorFlow needs equal structures
 
         nothing = ops.cast(ops.zeros_like(prepared["attention_values"][:, 0]), wide)
-        _, steps = ops.scan(step, [nothing, *states], ops.swapaxes(query, 0, 1))
+        by_step = [query] if noise is None else [query, ops.cast(noise, wide)]
+        by_step = [ops.swapaxes(x, 0, 1) for x in by_step]
+        _, steps = ops.scan(step, [nothing, *states], by_step)
         context, alpha = (ops.cast(ops.swapaxes(x, 0, 1), self.compute_dtype) for x in steps[:2])
         return context, alpha
 
@@ -209,6 +243,7 @@ class Attention(SequenceLayer):
         return {
             **super().get_config(),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "normalization": self.normalization,
         }
 
     def _as_mask(self, name: str, mask: Any, keys: Tensor) -> Tensor:
@@ -234,29 +269,6 @@ class Attention(SequenceLayer):
                 )
         if keys.shape[1] == 0:
             raise ValueError(f"{self.name}: keys of shape {tuple(keys.shape)} have no positions.")
-
-
-def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Compute alpha, `(batch, [time,] positions)`: 0 where the mask is 0, also in fully masked
-    rows."""
-    dtype, wide = scores.dtype, wide_dtype(scores.dtype)
-    # The score of an excluded position would be infinite in half precision.
-    mask = ops.cast(along(mask, scores), wide)
-    scores = ops.where(mask > 0, ops.cast(scores, wide), IMPOSSIBLE)
-    # Keras warns of a softmax over a single number, which a source with one position needs.
-    one = scores.shape[-1] == 1
-    alpha = ops.exp(scores - scores) if one else ops.softmax(scores, axis=-1)
-    return ops.cast(alpha * mask, dtype)
-
-
-def wide_dtype(dtype: Any) -> str:
-    """The dtype itself, or float32 instead of half precision."""
-    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
-
-
-def along(x: Tensor, scores: Tensor) -> Tensor:
-    """Broadcast what is equal for all queries of a row to scores of one or several queries."""
-    return ops.expand_dims(x, 1) if len(x.shape) < len(scores.shape) else x
 
 
 def additive_scores(

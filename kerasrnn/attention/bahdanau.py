@@ -38,6 +38,7 @@ class BahdanauAttention(Attention):
         normalize: whether v is normalized and scaled by g, which is initially `1 / sqrt(units)`.
         use_bias: whether to add b.
         kernel_initializer: initializer of W, U and v.
+        normalization: "softmax", "sparsemax" or "entmax".
 
     @call@
 
@@ -59,9 +60,10 @@ class BahdanauAttention(Attention):
         normalize: bool = False,
         use_bias: bool = False,
         kernel_initializer: Any = "glorot_uniform",
+        normalization: str = "softmax",
         **kwargs: Any,
     ) -> None:
-        super().__init__(kernel_initializer, **kwargs)
+        super().__init__(kernel_initializer, normalization, **kwargs)
         self.units = units
         self.normalize = normalize
         self.use_bias = use_bias

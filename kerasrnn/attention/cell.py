@@ -269,6 +269,16 @@ class AttentionCell(WrappingCell):
         """The attention weights of the step that returned these states, `(batch, positions)`."""
         return states[self.state_names.index("weights")]
 
+    def draw_noise(self, inputs: Tensor, states: Sequence[Any], steps: Any = None) -> Noise:
+        noise = super().draw_noise(inputs, states, steps)
+        alpha = self.weights_of_step(states)
+        rows, positions = ops.shape(alpha)
+        shape = (rows, positions) if steps is None else (rows, steps, positions)
+        of_attention = self.attention.draw_noise(shape, self.compute_dtype)
+        if of_attention is None:
+            return noise
+        return noise._replace(steps={**noise.steps, "attention": of_attention})
+
     def used_in_step(
         self, weights: dict[str, Any], memory: dict[str, Tensor]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -370,5 +380,6 @@ class AttentionCell(WrappingCell):
 
 
 def _of_attention(weights: Weights) -> dict[str, Tensor]:
-    """The weights of the attention, and the prepared memory, by name."""
-    return {**weights["attention"], **weights.memory}
+    """The weights of the attention, the prepared memory and the noise, by name."""
+    noise = weights.noise.get("attention")
+    return {**weights["attention"], **weights.memory, "attention_noise": noise}

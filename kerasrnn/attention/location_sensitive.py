@@ -38,6 +38,7 @@ class LocationSensitiveAttention(BahdanauAttention):
         normalize: see `BahdanauAttention`.
         use_bias: whether to add b.
         kernel_initializer: initializer of the kernels, filters and v.
+        normalization: "softmax", "sparsemax" or "entmax".
 
     @call@
 
@@ -66,11 +67,12 @@ class LocationSensitiveAttention(BahdanauAttention):
         normalize: bool = False,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
+        normalization: str = "softmax",
         **kwargs: Any,
     ) -> None:
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size!r}: expected an odd number.")
-        super().__init__(units, normalize, use_bias, kernel_initializer, **kwargs)
+        super().__init__(units, normalize, use_bias, kernel_initializer, normalization, **kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.cumulative = cumulative
@@ -129,6 +131,7 @@ class CoverageAttention(BahdanauAttention):
         normalize: see `BahdanauAttention`.
         use_bias: whether to add b.
         kernel_initializer: initializer of the kernels and vectors.
+        normalization: "softmax", "sparsemax" or "entmax".
 
     @call@
 
@@ -154,9 +157,10 @@ class CoverageAttention(BahdanauAttention):
         normalize: bool = False,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
+        normalization: str = "softmax",
         **kwargs: Any,
     ) -> None:
-        super().__init__(units, normalize, use_bias, kernel_initializer, **kwargs)
+        super().__init__(units, normalize, use_bias, kernel_initializer, normalization, **kwargs)
 
     @property
     def step_weights(self) -> tuple[str, ...]:

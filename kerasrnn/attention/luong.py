@@ -7,13 +7,8 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.attention.attention import (
-    Attention,
-    additive_scores,
-    along,
-    masked_softmax,
-    wide_dtype,
-)
+from kerasrnn.attention.attention import Attention, additive_scores
+from kerasrnn.attention.normalization import along, normalized, wide_dtype
 from kerasrnn.attention.products import SourceProduct
 from kerasrnn.recurrence.products import RecurrentProduct
 from kerasrnn.validation import PositiveInteger
@@ -53,6 +48,7 @@ class LuongAttention(Attention):
         units: positive integer: the width of the comparison, only with "concat".
         window: D, a positive integer, or None: global.
         kernel_initializer: initializer of the kernels and vectors.
+        normalization: "softmax", "sparsemax" or "entmax".
 
     @call@
 
@@ -72,6 +68,7 @@ class LuongAttention(Attention):
         units: PositiveInteger | None = None,
         window: PositiveInteger | None = None,
         kernel_initializer: Any = "glorot_uniform",
+        normalization: str = "softmax",
         **kwargs: Any,
     ) -> None:
         if score not in SCORES:
@@ -80,7 +77,7 @@ class LuongAttention(Attention):
             units = validation.positive_integer("units", units)
         elif units is not None:
             raise ValueError(f"units={units!r}: only for score='concat'; expected None.")
-        super().__init__(kernel_initializer, **kwargs)
+        super().__init__(kernel_initializer, normalization, **kwargs)
         self.score = score
         self.units = units
         self.window = window
@@ -156,7 +153,7 @@ class LuongAttention(Attention):
         scores = ops.cast(self.scores(query, states, weights, of_scores), wide)
         distance = along(ops.cumsum(mask, axis=-1) - 1, scores) - p
         near = ops.cast(ops.abs(distance) <= self.window, wide)
-        alpha = masked_softmax(scores, near * along(mask, scores))
+        alpha = normalized(scores, near * along(mask, scores), self.normalization)
         alpha = alpha * ops.exp(-2 * ops.square(distance / self.window))  # (10)
         alpha = ops.cast(alpha, query.dtype)
         return into_context(alpha), [alpha]

@@ -7,7 +7,9 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.attention.attention import Attention, wide_dtype
+from kerasrnn.attention.attention import Attention
+from kerasrnn.attention.normalization import wide_dtype
+from kerasrnn.validation import NonNegativeNumber, Seed
 
 Tensor = Any
 
@@ -29,7 +31,9 @@ class MonotonicAttention(Attention):
     probability that no position is selected. Hard weights process the source online in linear time;
     they have no gradient. If no position is selected for a row, its weights are 0 from then on.
 
-    Unlike section 2.4, no noise is added to the scores in training to make the p_j discrete.
+    With `noise`, a normally distributed number is added to each e_j + r in training. To be robust
+    against it, the scores become large, and the p_j close to 0 or 1, so that hard weights do not
+    differ much from the soft ones of training.
 
     Weights: those of the other attention, then `monotonic_bias` r `()`.
 
@@ -40,6 +44,8 @@ class MonotonicAttention(Attention):
             it to True.
         bias: the initial value of r; negative values make positions far ahead accessible from the
             beginning.
+        noise: standard deviation of the noise in training, 0 or more; the paper uses 1.
+        seed: integer that makes the noise reproducible.
 
     @call@
 
@@ -60,7 +66,13 @@ class MonotonicAttention(Attention):
 
     @validation.checked
     def __init__(
-        self, attention: Attention, hard: bool = False, bias: float = 0.0, **kwargs: Any
+        self,
+        attention: Attention,
+        hard: bool = False,
+        bias: float = 0.0,
+        noise: NonNegativeNumber = 0.0,
+        seed: Seed | None = None,
+        **kwargs: Any,
     ) -> None:
         if not isinstance(attention, Attention) or attention.has_memory:
             raise ValueError(
@@ -71,13 +83,26 @@ class MonotonicAttention(Attention):
             raise ValueError(
                 f"attention: {attention.name} has window={attention.window!r}; expected None."
             )
+        if attention.normalization != "softmax":
+            raise ValueError(
+                f"attention: {attention.name} has normalization={attention.normalization!r}, and "
+                "monotonic attention normalizes in its own way; expected the default, 'softmax'."
+            )
         if attention.built:
             raise ValueError(f"attention: {attention.name} is built; expected a new attention.")
-        kwargs.pop("kernel_initializer", None)
+        for name in ("kernel_initializer", "normalization"):
+            if name in kwargs:
+                raise ValueError(
+                    f"{name}={kwargs[name]!r}: an argument of the attention that computes the "
+                    "scores; expected none here."
+                )
         super().__init__(**kwargs)
         self.attention = attention
         self.hard = hard
         self.bias = bias
+        self.noise = noise
+        self.seed = seed
+        self.noise_seed = keras.random.SeedGenerator(seed) if noise else None
 
     @property
     def product_count(self) -> int:
@@ -108,7 +133,14 @@ class MonotonicAttention(Attention):
         products: Sequence[Any],
     ) -> Tensor:
         scores = self.attention.scores(query, states, weights, products)
-        return scores + weights["monotonic_bias"]
+        scores = scores + weights["monotonic_bias"]
+        noise = weights.get("attention_noise")
+        return scores if noise is None else scores + noise
+
+    def draw_noise(self, shape: Any, dtype: str) -> Tensor | None:
+        if not self.noise or self.hard:
+            return None
+        return keras.random.normal(shape, stddev=self.noise, dtype=dtype, seed=self.noise_seed)
 
     def align(
         self, scores: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
@@ -142,8 +174,15 @@ class MonotonicAttention(Attention):
         attention = keras.saving.serialize_keras_object(self.attention)
         attention.pop("build_config", None)
         config = {**super().get_config(), "attention": attention}
-        del config["kernel_initializer"]  # the other attention's
-        return {**config, "hard": self.hard, "bias": self.bias}
+        for name in ("kernel_initializer", "normalization"):
+            del config[name]  # the other attention's
+        return {
+            **config,
+            "hard": self.hard,
+            "bias": self.bias,
+            "noise": self.noise,
+            "seed": self.seed,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MonotonicAttention":

@@ -37,13 +37,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "beam": ["Beam", "BeamSearch"],
+        "copying": ["PointerGenerator"],
         "ctc": ["CTCBeam", "CTCGreedy"],
         "decoder": ["Decoder"],
+        "ensemble": ["Ensemble"],
+        "fusion": ["LanguageModelFusion"],
         "generator": ["Generator"],
         "language_models": ["LanguageModel", "NGramLanguageModel", "RecurrentLanguageModel"],
         "scheduled_sampling": ["ScheduledSampling"],
         "loop": ["Policy", "Sampling", "Sequences", "decode"],
         "transducer": ["TransducerBeam", "TransducerGreedy"],
+        "phrases": ["ForbiddenPhrases", "RequiredPhrases"],
         "processors": [
             "IMPOSSIBLE",
             "ForbiddenSymbols",

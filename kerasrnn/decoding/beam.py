@@ -51,6 +51,16 @@ class Beam(Strategy):
     processor that `may_reward`, whose scores may be above 0, there is no bound, and every row is
     searched up to its maximum length.
 
+    With `groups`, the beam is diverse (Vijayakumar et al. 2018, "Diverse beam search for improved
+    description of complex scenes"): its hypotheses are divided into groups of equal size, which
+    extend their own hypotheses in turn. A group compares
+
+        log P - diversity * n_k
+
+    for a continuation by class k that n_k hypotheses of the groups before it have just chosen. The
+    penalty only affects this choice: it is not part of s. Each group stores its own results, so
+    that `n_best` returns as many of each group.
+
     Args:
         width: the maximum number of hypotheses selected at each step.
         length_penalty: alpha, 0 or more: 0 compares log-probabilities, which favours short
@@ -58,6 +68,9 @@ class Beam(Strategy):
         coverage_penalty: beta, 0 or more; above 0 the decoder must have attention.
         n_best: the number of sequences returned for each row, the best first; None: only the best,
             without an axis for the sequences.
+        groups: the number of groups, which divides `width` and `n_best`; 1: no groups.
+        diversity: the penalty for the classes of other groups, 0 or more; only with groups.
+            Default: 0.5.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -89,10 +102,22 @@ class Beam(Strategy):
         length_penalty: NonNegativeNumber = 0.0,
         coverage_penalty: NonNegativeNumber = 0.0,
         n_best: int | None = None,
+        groups: PositiveInteger = 1,
+        diversity: NonNegativeNumber | None = None,
     ) -> None:
         if n_best is not None:
             n_best = validation.integer("n_best", n_best, minimum=1, maximum=width)
+        for name, number in (("width", width), ("n_best", n_best)):
+            if number is not None and number % groups:
+                raise ValueError(
+                    f"{name}={number}: expected a multiple of groups={groups}, which are of equal "
+                    "size."
+                )
+        if groups == 1 and diversity is not None:
+            raise ValueError(f"diversity={diversity!r}: expected None with groups=1.")
         self.width, self.n_best = width, n_best
+        self.groups = groups
+        self.diversity = 0.5 if diversity is None and groups > 1 else diversity
         self.length_penalty = length_penalty
         self.coverage_penalty = coverage_penalty
 
@@ -102,6 +127,8 @@ class Beam(Strategy):
             "length_penalty": self.length_penalty,
             "coverage_penalty": self.coverage_penalty,
             "n_best": self.n_best,
+            "groups": self.groups,
+            "diversity": self.diversity,
         }
 
 
@@ -120,7 +147,7 @@ class _Memory(NamedTuple):
     coverage: Any  # (batch, width, positions): sum_j p_ij; or ()
     history: Any  # (batch * width, max_length): their symbols, if a processor reads them; or ()
     processing: Any  # the states of the processors, (batch * width, ...)
-    # The stored hypotheses, the best first.
+    # The stored hypotheses, the best first; with groups, those of each group after each other.
     scores: Tensor  # (batch, n): IMPOSSIBLE where there is none
     lengths: Tensor  # (batch, n)
     places: Tensor  # (batch, n): of its last symbol among those selected at its last step
@@ -169,6 +196,12 @@ class BeamSearch:
     ) -> None:
         self.beam, self.size, self.end = beam, size, end
         self.processing = Processing(processors, size, end, prompt, prompt_lengths)
+        if beam.groups > 1 and self.processing.constraint is not None:
+            processor = self.processing.processors[self.processing.constraint]
+            raise ValueError(
+                f"processors: {processor!r} divides the beam itself; expected groups=1, received "
+                f"{beam.groups}."
+            )
         self.selects = self.processing.selects
         self.max_lengths = ops.maximum(ops.cast(max_lengths, "int32"), 0)
         self.max_length = max_length
@@ -177,9 +210,11 @@ class BeamSearch:
 
     def initialize(self, selecting: bool = False) -> _Memory:
         batch, width = ops.shape(self.max_lengths)[0], self.beam.width
-        steps, stored = (self.max_length, batch, width), (batch, self.beam.n_best or 1)
-        # Initially all hypotheses of a row are equal, so only one of them is open.
-        is_open = ops.logical_and(ops.arange(width) == 0, ops.expand_dims(self.max_lengths > 0, 1))
+        groups = self.beam.groups
+        steps, stored = (self.max_length, batch, width), (batch, self.beam.n_best or groups)
+        # Initially all hypotheses of a row are equal, so only one of each group is open.
+        first = ops.arange(width) % (width // groups) == 0
+        is_open = ops.logical_and(first, ops.expand_dims(self.max_lengths > 0, 1))
         attention = coverage = ()
         if self.return_attention:
             attention = ops.zeros((*steps, self.positions), dtype="float32")
@@ -210,7 +245,8 @@ class BeamSearch:
         """The rows with an open hypothesis that can still become better than the worst stored
         one."""
         best_end = memory.totals / self._length_penalty(ops.expand_dims(memory.max_lengths, 1))
-        better = best_end > memory.scores[:, -1:]
+        best_end, scores = (self._by_group(x) for x in (best_end, memory.scores))
+        better = ops.reshape(best_end > scores[:, -1:], (-1, self.beam.width))
         if self.processing.may_reward:
             better = True
         return ops.any(ops.logical_and(possible(memory.totals), better), axis=1)
@@ -222,7 +258,20 @@ class BeamSearch:
         log_p, scored, processing = self.processing(
             t, logits, lambda: memory.history, memory.processing
         )  # (batch * width, size)
-        totals, indices = most_probable(memory.totals, ops.reshape(scored, (-1, width, size)))
+        scored = ops.reshape(scored, (-1, width, size))
+        complete = None
+        if self.beam.groups > 1:
+            totals, indices = self._diverse(memory.totals, scored)
+        elif self.processing.constraint is not None:
+            progress, goal, most = self.processing.progress(
+                t, ops.shape(log_p)[0], lambda: memory.history, processing
+            )
+            progress = ops.reshape(progress, (-1, width * size))
+            goal = ops.reshape(goal, (-1, width))[:, :1]
+            totals, indices = allocated(memory.totals, scored, progress, goal, most)
+            complete = taken(progress, indices) >= goal
+        else:
+            totals, indices = most_probable(memory.totals, scored)
         parents, symbols = indices // size, indices % size  # (batch, width)
         log_probabilities = taken(ops.reshape(log_p, (-1, width * size)), indices)
 
@@ -244,16 +293,15 @@ class BeamSearch:
         if self.end is not None:
             ends = ops.logical_or(ends, symbols == self.end)
         exists = possible(totals)
+        if complete is not None:
+            exists = ops.logical_and(exists, ops.logical_or(complete, ops.logical_not(ends)))
         ended = ops.logical_and(exists, ends)
         scores = ops.where(
             ended, self._scores(totals, length, coverage, memory.source_mask), IMPOSSIBLE
         )
-        # Stored hypotheses come first, and remain in case of ties.
-        scores, best = ops.top_k(
-            ops.concatenate([memory.scores, scores], axis=1), memory.scores.shape[1]
-        )
         lengths = ops.where(ended, length, 0)
         places = ops.where(stopped, parents, ops.arange(width, dtype="int32"))
+        scores, lengths, places = self._stored(memory, scores, lengths, places)
 
         rows = ops.expand_dims(ops.arange(ops.shape(parents)[0]) * width, 1) + parents
         rows, next_symbols = ops.reshape(rows, (-1,)), ops.reshape(symbols, (-1,))
@@ -280,10 +328,47 @@ class BeamSearch:
                 history=history,
                 processing=processing,
                 scores=scores,
-                lengths=taken(ops.concatenate([memory.lengths, lengths], axis=1), best),
-                places=taken(ops.concatenate([memory.places, places], axis=1), best),
+                lengths=lengths,
+                places=places,
             ),
         )
+
+    def _by_group(self, x: Tensor) -> Tensor:
+        """Rows of hypotheses, `(batch, n)`, as rows of groups, `(batch * groups, n / groups)`."""
+        return ops.reshape(x, (-1, x.shape[1] // self.beam.groups))
+
+    def _stored(
+        self, memory: _Memory, scores: Tensor, lengths: Tensor, places: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The best of the stored hypotheses and those of this step, of each group."""
+        stored = memory.scores.shape[1]
+        # Stored hypotheses come first, and remain in case of ties.
+        scores, lengths, places = (
+            ops.concatenate([self._by_group(before), self._by_group(x)], axis=1)
+            for before, x in zip(memory[-3:], (scores, lengths, places), strict=True)
+        )
+        scores, best = ops.top_k(scores, stored // self.beam.groups)
+        results = (scores, taken(lengths, best), taken(places, best))
+        return tuple(ops.reshape(x, (-1, stored)) for x in results)
+
+    def _diverse(self, totals: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """As `most_probable`, group by group."""
+        width, size = scores.shape[1:]
+        each = width // self.beam.groups
+        chosen = ops.zeros_like(scores[:, 0])  # how often each class was chosen, (batch, size)
+        flat = ops.reshape(scores, (-1, width * size))
+        sums, indices = [], []
+        for first in range(0, width, each):
+            penalized = scores[:, first : first + each]
+            penalized = penalized - self.beam.diversity * ops.expand_dims(chosen, 1)
+            _, found = most_probable(totals[:, first : first + each], penalized)
+            found = found + first * size
+            indices.append(found)
+            sums.append(taken(totals, found // size) + taken(flat, found))
+            classes = ops.one_hot(found % size, size, dtype=chosen.dtype)
+            exists = ops.cast(possible(sums[-1]), chosen.dtype)
+            chosen = chosen + ops.sum(classes * ops.expand_dims(exists, -1), axis=1)
+        return ops.concatenate(sums, axis=1), ops.concatenate(indices, axis=1)
 
     def select(self, kept: Tensor, carry: Any, memory: _Memory) -> tuple[Any, _Memory]:
         width, memory = self.beam.width, self._with_found(memory)
@@ -309,6 +394,9 @@ class BeamSearch:
     def finalize(self, memory: _Memory) -> Sequences:
         """Trace each stored hypothesis back from its last symbol to its first."""
         scores, lengths, last = self._with_found(memory).found  # (batch, n)
+        if self.beam.groups > 1:
+            scores, best = ops.top_k(scores, scores.shape[1])
+            lengths, last = taken(lengths, best), taken(last, best)
 
         def back(t: Tensor, places: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             places = ops.where(t == lengths - 1, last, places)
@@ -355,6 +443,37 @@ class BeamSearch:
 
     def _length_penalty(self, length: Tensor) -> Tensor:
         return ((5 + ops.cast(length, "float32")) / (5 + 1)) ** self.beam.length_penalty
+
+
+def allocated(
+    totals: Tensor, scores: Tensor, progress: Tensor, goal: Tensor, most: int
+) -> tuple[Tensor, Tensor]:
+    """As `most_probable`, with shares of the beam for hypotheses of equal progress.
+
+    Args:
+        totals: `(batch, width)`.
+        scores: `(batch, width, size)`.
+        progress: of each continuation, int32 `(batch, width * size)`.
+        goal: the progress of complete ones, int32 `(batch, 1)`.
+        most: the largest possible goal.
+    """
+    width, size = scores.shape[1:]
+    sums = ops.reshape(ops.expand_dims(totals, -1) + scores, (-1, width * size))
+    share = width // (goal + 1)
+    remainder = width - share * (goal + 1)
+    found, indices, reserved = [], [], []
+    for n in range(most + 1):
+        best, index = ops.top_k(ops.where(progress == n, sums, 2 * IMPOSSIBLE), width)
+        # Numbers near the goal get the remainder.
+        quota = ops.where(n <= goal, share + ops.cast(n > goal - remainder, "int32"), 0)
+        found.append(best)
+        indices.append(ops.cast(index, "int32"))
+        reserved.append(possible(best) & (ops.arange(width, dtype="int32") < quota))
+    found, indices, reserved = (ops.concatenate(x, axis=1) for x in (found, indices, reserved))
+    rank = ops.argsort(ops.argsort(-found, axis=1), axis=1)
+    rank = ops.where(reserved, rank, rank + found.shape[1])
+    chosen = ops.argsort(rank, axis=1)[:, :width]
+    return taken(found, chosen), taken(indices, chosen)
 
 
 def most_probable(totals: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,25 +9,32 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
+from kerasrnn.attention.normalization import wide_dtype
 from kerasrnn.base_layer import SequenceLayer, boolean_mask, row_mask
 from kerasrnn.cells.rnn import RNN
 from kerasrnn.cells.states import flat_shapes, map_shapes, size_of
 from kerasrnn.decoding.attending_layer import with_attention, without_attention
+from kerasrnn.decoding.copying import UNKNOWN, PointerGenerator
 from kerasrnn.decoding.decoder_arguments import (
     check_attention,
     check_context,
+    check_copying,
     check_initial_states,
     check_layers,
     check_memory,
     check_options,
+    check_source_ids,
 )
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.parts import as_layers
 from kerasrnn.layers.stacked import StackedRNN
-from kerasrnn.validation import PositiveInteger, Rate, Seed
+from kerasrnn.validation import NonNegativeNumber, PositiveInteger, Rate, Seed
 
 Tensor = Any
+
+SOURCE_IDS = "attention_source_ids"
+"""The name of the ids of the source in a prepared memory."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -53,6 +60,16 @@ class Decoder(SequenceLayer):
     attention's result enters the next step (`input_feeding`, or `query="state"`), the lowest layer
     attends, and the layers above read its output, as in Wu et al. (2016), "Google's neural machine
     translation system", section 3; otherwise the highest layer attends.
+
+    With `copied`, the logits are those of a `kerasrnn.decoding.PointerGenerator`, which has the
+    equations: a symbol is generated, or copied from the source. The ids from `size` to `size +
+    copied - 1` belong to symbols of the source outside the vocabulary. The decoder reads id 1, the
+    unknown symbol, in their place.
+
+    With `coverage_loss`, a call adds a loss for attending to the same positions again (See, Liu &
+    Manning 2017, equations 12 and 13), the mean over the valid steps of
+
+        coverage_loss * sum_j min(alpha_tj, sum_{u < t} alpha_uj)
 
     D is dropout, which is also applied to embeddings. With `skip`, the output also reads the
     network's input: `[D(h_t); x_t]`, or `[D(h_t); x_t; c]`, instead of `D(h_t)` (Graves 2013,
@@ -81,6 +98,10 @@ class Decoder(SequenceLayer):
         query: "output", as in Luong, Pham & Manning (2015), or "state", as in Bahdanau, Cho &
             Bengio (2015).
         input_feeding: whether the attention's result enters the next step.
+        return_attention: whether a call also returns the attention weights of every step.
+        copied: the number of ids beyond the vocabulary, for source symbols that are copied; only
+            with "classes" and an attention. None: nothing is copied.
+        coverage_loss: weight of the coverage loss, 0 or more; above 0 only with an attention.
         sampling: a `kerasrnn.decoding.ScheduledSampling`: in training some of the symbols read are
             the model's own; only with "classes". None: all are the true ones.
         padding: only with "flags" and "values": a frame with this value in all entries is padding;
@@ -98,9 +119,13 @@ class Decoder(SequenceLayer):
         memory: `(batch, positions, width)`, with an `attention`.
         memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
             attached to the memory, if any.
+        source_ids: with `copied`, the id of the symbol at each position of the memory, `(batch,
+            positions)`: 0 if it cannot be copied.
 
     Returns:
-        The logits of y_1 ... y_T, `(batch, time, size)`; with "values", the values themselves.
+        The logits of y_1 ... y_T, `(batch, time, size)`; with "values", the values themselves; with
+        `copied`, `(batch, time, size + copied)`, float32 also in half precision. With
+        `return_attention`, `(logits, weights)`, the weights `(batch, time, positions)`.
 
     Masking: at a masked step the states are carried over. The mask is attached to the logits, so
     that losses exclude padding.
@@ -138,6 +163,9 @@ class Decoder(SequenceLayer):
         attention_units: PositiveInteger | None = None,
         query: str = "output",
         input_feeding: bool = True,
+        return_attention: bool = False,
+        copied: PositiveInteger | None = None,
+        coverage_loss: NonNegativeNumber = 0.0,
         sampling: ScheduledSampling | None = None,
         padding: float | None = None,
         stateful: bool = False,
@@ -146,6 +174,7 @@ class Decoder(SequenceLayer):
     ) -> None:
         check_options(size, kind, context, tied, sampling, padding, stateful)
         check_attention(attention, attention_units, query, input_feeding, stateful)
+        check_copying(kind, attention, return_attention, copied, coverage_loss, sampling)
         layers = as_layers(layers)
         check_layers(layers)
         check_initial_states(layers, stateful, context)
@@ -164,6 +193,9 @@ class Decoder(SequenceLayer):
         self.attention_units = attention_units
         self.query = query
         self.input_feeding = input_feeding
+        self.return_attention = return_attention
+        self.copied = copied
+        self.coverage_loss = coverage_loss
         self.sampling = sampling
         self.padding = padding
         self.stateful = stateful
@@ -174,6 +206,7 @@ class Decoder(SequenceLayer):
             dropout=dropout,
             return_sequences=True,
             return_state=True,
+            return_attention=return_attention or copied is not None or coverage_loss > 0,
             seed=seed,
             dtype=self.dtype_policy,
             name="recurrent",
@@ -193,11 +226,19 @@ class Decoder(SequenceLayer):
             self.readout = self._dense(self.size, "logits")
         elif skip or self._output_width() != self._input_width():
             self.projection = self._dense(self._input_width(), "projection", use_bias=False)
+        self.pointer: PointerGenerator | None = None
+        if copied is not None:
+            self.pointer = PointerGenerator(size, copied, dtype=self.dtype_policy, name="pointer")
         self.bias = self.sampling_steps = None
         if sampling is not None:
             self.sampling_seed = keras.random.SeedGenerator(seed)
         self.states: list[Any] = []
         self.supports_masking = True
+
+    @property
+    def output_size(self) -> int:
+        """The number of classes that may be generated, including copied ones; or the width."""
+        return self.size + (self.copied or 0)
 
     @property
     def state_shapes(self) -> list[Any]:
@@ -206,7 +247,11 @@ class Decoder(SequenceLayer):
         return self.stack.state_shapes
 
     def build(
-        self, previous_shape: Any, context_shape: Any = None, memory_shape: Any = None
+        self,
+        previous_shape: Any,
+        context_shape: Any = None,
+        memory_shape: Any = None,
+        source_ids_shape: Any = None,
     ) -> None:
         check_context(self.name, self.context, context_shape)
         check_memory(self.name, self.attention, memory_shape)
@@ -222,6 +267,9 @@ class Decoder(SequenceLayer):
             width += context_shape[-1]
         self.stack.build((None, None, width), memory_shape=memory_shape)
         output_width = self._output_width() + (width if self.skip else 0)
+        if self.pointer is not None:
+            shapes = [(None, n) for n in (memory_shape[-1], self._output_width(), width)]
+            self.pointer.build((None, self.size), *shapes)
         for layer in (self.into_state, self.into_first):
             if layer is not None:
                 layer.build((None, context_shape[-1]))
@@ -258,16 +306,19 @@ class Decoder(SequenceLayer):
         training: bool | None = False,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
-    ) -> Tensor:
+        source_ids: Tensor | None = None,
+    ) -> Any:
         check_context(self.name, self.context, None if context is None else context.shape)
         check_memory(self.name, self.attention, None if memory is None else memory.shape)
+        check_source_ids(self.name, self.copied, source_ids, memory)
         if mask is None:
             mask = self.compute_mask(previous, get_keras_mask(previous))
+            mask = mask[0] if self.return_attention else mask
         if mask is not None:
             mask = boolean_mask(f"{self.name}: mask", mask, previous.shape[:2])
         if context is not None:
             context = self.in_compute_dtype(context)
-        rest = (context, mask, training, memory, memory_mask)
+        rest = (context, mask, training, memory, memory_mask, source_ids)
         if training and self.sampling is not None:
             previous = self.sampling.mixed(
                 previous,
@@ -276,12 +327,14 @@ class Decoder(SequenceLayer):
                 self.sampling_seed,
             )
             self.sampling_steps.assign(self.sampling_steps + 1)
-        logits, states = self._run(previous, *rest)
+        logits, attention, states = self._run(previous, *rest)
+        if self.coverage_loss:
+            self.add_loss(self.coverage_loss * coverage(attention, mask))
         if self.stateful:
             variables, new = keras.tree.flatten(self.states), keras.tree.flatten(states)
             for variable, state in zip(variables, new, strict=True):
                 variable.assign(ops.cast(state, variable.dtype))
-        return logits
+        return (logits, attention) if self.return_attention else logits
 
     def _run(
         self,
@@ -291,8 +344,9 @@ class Decoder(SequenceLayer):
         training: bool | None,
         memory: Tensor | None,
         memory_mask: Tensor | None,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Compute the logits of all steps, and the final states."""
+        source_ids: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        """Compute the logits and the attention of all steps, and the final states."""
         x = self._inputs(previous)
         if self.embedding is not None:  # no dropout on frames: it would change their meaning
             x = self.dropout_layer(x, training=training)
@@ -316,23 +370,56 @@ class Decoder(SequenceLayer):
             training=training,
             **_memory_arguments(memory, memory_mask),
         )
+        attention = None
+        if self.stack.return_attention:
+            attention, *states = states
         if self.into_first is not None:
             h = h[:, 1:]
-        return self._logits(self.dropout_layer(h, training=training), skipped), states
+            attention = None if attention is None else attention[:, 1:]
+        h = self.dropout_layer(h, training=training)
+        logits = self._logits(h, skipped)
+        if self.pointer is not None:
+            values = self.in_compute_dtype(memory)
+            logits = self._with_copies(logits, h, skipped, attention, values, source_ids)
+        return logits, attention, states
 
-    def prepare_memory(self, memory: Tensor | None, mask: Tensor | None = None) -> Any:
+    def _with_copies(
+        self, logits: Tensor, h: Tensor, x: Tensor, alpha: Tensor, values: Tensor, ids: Tensor
+    ) -> Tensor:
+        """The logits of generated and of copied symbols, of one step or of all of them."""
+        steps = "t" if len(h.shape) == 3 else ""
+        read = ops.einsum(f"b{steps}s,bsw->b{steps}w", ops.cast(alpha, values.dtype), values)
+        return self.pointer(logits, read, h, x, alpha, ids)
+
+    def prepare_memory(
+        self,
+        memory: Tensor | None,
+        mask: Tensor | None = None,
+        source_ids: Tensor | None = None,
+    ) -> Any:
         """Compute once what `initial_states` and `step` use of a memory: a structure of tensors
         with a batch axis; None without an attention.
 
         Args:
             memory: `(batch, positions, width)`.
             mask: boolean `(batch, positions)`, True = may be attended to.
+            source_ids: with `copied`, ids `(batch, positions)`.
 
         Raises:
-            ValueError: the memory is missing or unexpected.
+            ValueError: the memory, or the ids, are missing or unexpected.
         """
         check_memory(self.name, self.attention, None if memory is None else memory.shape)
-        return None if memory is None else self.stack.prepare_memory(memory, mask)
+        check_source_ids(self.name, self.copied, source_ids, memory)
+        if memory is None:
+            return None
+        prepared = self.stack.prepare_memory(memory, mask)
+        if self.copied is not None:
+            prepared.append({SOURCE_IDS: ops.cast(source_ids, "int32")})
+        return prepared
+
+    def _of_layers(self, prepared: Any) -> Any:
+        """What the layers read of a prepared memory."""
+        return prepared if self.copied is None else prepared[:-1]
 
     def initial_states(
         self, context: Tensor | None = None, batch_size: Any = None, prepared: Any = None
@@ -355,7 +442,10 @@ class Decoder(SequenceLayer):
         if context is None and batch_size is None:
             raise ValueError("batch_size=None: expected the number of rows.")
         if self.into_state is not None:
-            return self.stack.extend_states(self._split(self.into_state(context)), prepared)
+            return self.stack.extend_states(
+                self._split(self.into_state(context)), self._of_layers(prepared)
+            )
+        prepared = self._of_layers(prepared)
         states = self.stack.get_initial_state(
             batch_size if context is None else ops.shape(context)[0], prepared
         )
@@ -382,8 +472,14 @@ class Decoder(SequenceLayer):
             `(logits, states)`: the logits of y_t, `(batch, size)`, and s_t.
         """
         x = self._with_context(self._inputs(previous), context)
-        h, states = self.stack.step(x, states, prepared)
-        return self._logits(h, x), states
+        h, states = self.stack.step(x, states, self._of_layers(prepared))
+        logits = self._logits(h, x)
+        if self.pointer is not None:
+            *of_layers, ids = prepared
+            (values,) = (each["attention_values"] for each in of_layers if each is not None)
+            alpha = self.weights_of_step(states)
+            logits = self._with_copies(logits, h, x, alpha, values, ids[SOURCE_IDS])
+        return logits, states
 
     def weights_of_step(self, states: Sequence[Tensor]) -> Tensor | None:
         """The attention weights of the step that returned these states, `(batch, positions)`.
@@ -416,22 +512,33 @@ class Decoder(SequenceLayer):
         _, *states = self.stack(
             x, initial_state=list(states), mask=mask, **_memory_arguments(memory, memory_mask)
         )
-        return states
+        return states[1:] if self.stack.return_attention else states
 
-    def compute_output_shape(
-        self, previous_shape: Any, context_shape: Any = None, memory_shape: Any = None
-    ) -> tuple[int | None, ...]:
-        return (*previous_shape[:2], self.size)
+    def compute_output_spec(
+        self,
+        previous: Any,
+        context: Any = None,
+        mask: Any = None,
+        training: Any = None,
+        memory: Any = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        shape = (*previous.shape[:2], self.output_size)
+        dtype = self.compute_dtype if self.copied is None else wide_dtype(self.compute_dtype)
+        logits = keras.KerasTensor(shape, dtype)
+        if not self.return_attention:
+            return logits
+        return logits, keras.KerasTensor((*shape[:2], memory.shape[1]), self.compute_dtype)
 
-    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The valid steps: those of `mask`, or those whose symbols are not padding."""
-        if mask is not None:
-            return mask
-        if self.kind == "classes":
-            return ops.not_equal(inputs, 0)
-        if self.padding is not None:
-            return ops.any(ops.not_equal(inputs, self.padding), axis=-1)
-        return None
+        inputs, mask = (x[0] if isinstance(x, (list, tuple)) else x for x in (inputs, mask))
+        if mask is None and self.kind == "classes":
+            mask = ops.not_equal(inputs, 0)
+        elif mask is None and self.padding is not None:
+            mask = ops.any(ops.not_equal(inputs, self.padding), axis=-1)
+        return [mask, mask] if self.return_attention else mask
 
     def reset_state(self, rows: Any = None) -> None:
         """Reset the states of a stateful decoder to zero.
@@ -497,6 +604,9 @@ class Decoder(SequenceLayer):
             "attention_units": self.attention_units,
             "query": self.query,
             "input_feeding": self.input_feeding,
+            "return_attention": self.return_attention,
+            "copied": self.copied,
+            "coverage_loss": self.coverage_loss,
             "sampling": keras.saving.serialize_keras_object(self.sampling),
             "padding": self.padding,
             "stateful": self.stateful,
@@ -536,6 +646,8 @@ class Decoder(SequenceLayer):
         return _width(self.stack.layers[-1])
 
     def _inputs(self, previous: Tensor) -> Tensor:
+        if self.copied is not None:
+            previous = ops.where(previous < self.size, previous, UNKNOWN)
         if self.kind == "classes":
             return self.embedding(previous)
         previous = ops.cast(previous, self.compute_dtype)
@@ -567,6 +679,18 @@ class Decoder(SequenceLayer):
         cuts = np.cumsum(sizes)[:-1].tolist()
         parts = iter(ops.split(states, cuts, axis=-1) if cuts else [states])
         return map_shapes(lambda shape: ops.reshape(next(parts), (-1, *shape)), shapes)
+
+
+def coverage(attention: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over the valid steps of what they attend to again: see `Decoder`."""
+    wide = wide_dtype(attention.dtype)
+    alpha = ops.cast(attention, wide)
+    if mask is None:
+        mask = ops.ones_like(alpha[..., 0])
+    used = ops.cast(mask, wide)
+    alpha = alpha * ops.expand_dims(used, -1)
+    again = ops.minimum(alpha, ops.cumsum(alpha, axis=1) - alpha)
+    return ops.divide_no_nan(ops.sum(again), ops.sum(used))
 
 
 def _memory_arguments(memory: Tensor | None, mask: Tensor | None) -> dict[str, Tensor]:

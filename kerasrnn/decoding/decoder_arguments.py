@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kerasrnn.attention.attention import Attention
+from kerasrnn.base_layer import fits
 from kerasrnn.cells.rnn import RNN
 from kerasrnn.cells.states import flat_shapes
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
@@ -60,6 +61,52 @@ def check_attention(
         raise ValueError("stateful=True: a memory belongs to one batch; expected attention=None.")
     if attention is not None and not isinstance(attention, Attention):
         raise ValueError(f"attention={attention!r}: expected an attention of kerasrnn.")
+
+
+def check_copying(
+    kind: str,
+    attention: Any,
+    return_attention: bool,
+    copied: int | None,
+    coverage_loss: float,
+    sampling: Any,
+) -> None:
+    """Raise ValueError unless what depends on the attention of all steps fits the decoder."""
+    if attention is None:
+        for name, value, expected in (
+            ("return_attention", return_attention, False),
+            ("copied", copied, None),
+            ("coverage_loss", coverage_loss, 0.0),
+        ):
+            if value:
+                raise ValueError(
+                    f"{name}={value!r}: the decoder has no attention; expected {expected!r}."
+                )
+    if copied is not None and kind != "classes":
+        raise ValueError(f"copied={copied!r}: {kind} are not copied; expected None.")
+    if copied is not None and sampling is not None:
+        raise ValueError(
+            f"sampling={sampling!r}: with copied={copied!r}, the symbols that the model draws may "
+            "be outside its vocabulary; expected None."
+        )
+
+
+def check_source_ids(name: str, copied: int | None, ids: Any, memory: Any) -> None:
+    """Raise ValueError unless ids of the source are given if and only if they are expected."""
+    if copied is None and ids is not None:
+        raise ValueError(f"{name}: source_ids were given; expected none with copied=None.")
+    if copied is None:
+        return
+    if ids is None:
+        raise ValueError(
+            f"{name}: copied={copied} expects source_ids, (batch, positions); received none."
+        )
+    shape, expected = tuple(ids.shape), tuple(memory.shape[:2])
+    if not fits(shape, expected):
+        raise ValueError(
+            f"{name}: source_ids have the shape {shape}; expected (batch, positions) = {expected}, "
+            "as the memory."
+        )
 
 
 def check_layers(layers: Sequence[RNN]) -> None:

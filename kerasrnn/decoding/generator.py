@@ -12,6 +12,8 @@ from kerasrnn.base_layer import BaseLayer
 from kerasrnn.decoding import loop
 from kerasrnn.decoding.beam import Beam, BeamSearch
 from kerasrnn.decoding.decoder import Decoder
+from kerasrnn.decoding.ensemble import Ensemble
+from kerasrnn.decoding.phrases import RequiredPhrases
 from kerasrnn.decoding.processors import (
     ForcedPrefix,
     LogitsProcessor,
@@ -53,9 +55,10 @@ class Generator(BaseLayer):
     different ones.
 
     Args:
-        decoder: a `kerasrnn.Decoder`; it may be shared with another model. If two generators of
-            one model share it, the model's first output must be the decoder's: otherwise Keras
-            does not restore the sharing when it loads the model.
+        decoder: a `kerasrnn.Decoder`, or a `kerasrnn.decoding.Ensemble` of several; it may be
+            shared with another model. If two generators of one model share it, the model's first
+            output must be the decoder's: otherwise Keras does not restore the sharing when it loads
+            the model.
         sampler: a strategy from `kerasrnn.decoding`: `Greedy`, `Sample` or `Beam` for classes,
             `Threshold` or `Bernoulli` for flags, `Identity` for values. Default: the first of its
             kind.
@@ -83,10 +86,14 @@ class Generator(BaseLayer):
         memory: `(batch, positions, width)`, for a decoder with attention.
         memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
             attached to the memory, if any.
+        source_ids: ids `(batch, positions)`, for a decoder that copies.
         prefix: only with classes: ids with which each sequence must begin, `(batch, length)`,
             right-padded with 0. Unlike a prompt, it is part of the output: it counts in the lengths
             and the scores, and has log-probabilities and attention. It may contain symbols that a
             processor forbids. It is truncated to the maximum length of its row.
+        required: only with a `Beam`: phrases that each sequence must contain, ids `(batch, phrases,
+            length)`, right-padded with 0; a phrase of zeros is none. See
+            `kerasrnn.decoding.RequiredPhrases`.
 
     Returns:
         What follows the prompt: ids `(batch, max_length)`, int32, including the one that ends a row
@@ -118,7 +125,7 @@ class Generator(BaseLayer):
     @validation.checked
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoder | Ensemble,
         sampler: Strategy | None = None,
         max_length: PositiveInteger = 100,
         start: int | float | Sequence[float] | None = None,
@@ -132,8 +139,10 @@ class Generator(BaseLayer):
         processors: Sequence[LogitsProcessor] = (),
         **kwargs: Any,
     ) -> None:
-        if not isinstance(decoder, Decoder):
-            raise ValueError(f"decoder={decoder!r}: expected a kerasrnn.Decoder.")
+        if not isinstance(decoder, (Decoder, Ensemble)):
+            raise ValueError(
+                f"decoder={decoder!r}: expected a kerasrnn.Decoder or a kerasrnn.decoding.Ensemble."
+            )
         sampler = DEFAULTS[decoder.kind]() if sampler is None else sampler
         if getattr(sampler, "kind", None) != decoder.kind:
             raise ValueError(
@@ -143,7 +152,7 @@ class Generator(BaseLayer):
             raise ValueError(f"end={end!r}: {decoder.kind} have no end; expected None.")
         for name, symbol in (("start", start), ("end", end)):
             if symbol is not None and decoder.kind == "classes":
-                _check_id(name, symbol, decoder.size)
+                _check_id(name, symbol, decoder.output_size)
         if return_log_probabilities and decoder.kind == "values":
             raise ValueError(
                 "return_log_probabilities=True: values have no log-probabilities; expected False."
@@ -153,10 +162,16 @@ class Generator(BaseLayer):
             raise ValueError(
                 f"processors={processors!r}: {decoder.kind} have no logits to process; expected []."
             )
-        processors = check_processors(processors, decoder.size, end)
+        processors = check_processors(processors, decoder.output_size, end)
         minimum = [MinimumLength(min_length)] if min_length else []
         if minimum:
-            check_processors([*processors, *minimum], decoder.size, end)
+            check_processors([*processors, *minimum], decoder.output_size, end)
+        for processor in processors:
+            if processor.constrains and not isinstance(sampler, Beam):
+                raise ValueError(
+                    f"processors: {processor!r} needs a search; expected a Beam, received "
+                    f"sampler={sampler!r}."
+                )
         if return_scores and not isinstance(sampler, Beam):
             raise ValueError(
                 f"return_scores=True: {sampler!r} computes no scores; expected a Beam."
@@ -207,7 +222,9 @@ class Generator(BaseLayer):
         prompt_lengths_shape: Any = None,
         max_lengths_shape: Any = None,
         memory_shape: Any = None,
+        source_ids_shape: Any = None,
         prefix_shape: Any = None,
+        required_shape: Any = None,
     ) -> None:
         if not self.decoder.built:
             frame = () if self.decoder.kind == "classes" else (self.decoder.size,)
@@ -222,13 +239,16 @@ class Generator(BaseLayer):
         max_lengths: Tensor | None = None,
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
+        source_ids: Tensor | None = None,
         prefix: Tensor | None = None,
+        required: Tensor | None = None,
     ) -> Any:
         self._check_prefix(prefix)
+        self._check_required(required)
         batch = self._rows(context, prompt, max_lengths, memory)
         if memory is not None and memory_mask is None:
             memory_mask = get_keras_mask(memory)
-        prepared = self.decoder.prepare_memory(memory, memory_mask)
+        prepared = self.decoder.prepare_memory(memory, memory_mask, source_ids)
         states = self.decoder.initial_states(context, batch, prepared)
         if prompt is not None:
             prompt, prompt_lengths = self._prompt(prompt, prompt_lengths)
@@ -242,7 +262,7 @@ class Generator(BaseLayer):
             longest = ops.cast(ops.minimum(max_lengths, longest), "int32")
         # What each step reads of its row, besides the last symbol and the states.
         constants = {"context": context, "prepared": prepared}
-        for_processors = (prompt, prompt_lengths, prefix)
+        for_processors = (prompt, prompt_lengths, prefix, required)
         if isinstance(self.sampler, Beam):
             previous, states, constants, for_processors = tree.map_structure(
                 lambda x: None if x is None else ops.repeat(x, self.sampler.width, axis=0),
@@ -269,9 +289,12 @@ class Generator(BaseLayer):
         max_lengths: Any = None,
         memory: Any = None,
         memory_mask: Any = None,
+        source_ids: Any = None,
         prefix: Any = None,
+        required: Any = None,
     ) -> Any:
         self._check_prefix(prefix)
+        self._check_required(required)
         batch = self._rows(context, prompt, max_lengths, memory, symbolic=True)
         positions = None if memory is None else memory.shape[1]
         classes = self.decoder.kind == "classes"
@@ -329,12 +352,15 @@ class Generator(BaseLayer):
         prompt: Tensor | None,
         prompt_lengths: Tensor | None,
         prefix: Tensor | None,
+        required: Tensor | None,
     ) -> loop.Policy:
         """The policy for rows with these maximum lengths and numbers of source positions."""
-        size = self.decoder.size
+        size = self.decoder.output_size
         processors = list(self._rules)
         if prefix is not None:
             processors.append(ForcedPrefix(prefix))
+        if required is not None:
+            processors.append(RequiredPhrases(required))
         if isinstance(self.sampler, Beam):
             return BeamSearch(
                 self.sampler,
@@ -452,6 +478,20 @@ class Generator(BaseLayer):
             raise ValueError(
                 f"{self.name}: prefix has the shape {tuple(prefix.shape)}; expected (batch, "
                 "length)."
+            )
+
+    def _check_required(self, required: Any) -> None:
+        if required is None:
+            return
+        if not isinstance(self.sampler, Beam):
+            raise ValueError(
+                f"{self.name}: required phrases were given; {self.sampler!r} does not search for "
+                "sequences that contain them. Expected a Beam, or None."
+            )
+        if len(required.shape) != 3 or None in required.shape[1:]:
+            raise ValueError(
+                f"{self.name}: required has the shape {tuple(required.shape)}; expected (batch, "
+                "phrases, length), with known numbers of phrases and symbols."
             )
 
 

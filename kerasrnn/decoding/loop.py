@@ -214,6 +214,9 @@ class Sampling:
         self.max_lengths, self.max_length = max_lengths, max_length
         self.noise, self.dtype, self.positions = noise, dtype, positions
         self.processing = Processing(processors, size, end, prompt, prompt_lengths)
+        if self.processing.constraint is not None:
+            processor = self.processing.processors[self.processing.constraint]
+            raise ValueError(f"processors: {processor!r} needs a search; expected a Beam.")
         self.selects = self.processing.selects
 
     def initialize(self, selecting: bool = False) -> _Memory:

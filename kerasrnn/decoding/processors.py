@@ -56,6 +56,16 @@ class History:
         self._generated, self._prompt, self._prompt_lengths = generated, prompt, prompt_lengths
 
     @property
+    def has_prompt(self) -> bool:
+        """Whether the sequences may begin with a prompt."""
+        return self._prompt is not None
+
+    @property
+    def generated(self) -> Tensor:
+        """int32 ids `(rows, width)`: the generated symbols, without the prompt, then zeros."""
+        return self._generated()
+
+    @property
     def lengths(self) -> Tensor:
         """int32 `(rows,)`: the number of symbols so far, including the prompt's."""
         step = ops.broadcast_to(ops.cast(self.step, "int32"), (self.rows,))
@@ -112,6 +122,8 @@ class LogitsProcessor:
         reads_history: whether `History.symbols` is read; if not, a beam need not carry it.
         may_reward: whether scores may be above 0. A beam then searches up to the maximum length,
             since it has no upper bound for the score of an open hypothesis.
+        constrains: whether sequences must reach a `goal`, as `RequiredPhrases` do. Only beams
+            support it, and one such processor at a time.
         layers: its Keras layers, built.
 
     Example: the larger a symbol's id, the less probable it is.
@@ -125,6 +137,7 @@ class LogitsProcessor:
 
     reads_history: bool = True
     may_reward: bool = False
+    constrains: bool = False
     layers: Sequence[Any] = ()
 
     def check(self, size: int, end: int | None) -> None:
@@ -399,6 +412,13 @@ class Processing:
         self.may_reward = any(processor.may_reward for processor in self.processors)
         # Prompts and prefixes have the rows of the whole batch.
         prefixes = [each for each in self.processors if isinstance(each, ForcedPrefix)]
+        constraints = [n for n, each in enumerate(self.processors) if each.constrains]
+        if len(constraints) > 1:
+            raise ValueError(
+                f"processors={self.processors!r}: {len(constraints)} of them constrain the search; "
+                "expected one, with all phrases."
+            )
+        self.constraint = constraints[0] if constraints else None
         self.selects = prompt is None and all(isinstance(each.ids, list) for each in prefixes)
 
     def initialize(self, rows: Any, generated: Any) -> list[Any]:
@@ -433,6 +453,15 @@ class Processing:
         fallback = ops.expand_dims(ops.arange(self.size) == (self.end or 0), 0)
         last = ops.zeros_like(log_p) if self.end is None else log_p
         return log_p, ops.where(ops.logical_and(nothing, fallback), last, scores), states
+
+    def progress(
+        self, step: Tensor, rows: Any, generated: Any, states: list[Any]
+    ) -> tuple[Tensor, Tensor, int]:
+        """How far each hypothesis is after each class, `(rows, size)`, the goal, `(rows,)`, and the
+        largest possible goal, of the processor that constrains the search."""
+        processor, state = self.processors[self.constraint], states[self.constraint]
+        history = self._history(step, rows, generated)
+        return processor.progress(history, state), processor.goal(state), processor.most
 
     def _history(self, step: Tensor, rows: Any, generated: Any) -> History:
         return History(step, rows, self.size, self.end, generated, self.prompt, self.prompt_lengths)

@@ -58,6 +58,8 @@ class StackedRNN(SequenceLayer):
             of what a block adds.
         return_sequences: whether to return the output of every step instead of the last one.
         return_state: whether to also return every layer's final states, after the output.
+        return_attention: whether to also return the attention weights of every step, directly after
+            the output: those of the highest layer with an `AttentionCell`.
         seed: integer that makes the dropout between the layers reproducible.
 
     Call arguments:
@@ -71,7 +73,8 @@ class StackedRNN(SequenceLayer):
             attached to the memory, if any.
 
     Returns:
-        The last layer's output, `(batch, units)` or `(batch, time, units)`; with `return_state`,
+        The last layer's output, `(batch, units)` or `(batch, time, units)`; with
+        `return_attention`, followed by `(batch, time, positions)`; with `return_state`,
         followed by every layer's final states, from the bottom up.
 
     Masking: as in the layers. At a masked step, a residual connection adds the outputs of both
@@ -100,6 +103,7 @@ class StackedRNN(SequenceLayer):
         dropout: Rate = 0.0,
         return_sequences: bool = False,
         return_state: bool = False,
+        return_attention: bool = False,
         seed: Seed | None = None,
         **kwargs: Any,
     ) -> None:
@@ -116,17 +120,25 @@ class StackedRNN(SequenceLayer):
                 f"residual={residual!r}: the vector that a bidirectional last layer returns does "
                 "not belong to a single step of its input; expected return_sequences=True."
             )
+        if return_attention and not any(map(_reads_memory, layers)):
+            raise ValueError(
+                "return_attention=True: no layer has an AttentionCell; expected False."
+            )
         super().__init__(**kwargs)
         self.residual = residual
         self.dropout = dropout
         self.seed = seed
         self.return_sequences = return_sequences
         self.return_state = return_state
+        self.return_attention = return_attention
         last = len(layers) - 1
         self.layers = [
             _configured(layer, return_sequences or n < last, return_state)
             for n, layer in enumerate(layers)
         ]
+        if return_attention:
+            attending = [layer for layer in self.layers if _reads_memory(layer)]
+            attending[-1].return_all_states = True
         self.dropout_layer = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
         self.projection: keras.layers.Layer | None = None
         self.blocks: list[GatedResidual] = []
@@ -213,7 +225,7 @@ class StackedRNN(SequenceLayer):
         if mask is not None:
             mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2])
         x = sequences if self.projection is None else self.projection(sequences)
-        finals, start = [], 0
+        finals, attention, start = [], [], 0
         for n, (layer, count) in enumerate(zip(self.layers, counts, strict=True)):
             states = None
             if initial_state is not None:
@@ -233,6 +245,11 @@ class StackedRNN(SequenceLayer):
                 training=training,
                 **attended,
             )
+            if layer.return_all_states:
+                y, *rest = y
+                size = len(layer.cell.state_names)
+                attention = [layer.cell.weights_of_step(rest[:size])]
+                y = (y, *rest[size:]) if self.return_state else y
             if self.return_state:
                 y, *states = y
                 finals += states
@@ -241,8 +258,9 @@ class StackedRNN(SequenceLayer):
             if self._adds(n):
                 y = y + (x if layer.return_sequences else _last_used(x, mask))
             mask, x = _output_mask(layer, x, mask), y
-        results = keras.tree.map_structure(self.in_compute_dtype, (x, *finals))
-        return results if self.return_state else results[0]
+        results = (x, *attention, *finals)
+        results = keras.tree.map_structure(self.in_compute_dtype, results)
+        return results if len(results) > 1 else results[0]
 
     def prepare_memory(self, memory: Tensor, mask: Tensor | None = None) -> list[Any]:
         """Compute once what `step` uses of a memory: for each layer, None if it reads no memory.
@@ -350,16 +368,24 @@ class StackedRNN(SequenceLayer):
             extra = {"memory_shape": memory_shape} if _reads_memory(layer) else {}
             shapes = layer.compute_output_shape(shape, **extra)
             if self.return_state:
-                states += shapes[1:]
+                states += shapes[1 + self._count_of_all_states(layer) :]
             shape = self._output_of(layer, shape)
-        return (shape, *states) if self.return_state else shape
+        attention = []
+        if self.return_attention:
+            positions = None if memory_shape is None else memory_shape[1]
+            attention = [(*sequences_shape[:2], positions)]
+        results = (shape, *attention, *states)
+        return results if len(results) > 1 else shape
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
+        of_attention = [mask] if self.return_attention else []
         for layer in self.layers:
             mask = _output_mask(layer, None, mask)
-        return [mask, *(None for _ in self.state_size)] if self.return_state else mask
+        of_states = [None for _ in self.state_size] if self.return_state else []
+        masks = [mask, *of_attention, *of_states]
+        return masks if len(masks) > 1 else mask
 
     def reset_state(self, rows: Any = None) -> None:
         """Reset the states of every stateful layer: see `RNN.reset_state`.
@@ -381,6 +407,7 @@ class StackedRNN(SequenceLayer):
             "dropout": self.dropout,
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
+            "return_attention": self.return_attention,
             "seed": self.seed,
         }
 
@@ -411,7 +438,12 @@ class StackedRNN(SequenceLayer):
 
     def _output_of(self, layer: RNN | Bidirectional, shape: Any) -> tuple[int | None, ...]:
         shapes = layer.compute_output_shape(shape)
-        return tuple(shapes[0]) if self.return_state else tuple(shapes)
+        several = self.return_state or layer.return_all_states
+        return tuple(shapes[0]) if several else tuple(shapes)
+
+    def _count_of_all_states(self, layer: RNN | Bidirectional) -> int:
+        """The number of results of a layer that are the states of all its steps."""
+        return len(layer.cell.state_names) if layer.return_all_states else 0
 
 
 def _reads_memory(layer: RNN | Bidirectional) -> bool:
@@ -457,6 +489,7 @@ def _config(
     inner = config["config"]["layer"] if isinstance(layer, Bidirectional) else config
     inner["config"]["return_sequences"] = return_sequences
     inner["config"]["return_state"] = return_state
+    inner["config"].pop("return_all_states", None)  # set by `return_attention` of the stack
     return config
 
 

@@ -9,6 +9,7 @@
 
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 
+from kerasrnn.losses.alignment import GuidedAlignment
 from kerasrnn.losses.crf import CRFLoss
 from kerasrnn.losses.crossentropy import SequenceCrossentropy, sequence_crossentropy
 from kerasrnn.losses.ctc import CTC
@@ -22,6 +23,7 @@ from kerasrnn.losses.transducer import Transducer
 __all__ = [
     "CTC",
     "CRFLoss",
+    "GuidedAlignment",
     "NegativeLogLikelihood",
     "QuantileLoss",
     "SequenceCrossentropy",

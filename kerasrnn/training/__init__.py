@@ -34,6 +34,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "averaging": ["average_weights"],
         "batches": ["Batches"],
         "bucketing": ["bucketed"],
         "errors": ["BatchError", "CheckpointError", "DivergenceError", "ExecutionError"],

@@ -18,6 +18,14 @@ ATTENTIONS = {
         4, filters=2, kernel_size=5, cumulative=True, normalize=True, **kw
     ),
     "coverage": lambda **kw: kerasrnn.CoverageAttention(4, **kw),
+    "sparsemax": lambda **kw: kerasrnn.BahdanauAttention(4, normalization="sparsemax", **kw),
+    "entmax": lambda **kw: kerasrnn.LuongAttention("general", normalization="entmax", **kw),
+    "local entmax": lambda **kw: kerasrnn.LuongAttention(
+        "dot", window=2, normalization="entmax", **kw
+    ),
+    "coverage, sparsemax": lambda **kw: kerasrnn.CoverageAttention(
+        4, normalization="sparsemax", **kw
+    ),
     "monotonic": lambda **kw: kerasrnn.MonotonicAttention(
         kerasrnn.BahdanauAttention(4, normalize=True, **kw), bias=-0.5, **kw
     ),

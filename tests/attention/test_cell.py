@@ -38,7 +38,7 @@ WAYS = {
     "state": {"query": "state"},
 }
 # Attentions that attend for all steps at once if nothing is fed back.
-IN_ONE = ("dot", "scaled dot", "general", "local")
+IN_ONE = ("dot", "scaled dot", "general", "local", "entmax", "local entmax")
 GRU, RNN = BY_NAME["GRU"], BY_NAME["SimpleRNN"]
 
 

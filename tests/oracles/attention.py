@@ -88,12 +88,33 @@ def softmax(scores, used):
     return alpha
 
 
-def local_p(s, scores, used, window, weights):
+def entmax(scores, used, alpha):
+    """Peters et al. 2019, equation 13: max((alpha - 1) e_j - tau, 0)^(1 / (alpha - 1)) over the
+    used positions, with tau by bisection. An alpha of 2 is sparsemax."""
+    p, there = np.zeros(len(scores)), np.flatnonzero(used)
+    if len(there):
+        e = (alpha - 1) * np.asarray(scores, "float64")[there]
+        low, high = e.max() - 1, e.max()
+        for _ in range(200):
+            tau = (low + high) / 2
+            p[there] = np.maximum(e - tau, 0) ** (1 / (alpha - 1))
+            low, high = (tau, high) if p.sum() > 1 else (low, tau)
+    return p
+
+
+NORMALIZATIONS = {
+    "softmax": softmax,
+    "sparsemax": lambda scores, used: entmax(scores, used, 2.0),
+    "entmax": lambda scores, used: entmax(scores, used, 1.5),
+}
+
+
+def local_p(s, scores, used, window, weights, normalization="softmax"):
     """Luong 2015, equations 9 and 10: a softmax in the window around p, times a Gaussian."""
     length, position = int(sum(used)), np.cumsum(used) - 1
     p = length * sigmoid(weights["position_v"] @ np.tanh(s @ weights["position_kernel"]))
     near = np.array([bool(u) and abs(j - p) <= window for j, u in zip(position, used, strict=True)])
-    alpha = softmax(scores, near)
+    alpha = NORMALIZATIONS[normalization](scores, near)
     return np.array(
         [
             a * math.exp(-((j - p) ** 2) / (2 * (window / 2) ** 2))
