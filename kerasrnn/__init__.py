@@ -55,6 +55,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "heads.transducer": ["Transducer"],
         "layers.batched_time_distributed": ["BatchedTimeDistributed"],
         "layers.bidirectional": ["Bidirectional"],
+        "layers.frame_stacking": ["FrameStacking"],
         "layers.pooling": ["SequencePooling"],
         "layers.sound": ["LogMel", "MFCC"],
         "layers.spec_augment": ["SpecAugment"],

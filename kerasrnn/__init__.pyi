@@ -143,6 +143,7 @@ from .heads.forecast_parameters import ForecastParameters as ForecastParameters
 from .heads.transducer import Transducer as Transducer
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional
+from .layers.frame_stacking import FrameStacking as FrameStacking
 from .layers.pooling import SequencePooling as SequencePooling
 from .layers.sound import MFCC as MFCC
 from .layers.sound import LogMel as LogMel

@@ -29,6 +29,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "reading": ["target_ids"],
         "tagging": ["Tags"],
         "texts": ["continue_texts", "of_ids", "of_texts"],
+        "transcription": ["Stream", "Transcriber", "Transcription", "transcriber"],
+        "transducer": ["Transducer"],
         "translation": ["Translation", "Translator"],
         "vector_to_sequence": ["one_to_many"],
         "vector_to_vector": ["one_to_one"],

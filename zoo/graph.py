@@ -36,6 +36,9 @@ def _reads(layer: keras.layers.Layer) -> Iterator[tuple[Any, int]]:
                         yield tensor, inner[part.name]
         return
     decoder = getattr(layer, "decoder", layer)  # a generator
+    if isinstance(layer, kerasrnn.Transducer):
+        yield from ((node.input_tensors[1], layer.classes) for node in nodes_of(layer))
+        return
     if isinstance(layer, keras.layers.Embedding):
         count = layer.input_dim
     elif isinstance(decoder, DECODERS) and decoder.kind == "classes":

@@ -131,6 +131,17 @@ class Output(abc.ABC):
         """
         return predictions
 
+    def decoder(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
+        """A layer from the first argument of the model's output layer to decoded predictions.
+
+        For outputs whose layer has further arguments that are unknown when a model is used, such as
+        the labels. None: `decode` applies.
+
+        Args:
+            layer: the model's output layer.
+        """
+        return None
+
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor.
 

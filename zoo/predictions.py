@@ -47,6 +47,12 @@ def decoded(model: keras.Model) -> Model:
             "a topology of the zoo."
         )
     head, (arguments, _) = producer_of(model.output)
+    decoder = output_type.decoder(head)
+    if decoder is not None:
+        others = [id(x) for x in keras.tree.flatten(arguments[1:])]
+        sources = [x for x in model.inputs if id(x) not in others]
+        y = decoder(arguments[0])
+        return Model(sources if len(sources) > 1 else sources[0], y, name=f"{model.name}_decoded")
     y = DecodedOutput(head, output_type, name="decoded")(*arguments)
     return Model(model.input, y, name=f"{model.name}_decoded")
 

@@ -13,6 +13,7 @@ from kerasrnn.cells import *  # noqa: F403
 from kerasrnn.cells import __all__ as _of_cells
 from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
 from kerasrnn.layers.bidirectional import Bidirectional
+from kerasrnn.layers.frame_stacking import FrameStacking
 from kerasrnn.layers.pooling import SequencePooling
 from kerasrnn.layers.sound import MFCC, LogMel
 from kerasrnn.layers.spec_augment import SpecAugment
@@ -23,6 +24,7 @@ __all__ = [
     "MFCC",
     "BatchedTimeDistributed",
     "Bidirectional",
+    "FrameStacking",
     "LogMel",
     "SequencePooling",
     "SpecAugment",
