@@ -75,8 +75,14 @@ def _values_alone(request):
         yield
 
 
-# In these folders, only tests that are marked `traced` trace functions.
-OP_BY_OP = ("tests/diagnostics/", "tests/zoo/")
+# In these folders and files, only tests that are marked `traced` trace functions.
+OP_BY_OP = (
+    "tests/decoding/test_ctc.py",
+    "tests/diagnostics/",
+    "tests/heads/",
+    "tests/losses/test_ctc.py",
+    "tests/zoo/",
+)
 
 
 @pytest.fixture(autouse=True)

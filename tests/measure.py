@@ -14,6 +14,8 @@ PRECISION, TIGHT = ("float64", 1e-10) if FIRST_BACKEND else ("float32", 1e-5)
 MASKS = ("none", "mixed")
 # In training the loop has a gradient of its own; tests that do not walk this run without it.
 TRAINING = (False, True) if FIRST_BACKEND else (True,)
+# `jit_compile` of models whose test is not about XLA: graphs on TensorFlow. JAX would run op by op.
+WITHOUT_XLA = False if FIRST_BACKEND else "auto"
 
 
 class Measured(NamedTuple):

@@ -13,6 +13,7 @@ from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.losses import ctc_oracle
 from tests.losses.test_crossentropy import masked
+from tests.measure import op_by_op
 
 BACKEND = keras.config.backend()
 ROWS, FRAMES, CLASSES = 3, 5, 3
@@ -228,11 +229,13 @@ def test_in_a_model_that_is_saved(tmp_path):
     np.testing.assert_array_equal(found[-1], ops.convert_to_numpy(direct))
     assert [array.shape for array in found] == [(3, 5), (3, 5), (3, 2, 5), (3, 5)]
     model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras").predict(inputs, verbose=0)
+    with op_by_op():
+        again = keras.saving.load_model(tmp_path / "model.keras").predict(inputs, verbose=0)
     for one, other in zip(found, again, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.traced
 @pytest.mark.tensorflow
 def test_under_xla():
     import tensorflow as tf

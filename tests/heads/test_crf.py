@@ -87,15 +87,13 @@ def assert_enumerated(layer, x, all_rows, n):
 
 def test_every_sequence_is_counted():
     layer, x = random_layer(3)
-    with op_by_op():
-        assert_enumerated(layer, x, enumerated(layer, x), n=5)
+    assert_enumerated(layer, x, enumerated(layer, x), n=5)
 
 
 @pytest.mark.parametrize("scheme", TAGS)
 def test_only_what_a_scheme_allows_is_counted(scheme):
     layer, x = random_layer(TAGS[scheme], scheme)
-    with op_by_op():
-        assert_enumerated(layer, x, enumerated(layer, x, is_allowed=of_scheme(scheme)), n=2)
+    assert_enumerated(layer, x, enumerated(layer, x, is_allowed=of_scheme(scheme)), n=2)
 
 
 def test_forbidden_pairs_are_not_counted():
@@ -105,10 +103,10 @@ def test_forbidden_pairs_are_not_counted():
         pairs = set(itertools.pairwise(y))
         return not pairs & {(0, 1), (2, 2)} and y[0] != 2 and y[-1] != 1
 
-    with op_by_op():
-        assert_enumerated(layer, x, enumerated(layer, x, is_allowed=is_allowed), n=3)
+    assert_enumerated(layer, x, enumerated(layer, x, is_allowed=is_allowed), n=3)
 
 
+@pytest.mark.traced
 def test_graphs_of_unknown_sizes_compute_the_same():
     """With a mask that Keras attached, in a functional model, which decodes as well."""
     layer, x = random_layer(3)
@@ -186,9 +184,11 @@ def along(layer, x, function, directions, step):
     return found
 
 
+@pytest.mark.traced
 @pytest.mark.gradients
-@pytest.mark.parametrize("what", ["log_likelihood", "marginals"])
-@pytest.mark.parametrize("scheme", [None, "BMES"])
+@pytest.mark.parametrize(
+    ("what", "scheme"), [("log_likelihood", None), ("log_likelihood", "BMES"), ("marginals", None)]
+)
 def test_gradients_equal_differences(what, scheme):
     layer, x = random_layer(TAGS["BMES"] if scheme else 3, scheme)
     random = np.random.default_rng(4)
@@ -236,6 +236,7 @@ def test_masked_steps_have_no_influence():
 # Numbers.
 
 
+@pytest.mark.traced
 def test_long_sequences_keep_their_digits():
     """The score is 10,000 times the loss of a step."""
     random = np.random.default_rng(0)
@@ -270,6 +271,7 @@ def test_extreme_scores_are_exact():
     close(layer.log_likelihood(x, [[0, 0]]), [-np.log(4)], 1e-6)
 
 
+@pytest.mark.traced
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_scores_are_summed_in_full(dtype):
     keras.config.set_dtype_policy(f"mixed_{dtype}")

@@ -13,6 +13,7 @@ from tests import numpy_models
 from tests.catalogue import variant_id
 from tests.losses import ctc_oracle
 from tests.losses.test_crossentropy import masked
+from tests.measure import WITHOUT_XLA, op_by_op
 
 BACKEND = keras.config.backend()
 ROWS, FRAMES, CLASSES = 5, 6, 3
@@ -148,6 +149,7 @@ def long_batch(dtype="float32"):
     return targets, logits, np.arange(40) < frames[:, None], frames, lengths
 
 
+@pytest.mark.traced
 @pytest.mark.tensorflow
 def test_equals_that_of_tensorflow():
     import tensorflow as tf
@@ -171,6 +173,7 @@ def test_equals_that_of_tensorflow():
         np.testing.assert_allclose(found, theirs(tf.cast(rounded, "float32")), rtol=1e-6)
 
 
+@pytest.mark.traced
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_in_a_graph_of_unknown_sizes(jit_compile):
@@ -270,6 +273,7 @@ def test_classes_without_probability():
     np.testing.assert_allclose(slope, [alone[0], np.zeros_like(alone[0])], atol=1e-6)
 
 
+@pytest.mark.traced
 def test_compiled_code_warns_where_it_can():
     """A TensorFlow graph and `jax.jit`; what XLA compiles on TensorFlow is infinite, no more."""
     if BACKEND == "torch":
@@ -308,16 +312,18 @@ def test_a_model_trains_with_its_mask_and_is_loaded(tmp_path):
             keras.layers.Dense(CLASSES, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.2), CTC())
-    before = model.evaluate(x, TARGETS, verbose=0)
+    model.compile(keras.optimizers.Adam(0.2), CTC(), jit_compile=WITHOUT_XLA)
+    with op_by_op():
+        before = model.evaluate(x, TARGETS, verbose=0)
     p = ops.convert_to_numpy(model(x))
     np.testing.assert_allclose(before, expected(TARGETS, np.log(p), MASK).mean(), rtol=1e-4)
     model.fit(x, TARGETS, epochs=20, verbose=0)
-    after = model.evaluate(x, TARGETS, verbose=0)
-    assert after < 0.9 * before
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert again.evaluate(x, TARGETS, verbose=0) == pytest.approx(after, rel=1e-5)
+    with op_by_op():
+        after = model.evaluate(x, TARGETS, verbose=0)
+        assert after < 0.9 * before
+        assert again.evaluate(x, TARGETS, verbose=0) == pytest.approx(after, rel=1e-5)
 
 
 def test_its_configuration():
@@ -385,6 +391,7 @@ def test_bad_arguments(call, message):
         call()
 
 
+@pytest.mark.traced
 @pytest.mark.tensorflow
 def test_in_a_graph_bad_values_give_nan():
     import tensorflow as tf
