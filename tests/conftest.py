@@ -77,7 +77,6 @@ def _values_alone(request):
 
 # In these folders and files, only tests that are marked `traced` trace functions.
 OP_BY_OP = (
-    "tests/decoding/test_ctc.py",
     "tests/diagnostics/",
     "tests/heads/",
     "tests/losses/test_ctc.py",

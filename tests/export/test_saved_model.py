@@ -15,9 +15,12 @@ from tests.export.models import batches, model_of, sequential
 pytestmark = pytest.mark.tensorflow
 
 
-@pytest.mark.parametrize("part", PARTS, ids=part_id)
+@pytest.mark.parametrize("part", [PARTS[0], PARTS[-1]], ids=part_id)
 def test_cells(part, tmp_path):
-    """TensorFlow computes what the model computes, without a random operation."""
+    """TensorFlow computes what the model computes, without a random operation.
+
+    The operations of all cells are its own: loops and linear recurrences are enough.
+    """
     import tensorflow as tf
 
     model = model_of(part)

@@ -112,10 +112,9 @@ def test_masked_frames_have_no_influence():
     wrong = np.where(MASK[..., None], logits, np.nan).astype("float32")
     found = gradient(lambda x: loss(TARGETS, masked(x, MASK)), wrong)
     assert (found[~MASK] == 0).all()
-    for b in range(ROWS):
-        if MASK[b].any():
-            alone = gradient(lambda x, b=b: loss(TARGETS[b : b + 1], x), logits[b : b + 1, MASK[b]])
-            np.testing.assert_allclose(found[b][MASK[b]], alone[0], atol=1e-6)
+    for b in (1, 4):  # gaps, and a single frame
+        alone = gradient(lambda x, b=b: loss(TARGETS[b : b + 1], x), logits[b : b + 1, MASK[b]])
+        np.testing.assert_allclose(found[b][MASK[b]], alone[0], atol=1e-6)
 
 
 @pytest.mark.torch_backend
