@@ -82,6 +82,7 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "NoRepeatNGrams": lambda: {"n": 2},
     "RepetitionPenalty": lambda: {"penalty": 1.5},
     "Bernoulli": dict,
+    "Draw": dict,
     "Sample": dict,
     "Threshold": dict,
     "ScheduledSampling": lambda: {"k": 5.0},

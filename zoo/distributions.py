@@ -11,26 +11,34 @@ from keras import ops
 
 import kerasrnn
 from kerasrnn import validation
-from kerasrnn.base_layer import BaseLayer
 from kerasrnn.distributions import Forecast
 from kerasrnn.validation import ArgumentError, NonNegativeInteger, PositiveInteger
-from kerasrnn.zoo.outputs import Output
+from kerasrnn.zoo.forecast_layer import ForecastLayer
+from kerasrnn.zoo.outputs import GeneratedOutput
 
 Tensor = Any
 
 
-class ForecastOutput(Output):
+class ForecastOutput(GeneratedOutput):
     """The base class of outputs whose predictions are the parameters of a `forecast`."""
 
     name = "parameters"
+    kind = "values"
 
     @property
     @abc.abstractmethod
     def forecast(self) -> Forecast:
         """The forecast: see `kerasrnn.distributions`."""
 
+    @property
+    def size(self) -> int:
+        return self.forecast.size
+
     def layer(self, name: str | None = None) -> keras.layers.Layer:
         return ForecastLayer(self.forecast, name=name or self.name)
+
+    def probabilities(self, name: str | None = None) -> keras.layers.Layer:
+        return kerasrnn.ForecastParameters(self.forecast, name=name or self.name)
 
     def loss(self, layer: keras.layers.Layer) -> keras.losses.Loss:
         return kerasrnn.losses.NegativeLogLikelihood(self.forecast)
@@ -78,40 +86,6 @@ class ForecastOutput(Output):
         for name in ("mean", "std"):
             if hasattr(self, name):
                 object.__setattr__(self, name, getattr(self.forecast, name))
-
-
-@keras.saving.register_keras_serializable(package="kerasrnn")
-class ForecastLayer(BaseLayer):
-    """A dense layer and the `kerasrnn.ForecastParameters` of its outputs.
-
-    Args:
-        forecast: see `ForecastParameters`.
-    """
-
-    def __init__(self, forecast: Forecast, **kwargs: Any) -> None:
-        policy = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
-        super().__init__(dtype=policy.variable_dtype, **kwargs)
-        self.forecast = forecast
-        self.dense = keras.layers.Dense(forecast.count, dtype=self.dtype_policy, name="dense")
-        self.into_parameters = kerasrnn.ForecastParameters(forecast, dtype=self.dtype_policy)
-        self.supports_masking = True
-
-    def build(self, features_shape: Any) -> None:
-        self.dense.build(features_shape)
-        self.into_parameters.build((*features_shape[:-1], self.forecast.count))
-        self.built = True
-
-    def call(self, features: Tensor) -> Tensor:
-        return self.into_parameters(self.dense(features))
-
-    def get_config(self) -> dict[str, Any]:
-        forecast = keras.saving.serialize_keras_object(self.forecast)
-        return {**super().get_config(), "forecast": forecast}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "ForecastLayer":
-        forecast = keras.saving.deserialize_keras_object(config["forecast"], custom_objects)
-        return cls(**{**config, "forecast": forecast})
 
 
 # The forecasts are registered under the names of these classes.

@@ -48,7 +48,8 @@ def generator(
         model: a trained or loaded model of `zoo.next_step`, `one_to_many` or `encoder_decoder`; or
             a list of such models with equal inputs and outputs, which generate together as an
             ensemble: see `kerasrnn.decoding.Ensemble`.
-        sampler: `kerasrnn.decoding.Greedy`, `Sample`, `Beam`, ...; see `kerasrnn.Generator`.
+        sampler: `kerasrnn.decoding.Greedy`, `Sample`, `Beam`, `Draw`, ...: see
+            `kerasrnn.Generator`.
         max_length: the maximum number of generated symbols per row.
         start: the symbol before the first one; None: prompts include it.
         end: the id that ends a row; None: rows end only at the maximum length.

@@ -13,7 +13,7 @@ predictions. `Classes`, `MultiLabel` and `Values` are outputs; a new kind is one
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,8 +22,12 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.distributions import Forecast, Point
+from kerasrnn.heads import ForecastParameters
+from kerasrnn.losses import StandardizedSquaredError
 from kerasrnn.validation import PositiveInteger
 from kerasrnn.wording import counted
+from kerasrnn.zoo.forecast_layer import ForecastLayer
 
 Tensor = Any
 
@@ -161,12 +165,38 @@ class Output(abc.ABC):
         return cls(**config)
 
 
+class GeneratedOutput(Output):
+    """Base class of outputs that decoders can generate: they read their own previous outputs."""
+
+    kind: ClassVar[str]
+    """The name of this kind in `kerasrnn.Decoder`."""
+
+    size: int
+    """The number of classes, or the width of a frame."""
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What the numbers of a decoder are the parameters of; None if there is nothing to map."""
+        return None
+
+    def previous(self, name: str, batch_size: int | None = None) -> Tensor:
+        """An input of previous outputs, as a decoder reads them.
+
+        Ids `(batch, time)` for classes, otherwise frames `(batch, time, size)`.
+        """
+        if self.kind == "classes":
+            return keras.Input((None,), batch_size=batch_size, dtype="int32", name=name)
+        return keras.Input((None, self.size), batch_size=batch_size, name=name)
+
+    @abc.abstractmethod
+    def probabilities(self, name: str | None = None) -> keras.layers.Layer:
+        """The layer from a decoder's numbers to the output."""
+
+
 @validation.checked
 @dataclass(frozen=True)
-class DenseOutput(Output):
+class DenseOutput(GeneratedOutput):
     """Base class of `Classes`, `MultiLabel` and `Values`: a dense layer with an activation.
-
-    Decoders can generate them: they read their own previous outputs.
 
     Args:
         count: number of classes, labels or values; the size of the output.
@@ -177,9 +207,11 @@ class DenseOutput(Output):
 
     count: PositiveInteger
 
-    kind: ClassVar[str]
-    """The name of this kind in `kerasrnn.Decoder`."""
     activation: ClassVar[str]
+
+    @property
+    def size(self) -> int:
+        return self.count
 
     def layer(self, name: str | None = None) -> keras.layers.Layer:
         return keras.layers.Dense(
@@ -189,17 +221,7 @@ class DenseOutput(Output):
             name=name or self.name,
         )
 
-    def previous(self, name: str, batch_size: int | None = None) -> Tensor:
-        """An input of previous outputs, as a decoder reads them.
-
-        Ids `(batch, time)` for classes, otherwise frames `(batch, time, count)`.
-        """
-        if self.kind == "classes":
-            return keras.Input((None,), batch_size=batch_size, dtype="int32", name=name)
-        return keras.Input((None, self.count), batch_size=batch_size, name=name)
-
     def probabilities(self, name: str | None = None) -> keras.layers.Layer:
-        """The activation from logits to the output."""
         return keras.layers.Activation(
             self.activation, dtype=dtype_of_predictions(), name=name or self.name
         )
@@ -266,18 +288,76 @@ class MultiLabel(DenseOutput):
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
+@validation.checked
+@dataclass(frozen=True)
 class Values(DenseOutput):
     """`count` numbers: regression, forecasts.
 
     The loss is the mean squared error. Decoded predictions are the values themselves.
+
+        y = mean + std (h V + c)
+
+    With the mean and the standard deviation of the targets, the network computes numbers of the
+    order of 1 and the loss is that of standardized targets,
+    `kerasrnn.losses.StandardizedSquaredError`. Targets, predictions, prompts and what is generated
+    are in the units of the targets. Targets of the order of 100 need that: to reach them without,
+    the weights must become as large.
+
+    Args:
+        count: how many numbers are predicted.
+        mean: mean of the targets over the training data, or one for each number; default 0.
+        std: standard deviation of the targets over the training data, or one for each number;
+            default 1.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+
+        >>> import numpy as np
+        >>> from kerasrnn import zoo
+        >>> values = zoo.Values(1, mean=1013.0, std=9.0)      # air pressure
+        >>> model = zoo.many_to_one(zoo.Vectors(2), values, "gru", units=4)
+        >>> bool((model.predict(np.ones((3, 5, 2)), verbose=0) > 980).all())
+        True
     """
+
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
 
     kind = "values"
     activation = "linear"
     name = "values"
 
-    def loss(self, layer: keras.layers.Layer) -> str:
-        return "mean_squared_error"
+    def __post_init__(self) -> None:
+        units = Point(self.count, self.mean, self.std)  # which checks them
+        object.__setattr__(self, "mean", units.mean)
+        object.__setattr__(self, "std", units.std)
+
+    @property
+    def forecast(self) -> Point | None:
+        if self.mean is None and self.std is None:
+            return None
+        return Point(self.count, self.mean, self.std)
+
+    def layer(self, name: str | None = None) -> keras.layers.Layer:
+        if self.forecast is None:
+            return super().layer(name)
+        return ForecastLayer(self.forecast, name=name or self.name)
+
+    def probabilities(self, name: str | None = None) -> keras.layers.Layer:
+        if self.forecast is None:
+            return super().probabilities(name)
+        return ForecastParameters(self.forecast, name=name or self.name)
+
+    def loss(self, layer: keras.layers.Layer) -> Any:
+        if self.forecast is None:
+            return "mean_squared_error"
+        return StandardizedSquaredError(self.forecast)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
 
 def check_outputs(outputs: Any) -> None:
@@ -290,6 +370,15 @@ def check_outputs(outputs: Any) -> None:
 
 def check_generated(outputs: Any) -> None:
     """Raise ValueError unless this is an output that a decoder can generate."""
+    if not isinstance(outputs, GeneratedOutput):
+        raise ValueError(
+            f"outputs={outputs!r}: expected zoo.Classes, MultiLabel, Values or Normal, or another "
+            "output that a decoder can read."
+        )
+
+
+def check_dense(outputs: Any) -> None:
+    """Raise ValueError unless this is an output that can be fed back."""
     if not isinstance(outputs, DenseOutput):
         raise ValueError(f"outputs={outputs!r}: expected zoo.Classes, MultiLabel or Values.")
 

@@ -33,7 +33,7 @@ from kerasrnn.validation import NonNegativeNumber, PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
 from kerasrnn.zoo.inputs import Input, Inputs, check_inputs
 from kerasrnn.zoo.model import Model
-from kerasrnn.zoo.outputs import DenseOutput, check_generated
+from kerasrnn.zoo.outputs import GeneratedOutput, check_generated
 from kerasrnn.zoo.stepping import named
 
 MODES = ("state", "every", "both")
@@ -44,7 +44,7 @@ COPIED_SYMBOLS = 32
 @validation.checked
 def encoder_decoder(
     inputs: Input,
-    outputs: DenseOutput,
+    outputs: GeneratedOutput,
     mode: str = "state",
     cell: CellLike = "lstm",
     units: PositiveInteger = 128,
@@ -98,7 +98,8 @@ def encoder_decoder(
 
     Args:
         inputs: `zoo.Tokens`, `Vectors`, or `Images` for a video; or several, `zoo.Inputs`.
-        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; or `Values`.
+        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; `Values`; or a distribution, such
+            as `Normal`.
         mode: "state", "every" or "both".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class: of encoder and decoder.
@@ -198,7 +199,7 @@ def encoder_decoder(
     context = keras.layers.Dense(units, activation="tanh", name="context")(states[0])
     layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
     decoder = kerasrnn.Decoder(
-        outputs.count,
+        outputs.size,
         layers,
         outputs.kind,
         embedding_units,
@@ -216,6 +217,7 @@ def encoder_decoder(
         coverage_loss=coverage_loss,
         sampling=sampling,
         padding=padding,
+        forecast=outputs.forecast,
         name="decoder",
     )
     memory = {} if attention is None else {"memory": h}

@@ -26,7 +26,14 @@ from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, cell_class, dropout_rates, recurrent, recurrent_layers
 from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
-from kerasrnn.zoo.outputs import DenseOutput, Output, check_generated, check_outputs, predictions
+from kerasrnn.zoo.outputs import (
+    GeneratedOutput,
+    Output,
+    check_dense,
+    check_generated,
+    check_outputs,
+    predictions,
+)
 
 
 @validation.checked
@@ -68,7 +75,8 @@ def many_to_many(
         bidirectional: whether the layers are bidirectional; y_t then depends on later steps, too.
         stateful: whether a batch continues from the states of the previous one, for long sequences
             in segments. Reset the states with `model.get_layer("recurrent").reset_state()`, and
-            with `feedback` also those of the output layer.
+            with `feedback` also those of the output layer, or, with `Values` in units of their own,
+            of the layer "feedback".
         batch_size: number of rows, required for a stateful model.
         feedback: whether the output is fed back into the next step; only for unidirectional layers.
         dropout: dropout rate of the inputs, between the layers and before the output.
@@ -97,7 +105,7 @@ def many_to_many(
         (None, None, 12)
     """
     check_inputs(inputs)
-    (check_generated if feedback else check_outputs)(outputs)
+    (check_dense if feedback else check_outputs)(outputs)
     _check_stateful(stateful, batch_size)
     for argument, value in (("feedback", feedback), ("stateful", stateful)):
         if value and bidirectional:
@@ -119,7 +127,11 @@ def many_to_many(
         top = kerasrnn.FeedbackCell(
             cell_class(cell)(units, **rates), outputs.count, outputs.activation
         )
-        y = kerasrnn.RNN(top, return_sequences=True, name=output_name or outputs.name, **options)(x)
+        scaled = outputs.forecast is not None
+        name_of_layer = "feedback" if scaled else output_name or outputs.name
+        y = kerasrnn.RNN(top, return_sequences=True, name=name_of_layer, **options)(x)
+        if scaled:  # what is fed back is of the order of 1
+            y = outputs.probabilities(output_name)(y)
     else:
         y = predictions(outputs, output_name, keras.layers.Dropout(dropout)(x))
     return Model(source, y, name=name, output_type=outputs)
@@ -127,7 +139,7 @@ def many_to_many(
 
 @validation.checked
 def next_step(
-    outputs: DenseOutput,
+    outputs: GeneratedOutput,
     cell: CellLike = "lstm",
     units: PositiveInteger = 128,
     depth: PositiveInteger = 1,
@@ -150,11 +162,12 @@ def next_step(
         p(x_{t+1} | x_1 ... x_t) = g(logits_t),   logits = Decoder(x)
 
     It is a language model with `Classes`, a music model with `MultiLabel`, a forecasting model with
-    `Values`: the input is of the same kind as the output. `zoo.generator` feeds the model its own
-    predictions.
+    `Values` or a distribution, such as `Normal`: the input is of the same kind as the output.
+    `zoo.generator` feeds the model its own predictions.
 
     Args:
-        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; or `Values`.
+        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; `Values`; or a distribution, such
+            as `Normal`.
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
         units: number of units of each recurrent layer.
@@ -198,7 +211,7 @@ def next_step(
     sequence = outputs.previous(input_name, batch_size)
     layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
     decoder = kerasrnn.Decoder(
-        outputs.count,
+        outputs.size,
         layers,
         outputs.kind,
         embedding_units,
@@ -208,6 +221,7 @@ def next_step(
         tied=tied,
         padding=padding,
         stateful=stateful,
+        forecast=outputs.forecast,
         name="decoder",
     )
     y = outputs.probabilities(output_name)(decoder(sequence))

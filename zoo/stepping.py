@@ -84,10 +84,10 @@ def encoder_and_step(model: keras.Model) -> Parts:
     found = decode({"previous": previous, **step_inputs})
     results = dict(zip(decode.names, found, strict=True))
     name = model.output_names[0]
-    head, logits = model.get_layer(name), results.pop("logits")
-    if logits.dtype != head.compute_dtype:  # with mixed precision
-        logits = ops.cast(logits, head.compute_dtype)
-    results = {name: head.activation(logits), **results}
+    head = model.get_layer(name)
+    # Without weights, and with another name than that of the output.
+    activation = type(head).from_config({**head.get_config(), "name": "of_step"})
+    results = {name: activation(results.pop("logits")), **results}
     outputs = [named(name, x) for name, x in results.items()]
     step = Model([previous, *step_inputs.values()], outputs, name=f"{model.name}_step")
     return Parts(encoder, step)

@@ -22,7 +22,7 @@ from kerasrnn.validation import PositiveInteger, Rate
 from kerasrnn.zoo.cells import CellLike, recurrent_layers
 from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
-from kerasrnn.zoo.outputs import DenseOutput, check_generated
+from kerasrnn.zoo.outputs import GeneratedOutput, check_generated
 
 MODES = ("first", "every", "state")
 
@@ -30,7 +30,7 @@ MODES = ("first", "every", "state")
 @validation.checked
 def one_to_many(
     inputs: Input,
-    outputs: DenseOutput,
+    outputs: GeneratedOutput,
     mode: str = "first",
     cell: CellLike = "lstm",
     units: PositiveInteger = 128,
@@ -57,7 +57,8 @@ def one_to_many(
 
     Args:
         inputs: `zoo.Images`, `Vectors` or `Labels`; or several, `zoo.Inputs`.
-        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; or `Values`.
+        outputs: `zoo.Classes`, where 0 is padding; `MultiLabel`; `Values`; or a distribution, such
+            as `Normal`.
         mode: "first", "every" or "state".
         cell: a layer's name in lower case ("simple_rnn", "lstm", "gru", "peephole_lstm", ...), or
             a kerasrnn cell or layer class.
@@ -110,7 +111,7 @@ def one_to_many(
     context = keras.layers.Dropout(dropout, name="context")(inputs.encode(source, steps=False))
     layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
     decoder = kerasrnn.Decoder(
-        outputs.count,
+        outputs.size,
         layers,
         outputs.kind,
         embedding_units,
@@ -120,6 +121,7 @@ def one_to_many(
         skip=skip,
         tied=tied,
         padding=padding,
+        forecast=outputs.forecast,
         name="decoder",
     )
     y = outputs.probabilities(output_name)(decoder(previous, context=context))

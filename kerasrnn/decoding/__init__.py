@@ -60,6 +60,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "samplers": [
             "Bernoulli",
+            "Draw",
             "Greedy",
             "Identity",
             "Sample",

@@ -26,6 +26,7 @@ from kerasrnn.decoding.decoder_arguments import (
     check_source_ids,
 )
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
+from kerasrnn.distributions.forecast import Forecast, full_precision
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.parts import as_layers
 from kerasrnn.layers.stacked import StackedRNN
@@ -109,6 +110,10 @@ class Decoder(SequenceLayer):
         stateful: whether a batch starts from the final states of the previous one, until
             `reset_state()`; the batch size must be known. Only without a context.
         seed: integer that makes dropout reproducible.
+        forecast: only with "values": a forecast of `kerasrnn.distributions`, of the same size, such
+            as `Normal(2, mean=..., std=...)`. The decoder reads frames in the units of the targets
+            and standardizes them, and its logits are the numbers that `forecast.parameters` takes.
+            None: it reads and predicts frames as they are.
 
     Call arguments:
         previous: y_0 ... y_{T-1}: ids `(batch, time)`, or frames `(batch, time, size)`.
@@ -123,9 +128,10 @@ class Decoder(SequenceLayer):
             positions)`: 0 if it cannot be copied.
 
     Returns:
-        The logits of y_1 ... y_T, `(batch, time, size)`; with "values", the values themselves; with
-        `copied`, `(batch, time, size + copied)`, float32 also in half precision. With
-        `return_attention`, `(logits, weights)`, the weights `(batch, time, positions)`.
+        The logits of y_1 ... y_T, `(batch, time, size)`; with "values", the values themselves, or
+        with a forecast `(batch, time, forecast.count)`; with `copied`, `(batch, time, size +
+        copied)`, float32 also in half precision. With `return_attention`, `(logits, weights)`, the
+        weights `(batch, time, positions)`.
 
     Masking: at a masked step the states are carried over. The mask is attached to the logits, so
     that losses exclude padding.
@@ -170,9 +176,10 @@ class Decoder(SequenceLayer):
         padding: float | None = None,
         stateful: bool = False,
         seed: Seed | None = None,
+        forecast: Forecast | None = None,
         **kwargs: Any,
     ) -> None:
-        check_options(size, kind, context, tied, sampling, padding, stateful)
+        check_options(size, kind, context, tied, sampling, padding, stateful, forecast)
         check_attention(attention, attention_units, query, input_feeding, stateful)
         check_copying(kind, attention, return_attention, copied, coverage_loss, sampling)
         layers = as_layers(layers)
@@ -180,7 +187,8 @@ class Decoder(SequenceLayer):
         check_initial_states(layers, stateful, context)
         if attention is not None:
             layers = with_attention(layers, attention, attention_units, query, input_feeding)
-        super().__init__(**kwargs)
+        # In half precision, frames would lose digits before they are standardized.
+        super().__init__(autocast=forecast is None, **kwargs)
         self.size = size
         self.kind = kind
         self.embedding_units = embedding_units
@@ -200,6 +208,7 @@ class Decoder(SequenceLayer):
         self.padding = padding
         self.stateful = stateful
         self.seed = seed
+        self.forecast = forecast
         self.stack = StackedRNN(
             layers,
             residual=residual,
@@ -223,7 +232,7 @@ class Decoder(SequenceLayer):
         if context == "first":
             self.into_first = self._dense(self._input_width(), "into_first")
         if not tied:
-            self.readout = self._dense(self.size, "logits")
+            self.readout = self._dense(size if forecast is None else forecast.count, "logits")
         elif skip or self._output_width() != self._input_width():
             self.projection = self._dense(self._input_width(), "projection", use_bias=False)
         self.pointer: PointerGenerator | None = None
@@ -239,6 +248,11 @@ class Decoder(SequenceLayer):
     def output_size(self) -> int:
         """The number of classes that may be generated, including copied ones; or the width."""
         return self.size + (self.copied or 0)
+
+    @property
+    def count(self) -> int:
+        """The number of logits."""
+        return self.output_size if self.forecast is None else self.forecast.count
 
     @property
     def state_shapes(self) -> list[Any]:
@@ -524,7 +538,7 @@ class Decoder(SequenceLayer):
         *_: Any,
         **__: Any,
     ) -> Any:
-        shape = (*previous.shape[:2], self.output_size)
+        shape = (*previous.shape[:2], self.count)
         dtype = self.compute_dtype if self.copied is None else wide_dtype(self.compute_dtype)
         logits = keras.KerasTensor(shape, dtype)
         if not self.return_attention:
@@ -611,6 +625,7 @@ class Decoder(SequenceLayer):
             "padding": self.padding,
             "stateful": self.stateful,
             "seed": self.seed,
+            "forecast": keras.saving.serialize_keras_object(self.forecast),
         }
 
     @classmethod
@@ -618,7 +633,7 @@ class Decoder(SequenceLayer):
         parts = {
             "layers": [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]],
         }
-        for name in ("attention", "sampling"):
+        for name in ("attention", "sampling", "forecast"):
             part = config.get(name)
             parts[name] = None if part is None else keras.saving.deserialize_keras_object(part)
         return cls(**{**config, **parts})
@@ -650,6 +665,8 @@ class Decoder(SequenceLayer):
             previous = ops.where(previous < self.size, previous, UNKNOWN)
         if self.kind == "classes":
             return self.embedding(previous)
+        if self.forecast is not None:
+            previous = self.forecast.standardized(full_precision(previous))
         previous = ops.cast(previous, self.compute_dtype)
         return previous if self.embedding is None else self.embedding(previous)
 

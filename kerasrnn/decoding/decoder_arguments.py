@@ -10,8 +10,10 @@ from kerasrnn.base_layer import fits
 from kerasrnn.cells.rnn import RNN
 from kerasrnn.cells.states import flat_shapes
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
+from kerasrnn.distributions.forecast import Forecast
 from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.parts import check_recurrent
+from kerasrnn.validation import ArgumentError
 
 KINDS = ("classes", "flags", "values")
 CONTEXTS = (None, "first", "every", "state", "both")
@@ -25,6 +27,7 @@ def check_options(
     sampling: Any,
     padding: float | None,
     stateful: bool,
+    forecast: Any = None,
 ) -> None:
     """Raise ValueError unless these arguments of the constructor fit each other."""
     if kind not in KINDS:
@@ -44,6 +47,13 @@ def check_options(
         )
     if sampling is not None and not isinstance(sampling, ScheduledSampling):
         raise ValueError(f"sampling={sampling!r}: expected a ScheduledSampling or None.")
+    if forecast is not None:
+        if not isinstance(forecast, Forecast) or forecast.size != size:
+            raise ArgumentError(
+                "forecast", forecast, f"a forecast of kerasrnn.distributions of size {size}", "None"
+            )
+        if kind != "values":
+            raise ArgumentError("forecast", forecast, f"None with kind={kind!r}")
     if sampling is not None and kind != "classes":
         raise ValueError(f"sampling={sampling!r}: expected None with kind={kind!r}.")
 

@@ -49,6 +49,7 @@ class Ensemble(BaseLayer):
     """
 
     kind = "classes"
+    forecast = None
 
     @validation.checked
     def __init__(

@@ -20,7 +20,8 @@ from kerasrnn.decoding.processors import (
     MinimumLength,
     check_processors,
 )
-from kerasrnn.decoding.samplers import Greedy, Identity, Strategy, Threshold
+from kerasrnn.decoding.samplers import Draw, Greedy, Identity, Strategy, Threshold
+from kerasrnn.distributions.forecast import Distribution
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.validation import PositiveInteger, Seed
 from kerasrnn.wording import counted
@@ -60,16 +61,16 @@ class Generator(BaseLayer):
             output must be the decoder's: otherwise Keras does not restore the sharing when it loads
             the model.
         sampler: a strategy from `kerasrnn.decoding`: `Greedy`, `Sample` or `Beam` for classes,
-            `Threshold` or `Bernoulli` for flags, `Identity` for values. Default: the first of its
-            kind.
+            `Threshold` or `Bernoulli` for flags, `Identity` for values, or `Draw` if the decoder
+            predicts a distribution. Default: the first of its kind.
         max_length: the maximum number of symbols per row.
         start: the id, or the entries of the frame (or one number for all), that precedes the
             first symbol; None: prompts include it.
         end: the id that ends a row; None, or with flags and values: only the length ends it.
         seed: integer that makes the random numbers reproducible.
         return_lengths: whether to also return the lengths.
-        return_log_probabilities: whether to also return the log-probabilities; not with values,
-            which have none.
+        return_log_probabilities: whether to also return the log-probabilities, of values the
+            log-densities; not with values without a distribution, which have none.
         min_length: the number of symbols that must be generated before `end` is possible.
         return_scores: whether to also return the scores, with a `Beam`.
         return_attention: whether to also return the attention, if the decoder has one.
@@ -153,16 +154,21 @@ class Generator(BaseLayer):
         for name, symbol in (("start", start), ("end", end)):
             if symbol is not None and decoder.kind == "classes":
                 _check_id(name, symbol, decoder.output_size)
-        if return_log_probabilities and decoder.kind == "values":
+        if isinstance(sampler, Draw):
+            sampler.of_forecast(decoder.forecast)  # which checks it
+        distribution = isinstance(decoder.forecast, Distribution)
+        if return_log_probabilities and decoder.kind == "values" and not distribution:
             raise ValueError(
-                "return_log_probabilities=True: values have no log-probabilities; expected False."
+                "return_log_probabilities=True: values without a distribution have no "
+                "log-probabilities; expected False."
             )
         _check_min_length(min_length, max_length, end)
         if decoder.kind != "classes" and len(processors):
             raise ValueError(
                 f"processors={processors!r}: {decoder.kind} have no logits to process; expected []."
             )
-        processors = check_processors(processors, decoder.output_size, end)
+        of_classes = decoder.kind == "classes"
+        processors = check_processors(processors, decoder.output_size, end) if of_classes else []
         minimum = [MinimumLength(min_length)] if min_length else []
         if minimum:
             check_processors([*processors, *minimum], decoder.output_size, end)
@@ -186,7 +192,8 @@ class Generator(BaseLayer):
                     raise ValueError(
                         f"{name}={value!r}: the decoder has no attention; expected {expected!r}."
                     )
-        super().__init__(**kwargs)
+        # In half precision, frames in units of their own would lose digits.
+        super().__init__(autocast=decoder.forecast is None, **kwargs)
         if start is not None and decoder.kind != "classes":
             start = [start] * decoder.size if isinstance(start, Real) else start
             start = [float(entry) for entry in start]
@@ -230,6 +237,14 @@ class Generator(BaseLayer):
             frame = () if self.decoder.kind == "classes" else (self.decoder.size,)
             self.decoder.build((None, None, *frame), context_shape, memory_shape)
         self.built = True
+
+    def build_from_config(self, config: Any) -> None:
+        # The shape of a single tensor, which Keras would take for that of the context.
+        if config and "input_shape" in config and self.decoder.context is None:
+            of_memory = self.decoder.attention is not None
+            self.build(memory_shape=config["input_shape"] if of_memory else None)
+            return
+        super().build_from_config(config)
 
     def call(
         self,
@@ -305,7 +320,7 @@ class Generator(BaseLayer):
             loop.Sequences(
                 keras.KerasTensor(steps, "int32")
                 if classes
-                else keras.KerasTensor((*steps, self.decoder.size), self.compute_dtype),
+                else keras.KerasTensor((*steps, self.decoder.size), self._symbol_dtype),
                 keras.KerasTensor(rows, "int32"),
                 keras.KerasTensor(steps, "float32"),
                 keras.KerasTensor(rows, "float32"),
@@ -375,7 +390,10 @@ class Generator(BaseLayer):
                 prompt,
                 prompt_lengths,
             )
-        noise, shape = None, self.sampler.noise_shape(size)
+        sampler, forecast = self.sampler, self.decoder.forecast
+        if forecast is not None:
+            sampler = sampler.of_forecast(forecast)
+        noise, shape = None, sampler.noise_shape(size)
         if shape is not None:
             noise = keras.random.uniform(
                 (self.max_length, ops.shape(longest)[0], *shape),
@@ -383,17 +401,18 @@ class Generator(BaseLayer):
                 seed=self.seed_generator,
             )
         return loop.Sampling(
-            self.sampler,
+            sampler,
             size,
             longest,
             noise,
             self.max_length,
             self.end,
-            self.compute_dtype,
+            self._symbol_dtype,
             processors,
             positions if self.return_attention else None,
             prompt,
             prompt_lengths,
+            forecast if isinstance(forecast, Distribution) else None,
         )
 
     def _requested(self, sequences: loop.Sequences) -> Any:
@@ -464,6 +483,8 @@ class Generator(BaseLayer):
 
     @property
     def _symbol_dtype(self) -> str:
+        if self.decoder.forecast is not None:
+            return "float32"
         return "int32" if self.decoder.kind == "classes" else self.compute_dtype
 
     def _check_prefix(self, prefix: Any) -> None:

@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from kerasrnn.decoding.processors import LogitsProcessor, Processing
 from kerasrnn.decoding.samplers import Sampler
+from kerasrnn.distributions.forecast import Distribution
 
 Tensor = Any
 
@@ -194,6 +195,7 @@ class Sampling:
         prompt: ids `(batch, time)`, right-padded, which processors read as the beginning of the
             generated sequence.
         prompt_lengths: `(batch,)`.
+        forecast: the distribution whose parameters are computed from the logits of values, or None.
     """
 
     def __init__(
@@ -209,8 +211,10 @@ class Sampling:
         positions: Any = None,
         prompt: Tensor | None = None,
         prompt_lengths: Tensor | None = None,
+        forecast: Distribution | None = None,
     ) -> None:
         self.sampler, self.size, self.end = sampler, size, end
+        self.forecast = forecast
         self.max_lengths, self.max_length = max_lengths, max_length
         self.noise, self.dtype, self.positions = noise, dtype, positions
         self.processing = Processing(processors, size, end, prompt, prompt_lengths)
@@ -310,7 +314,9 @@ class Sampling:
         if self.sampler.kind == "flags":
             signed = ops.where(chosen > 0, logits, -logits)
             return ops.sum(ops.log_sigmoid(signed), axis=-1)
-        return ops.zeros_like(logits[:, 0])  # values have no distribution
+        if self.forecast is not None:
+            return self.forecast.log_prob(self.forecast.parameters(logits), chosen)
+        return ops.zeros_like(logits[:, 0])  # values without a distribution
 
 
 def written(array: Tensor, t: Tensor, values: Tensor, rows: Any = ()) -> Tensor:

@@ -11,7 +11,8 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.decoding.processors import possible
-from kerasrnn.validation import PositiveInteger, PositiveNumber
+from kerasrnn.distributions.forecast import Distribution, Forecast
+from kerasrnn.validation import NonNegativeNumber, PositiveInteger, PositiveNumber
 
 Tensor = Any
 
@@ -62,6 +63,13 @@ class Sampler(Strategy):
         """
         # Abstract: every sampler defines it.
         raise NotImplementedError(f"{type(self).__name__} must define `__call__`.")
+
+    def of_forecast(self, forecast: Forecast) -> "Sampler":
+        """This sampler for a decoder that predicts the parameters of a forecast, in "values".
+
+        By default, it receives the point forecasts.
+        """
+        return _OfPoints(self, forecast)
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -225,6 +233,8 @@ class Bernoulli(Sampler):
 class Identity(Sampler):
     """Returns the predicted values: a forecast continues from its own output.
 
+    Of a distribution, it returns the point forecast, such as the mean.
+
     >>> import numpy as np, kerasrnn
     >>> np.asarray(kerasrnn.decoding.Identity()(np.array([[1.5]], "float32"))).tolist()
     [[1.5]]
@@ -234,3 +244,83 @@ class Identity(Sampler):
 
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
         return logits
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class Draw(Sampler):
+    """Draws from the predicted distribution: a sequence continues from its own samples.
+
+    Only for a decoder with a `forecast` that is a distribution of `kerasrnn.distributions`.
+
+    Args:
+        bias: 0 draws from the distribution itself. A positive one makes samples less random: scales
+            are multiplied by exp(-bias), and the weights of a mixture's components raised to the
+            power of 1 + bias (Graves 2013, "Generating sequences with recurrent neural networks",
+            section 5.4).
+
+    Raises:
+        ValueError: `bias` is negative.
+
+    Example:
+
+        >>> import numpy as np, kerasrnn
+        >>> normal = kerasrnn.distributions.Normal(mean=5.0)
+        >>> draw = kerasrnn.decoding.Draw().of_forecast(normal)
+        >>> noise = np.array([[1 - np.exp(-0.5), 0.0]], "float32")     # one standard deviation
+        >>> y = draw(np.array([[0.0, 0.0]], "float32"), noise)
+        >>> round(float(y[0, 0]), 2)                                   # 5 + softplus(0)
+        5.69
+    """
+
+    kind = "values"
+
+    @validation.checked
+    def __init__(self, bias: NonNegativeNumber = 0.0) -> None:
+        self.bias = bias
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        raise ValueError(
+            f"sampler={self!r}: the decoder predicts no distribution to draw from; expected "
+            "Identity(), or a decoder with a distribution as its forecast."
+        )
+
+    def of_forecast(self, forecast: Forecast) -> Sampler:
+        if not isinstance(forecast, Distribution):
+            self(None)  # which raises the error
+        return _OfSamples(self, forecast)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"bias": self.bias}
+
+
+class _OfPoints(Sampler):
+    """A sampler of values that receives the point forecasts."""
+
+    kind = "values"
+
+    def __init__(self, sampler: Sampler, forecast: Forecast) -> None:
+        self.sampler, self.forecast = sampler, forecast
+
+    def noise_shape(self, size: int) -> tuple[int, ...] | None:
+        return self.sampler.noise_shape(size)
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        return self.sampler(self.forecast.point(self.forecast.parameters(logits)), noise)
+
+
+class _OfSamples(Sampler):
+    """Draws from a distribution, given the numbers that its parameters are computed from."""
+
+    kind = "values"
+
+    def __init__(self, sampler: Draw, forecast: Distribution) -> None:
+        self.sampler, self.forecast = sampler, forecast
+
+    def noise_shape(self, size: int) -> tuple[int, ...]:
+        return (self.forecast.noise_count,)
+
+    def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+        parameters = self.forecast.parameters(logits)
+        if self.sampler.bias:
+            parameters = self.forecast.sharpened(parameters, self.sampler.bias)
+        return self.forecast.draw(parameters, noise)

@@ -279,7 +279,7 @@ def test_configuration():
         ),
         (
             lambda d: kerasrnn.Generator(new_decoder("values"), return_log_probabilities=True),
-            "return_log_probabilities=True: values have no log-probabilities",
+            "return_log_probabilities=True: values without a distribution have no",
         ),
     ],
     ids=variant_id,

@@ -121,3 +121,104 @@ def test_exports(tmp_path):
         outputs[name], outputs[f"{name}_decoded"] = model(x), zoo.decoded(model)(x)
     model = keras.Model(x, outputs)
     assert_exports(model, [X, X[:1, :2]], tmp_path, (["sequence"], sorted(outputs)))
+
+
+# Decoders, which read their own outputs.
+
+UNITS = {"mean": [100.0, -5.0], "std": [20.0, 0.5]}
+MEAN, STD = np.array(UNITS["mean"]), np.array(UNITS["std"])
+FRAMES = np.random.default_rng(0).normal(size=(2, 3, 2))
+
+
+def test_values_in_their_units_equal_standardized_ones(tmp_path):
+    """The same network, in other units: its outputs, its loss, and what it generates."""
+    plain = zoo.next_step(zoo.Values(2), "gru", 4, skip=True)
+    scaled = zoo.next_step(zoo.Values(2, **UNITS), "gru", 4, skip=True)
+    scaled.set_weights(plain.get_weights())
+    given = MEAN + STD * FRAMES
+    np.testing.assert_allclose(scaled(given), MEAN + STD * plain(FRAMES), rtol=1e-5)
+    for model in (plain, scaled):
+        compiled(model)
+    y = np.roll(FRAMES, -1, axis=1)
+    expected = plain.evaluate(FRAMES, y, verbose=0)
+    again = loaded(scaled, tmp_path)
+    assert again.output_type == zoo.Values(2, **UNITS)
+    assert again.evaluate(given, MEAN + STD * y, verbose=0) == pytest.approx(expected, rel=1e-4)
+    found = zoo.generator(again, max_length=3)(given)
+    np.testing.assert_allclose(found, MEAN + STD * zoo.generator(plain, max_length=3)(FRAMES), 1e-4)
+    step = zoo.encoder_and_step(again).step
+    states = [np.zeros((2, *x.shape[1:])) for x in step.inputs[1:]]
+    np.testing.assert_allclose(step([given[:, 0], *states])[0], scaled(given)[:, 0], rtol=1e-5)
+
+
+def test_feedback_and_vectors_in_their_units():
+    """What is fed back is standardized."""
+    for feedback in (True, False):
+        make = lambda output, f=feedback: zoo.many_to_many(  # noqa: E731
+            zoo.Vectors(3, padding=None), output, "gru", 4, feedback=f
+        )
+        plain, scaled = make(zoo.Values(2)), make(zoo.Values(2, **UNITS))
+        scaled.set_weights(plain.get_weights())
+        np.testing.assert_allclose(scaled(X), MEAN + STD * plain(X), rtol=1e-5)
+        assert scaled.output_names == ["values"]
+
+
+@pytest.mark.parametrize(
+    "outputs", [zoo.Normal(2, **UNITS), zoo.Mixture(zoo.Normal(1, 3.0, 2.0), 2, flags=1)], ids=repr
+)
+def test_generators_read_their_samples(outputs, tmp_path):
+    """Their log-likelihood is that of the model that reads the same frames."""
+    model = zoo.next_step(outputs, "gru", 4)
+    prompt = FRAMES if isinstance(outputs, zoo.Mixture) else MEAN + STD * FRAMES
+    options = {"max_length": 4, "seed": 1, "return_log_probabilities": True}
+    writer = zoo.generator(model, kerasrnn.decoding.Draw(), **options)
+    y, log_p = map(ops.convert_to_numpy, writer(prompt))
+    read = np.concatenate([prompt, y[:, :-1]], axis=1)
+    p = ops.convert_to_numpy(model(read))[:, 2:]
+    if isinstance(outputs, zoo.Normal):
+        expected = stats.norm.logpdf(y, p[..., :2], p[..., 2:]).sum(axis=-1)
+        assert np.abs((y - p[..., :2]) / p[..., 2:]).max() < 6
+    else:
+        w, mean, std, q = p[..., :2], p[..., 2:6:2], p[..., 3:6:2], p[..., 6]
+        assert set(np.unique(y[..., 1])) <= {0, 1}
+        density = (w * stats.norm.pdf(y[..., :1], mean, std)).sum(axis=-1)
+        expected = np.log(density) + np.log(np.where(y[..., 1] == 1, q, 1 - q))
+    np.testing.assert_allclose(log_p, expected, rtol=1e-3, atol=1e-4)
+    writer.save(tmp_path / "writer.keras")
+    again = keras.saving.load_model(tmp_path / "writer.keras", safe_mode=True)
+    np.testing.assert_array_equal(again(prompt)[0].shape, y.shape)
+    forecast = ops.convert_to_numpy(zoo.generator(model, max_length=2)(prompt))
+    read = np.concatenate([prompt, forecast[:, :1]], axis=1)
+    points = ops.convert_to_numpy(outputs.forecast.point(model(read)))[:, 2:]
+    np.testing.assert_allclose(forecast, points, rtol=1e-4, atol=1e-5)
+
+
+def test_one_to_many_and_encoder_decoder(tmp_path):
+    """Trained, loaded, and read with attention."""
+    normal = zoo.Normal(1, mean=50.0, std=3.0)
+    previous, y = np.full((4, 2, 1), 50.0), np.full((4, 2, 1), 52.0)
+    for model, x in (
+        (zoo.one_to_many(zoo.Vectors(3), normal, "every", "gru", 4), X[:, 0]),
+        (zoo.encoder_decoder(zoo.Vectors(3), normal, "both", "gru", 4, attention="luong"), X),
+    ):
+        compiled(model)
+        losses = model.fit([x, previous], y, epochs=3, verbose=0).history["loss"]
+        assert losses[-1] < losses[0]
+        writer = zoo.generator(model, max_length=2, start=50.0)
+        found = ops.convert_to_numpy(writer(x))
+        read = np.concatenate([previous[:, :1], found[:, :1]], axis=1)
+        expected = ops.convert_to_numpy(model([x, read]))[..., :1]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_decoders_refuse_what_does_not_fit():
+    normal = kerasrnn.distributions.Normal()
+    for arguments, message in (
+        ({"size": 2, "kind": "values"}, r"forecast=Normal.*: expected a forecast of .* of size 2"),
+        ({"size": 1, "kind": "flags"}, r"forecast=Normal.*: expected None with kind='flags'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kerasrnn.Decoder(layers=[kerasrnn.GRU(2)], forecast=normal, **arguments)
+    model = zoo.next_step(zoo.Values(1, mean=3.0), "gru", 2)
+    with pytest.raises(ValueError, match=r"sampler=Draw.*: the decoder predicts no distribution"):
+        zoo.generator(model, kerasrnn.decoding.Draw())
