@@ -53,7 +53,8 @@ test-torch: $(VENV)/installed-peers
 		test_torch.py cells/test_reservoirpy.py cells/test_torchrecurrent.py export heads \
 		layers/test_librosa.py losses test_house.py)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m torch_backend $(addprefix tests/, \
-		cells decoding distributions export/test_keras_layers.py heads losses recurrence)
+		cells decoding distributions export/test_keras_layers.py heads layers/test_sound.py \
+		layers/test_spec_augment.py losses recurrence)
 
 test-next: $(NEXT)/installed
 	$(NEXT)/bin/$(PIP) install --no-deps --upgrade --pre keras-nightly

@@ -61,6 +61,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize(("cls", "options"), VARIANTS, ids=variant_id)
 def test_equals_numpy_row_by_row(cls, options):
     """With lengths, and with the mask that says the same, each row is what it is alone."""
@@ -87,21 +88,29 @@ def test_equals_numpy_row_by_row(cls, options):
         np.testing.assert_allclose(shifted[0, use], expected, atol=1e-4)
 
 
-def test_the_mask_goes_through_a_model():
-    """From the waveforms, or from lengths, to the recurrent layer, in a saved model."""
+@pytest.mark.torch_backend
+def test_the_mask_goes_through_a_model_to_its_loss():
+    """From lengths, through a recurrent layer: padding has no influence on the loss."""
     x, lengths = keras.Input((None,), name="x"), keras.Input((), dtype="int32", name="lengths")
     y = kerasrnn.MFCC(4, **SMALL)(x, lengths=lengths)
-    gru = kerasrnn.GRU(3)
-    model = keras.Model([x, lengths], gru(y))
+    y = keras.layers.Dense(3)(kerasrnn.GRU(3, return_sequences=True)(y))
+    model = keras.Model([x, lengths], y)
+    # Arrays of JAX carry masks in compiled functions only.
+    model.compile(loss=kerasrnn.losses.CTC(from_logits=True), run_eagerly=FIRST_BACKEND)
+    targets, counts = np.array([[1, 2], [2, 0]]), np.array(LENGTHS[:2])
+    whole = model.evaluate([X[:2], counts], targets, verbose=0)
+    alone = [
+        model.evaluate([X[n : n + 1, :length], counts[n : n + 1]], targets[n : n + 1], verbose=0)
+        for n, length in enumerate(counts)
+    ]
+    np.testing.assert_allclose(whole, np.mean(alone), rtol=1e-5)
     if FIRST_BACKEND:
-        found = model([X[:3], np.array(LENGTHS[:3])])
-        for row, alone, length in zip(found, X, LENGTHS, strict=False):
-            expected = model([alone[None, :length], np.array([length])])[0]
-            np.testing.assert_allclose(row, expected, atol=1e-5)
-        found = kerasrnn.LogMel(**SMALL)(X, lengths=np.array(LENGTHS))
-        assert np.sum(get_keras_mask(found)) == sum(map(kerasrnn.LogMel(**SMALL).frames, LENGTHS))
+        layer = kerasrnn.LogMel(**SMALL)
+        found = get_keras_mask(layer(X, lengths=np.array(LENGTHS)))
+        assert np.sum(found, axis=1).tolist() == [layer.frames(length) for length in LENGTHS]
 
 
+@pytest.mark.torch_backend
 def test_half_and_double_precision_compute_at_least_in_single():
     expected = ops.convert_to_numpy(kerasrnn.LogMel(**SMALL)(X))
     for dtype in ("mixed_float16", "mixed_bfloat16"):
@@ -114,10 +123,11 @@ def test_half_and_double_precision_compute_at_least_in_single():
         np.testing.assert_allclose(layer(X)[0], features(layer, X[0]), atol=1e-10)
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize("cls", [kerasrnn.LogMel, kerasrnn.MFCC])
 def test_a_stream_computes_what_the_whole_waveform_gives(cls):
     layer = cls(**SMALL, **({"num_coefficients": 5} if cls is kerasrnn.MFCC else {}))
-    for size in (7, 40, 333):
+    for size in (33, 40, 333):
         carried, parts = None, []
         for begin in range(0, 1000, size):
             y, carried = layer.stream(X[:, begin : begin + size], carried)
@@ -126,6 +136,7 @@ def test_a_stream_computes_what_the_whole_waveform_gives(cls):
         assert carried.shape[1] == 1000 - layer.frames(1000) * 40
 
 
+@pytest.mark.torch_backend
 def test_configuration():
     layer = kerasrnn.MFCC(6, lifter=3.0, **SMALL, deltas=1, normalization="mean", center=True)
     again = kerasrnn.MFCC.from_config(layer.get_config())
@@ -133,6 +144,7 @@ def test_configuration():
     np.testing.assert_array_equal(again(X), layer(X))
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -152,6 +164,7 @@ def test_bad_arguments(options, message):
         kerasrnn.LogMel(**SMALL, **options)
 
 
+@pytest.mark.torch_backend
 def test_bad_inputs():
     layer = kerasrnn.LogMel(**SMALL)
     bad = X.copy()

@@ -33,6 +33,7 @@ def check_uniform(counts, number):
     np.testing.assert_allclose(counts, total * p, atol=5 * np.sqrt(total * p * (1 - p)))
 
 
+@pytest.mark.torch_backend
 def test_one_band_of_each_axis_is_uniform():
     over = hidden(kerasrnn.SpecAugment(1, 3, 0, seed=1))
     assert (over == over[:, :1]).all()  # at all times
@@ -52,6 +53,7 @@ def test_one_band_of_each_axis_is_uniform():
     check_uniform(np.bincount(begins, minlength=7), len(begins))
 
 
+@pytest.mark.torch_backend
 def test_several_bands_of_both_axes():
     """A feature is hidden if one of the bands hides it: the expected share, and the most."""
     over = hidden(kerasrnn.SpecAugment(2, 2, 3, 2, seed=3))
@@ -61,6 +63,7 @@ def test_several_bands_of_both_axes():
     assert rows.sum(axis=1).max() == 6
 
 
+@pytest.mark.torch_backend
 def test_inference_seeds_and_precision():
     x = np.random.default_rng(0).standard_normal((3, FRAMES, FEATURES)).astype("float32")
     layer, again = (kerasrnn.SpecAugment(1, 3, 1, 4, seed=5) for _ in range(2))
@@ -77,6 +80,7 @@ def test_inference_seeds_and_precision():
     assert np.isfinite(ops.convert_to_numpy(empty)).all()
 
 
+@pytest.mark.torch_backend
 @pytest.mark.parametrize(
     ("options", "message"),
     [
