@@ -9,7 +9,7 @@ x_1   x_2   x_3   x_4   x_5
 `transcriber` is the model; `Transcriber` has its symbols and features, too, and answers in texts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
@@ -252,7 +252,7 @@ class Transcriber(keras.Model):
         self.features = features
         self.is_transducer = is_transducer
         # Hidden from Keras, which would save them although they have no separate weights.
-        self._models = SimpleNamespace(searches={}, chunks=None)
+        self._models = SimpleNamespace(searches={}, streams={}, chunks=None)
         self._greedy = SimpleNamespace(model=self.reader())
         self.build()
 
@@ -449,8 +449,7 @@ class Transcriber(keras.Model):
 
     def _search(self, beam: int, n_best: int | None, options: dict[str, Any]) -> Model:
         """A model from the frames to labels, lengths, scores and times."""
-        key = (beam, n_best, *((name, id(value)) for name, value in sorted(options.items())))
-        known = self._models.searches
+        key, known = _key(beam, n_best, options), self._models.searches
         if key not in known:
             decoder = self._decoder(beam, n_best, options)
             y = self._encoded()[1] if self.is_transducer else self.model.output
@@ -479,6 +478,22 @@ class Transcriber(keras.Model):
             model.jit_compile = False
             self._models.chunks = (model, initial)
         return self._models.chunks
+
+    def _advancing(
+        self, beam: int, options: dict[str, Any]
+    ) -> tuple[keras.layers.Layer, Callable[..., Any]]:
+        """The decoder of a stream, and a compiled function of frames, their mask and its state."""
+        key, known = _key(beam, None, options), self._models.streams
+        if key not in known:
+            decoder = self._decoder(beam, None, options)
+
+            def advanced(y: Tensor, used: Tensor, state: Any) -> Any:
+                return decoder.advance(y, state, used)
+
+            while len(known) >= MOST_SEARCHES:
+                known.pop(next(iter(known)))
+            known[key] = (decoder, _compiled(advanced), options)
+        return known[key][:2]
 
     def _transcriptions(self, found: list[np.ndarray]) -> Any:
         """The result for one sequence: a transcription, or a list of them."""
@@ -532,7 +547,7 @@ class Stream:
     def __init__(self, transcriber: Transcriber, beam: int, options: dict[str, Any]) -> None:
         self.transcriber = transcriber
         self.windows = None if transcriber.features is None else _windows(transcriber.features)
-        self.decoder = transcriber._decoder(beam, None, options)
+        self.decoder, self.advanced = transcriber._advancing(beam, options)
         self.model, states = transcriber._chunks()
         self.states = list(states)
         self.samples = np.zeros(0, "float32")
@@ -585,14 +600,16 @@ class Stream:
         results = self.model.predict_on_batch([frames[None], *self.states])
         y, used, *self.states = (ops.convert_to_numpy(x) for x in results)
         if self.search is not None:
-            self.search = self.decoder.advance(y, self.search, used)
+            state = self.search._replace(history=())  # the function is traced once
+            after = self.advanced(*map(ops.convert_to_tensor, (y, used)), state)
+            self.search = after._replace(history=(*self.search.history, *after.history))
         else:
             self.outputs.append(y)
             self.masks.append(used)
 
     def _found(self) -> Transcription:
         if self.search is not None:
-            if not self.search.labels:
+            if not self.search.history:
                 return Transcription("", [], [], 0.0)
             found = self.decoder.found(self.search)
         else:
@@ -619,6 +636,24 @@ class _Used(BaseLayer):
 
     def compute_mask(self, x: Any, mask: Any = None) -> None:
         """It has no mask itself."""
+
+
+def _key(beam: int, n_best: int | None, options: dict[str, Any]) -> tuple[Any, ...]:
+    """A cache key of a decoder."""
+    return (beam, n_best, *((name, id(value)) for name, value in sorted(options.items())))
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            return tf.function(function, autograph=False, reduce_retracing=True)
+        case "jax":
+            import jax
+
+            return jax.jit(function)
+    return function
 
 
 def _windows(features: keras.layers.Layer) -> tuple[int, int]:

@@ -137,10 +137,9 @@ class _Path(NamedTuple):
 
     network: Any
     scores: Tensor  # (batch,)
-    frames: Any  # the number of frames so far
-    # Of each chunk, (batch, time * max_symbols).
-    labels: tuple[Tensor, ...]
-    times: tuple[Tensor, ...]
+    frames: Tensor  # the number of frames so far
+    history: tuple[tuple[Tensor, Tensor], ...]
+    """Of each chunk the labels and times, `(batch, time * max_symbols)`."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -206,7 +205,8 @@ class TransducerGreedy(TransducerDecoder):
 
     def initial_state(self, rows: Any) -> _Path:
         network = self.head.initial_state(rows)
-        return _Path(network, ops.zeros((rows,), dtype="float32"), 0, (), ())
+        zero = ops.zeros((), dtype="int32")
+        return _Path(network, ops.zeros((rows,), dtype="float32"), zero, ())
 
     def _advanced(self, frames: Tensor, used: Tensor, state: _Path) -> _Path:
         batch, time = ops.shape(used)
@@ -226,16 +226,11 @@ class TransducerGreedy(TransducerDecoder):
         (labels, times), _ = left_aligned(labels != 0, [labels, times], [0, -1])
         width = time * self.max_symbols
         times = ops.where(times >= 0, times + state.frames, -1)
-        return _Path(
-            memory.network,
-            memory.scores,
-            state.frames + time,
-            (*state.labels, labels[:, :width]),
-            (*state.times, times[:, :width]),
-        )
+        history = (*state.history, (labels[:, :width], times[:, :width]))
+        return _Path(memory.network, memory.scores, state.frames + time, history)
 
     def found(self, state: _Path) -> Labels:
-        labels, times = (ops.concatenate(x, axis=1) for x in (state.labels, state.times))
+        labels, times = (ops.concatenate(x, axis=1) for x in zip(*state.history, strict=True))
         (labels, times), lengths = left_aligned(labels != 0, [labels, times], [0, -1])
         return Labels(labels, lengths, state.scores, times)
 
@@ -333,9 +328,9 @@ class _Chunks(NamedTuple):
     """The state of `TransducerBeam`."""
 
     beam: _Hypotheses
-    # Of each chunk.
-    parents: tuple[Tensor, ...]  # (time, batch, width)
-    labels: tuple[Tensor, ...]  # (time, batch, width, max_symbols)
+    history: tuple[tuple[Tensor, Tensor], ...]
+    """Of each chunk the parents, `(time, batch, width)`, and the labels, `(time, batch, width,
+    max_symbols)`."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -418,15 +413,15 @@ class TransducerBeam(TransducerDecoder):
         never = ops.full(shape, NEVER, dtype="float32")
         scores = ops.where(ops.arange(self.width) == 0, ops.zeros_like(never), never)
         network = self.head.initial_state(rows * self.width)
-        return _Chunks(_Hypotheses(scores, scores, (zeros, zeros), network), (), ())
+        return _Chunks(_Hypotheses(scores, scores, (zeros, zeros), network), ())
 
     def _advanced(self, frames: Tensor, used: Tensor, state: _Chunks) -> _Chunks:
         def step(beam: _Hypotheses, x: tuple[Tensor, Tensor]) -> Any:
             return self._next(beam, *x)
 
         xs = (ops.transpose(frames, (1, 0, 2)), ops.transpose(used))
-        beam, (parents, labels) = dynamic.scan(step, state.beam, xs)
-        return _Chunks(beam, (*state.parents, parents), (*state.labels, labels))
+        beam, of_frames = dynamic.scan(step, state.beam, xs)
+        return _Chunks(beam, (*state.history, of_frames))
 
     def _next(
         self, beam: _Hypotheses, frame: Tensor, used: Tensor
@@ -494,7 +489,7 @@ class TransducerBeam(TransducerDecoder):
     def found(self, state: _Chunks) -> Labels:
         count = self.n_best or 1
         scores = state.beam.scores
-        parents, labels = (ops.concatenate(x, axis=0) for x in (state.parents, state.labels))
+        parents, labels = (ops.concatenate(x, axis=0) for x in zip(*state.history, strict=True))
         time, batch, *_ = ops.shape(parents)
         # The hypotheses are sorted by their scores.
         last = ops.broadcast_to(ops.arange(count, dtype="int32"), (batch, count))

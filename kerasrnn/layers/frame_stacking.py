@@ -62,10 +62,11 @@ class FrameStacking(SequenceLayer):
         if mask is not None:
             mask = boolean_mask(f"{self.name}: mask", mask, sequences.shape[:2], used="a frame is")
             x = ops.where(ops.expand_dims(mask, 2), x, 0)
-        batch, time, features = ops.shape(x)
-        more = -time % self.count
-        x = ops.concatenate([x, ops.zeros((batch, more, features), dtype=x.dtype)], axis=1)
-        steps = (time + more) // self.count
+        # As much padding as the last step may need, and no negative remainder, which ONNX lacks.
+        x = ops.pad(x, ((0, 0), (0, self.count - 1), (0, 0)))
+        batch, time, _ = ops.shape(x)
+        steps = time // self.count
+        x = x[:, : steps * self.count]
         return ops.reshape(x, (batch, steps, self.count * x.shape[2]))
 
     def compute_mask(self, sequences: Tensor, mask: Tensor | None = None) -> Tensor | None:
