@@ -266,8 +266,10 @@ def in_use(
             weights = ops.expand_dims(weights, -1)
         if len(weights.shape) == len(shape):
             weights = ops.squeeze(weights, -1)
-        counts = ops.logical_and(ops.ones_like(parameters[..., 0], dtype="bool"), weights != 0)
-        used = counts if mask is None else ops.logical_and(counts, ops.cast(mask, "bool"))
+        # Of each target: on PyTorch, Keras multiplies weights by a mask in place.
+        weights = weights * ops.ones_like(parameters[..., 0])
+        used = weights != 0
+        used = used if mask is None else ops.logical_and(used, ops.cast(mask, "bool"))
     if used is not None:
         used = ops.expand_dims(ops.cast(used, "bool"), -1)
         origin = ops.zeros((1,) * (len(shape) - 1) + (forecast.count,), dtype=parameters.dtype)

@@ -104,6 +104,14 @@ def test_half_precision(policy):
     losses = model.fit(X, y, epochs=3, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
     assert model.predict(X, verbose=0).dtype == "float32"
+    # A decoder reads 100,000, which float16 does not have.
+    model = zoo.next_step(zoo.Normal(1, 1e5, 100.0), "gru", 4)
+    prompt = np.array([[[1e5], [100_050.0]], [[1e5], [99_900.0]]])
+    found = ops.convert_to_numpy(zoo.generator(model, max_length=1)(prompt))
+    expected = ops.convert_to_numpy(model(prompt))[:, -1:, :1]
+    assert found.dtype == expected.dtype == "float32"
+    np.testing.assert_allclose(found, expected, atol=1)
+    assert 1 < np.abs(expected - 1e5).max() < 1000
 
 
 @pytest.mark.tensorflow
