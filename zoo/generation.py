@@ -10,7 +10,7 @@ import kerasrnn
 from kerasrnn import validation
 from kerasrnn.decoding.processors import ForbiddenSymbols, LogitsProcessor
 from kerasrnn.decoding.samplers import Strategy
-from kerasrnn.validation import PositiveInteger, Seed
+from kerasrnn.validation import ArgumentError, PositiveInteger, Seed
 from kerasrnn.zoo.ensembles import ensemble
 from kerasrnn.zoo.model import Model
 from kerasrnn.zoo.stepping import decoder_of, named, source_inputs, source_of
@@ -125,11 +125,12 @@ def generator(
         arguments["prefix"] = keras.Input((None,), dtype="int32", name="prefix")
         inputs.append(arguments["prefix"])
     if required is not None:
-        phrases, length = validation.sequence("required", required)
-        shape = (
-            validation.positive_integer("required[0]", phrases),
-            validation.positive_integer("required[1]", length),
-        )
+        shape = validation.sequence("required", required)
+        if len(shape) != 2:
+            raise ArgumentError("required", required, "(number of phrases, length)", "None")
+        shape = [
+            validation.positive_integer(f"required[{n}]", each) for n, each in enumerate(shape)
+        ]
         arguments["required"] = keras.Input(shape, dtype="int32", name="required")
         inputs.append(arguments["required"])
     if forbidden is None:

@@ -6,6 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasrnn import validation
+from kerasrnn.validation import PositiveNumber
+
 Tensor = Any
 
 
@@ -24,7 +27,7 @@ class GuidedAlignment(keras.losses.Loss):
     that of the symbols.
 
     Args:
-        epsilon: added to the weights, since sparse ones may be 0.
+        epsilon: positive, added to the weights, since sparse ones may be 0.
         reduction: of Keras's losses.
         name: name of the loss.
 
@@ -37,7 +40,7 @@ class GuidedAlignment(keras.losses.Loss):
     should be aligned to them.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: an argument is out of its range; the shapes differ.
 
     Example:
 
@@ -48,9 +51,10 @@ class GuidedAlignment(keras.losses.Loss):
         0.4581
     """
 
+    @validation.checked
     def __init__(
         self,
-        epsilon: float = 1e-7,
+        epsilon: PositiveNumber = 1e-7,
         reduction: str | None = "sum_over_batch_size",
         name: str = "guided_alignment",
         **kwargs: Any,
