@@ -98,8 +98,22 @@ def _register_classes(module: ModuleType) -> None:
             __getattr__(name)
     # Classes that a model has or is compiled with, and the classes of the zoo's models.
     packages = ("constraints", "distributions", "heads", "losses", "metrics")
-    of_zoo = ("ctc", "distributions", "predictions", "tagging", "texts", "translation")
-    for package in (*packages, *(f"zoo.{name}" for name in of_zoo)):
+    of_decoding = ("fusion", "transducer")
+    of_zoo = (
+        "ctc",
+        "distributions",
+        "predictions",
+        "tagging",
+        "texts",
+        "transcription",
+        "transducer",
+        "translation",
+    )
+    for package in (
+        *packages,
+        *(f"decoding.{name}" for name in of_decoding),
+        *(f"zoo.{name}" for name in of_zoo),
+    ):
         importlib.import_module(f"{__name__}.{package}")
 
 

@@ -11,7 +11,7 @@ from keras import ops
 
 import kerasrnn
 from kerasrnn import validation
-from kerasrnn.distributions import Forecast
+from kerasrnn.distributions.forecast import Forecast
 from kerasrnn.validation import ArgumentError, NonNegativeInteger, PositiveInteger
 from kerasrnn.zoo.forecast_layer import ForecastLayer
 from kerasrnn.zoo.outputs import GeneratedOutput

@@ -6,7 +6,7 @@ import keras
 
 import kerasrnn
 from kerasrnn.base_layer import BaseLayer
-from kerasrnn.distributions import Forecast
+from kerasrnn.distributions.forecast import Forecast
 
 Tensor = Any
 

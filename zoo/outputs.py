@@ -22,9 +22,10 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.distributions import Forecast, Point
-from kerasrnn.heads import ForecastParameters
-from kerasrnn.losses import StandardizedSquaredError
+from kerasrnn.distributions.forecast import Forecast
+from kerasrnn.distributions.point import Point
+from kerasrnn.heads.forecast_parameters import ForecastParameters
+from kerasrnn.losses.forecasts import StandardizedSquaredError
 from kerasrnn.validation import PositiveInteger
 from kerasrnn.wording import counted
 from kerasrnn.zoo.forecast_layer import ForecastLayer
