@@ -125,14 +125,12 @@ class Attention(SequenceLayer):
         zeros = ops.zeros_like(prepared["attention_mask"])
         return [zeros for _ in ("weights", *self.state_names)]
 
-    def draw_noise(self, shape: Any, dtype: str) -> Tensor | None:
-        """Draw what a step finds in training as `weights["attention_noise"]`, if anything.
+    noisy = False
+    """Whether `draw_noise` draws what a step finds in training as `weights["attention_noise"]`."""
 
-        Args:
-            shape: `(batch, [time,] positions)`.
-            dtype: dtype of the noise.
-        """
-        return None
+    def draw_noise(self, shape: Any, dtype: str) -> Tensor:
+        """Draw the noise, of the shape `(batch, [time,] positions)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define `draw_noise` if it is noisy.")
 
     # The interface to a cell and a decoder.
 
@@ -199,7 +197,7 @@ class Attention(SequenceLayer):
         products = self.products(weights)
         states = self.initial_states(prepared)
         noise = None
-        if training:
+        if training and self.noisy:
             shape = (*ops.shape(query)[:-1], ops.shape(keys)[1])
             noise = self.draw_noise(shape, self.compute_dtype)
         if len(query.shape) == 2 or not self.has_memory:

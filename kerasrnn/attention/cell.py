@@ -271,12 +271,11 @@ class AttentionCell(WrappingCell):
 
     def draw_noise(self, inputs: Tensor, states: Sequence[Any], steps: Any = None) -> Noise:
         noise = super().draw_noise(inputs, states, steps)
-        alpha = self.weights_of_step(states)
-        rows, positions = ops.shape(alpha)
+        if not self.attention.noisy:
+            return noise
+        rows, positions = ops.shape(self.weights_of_step(states))
         shape = (rows, positions) if steps is None else (rows, steps, positions)
         of_attention = self.attention.draw_noise(shape, self.compute_dtype)
-        if of_attention is None:
-            return noise
         return noise._replace(steps={**noise.steps, "attention": of_attention})
 
     def used_in_step(

@@ -137,9 +137,11 @@ class MonotonicAttention(Attention):
         noise = weights.get("attention_noise")
         return scores if noise is None else scores + noise
 
-    def draw_noise(self, shape: Any, dtype: str) -> Tensor | None:
-        if not self.noise or self.hard:
-            return None
+    @property
+    def noisy(self) -> bool:
+        return bool(self.noise) and not self.hard
+
+    def draw_noise(self, shape: Any, dtype: str) -> Tensor:
         return keras.random.normal(shape, stddev=self.noise, dtype=dtype, seed=self.noise_seed)
 
     def align(
