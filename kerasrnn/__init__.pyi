@@ -138,8 +138,10 @@ from .cells.unicornn import UnICORNNCell as UnICORNNCell
 from .cells.wrapping import WrappingCell as WrappingCell
 from .decoding.decoder import Decoder as Decoder
 from .decoding.generator import Generator as Generator
+from .heads.adaptive_softmax import AdaptiveSoftmax as AdaptiveSoftmax
 from .heads.crf import CRF as CRF
 from .heads.forecast_parameters import ForecastParameters as ForecastParameters
+from .heads.sampled_softmax import SampledSoftmax as SampledSoftmax
 from .heads.transducer import Transducer as Transducer
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional

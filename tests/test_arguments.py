@@ -129,6 +129,7 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
 }
 # Results, protocols, and names whose arguments are tested elsewhere.
 ELSEWHERE = {
+    **dict.fromkeys(("AdaptiveSoftmax", "SampledSoftmax"), "tests/heads/test_large_softmax.py"),
     "CRF": "tests/heads/test_crf.py",
     "CRFLoss": "tests/heads/test_crf_in_fit.py",
     **dict.fromkeys(("CRPS", "CalibrationError", "Coverage"), "tests/metrics/test_forecasts.py"),

@@ -11,8 +11,10 @@
 
 import keras  # noqa: F401  (first: see kerasrnn/__init__.py)
 
+from kerasrnn.heads.adaptive_softmax import AdaptiveSoftmax
 from kerasrnn.heads.crf import CRF
 from kerasrnn.heads.forecast_parameters import ForecastParameters
+from kerasrnn.heads.sampled_softmax import SampledSoftmax
 from kerasrnn.heads.transducer import Transducer
 
-__all__ = ["CRF", "ForecastParameters", "Transducer"]
+__all__ = ["CRF", "AdaptiveSoftmax", "ForecastParameters", "SampledSoftmax", "Transducer"]

@@ -14,6 +14,7 @@ from kerasrnn.losses.predictions import (
     logits_before_softmax,
     values_in_use,
 )
+from kerasrnn.losses.structured import tokens_of
 from kerasrnn.losses.weights import as_ids, mask_of, weigh
 from kerasrnn.validation import Rate
 
@@ -67,6 +68,7 @@ def losses_of(
     label_smoothing: float = 0.0,
     from_logits: bool = False,
     ignore_class: int | None = None,
+    estimated: bool = False,
 ) -> Tensor:
     """The cross-entropy of the tokens in use, and 0 for the others, regardless of the predictions.
 
@@ -77,8 +79,9 @@ def losses_of(
         label_smoothing: epsilon, in [0, 1).
         from_logits: whether `y_pred` are logits.
         ignore_class: the class excluded from label smoothing, or None.
+        estimated: whether a `kerasrnn.SampledSoftmax` may estimate them, in training.
     """
-    tensor = y_pred
+    tensor, behind = y_pred, tokens_of(y_pred)
     classes = tensor.shape[-1] if len(tensor.shape) == 3 else None
     if classes is None or classes < 2:
         raise ValueError(
@@ -86,6 +89,11 @@ def losses_of(
             "classes or more."
         )
     _check_targets(ids, used, classes)
+    if behind is not None:
+        _check_options(label_smoothing, from_logits)
+        inside = ops.clip(ids, 0, classes - 1)
+        losses = (behind.losses if estimated else behind.exact_losses)(inside, used)
+        return _of_known(losses, ids, used, classes)
     check_predictions(tensor, used, from_logits)
     if not from_logits:
         behind = logits_before_softmax(tensor)
@@ -117,8 +125,27 @@ def losses_of(
     else:
         # No error can be raised in a graph; NaN cannot be overlooked.
         losses = ops.where(valid, losses, np.nan)
+    return _of_known(losses, ids, used, classes)
+
+
+def _of_known(losses: Tensor, ids: Tensor, used: Tensor | None, classes: int) -> Tensor:
+    """The losses; NaN if the target is not a class, and 0 if it is not in use."""
     losses = ops.where((ids >= 0) & (ids < classes), losses, np.nan)
     return losses if used is None else ops.where(used, losses, 0)
+
+
+def _check_options(label_smoothing: float, from_logits: bool) -> None:
+    """Raise ValueError unless the loss of a large softmax has them."""
+    if label_smoothing:
+        raise ValueError(
+            f"label_smoothing={label_smoothing!r}: expected 0 for the output of a "
+            "kerasrnn.AdaptiveSoftmax or SampledSoftmax, whose loss does not compute all classes."
+        )
+    if from_logits:
+        raise ValueError(
+            "from_logits=True: expected False; y_pred is the output of a kerasrnn.AdaptiveSoftmax "
+            "or SampledSoftmax, which are probabilities."
+        )
 
 
 def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
@@ -164,6 +191,10 @@ class SequenceCrossentropy(keras.losses.Loss):
     probability is 0, and that of the others is u(k) = 1 / (K - 1).
 
     Everything is computed in float32, for predictions of any precision.
+
+    For the output of a `kerasrnn.AdaptiveSoftmax`, only the clusters of the targets are computed,
+    and for that of a `kerasrnn.SampledSoftmax` in training only the samples; both without label
+    smoothing.
 
     Differences from `keras.losses.SparseCategoricalCrossentropy` (Keras 3.15): that loss has no
     label smoothing. It divides by the number of tokens that are not masked, or not of its
@@ -255,7 +286,13 @@ class SequenceCrossentropy(keras.losses.Loss):
         if mask_of(y_pred) is None and sample_weight is None and self.ignore_class is None:
             used = None  # saves a pass over the logits
         losses = losses_of(
-            ids, y_pred, used, self.label_smoothing, self.from_logits, self.ignore_class
+            ids,
+            y_pred,
+            used,
+            self.label_smoothing,
+            self.from_logits,
+            self.ignore_class,
+            estimated=True,
         )
         total = ops.sum(tokens * losses)
         return scale_loss_for_distribution(ops.divide_no_nan(total, ops.sum(counted)))

@@ -13,7 +13,8 @@ from kerasrnn.keras_internals import in_symbolic_scope
 
 Tensor = Any
 
-ATTRIBUTE = "_kerasrnn_structure"
+STRUCTURE, TOKENS = "_kerasrnn_structure", "_kerasrnn_tokens"
+"""The names under which a distribution is attached: of entire rows, or of each token."""
 
 
 class Structure(Protocol):
@@ -30,23 +31,46 @@ class Structure(Protocol):
         """The targets with the highest probability, `(batch, time)`."""
 
 
-_attached: dict[int, Structure] = {}
+class TokenDistribution(Protocol):
+    """A distribution of the target of each step, given without the probabilities of all classes.
+
+    `ids` and `used` are `(batch, time)`; ids are classes at all steps. Steps that are not used have
+    no influence on gradients.
+    """
+
+    def losses(self, ids: Tensor, used: Tensor | None) -> Tensor:
+        """What training minimizes: the negative log-probability of each target, or its estimate."""
+
+    def exact_losses(self, ids: Tensor, used: Tensor | None) -> Tensor:
+        """The negative log-probability of each target."""
+
+
+_attached: dict[tuple[int, str], Any] = {}
 """By the id of a tensor that has no attributes, as on JAX."""
 
 
-def attach(tensor: Tensor, structure: Structure) -> None:
+def attach(tensor: Tensor, distribution: Any, name: str = STRUCTURE) -> None:
     """Attach what is behind a layer's output."""
     try:
-        setattr(tensor, ATTRIBUTE, structure)
+        setattr(tensor, name, distribution)
     except AttributeError:
-        _attached[id(tensor)] = structure
-        weakref.finalize(tensor, _attached.pop, id(tensor), None)
+        _attached[id(tensor), name] = distribution
+        weakref.finalize(tensor, _attached.pop, (id(tensor), name), None)
 
 
 def structure_of(tensor: Tensor) -> Structure | None:
-    """What is attached to predictions, if anything."""
-    attached = getattr(tensor, ATTRIBUTE, None)
-    return _attached.get(id(tensor)) if attached is None else attached
+    """The distribution of entire rows that is attached to predictions, if any."""
+    return _find(tensor, STRUCTURE)
+
+
+def tokens_of(tensor: Tensor) -> TokenDistribution | None:
+    """The distribution of each token that is attached to predictions, if any."""
+    return _find(tensor, TOKENS)
+
+
+def _find(tensor: Tensor, name: str) -> Any:
+    attached = getattr(tensor, name, None)
+    return _attached.get((id(tensor), name)) if attached is None else attached
 
 
 def is_stand_in(tensor: Tensor) -> bool:

@@ -102,7 +102,8 @@ def test_saved_configuration():
     layer = new_attention(noise=0.5, seed=7)
     again = kerasrnn.MonotonicAttention.from_config(layer.get_config())
     assert (again.noise, again.seed) == (0.5, 7)
-    assert again.noisy and not new_attention(noise=0.5, hard=True).noisy
+    assert again.noisy
+    assert not new_attention(noise=0.5, hard=True).noisy
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Softmaxes over large vocabularies."""

@@ -1,0 +1,79 @@
+"""What softmaxes over many classes share."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrnn.base_layer import SequenceLayer
+from kerasrnn.losses.structured import TOKENS, attach
+
+Tensor = Any
+
+
+class LargeSoftmax(SequenceLayer):
+    """The base class: probabilities of all classes, with what losses need instead of them.
+
+    A subclass defines `distribution` and `log_probabilities`. The products are computed in the
+    compute dtype, sums over the classes in float32.
+
+    Args:
+        classes: number of classes.
+    """
+
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes = classes
+        self.supports_masking = True
+
+    def distribution(self, features: Tensor, training: bool) -> Any:
+        """The `TokenDistribution` behind the output."""
+        raise NotImplementedError
+
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        """Those of all classes, `(batch, ..., classes)`."""
+        raise NotImplementedError
+
+    def call(self, features: Tensor, training: bool | None = None) -> Tensor:
+        x = self.in_compute_dtype(features)
+        # In a graph, nothing computes the probabilities if nothing reads them.
+        y = ops.cast(ops.exp(self.log_probabilities(x)), self.variable_dtype)
+        attach(y, self.distribution(x, bool(training)), TOKENS)
+        return y
+
+    def compute_output_spec(self, features: Any, training: bool | None = None) -> keras.KerasTensor:
+        return keras.KerasTensor((*features.shape[:-1], self.classes), self.variable_dtype)
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        return mask
+
+    def _features(self, features_shape: Any) -> int:
+        if len(features_shape) < 2 or features_shape[-1] is None:
+            raise ValueError(
+                f"{self.name}: features of the shape {tuple(features_shape)}; expected (batch, "
+                "..., features), with a known number of features."
+            )
+        return features_shape[-1]
+
+
+def times(features: Tensor, weight: Any) -> Tensor:
+    """The product with a weight, in the dtype of the features: losses are no calls of the layer."""
+    return ops.matmul(features, ops.cast(ops.convert_to_tensor(weight), features.dtype))
+
+
+def in_use(features: Tensor, used: Tensor | None) -> Tensor:
+    """The features, and zeros at steps that are not used: NaN would be in all gradients."""
+    return features if used is None else ops.where(ops.expand_dims(used, -1), features, 0)
+
+
+def wide(x: Tensor) -> Tensor:
+    """In float32, or in float64 if it is."""
+    double = keras.backend.standardize_dtype(x.dtype) == "float64"
+    return ops.cast(x, "float64" if double else "float32")
+
+
+def picked(log_probabilities: Tensor, ids: Tensor) -> Tensor:
+    """The entry of each row, for `(..., classes)` and `(...)`."""
+    return ops.squeeze(
+        ops.take_along_axis(log_probabilities, ops.expand_dims(ids, -1), axis=-1), axis=-1
+    )
