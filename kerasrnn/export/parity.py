@@ -283,6 +283,10 @@ def single(x: np.ndarray) -> np.ndarray:
     return x.astype("float32") if x.dtype.name in HALF else x
 
 
+LONGER = (1, 64, 1024)
+"""By which factors the steps are multiplied, until a model supports some of the sizes."""
+
+
 def _cases(model: keras.Model, check: Check) -> list[Case]:
     """The cases to compare: random inputs, and the given ones."""
     if check is False:
@@ -294,7 +298,11 @@ def _cases(model: keras.Model, check: Check) -> list[Case]:
     model_itself = reference(model)
     cases = []
     if not any(tensor.dtype == "string" for tensor in model.inputs):
-        cases = random_cases(model)
+        try:
+            cases = random_cases(model)
+        except ValueError:
+            if not batches:
+                raise
     elif check is True:
         raise ValueError(
             "check=True: strings cannot be generated for this model; expected batches of them."
@@ -307,7 +315,7 @@ def random_cases(model: keras.Model, masked: bool = True, apart: bool = True) ->
 
     Rows, steps and other unknown sizes all differ. With `apart`, so do the lengths of several
     inputs, if the model supports such a batch. Sizes that it does not support (such as one step for
-    a convolution) are skipped.
+    a convolution) are skipped; if it supports none, as a model of waveforms, longer ones are tried.
 
     Raises:
         ValueError: the model supports none of them.
@@ -340,7 +348,10 @@ def random_cases(model: keras.Model, masked: bool = True, apart: bool = True) ->
 
     model_itself = reference(model)
     cases, failure = [], None
-    for rows, steps, masking in SIZES:
+    longer = [(rows, steps * n, masking) for n in LONGER for rows, steps, masking in SIZES]
+    for n, (rows, steps, masking) in enumerate(longer):
+        if n % len(SIZES) == 0 and cases:
+            break
         tried = None
         for differ in (True, False) if apart else (False,):
             shapes = _shapes(model, rows, steps, differ)

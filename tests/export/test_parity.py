@@ -124,9 +124,20 @@ def test_sizes_that_the_model_does_not_support_are_skipped():
     model = sequential(keras.layers.Conv1D(2, 5), kerasrnn.GRU(2))
     shapes = [x.shape[1] for (x,), _ in parity.random_cases(model)]
     assert shapes == [7, 12, 9]
-    model = sequential(keras.layers.Conv1D(2, 50), kerasrnn.GRU(2))
+    longest = 12 * 1024
+    model = sequential(keras.layers.Conv1D(2, longest + 1), keras.layers.GlobalMaxPooling1D())
     with pytest.raises(ValueError, match=r"check: the model fails on random inputs \("):
         parity.random_cases(model)
+    x = np.zeros((1, longest + 1, 3), "float32")
+    ((inputs, y),) = parity._cases(model, [x])  # given batches alone
+    np.testing.assert_array_equal(inputs[0], x)
+    np.testing.assert_allclose(y[0], [model.layers[0].bias.numpy()], rtol=1e-6)
+
+
+def test_longer_sequences_are_tried_for_models_that_need_them():
+    """A frame has 100 samples."""
+    model = sequential(kerasrnn.LogMel(4, 4000), kerasrnn.GRU(2), shape=(None,))
+    assert [x.shape for (x,), _ in parity.random_cases(model)] == [(3, 448), (5, 768), (4, 576)]
 
 
 def test_not_checked(tmp_path):
