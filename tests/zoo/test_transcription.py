@@ -115,6 +115,24 @@ def test_sound_in_chunks():
         zoo.Transcriber(model_of("ctc"), LETTERS, features=other).stream()
 
 
+@pytest.mark.tensorflow
+def test_a_reader_of_waveforms_is_exported(tmp_path):
+    """To ONNX, with its features and its search: onnxruntime answers what `transcribe` does."""
+    import onnxruntime
+
+    features = kerasrnn.LogMel(num_mel_bins=3, sampling_rate=800)
+    model = model_of("transducer", inputs=zoo.Vectors(3, padding=None), subsampling=1)
+    transcriber = zoo.Transcriber(model, LETTERS, features=features)
+    reader = transcriber.reader()
+    kerasrnn.export.to_onnx(reader, tmp_path / "reader.onnx", check=False)
+    session = onnxruntime.InferenceSession(tmp_path / "reader.onnx")
+    x = np.random.default_rng(5).standard_normal((3, 100)).astype("float32")
+    (ids,) = session.run(None, {session.get_inputs()[0].name: x})
+    expected = transcriber.transcribe(list(x))
+    assert len("".join(expected)) > 5
+    assert [transcriber.text(row) for row in ids] == expected
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_it_is_saved_and_loaded(head, tmp_path):
     features = kerasrnn.LogMel(3, sampling_rate=1000, frame_length=20, frame_step=10)
