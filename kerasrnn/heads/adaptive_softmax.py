@@ -119,6 +119,10 @@ class AdaptiveSoftmax(LargeSoftmax):
             self.tails.append((projection, weight((size, end - begin), f"kernel_{n}")))
         self.built = True
 
+    def call(self, features: Tensor) -> Tensor:
+        x = self.in_compute_dtype(features)
+        return self.probabilities(x, Clusters(self, x))
+
     def log_probabilities(self, features: Tensor) -> Tensor:
         head = self._head(features)
         parts = [head[..., : self.cutoffs[0]]]
@@ -126,9 +130,6 @@ class AdaptiveSoftmax(LargeSoftmax):
             of_cluster = head[..., self.cutoffs[0] + n : self.cutoffs[0] + n + 1]
             parts.append(of_cluster + self._tail(features, n))
         return ops.concatenate(parts, axis=-1)
-
-    def distribution(self, features: Tensor, training: bool) -> "Clusters":
-        return Clusters(self, features)
 
     def _head(self, features: Tensor) -> Tensor:
         return ops.log_softmax(wide(times(features, self.head)), axis=-1)

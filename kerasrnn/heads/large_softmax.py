@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kerasrnn.base_layer import SequenceLayer
-from kerasrnn.losses.structured import TOKENS, attach
+from kerasrnn.losses.structured import TOKENS, TokenDistribution, attach
 
 Tensor = Any
 
@@ -14,8 +14,8 @@ Tensor = Any
 class LargeSoftmax(SequenceLayer):
     """The base class: probabilities of all classes, with what losses need instead of them.
 
-    A subclass defines `distribution` and `log_probabilities`. The products are computed in the
-    compute dtype, sums over the classes in float32.
+    A subclass defines `call`, with `probabilities`, and `log_probabilities`. The products are
+    computed in the compute dtype, sums over the classes in float32.
 
     Args:
         classes: number of classes.
@@ -26,19 +26,17 @@ class LargeSoftmax(SequenceLayer):
         self.classes = classes
         self.supports_masking = True
 
-    def distribution(self, features: Tensor, training: bool) -> Any:
-        """The `TokenDistribution` behind the output."""
-        raise NotImplementedError
-
     def log_probabilities(self, features: Tensor) -> Tensor:
         """Those of all classes, `(batch, ..., classes)`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `log_probabilities`.")
 
-    def call(self, features: Tensor, training: bool | None = None) -> Tensor:
-        x = self.in_compute_dtype(features)
-        # In a graph, nothing computes the probabilities if nothing reads them.
-        y = ops.cast(ops.exp(self.log_probabilities(x)), self.variable_dtype)
-        attach(y, self.distribution(x, bool(training)), TOKENS)
+    def probabilities(self, features: Tensor, distribution: TokenDistribution) -> Tensor:
+        """The output, with the distribution behind it.
+
+        In a graph, nothing computes the probabilities if nothing reads them.
+        """
+        y = ops.cast(ops.exp(self.log_probabilities(features)), self.variable_dtype)
+        attach(y, distribution, TOKENS)
         return y
 
     def compute_output_spec(self, features: Any, training: bool | None = None) -> keras.KerasTensor:

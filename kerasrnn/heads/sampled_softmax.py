@@ -113,6 +113,10 @@ class SampledSoftmax(LargeSoftmax):
             self.bias = self.add_weight((self.classes,), "zeros", name="bias")
         self.built = True
 
+    def call(self, features: Tensor, training: bool | None = None) -> Tensor:
+        x = self.in_compute_dtype(features)
+        return self.probabilities(x, Samples(self, x, self.draw() if training else None))
+
     def scores(self, features: Tensor) -> Tensor:
         """s, `(batch, ..., classes)`."""
         s = wide(times(features, ops.transpose(self.kernel)))
@@ -120,9 +124,6 @@ class SampledSoftmax(LargeSoftmax):
 
     def log_probabilities(self, features: Tensor) -> Tensor:
         return ops.log_softmax(self.scores(features), axis=-1)
-
-    def distribution(self, features: Tensor, training: bool) -> "Samples":
-        return Samples(self, features, self.draw() if training else None)
 
     def draw(self) -> Tensor:
         """The classes of a batch, int32 `(samples,)`."""
