@@ -76,6 +76,27 @@ def test_probabilities_and_losses(layer):
     np.testing.assert_allclose(float(perplexity.result()), np.exp(expected.mean()), rtol=1e-5)
 
 
+@pytest.mark.torch
+def test_the_adaptive_softmax_is_that_of_pytorch():
+    import torch
+
+    layer = adaptive()
+    module = torch.nn.AdaptiveLogSoftmaxWithLoss(FEATURES, CLASSES, CUTOFFS, div_value=2)
+    head, *tails = as_weights(layer)
+    linear = [module.head, *(part for tail in module.tail for part in tail)]
+    with torch.no_grad():
+        for part, weight in zip(linear, [head, *tails], strict=True):
+            part.weight.copy_(torch.tensor(weight.T))
+    flat = torch.tensor(X.reshape(-1, FEATURES))
+    expected = module.log_prob(flat).detach().numpy().reshape(3, 4, CLASSES)
+    with op_by_op():
+        y = layer(X)
+        loss = kerasrnn.losses.SequenceCrossentropy()(IDS, y)
+    np.testing.assert_allclose(np.log(ops.convert_to_numpy(y)), expected, rtol=1e-5, atol=1e-5)
+    of_module = module(flat, torch.tensor(IDS.ravel())).loss
+    np.testing.assert_allclose(float(loss), float(of_module.detach()), rtol=1e-5)
+
+
 def with_gradients(layer, loss):
     """A function of the features: the loss, and its gradients, also of the weights."""
     match keras.backend.backend():
