@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.heads.large_softmax import LargeSoftmax, in_use, picked, times, wide
+from kerasrnn.heads.large_softmax import LargeSoftmax, in_use, picked, wide
 from kerasrnn.validation import ArgumentError, PositiveInteger, PositiveNumber
 
 Tensor = Any
@@ -105,8 +105,7 @@ class AdaptiveSoftmax(LargeSoftmax):
                 initializer = initializer.clone()
             return self.add_weight(shape, initializer, name=name)
 
-        self.head = weight((features, self.cutoffs[0] + len(self.clusters)), "head")
-        self.tails = []
+        weight((features, self.cutoffs[0] + len(self.clusters)), "head")
         for n, (begin, end) in enumerate(self.clusters):
             size = int(features // self.factor ** (n + 1))
             if not size:
@@ -115,29 +114,30 @@ class AdaptiveSoftmax(LargeSoftmax):
                     f"of {len(self.clusters)} clusters, leave none for the last; expected more "
                     "features, fewer cutoffs or a smaller factor."
                 )
-            projection = weight((features, size), f"projection_{n}")
-            self.tails.append((projection, weight((size, end - begin), f"kernel_{n}")))
+            weight((features, size), f"projection_{n}")
+            weight((size, end - begin), f"kernel_{n}")
         self.built = True
 
     def call(self, features: Tensor) -> Tensor:
         x = self.in_compute_dtype(features)
-        return self.probabilities(x, Clusters(self, x))
+        weights = self.tensors()
+        return self.probabilities(x, weights, Clusters(self, x, weights))
 
-    def log_probabilities(self, features: Tensor) -> Tensor:
-        head = self._head(features)
+    def log_probabilities(self, features: Tensor, weights: list[Tensor]) -> Tensor:
+        head = self._head(features, weights)
         parts = [head[..., : self.cutoffs[0]]]
         for n in range(len(self.clusters)):
             of_cluster = head[..., self.cutoffs[0] + n : self.cutoffs[0] + n + 1]
-            parts.append(of_cluster + self._tail(features, n))
+            parts.append(of_cluster + self._tail(features, weights, n))
         return ops.concatenate(parts, axis=-1)
 
-    def _head(self, features: Tensor) -> Tensor:
-        return ops.log_softmax(wide(times(features, self.head)), axis=-1)
+    def _head(self, features: Tensor, weights: list[Tensor]) -> Tensor:
+        return ops.log_softmax(wide(ops.matmul(features, weights[0])), axis=-1)
 
-    def _tail(self, features: Tensor, n: int) -> Tensor:
+    def _tail(self, features: Tensor, weights: list[Tensor], n: int) -> Tensor:
         """The log-probabilities of the classes within a cluster."""
-        projection, kernel = self.tails[n]
-        x = times(times(features, projection), kernel)
+        projection, kernel = weights[1 + 2 * n : 3 + 2 * n]
+        x = ops.matmul(ops.matmul(features, projection), kernel)
         return ops.log_softmax(wide(x), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
@@ -155,6 +155,7 @@ class Clusters(NamedTuple):
 
     layer: AdaptiveSoftmax
     features: Tensor
+    weights: list[Tensor]
 
     def losses(self, ids: Tensor, used: Tensor | None) -> Tensor:
         layer, few = self.layer, self.layer.cutoffs[0]
@@ -162,7 +163,7 @@ class Clusters(NamedTuple):
         places = ids
         for n, (begin, end) in enumerate(layer.clusters):
             places = ops.where((ids >= begin) & (ids < end), few + n, places)
-        log_p = picked(layer._head(features), places)
+        log_p = picked(layer._head(features, self.weights), places)
         for n, (begin, end) in enumerate(layer.clusters):
             inside = (ids >= begin) & (ids < end)
             if used is not None:
@@ -176,12 +177,12 @@ class Clusters(NamedTuple):
         """The log-probabilities within a cluster, `(batch, time)`; 0 for other targets."""
         ids = ops.where(inside, ids, 0)
         if not shapes_may_vary():
-            return ops.where(inside, picked(self.layer._tail(features, n), ids), 0)
+            return ops.where(inside, picked(self.layer._tail(features, self.weights, n), ids), 0)
         x, flat = ops.reshape(features, (-1, features.shape[-1])), ops.reshape(inside, (-1,))
         # The first row is always there: without any, PyTorch has no gradient of the weights.
         first = ops.cast(ops.arange(ops.shape(x)[0]) == 0, "bool")
         rows = ops.nonzero(flat | first)[0]
-        log_p = self.layer._tail(ops.take(x, rows, axis=0), n)
+        log_p = self.layer._tail(ops.take(x, rows, axis=0), self.weights, n)
         log_p = picked(log_p, ops.take(ops.reshape(ids, (-1,)), rows, axis=0))
         found = ops.scatter(ops.expand_dims(rows, 1), log_p, (ops.shape(x)[0],))
         return ops.where(inside, ops.reshape(found, ops.shape(ids)), 0)

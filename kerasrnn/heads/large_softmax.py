@@ -26,16 +26,26 @@ class LargeSoftmax(SequenceLayer):
         self.classes = classes
         self.supports_masking = True
 
-    def log_probabilities(self, features: Tensor) -> Tensor:
+    def tensors(self) -> list[Tensor]:
+        """The weights, as tensors, read where the layer is called.
+
+        A loss or a metric is no call of the layer: on JAX it has no access to variables.
+        """
+        weights = self.weights  # without the state of random numbers
+        return [ops.cast(ops.convert_to_tensor(weight), self.compute_dtype) for weight in weights]
+
+    def log_probabilities(self, features: Tensor, weights: list[Tensor]) -> Tensor:
         """Those of all classes, `(batch, ..., classes)`."""
         raise NotImplementedError(f"{type(self).__name__} must define `log_probabilities`.")
 
-    def probabilities(self, features: Tensor, distribution: TokenDistribution) -> Tensor:
+    def probabilities(
+        self, features: Tensor, weights: list[Tensor], distribution: TokenDistribution
+    ) -> Tensor:
         """The output, with the distribution behind it.
 
         In a graph, nothing computes the probabilities if nothing reads them.
         """
-        y = ops.cast(ops.exp(self.log_probabilities(features)), self.variable_dtype)
+        y = ops.cast(ops.exp(self.log_probabilities(features, weights)), self.variable_dtype)
         attach(y, distribution, TOKENS)
         return y
 
@@ -52,11 +62,6 @@ class LargeSoftmax(SequenceLayer):
                 "..., features), with a known number of features."
             )
         return features_shape[-1]
-
-
-def times(features: Tensor, weight: Any) -> Tensor:
-    """The product with a weight, in the dtype of the features: losses are no calls of the layer."""
-    return ops.matmul(features, ops.cast(ops.convert_to_tensor(weight), features.dtype))
 
 
 def in_use(features: Tensor, used: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.heads.large_softmax import LargeSoftmax, in_use, picked, times, wide
+from kerasrnn.heads.large_softmax import LargeSoftmax, in_use, picked, wide
 from kerasrnn.recurrence.log_semiring import NEVER
 from kerasrnn.validation import ArgumentError, PositiveInteger, Seed
 
@@ -115,15 +115,18 @@ class SampledSoftmax(LargeSoftmax):
 
     def call(self, features: Tensor, training: bool | None = None) -> Tensor:
         x = self.in_compute_dtype(features)
-        return self.probabilities(x, Samples(self, x, self.draw() if training else None))
+        weights = self.tensors()
+        drawn = self.draw() if training else None
+        return self.probabilities(x, weights, Samples(self, x, weights, drawn))
 
-    def scores(self, features: Tensor) -> Tensor:
+    def scores(self, features: Tensor, weights: list[Tensor]) -> Tensor:
         """s, `(batch, ..., classes)`."""
-        s = wide(times(features, ops.transpose(self.kernel)))
-        return s if self.bias is None else s + ops.cast(ops.convert_to_tensor(self.bias), s.dtype)
+        kernel, *bias = weights
+        s = wide(ops.matmul(features, ops.transpose(kernel)))
+        return s + wide(bias[0]) if bias else s
 
-    def log_probabilities(self, features: Tensor) -> Tensor:
-        return ops.log_softmax(self.scores(features), axis=-1)
+    def log_probabilities(self, features: Tensor, weights: list[Tensor]) -> Tensor:
+        return ops.log_softmax(self.scores(features, weights), axis=-1)
 
     def draw(self) -> Tensor:
         """The classes of a batch, int32 `(samples,)`."""
@@ -162,27 +165,26 @@ class Samples(NamedTuple):
 
     layer: SampledSoftmax
     features: Tensor
+    weights: list[Tensor]
     drawn: Tensor | None
 
     def exact_losses(self, ids: Tensor, used: Tensor | None) -> Tensor:
-        s = self.layer.scores(in_use(self.features, used))
+        s = self.layer.scores(in_use(self.features, used), self.weights)
         return ops.logsumexp(s, axis=-1) - picked(s, ids)
 
     def losses(self, ids: Tensor, used: Tensor | None) -> Tensor:
         if self.drawn is None:
             return self.exact_losses(ids, used)
         layer, x = self.layer, in_use(self.features, used)
-        kernel = ops.cast(ops.convert_to_tensor(layer.kernel), x.dtype)
+        kernel, *bias = self.weights
 
         def with_bias(scores: Tensor, classes: Tensor) -> Tensor:
             scores = wide(scores)
-            if layer.bias is None:
-                return scores
-            return scores + ops.cast(ops.take(layer.bias, classes, axis=0), scores.dtype)
+            return scores + wide(ops.take(bias[0], classes, axis=0)) if bias else scores
 
         of_target = ops.sum(wide(x) * wide(ops.take(kernel, ids, axis=0)), axis=-1)
         of_target = with_bias(of_target, ids)
-        of_drawn = times(x, ops.transpose(ops.take(kernel, self.drawn, axis=0)))
+        of_drawn = ops.matmul(x, ops.transpose(ops.take(kernel, self.drawn, axis=0)))
         of_drawn = with_bias(of_drawn, self.drawn)
         of_drawn = of_drawn - ops.cast(layer.log_expected(self.drawn), of_drawn.dtype)
         hit = ops.expand_dims(ids, -1) == self.drawn

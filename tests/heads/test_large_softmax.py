@@ -274,19 +274,30 @@ def test_models_train_save_and_load(head, tmp_path):
     )
     model = keras.Model(words, layer(x))
     loss = kerasrnn.losses.SequenceCrossentropy(ignore_class=0)
-    model.compile(keras.optimizers.Adam(0.05), loss, jit_compile=False)
+    metrics = [kerasrnn.metrics.Perplexity(ignore_class=0)]
+    model.compile(keras.optimizers.Adam(0.05), loss, metrics=metrics, jit_compile=False)
     follower = np.concatenate([[0], 1 + np.random.default_rng(1).permutation(CLASSES - 1)])
     ids = np.random.default_rng(0).integers(0, CLASSES, (64, 8))
     model.train_on_batch(ids[:1] * 0 + 1, ids[:1] * 0 + 1)  # no target in any cluster
     model.fit(ids, follower[ids], batch_size=32, epochs=20, verbose=0)
-    exact = model.evaluate(ids, follower[ids], batch_size=64, verbose=0)
+    exact, perplexity = model.evaluate(ids, follower[ids], batch_size=64, verbose=0)
     assert exact < 0.5
+    np.testing.assert_allclose(perplexity, np.exp(exact), rtol=1e-4)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     p = loaded.predict(ids, verbose=0)
     np.testing.assert_allclose(p, model.predict(ids, verbose=0), rtol=1e-6)
     chosen = -np.log(np.take_along_axis(p, follower[ids][..., None], axis=-1))[..., 0]
     np.testing.assert_allclose(exact, chosen[ids != 0].mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_layers():
+    for layer in (adaptive(), sampled()):
+        expected = np.exp(of_all(layer))
+        layer.trainable = False
+        with op_by_op():
+            found = ops.convert_to_numpy(layer(X))
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-7)
 
 
 def test_half_precision():
