@@ -116,6 +116,8 @@ class Training:
             `kerasrnn.training.AdamW`. Default: `kerasrnn.training.adamw` with its defaults.
         keep: whether the model has the weights of the "last" epoch or of the "best" one, with the
             lowest validation loss.
+        patience: the training ends early after so many epochs in a row without a lower validation
+            loss (early stopping, Prechelt 1998). None: it never does.
         callbacks: Keras callbacks. They are called only by the chief, and may not stop the
             training.
         placement: the devices; default: one.
@@ -127,6 +129,7 @@ class Training:
     Attributes:
         model: the `TrainingModel`.
         log: the completed epochs.
+        ended: whether no epoch is left.
         best: the epoch (from 1) of the lowest validation loss, if `keep` is "best".
         seconds: the time spent training, over all sessions.
         resumed_at: the number of epochs that were already completed.
@@ -161,6 +164,7 @@ class Training:
         metrics: Metrics = (),
         optimizer: Callable[[], keras.optimizers.Optimizer] | None = None,
         keep: Literal["last", "best"] = "last",
+        patience: PositiveInteger | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         placement: Placement | None = None,
         progress: Progress | None = None,
@@ -172,11 +176,16 @@ class Training:
             raise ArgumentError("build", build, "a function that builds the model")
         if optimizer is not None and not callable(optimizer):
             raise ArgumentError("optimizer", optimizer, "a function that creates one", "None")
-        if keep == "best" and batches.validation is None:
-            raise BatchError("keep='best': expected batches with validation examples.")
+        for name, value, needed in (
+            ("keep", keep, keep == "best"),
+            ("patience", patience, patience is not None),
+        ):
+            if needed and batches.validation is None:
+                raise BatchError(f"{name}={value!r}: expected batches with validation examples.")
         batches.check()
         self.build, self.batches, self.epochs = build, batches, epochs
         self.folder, self.keep, self.callbacks = Path(folder), keep, callbacks
+        self.patience = patience
         self.placement = placement or Placement("one")
         self.placement.check(batches.batch_size)
         self.progress = progress or Progress()
@@ -206,6 +215,15 @@ class Training:
     @property
     def seconds(self) -> float:
         return self.at.seconds
+
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are completed, or the patience is exhausted."""
+        if self.patience is None or not self.at.rows:
+            return self.at.epoch >= self.epochs
+        losses = [_validation_loss(row) for row in self.at.rows]
+        since = len(losses) - 1 - losses.index(min(losses))
+        return since >= self.patience or self.at.epoch >= self.epochs
 
     def _model(
         self,
@@ -265,7 +283,7 @@ class Training:
             if self.tensorboard:
                 board = history.Board(self.folder / "tensorboard", self.at.rows)
         try:
-            if self.at.epoch < self.epochs:
+            if not self.ended:
                 self._fit(board)
         finally:
             if board is not None:
@@ -306,13 +324,19 @@ class Training:
                 self.loop.source(self.batches.train(passed)) as batches,
             ):
                 callbacks.on_train_begin()
-                while self.at.epoch < epochs:
+                while not self.ended:
                     self._epoch(batches, callbacks)
                     if self.placement.is_chief:
                         history.write(self.folder / "log.csv", self.at.rows)
                     if board is not None:
                         board.add(self.at.rows[-1])
                     self.progress.epoch(self.at.rows[-1])
+                if self.at.epoch < epochs:
+                    self.progress.report(
+                        "early_stop",
+                        f"stopped early: no lower validation loss in {self.patience} epochs",
+                        patience=self.patience,
+                    )
                 callbacks.on_train_end()
         finally:
             self.progress.end()
@@ -390,8 +414,7 @@ class Training:
         }
         number = self.at.epoch + 1
         best = self.at.best
-        loss = logs.get("val_loss", math.inf)
-        loss = math.inf if math.isnan(loss) else loss
+        loss = _validation_loss(logs)
         if (
             self.keep == "best"
             and self.placement.is_chief
@@ -435,6 +458,11 @@ class Training:
             f"the loss or the gradients are not finite in step {step + 1} (epoch {epoch + 1}, "
             f"batch {within + 1}): {divergence.explain(self.model, batch)}."
         )
+
+
+def _validation_loss(row: Row) -> float:
+    loss = row.get("val_loss", math.inf)
+    return math.inf if math.isnan(loss) else loss
 
 
 def _fresh_states(model: keras.Model) -> None:

@@ -104,6 +104,11 @@ class Config(Options):
         "which weights to keep: those of the last epoch, or those with the lowest validation loss",
         choices=("last", "best"),
     )
+    patience: int = option(
+        0,
+        "stop after so many epochs in a row without a lower validation loss; 0: never",
+        low=0,
+    )
     seed: int = option(
         0, "random seed of the weights, dropout and data order", low=0, high=HIGHEST_SEED
     )

@@ -21,7 +21,8 @@ def batches(recipe: Recipe, config: Config, data: Data) -> "Batches":
 
     Raises:
         ConfigError: a fraction is held out although the data has a validation split, or it leaves
-            no examples on one side; or the best epoch is to be kept without validation.
+            no examples on one side; or `keep` or `patience` needs a validation set, and there is
+            none.
         BatchError: a batch is larger than the training data.
     """
     from kerasrnn.training.batches import Batches  # needs TensorFlow, as the optimizer does not
@@ -38,11 +39,12 @@ def batches(recipe: Recipe, config: Config, data: Data) -> "Batches":
             f"validation={config.validation}: expected 0.0, since {recipe.name} has a "
             f"validation set of its own, of {counted(data.validation_size, 'example')}."
         )
-    if config.keep == "best" and not (own or held_out):
-        raise ConfigError(
-            "keep='best': expected a validation set; set validation to hold out a fraction of the "
-            "training data."
-        )
+    for name, needed in (("keep", config.keep == "best"), ("patience", config.patience > 0)):
+        if needed and not (own or held_out):
+            raise ConfigError(
+                f"{name}={getattr(config, name)!r}: expected a validation set; set validation to "
+                "hold out a fraction of the training data."
+            )
     return Batches(
         data.train,
         data.train_size,

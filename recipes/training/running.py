@@ -122,6 +122,7 @@ def _started(
             metrics=recipe.fit_metrics(config),
             optimizer=functools.partial(optimizer, config, run_batches.steps),
             keep=config.keep,
+            patience=config.patience or None,
             callbacks=recipe.callbacks(config, data, run.folder),
             placement=placement,
             progress=progress,
@@ -179,8 +180,8 @@ def _finish(
         "parameters": recipe.trained_model(model).count_params(),
         **{f"peak_memory_of_{name}": count for name, count in summary.peak().items()},
         "seconds": round(training.seconds, 1),
-        "epochs": config.epochs,
-        "kept_epoch": training.best or config.epochs,
+        "epochs": len(training.log),
+        "kept_epoch": training.best or len(training.log),
         "resumed_at_epoch": training.resumed_at,
     }
     run.write_json("metrics.json", metrics)

@@ -136,6 +136,36 @@ def test_the_best_epoch_is_kept(tmp_path):
     assert weights == pytest.approx({"best": 2 * w[1], "last": 2 * w[3]}, rel=1e-5)
 
 
+def test_early_stopping(tmp_path, capsys):
+    """The validation loss falls until 2 w = 4, in the third epoch; two more do not improve it."""
+    x = np.ones((4, 2), "float32")
+    targets = [np.full((4, 1), value) for value in (9.0, 4.0)]
+    batches = training.Batches.from_arrays((x, targets[0]), 4, validation=(x, targets[1]))
+    options = {"optimizer": lambda: keras.optimizers.SGD(0.03), "patience": 2}
+    w = [1.0]
+    for _ in range(9):
+        w.append(w[-1] + 0.03 * 2 * (9 - 2 * w[-1]))
+    losses = [(2 * each - 4) ** 2 for each in w[1:]]
+    least = losses.index(min(losses))
+    assert 1 < least < 5
+
+    def fit(epochs):
+        model, log = training.fit(
+            linear, batches, "mse", tmp_path, epochs, **options, progress=training.Progress("lines")
+        )
+        assert [row["val_loss"] for row in log] == pytest.approx(losses[: len(log)], rel=1e-4)
+        return float(model.get_weights()[0].sum()), len(log)
+
+    last, epochs = fit(9)
+    assert epochs == least + 1 + 2
+    assert last == pytest.approx(2 * w[epochs], rel=1e-5)
+    assert "stopped early: no lower validation loss in 2 epochs" in capsys.readouterr().out
+    assert fit(9) == (last, epochs)  # resumed, it has ended
+    alone = training.Batches.from_arrays((x, targets[0]), 4)
+    with pytest.raises(BatchError, match="patience=2: expected batches with validation"):
+        training.fit(linear, alone, "mse", tmp_path / "alone", 2, **options)
+
+
 def test_values_that_are_not_finite(tmp_path):
     x = np.ones((8, 2), "float32")
     x[5, 1] = np.nan
