@@ -58,6 +58,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layers.batched_time_distributed": ["BatchedTimeDistributed"],
         "layers.bidirectional": ["Bidirectional"],
         "layers.frame_stacking": ["FrameStacking"],
+        "layers.missing_indicator": ["MissingIndicator"],
         "layers.pooling": ["SequencePooling"],
         "layers.sound": ["LogMel", "MFCC"],
         "layers.spec_augment": ["SpecAugment"],

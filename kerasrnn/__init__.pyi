@@ -146,6 +146,7 @@ from .heads.transducer import Transducer as Transducer
 from .layers.batched_time_distributed import BatchedTimeDistributed as BatchedTimeDistributed
 from .layers.bidirectional import Bidirectional as Bidirectional
 from .layers.frame_stacking import FrameStacking as FrameStacking
+from .layers.missing_indicator import MissingIndicator as MissingIndicator
 from .layers.pooling import SequencePooling as SequencePooling
 from .layers.sound import MFCC as MFCC
 from .layers.sound import LogMel as LogMel

@@ -268,7 +268,13 @@ def numbers(name: str, value: Any, advice: str = "") -> np.ndarray:
     return values
 
 
-def finite(name: str, value: np.ndarray, dtype: str, axes: Sequence[str] = ("row",)) -> None:
+def finite(
+    name: str,
+    value: np.ndarray,
+    dtype: str,
+    axes: Sequence[str] = ("row",),
+    missing: bool = False,
+) -> None:
     """Raise ValueError unless all numbers of an array are finite, also after a cast.
 
     Args:
@@ -276,6 +282,7 @@ def finite(name: str, value: np.ndarray, dtype: str, axes: Sequence[str] = ("row
         value: numbers, as returned by `numbers`.
         dtype: the floating-point type of the cast.
         axes: names of the first axes.
+        missing: whether NaN is valid, as a missing value.
     """
     if value.dtype.kind in "biu" or not value.size:
         return
@@ -285,6 +292,10 @@ def finite(name: str, value: np.ndarray, dtype: str, axes: Sequence[str] = ("row
         if float(value.min()) >= -limit and float(value.max()) <= limit:
             return
         wrong = ~(np.abs(value.astype("float64")) <= limit)
+    if missing:
+        wrong &= ~np.isnan(value)
+        if not wrong.any():
+            return
     index = tuple(map(int, np.unravel_index(wrong.argmax(), value.shape)))
     place = ", ".join(f"{axis} {n}" for axis, n in zip(axes, index, strict=False))
     others = f", the first of {wrong.sum()} such numbers" if wrong.sum() > 1 else ""

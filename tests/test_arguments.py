@@ -69,6 +69,7 @@ VALID: dict[str, Callable[[], dict[str, Any]]] = {
     "RotationInitializer": dict,
     "ChronoInitializer": lambda: {"longest": 10, "signs": kerasrnn.LSTMCell.memory_signs},
     "BatchedTimeDistributed": lambda: {"layer": keras.layers.Dense(2)},
+    "MissingIndicator": dict,
     "SequencePooling": dict,
     "LogMel": dict,
     "MFCC": dict,

@@ -7,10 +7,11 @@ import keras
 
 import kerasrnn
 from kerasrnn.decoding.ensemble import Ensemble
-from kerasrnn.keras_internals import graph_of, nodes_of, producer_of
+from kerasrnn.keras_internals import flatten_layers, graph_of, nodes_of, producer_of
 from kerasrnn.layers.joining import JoinedSteps
 
 DECODERS = (kerasrnn.Decoder, Ensemble)
+READ_MISSING = (kerasrnn.MissingIndicator, kerasrnn.GRUDCell)
 
 
 def ids_of(model: keras.Model) -> dict[str, int]:
@@ -61,6 +62,19 @@ def _parts(node: Any, model: keras.Model) -> list[tuple[Any, Any]]:
         parts = like if isinstance(like, dict) else {x.name: x for x in model.inputs}
         return [(argument[key], part) for key, part in parts.items() if key in argument]
     return list(zip(keras.tree.flatten(argument), model.inputs, strict=False))
+
+
+def with_missing(model: keras.Model) -> set[str]:
+    """The names of the inputs whose missing values, NaN, are read as such."""
+    own = {id(x): x.name for x in model.inputs}
+    return {
+        own[id(source)]
+        for layer in model.layers
+        if any(isinstance(part, READ_MISSING) for part in flatten_layers(layer))
+        for node in nodes_of(layer)
+        for tensor in node.input_tensors
+        for source in _sources(tensor, own)
+    }
 
 
 def joined(model: keras.Model) -> list[list[str]]:

@@ -90,6 +90,7 @@ class CheckedInputs:
         self.read = read
         self.ids = {} if model is None else graph.ids_of(model)
         self.joined = [] if model is None else graph.joined(model)
+        self.may_be_missing = set() if model is None else graph.with_missing(model)
         self.may_be_empty = set() if model is None else graph.beginnings(model)
         self.rows: dict[str, int] = {}
         """Numbers of rows by argument name."""
@@ -162,7 +163,8 @@ class CheckedInputs:
     def _numbers(self, name: str, like: Any, value: Any) -> np.ndarray:
         array = shaped(name, like.shape, validation.numbers(name, value, OF_TEXTS))
         if "float" in like.dtype:
-            validation.finite(name, array, like.dtype, _axes(like))
+            missing = like.name in self.may_be_missing
+            validation.finite(name, array, like.dtype, _axes(like), missing)
         elif "int" in like.dtype:
             bounds = np.iinfo(like.dtype)
             ids = self.ids.get(like.name)

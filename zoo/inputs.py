@@ -43,6 +43,9 @@ class Vectors:
             default 1.
         padding: in a sequence, a step whose features all have this value is padding; None if no
             value can be reserved for padding.
+        missing: whether a feature may be missing, which is NaN in the data: the mean replaces it,
+            and a second number for each feature, 1 or 0, says so: see `kerasrnn.MissingIndicator`.
+            The cell "grud" reads missing values itself.
 
     Raises:
         ValueError: an argument is out of range.
@@ -52,6 +55,7 @@ class Vectors:
     mean: float | Sequence[float] | None = None
     std: float | Sequence[float] | None = None
     padding: float | None = 0.0
+    missing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -79,16 +83,17 @@ class Vectors:
         return keras.Input(shape, batch_size=batch_size, name=name)
 
     def encode(self, x: Tensor, steps: bool, prefix: str = "") -> Tensor:
-        """`(x - mean) / std`, with the padding mask."""
+        """`(x - mean) / std`, with the padding mask and with what is missing."""
         # In half precision, 1987 would become 1984, and numbers near the padding equal to it.
         dtype = keras.backend.result_type(x.dtype, keras.config.dtype_policy().compute_dtype)
         if steps and self.padding is not None:
             x = keras.layers.Masking(self.padding, dtype=dtype, name=f"{prefix}padding")(x)
-        if self.mean is None and self.std is None:
-            return x
-        scale = [1 / d for d in self.std or [1.0] * self.features]
-        offset = [-m * s for m, s in zip(self.mean or [0.0] * self.features, scale, strict=True)]
-        return keras.layers.Rescaling(scale, offset, dtype=dtype, name=f"{prefix}standardize")(x)
+        if self.mean is not None or self.std is not None:
+            scale = [1 / d for d in self.std or [1.0] * self.features]
+            means = self.mean or [0.0] * self.features
+            offset = [-m * s for m, s in zip(means, scale, strict=True)]
+            x = keras.layers.Rescaling(scale, offset, dtype=dtype, name=f"{prefix}standardize")(x)
+        return kerasrnn.MissingIndicator(name=f"{prefix}missing")(x) if self.missing else x
 
 
 @validation.checked

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
+from kerasrnn.layers.missing_indicator import MissingIndicator
 
 # Layers that act on each step of (batch, time, ...) independently, for any arguments;
 # `acts_per_step` handles those that depend on their arguments. Unknown layers are rejected.
@@ -31,6 +32,7 @@ PER_STEP = (
     keras.layers.Subtract,
     keras.layers.TimeDistributed,
     BatchedTimeDistributed,
+    MissingIndicator,
 )
 
 # Layers that do so unless one of their axes is the time axis.

@@ -14,6 +14,7 @@ from kerasrnn.cells import __all__ as _of_cells
 from kerasrnn.layers.batched_time_distributed import BatchedTimeDistributed
 from kerasrnn.layers.bidirectional import Bidirectional
 from kerasrnn.layers.frame_stacking import FrameStacking
+from kerasrnn.layers.missing_indicator import MissingIndicator
 from kerasrnn.layers.pooling import SequencePooling
 from kerasrnn.layers.sound import MFCC, LogMel
 from kerasrnn.layers.spec_augment import SpecAugment
@@ -26,6 +27,7 @@ __all__ = [
     "Bidirectional",
     "FrameStacking",
     "LogMel",
+    "MissingIndicator",
     "SequencePooling",
     "SpecAugment",
     "StackedRNN",

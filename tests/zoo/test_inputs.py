@@ -52,6 +52,46 @@ def test_the_padding_of_vectors_is_masked():
     assert get_keras_mask(y) is None
 
 
+def gappy(seed=0):
+    """Measurements with gaps; the second row has two steps of padding, -9."""
+    x = np.random.default_rng(seed).normal(5.0, 2.0, (2, 5, 2)).astype("float32")
+    x[0, 1, 0] = x[0, 4] = x[1, 0, 1] = np.nan
+    x[1, 3:] = -9.0
+    return x
+
+
+def test_missing_vectors_are_the_mean_and_named():
+    x = gappy()
+    inputs = zoo.Vectors(2, mean=5.0, std=[2.0, 4.0], padding=-9.0, missing=True)
+    y = inputs.encode(keras.ops.convert_to_tensor(x), steps=True)
+    missing = np.isnan(x)
+    expected = np.concatenate([np.where(missing, 0, (x - 5) / [2, 4]), missing], axis=-1)
+    valid = [[True] * 5, [True] * 3 + [False] * 2]
+    assert np.asarray(get_keras_mask(y)).tolist() == valid
+    np.testing.assert_allclose(np.asarray(y)[valid], expected[valid], atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["gru", "grud"])
+def test_models_read_missing_values(tmp_path, cell):
+    """In `fit`, `predict`, saved and exported; what is not finite otherwise is refused."""
+    x = gappy()
+    inputs = zoo.Vectors(2, mean=5.0, std=2.0, padding=-9.0, missing=cell == "gru")
+    model = zoo.many_to_one(inputs, zoo.Values(1), cell, units=3, jit_compile=False)
+    model.compile("adam", jit_compile=False)
+    losses = model.fit(x, np.ones((2, 1)), epochs=2, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    padded = np.concatenate([x, np.full((2, 2, 2), -9.0, "float32")], axis=1)
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), model.predict(padded, verbose=0), atol=1e-6
+    )
+    assert_saves(model, x, tmp_path)
+    with pytest.raises(ValueError, match=r"x\[0, 0, 0\]=inf: expected a number that is finite"):
+        model.predict(np.where(np.arange(5)[:, None] == 0, np.inf, x), verbose=0)
+    plain = zoo.many_to_one(zoo.Vectors(2), zoo.Values(1), "gru", units=3)
+    with pytest.raises(ValueError, match=r"x\[0, 1, 0\]=nan: expected a number that is finite"):
+        plain.predict(x, verbose=0)
+
+
 @pytest.mark.parametrize("steps", [False, True])
 def test_images_in_numpy(steps):
     """A video is encoded frame by frame."""
