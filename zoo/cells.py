@@ -1,5 +1,6 @@
 """Resolution of cells, by name or class, and creation of recurrent layers."""
 
+import inspect
 from typing import Any
 
 import kerasrnn
@@ -66,17 +67,36 @@ def recurrent_layers(
         **options: further arguments of the layers: `stateful`, `jit_compile`, ...
 
     Raises:
-        ValueError: the name is unknown; `recurrent_dropout` for a cell without a recurrent kernel.
+        ValueError: the name is unknown; `recurrent_dropout` for a cell without a recurrent kernel;
+            the layers do not have an option.
     """
     layers = []
+    cls = kerasrnn.RNN if _is_custom(cell) else layer_class(cell)
     for n in range(depth):
         rates = dropout_rates(cell, 0.0 if n else dropout, recurrent_dropout)
-        if _is_custom(cell):
-            layer = kerasrnn.RNN(cell(units, **rates), **options)
-        else:
-            layer = layer_class(cell)(units, **rates, **options)
+        arguments = (
+            {"cell": cell(units, **rates)} if _is_custom(cell) else {"units": units, **rates}
+        )
+        try:
+            layer = cls(**arguments, **options)
+        except (TypeError, ValueError) as error:
+            _refuse_unknown(options, cls, error)
+            raise
         layers.append(kerasrnn.Bidirectional(layer) if bidirectional else layer)
     return layers
+
+
+def _refuse_unknown(options: dict[str, Any], cls: type[kerasrnn.RNN], error: Exception) -> None:
+    """Name the options that no layer has: Keras would name the layer, which the user did not."""
+    known = {"name", "dtype", "trainable"}
+    for owner in cls.__mro__:
+        if issubclass(owner, kerasrnn.RNN):
+            known |= inspect.signature(owner).parameters.keys()
+    for name in (name for name in options if name not in known):
+        raise ValueError(
+            f"{name}={options[name]!r}: expected an argument of the function of the zoo, or of its "
+            f"recurrent layers, kerasrnn.{cls.__name__}."
+        ) from error
 
 
 def dropout_rates(cell: CellLike, dropout: float, recurrent_dropout: float) -> dict[str, float]:

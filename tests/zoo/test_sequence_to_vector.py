@@ -171,6 +171,8 @@ class LeakyCell(kerasrnn.Cell):
 def test_a_custom_cell():
     """It has no layer of its own, so it runs in an `RNN`."""
     model = zoo.many_to_one(zoo.Vectors(4), zoo.Values(1), LeakyCell, 5, recurrent_dropout=0.1)
+    with pytest.raises(ValueError, match=r"feature=3: expected an argument .* kerasrnn\.RNN"):
+        zoo.many_to_one(zoo.Vectors(4), zoo.Values(1), LeakyCell, 5, feature=3)
     (layer,) = model.get_layer("recurrent").layers
     assert type(layer) is kerasrnn.RNN
     assert type(layer.cell) is LeakyCell
@@ -209,6 +211,8 @@ def test_a_cell_without_recurrent_kernel():
         ("dropout", 1.0, r"a number in \[0, 1\)"),
         ("recurrent_dropout", -0.1, r"a number in \[0, 1\)"),
         ("pooling", "sum", "one of 'last', 'mean', 'max', 'attention'"),
+        ("features", 3, "an argument of the function of the zoo, .* layers, kerasrnn.LSTM"),
+        ("unroll", "yes", "True or False"),
     ],
 )
 def test_bad_numbers(argument, value, expected):
