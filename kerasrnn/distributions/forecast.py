@@ -78,6 +78,17 @@ class Forecast(abc.ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no quantiles.")
 
+    def check_level(self, name: str, level: float) -> None:
+        """Raise ValueError if the forecast does not have the quantile of a level.
+
+        Args:
+            name: name of the argument.
+            level: in (0, 1).
+        """
+        if type(self).below is Forecast.below:
+            expected = "a distribution or Quantiles: it needs a quantile of the level"
+            raise ArgumentError("forecast", self, f"{expected} {name}")
+
     def supported(self, y: Tensor) -> Tensor:
         """Which targets `(..., size)` are possible, boolean, `(..., size)`."""
         return ops.isfinite(y)
@@ -97,12 +108,7 @@ class Forecast(abc.ABC):
         Raises:
             ValueError: the last axis has another size.
         """
-        if parameters.shape[-1] != self.count:
-            names = ", ".join(f"{name} ({n})" for name, n in self.sizes.items())
-            raise ValueError(
-                f"parameters of the shape {tuple(parameters.shape)}: expected (..., {self.count}) "
-                f"for {self!r}: {names}."
-            )
+        self._check_parameters(parameters)
         cuts = np.cumsum(list(self.sizes.values()))[:-1].tolist()
         parts = ops.split(parameters, cuts, axis=-1) if cuts else [parameters]
         return dict(zip(self.sizes, parts, strict=True))
@@ -116,6 +122,34 @@ class Forecast(abc.ABC):
     def from_config(cls, config: Mapping[str, Any]) -> "Forecast":
         """A forecast from its `get_config`."""
         return cls(**config)
+
+    def _check_parameters(self, parameters: Tensor) -> None:
+        """Raise ValueError unless there are as many as the forecast has."""
+        shape = tuple(parameters.shape)
+        if not shape or shape[-1] != self.count:
+            names = ", ".join(f"{name} ({n})" for name, n in self.sizes.items())
+            raise ValueError(
+                f"parameters of the shape {shape}: expected (..., {self.count}) for {self!r}: "
+                f"{names}."
+            )
+
+    def _matching(self, parameters: Any, y: Any) -> tuple[Tensor, Tensor]:
+        """The parameters and the targets, in the dtype of the parameters.
+
+        Raises:
+            ValueError: their shapes do not match.
+        """
+        parameters = full_precision(parameters)
+        self._check_parameters(parameters)
+        y = ops.cast(ops.convert_to_tensor(y), parameters.dtype)
+        # Without their last axis, targets would be broadcast to each other's parameters.
+        if not y.shape or y.shape[-1] != self.size or not _broadcast(y.shape, parameters.shape):
+            raise ValueError(
+                f"targets of the shape {tuple(y.shape)}: expected "
+                f"{(*parameters.shape[:-1], self.size)}, for parameters of the shape "
+                f"{tuple(parameters.shape)}."
+            )
+        return parameters, y
 
     def _check_units(self, size: int) -> None:
         """Check the mean and the standard deviation of the targets, and store them as tuples."""
@@ -237,6 +271,7 @@ class Distribution(Forecast):
         n = validation.positive_integer("n", n)
         seed = seed if seed is None else validation.seed("seed", seed)
         parameters = full_precision(validation.tensor("parameters", parameters))
+        self._check_parameters(parameters)
         shape = tuple(ops.shape(parameters))[:-1]
         noise = keras.random.uniform((n, *shape, self.noise_count), dtype="float32", seed=seed)
         many = ops.broadcast_to(parameters, (n, *shape, self.count))
@@ -263,18 +298,18 @@ def units(name: str, value: Any, size: int, above: float | None = None) -> tuple
     )
 
 
+def _broadcast(shape: Sequence[int | None], other: Sequence[int | None]) -> bool:
+    """Whether all axes but the last can be broadcast to each other."""
+    pairs = zip(reversed(shape[:-1]), reversed(other[:-1]), strict=False)
+    return all(m is None or n is None or m == n or 1 in (m, n) for m, n in pairs)
+
+
 def full_precision(x: Tensor) -> Tensor:
     """Cast to float32; float64 is kept."""
     x = ops.convert_to_tensor(x)
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return x
     return ops.cast(x, "float32")
-
-
-def matching(parameters: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """The parameters and the targets, in the dtype of the parameters."""
-    parameters = full_precision(parameters)
-    return parameters, ops.cast(ops.convert_to_tensor(y), parameters.dtype)
 
 
 def probability(p: Any) -> float:

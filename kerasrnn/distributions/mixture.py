@@ -9,17 +9,20 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.distributions.forecast import Distribution, full_precision, matching, probability
+from kerasrnn.distributions.forecast import Distribution, full_precision, probability
 from kerasrnn.distributions.normal import Normal
-from kerasrnn.distributions.special import normal_cdf, normal_density
+from kerasrnn.distributions.special import bisected, normal_cdf, normal_density
+from kerasrnn.recurrence.log_semiring import NEVER
 from kerasrnn.validation import ArgumentError, NonNegativeInteger, PositiveInteger
 
 Tensor = Any
 
-TINY = 1e-30
-"""The smallest weight whose logarithm is computed."""
-STEPS = 40
-"""Bisections of a quantile."""
+TINY = 1e-37
+"""Smaller weights are 0: the gradients of their logarithms would overflow."""
+HALF_A_DIGIT = 2.0**-25
+"""Half the difference between 1 and the largest float32 below it."""
+PRECISION = 1e-6
+"""That of quantiles, in units of the smallest scale."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -111,14 +114,15 @@ class Mixture(Distribution):
         return ops.concatenate(parts, axis=-1)
 
     def log_prob(self, parameters: Tensor, y: Tensor) -> Tensor:
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         numbers, flags = self._numbers(y)
-        log_w = ops.log(ops.maximum(p["weight"], TINY))
+        log_w = _log(p["weight"])
         of_each = self.component.log_prob(self._each(p["component"]), ops.expand_dims(numbers, -2))
         log_p = ops.logsumexp(log_w + of_each, axis=-1)
         if self.flags:
-            q = ops.where(flags > 0.5, p["flag"], 1 - p["flag"])
+            # A probability that is 1 in float32 may be as far below it as rounding allows.
+            q = ops.where(flags > 0.5, p["flag"], ops.maximum(1 - p["flag"], HALF_A_DIGIT))
             valid = ops.all(ops.logical_or(flags == 0, flags == 1), axis=-1)
             log_p = log_p + ops.sum(ops.log(ops.maximum(q, TINY)), axis=-1)
             log_p = ops.where(valid, log_p, np.nan)
@@ -132,7 +136,7 @@ class Mixture(Distribution):
 
     def cdf(self, parameters: Tensor, y: Tensor) -> Tensor:
         """Of the numbers, and of the flags."""
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         numbers, flags = self._numbers(y)
         value = self._cdf(p, numbers)
@@ -145,7 +149,7 @@ class Mixture(Distribution):
         below = super().below(parameters, y, level)
         if not self.flags:
             return below
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         q, flags = self.split(parameters)["flag"], self._numbers(y)[1]
         part = ops.where(flags > 0.5, level - (1 - q), level)
         part = ops.clip(part / ops.maximum(ops.where(flags > 0.5, q, 1 - q), TINY), 0, 1)
@@ -155,17 +159,14 @@ class Mixture(Distribution):
         p = probability(p)
         parts = self.split(full_precision(parameters))
         of_each = self.component.quantile(self._each(parts["component"]), p)
-        low, high = ops.min(of_each, axis=-2), ops.max(of_each, axis=-2)  # it is between them
         stopped = {name: ops.stop_gradient(x) for name, x in parts.items()}
-
-        def bisect(n: Tensor, low: Tensor, high: Tensor) -> list[Tensor]:
-            middle = (low + high) / 2
-            enough = self._cdf(stopped, middle) >= p
-            return [n + 1, ops.where(enough, low, middle), ops.where(enough, middle, high)]
-
-        start = [ops.convert_to_tensor(0, dtype="int32"), low, high]
-        _, low, high = ops.while_loop(lambda n, *_: n < STEPS, bisect, start)
-        value = (low + high) / 2
+        scales = self.component.split(self._each(stopped["component"]))["std"]
+        value = bisected(
+            lambda y: self._cdf(stopped, y) >= p,
+            ops.min(of_each, axis=-2),  # it is between them
+            ops.max(of_each, axis=-2),
+            PRECISION * ops.min(scales, axis=-2),
+        )
         if not self.flags:
             return value
         of_flags = ops.cast(1 - parts["flag"] < p, value.dtype)
@@ -180,7 +181,7 @@ class Mixture(Distribution):
 
     def crps(self, parameters: Tensor, y: Tensor) -> Tensor:
         """That of each number alone (Grimit et al. 2006), and Brier's score of each flag."""
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         numbers, flags = self._numbers(y)
         w, each = p["weight"], self.component.split(self._each(p["component"]))
@@ -218,7 +219,7 @@ class Mixture(Distribution):
     def sharpened(self, parameters: Tensor, bias: float) -> Tensor:
         """Scales times exp(-bias), and weights to the power of 1 + bias, as in Graves (2013)."""
         p = self.split(full_precision(parameters))
-        log_w = ops.log(ops.maximum(p["weight"], TINY))
+        log_w = _log(p["weight"])
         of_each = self.component.sharpened(self._each(p["component"]), bias)
         parts = {
             **p,
@@ -253,6 +254,11 @@ class Mixture(Distribution):
 def _softmax(logits: Tensor) -> Tensor:
     """Keras's softmax warns about a single component."""
     return ops.ones_like(logits) if logits.shape[-1] == 1 else ops.softmax(logits, axis=-1)
+
+
+def _log(weights: Tensor) -> Tensor:
+    present = weights >= TINY
+    return ops.where(present, ops.log(ops.where(present, weights, 1)), NEVER)
 
 
 def _distance(mean: Tensor, std: Tensor) -> Tensor:

@@ -13,19 +13,22 @@ from kerasrnn import validation
 from kerasrnn.distributions.forecast import (
     Distribution,
     full_precision,
-    matching,
     probability,
     units,
 )
-from kerasrnn.distributions.special import LOG_2PI, excess, incomplete_beta, stirling_error
+from kerasrnn.distributions.special import (
+    LOG_2PI,
+    bisected,
+    excess,
+    incomplete_beta,
+    stirling_error,
+)
 from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
 SMALLEST = 1e-6
 """The smallest mean, in units of the mean of the targets, and the smallest dispersion."""
-STEPS = 32
-"""Bisections of a quantile: as many as an integer has digits."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -89,7 +92,7 @@ class NegativeBinomial(Distribution):
         return ops.concatenate([mean, ops.softplus(raw["dispersion"]) + SMALLEST], axis=-1)
 
     def log_prob(self, parameters: Tensor, y: Tensor) -> Tensor:
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         mu, alpha = p["mean"], p["dispersion"]
         r = 1 / alpha
@@ -110,18 +113,18 @@ class NegativeBinomial(Distribution):
         return self.split(full_precision(parameters))["mean"]
 
     def cdf(self, parameters: Tensor, y: Tensor) -> Tensor:
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         return _cdf(p["mean"], 1 / p["dispersion"], y)
 
     def quantile(self, parameters: Tensor, p: float) -> Tensor:
         parts = self.split(full_precision(parameters))
         p = probability(p)
-        return _quantile(parts["mean"], parts["dispersion"], p * ops.ones_like(parts["mean"]))
+        return _quantile(parts["mean"], parts["dispersion"], p, 1 - p)
 
     def crps(self, parameters: Tensor, y: Tensor) -> Tensor:
         """E|Y - y| - E|Y - Y'| / 2 (Wei & Held 2014, "Calibration tests for count data")."""
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         mu, r = p["mean"], 1 / p["dispersion"]
         distance = y * (2 * _cdf(mu, r, y) - 1)
@@ -135,7 +138,7 @@ class NegativeBinomial(Distribution):
 
     def draw(self, parameters: Tensor, noise: Tensor) -> Tensor:
         p = self.split(full_precision(parameters))
-        return _quantile(p["mean"], p["dispersion"], noise)
+        return _quantile(p["mean"], p["dispersion"], noise, 1 - noise)
 
 
 def _log1p_over(alpha: Tensor, mu: Tensor) -> Tensor:
@@ -144,27 +147,28 @@ def _log1p_over(alpha: Tensor, mu: Tensor) -> Tensor:
 
 
 def _cdf(mu: Tensor, r: Tensor, y: Tensor) -> Tensor:
+    return _both_tails(mu, r, y)[0]
+
+
+def _both_tails(mu: Tensor, r: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """P(Y <= y) and P(Y > y)."""
     k = ops.floor(y)
-    value = incomplete_beta(r, ops.maximum(k, 0) + 1, r / (r + mu), mu / (r + mu))
-    return ops.where(k < 0, 0, value)
+    below, above = incomplete_beta(r, ops.maximum(k, 0) + 1, r / (r + mu), mu / (r + mu))
+    return ops.where(k < 0, 0, below), ops.where(k < 0, 1, above)
 
 
-def _quantile(mu: Tensor, alpha: Tensor, p: Tensor) -> Tensor:
-    """The smallest count k with P(Y <= k) >= p."""
+def _quantile(mu: Tensor, alpha: Tensor, p: Any, q: Any) -> Tensor:
+    """The smallest count k with P(Y <= k) >= p, given p and q = 1 - p."""
     mu, alpha = ops.stop_gradient(mu), ops.stop_gradient(alpha)
+
+    def reached(k: Tensor) -> Tensor:
+        below, above = _both_tails(mu, 1 / alpha, k)
+        # The smaller probability has more digits.
+        return ops.where(ops.convert_to_tensor(p < q), below >= p, above <= q)
+
     low = -ops.ones_like(mu)  # P(Y <= low) < p <= P(Y <= high), unless p is 0
     high = ops.ceil(64 * (1 + mu) * (1 + alpha))
-
-    def bisect(n: Tensor, low: Tensor, high: Tensor) -> list[Tensor]:
-        middle = ops.floor((low + high) / 2)
-        enough = _cdf(mu, 1 / alpha, middle) >= p
-        return [n + 1, ops.where(enough, low, middle), ops.where(enough, middle, high)]
-
-    def unfinished(n: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        return ops.logical_and(n < STEPS, ops.any(high - low > 1))
-
-    start = [ops.convert_to_tensor(0, dtype="int32"), low, high]
-    return ops.maximum(ops.while_loop(unfinished, bisect, start)[2], 0)
+    return ops.maximum(bisected(reached, low, high, whole=True), 0)
 
 
 def _half_difference(mu: Tensor, r: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.distributions.forecast import Distribution, full_precision, matching, probability
+from kerasrnn.distributions.forecast import Distribution, full_precision, probability
 from kerasrnn.distributions.special import LOG_2PI, normal_cdf, normal_density
 from kerasrnn.validation import ArgumentError, PositiveInteger
 
@@ -88,7 +88,7 @@ class Normal(Distribution):
         return ops.concatenate(parts, axis=-1)
 
     def log_prob(self, parameters: Tensor, y: Tensor) -> Tensor:
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         z = (y - p["mean"]) / p["std"]
         log_scale = ops.sum(ops.log(p["std"]), axis=-1)
@@ -105,7 +105,7 @@ class Normal(Distribution):
         return self.split(full_precision(parameters))["mean"]
 
     def cdf(self, parameters: Tensor, y: Tensor) -> Tensor:
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         return normal_cdf((y - p["mean"]) / p["std"])
 
@@ -115,7 +115,7 @@ class Normal(Distribution):
 
     def crps(self, parameters: Tensor, y: Tensor) -> Tensor:
         """sigma (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)), with z = (y - mu) / sigma."""
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         z = (y - p["mean"]) / p["std"]
         score = z * (2 * normal_cdf(z) - 1) + 2 * normal_density(z) - 1 / math.sqrt(math.pi)

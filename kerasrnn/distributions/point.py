@@ -54,10 +54,12 @@ class Point(Forecast):
 
     def parameters(self, raw: Tensor) -> Tensor:
         raw = full_precision(raw)
+        self._check_parameters(raw)
         return self._of_units("mean", 0.0, raw) + self._of_units("std", 1.0, raw) * raw
 
     def point(self, parameters: Tensor) -> Tensor:
         return parameters
 
     def crps(self, parameters: Tensor, y: Tensor) -> Tensor:
+        parameters, y = self._matching(parameters, y)
         return ops.abs(parameters - y)

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.distributions.forecast import Forecast, full_precision, matching
+from kerasrnn.distributions.forecast import Forecast, full_precision
 from kerasrnn.validation import ArgumentError, PositiveInteger
 
 Tensor = Any
@@ -83,15 +83,14 @@ class Quantiles(Forecast):
 
     def point(self, parameters: Tensor) -> Tensor:
         """The median, or the quantile whose level is closest to it."""
-        nearest = min(range(len(self.levels)), key=lambda n: abs(self.levels[n] - 0.5))
-        return self._each(full_precision(parameters))[..., nearest]
+        return self._each(full_precision(parameters))[..., self._nearest(0.5)]
 
     def pinball(self, parameters: Tensor, y: Tensor) -> Tensor:
         """max(tau e, (tau - 1) e) with e = y - q_tau, `(..., size, levels)`.
 
         Koenker & Bassett (1978), "Regression quantiles".
         """
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         error = ops.expand_dims(y, -1) - self._each(parameters)
         levels = ops.convert_to_tensor(self.levels, dtype=parameters.dtype)
         return ops.maximum(levels * error, (levels - 1) * error)
@@ -101,13 +100,20 @@ class Quantiles(Forecast):
         return 2 * ops.mean(self.pinball(parameters, y), axis=-1)
 
     def below(self, parameters: Tensor, y: Tensor, level: float) -> Tensor:
-        near = [n for n, each in enumerate(self.levels) if abs(each - level) < 1e-6]
-        if not near:
-            raise ArgumentError("level", level, f"one of the levels {list(self.levels)}")
-        parameters, y = matching(parameters, y)
-        return ops.cast(y <= self._each(parameters)[..., near[0]], parameters.dtype)
+        self.check_level("level", level)
+        parameters, y = self._matching(parameters, y)
+        return ops.cast(y <= self._each(parameters)[..., self._nearest(level)], parameters.dtype)
+
+    def check_level(self, name: str, level: float) -> None:
+        if abs(self.levels[self._nearest(level)] - level) >= 1e-6:
+            raise ArgumentError(name, level, f"one of the levels {list(self.levels)}")
+
+    def _nearest(self, level: float) -> int:
+        """The place of the level that is closest to another one."""
+        return min(range(len(self.levels)), key=lambda n: abs(self.levels[n] - level))
 
     def _each(self, values: Tensor) -> Tensor:
         """`(..., size, levels)`"""
+        self._check_parameters(values)
         shape = tuple(ops.shape(values))[:-1]
         return ops.reshape(values, (*shape, self.size, len(self.levels)))

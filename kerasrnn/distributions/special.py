@@ -6,6 +6,7 @@ after Loader (2000), "Fast and accurate computation of binomial probabilities".
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
@@ -60,26 +61,28 @@ def normal_density(z: Tensor) -> Tensor:
     return ops.exp(-0.5 * (z * z + LOG_2PI))
 
 
-def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The regularized incomplete beta function I_x(a, b), with y = 1 - x; without a gradient.
+def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The regularized incomplete beta function I_x(a, b), with y = 1 - x, and 1 - I_x(a, b).
 
-    By its continued fraction (NIST Digital Library of Mathematical Functions, 8.17.22), evaluated
-    with the algorithm of Lentz (1976).
+    Without a gradient. The smaller one has all its digits.
+
+    By the continued fraction of Didonato & Morris (1992), "Algorithm 708: significant digit
+    computation of the incomplete beta function ratios", in which nothing cancels below the mean of
+    the beta distribution, evaluated with the algorithm of Lentz (1976).
     """
     a, b, x, y = (ops.stop_gradient(each) for each in (a, b, x, y))
-    # The fraction converges fast below about the mean of the beta distribution, a / (a + b), and
-    # has more digits for a small x.
-    swapped = b * x - a * y + 2 * x > ops.where(x > 0.5, -8.0, 8.0)
+    # The fraction converges fast below the mean, a / (a + b).
+    swapped = b * x > a * y
     a, b = ops.where(swapped, b, a), ops.where(swapped, a, b)
     x, y = ops.where(swapped, y, x), ops.where(swapped, x, y)
     tiny = 1e-30
     safe = ops.maximum(x, tiny)
     # x^a y^b / B(a, b), as a probability of a binomial distribution of a + b trials.
     n = a + b
-    d = b * safe - a * y
+    distance = b * safe - a * y
     log_p = stirling_error(n) - stirling_error(a) - stirling_error(b)
-    log_p = log_p - a * excess(d / a, n * safe / a)
-    log_p = log_p - b * excess(-d / b, ops.maximum(n * y / b, tiny))
+    log_p = log_p - a * excess(distance / a, n * safe / a)
+    log_p = log_p - b * excess(-distance / b, ops.maximum(n * y / b, tiny))
     front = ops.exp(log_p) * ops.sqrt(b / (2 * math.pi * a * n))
 
     def bounded(value: Tensor) -> Tensor:
@@ -88,21 +91,58 @@ def incomplete_beta(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
     def converging(m: Tensor, c: Tensor, d: Tensor, h: Tensor, change: Tensor) -> Tensor:
         return ops.logical_and(m < TERMS, ops.any(ops.abs(change - 1) > PRECISION))
 
+    def denominator(m: Tensor) -> Tensor:
+        first = m * (b - m) * x / (a + 2 * m - 1)
+        return m + first + (a + m) / (a + 2 * m + 1) * (1 - distance + m * (2 - x))
+
     def term(m: Tensor, c: Tensor, d: Tensor, h: Tensor, change: Tensor) -> list[Tensor]:
         k, unfinished = ops.cast(m, x.dtype), ops.abs(change - 1) > PRECISION
-        even = k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k))
-        d = 1 / bounded(1 + even * d)
-        c = bounded(1 + even / c)
-        first = d * c
-        odd = -(a + k) * (n + k) * x / ((a + 2 * k) * (a + 2 * k + 1))
-        d = 1 / bounded(1 + odd * d)
-        c = bounded(1 + odd / c)
+        ratio = 1 / (a + 2 * k - 1)
+        numerator = (a + k - 1) * ratio * ((n + k - 1) * ratio * x) * (k * (b - k) * x)
+        bottom = denominator(k)
+        d = 1 / bounded(bottom + numerator * d)
+        c = bounded(bottom + numerator / c)
         # What has converged stays: further factors would add their rounding.
-        h = ops.where(unfinished, h * first * d * c, h)
-        return [m + 1, c, d, h, ops.where(unfinished, d * c, 1)]
+        h = ops.where(unfinished, h * c * d, h)
+        return [m + 1, c, d, h, ops.where(unfinished, c * d, 1)]
 
-    d = (a + 1) / bounded(1 + a * y - b * x)  # 1 / (1 - n x / (a + 1)), with all its digits
-    start = [ops.convert_to_tensor(1, dtype="int32"), ops.ones_like(d), d, d, ops.zeros_like(d)]
-    h = ops.while_loop(converging, term, start)[3]
+    first = bounded(a / (a + 1) * (1 - distance))
+    zero = ops.zeros_like(first)
+    start = [ops.convert_to_tensor(1, dtype="int32"), first, zero, first, zero]
+    h = a / ops.while_loop(converging, term, start)[3]
     value = ops.where(x > tiny, ops.clip(front * h, 0, 1), 0)
-    return ops.where(swapped, 1 - value, value)
+    return ops.where(swapped, 1 - value, value), ops.where(swapped, value, 1 - value)
+
+
+def bisected(
+    reached: Callable[[Tensor], Tensor],
+    low: Tensor,
+    high: Tensor,
+    precision: Any = 0.0,
+    whole: bool = False,
+) -> Tensor:
+    """The smallest number above `low` that is `reached`, as `high` is; without a gradient.
+
+    Args:
+        reached: a function of numbers between the bounds: False up to some number, then True.
+        low: the lower bound.
+        high: the upper bound.
+        precision: the largest difference from the result. Rounding may allow no smaller one.
+        whole: whether the bounds and the result are integers.
+    """
+    low, high = ops.stop_gradient(low), ops.stop_gradient(high)
+
+    def middle_of(low: Tensor, high: Tensor) -> Tensor:
+        middle = low / 2 + high / 2
+        return ops.floor(middle) if whole else middle
+
+    def unfinished(low: Tensor, high: Tensor) -> Tensor:
+        middle = middle_of(low, high)
+        return ops.any((middle > low) & (middle < high) & (high - low > precision))
+
+    def step(low: Tensor, high: Tensor) -> list[Tensor]:
+        middle = middle_of(low, high)
+        enough = reached(middle)
+        return [ops.where(enough, low, middle), ops.where(enough, middle, high)]
+
+    return ops.while_loop(unfinished, step, [low, high])[1]

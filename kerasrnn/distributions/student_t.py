@@ -9,10 +9,11 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.distributions.forecast import Distribution, full_precision, matching, probability
+from kerasrnn.distributions.forecast import Distribution, full_precision, probability
 from kerasrnn.distributions.normal import SMALLEST
 from kerasrnn.distributions.special import (
     LOG_2PI,
+    bisected,
     incomplete_beta,
     log_gamma_step,
     stirling_error,
@@ -21,8 +22,8 @@ from kerasrnn.validation import PositiveInteger
 
 Tensor = Any
 
-STEPS = 40
-"""Bisections of a quantile."""
+PRECISION = 1e-8
+"""That of quantiles, in units of the scale, relative if they are far from the center."""
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -82,7 +83,7 @@ class StudentT(Distribution):
         return ops.concatenate(parts, axis=-1)
 
     def log_prob(self, parameters: Tensor, y: Tensor) -> Tensor:
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         z, nu = (y - p["location"]) / p["scale"], p["freedom"]
         half = nu / 2
@@ -94,7 +95,7 @@ class StudentT(Distribution):
         return self.split(full_precision(parameters))["location"]
 
     def cdf(self, parameters: Tensor, y: Tensor) -> Tensor:
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         return _cdf((y - p["location"]) / p["scale"], p["freedom"])
 
@@ -106,21 +107,17 @@ class StudentT(Distribution):
         # Bisected in log(1 + |z|), so that it has as many digits far from the center as near it.
         tail, sign = min(p, 1 - p), math.copysign(1, p - 0.5)
         nu = ops.stop_gradient(parts["freedom"])
-        low = ops.zeros_like(nu)
-        high = ops.ones_like(nu) * math.log(1 + 8 / tail)
-
-        def bisect(n: Tensor, low: Tensor, high: Tensor) -> list[Tensor]:
-            middle = (low + high) / 2
-            inside = _cdf(-ops.expm1(middle), nu) > tail
-            return [n + 1, ops.where(inside, middle, low), ops.where(inside, high, middle)]
-
-        start = [ops.convert_to_tensor(0, dtype="int32"), low, high]
-        _, low, high = ops.while_loop(lambda n, *_: n < STEPS, bisect, start)
-        return parts["location"] + sign * parts["scale"] * ops.expm1((low + high) / 2)
+        found = bisected(
+            lambda distance: _cdf(-ops.expm1(distance), nu) <= tail,
+            ops.zeros_like(nu),
+            ops.ones_like(nu) * math.log(1 + 8 / tail),
+            PRECISION,
+        )
+        return parts["location"] + sign * parts["scale"] * ops.expm1(found)
 
     def crps(self, parameters: Tensor, y: Tensor) -> Tensor:
         """Jordan et al. (2019), "Evaluating probabilistic forecasts with scoringRules"."""
-        parameters, y = matching(parameters, y)
+        parameters, y = self._matching(parameters, y)
         p = self.split(parameters)
         nu = p["freedom"]
         standard = ops.concatenate([ops.zeros_like(nu), ops.ones_like(nu), nu], axis=-1)
@@ -162,7 +159,7 @@ def _log_of_tail(z: Tensor, nu: Tensor) -> Tensor:
 
 def _cdf(z: Tensor, nu: Tensor) -> Tensor:
     square = z * z
-    both = incomplete_beta(
+    both, _ = incomplete_beta(
         nu / 2, ops.ones_like(nu) / 2, nu / (nu + square), square / (nu + square)
     )
     return ops.where(z > 0, 1 - both / 2, both / 2)

@@ -39,7 +39,7 @@ class ForecastLoss(keras.losses.Loss):
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
-        mask = mask_of(y_pred)
+        mask = mask_of_targets(y_pred)
         parameters, y, weights = in_use(self.forecast, y_true, y_pred, mask, sample_weight)
         if mask is not None:
             set_keras_mask(parameters, mask)
@@ -262,21 +262,48 @@ def in_use(
     weights, used = None, mask
     if sample_weight is not None:
         weights = as_weights(sample_weight, keras.backend.standardize_dtype(parameters.dtype))
-        if len(weights.shape) < len(shape) - 1:
-            weights = ops.expand_dims(weights, -1)
-        if len(weights.shape) == len(shape):
-            weights = ops.squeeze(weights, -1)
         # Of each target: on PyTorch, Keras multiplies weights by a mask in place.
-        weights = weights * ops.ones_like(parameters[..., 0])
+        weights = _of_targets("sample_weight", weights, parameters)
         used = weights != 0
-        used = used if mask is None else ops.logical_and(used, ops.cast(mask, "bool"))
+        used = used if mask is None else ops.logical_and(used, mask)
     if used is not None:
-        used = ops.expand_dims(ops.cast(used, "bool"), -1)
+        used = ops.expand_dims(used, -1)
         origin = ops.zeros((1,) * (len(shape) - 1) + (forecast.count,), dtype=parameters.dtype)
         parameters = ops.where(used, parameters, ops.stop_gradient(forecast.parameters(origin)))
         y = ops.where(used, y, 0)
     _check_support(forecast, y)
     return parameters, y, weights
+
+
+def mask_of_targets(y_pred: Tensor) -> Tensor | None:
+    """The mask that Keras attached to predictions `(batch, ..., count)`, if any, of each target:
+    boolean, `(batch, ...)`."""
+    mask = mask_of(y_pred)
+    return None if mask is None else _of_targets("mask", ops.cast(mask, "bool"), y_pred)
+
+
+def _of_targets(name: str, x: Tensor, parameters: Tensor) -> Tensor:
+    """Broadcast what is given for rows, or for steps, to all targets of parameters
+    `(batch, ..., count)`.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    shape, expected = tuple(x.shape), tuple(parameters.shape[:-1])
+    if len(x.shape) == len(expected) + 1 and x.shape[-1] == 1:
+        x = ops.squeeze(x, -1)
+    while 0 < len(x.shape) < len(expected):
+        x = ops.expand_dims(x, -1)
+    right = len(x.shape) == len(expected) and all(
+        None in (size, wanted) or size == wanted or (axis > 0 and size == 1)
+        for axis, (size, wanted) in enumerate(zip(x.shape, expected, strict=True))
+    )
+    if not right:
+        raise ValueError(
+            f"{name} of the shape {shape}: expected that of rows, (batch,) or (batch, 1), or the "
+            f"first axes of the targets, {expected}."
+        )
+    return ops.broadcast_to(x, ops.shape(parameters)[:-1])
 
 
 def _check_support(forecast: Forecast, y: Tensor) -> None:

@@ -9,8 +9,7 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.distributions.forecast import Forecast
 from kerasrnn.distributions.quantiles import Quantiles
-from kerasrnn.losses.forecasts import checked_forecast, deserialized, in_use
-from kerasrnn.losses.weights import mask_of
+from kerasrnn.losses.forecasts import checked_forecast, deserialized, in_use, mask_of_targets
 from kerasrnn.validation import ArgumentError
 
 Tensor = Any
@@ -132,9 +131,8 @@ class Coverage(_ForecastMetric):
     ) -> None:
         super().__init__(forecast, name, dtype)
         self.level = validation.number("level", level, above=0, below=1)
-        if isinstance(forecast, Quantiles):
-            for bound in self._bounds():
-                _check_level(forecast, bound)
+        for sign, bound in zip("-+", self._bounds(), strict=True):
+            forecast.check_level(f"(1 {sign} level) / 2", bound)
 
     def _bounds(self) -> tuple[float, float]:
         return (1 - self.level) / 2, (1 + self.level) / 2
@@ -194,9 +192,9 @@ class CalibrationError(keras.metrics.Metric):
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.forecast = checked_forecast(forecast)
-        of_quantiles = isinstance(forecast, Quantiles)
         if levels is None:
-            levels = forecast.levels if of_quantiles else [n / 10 for n in range(1, 10)]
+            tenths = [n / 10 for n in range(1, 10)]
+            levels = forecast.levels if isinstance(forecast, Quantiles) else tenths
         levels = validation.sequence("levels", levels)
         self.levels = [
             validation.number(f"levels[{n}]", level, above=0, below=1)
@@ -204,9 +202,8 @@ class CalibrationError(keras.metrics.Metric):
         ]
         if not self.levels:
             raise ArgumentError("levels", levels, "at least one probability")
-        if of_quantiles:
-            for level in self.levels:
-                _check_level(forecast, level)
+        for n, level in enumerate(self.levels):
+            forecast.check_level(f"levels[{n}]", level)
         self.total = self.add_variable((len(self.levels),), "zeros", name="total")
         self.count = self.add_variable((), "zeros", name="count")
 
@@ -242,20 +239,11 @@ class CalibrationError(keras.metrics.Metric):
         return cls(**deserialized(config))
 
 
-def _check_level(forecast: Quantiles, level: float) -> None:
-    if not any(abs(each - level) < 1e-6 for each in forecast.levels):
-        raise ArgumentError("level", level, f"one of the levels {list(forecast.levels)}")
-
-
 def _weighed(
     forecast: Forecast, y_true: Any, y_pred: Any, sample_weight: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The parameters, the targets and the weight of each target; 0 where it is masked."""
-    mask = mask_of(y_pred)
+    mask = mask_of_targets(y_pred)
     parameters, y, weights = in_use(forecast, y_true, y_pred, mask, sample_weight)
-    total = ops.ones_like(parameters[..., 0])
-    if weights is not None:
-        total = total * weights
-    if mask is not None:
-        total = ops.where(ops.cast(mask, "bool"), total, 0)
-    return parameters, y, total
+    total = ops.ones_like(parameters[..., 0]) if weights is None else weights
+    return parameters, y, total if mask is None else ops.where(mask, total, 0)

@@ -104,6 +104,74 @@ def test_distribution_functions_of_counts_and_of_t():
 
 
 @pytest.mark.traced
+def test_tails_have_their_digits():
+    """Relative errors of small probabilities, and quantiles of levels near 0 and 1."""
+    nu, z = grid([2.001, 10.0, 30.0, 100.0, 1e3], [-10.0, -5.0, -4.5, -4.0, -2.0])
+    found = in_graph(StudentT().cdf)(float32(0 * nu, 1 + 0 * nu, nu), float32(z))[:, 0]
+    close(found, of_t(nu).cdf(z), rtol=1e-4, atol=0)
+    nu = np.array([2.5, 30.0, 1e3])
+    p = float32(0 * nu, 1 + 0 * nu, nu)
+    for level in (1e-6, 1 - 1e-6):
+        found = in_graph(lambda p, q=level: StudentT().quantile(p, q))(p)
+        close(found[:, 0], of_t(nu).ppf(level), rtol=1e-4)
+    mu = np.array([3.0, 1.0, 1e6, 1e6, 1e-6])
+    alpha = np.array([0.5, 1e3, 1e3, 1e-6, 1.0])
+    for level in (1e-6, 1 - 1e-6):
+        found = in_graph(lambda p, q=level: NegativeBinomial().quantile(p, q))(float32(mu, alpha))
+        close(found[:, 0], of_counts(mu, alpha).ppf(level), rtol=1e-4, atol=0)
+
+
+@pytest.mark.traced
+def test_numbers_of_float64_are_computed_as_such():
+    """NumPy's default, which TensorFlow does not mix with float32."""
+    p, y = np.array([[0.5, 2.0, 3.0]]), np.array([[1.5]])
+    for distribution, q, expected in (
+        (StudentT(), p, stats.t(3, 0.5, 2)),
+        (NegativeBinomial(), p[:, :2], stats.nbinom(0.5, 0.5)),
+    ):
+        close(distribution.cdf(q, y), [[expected.cdf(1.5)]], rtol=1e-5)
+        assert distribution.sample(q, 3, seed=0).shape == (3, 1, 1)
+        found = distribution.crps(q, np.ones((1, 1)))
+        close(found, distribution.crps(q.astype("float32"), np.ones((1, 1))), rtol=1e-5)
+
+
+def test_components_far_from_each_other():
+    """Of weights that are hardly or not at all above 0, and at distances of many scales."""
+    mixture = Mixture(Normal(), 2)
+    p = float32([1.0, 1.0, 0.5], [0.0, 1e-20, 0.5], [0.0, 0.0, -1e20], [1.0, 1.0, 1.0])
+    p = np.concatenate([p, float32([20.0, 100.0, 1.0], [1.0, 1.0, 1.0])], axis=1)
+    expected = [stats.norm.logpdf(20.0), np.log(1e-20) + stats.norm.logpdf(0), np.log(0.5)]
+    expected[2] += stats.norm.logpdf(0)
+    close(mixture.log_prob(p, np.array([[20.0], [100.0], [1.0]])), expected, rtol=1e-5)
+    p[0, 4], p[1, 1], p[1, 4] = 1e30, 1e-6, 1e12
+    found = ops.convert_to_numpy(mixture.quantile(p, 0.9))[:, 0]
+    close(found, [stats.norm.ppf(0.9), stats.norm.ppf(0.9), 1 + stats.norm.ppf(0.8)], rtol=1e-5)
+
+
+def test_flags_that_are_certain():
+    """A probability of 1 - 1e-9 is 1 in float32, and the other value not impossible."""
+    mixture = Mixture(Normal(), 1, flags=1)
+    p = mixture.parameters(float32([0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [10.0, 20.0]))
+    found = mixture.log_prob(p, np.array([[0.0, 0.0]] * 2))
+    found = ops.convert_to_numpy(found) - mixture.log_prob(p, np.array([[0.0, 1.0]] * 2))
+    close(found[0], -10, rtol=0.01)
+    assert -20 < found[1] < -16
+
+
+def test_targets_without_their_axis():
+    """They would be broadcast to each other's parameters."""
+    p, y = np.ones((3, 2), "float32"), np.ones(3)
+    for forecast in (Normal(), NegativeBinomial(), Quantiles((0.1, 0.5)), Point(2)):
+        with pytest.raises(ValueError, match=r"targets of the shape \(3,\): expected \(3, [12]\)"):
+            forecast.crps(p, y)
+    with pytest.raises(ValueError, match=r"targets of the shape \(2, 1\): expected \(3, 1\)"):
+        Normal().log_prob(p, y[:2, None])
+    # Samples have further axes.
+    samples = Normal().sample(p, 5, seed=0)
+    assert Normal().log_prob(p, samples).shape == (5, 3)
+
+
+@pytest.mark.traced
 def test_scores_equal_the_integral():
     def of_numbers(cdf, y, ends):
         parts = [integrate.quad(lambda x: cdf(x) ** 2, ends[0], y, limit=200)[0]]
@@ -189,6 +257,9 @@ def test_quantiles_do_not_cross():
     close(found, expected, rtol=1e-5)
     assert (np.diff(quantiles.parameters(1e30 * raw)[..., :4], axis=-1) >= 0).all()
     close(quantiles.point(found.reshape(3, 8)), found[..., 1])
+    near = Quantiles((1e-7, 2e-7, 0.5))
+    p, y = np.array([[1.0, 3.0, 4.0]]), np.array([[2.0]])
+    assert [float(near.below(p, y, level)[0, 0]) for level in near.levels] == [0, 1, 1]
 
 
 # Units, gradients, samples.
@@ -334,6 +405,9 @@ def test_forecasts_are_saved(forecast):
             r"expected \(..., 2\) for Normal.*mean \(1\), st",
         ),
         (lambda: Normal().sample(np.ones((1, 2)), 0), "n=0: expected a positive integer"),
+        (lambda: Normal().sample(np.ones((1, 3)), 2), r"shape \(1, 3\): expected \(..., 2\)"),
+        (lambda: Point().parameters(np.ones((1, 3))), r"shape \(1, 3\): expected \(..., 1\)"),
+        (lambda: Quantiles((0.1,)).parameters(np.ones((1, 3))), r"\(1, 3\): expected \(..., 1\)"),
         (lambda: Quantiles((0.1,)).below(np.ones((1, 1)), np.ones((1, 1)), 0.5), r"levels \[0.1\]"),
     ],
 )

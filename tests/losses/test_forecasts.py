@@ -9,6 +9,7 @@ from scipy import stats
 from kerasrnn.distributions import Mixture, NegativeBinomial, Normal, Point, Quantiles
 from kerasrnn.keras_internals import set_keras_mask
 from kerasrnn.losses import NegativeLogLikelihood, QuantileLoss, StandardizedSquaredError
+from kerasrnn.metrics import CRPS
 from tests.losses.test_ctc import gradient
 
 MASK = np.array([[1, 1, 1], [0, 1, 0], [0, 0, 0], [1, 0, 1]], bool)
@@ -48,6 +49,31 @@ def test_reductions_and_shapes():
     np.testing.assert_allclose(rows, LOSSES, rtol=1e-5)
     of_rows = NegativeLogLikelihood(Normal(), reduction="sum")(Y[:, 0], P[:, 0])
     assert float(of_rows) == pytest.approx(LOSSES[:, 0].sum(), rel=1e-5)
+
+
+def test_weights_and_masks_of_rows_and_steps_with_further_axes():
+    """Two rows of two steps, with a forecast of each horizon: rows are not steps."""
+    p, y = np.stack([P, P[::-1]])[:, :2], np.stack([Y, Y[::-1]])[:, :2]
+    losses = -stats.norm.logpdf(y, p[..., 0], p[..., 1])
+    loss = NegativeLogLikelihood(Normal())
+    metric = CRPS(Normal())
+    scores = ops.convert_to_numpy(Normal().crps(p, y[..., None]))[..., 0]
+    for weights in (np.array([2.0, 1.0]), np.array([[2.0], [1.0]]), np.array([[2.0, 1], [0, 3]])):
+        all_weights = weights.reshape(2, -1, 1) + 0 * losses
+        assert float(loss(y, p, weights)) == pytest.approx((losses * all_weights).mean(), rel=1e-5)
+        metric.reset_state()
+        metric.update_state(y, p, weights)
+        expected = (scores * all_weights).sum() / all_weights.sum()
+        assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
+    mask = np.array([[True, False], [True, True]])
+    assert float(loss(y, masked(p, mask))) == pytest.approx(losses[mask].mean(), rel=1e-5)
+    metric.reset_state()
+    metric.update_state(y, masked(p, mask))
+    assert float(metric.result()) == pytest.approx(scores[mask].mean(), rel=1e-5)
+    for wrong in (np.ones(3), np.ones((2, 3)), np.ones(()), np.ones(1)):
+        for use in (loss, metric.update_state):
+            with pytest.raises(ValueError, match=r"sample_weight of the shape .*: expected that"):
+                use(y, p, wrong)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
