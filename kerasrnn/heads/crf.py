@@ -3,7 +3,7 @@
 "Conditional random fields: probabilistic models for segmenting and labeling sequence data", ICML.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -107,6 +107,8 @@ class CRF(SequenceLayer):
         super().__init__(dtype=policy.variable_dtype, autocast=False, **kwargs)
         self.tags, self.scheme = _checked_tags(tags, scheme)
         self.count = self.tags if isinstance(self.tags, int) else len(self.tags)
+        if not isinstance(forbidden, Iterable) or isinstance(forbidden, (Mapping, str)):
+            raise ArgumentError("forbidden", forbidden, "a list of pairs of tags")
         self.forbidden = [self._pair(n, pair) for n, pair in enumerate(forbidden)]
         self.initializer = validation.initializer("initializer", initializer)
         self.regularizer = validation.regularizer("regularizer", regularizer)

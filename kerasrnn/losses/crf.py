@@ -9,7 +9,7 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.keras_internals import scale_loss_for_distribution
 from kerasrnn.losses.structured import Structure, is_stand_in, structure_of
-from kerasrnn.losses.weights import as_ids, as_weights, is_concrete
+from kerasrnn.losses.weights import as_ids, is_concrete, weights_of_rows
 
 Tensor = Any
 
@@ -93,29 +93,11 @@ class CRFLoss(keras.losses.Loss):
         lengths = ops.sum(ops.cast(_structure_of(y_pred).mask, y_pred.dtype), axis=1)
         rows = ops.cast(lengths > 0, y_pred.dtype)
         if sample_weight is not None:
-            rows = rows * weights_of_rows(sample_weight, y_pred.dtype)
+            rows = rows * weights_of_rows(sample_weight, y_pred.shape[0], y_pred.dtype)
         return rows, rows if self.average == "sequence" else rows * lengths
 
     def get_config(self) -> dict[str, Any]:
         return {"average": self.average, "name": self.name}
-
-
-def weights_of_rows(sample_weight: Any, dtype: str) -> Tensor:
-    """The weights of the rows, `(batch,)`.
-
-    Raises:
-        ValueError: they are weights of single steps, or not finite.
-    """
-    weights = as_weights(sample_weight, dtype)
-    if len(weights.shape) == 2 and weights.shape[1] == 1:
-        weights = ops.squeeze(weights, 1)
-    if len(weights.shape) != 1:
-        raise ValueError(
-            f"sample_weight of the shape {tuple(weights.shape)}: expected weights of rows, "
-            "(batch,) or (batch, 1). The tags of a row are one prediction; to exclude steps, mask "
-            "them."
-        )
-    return weights
 
 
 def _structure_of(y_pred: Tensor) -> Structure:

@@ -10,7 +10,7 @@ from kerasrnn import validation
 from kerasrnn.decoding.alignment import left_aligned
 from kerasrnn.keras_internals import scale_loss_for_distribution
 from kerasrnn.losses.predictions import values_in_use
-from kerasrnn.losses.weights import as_weights
+from kerasrnn.losses.weights import weights_of_rows
 from kerasrnn.recurrence import log_semiring
 
 Tensor = Any
@@ -51,18 +51,9 @@ class LabelSequenceLoss(keras.losses.Loss):
     def _weights(self, sample_weight: Any, y_pred: Tensor, dtype: Any) -> Tensor | None:
         if sample_weight is None:
             return None
-        weights = as_weights(sample_weight, keras.backend.standardize_dtype(dtype))
-        shape, rows = tuple(weights.shape), y_pred.shape[0]
-        if len(shape) == 0 or len(shape) > 2 or shape[1:] not in ((), (1,), (None,)):
-            fits = False
-        else:
-            fits = None in (shape[0], rows) or shape[0] == rows
-        if not fits:
-            raise ValueError(
-                f"sample_weight of the shape {shape}: expected the weights of rows, (batch,) or "
-                f"(batch, 1), for y_pred of the shape {tuple(y_pred.shape)}."
-            )
-        return ops.reshape(weights, (-1,))
+        return weights_of_rows(
+            sample_weight, y_pred.shape[0], keras.backend.standardize_dtype(dtype)
+        )
 
     def _completed(
         self, losses: Tensor, impossible: Tensor, valid: Tensor, weights: Tensor | None

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.base_layer import fits
 from kerasrnn.keras_internals import get_keras_mask, in_symbolic_scope
 
 Tensor = Any
@@ -59,6 +60,23 @@ def as_weights(sample_weight: Any, dtype: str) -> Tensor:
             f"sample_weight: expected finite numbers; found {values[~np.isfinite(values)][0]}."
         )
     return weights
+
+
+def weights_of_rows(sample_weight: Any, rows: int | None, dtype: str) -> Tensor:
+    """The weights of rows that are one prediction each, `(batch,)`.
+
+    Raises:
+        ValueError: they have another shape, or are not finite.
+    """
+    weights = as_weights(sample_weight, dtype)
+    shape = tuple(weights.shape)
+    if not any(fits(shape, (rows, *rest)) for rest in ((), (1,))):
+        raise ValueError(
+            f"sample_weight of the shape {shape}: expected the weights of rows, (batch,) or "
+            f"(batch, 1), with a batch of {rows}. A row is one prediction; to exclude steps, mask "
+            "them."
+        )
+    return ops.reshape(weights, (-1,))
 
 
 def weigh(

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.losses.weights import as_ids, as_weights, mask_of
+from kerasrnn.losses.weights import as_ids, mask_of, weights_of_rows
 from kerasrnn.metrics.accuracy import predicted_ids
 
 Tensor = Any
@@ -158,13 +158,7 @@ class EditsPerSymbol(keras.metrics.Mean):
         """
         edits, lengths = ops.cast(edits, self.dtype), ops.cast(lengths, self.dtype)
         if sample_weight is not None:
-            weights = as_weights(sample_weight, self.dtype)
-            if tuple(weights.shape[1:]) not in ((), (1,)) or len(weights.shape) == 0:
-                raise ValueError(
-                    f"sample_weight of the shape {tuple(weights.shape)}: expected the weights of "
-                    "rows, (batch,) or (batch, 1)."
-                )
-            weights = ops.reshape(weights, (-1,))
+            weights = weights_of_rows(sample_weight, edits.shape[0], self.dtype)
             edits, lengths = edits * weights, lengths * weights
         self.total.assign_add(ops.sum(edits))
         self.count.assign_add(ops.sum(lengths))

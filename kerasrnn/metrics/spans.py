@@ -8,9 +8,14 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.losses.crf import weights_of_rows
 from kerasrnn.losses.structured import structure_of
-from kerasrnn.losses.weights import as_ids, is_concrete, mask_of, valid_first
+from kerasrnn.losses.weights import (
+    as_ids,
+    is_concrete,
+    mask_of,
+    valid_first,
+    weights_of_rows,
+)
 from kerasrnn.metrics.accuracy import predicted_ids
 from kerasrnn.metrics.tag_schemes import SchemeName, Tags
 
@@ -82,6 +87,7 @@ class SpanF1(keras.metrics.Metric):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
+        tags = validation.sequence("tags", tags)
         names = [validation.string(f"tags[{n}]", each) for n, each in enumerate(tags)]
         self.tags, self.scheme = names, scheme
         parsed = Tags(names, scheme)
@@ -100,6 +106,12 @@ class SpanF1(keras.metrics.Metric):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
+        y_pred = validation.tensor("y_pred", y_pred)
+        if len(y_pred.shape) == 3 and y_pred.shape[-1] != len(self.tags):
+            raise ValueError(
+                f"y_pred of the shape {tuple(y_pred.shape)}: expected scores (batch, time, "
+                f"{len(self.tags)}), for the tags {self.tags}."
+            )
         mask, structure = mask_of(y_pred), structure_of(y_pred)
         predicted = predicted_ids(y_pred) if structure is None else structure.most_probable()
         ids = as_ids(y_true, predicted)
@@ -109,7 +121,7 @@ class SpanF1(keras.metrics.Metric):
         )
         weights = ops.where(known, 1.0, np.nan)
         if sample_weight is not None:
-            weights = weights * weights_of_rows(sample_weight, "float32")
+            weights = weights * weights_of_rows(sample_weight, predicted.shape[0], "float32")
         ids, predicted, valid = valid_first(valid, ids, predicted, valid)
         true, found = self._boundaries(ids, valid), self._boundaries(predicted, valid)
         counts = [

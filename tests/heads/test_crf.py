@@ -303,6 +303,7 @@ def test_half_precision_scores_are_summed_in_full(dtype):
         ({"tags": ["B", "I-"], "scheme": "BIO"}, r"tags\[1\]='I-'"),
         ({"tags": ["a"], "forbidden": [("a", "b")]}, r"forbidden\[0\].*'b' is not one of the tags"),
         ({"tags": 2, "forbidden": [(0, 2)]}, r"forbidden\[0\]=2: expected an integer from 0 to 1"),
+        ({"tags": 2, "forbidden": {0: 1}}, r"forbidden=\{0: 1\}: expected a list of pairs"),
         ({"tags": 2, "forbidden": [(None, None)]}, r"forbidden\[0\]=\(None, None\)"),
         (
             {"tags": 2, "forbidden": [(0, 0), (0, 1), (1, 0), (1, 1)]},

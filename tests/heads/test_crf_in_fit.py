@@ -201,6 +201,10 @@ def test_weights_of_single_steps_are_refused():
     y_pred = kerasrnn.CRF(3)(np.zeros((2, 4, 3), "float32"))
     with pytest.raises(ValueError, match=r"sample_weight of the shape \(2, 4\): expected"):
         CRFLoss()(np.zeros((2, 4)), y_pred, np.ones((2, 4)))
+    with pytest.raises(
+        ValueError, match=r"sample_weight of the shape \(1,\): expected the weights"
+    ):
+        CRFLoss()(np.zeros((2, 4)), y_pred, np.ones(1))
     with pytest.raises(ValueError, match=r"sample_weight: expected finite numbers; found nan"):
         CRFLoss()(np.zeros((2, 4)), y_pred, [np.nan, 1.0])
 

@@ -170,6 +170,8 @@ def test_scores_of_other_layers_are_read_where_they_are_highest():
         ({"tags": ["O", "S-X"]}, r"tags\[1\]='S-X': expected 'O' or B, I before"),
         ({"tags": ["O", "B"], "scheme": "IOE"}, "scheme='IOE': expected 'BIO'"),
         ({"tags": [0, 1]}, r"tags\[0\]=0"),
+        ({"tags": "OB"}, "tags='OB': expected a list"),
+        ({"tags": 3}, "tags=3: expected a list"),
     ],
 )
 def test_constructor_refuses(arguments, message):
@@ -184,8 +186,12 @@ def test_updates_are_refused():
         metric.update_state(y + 3, y)
     with pytest.raises(ValueError, match="y_pred: expected numbers of tags, 0 to 2; found -1"):
         metric.update_state(y, y - 1)
-    with pytest.raises(ValueError, match=r"sample_weight of the shape \(2, 3\): expected weights"):
+    with pytest.raises(ValueError, match=r"sample_weight of the shape \(2, 3\): expected the w"):
         metric.update_state(y, y, np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"sample_weight of the shape \(1,\): expected the w"):
+        metric.update_state(y, y, np.ones(1))
+    with pytest.raises(ValueError, match=r"y_pred of the shape \(2, 3, 4\): expected .*time, 3\)"):
+        metric.update_state(y, np.ones((2, 3, 4)))
     with pytest.raises(ValueError, match=r"y_true of the shape \(2, 2\)"):
         metric.update_state(y[:, :2], y)
     if keras.config.backend() == "tensorflow":
