@@ -123,7 +123,7 @@ def sizes(name: str, value: Any) -> tuple[int, ...]:
 
 def sequence(name: str, value: Any) -> list[Any]:
     """Return a list, from a list, a tuple or an array."""
-    if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) == 0:
+    if not isinstance(value, (list, tuple)) and not (isinstance(value, np.ndarray) and value.ndim):
         raise ArgumentError(name, value, "a list")
     return list(value)
 

@@ -190,6 +190,10 @@ ELSEWHERE = {
     "average_weights": "tests/training/test_averaging.py",
     "bucketed": "tests/training/test_bucketing.py",
     "copied_ids": "tests/zoo/test_copying.py",
+    "PointerDecoder": "tests/decoding/test_pointing.py",
+    **dict.fromkeys(
+        ("Pointers", "pointed", "pointer_network", "pointer_targets"), "tests/zoo/test_pointing.py"
+    ),
     "continue_texts": "tests/zoo/test_texts.py",
     "decode": "called by Generator",
     "decoded": "tests/zoo/test_outputs.py",

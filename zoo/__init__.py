@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "distributions": ["Mixture", "NegativeBinomial", "Normal", "Quantiles", "StudentT"],
         "inputs": ["Images", "Inputs", "Labels", "Tokens", "Vectors"],
         "outputs": ["Classes", "MultiLabel", "Output", "Values"],
+        "pointing": ["Pointers", "pointed", "pointer_network", "pointer_targets"],
         "predictions": ["decoded"],
         "generation": ["generator"],
         "model": ["Model"],

@@ -7,6 +7,7 @@ import keras
 
 from kerasrnn import validation
 from kerasrnn.decoding.ensemble import Ensemble
+from kerasrnn.decoding.pointing import PointerDecoder
 from kerasrnn.zoo.stepping import decoder_of, source_inputs, source_of
 
 Tensor = Any
@@ -24,6 +25,12 @@ def ensemble(models: Sequence[keras.Model], average: str) -> tuple[Ensemble, dic
     for n, model in enumerate(models):
         validation.model(f"model[{n}]", model)
     decoders = [decoder_of(model) for model in models]
+    for n, decoder in enumerate(decoders):
+        if isinstance(decoder, PointerDecoder):
+            raise ValueError(
+                f"model[{n}] is a pointer network; expected models of symbols, since those of an "
+                "ensemble are the same for every source."
+            )
     features = [source_of(models[0], decoders[0])]
     inputs = source_inputs(models[0])
     for n, (model, decoder) in enumerate(zip(models[1:], decoders[1:], strict=True), 1):

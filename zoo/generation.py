@@ -8,6 +8,7 @@ import keras
 
 import kerasrnn
 from kerasrnn import validation
+from kerasrnn.decoding.pointing import END, PointerDecoder
 from kerasrnn.decoding.processors import ForbiddenSymbols, LogitsProcessor
 from kerasrnn.decoding.samplers import Strategy
 from kerasrnn.validation import ArgumentError, PositiveInteger, Seed
@@ -45,14 +46,16 @@ def generator(
     and exported like any other. Later training of `model` changes it, too.
 
     Args:
-        model: a trained or loaded model of `zoo.next_step`, `one_to_many` or `encoder_decoder`; or
-            a list of such models with equal inputs and outputs, which generate together as an
-            ensemble: see `kerasrnn.decoding.Ensemble`.
+        model: a trained or loaded model of `zoo.next_step`, `one_to_many`, `encoder_decoder` or
+            `pointer_network`; or a list of such models, except the last, with equal inputs and
+            outputs, which generate together as an ensemble: see `kerasrnn.decoding.Ensemble`.
         sampler: `kerasrnn.decoding.Greedy`, `Sample`, `Beam`, `Draw`, ...: see
             `kerasrnn.Generator`.
         max_length: the maximum number of generated symbols per row.
-        start: the symbol before the first one; None: prompts include it.
-        end: the id that ends a row; None: rows end only at the maximum length.
+        start: the symbol before the first one; None: prompts include it. Of a pointer network, it
+            is always 1.
+        end: the id that ends a row; None: rows end only at the maximum length. Of a pointer
+            network, it is always 1.
         seed: an integer that makes the sampling reproducible.
         prompt: whether to add an input for the beginning of each sequence. Default: only if the
             model has no source.
@@ -103,6 +106,8 @@ def generator(
         if average != "probabilities":
             raise ValueError(f"average={average!r}: expected the default with a single model.")
         decoder = decoder_of(model)
+        if isinstance(decoder, PointerDecoder):
+            start, end = (END if each is None else each for each in (start, end))
         arguments = source_of(model, decoder)
     else:
         decoder, arguments = ensemble(model, average)

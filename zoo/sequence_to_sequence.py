@@ -172,7 +172,7 @@ def encoder_decoder(
     if query is None:
         bahdanau = isinstance(attention, str) and attention == "bahdanau"
         query = "state" if bahdanau else "output"
-    attention = _attention(attention, attention_units or units)
+    attention = attention_of(attention, attention_units or units)
     if copy and attention is None:
         raise ValueError(
             "copy=True: symbols are copied where the decoder attends to; expected an "
@@ -189,14 +189,7 @@ def encoder_decoder(
     layers = recurrent_layers(
         cell, units, depth, bidirectional, dropout, recurrent_dropout, **options
     )
-    encoder = recurrent(
-        layers, dropout, residual, return_sequences=True, return_state=True, name="encoder"
-    )
-    h, *states = encoder(inputs.encode(source, steps=True))
-    states = [keras.layers.Flatten()(s) if len(s.shape) > 2 else s for s in states]
-    if len(states) > 1:
-        states = [keras.layers.Concatenate(name="final_states")(states)]
-    context = keras.layers.Dense(units, activation="tanh", name="context")(states[0])
+    h, context = encoded(inputs.encode(source, steps=True), layers, units, dropout, residual)
     layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
     decoder = kerasrnn.Decoder(
         outputs.size,
@@ -236,7 +229,21 @@ def encoder_decoder(
     return Model(inputs_of_model, [y, named("attention", weights[0])], name=name)
 
 
-def _attention(attention: str | Attention | None, units: int) -> Attention | None:
+def encoded(
+    x: Any, layers: list[Any], units: int, dropout: float, residual: bool | str
+) -> tuple[Any, Any]:
+    """The outputs of an encoder, and the context: a dense layer of its final states."""
+    encoder = recurrent(
+        layers, dropout, residual, return_sequences=True, return_state=True, name="encoder"
+    )
+    h, *states = encoder(x)
+    states = [keras.layers.Flatten()(s) if len(s.shape) > 2 else s for s in states]
+    if len(states) > 1:
+        states = [keras.layers.Concatenate(name="final_states")(states)]
+    return h, keras.layers.Dense(units, activation="tanh", name="context")(states[0])
+
+
+def attention_of(attention: str | Attention | None, units: int) -> Attention | None:
     """Return an attention by name; an instance is returned unchanged."""
     if attention is None or isinstance(attention, Attention):
         return attention

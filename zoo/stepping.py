@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-import kerasrnn
+from kerasrnn.decoding.pointing import PointerDecoder
+from kerasrnn.decoding.recurrent_decoder import RecurrentDecoder
 from kerasrnn.zoo.model import Model
 
 Tensor = Any
@@ -38,7 +39,7 @@ def encoder_and_step(model: keras.Model) -> Parts:
     the constants: `source_context`, `(batch, units)`, if the decoder reads it at every step, and
     with attention `attention_keys` and `attention_values`, `(batch, positions, width)`, and
     `attention_mask`, `(batch, positions)`, ones and zeros, and `attention_source_ids` if symbols
-    are copied. The step's first input is `previous`:
+    are copied, and `attention_elements` of a pointer network. The step's first input is `previous`:
     ids `(batch,)` or frames `(batch, count)`. Its outputs are the model's output for one step,
     under the same name, the new states as `state_0_next`, ..., and with attention `attention`,
     `(batch, positions)`. Without an encoder, the initial states are zeros.
@@ -46,7 +47,7 @@ def encoder_and_step(model: keras.Model) -> Parts:
     They are intended for export and should not be saved as Keras models: save `model` instead.
 
     Args:
-        model: a model of `zoo.next_step`, `one_to_many` or `encoder_decoder`.
+        model: a model of `zoo.next_step`, `one_to_many`, `encoder_decoder` or `pointer_network`.
 
     Raises:
         ValueError: the model has no decoder, or several.
@@ -99,23 +100,23 @@ def named(name: str, x: Tensor) -> Tensor:
     return keras.layers.Identity(dtype=dtype, name=name)(x)
 
 
-def decoder_of(model: keras.Model) -> kerasrnn.Decoder:
+def decoder_of(model: keras.Model) -> RecurrentDecoder:
     """Return a model's only decoder.
 
     Raises:
         ValueError: the model has none, or several.
     """
-    decoders = [layer for layer in model.layers if isinstance(layer, kerasrnn.Decoder)]
+    decoders = [layer for layer in model.layers if isinstance(layer, RecurrentDecoder)]
     if len(decoders) != 1:
         raise ValueError(
             f"model={model.name!r}: has {len(decoders)} decoders; expected one, as in the models "
-            "of zoo.next_step, one_to_many and encoder_decoder."
+            "of zoo.next_step, one_to_many, encoder_decoder and pointer_network."
         )
     return decoders[0]
 
 
-def source_of(model: keras.Model, decoder: kerasrnn.Decoder) -> dict[str, Tensor]:
-    """The source features that a model's decoder reads: `context`, `memory`, `source_ids`."""
+def source_of(model: keras.Model, decoder: RecurrentDecoder) -> dict[str, Tensor]:
+    """What a model's decoder reads of the source: `context`, `memory`, `source_ids`, `elements`."""
     features = {}
     if decoder.context is not None:
         features["context"] = model.get_layer("context").output
@@ -123,6 +124,8 @@ def source_of(model: keras.Model, decoder: kerasrnn.Decoder) -> dict[str, Tensor
         features["memory"] = model.get_layer("encoder").output[0]
     if decoder.copied is not None:
         features["source_ids"] = model.inputs[-2]
+    if isinstance(decoder, PointerDecoder):
+        features["elements"] = model.get_layer("elements").output
     return features
 
 
@@ -137,7 +140,7 @@ def source_inputs(model: keras.Model) -> list[Tensor]:
 class _InitialStates(keras.layers.Layer):
     """The initial states, and the source features that each step reads."""
 
-    def __init__(self, decoder: kerasrnn.Decoder, **kwargs: Any) -> None:
+    def __init__(self, decoder: RecurrentDecoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.decoder = decoder
         self.supports_masking = True
@@ -150,9 +153,11 @@ class _InitialStates(keras.layers.Layer):
         memory: Tensor | None = None,
         memory_mask: Tensor | None = None,
         source_ids: Tensor | None = None,
+        elements: Tensor | None = None,
         rows: Tensor | None = None,
     ) -> list[Tensor]:
-        prepared = self.decoder.prepare_memory(memory, memory_mask, source_ids)
+        read = source_ids if elements is None else elements
+        prepared = self.decoder.prepare_memory(memory, memory_mask, read)
         batch = None if rows is None else ops.shape(rows)[0]
         states = self.decoder.initial_states(context, batch, prepared)
         outputs = {f"{STATE}{n}": state for n, state in enumerate(states)}
@@ -171,7 +176,7 @@ class _InitialStates(keras.layers.Layer):
 class _Step(keras.layers.Layer):
     """One step of a decoder, given the outputs of `_InitialStates`."""
 
-    def __init__(self, decoder: kerasrnn.Decoder, **kwargs: Any) -> None:
+    def __init__(self, decoder: RecurrentDecoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.decoder = decoder
         self._convert_input_args = False
@@ -183,12 +188,8 @@ class _Step(keras.layers.Layer):
         states = [inputs[f"{STATE}{n}"] for n in range(count)]
         prepared = None
         if self.decoder.attention is not None:
-            of_layer = {k: x for k, x in inputs.items() if k.startswith("attention_")}
-            layers = self.decoder.stack.layers
-            attends = [getattr(layer.cell, "reads_memory", False) for layer in layers]
-            prepared = [of_layer if reads else None for reads in attends]
-            if self.decoder.copied is not None:
-                prepared.append(of_layer)
+            named = {k: x for k, x in inputs.items() if k.startswith("attention_")}
+            prepared = self.decoder.as_prepared(named)
         logits, states = self.decoder.step(
             inputs["previous"], states, inputs.get(CONTEXT), prepared
         )

@@ -47,6 +47,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "scheduled_sampling": ["ScheduledSampling"],
         "loop": ["Policy", "Sampling", "Sequences", "decode"],
         "transducer": ["TransducerBeam", "TransducerGreedy"],
+        "pointing": ["PointerDecoder"],
         "phrases": ["ForbiddenPhrases", "RequiredPhrases"],
         "processors": [
             "IMPOSSIBLE",

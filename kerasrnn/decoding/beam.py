@@ -166,7 +166,7 @@ class BeamSearch:
 
     Args:
         beam: see `Beam`.
-        size: number of classes.
+        size: number of classes, which a graph may not know: an int32 scalar.
         max_lengths: maximum length of each row, `(batch,)`.
         max_length: maximum length of all rows.
         end: the id that ends a row, or None.
@@ -183,7 +183,7 @@ class BeamSearch:
     def __init__(
         self,
         beam: Beam,
-        size: int,
+        size: Any,
         max_lengths: Tensor,
         max_length: int,
         end: int | None = None,
@@ -353,7 +353,7 @@ class BeamSearch:
 
     def _diverse(self, totals: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """As `most_probable`, group by group."""
-        width, size = scores.shape[1:]
+        _, width, size = ops.shape(scores)
         each = width // self.beam.groups
         chosen = ops.zeros_like(scores[:, 0])  # how often each class was chosen, (batch, size)
         flat = ops.reshape(scores, (-1, width * size))
@@ -457,7 +457,7 @@ def allocated(
         goal: the progress of complete ones, int32 `(batch, 1)`.
         most: the largest possible goal.
     """
-    width, size = scores.shape[1:]
+    _, width, size = ops.shape(scores)
     sums = ops.reshape(ops.expand_dims(totals, -1) + scores, (-1, width * size))
     share = width // (goal + 1)
     remainder = width - share * (goal + 1)
@@ -483,9 +483,9 @@ def most_probable(totals: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     With many classes, the search is limited to the blocks of classes with the highest maxima, which
     contain all results: to find the maxima is much faster than to sort.
     """
-    width, size = scores.shape[1:]
+    _, width, size = ops.shape(scores)
     count = -(-size // BLOCK)  # of blocks of each hypothesis
-    if count < 4 * width:
+    if not isinstance(size, int) or count < 4 * width:
         sums = ops.expand_dims(totals, -1) + scores
         sums, indices = ops.top_k(ops.reshape(sums, (-1, width * size)), width)
         return sums, ops.cast(indices, "int32")

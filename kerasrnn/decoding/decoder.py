@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.attention.normalization import wide_dtype
-from kerasrnn.base_layer import SequenceLayer, boolean_mask, row_mask
+from kerasrnn.base_layer import boolean_mask, row_mask
 from kerasrnn.cells.rnn import RNN
-from kerasrnn.cells.states import flat_shapes, map_shapes, size_of
+from kerasrnn.cells.states import map_shapes
 from kerasrnn.decoding.attending_layer import with_attention, without_attention
 from kerasrnn.decoding.copying import UNKNOWN, PointerGenerator
 from kerasrnn.decoding.decoder_arguments import (
@@ -25,11 +24,11 @@ from kerasrnn.decoding.decoder_arguments import (
     check_options,
     check_source_ids,
 )
+from kerasrnn.decoding.recurrent_decoder import RecurrentDecoder, width_of
 from kerasrnn.decoding.scheduled_sampling import ScheduledSampling
 from kerasrnn.distributions.forecast import Forecast, full_precision
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.layers.parts import as_layers
-from kerasrnn.layers.stacked import StackedRNN
 from kerasrnn.validation import NonNegativeNumber, PositiveInteger, Rate, Seed
 
 Tensor = Any
@@ -39,7 +38,7 @@ SOURCE_IDS = "attention_source_ids"
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
-class Decoder(SequenceLayer):
+class Decoder(RecurrentDecoder):
     """Predicts each symbol of a sequence from the previous ones, and from a context.
 
         h_1 ... h_T = RNN(x_1 ... x_T; s_0),   logits_t = D(h_t) V + b
@@ -188,13 +187,19 @@ class Decoder(SequenceLayer):
         if attention is not None:
             layers = with_attention(layers, attention, attention_units, query, input_feeding)
         # In half precision, frames would lose digits before they are standardized.
-        super().__init__(autocast=forecast is None, **kwargs)
+        super().__init__(
+            layers,
+            context,
+            dropout,
+            residual,
+            seed,
+            return_attention or copied is not None or coverage_loss > 0,
+            autocast=forecast is None,
+            **kwargs,
+        )
         self.size = size
         self.kind = kind
         self.embedding_units = embedding_units
-        self.context = context
-        self.dropout = dropout
-        self.residual = residual
         self.skip = skip
         self.tied = tied
         self.attention = attention
@@ -207,28 +212,10 @@ class Decoder(SequenceLayer):
         self.sampling = sampling
         self.padding = padding
         self.stateful = stateful
-        self.seed = seed
         self.forecast = forecast
-        self.stack = StackedRNN(
-            layers,
-            residual=residual,
-            dropout=dropout,
-            return_sequences=True,
-            return_state=True,
-            return_attention=return_attention or copied is not None or coverage_loss > 0,
-            seed=seed,
-            dtype=self.dtype_policy,
-            name="recurrent",
-        )
-        self.dropout_layer = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
         self.embedding = self._embedding()
-        self.into_state = self.into_first = self.projection = self.readout = None
-        if context in ("state", "both"):
-            self.into_state = self._dense(
-                sum(map(size_of, flat_shapes(self.stack.external_state_shapes))),
-                "into_state",
-                activation="tanh",
-            )
+        self.into_state = self._state_projection()
+        self.into_first = self.projection = self.readout = None
         if context == "first":
             self.into_first = self._dense(self._input_width(), "into_first")
         if not tied:
@@ -242,7 +229,6 @@ class Decoder(SequenceLayer):
         if sampling is not None:
             self.sampling_seed = keras.random.SeedGenerator(seed)
         self.states: list[Any] = []
-        self.supports_masking = True
 
     @property
     def output_size(self) -> int:
@@ -431,40 +417,24 @@ class Decoder(SequenceLayer):
             prepared.append({SOURCE_IDS: ops.cast(source_ids, "int32")})
         return prepared
 
+    def as_prepared(self, named: dict[str, Tensor]) -> Any:
+        """A prepared memory from its tensors by name, which are those of one layer."""
+        if self.attention is None:
+            return None
+        attends = [getattr(layer.cell, "reads_memory", False) for layer in self.stack.layers]
+        prepared = [named if reads else None for reads in attends]
+        return prepared if self.copied is None else [*prepared, named]
+
     def _of_layers(self, prepared: Any) -> Any:
-        """What the layers read of a prepared memory."""
         return prepared if self.copied is None else prepared[:-1]
 
     def initial_states(
         self, context: Tensor | None = None, batch_size: Any = None, prepared: Any = None
     ) -> list[Tensor]:
-        """s_0: the initial states for the first `step`.
-
-        Args:
-            context: c, `(batch, width)`, unless the decoder has none.
-            batch_size: the number of rows, if there is no context to determine it.
-            prepared: the result of `prepare_memory`, with an attention.
-
-        Returns:
-            The layers' states in one list, from the bottom up, each `(batch, units)`; with an
-            attention, some `(batch, positions)`.
-
-        Raises:
-            ValueError: the context is missing or unexpected; the number of rows is unknown.
-        """
-        check_context(self.name, self.context, None if context is None else context.shape)
-        if context is None and batch_size is None:
-            raise ValueError("batch_size=None: expected the number of rows.")
-        if self.into_state is not None:
-            return self.stack.extend_states(
-                self._split(self.into_state(context)), self._of_layers(prepared)
-            )
-        prepared = self._of_layers(prepared)
-        states = self.stack.get_initial_state(
-            batch_size if context is None else ops.shape(context)[0], prepared
-        )
+        states = super().initial_states(context, batch_size, prepared)
         if self.into_first is not None:
-            _, states = self.stack.step(self.into_first(context), states, prepared)
+            x = self.into_first(context)
+            _, states = self.stack.step(x, states, self._of_layers(prepared))
         return states
 
     def step(
@@ -640,7 +610,7 @@ class Decoder(SequenceLayer):
 
     def _embedding(self) -> keras.layers.Layer | None:
         if self.kind == "classes":
-            units = self.embedding_units or _width(self.stack.layers[0])
+            units = self.embedding_units or width_of(self.stack.layers[0])
             return keras.layers.Embedding(
                 self.size, units, dtype=self.dtype_policy, name="embedding"
             )
@@ -648,17 +618,11 @@ class Decoder(SequenceLayer):
             return self._dense(self.embedding_units, "embedding")
         return None
 
-    def _dense(self, units: int, name: str, **options: Any) -> keras.layers.Layer:
-        return keras.layers.Dense(units, dtype=self.dtype_policy, name=name, **options)
-
     def _input_width(self) -> int:
         """The width of x_t, without the context."""
         if self.embedding is None:
             return self.size
         return self.embedding.output_dim if self.kind == "classes" else self.embedding.units
-
-    def _output_width(self) -> int:
-        return _width(self.stack.layers[-1])
 
     def _inputs(self, previous: Tensor) -> Tensor:
         if self.copied is not None:
@@ -670,15 +634,6 @@ class Decoder(SequenceLayer):
         previous = ops.cast(previous, self.compute_dtype)
         return previous if self.embedding is None else self.embedding(previous)
 
-    def _with_context(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """[x_t; c], at one step or at all of them, if c enters at every step."""
-        if self.context not in ("every", "both"):
-            return x
-        context = ops.cast(context, x.dtype)
-        if len(x.shape) == 3:
-            context = ops.repeat(ops.expand_dims(context, 1), ops.shape(x)[1], axis=1)
-        return ops.concatenate([x, context], axis=-1)
-
     def _logits(self, h: Tensor, x: Tensor) -> Tensor:
         if self.skip:
             h = ops.concatenate([h, x], axis=-1)
@@ -688,14 +643,6 @@ class Decoder(SequenceLayer):
             h = self.projection(h)
         table = ops.cast(self.embedding.embeddings, h.dtype)
         return ops.matmul(h, ops.transpose(table)) + ops.cast(self.bias, h.dtype)
-
-    def _split(self, states: Tensor) -> list[Any]:
-        """Cut one vector per row into states."""
-        shapes = self.stack.external_state_shapes
-        sizes = [size_of(shape) for shape in flat_shapes(shapes)]
-        cuts = np.cumsum(sizes)[:-1].tolist()
-        parts = iter(ops.split(states, cuts, axis=-1) if cuts else [states])
-        return map_shapes(lambda shape: ops.reshape(next(parts), (-1, *shape)), shapes)
 
 
 def coverage(attention: Tensor, mask: Tensor | None) -> Tensor:
@@ -713,8 +660,3 @@ def coverage(attention: Tensor, mask: Tensor | None) -> Tensor:
 def _memory_arguments(memory: Tensor | None, mask: Tensor | None) -> dict[str, Tensor]:
     """The memory as arguments of a call: none for a layer without attention."""
     return {} if memory is None else {"memory": memory, "memory_mask": mask}
-
-
-def _width(layer: RNN) -> int:
-    """The output width of a layer that also returns its states."""
-    return layer.compute_output_shape((None, None, 1))[0][-1]

@@ -3,7 +3,6 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops, tree
 
 from kerasrnn import validation
@@ -103,10 +102,10 @@ class LanguageModelFusion(LogitsProcessor):
 
     def __call__(self, logits: Tensor, history: History, state: Any) -> Tensor:
         classes, end = self._classes(history.end), history.end
-        column = np.arange(history.size)
-        column[column >= classes] = min(UNKNOWN, classes - 1)
+        column = ops.arange(history.size, dtype="int32")
+        column = ops.where(column >= classes, min(UNKNOWN, classes - 1), column)
         if end is not None:
-            column[end] = 0  # where the language model has the end
+            column = ops.where(column == end, 0, column)  # where the language model has the end
         scores = ops.take(state["scores"], column, axis=1)
         fused = logits + self.weight * scores
         return ops.where(possible(scores), fused, IMPOSSIBLE) if self.weight else logits

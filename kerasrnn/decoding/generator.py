@@ -11,15 +11,16 @@ from kerasrnn import validation
 from kerasrnn.base_layer import BaseLayer
 from kerasrnn.decoding import loop
 from kerasrnn.decoding.beam import Beam, BeamSearch
-from kerasrnn.decoding.decoder import Decoder
 from kerasrnn.decoding.ensemble import Ensemble
 from kerasrnn.decoding.phrases import RequiredPhrases
+from kerasrnn.decoding.pointing import END, PointerDecoder
 from kerasrnn.decoding.processors import (
     ForcedPrefix,
     LogitsProcessor,
     MinimumLength,
     check_processors,
 )
+from kerasrnn.decoding.recurrent_decoder import RecurrentDecoder
 from kerasrnn.decoding.samplers import Draw, Greedy, Identity, Strategy, Threshold
 from kerasrnn.distributions.forecast import Distribution
 from kerasrnn.keras_internals import get_keras_mask
@@ -56,10 +57,10 @@ class Generator(BaseLayer):
     different ones.
 
     Args:
-        decoder: a `kerasrnn.Decoder`, or a `kerasrnn.decoding.Ensemble` of several; it may be
-            shared with another model. If two generators of one model share it, the model's first
-            output must be the decoder's: otherwise Keras does not restore the sharing when it loads
-            the model.
+        decoder: a `kerasrnn.Decoder`, a `kerasrnn.decoding.Ensemble` of several, or a
+            `kerasrnn.decoding.PointerDecoder`, whose `start` and `end` are 1; it may be shared with
+            another model. If two generators of one model share it, the model's first output must be
+            the decoder's: otherwise Keras does not restore the sharing when it loads the model.
         sampler: a strategy from `kerasrnn.decoding`: `Greedy`, `Sample` or `Beam` for classes,
             `Threshold` or `Bernoulli` for flags, `Identity` for values, or `Draw` if the decoder
             predicts a distribution. Default: the first of its kind.
@@ -88,6 +89,7 @@ class Generator(BaseLayer):
         memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
             attached to the memory, if any.
         source_ids: ids `(batch, positions)`, for a decoder that copies.
+        elements: what a `PointerDecoder` reads, `(batch, positions, features)`.
         prefix: only with classes: ids with which each sequence must begin, `(batch, length)`,
             right-padded with 0. Unlike a prompt, it is part of the output: it counts in the lengths
             and the scores, and has log-probabilities and attention. It may contain symbols that a
@@ -126,7 +128,7 @@ class Generator(BaseLayer):
     @validation.checked
     def __init__(
         self,
-        decoder: Decoder | Ensemble,
+        decoder: RecurrentDecoder | Ensemble,
         sampler: Strategy | None = None,
         max_length: PositiveInteger = 100,
         start: int | float | Sequence[float] | None = None,
@@ -140,10 +142,14 @@ class Generator(BaseLayer):
         processors: Sequence[LogitsProcessor] = (),
         **kwargs: Any,
     ) -> None:
-        if not isinstance(decoder, (Decoder, Ensemble)):
+        if not isinstance(decoder, (RecurrentDecoder, Ensemble)):
             raise ValueError(
-                f"decoder={decoder!r}: expected a kerasrnn.Decoder or a kerasrnn.decoding.Ensemble."
+                f"decoder={decoder!r}: expected a kerasrnn.Decoder, or an Ensemble or a "
+                "PointerDecoder of kerasrnn.decoding."
             )
+        points = isinstance(decoder, PointerDecoder)
+        if points and end != END:
+            raise ValueError(f"end={end!r}: expected {END}, the end of pointers.")
         sampler = DEFAULTS[decoder.kind]() if sampler is None else sampler
         if getattr(sampler, "kind", None) != decoder.kind:
             raise ValueError(
@@ -153,7 +159,7 @@ class Generator(BaseLayer):
             raise ValueError(f"end={end!r}: {decoder.kind} have no end; expected None.")
         for name, symbol in (("start", start), ("end", end)):
             if symbol is not None and decoder.kind == "classes":
-                _check_id(name, symbol, decoder.output_size)
+                _check_id(name, symbol, END + 1 if points else decoder.output_size)
         if isinstance(sampler, Draw):
             sampler.of_forecast(decoder.forecast)  # which checks it
         distribution = isinstance(decoder.forecast, Distribution)
@@ -232,10 +238,14 @@ class Generator(BaseLayer):
         source_ids_shape: Any = None,
         prefix_shape: Any = None,
         required_shape: Any = None,
+        elements_shape: Any = None,
     ) -> None:
         if not self.decoder.built:
             frame = () if self.decoder.kind == "classes" else (self.decoder.size,)
-            self.decoder.build((None, None, *frame), context_shape, memory_shape)
+            shapes = [context_shape, memory_shape]
+            if isinstance(self.decoder, PointerDecoder):
+                shapes.append(elements_shape)
+            self.decoder.build((None, None, *frame), *shapes)
         self.built = True
 
     def build_from_config(self, config: Any) -> None:
@@ -257,18 +267,20 @@ class Generator(BaseLayer):
         source_ids: Tensor | None = None,
         prefix: Tensor | None = None,
         required: Tensor | None = None,
+        elements: Tensor | None = None,
     ) -> Any:
         self._check_prefix(prefix)
         self._check_required(required)
+        of_source = self._of_source(source_ids, elements)
         batch = self._rows(context, prompt, max_lengths, memory)
         if memory is not None and memory_mask is None:
             memory_mask = get_keras_mask(memory)
-        prepared = self.decoder.prepare_memory(memory, memory_mask, source_ids)
+        prepared = self.decoder.prepare_memory(memory, memory_mask, *of_source)
         states = self.decoder.initial_states(context, batch, prepared)
         if prompt is not None:
             prompt, prompt_lengths = self._prompt(prompt, prompt_lengths)
         previous, states = self._read_prompt(
-            batch, states, prompt, prompt_lengths, (context, memory, memory_mask)
+            batch, states, prompt, prompt_lengths, context, (memory, memory_mask, *of_source)
         )
         if self.decoder.kind != "classes":
             prompt = prompt_lengths = None  # no processor reads them
@@ -307,6 +319,7 @@ class Generator(BaseLayer):
         source_ids: Any = None,
         prefix: Any = None,
         required: Any = None,
+        elements: Any = None,
     ) -> Any:
         self._check_prefix(prefix)
         self._check_required(required)
@@ -371,6 +384,8 @@ class Generator(BaseLayer):
     ) -> loop.Policy:
         """The policy for rows with these maximum lengths and numbers of source positions."""
         size = self.decoder.output_size
+        if size is None:
+            size = self.decoder.size_of(positions)
         processors = list(self._rules)
         if prefix is not None:
             processors.append(ForcedPrefix(prefix))
@@ -447,11 +462,12 @@ class Generator(BaseLayer):
         states: list[Tensor],
         prompt: Tensor | None,
         prompt_lengths: Tensor | None,
+        context: Tensor | None,
         source: tuple[Tensor | None, ...],
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the input of the first step, and the states after everything before it.
 
-        `source` contains the context, the memory and its mask.
+        `source` contains the memory, its mask and the elements, if there are any.
         """
         classes = self.decoder.kind == "classes"
         start = None
@@ -466,8 +482,9 @@ class Generator(BaseLayer):
             lengths = lengths + 1
         last = ops.maximum(lengths - 1, 0)
         before = ops.expand_dims(ops.arange(ops.shape(prompt)[1]), 0) < ops.expand_dims(last, 1)
-        context, *memory = source
-        states = self.decoder.prefill(prompt, states, context, before, *memory)
+        if self.decoder.copied is not None:
+            source = source[:2]  # a copied symbol is read as an unknown one, whichever it is
+        states = self.decoder.prefill(prompt, states, context, before, *source)
         index = ops.reshape(last, (-1, 1) if classes else (-1, 1, 1))
         return ops.squeeze(ops.take_along_axis(prompt, index, axis=1), 1), states
 
@@ -480,6 +497,22 @@ class Generator(BaseLayer):
                 mask = ops.ones_like(prompt[..., 0], dtype="bool")
             lengths = ops.sum(ops.cast(mask, "int32"), axis=1)
         return prompt, ops.cast(lengths, "int32")
+
+    def _of_source(self, source_ids: Any, elements: Any) -> tuple[Any, ...]:
+        """What the decoder reads of the source besides the memory."""
+        points = isinstance(self.decoder, PointerDecoder)
+        for name, given, expected in (
+            ("source_ids", source_ids, not points),
+            ("elements", elements, points),
+        ):
+            if given is not None and not expected:
+                raise ValueError(
+                    f"{self.name}: {name} were given; {type(self.decoder).__name__} does not read "
+                    "them; expected none."
+                )
+        if points:
+            return (elements,)
+        return () if source_ids is None else (source_ids,)
 
     @property
     def _symbol_dtype(self) -> str:

@@ -183,7 +183,7 @@ class Sampling:
 
     Args:
         sampler: see `Sampler`.
-        size: number of classes, or width.
+        size: number of classes, which a graph may not know: an int32 scalar; or width.
         max_lengths: maximum length of each row, `(batch,)`.
         noise: uniform in [0, 1), `(max_length, batch, *noise_shape)`; None if not needed.
         max_length: maximum length of all rows.
@@ -201,7 +201,7 @@ class Sampling:
     def __init__(
         self,
         sampler: Sampler,
-        size: int,
+        size: Any,
         max_lengths: Tensor,
         noise: Tensor | None,
         max_length: int,

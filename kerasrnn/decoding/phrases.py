@@ -49,7 +49,7 @@ class ForbiddenPhrases(LogitsProcessor):
         found = _last_symbols(history, before.shape[1])  # (rows, width)
         fits = (ops.expand_dims(found, 1) == before) | (before < 0)
         fits = ops.cast(ops.all(fits, axis=-1), "float32")  # (rows, phrases)
-        ends = (last[:, None] == np.arange(history.size)).astype("float32")
+        ends = ops.cast(last[:, None] == ops.arange(history.size, dtype="int32"), "float32")
         return ops.where(ops.matmul(fits, ends) > 0, IMPOSSIBLE, logits)
 
     def get_config(self) -> dict[str, Any]:

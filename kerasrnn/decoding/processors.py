@@ -24,6 +24,10 @@ IMPOSSIBLE = -1e30
 that no NaN arises. Every score below half of it counts as impossible."""
 
 
+LARGEST = 2**31 - 1
+"""The largest id, where the number of classes is not known."""
+
+
 def possible(scores: Tensor) -> Tensor:
     """Which scores belong to possible classes or existing hypotheses."""
     return scores > IMPOSSIBLE / 2
@@ -37,14 +41,14 @@ class History:
         log_probabilities: float32 `(rows, size)`: the model's own for the next symbol, before any
             processor. None in `LogitsProcessor.initialize` and `advance`.
         end: the id that ends a row, or None.
-        size: the number of classes.
+        size: the number of classes; in a graph of pointers, an int32 scalar.
     """
 
     def __init__(
         self,
         step: Tensor,
         rows: Any,
-        size: int,
+        size: Any,
         end: int | None,
         generated: Any,
         prompt: Tensor | None = None,
@@ -207,6 +211,10 @@ class ForbiddenSymbols(LogitsProcessor):
         _check_classes("ids", self.ids, size)
 
     def __call__(self, logits: Tensor, history: History, state: Any) -> Tensor:
+        if not isinstance(history.size, int):
+            places = ops.expand_dims(ops.arange(history.size, dtype="int32"), 1)
+            forbidden = ops.any(places == np.array(self.ids, "int32"), axis=1)
+            return logits + ops.where(forbidden, np.float32(IMPOSSIBLE), np.float32(0))
         # A sum, which takes a fraction of the time of a selection with a broadcast condition.
         forbidden = np.isin(np.arange(history.size), self.ids)
         return logits + np.where(forbidden, np.float32(IMPOSSIBLE), np.float32(0))
@@ -385,7 +393,7 @@ class Processing:
 
     Args:
         processors: see `LogitsProcessor`. Padding is always forbidden.
-        size: number of classes.
+        size: number of classes, which a graph may not know: an int32 scalar.
         end: the id that ends a row, or None.
         prompt: int32 `(rows, time)`, right-padded, or None.
         prompt_lengths: int32 `(rows,)`.
@@ -394,7 +402,7 @@ class Processing:
     def __init__(
         self,
         processors: Sequence[LogitsProcessor],
-        size: int,
+        size: Any,
         end: int | None = None,
         prompt: Tensor | None = None,
         prompt_lengths: Tensor | None = None,
@@ -467,8 +475,15 @@ class Processing:
         return History(step, rows, self.size, self.end, generated, self.prompt, self.prompt_lengths)
 
 
-def check_processors(processors: Any, size: int, end: int | None = None) -> list[LogitsProcessor]:
+def check_processors(
+    processors: Any, size: int | None, end: int | None = None
+) -> list[LogitsProcessor]:
     """Check the processors, and return them as a list.
+
+    Args:
+        processors: the argument.
+        size: number of classes; None: it is not known.
+        end: the id that ends a row, or None.
 
     Raises:
         ValueError: an element is not a processor, or does not support the classes; or all classes
@@ -476,12 +491,12 @@ def check_processors(processors: Any, size: int, end: int | None = None) -> list
     """
     if isinstance(processors, LogitsProcessor) or not isinstance(processors, Sequence):
         raise ValueError(f"processors={processors!r}: expected a list of LogitsProcessor.")
-    left = set(range(1, size))
+    left = {end} if size is None else set(range(1, size))
     for processor in processors:
         if not isinstance(processor, LogitsProcessor):
             raise ValueError(f"processors: {processor!r}: expected a LogitsProcessor.")
-        processor.check(size, end)
-        if isinstance(processor, ForbiddenSymbols):
+        processor.check(LARGEST if size is None else size, end)
+        if isinstance(processor, ForbiddenSymbols) and size is not None:
             left -= set(processor.ids)
     if not left:
         raise ValueError(
@@ -489,6 +504,8 @@ def check_processors(processors: Any, size: int, end: int | None = None) -> list
             "at least one that is allowed."
         )
     for processor in processors:
+        if size is None:
+            break
         if isinstance(processor, MinimumLength) and processor.length and left == {end}:
             raise ValueError(f"{processor!r}: only the end is allowed; expected length=0.")
     return list(processors)
@@ -504,8 +521,10 @@ def _merged(processors: Sequence[LogitsProcessor]) -> list[LogitsProcessor]:
     return merged
 
 
-def _leave_some(processors: Sequence[LogitsProcessor], size: int, end: int | None) -> bool:
+def _leave_some(processors: Sequence[LogitsProcessor], size: Any, end: int | None) -> bool:
     """Whether some class is possible at every step, whatever the (finite) logits are."""
+    if not isinstance(size, int):
+        return False
     left = set(range(size))
     for processor in processors:
         if type(processor) is ForbiddenSymbols:

@@ -138,8 +138,10 @@ class Sample(Sampler):
         return ()
 
     def __call__(self, logits: Tensor, noise: Tensor | None = None) -> Tensor:
-        size = logits.shape[-1]
-        k = size if self.top_k is None else min(self.top_k, size)
+        size = ops.shape(logits)[-1]
+        k = size
+        if self.top_k is not None:
+            k = (min if isinstance(size, int) else ops.minimum)(self.top_k, size)
         head, ids = ops.top_k(logits, k)  # in descending order
         # Not divided by their sum, which cancels. The largest logit is 0, at any temperature.
         p = ops.exp((head - head[:, :1]) / self.temperature)

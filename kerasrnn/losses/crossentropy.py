@@ -82,8 +82,8 @@ def losses_of(
         estimated: whether a `kerasrnn.SampledSoftmax` may estimate them, in training.
     """
     tensor, behind = y_pred, tokens_of(y_pred)
-    classes = tensor.shape[-1] if len(tensor.shape) == 3 else None
-    if classes is None or classes < 2:
+    classes = ops.shape(tensor)[-1] if len(tensor.shape) == 3 else 0
+    if classes is None or (isinstance(classes, int) and classes < 2):
         raise ValueError(
             f"y_pred of the shape {tuple(tensor.shape)}: expected (batch, time, classes), with two "
             "classes or more."
@@ -128,7 +128,7 @@ def losses_of(
     return _of_known(losses, ids, used, classes)
 
 
-def _of_known(losses: Tensor, ids: Tensor, used: Tensor | None, classes: int) -> Tensor:
+def _of_known(losses: Tensor, ids: Tensor, used: Tensor | None, classes: Any) -> Tensor:
     """The losses; NaN if the target is not a class, and 0 if it is not in use."""
     losses = ops.where((ids >= 0) & (ids < classes), losses, np.nan)
     return losses if used is None else ops.where(used, losses, 0)
@@ -148,7 +148,7 @@ def _check_options(label_smoothing: float, from_logits: bool) -> None:
         )
 
 
-def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
+def _check_targets(ids: Tensor, used: Tensor | None, classes: Any) -> None:
     """Raise ValueError if a target in use is not a class, if the values are known."""
     known = values_in_use(used, ids)
     if known is None:
@@ -162,8 +162,10 @@ def _check_targets(ids: Tensor, used: Tensor | None, classes: int) -> None:
         )
 
 
-def _smoothing_distribution(classes: int, ignore_class: int | None, dtype: str) -> Tensor:
+def _smoothing_distribution(classes: Any, ignore_class: int | None, dtype: str) -> Tensor:
     """u(k): equal for every class except padding."""
+    if not isinstance(classes, int):
+        raise ValueError("label_smoothing: expected 0 for an unknown number of classes.")
     u = np.ones(classes)
     if ignore_class is not None and 0 <= ignore_class < classes:
         u[ignore_class] = 0
