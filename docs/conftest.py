@@ -5,7 +5,7 @@ import pytest
 # What Sphinx is given to read; its examples are those of docstrings.
 collect_ignore = ["generated"]
 # These train for several steps, which takes longer op by op than the tracing.
-TRACED = ("diagnostics.md", "heads.md", "training.md")
+TRACED = ("diagnostics.md", "heads.md", "sound.md", "training.md")
 
 
 def pytest_itemcollected(item):

@@ -9,6 +9,7 @@ x_1   x_2   x_3   x_4   x_5
 `transcriber` is the model; `Transcriber` has its symbols and features, too, and answers in texts.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
@@ -287,11 +288,13 @@ class Transcriber(keras.Model):
             n_best: maximum number of texts for each sequence, the best first; returns lists of
                 lists. Requires a beam that is at least as wide.
             batch_size: number of sequences per batch.
-            **options: further arguments of `kerasrnn.decoding.CTCBeam`, such as `language_model`,
-                of `TransducerGreedy` or of `TransducerBeam`, such as `max_symbols`.
+            **options: further arguments of the decoder: `kerasrnn.decoding.CTCGreedy` or, with a
+                beam, `CTCBeam`; `TransducerGreedy` or `TransducerBeam`. The words of a `word_list`
+                and its `separator` may be texts: `word_list=["a", "cab"], separator=" "`.
 
         Raises:
-            ValueError: a sequence has another shape, no steps, or numbers that are not finite.
+            ValueError: a sequence has another shape, no steps, or numbers that are not finite;
+                waveforms are integers; the decoder does not have an option.
         """
         rows = self.explain(sequences, beam, n_best, batch_size, **options)
         if n_best is None:
@@ -361,7 +364,16 @@ class Transcriber(keras.Model):
         return reader
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of a row of labels, as `reader` returns it."""
+        """The text of a row of labels, as `reader` returns it.
+
+        Raises:
+            ValueError: `ids` are several rows.
+        """
+        if np.ndim(ids) != 1:
+            raise ValueError(
+                f"ids of the shape {np.shape(ids)}: expected one row of labels, (n,); of several, "
+                "[transcriber.text(row) for row in ids]."
+            )
         return self.separator.join(self._symbols(ids))
 
     def labels(self, texts: Sequence[str]) -> np.ndarray:
@@ -371,19 +383,10 @@ class Transcriber(keras.Model):
             ValueError: a text contains what is not a symbol; or the separator is empty, and a
                 symbol has several characters.
         """
-        if not self.separator and any(len(symbol) != 1 for symbol in self.symbols):
-            raise ValueError(
-                "separator='': symbols of several characters cannot be found in texts; expected "
-                "symbols of one character, or another separator."
-            )
-        known = {symbol: n + 1 for n, symbol in enumerate(self.symbols)}
-        rows = []
-        for n, text in enumerate(reading.as_texts("texts", texts)):
-            parts = text.split(self.separator) if self.separator and text else list(text)
-            wrong = next((symbol for symbol in parts if symbol not in known), None)
-            if wrong is not None:
-                raise ValueError(f"texts[{n}]={text!r}: {wrong!r} is not one of the symbols.")
-            rows.append([known[symbol] for symbol in parts])
+        rows = [
+            self._ids(f"texts[{n}]", text)
+            for n, text in enumerate(reading.as_texts("texts", texts))
+        ]
         ids = np.zeros((len(rows), max(1, *map(len, rows))), "int32")
         for row, of_text in zip(ids, rows, strict=True):
             row[: len(of_text)] = of_text
@@ -395,6 +398,20 @@ class Transcriber(keras.Model):
         layers = [layer for layer in self.model.layers if layer.name == STACKING]
         return layers[0].count if layers else 1
 
+    def _ids(self, name: str, text: str) -> list[int]:
+        """The labels of a text."""
+        if not self.separator and any(len(symbol) != 1 for symbol in self.symbols):
+            raise ValueError(
+                "separator='': symbols of several characters cannot be found in texts; expected "
+                "symbols of one character, or another separator."
+            )
+        known = {symbol: n + 1 for n, symbol in enumerate(self.symbols)}
+        parts = text.split(self.separator) if self.separator and text else list(text)
+        wrong = next((symbol for symbol in parts if symbol not in known), None)
+        if wrong is not None:
+            raise ValueError(f"{name}={text!r}: {wrong!r} is not one of the symbols.")
+        return [known[symbol] for symbol in parts]
+
     def _symbols(self, ids: Any) -> list[str]:
         return [self.symbols[n - 1] for n in ids if n > 0]
 
@@ -402,7 +419,7 @@ class Transcriber(keras.Model):
         """A sequence as the model's input, `(time, ...)`."""
         like = self.model.inputs[0]
         if self.features is not None:
-            samples = validation.numbers(name, sequence)
+            samples = _samples(name, sequence)
             if samples.ndim != 1 or not len(samples):
                 raise ValueError(
                     f"{name} has the shape {samples.shape}: expected a waveform, (samples,)."
@@ -411,7 +428,11 @@ class Transcriber(keras.Model):
             waveforms = ops.convert_to_tensor(samples[None].astype("float32"))
             return ops.convert_to_numpy(self.features(waveforms))[0]
         frames = validation.numbers(name, sequence)
-        if frames.ndim != len(like.shape) - 1 or not len(frames):
+        fits = frames.ndim == len(like.shape) - 1 and all(
+            expected in (None, size)
+            for expected, size in zip(like.shape[2:], frames.shape[1:], strict=True)
+        )
+        if not fits or not len(frames):
             sizes = ", ".join(["time", *map(str, like.shape[2:])])
             raise ValueError(f"{name} has the shape {frames.shape}: expected ({sizes}).")
         return frames
@@ -435,17 +456,41 @@ class Transcriber(keras.Model):
     def _decoder(
         self, beam: int, n_best: int | None, options: dict[str, Any]
     ) -> keras.layers.Layer:
-        everything = {"return_lengths": True, "return_scores": True, "return_times": True}
-        arguments = {**options, **everything, "name": "search"}
+        ours: dict[str, Any] = {"return_lengths": True, "return_scores": True, "return_times": True}
+        if n_best is not None and validation.positive_integer("n_best", n_best) > beam:
+            raise ValueError(f"n_best={n_best}: expected at most {beam}, the width of the beam.")
+        kind = "Greedy"
         if beam > 1 or n_best is not None:
-            arguments |= {"width": beam, "n_best": n_best}
+            ours |= {"width": beam, "n_best": n_best}
             kind = "Beam"
-        else:
-            kind = "Greedy"
-        if self.is_transducer:
-            cls = getattr(kerasrnn.decoding, f"Transducer{kind}")
-            return cls(self._encoded()[0], **arguments)
-        return getattr(kerasrnn.decoding, f"CTC{kind}")(**arguments)
+        name = f"{'Transducer' if self.is_transducer else 'CTC'}{kind}"
+        cls = getattr(kerasrnn.decoding, name)
+        fixed = {"head", "blank", "from_logits", "kwargs", *ours}
+        theirs = sorted(inspect.signature(cls).parameters.keys() - fixed)
+        for option in (name for name in options if name not in theirs):
+            raise ValueError(
+                f"{option}={options[option]!r}: not an option of {name}, the decoder with "
+                f"beam={beam}; expected {', '.join(theirs) or 'no options'}."
+            )
+        arguments = {**self._of_texts(options), **ours, "name": "search"}
+        return cls(self._encoded()[0], **arguments) if self.is_transducer else cls(**arguments)
+
+    def _of_texts(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a decoder, with the ids of what is given as texts."""
+        options = dict(options)
+        words, separator = options.get("word_list"), options.get("separator")
+        if isinstance(words, (str, bytes)):
+            raise ArgumentError("word_list", words, "a list of words")
+        if words is not None:
+            options["word_list"] = [
+                self._ids(f"word_list[{n}]", word) if isinstance(word, str) else word
+                for n, word in enumerate(words)
+            ]
+        if isinstance(separator, str):
+            if separator not in self.symbols:
+                raise ArgumentError("separator", separator, "one of the symbols", "an id")
+            options["separator"] = self.symbols.index(separator) + 1
+        return options
 
     def _search(self, beam: int, n_best: int | None, options: dict[str, Any]) -> Model:
         """A model from the frames to labels, lengths, scores and times."""
@@ -572,7 +617,9 @@ class Stream:
             if len(chunk):
                 self._push(self.transcriber._frames("chunk", chunk))
         else:
-            self.samples = np.concatenate([self.samples, np.asarray(chunk, "float32")])
+            self.samples = np.concatenate(
+                [self.samples, _samples("chunk", chunk).astype("float32")]
+            )
             length, step = self.windows
             if len(self.samples) >= length:
                 count = 1 + (len(self.samples) - length) // step
@@ -636,6 +683,17 @@ class _Used(BaseLayer):
 
     def compute_mask(self, x: Any, mask: Any = None) -> None:
         """It has no mask itself."""
+
+
+def _samples(name: str, waveform: Any) -> np.ndarray:
+    """The samples of a waveform."""
+    samples = validation.numbers(name, waveform)
+    if samples.size and samples.dtype.kind in "biu":
+        raise ValueError(
+            f"{name} is of {samples.dtype}: expected a waveform of floating-point numbers; divide "
+            "samples of 16 bits by 32768."
+        )
+    return samples
 
 
 def _key(beam: int, n_best: int | None, options: dict[str, Any]) -> tuple[Any, ...]:

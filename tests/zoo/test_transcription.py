@@ -86,6 +86,15 @@ def test_batches_and_chunks_have_the_results_of_single_sequences(head):
     assert [transcriber.text(ids) for ids in np.asarray(transcriber(padded))] == texts
 
 
+def test_words_are_texts_or_ids():
+    transcriber = zoo.Transcriber(model_of("ctc"), LETTERS)
+    x = np.random.default_rng(2).normal(size=(2, 9, 3)).astype("float32")
+    texts = transcriber.transcribe(x, beam=4, word_list=["ab", "c"], separator="d")
+    assert any(texts)
+    assert {word for text in texts for word in text.split("d")} <= {"ab", "c", ""}
+    assert texts == transcriber.transcribe(x, beam=4, word_list=[[1, 2], [3]], separator=4)
+
+
 def test_without_a_padding_value_only_equal_lengths_are_together():
     transcriber = zoo.Transcriber(model_of("ctc", inputs=zoo.Vectors(3, padding=None)), LETTERS)
     rows = sequences(9, 4, 9, 6)
@@ -204,6 +213,40 @@ CTC_MODEL = zoo.transcriber(zoo.Vectors(3), zoo.Classes(5), "gru", units=2, bidi
         (
             lambda: zoo.Transcriber(CTC_MODEL, LETTERS).transcribe([np.ones((2, 3)), np.ones(3)]),
             r"sequences\[1\] has the shape \(3,\): expected \(time, 3\)",
+        ),
+        (
+            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).transcribe([np.ones((2, 5))]),
+            r"sequences\[0\] has the shape \(2, 5\): expected \(time, 3\)",
+        ),
+        (
+            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).transcribe([np.ones((2, 3))], 2, n_best=3),
+            "n_best=3: expected at most 2, the width of the beam",
+        ),
+        (
+            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).reader(word_list=["a"]),
+            r"word_list=\['a'\]: not an option of CTCGreedy, .*beam=1; expected no options",
+        ),
+        (
+            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).reader(2, word_list=["a", "ae"]),
+            r"word_list\[1\]='ae': 'e' is not one of the symbols",
+        ),
+        (
+            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).reader(2, word_list="ab"),
+            "word_list='ab': expected a list of words",
+        ),
+        (
+            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).reader(2, word_list=["a"], separator=" "),
+            "separator=' ': expected one of the symbols or an id",
+        ),
+        (
+            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).text(np.ones((1, 2), int)),
+            r"ids of the shape \(1, 2\): expected one row",
+        ),
+        (
+            lambda: zoo.Transcriber(
+                CTC_MODEL, LETTERS, features=kerasrnn.LogMel(3, sampling_rate=1000)
+            ).transcribe([np.zeros(50, "int16")]),
+            r"sequences\[0\] is of int16: expected a waveform of floating-point .* 32768",
         ),
     ],
     ids=variant_id,
