@@ -189,6 +189,7 @@ ELSEWHERE = {
     "Translator": "tests/zoo/test_translation.py",
     "average_weights": "tests/training/test_averaging.py",
     "bucketed": "tests/training/test_bucketing.py",
+    **dict.fromkeys(("AdaptiveClasses", "SampledClasses"), "tests/zoo/test_large_classes.py"),
     "copied_ids": "tests/zoo/test_copying.py",
     "PointerDecoder": "tests/decoding/test_pointing.py",
     **dict.fromkeys(

@@ -24,9 +24,14 @@ from keras import ops
 from kerasrnn import validation
 from kerasrnn.distributions.forecast import Forecast
 from kerasrnn.distributions.point import Point
+from kerasrnn.heads.adaptive_softmax import AdaptiveSoftmax
 from kerasrnn.heads.forecast_parameters import ForecastParameters
+from kerasrnn.heads.large_softmax import LargeSoftmax, TokenSoftmax
+from kerasrnn.heads.sampled_softmax import SampledSoftmax
+from kerasrnn.losses.crossentropy import SequenceCrossentropy
 from kerasrnn.losses.forecasts import StandardizedSquaredError
-from kerasrnn.validation import PositiveInteger
+from kerasrnn.metrics.perplexity import Perplexity
+from kerasrnn.validation import PositiveInteger, PositiveNumber
 from kerasrnn.wording import counted
 from kerasrnn.zoo.forecast_layer import ForecastLayer
 
@@ -178,6 +183,10 @@ class GeneratedOutput(Output):
     @property
     def forecast(self) -> Forecast | None:
         """What the numbers of a decoder are the parameters of; None if there is nothing to map."""
+        return None
+
+    def softmax(self) -> keras.layers.Layer | None:
+        """The layer that computes a decoder's classes, if it is not a dense one."""
         return None
 
     def previous(self, name: str, batch_size: int | None = None) -> Tensor:
@@ -359,6 +368,136 @@ class Values(DenseOutput):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+
+
+class LargeClasses(GeneratedOutput):
+    """The base class of `AdaptiveClasses` and `SampledClasses`: one of many classes at each step.
+
+    The loss is `kerasrnn.losses.SequenceCrossentropy`. Masked steps are excluded.
+    """
+
+    count: int
+
+    kind = "classes"
+    name = "probabilities"
+
+    @property
+    def size(self) -> int:
+        return self.count
+
+    @property
+    def target_ids(self) -> int:
+        return self.count
+
+    @abc.abstractmethod
+    def layer(self, name: str | None = None) -> LargeSoftmax:
+        """The large softmax itself."""
+
+    def softmax(self) -> LargeSoftmax:
+        return self.layer("softmax")
+
+    def probabilities(self, name: str | None = None) -> keras.layers.Layer:
+        return TokenSoftmax(dtype=dtype_of_predictions(), name=name or self.name)
+
+    def loss(self, layer: keras.layers.Layer) -> Any:
+        return SequenceCrossentropy()
+
+    def target_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return shape[:-1]
+
+    def decode(
+        self, predictions: Tensor, layer: keras.layers.Layer, mask: Tensor | None = None
+    ) -> Tensor:
+        return ops.argmax(predictions, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+@validation.checked
+@dataclass(frozen=True)
+class AdaptiveClasses(LargeClasses):
+    """One of many classes at each step, rare ones in clusters: see `kerasrnn.AdaptiveSoftmax`.
+
+    It takes the place of `Classes` in `zoo.next_step`, `one_to_many`, `encoder_decoder` and
+    `many_to_many`, where the classes are the words of a large vocabulary, numbered from the most
+    frequent one. Training computes the clusters of the targets. The loss is
+    `kerasrnn.losses.SequenceCrossentropy`, the metric the perplexity.
+
+    Args:
+        count: number of classes.
+        cutoffs: where the clusters begin: increasing numbers, from 1 to `count` - 1.
+        factor: by which number the features are divided from one cluster to the next.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+
+        >>> from kerasrnn import zoo
+        >>> words = zoo.AdaptiveClasses(10_000, cutoffs=[500, 3000])
+        >>> model = zoo.next_step(words, "gru", units=16)
+        >>> model.compile("adam")
+        >>> model.loss.name, zoo.generator(model, max_length=5).output_shape
+        ('sequence_crossentropy', (None, 5))
+    """
+
+    count: PositiveInteger
+    cutoffs: Sequence[int]
+    factor: PositiveNumber = 4.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cutoffs", tuple(self.layer().cutoffs))  # which checks them
+
+    def layer(self, name: str | None = None) -> LargeSoftmax:
+        return AdaptiveSoftmax(self.count, self.cutoffs, self.factor, name=name or self.name)
+
+    def metrics(self, layer: keras.layers.Layer) -> list[Any]:
+        return [Perplexity()]
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+@validation.checked
+@dataclass(frozen=True)
+class SampledClasses(LargeClasses):
+    """One of many classes at each step, trained on samples: see `kerasrnn.SampledSoftmax`.
+
+    It takes the place of `Classes` in `zoo.next_step`, `one_to_many`, `encoder_decoder` and
+    `many_to_many`, where the classes are the words of a large vocabulary. The loss is
+    `kerasrnn.losses.SequenceCrossentropy`: that of training is an estimate, that of `evaluate` is
+    exact. There is no metric, which would compute all classes in training.
+
+    Args:
+        count: number of classes.
+        samples: number of samples for each batch.
+        frequencies: how often each class is drawn, up to a factor: positive numbers, `(count,)`.
+            Default: those of words that are numbered from the most frequent one.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+
+        >>> from kerasrnn import zoo
+        >>> model = zoo.next_step(zoo.SampledClasses(10_000, samples=200), "gru", units=16)
+        >>> model.compile("adam")
+        >>> model.output_shape
+        (None, None, 10000)
+    """
+
+    count: PositiveInteger
+    samples: PositiveInteger
+    frequencies: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        frequencies = self.layer().frequencies  # checked
+        if frequencies is not None:
+            object.__setattr__(self, "frequencies", tuple(frequencies))
+
+    def layer(self, name: str | None = None) -> LargeSoftmax:
+        return SampledSoftmax(self.count, self.samples, self.frequencies, name=name or self.name)
 
 
 def check_outputs(outputs: Any) -> None:

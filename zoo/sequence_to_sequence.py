@@ -211,6 +211,7 @@ def encoder_decoder(
         sampling=sampling,
         padding=padding,
         forecast=outputs.forecast,
+        softmax=outputs.softmax(),
         name="decoder",
     )
     memory = {} if attention is None else {"memory": h}

@@ -222,6 +222,7 @@ def next_step(
         padding=padding,
         stateful=stateful,
         forecast=outputs.forecast,
+        softmax=outputs.softmax(),
         name="decoder",
     )
     y = outputs.probabilities(output_name)(decoder(sequence))

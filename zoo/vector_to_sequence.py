@@ -122,6 +122,7 @@ def one_to_many(
         tied=tied,
         padding=padding,
         forecast=outputs.forecast,
+        softmax=outputs.softmax(),
         name="decoder",
     )
     y = outputs.probabilities(output_name)(decoder(previous, context=context))

@@ -22,6 +22,7 @@ from kerasrnn.decoding.decoder_arguments import (
     check_layers,
     check_memory,
     check_options,
+    check_softmax,
     check_source_ids,
 )
 from kerasrnn.decoding.recurrent_decoder import RecurrentDecoder, width_of
@@ -109,6 +110,10 @@ class Decoder(RecurrentDecoder):
         stateful: whether a batch starts from the final states of the previous one, until
             `reset_state()`; the batch size must be known. Only without a context.
         seed: integer that makes dropout reproducible.
+        softmax: only with "classes": a new `kerasrnn.AdaptiveSoftmax` or `SampledSoftmax` of `size`
+            classes, in the place of V, b and the softmax. The logits are then the logarithms of its
+            probabilities, and losses find in them what they need instead of all classes. None: a
+            dense layer.
         forecast: only with "values": a forecast of `kerasrnn.distributions`, of the same size, such
             as `Normal(2, mean=..., std=...)`. The decoder reads frames in the units of the targets
             and standardizes them, and its logits are the numbers that `forecast.parameters` takes.
@@ -176,10 +181,12 @@ class Decoder(RecurrentDecoder):
         stateful: bool = False,
         seed: Seed | None = None,
         forecast: Forecast | None = None,
+        softmax: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         check_options(size, kind, context, tied, sampling, padding, stateful, forecast)
         check_attention(attention, attention_units, query, input_feeding, stateful)
+        check_softmax(softmax, size, kind, tied, copied)
         check_copying(kind, attention, return_attention, copied, coverage_loss, sampling)
         layers = as_layers(layers)
         check_layers(layers)
@@ -213,14 +220,15 @@ class Decoder(RecurrentDecoder):
         self.padding = padding
         self.stateful = stateful
         self.forecast = forecast
+        self.softmax = softmax
         self.embedding = self._embedding()
         self.into_state = self._state_projection()
         self.into_first = self.projection = self.readout = None
         if context == "first":
             self.into_first = self._dense(self._input_width(), "into_first")
-        if not tied:
+        if not tied and softmax is None:
             self.readout = self._dense(size if forecast is None else forecast.count, "logits")
-        elif skip or self._output_width() != self._input_width():
+        elif tied and (skip or self._output_width() != self._input_width()):
             self.projection = self._dense(self._input_width(), "projection", use_bias=False)
         self.pointer: PointerGenerator | None = None
         if copied is not None:
@@ -273,7 +281,7 @@ class Decoder(RecurrentDecoder):
         for layer in (self.into_state, self.into_first):
             if layer is not None:
                 layer.build((None, context_shape[-1]))
-        for layer in (self.projection, self.readout):
+        for layer in (self.projection, self.readout, self.softmax):
             if layer is not None:
                 layer.build((None, None, output_width))
         if self.tied:
@@ -377,7 +385,7 @@ class Decoder(RecurrentDecoder):
             h = h[:, 1:]
             attention = None if attention is None else attention[:, 1:]
         h = self.dropout_layer(h, training=training)
-        logits = self._logits(h, skipped)
+        logits = self._logits(h, skipped, training)
         if self.pointer is not None:
             values = self.in_compute_dtype(memory)
             logits = self._with_copies(logits, h, skipped, attention, values, source_ids)
@@ -509,7 +517,8 @@ class Decoder(RecurrentDecoder):
         **__: Any,
     ) -> Any:
         shape = (*previous.shape[:2], self.count)
-        dtype = self.compute_dtype if self.copied is None else wide_dtype(self.compute_dtype)
+        wide = self.copied is not None or self.softmax is not None
+        dtype = wide_dtype(self.compute_dtype) if wide else self.compute_dtype
         logits = keras.KerasTensor(shape, dtype)
         if not self.return_attention:
             return logits
@@ -569,6 +578,10 @@ class Decoder(RecurrentDecoder):
 
     def get_config(self) -> dict[str, Any]:
         attention, layers = None, self.stack.get_config()["layers"]
+        softmax = None
+        if self.softmax is not None:
+            softmax = keras.saving.serialize_keras_object(self.softmax)
+            softmax.pop("build_config", None)
         if self.attention is not None:
             attention = keras.saving.serialize_keras_object(self.attention)
             attention.pop("build_config", None)
@@ -596,6 +609,7 @@ class Decoder(RecurrentDecoder):
             "stateful": self.stateful,
             "seed": self.seed,
             "forecast": keras.saving.serialize_keras_object(self.forecast),
+            "softmax": softmax,
         }
 
     @classmethod
@@ -603,7 +617,7 @@ class Decoder(RecurrentDecoder):
         parts = {
             "layers": [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]],
         }
-        for name in ("attention", "sampling", "forecast"):
+        for name in ("attention", "sampling", "forecast", "softmax"):
             part = config.get(name)
             parts[name] = None if part is None else keras.saving.deserialize_keras_object(part)
         return cls(**{**config, **parts})
@@ -634,9 +648,11 @@ class Decoder(RecurrentDecoder):
         previous = ops.cast(previous, self.compute_dtype)
         return previous if self.embedding is None else self.embedding(previous)
 
-    def _logits(self, h: Tensor, x: Tensor) -> Tensor:
+    def _logits(self, h: Tensor, x: Tensor, training: bool | None = False) -> Tensor:
         if self.skip:
             h = ops.concatenate([h, x], axis=-1)
+        if self.softmax is not None:
+            return self.softmax.logits(h, training)
         if not self.tied:
             return self.readout(h)
         if self.projection is not None:

@@ -101,6 +101,22 @@ def check_copying(
         )
 
 
+def check_softmax(softmax: Any, size: int, kind: str, tied: bool, copied: int | None) -> None:
+    """Raise ValueError unless a large softmax fits the decoder."""
+    if softmax is None:
+        return
+    if not hasattr(softmax, "logits") or getattr(softmax, "classes", None) != size:
+        expected = f"a kerasrnn.AdaptiveSoftmax or SampledSoftmax of {size} classes"
+        raise ArgumentError("softmax", softmax, expected, "None")
+    if softmax.built:
+        raise ValueError(f"softmax: {softmax.name} is built; expected a new one.")
+    for name, value, expected in (("kind", kind, "classes"), ("tied", tied, False)):
+        if value != expected:
+            raise ValueError(f"{name}={value!r}: expected {expected!r} with a softmax.")
+    if copied is not None:
+        raise ValueError(f"copied={copied!r}: expected None with a softmax.")
+
+
 def check_source_ids(name: str, copied: int | None, ids: Any, memory: Any) -> None:
     """Raise ValueError unless ids of the source are given if and only if they are expected."""
     if copied is None and ids is not None:

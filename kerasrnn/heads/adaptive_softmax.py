@@ -118,10 +118,10 @@ class AdaptiveSoftmax(LargeSoftmax):
             weight((size, end - begin), f"kernel_{n}")
         self.built = True
 
-    def call(self, features: Tensor) -> Tensor:
-        x = self.in_compute_dtype(features)
-        weights = self.tensors()
-        return self.probabilities(x, weights, Clusters(self, x, weights))
+    def distribution(
+        self, features: Tensor, weights: list[Tensor], training: bool | None
+    ) -> "Clusters":
+        return Clusters(self, features, weights)
 
     def log_probabilities(self, features: Tensor, weights: list[Tensor]) -> Tensor:
         head = self._head(features, weights)

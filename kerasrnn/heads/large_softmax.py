@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kerasrnn.base_layer import SequenceLayer
-from kerasrnn.losses.structured import TOKENS, TokenDistribution, attach
+from kerasrnn.losses.structured import TOKENS, TokenDistribution, attach, tokens_of
 
 Tensor = Any
 
@@ -14,8 +14,8 @@ Tensor = Any
 class LargeSoftmax(SequenceLayer):
     """The base class: probabilities of all classes, with what losses need instead of them.
 
-    A subclass defines `call`, with `probabilities`, and `log_probabilities`. The products are
-    computed in the compute dtype, sums over the classes in float32.
+    A subclass defines `log_probabilities` and `distribution`. The products are computed in the
+    compute dtype, sums over the classes in float32.
 
     Args:
         classes: number of classes.
@@ -38,16 +38,26 @@ class LargeSoftmax(SequenceLayer):
         """Those of all classes, `(batch, ..., classes)`."""
         raise NotImplementedError(f"{type(self).__name__} must define `log_probabilities`.")
 
-    def probabilities(
-        self, features: Tensor, weights: list[Tensor], distribution: TokenDistribution
-    ) -> Tensor:
-        """The output, with the distribution behind it.
+    def distribution(
+        self, features: Tensor, weights: list[Tensor], training: bool | None
+    ) -> TokenDistribution:
+        """What losses need instead of the probabilities."""
+        raise NotImplementedError(f"{type(self).__name__} must define `distribution`.")
 
-        In a graph, nothing computes the probabilities if nothing reads them.
+    def logits(self, features: Tensor, training: bool | None = None) -> Tensor:
+        """The logarithms of the output, with the distribution behind it, for a `Decoder`.
+
+        In a graph, nothing computes them if nothing reads them.
         """
-        y = ops.cast(ops.exp(self.log_probabilities(features, weights)), self.variable_dtype)
-        attach(y, distribution, TOKENS)
+        x = self.in_compute_dtype(features)
+        weights = self.tensors()
+        y = self.log_probabilities(x, weights)
+        attach(y, self.distribution(x, weights, training), TOKENS)
         return y
+
+    def call(self, features: Tensor, training: bool | None = None) -> Tensor:
+        log_p = self.logits(features, training)
+        return with_tokens_of(log_p, ops.cast(ops.exp(log_p), self.variable_dtype))
 
     def compute_output_spec(self, features: Any, training: bool | None = None) -> keras.KerasTensor:
         return keras.KerasTensor((*features.shape[:-1], self.classes), self.variable_dtype)
@@ -62,6 +72,29 @@ class LargeSoftmax(SequenceLayer):
                 "..., features), with a known number of features."
             )
         return features_shape[-1]
+
+
+@keras.saving.register_keras_serializable(package="kerasrnn")
+class TokenSoftmax(keras.layers.Layer):
+    """The softmax of a decoder's logits, with what losses need of a large one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, logits: Tensor) -> Tensor:
+        return with_tokens_of(logits, ops.softmax(logits, axis=-1))
+
+    def compute_output_shape(self, logits_shape: Any) -> Any:
+        return logits_shape
+
+
+def with_tokens_of(tensor: Tensor, y: Tensor) -> Tensor:
+    """y, with the distribution behind another tensor, if there is one."""
+    behind = tokens_of(tensor)
+    if behind is not None:
+        attach(y, behind, TOKENS)
+    return y
 
 
 def in_use(features: Tensor, used: Tensor | None) -> Tensor:

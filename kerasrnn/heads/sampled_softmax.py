@@ -113,11 +113,10 @@ class SampledSoftmax(LargeSoftmax):
             self.bias = self.add_weight((self.classes,), "zeros", name="bias")
         self.built = True
 
-    def call(self, features: Tensor, training: bool | None = None) -> Tensor:
-        x = self.in_compute_dtype(features)
-        weights = self.tensors()
-        drawn = self.draw() if training else None
-        return self.probabilities(x, weights, Samples(self, x, weights, drawn))
+    def distribution(
+        self, features: Tensor, weights: list[Tensor], training: bool | None
+    ) -> "Samples":
+        return Samples(self, features, weights, self.draw() if training else None)
 
     def scores(self, features: Tensor, weights: list[Tensor]) -> Tensor:
         """s, `(batch, ..., classes)`."""
