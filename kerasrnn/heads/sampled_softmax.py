@@ -93,10 +93,10 @@ class SampledSoftmax(LargeSoftmax):
         self.frequencies = None
         if frequencies is not None:
             given = validation.numbers("frequencies", frequencies).astype("float64")
-            if given.shape != (classes,) or not (given > 0).all():
+            if given.shape != (classes,) or not ((given > 0) & np.isfinite(given)).all():
                 raise ArgumentError(
                     "frequencies",
-                    f"an array of the shape {given.shape}, with the smallest value {given.min()}",
+                    f"an array of the shape {given.shape}, from {given.min()} to {given.max()}",
                     f"{classes} positive numbers",
                 )
             self.frequencies = given.tolist()

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
+from kerasrnn.losses.weights import as_weights, is_concrete, of_targets
 from kerasrnn.validation import PositiveNumber
 
 Tensor = Any
@@ -34,13 +35,14 @@ class GuidedAlignment(keras.losses.Loss):
     Call arguments:
         y_true: A, `(batch, time, positions)`, 0 or more.
         y_pred: alpha, `(batch, time, positions)`.
-        sample_weight: of rows, `(batch,)`, or steps, `(batch, time)`.
+        sample_weight: of rows, `(batch,)` or `(batch, 1)`, or of steps, `(batch, time)`.
 
     Masking: masked steps of the target are excluded. Masked positions have a weight of 0; no symbol
     should be aligned to them.
 
     Raises:
-        ValueError: an argument is out of its range; the shapes differ.
+        ValueError: an argument is out of its range; the shapes differ; an alignment is negative or
+            not finite. Where values are unknown, as in a graph, the loss is then NaN.
 
     Example:
 
@@ -62,8 +64,20 @@ class GuidedAlignment(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.epsilon = epsilon
 
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        if sample_weight is not None:
+            weights = as_weights(sample_weight, "float32")
+            # Keras would take weights of rows for those of steps.
+            predictions = validation.tensor("y_pred", y_pred)
+            sample_weight = of_targets("sample_weight", weights, predictions)
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each symbol, `(batch, time)`."""
+        y_true = validation.tensor("y_true", y_true)
+        y_pred = validation.tensor("y_pred", y_pred)
         shapes = [tuple(x.shape) for x in (y_true, y_pred)]
         if len(shapes[0]) != 3 or any(
             None not in pair and pair[0] != pair[1] for pair in zip(*shapes, strict=False)
@@ -77,6 +91,12 @@ class GuidedAlignment(keras.losses.Loss):
             "float64" if keras.backend.standardize_dtype(y_pred.dtype) == "float64" else "float32"
         )
         aligned, alpha = ops.cast(y_true, dtype), ops.cast(y_pred, dtype)
+        possible = ops.isfinite(aligned) & (aligned >= 0)
+        known = validation.known(possible) if is_concrete(possible) else None
+        if known is not None and not known.all():
+            wrong = float(ops.convert_to_numpy(aligned)[~known][0])
+            raise ValueError(f"y_true: expected finite numbers of at least 0; found {wrong}.")
+        aligned = ops.where(possible, aligned, np.nan)
         total = ops.sum(aligned, axis=-1, keepdims=True)
         aligned = ops.divide_no_nan(aligned, total)
         return -ops.sum(aligned * ops.log(alpha + np.float32(self.epsilon)), axis=-1)

@@ -12,7 +12,7 @@ from kerasrnn.distributions.forecast import Distribution, Forecast, full_precisi
 from kerasrnn.distributions.point import Point
 from kerasrnn.distributions.quantiles import Quantiles
 from kerasrnn.keras_internals import set_keras_mask
-from kerasrnn.losses.weights import as_weights, is_concrete, mask_of
+from kerasrnn.losses.weights import as_weights, is_concrete, mask_of, of_targets
 from kerasrnn.validation import ArgumentError
 
 Tensor = Any
@@ -262,8 +262,7 @@ def in_use(
     weights, used = None, mask
     if sample_weight is not None:
         weights = as_weights(sample_weight, keras.backend.standardize_dtype(parameters.dtype))
-        # Of each target: on PyTorch, Keras multiplies weights by a mask in place.
-        weights = _of_targets("sample_weight", weights, parameters)
+        weights = of_targets("sample_weight", weights, parameters)
         used = weights != 0
         used = used if mask is None else ops.logical_and(used, mask)
     if used is not None:
@@ -279,31 +278,7 @@ def mask_of_targets(y_pred: Tensor) -> Tensor | None:
     """The mask that Keras attached to predictions `(batch, ..., count)`, if any, of each target:
     boolean, `(batch, ...)`."""
     mask = mask_of(y_pred)
-    return None if mask is None else _of_targets("mask", ops.cast(mask, "bool"), y_pred)
-
-
-def _of_targets(name: str, x: Tensor, parameters: Tensor) -> Tensor:
-    """Broadcast what is given for rows, or for steps, to all targets of parameters
-    `(batch, ..., count)`.
-
-    Raises:
-        ValueError: it has another shape.
-    """
-    shape, expected = tuple(x.shape), tuple(parameters.shape[:-1])
-    if len(x.shape) == len(expected) + 1 and x.shape[-1] == 1:
-        x = ops.squeeze(x, -1)
-    while 0 < len(x.shape) < len(expected):
-        x = ops.expand_dims(x, -1)
-    right = len(x.shape) == len(expected) and all(
-        None in (size, wanted) or size == wanted or (axis > 0 and size == 1)
-        for axis, (size, wanted) in enumerate(zip(x.shape, expected, strict=True))
-    )
-    if not right:
-        raise ValueError(
-            f"{name} of the shape {shape}: expected that of rows, (batch,) or (batch, 1), or the "
-            f"first axes of the targets, {expected}."
-        )
-    return ops.broadcast_to(x, ops.shape(parameters)[:-1])
+    return None if mask is None else of_targets("mask", ops.cast(mask, "bool"), y_pred)
 
 
 def _check_support(forecast: Forecast, y: Tensor) -> None:

@@ -79,6 +79,31 @@ def weights_of_rows(sample_weight: Any, rows: int | None, dtype: str) -> Tensor:
     return ops.reshape(weights, (-1,))
 
 
+def of_targets(name: str, x: Tensor, predictions: Tensor) -> Tensor:
+    """Broadcast what is given for rows, or for steps, to all targets, given predictions of the
+    shape `(batch, ..., count)`.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    shape, expected = tuple(x.shape), tuple(predictions.shape[:-1])
+    if len(x.shape) == len(expected) + 1 and x.shape[-1] == 1:
+        x = ops.squeeze(x, -1)
+    while 0 < len(x.shape) < len(expected):
+        x = ops.expand_dims(x, -1)
+    right = len(x.shape) == len(expected) and all(
+        None in (size, wanted) or size == wanted or (axis > 0 and size == 1)
+        for axis, (size, wanted) in enumerate(zip(x.shape, expected, strict=True))
+    )
+    if not right:
+        raise ValueError(
+            f"{name} of the shape {shape}: expected that of rows, (batch,) or (batch, 1), or the "
+            f"first axes of the targets, {expected}."
+        )
+    # Not broadcast_to: on PyTorch, Keras multiplies weights by a mask in place.
+    return ops.where(ops.ones_like(predictions[..., 0], dtype="bool"), x, ops.zeros_like(x))
+
+
 def weigh(
     ids: Tensor,
     mask: Tensor | None,

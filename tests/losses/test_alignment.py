@@ -29,14 +29,25 @@ def test_equations_and_masks():
     np.testing.assert_allclose(loss(aligned, alpha), expected, rtol=1e-5)
     weights = random.random((3, 5)).astype("float32")
     np.testing.assert_allclose(loss(aligned, alpha, weights), weights * expected, rtol=1e-5)
+    # Rows are not steps, even if there are as many.
+    for rows in (weights[:, 0], weights[:, :1]):
+        of_rows = rows.reshape(3, 1) * expected[:, :3]
+        np.testing.assert_allclose(loss(aligned[:, :3], alpha[:, :3], rows), of_rows, rtol=1e-5)
 
 
-def test_bad_shapes():
+def test_bad_shapes_and_alignments():
     loss = kerasrnn.losses.GuidedAlignment()
     with pytest.raises(
         ValueError, match=r"y_true has the shape \(1, 2, 3\), and y_pred \(1, 2, 4\)"
     ):
         loss(np.ones((1, 2, 3)), np.ones((1, 2, 4)))
+    for wrong in (-1.0, np.nan):
+        with pytest.raises(ValueError, match=f"y_true: expected finite numbers .*found {wrong}"):
+            loss(np.full((1, 2, 3), wrong), np.ones((1, 2, 3)))
+    with pytest.raises(
+        ValueError, match=r"sample_weight of the shape \(3,\): expected that of rows"
+    ):
+        loss([[[1.0, 0.0]]], [[[0.5, 0.5]]], np.ones(3))
 
 
 @op_by_op()
