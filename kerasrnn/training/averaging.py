@@ -30,7 +30,8 @@ def average_weights(model: keras.Model, files: Sequence[str | Path]) -> keras.Mo
         The model.
 
     Raises:
-        ValueError: there are no files; a file is of another architecture.
+        ValueError: there are no files; a file is of another architecture, or has a weight that is
+            not finite.
         OSError: a file cannot be read. The weights of the model are then unchanged.
 
     Example:
@@ -46,7 +47,7 @@ def average_weights(model: keras.Model, files: Sequence[str | Path]) -> keras.Mo
         2.5
     """
     validation.model("model", model)
-    if isinstance(files, (str, Path)) or not len(files):
+    if not isinstance(files, Sequence) or isinstance(files, str) or not files:
         raise validation.ArgumentError("files", files, "a list of files of weights, not empty")
     before = model.get_weights()
     total: list[Any] = [0.0] * len(before)
@@ -54,6 +55,12 @@ def average_weights(model: keras.Model, files: Sequence[str | Path]) -> keras.Mo
         for file in files:
             model.load_weights(file)
             found = model.get_weights()
+            for weight, array in zip(model.weights, found, strict=True):
+                if _is_float(array) and not np.isfinite(array.astype("float64")).all():
+                    raise ValueError(
+                        f"files: {weight.path} of {file} is not finite, and so no mean with it; "
+                        "expected files from before the training diverged."
+                    )
             total = [_sum(one, other) for one, other in zip(total, found, strict=True)]
     except BaseException:
         model.set_weights(before)
@@ -70,5 +77,8 @@ def average_weights(model: keras.Model, files: Sequence[str | Path]) -> keras.Mo
 
 def _sum(one: Any, other: np.ndarray) -> Any:
     """In float64; of others, the last."""
-    numbers = other.dtype.kind == "f" or other.dtype.name == "bfloat16"
-    return one + other.astype("float64") if numbers else other
+    return one + other.astype("float64") if _is_float(other) else other
+
+
+def _is_float(array: np.ndarray) -> bool:
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"

@@ -38,6 +38,13 @@ def test_other_files(tmp_path):
     before = model.get_weights()
     with pytest.raises(ValueError, match=r"files=\[\]: expected a list of files"):
         average_weights(model, [])
+    with pytest.raises(ValueError, match="files=None: expected a list of files"):
+        average_weights(model, None)
+    diverged, lost = new_model(1), tmp_path / "lost.weights.h5"
+    diverged.set_weights([w * np.nan for w in diverged.get_weights()])
+    diverged.save_weights(lost)
+    with pytest.raises(ValueError, match=r"files: .*kernel of .*lost.weights.h5 is not finite"):
+        average_weights(model, [file, lost])
     with pytest.raises((ValueError, KeyError)):
         average_weights(model, [file, other])
     for a, b in zip(model.get_weights(), before, strict=True):
