@@ -11,11 +11,12 @@ from kerasrnn.decoding import loop
 from kerasrnn.decoding.alignment import left_aligned
 from kerasrnn.decoding.beam import most_probable
 from kerasrnn.decoding.label_decoder import LabelDecoder, Labels
+from kerasrnn.decoding.language_models import LanguageModel
 from kerasrnn.decoding.loop import selected, taken, written
 from kerasrnn.keras_internals import get_keras_mask
 from kerasrnn.recurrence import dynamic, log_semiring
 from kerasrnn.recurrence.log_semiring import NEVER
-from kerasrnn.validation import ArgumentError, PositiveInteger
+from kerasrnn.validation import ArgumentError, NonNegativeNumber, PositiveInteger
 
 Tensor = Any
 
@@ -312,16 +313,21 @@ class _Hypotheses(NamedTuple):
     """Several hypotheses for each row, `(batch, count)`."""
 
     scores: Tensor
-    """The log-probability of all paths that write the labels and are in the beam."""
+    """The log-probability of all paths that write the labels and are in the beam, plus what the
+    language model and the insertions add, which is the same for all of them."""
 
     of_path: Tensor
-    """That of the most probable one."""
+    """The same, of the most probable one."""
 
     hashes: tuple[Tensor, Tensor]
     """Two hashes of the labels: equal for equal labels."""
 
     network: Any
     """The state of the prediction network, with rows `batch * count`."""
+
+    language: Any
+    """The scores that the language model gives to what follows, and its state, with the same rows;
+    () without one."""
 
 
 class _Chunks(NamedTuple):
@@ -335,13 +341,16 @@ class _Chunks(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
 class TransducerBeam(TransducerDecoder):
-    """A beam search for the most probable labels of a transducer, frame by frame.
+    """A beam search for the most probable labels of a transducer, with a language model.
 
-        score(l, t) = log sum_π P(π),    the sum over paths that write l in t frames
+        score(l, t) = log sum_π P(π) + α log P_LM(l) + β |l|
 
-    At each frame, the `width` best label sequences are extended by up to `max_symbols` labels, the
-    best `width` of the extensions by each label; the blank leads each of them to the next frame.
-    Paths to the same labels are added up there, and the best are kept. So the score is that of
+    with the sum over the paths π that write l in t frames. The search goes frame by frame.
+
+    At each frame, the `width` best label sequences are extended by up to `max_symbols` labels,
+    which the language model scores, the best `width` of the extensions by each label; the blank
+    leads each of them to the next frame. Paths to the same labels are added up there, and the best
+    are kept. At the end, the language model scores the end of the labels. The sum is that of
     `kerasrnn.losses.Transducer`, except for the paths that the beam has dropped, or that write more
     labels at a frame (Graves 2012, "Sequence transduction with recurrent neural networks", searches
     without a limit at a frame; Saon, Tüske & Audhkhasi 2020, "Alignment-length synchronous decoding
@@ -354,6 +363,10 @@ class TransducerBeam(TransducerDecoder):
         head: the trained `kerasrnn.Transducer`, whose weights this layer shares.
         width: the number of label sequences.
         max_symbols: the maximum number of labels at a frame.
+        language_model: a `kerasrnn.decoding.NGramLanguageModel`, `RecurrentLanguageModel` or other
+            `LanguageModel`; None: no language model.
+        language_weight: α, 0 or more.
+        insertion_bonus: β, of each label: a language model favours short sequences.
         n_best: the number of results for each row, the best first; None: only the best, without an
             axis for several.
         return_lengths: whether to also return the number of labels.
@@ -395,6 +408,9 @@ class TransducerBeam(TransducerDecoder):
         head: keras.layers.Layer,
         width: PositiveInteger = 10,
         max_symbols: PositiveInteger = 3,
+        language_model: LanguageModel | None = None,
+        language_weight: NonNegativeNumber = 1.0,
+        insertion_bonus: float = 0.0,
         n_best: int | None = None,
         return_lengths: bool = False,
         return_scores: bool = False,
@@ -404,7 +420,18 @@ class TransducerBeam(TransducerDecoder):
         super().__init__(head, max_symbols, return_lengths, return_scores, return_times, **kwargs)
         if n_best is not None:
             n_best = validation.integer("n_best", n_best, minimum=1, maximum=width)
+        if language_model is not None and not isinstance(language_model, LanguageModel):
+            raise ArgumentError(
+                "language_model", language_model, "a kerasrnn.decoding.LanguageModel", "None"
+            )
         self.width, self.n_best = width, n_best
+        self.language_model = language_model
+        self.language_weight, self.insertion_bonus = language_weight, insertion_bonus
+
+    def build(self, encoded_shape: Any, *_: Any) -> None:
+        super().build(encoded_shape)
+        if self.language_model is not None and not self.language_model.built:
+            self.language_model.build()
 
     def initial_state(self, rows: Any) -> _Chunks:
         shape = (rows, self.width)
@@ -413,7 +440,10 @@ class TransducerBeam(TransducerDecoder):
         never = ops.full(shape, NEVER, dtype="float32")
         scores = ops.where(ops.arange(self.width) == 0, ops.zeros_like(never), never)
         network = self.head.initial_state(rows * self.width)
-        return _Chunks(_Hypotheses(scores, scores, (zeros, zeros), network), ())
+        language: Any = ()
+        if self.language_model is not None:
+            language = self.language_model.initial(rows * self.width, self.head.classes, 0)
+        return _Chunks(_Hypotheses(scores, scores, (zeros, zeros), network, language), ())
 
     def _advanced(self, frames: Tensor, used: Tensor, state: _Chunks) -> _Chunks:
         def step(beam: _Hypotheses, x: tuple[Tensor, Tensor]) -> Any:
@@ -440,7 +470,10 @@ class TransducerBeam(TransducerDecoder):
             ended.append((self._added(current, log_p[..., 0]), parents, labels))
             if n == self.max_symbols:
                 break
-            scores = ops.where(ops.arange(classes) == 0, NEVER, log_p)
+            scores = log_p + self.insertion_bonus
+            if self.language_model is not None:
+                scores = scores + ops.reshape(self._weighted(current), (-1, width, classes))
+            scores = ops.where(ops.arange(classes) == 0, NEVER, scores)
             best, indices = most_probable(current.scores, scores)
             origin, label = indices // classes, indices % classes
             moved = _of_places(current, origin, batch, width)
@@ -451,6 +484,7 @@ class TransducerBeam(TransducerDecoder):
                     h * m + label + 1 for h, m in zip(moved.hashes, MULTIPLIERS, strict=True)
                 ),
                 network=self.head.step(ops.reshape(label, (-1,)), moved.network),
+                language=self._read(label, moved.language),
             )
             parents = taken(parents, origin)
             labels = ops.where(place == n, ops.expand_dims(label, 2), taken(labels, origin))
@@ -465,9 +499,12 @@ class TransducerBeam(TransducerDecoder):
             return ops.reshape(y, (-1, *y.shape[2:]))
 
         every = [each for each, *_ in ended]
-        arrays = [each._replace(network=()) for each in every]
-        network = tree.map_structure(joined_rows, *(each.network for each in every))
-        found = tree.map_structure(joined, *arrays)._replace(network=network)
+        arrays = [each._replace(network=(), language=()) for each in every]
+        network, language = (
+            tree.map_structure(joined_rows, *(getattr(each, name) for each in every))
+            for name in ("network", "language")
+        )
+        found = tree.map_structure(joined, *arrays)._replace(network=network, language=language)
         parents, labels = (joined(*x) for x in list(zip(*ended, strict=True))[1:])
         scores, places = ops.top_k(_merged(found), width)
         # The first hypotheses are those of before, as they were.
@@ -481,6 +518,20 @@ class TransducerBeam(TransducerDecoder):
         )
         return after, (taken(parents, places), taken(labels, places))
 
+    def _weighted(self, hypotheses: _Hypotheses) -> Tensor:
+        """α times the scores of what follows, `(batch * width, classes)`; of the end at class 0."""
+        scores, _ = hypotheses.language
+        return self.language_weight * ops.maximum(ops.cast(scores, "float32"), NEVER)
+
+    def _read(self, label: Tensor, language: Any) -> Any:
+        """What the language model has after these labels, `(batch, width)`."""
+        if self.language_model is None:
+            return ()
+        # The blank is only chosen for want of labels, in hypotheses that do not exist.
+        labels = ops.maximum(ops.reshape(label, (-1,)), 1)
+        _, state = language
+        return self.language_model.step(labels, state, self.head.classes, 0)
+
     def _added(self, hypotheses: _Hypotheses, log_p: Tensor) -> _Hypotheses:
         return hypotheses._replace(
             scores=hypotheses.scores + log_p, of_path=hypotheses.of_path + log_p
@@ -488,11 +539,15 @@ class TransducerBeam(TransducerDecoder):
 
     def found(self, state: _Chunks) -> Labels:
         count = self.n_best or 1
+        # The hypotheses are sorted by their scores, without that of the end.
         scores = state.beam.scores
+        if self.language_model is not None:
+            of_end = ops.reshape(self._weighted(state.beam)[:, 0], (-1, self.width))
+            scores = ops.where(log_semiring.possible(scores), scores + of_end, NEVER)
+        scores, last = ops.top_k(scores, count)
+        last = ops.cast(last, "int32")
         parents, labels = (ops.concatenate(x, axis=0) for x in zip(*state.history, strict=True))
-        time, batch, *_ = ops.shape(parents)
-        # The hypotheses are sorted by their scores.
-        last = ops.broadcast_to(ops.arange(count, dtype="int32"), (batch, count))
+        time = ops.shape(parents)[0]
 
         def back(places: Tensor, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             parents, labels = x
@@ -501,7 +556,7 @@ class TransducerBeam(TransducerDecoder):
         _, labels = dynamic.scan(back, last, (parents, labels), reverse=True)
         width = time * self.max_symbols
         labels = ops.reshape(ops.transpose(labels, (1, 2, 0, 3)), (-1, width))
-        found = log_semiring.possible(scores[:, :count])
+        found = log_semiring.possible(scores)
         times = ops.arange(width, dtype="int32") // self.max_symbols
         times = ops.broadcast_to(times, ops.shape(labels))
         is_label = (labels != 0) & ops.reshape(found, (-1, 1))
@@ -509,22 +564,35 @@ class TransducerBeam(TransducerDecoder):
         results = Labels(
             ops.reshape(labels, (-1, count, width)),
             ops.reshape(lengths, (-1, count)),
-            ops.where(found, scores[:, :count], NEVER),
+            ops.where(found, scores, NEVER),
             ops.reshape(times, (-1, count, width)),
         )
         return results if self.n_best is not None else Labels(*(x[:, 0] for x in results))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width, "n_best": self.n_best}
+        return {
+            **super().get_config(),
+            "width": self.width,
+            "language_model": keras.saving.serialize_keras_object(self.language_model),
+            "language_weight": self.language_weight,
+            "insertion_bonus": self.insertion_bonus,
+            "n_best": self.n_best,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TransducerBeam":
+        model = keras.saving.deserialize_keras_object(config["language_model"], custom_objects)
+        return super().from_config({**config, "language_model": model}, custom_objects)
 
 
 def _of_places(hypotheses: _Hypotheses, places: Tensor, batch: Any, count: int) -> _Hypotheses:
     """The hypotheses at these places of each row, `(batch, width)`, of `count`."""
     first = ops.expand_dims(ops.arange(batch, dtype="int32") * count, 1)
     rows = ops.reshape(first + places, (-1,))
-    network = selected(rows, hypotheses.network)
-    arrays = tree.map_structure(lambda x: taken(x, places), hypotheses._replace(network=()))
-    return arrays._replace(network=network)
+    network, language = selected(rows, (hypotheses.network, hypotheses.language))
+    arrays = hypotheses._replace(network=(), language=())
+    arrays = tree.map_structure(lambda x: taken(x, places), arrays)
+    return arrays._replace(network=network, language=language)
 
 
 def _merged(found: _Hypotheses) -> Tensor:

@@ -6,9 +6,16 @@ import pytest
 from keras import ops
 
 import kerasrnn
-from kerasrnn.decoding import TransducerBeam, TransducerGreedy
+from kerasrnn import zoo
+from kerasrnn.decoding import (
+    NGramLanguageModel,
+    RecurrentLanguageModel,
+    TransducerBeam,
+    TransducerGreedy,
+)
 from kerasrnn.recurrence.log_semiring import NEVER
 from tests.catalogue import variant_id
+from tests.decoding.test_ctc import of_ngrams, of_sequence
 from tests.heads import transducer_oracle
 from tests.losses.test_crossentropy import masked
 from tests.measure import op_by_op
@@ -97,6 +104,90 @@ def test_a_narrow_beam_is_that_with_dictionaries(width):
             assert scores[b, n] == pytest.approx(score, abs=1e-4)
 
 
+TEXTS = [[1, 2, 1], [2, 2, 1], [1], [2, 1, 1]]
+
+
+def n_grams(classes=CLASSES):
+    """A model, and its scores of a label after others, or of the end."""
+    ngrams = kerasrnn.NGrams.of_sequences(TEXTS, 3)
+    return (
+        NGramLanguageModel.from_ngrams(ngrams, classes),
+        of_ngrams(ngrams.automaton(classes)),
+    )
+
+
+def recurrent():
+    """As `n_grams`: the probabilities of the whole model, of all labels at once."""
+    start, end = 3, 4
+    model = zoo.next_step(zoo.Classes(5), "gru", units=4)
+    random = np.random.default_rng(0)
+    model.set_weights([random.standard_normal(w.shape) for w in model.weights])
+    known = {}
+
+    def score(labels, k):
+        if labels not in known:
+            p = model(np.array([[start, *labels]]))
+            known[labels] = np.log(ops.convert_to_numpy(p)[0, -1])
+        return known[labels][end if k is None else k]
+
+    return RecurrentLanguageModel(model.get_layer("decoder"), start, end), score
+
+
+@pytest.mark.torch_backend
+@pytest.mark.parametrize("make", [n_grams, recurrent], ids=["n_grams", "recurrent"])
+def test_an_exhaustive_beam_with_a_language_model(make):
+    """The sum over all paths of each label sequence, and the scores of its labels and its end."""
+    head, x = head_of(1), frames_of(1)
+    w = transducer_oracle.Weights.of(head)
+    with op_by_op():
+        model, score = make()
+        beam = TransducerBeam(head, ALL, 1, model, 0.7, 0.4, n_best=ALL, **EVERYTHING)
+        labels, lengths, scores, times = arrays(beam(masked(x, MASK)))
+        added = of_sequence(score, 0.7, 0.4)
+        others = 0
+        for b in range(ROWS):
+            used = np.flatnonzero(MASK[b])
+            paths = transducer_oracle.enumerate_labels(w, x[b, used].astype("float64"), 1)
+            found = {each: log_p + added(each) for each, (log_p, _) in paths.items()}
+            best = sorted(found, key=found.get, reverse=True)
+            others += best != sorted(found, key=lambda k, p=paths: p[k][0], reverse=True)
+            for n, each in enumerate(best):
+                at = paths[each][1]
+                assert labels[b, n].tolist() == padded(each, FRAMES, 0)
+                assert lengths[b, n] == len(each)
+                assert scores[b, n] == pytest.approx(found[each], abs=1e-4)
+                assert times[b, n].tolist() == padded(used[at].tolist() if at else [], FRAMES, -1)
+            assert (scores[b, len(best) :] == np.float32(NEVER)).all()
+    assert others  # the language model changes the order
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_narrow_beam_with_a_language_model(width):
+    """In chunks, too; and without a language model, but with a bonus."""
+    head, x = head_of(2, classes=4), frames_of(2, frames=5)
+    w = transducer_oracle.Weights.of(head)
+    model, score = n_grams(4)
+
+    def with_model(labels, k):
+        return 0.8 * score(labels, k) + 0.3 * (k is not None)
+
+    def of_bonus(labels, k):
+        return 0.6 * (k is not None)
+
+    for arguments, added in (((model, 0.8, 0.3), with_model), ((None, 1.0, 0.6), of_bonus)):
+        with op_by_op():
+            beam = TransducerBeam(head, width, 2, *arguments, n_best=width, return_scores=True)
+            state = beam.initial_state(ROWS)
+            for start, end in ((0, 2), (2, 5)):
+                state = beam.advance(x[:, start:end], state)
+            labels, _, scores, _ = arrays(beam.found(state))
+        for b in range(ROWS):
+            expected = transducer_oracle.beam_search(w, x[b].astype("float64"), width, 2, added)
+            for n, (each, total) in enumerate(expected):
+                assert labels[b, n].tolist() == padded(each, 10, 0)
+                assert scores[b, n] == pytest.approx(total, abs=1e-4)
+
+
 @pytest.mark.torch_backend
 @pytest.mark.parametrize("kind", ["greedy", "beam"])
 def test_chunks_have_the_result_of_all_frames(kind):
@@ -125,7 +216,8 @@ def test_a_model_with_a_search_is_saved_with_it(tmp_path, kind):
     if kind == "greedy":
         decoder, rows = TransducerGreedy(head, 3, **EVERYTHING), ()
     else:
-        decoder, rows = TransducerBeam(head, 4, 2, n_best=2, **EVERYTHING), (2,)
+        model = n_grams()[0]
+        decoder, rows = TransducerBeam(head, 4, 2, model, n_best=2, **EVERYTHING), (2,)
     encoded = keras.Input((None, FEATURES))
     model = keras.Model(encoded, decoder(keras.layers.Masking()(encoded)))
     model.save(tmp_path / "model.keras")
@@ -145,6 +237,8 @@ HEAD = head_of()
     ("call", "message"),
     [
         (lambda: TransducerGreedy(keras.layers.Dense(3)), "head=.*: expected a kerasrnn.Transduc"),
+        (lambda: TransducerBeam(HEAD, language_model="x"), "language_model='x': expected a keras"),
+        (lambda: TransducerBeam(HEAD, language_weight=-1.0), "language_weight=-1.0: expected"),
         (lambda: TransducerGreedy(HEAD, 0), "max_symbols=0: expected a positive integer"),
         (
             lambda: TransducerGreedy(kerasrnn.Transducer(3, [kerasrnn.GRU(2)])).initial_state(1),

@@ -100,8 +100,11 @@ def enumerate_labels(w, frames, per_frame):
     }
 
 
-def beam_search(w, frames, width, per_frame):
-    """The best label sequences and their scores, by a search with dictionaries."""
+def beam_search(w, frames, width, per_frame, added=lambda labels, k: 0.0):
+    """The best label sequences and their scores, by a search with dictionaries.
+
+    `added` is what a language model adds for a label after others, and for the end, None.
+    """
     beam = {(): 0.0}
     for frame in frames:
         current, ended = beam, {}
@@ -111,9 +114,12 @@ def beam_search(w, frames, width, per_frame):
                 scores = score + log_p(w, frame, outputs(w, labels)[-1])
                 ended[labels] = np.logaddexp(ended.get(labels, -np.inf), scores[0])
                 if n < per_frame:
-                    extended |= {(*labels, k): scores[k] for k in range(1, len(scores))}
+                    extended |= {
+                        (*labels, k): scores[k] + added(labels, k) for k in range(1, len(scores))
+                    }
             current = _best(extended, width)
         beam = _best(ended, width)
+    beam = {labels: score + added(labels, None) for labels, score in beam.items()}
     return sorted(beam.items(), key=lambda item: item[1], reverse=True)
 
 
