@@ -85,6 +85,21 @@ class Quantiles(Forecast):
         """The median, or the quantile whose level is closest to it."""
         return self._each(full_precision(parameters))[..., self._nearest(0.5)]
 
+    def quantile(self, parameters: Tensor, p: float) -> Tensor:
+        """The quantile of a level, `(..., size)`.
+
+        Args:
+            parameters: `(..., count)`.
+            p: one of the levels.
+
+        Raises:
+            ValueError: p is not one of the levels.
+        """
+        p = validation.number("p", p)
+        self.check_level("p", p)
+        parameters = self.split(full_precision(parameters))["quantiles"]
+        return self._each(parameters)[..., self._nearest(p)]
+
     def pinball(self, parameters: Tensor, y: Tensor) -> Tensor:
         """max(tau e, (tau - 1) e) with e = y - q_tau, `(..., size, levels)`.
 

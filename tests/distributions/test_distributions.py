@@ -260,6 +260,7 @@ def test_quantiles_do_not_cross():
     near = Quantiles((1e-7, 2e-7, 0.5))
     p, y = np.array([[1.0, 3.0, 4.0]]), np.array([[2.0]])
     assert [float(near.below(p, y, level)[0, 0]) for level in near.levels] == [0, 1, 1]
+    close(quantiles.quantile(found.reshape(3, 8), 0.9), found[..., 3])
 
 
 # Units, gradients, samples.
@@ -408,6 +409,7 @@ def test_forecasts_are_saved(forecast):
         (lambda: Normal().sample(np.ones((1, 3)), 2), r"shape \(1, 3\): expected \(..., 2\)"),
         (lambda: Point().parameters(np.ones((1, 3))), r"shape \(1, 3\): expected \(..., 1\)"),
         (lambda: Quantiles((0.1,)).parameters(np.ones((1, 3))), r"\(1, 3\): expected \(..., 1\)"),
+        (lambda: Quantiles((0.1,)).quantile(np.ones((1, 1)), 0.5), r"p=0.5: .*levels \[0.1\]"),
         (lambda: Quantiles((0.1,)).below(np.ones((1, 1)), np.ones((1, 1)), 0.5), r"levels \[0.1\]"),
     ],
 )
