@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -180,12 +180,14 @@ class NegativeBinomial(ForecastOutput):
     """`count` counts, such as sales: `kerasrnn.distributions.NegativeBinomial`.
 
     The predictions are means and dispersions. The loss is the negative log-likelihood. Decoded,
-    predictions are the means.
+    predictions are the means, or the medians.
 
     Args:
         count: how many counts are predicted.
         mean: mean of the targets over the training data, positive, or one for each number;
             default 1.
+        point_of: the point forecast, of `zoo.decoded` and of what a generator reads by default:
+            "mean", or "median", which is a count.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -193,13 +195,16 @@ class NegativeBinomial(ForecastOutput):
 
     count: PositiveInteger = 1
     mean: float | Sequence[float] | None = None
+    point_of: Literal["mean", "median"] = "mean"
 
     def __post_init__(self) -> None:
         self._store_units()
 
     @property
     def forecast(self) -> kerasrnn.distributions.NegativeBinomial:
-        return kerasrnn.distributions.NegativeBinomial(self.count, self.mean)
+        return kerasrnn.distributions.NegativeBinomial(
+            self.count, self.mean, point_of=self.point_of
+        )
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn", name="MixtureOutput")
@@ -210,13 +215,15 @@ class Mixture(ForecastOutput):
 
     The predictions are the weights and the parameters of the components, then the probabilities of
     the flags. The loss is the negative log-likelihood, the metric the CRPS. Decoded, predictions
-    are the means, and the probabilities of the flags.
+    are the means, or the medians, and the probabilities of the flags.
 
     Args:
         component: a `zoo.Normal`: how many numbers, and their units.
         components: how many components.
         flags: how many numbers of the target, the last ones, are 0 or 1, such as the end of a pen's
             stroke.
+        point_of: the point forecast of numbers, of `zoo.decoded` and of what a generator reads by
+            default: "mean" or "median".
 
     Raises:
         ValueError: an argument is out of its range.
@@ -233,6 +240,7 @@ class Mixture(ForecastOutput):
     component: Normal
     components: PositiveInteger
     flags: NonNegativeInteger = 0
+    point_of: Literal["mean", "median"] = "mean"
 
     def __post_init__(self) -> None:
         if not isinstance(self.component, Normal):
@@ -241,7 +249,9 @@ class Mixture(ForecastOutput):
     @property
     def forecast(self) -> kerasrnn.distributions.Mixture:
         component = self.component.forecast
-        return kerasrnn.distributions.Mixture(component, self.components, self.flags)
+        return kerasrnn.distributions.Mixture(
+            component, self.components, self.flags, point_of=self.point_of
+        )
 
     def metrics(self, layer: keras.layers.Layer) -> list[Any]:
         return [kerasrnn.metrics.CRPS(self.forecast)]

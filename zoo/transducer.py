@@ -26,7 +26,9 @@ class Transducer(Output):
     of the model and the targets, `(batch, labels)`, padded with 0. The loss is
     `kerasrnn.losses.Transducer`. Decoded, the predictions are the labels of the best path, see
     `kerasrnn.decoding.TransducerGreedy`; `zoo.decoded` and `zoo.Transcriber` find them without the
-    input of the labels.
+    input of the labels. There is no metric: an error rate would need the labels of the best path,
+    and the output, which is given the true labels, has only the moves of paths that write these.
+    `zoo.decoded` and `kerasrnn.metrics.CharacterErrorRate` measure it after an epoch.
 
     Args:
         count: number of classes, including the blank, class 0.

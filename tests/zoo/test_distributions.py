@@ -8,6 +8,7 @@ from scipy import stats
 
 import kerasrnn
 from kerasrnn import zoo
+from tests.measure import op_by_op, randomize
 from tests.zoo.models import assert_exports, assert_saves
 from tests.zoo.test_outputs import VALID, X, compiled, loaded
 
@@ -169,6 +170,33 @@ def test_feedback_and_vectors_in_their_units():
         scaled.set_weights(plain.get_weights())
         np.testing.assert_allclose(scaled(X), MEAN + STD * plain(X), rtol=1e-5)
         assert scaled.output_names == ["values"]
+
+
+@op_by_op()
+def test_medians(tmp_path):
+    """As the point forecast of a model, after loading, too: those of scipy."""
+    counts = zoo.NegativeBinomial(1, mean=7.0, point_of="median")
+    mixture = zoo.Mixture(zoo.Normal(1, 3.0, 2.0), 2, flags=1, point_of="median")
+    for outputs in (counts, mixture):
+        model = zoo.many_to_one(zoo.Vectors(3), outputs, "gru", 4)
+        randomize(model)
+        decoder = zoo.decoded(model)
+        p = np.asarray(model(X), "float64")
+        found = np.asarray(decoder(X))
+        decoder.save(tmp_path / "median.keras")
+        again = keras.saving.load_model(tmp_path / "median.keras")
+        np.testing.assert_array_equal(again(X), found)
+        for row, point in zip(p, found, strict=True):
+            if outputs is counts:
+                mean, r = row[0], 1 / row[1]
+                assert point[0] == stats.nbinom.median(r, r / (r + mean))
+                continue
+            w, at, std = row[:2], row[2:6:2], row[3:6:2]
+            below = (w * stats.norm.cdf(point[0], at, std)).sum()
+            np.testing.assert_allclose(below, 0.5, atol=1e-4)
+            np.testing.assert_allclose(point[1], row[6], rtol=1e-5)
+    with pytest.raises(ValueError, match="point_of='mode': expected"):
+        zoo.NegativeBinomial(1, point_of="mode")
 
 
 @pytest.mark.parametrize(
