@@ -158,3 +158,22 @@ def in_trainer(graph: Any) -> bool:
             return True
         graph = getattr(graph, "outer_graph", None)
     return False
+
+
+def is_concrete(tensor: Any) -> bool:
+    """Whether a tensor has values, unlike in a graph or under `jit`."""
+    if isinstance(tensor, keras.KerasTensor) or in_symbolic_scope():
+        return False
+    match keras.config.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            return not tf.is_symbolic_tensor(tensor)
+        case "jax":
+            import jax
+
+            return not isinstance(tensor, jax.core.Tracer)
+        case _:
+            import torch
+
+            return not torch.compiler.is_compiling()

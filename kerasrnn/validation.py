@@ -159,6 +159,7 @@ def layer(name: str, value: Any) -> keras.layers.Layer:
 def tensor(name: str, value: Any) -> Any:
     """Return a tensor of the backend, from an array, a tensor or real numbers in lists."""
     expected = "an array or a tensor of real numbers"
+    _refuse_sparse(name, value)
     try:
         converted = keras.ops.convert_to_tensor(value)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
@@ -208,13 +209,9 @@ def array(name: str, value: Any) -> np.ndarray:
     with its own message.
     """
     expected = "an array, or rows in a list"
-    kind = type(value).__name__
     if value is None or isinstance(value, (str, bytes, dict, set, frozenset)):
         raise ArgumentError(name, value, expected)
-    if "Ragged" in kind:
-        raise ValueError(f"{name} is a {kind}: expected a dense array. Pad it: x.to_tensor().")
-    if "Sparse" in kind or kind == "BCOO" or hasattr(value, "tocsr"):
-        raise ValueError(f"{name} is a {kind}: expected a dense array.")
+    _refuse_sparse(name, value)
     if np.ma.is_masked(value):
         raise ValueError(
             f"{name} has masked entries: expected none. x.filled(number) replaces them."
@@ -239,6 +236,15 @@ def array(name: str, value: Any) -> np.ndarray:
     if len(values) == 0:
         raise ArgumentError(name, value, "at least one row")
     return values
+
+
+def _refuse_sparse(name: str, value: Any) -> None:
+    """Raise ValueError for what is not dense: ragged and sparse tensors and matrices."""
+    kind = type(value).__name__
+    if "Ragged" in kind:
+        raise ValueError(f"{name} is a {kind}: expected a dense array. Pad it: x.to_tensor().")
+    if "Sparse" in kind or kind == "BCOO" or hasattr(value, "tocsr"):
+        raise ValueError(f"{name} is a {kind}: expected a dense array.")
 
 
 def numbers(name: str, value: Any, advice: str = "") -> np.ndarray:

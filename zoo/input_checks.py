@@ -10,8 +10,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import fits
-from kerasrnn.keras_internals import operation_of
-from kerasrnn.losses.weights import is_concrete
+from kerasrnn.keras_internals import is_concrete, operation_of
 from kerasrnn.validation import ArgumentError
 from kerasrnn.wording import counted
 from kerasrnn.zoo import graph, reading

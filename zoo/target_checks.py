@@ -13,8 +13,8 @@ from keras import ops
 import kerasrnn
 from kerasrnn import validation
 from kerasrnn.base_layer import fits
-from kerasrnn.keras_internals import get_keras_mask
-from kerasrnn.losses.weights import is_concrete
+from kerasrnn.keras_internals import get_keras_mask, is_concrete
+from kerasrnn.losses.label_sequences import LabelSequenceLoss
 from kerasrnn.validation import ArgumentError
 from kerasrnn.wording import counted
 from kerasrnn.zoo.input_checks import (
@@ -256,7 +256,9 @@ def _weight(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
     if loss is None:
         return weights
     shape = tuple(weights.shape)
-    rank = max(len(output.shape) - 1, 1)
+    # A loss of label sequences has one number for each row.
+    of_rows = isinstance(loss, LabelSequenceLoss)
+    rank = 1 if of_rows else max(len(output.shape) - 1, 1)
     if len(shape) == 2 and shape[1] == 1:
         weights = weights[:, 0]
     known = _takes_ids(loss) or _takes_values(loss)
@@ -273,7 +275,7 @@ def _weight(name: str, output: Any, value: Any, inputs: CheckedInputs, loss: Any
         return weights
     losses = (None, *steps, *output.shape[rank:])
     own = isinstance(loss, kerasrnn.losses.SequenceCrossentropy)
-    if not (known or own) and fits(
+    if not (known or own or of_rows) and fits(
         shape, losses[: len(shape)]
     ):  # such a loss may not average the last axis
         return weights

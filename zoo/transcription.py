@@ -311,6 +311,8 @@ class Transcriber(keras.Model):
         **options: Any,
     ) -> list[Transcription] | list[list[Transcription]]:
         """Like `transcribe`, but with symbols, times and scores."""
+        if isinstance(sequences, (str, bytes)) or not np.iterable(sequences):
+            raise ArgumentError("sequences", sequences, "a list of arrays")
         rows = [self._frames(f"sequences[{n}]", x) for n, x in enumerate(sequences)]
         search = self._search(beam, n_best, options)
         padding = self._padding()
@@ -327,7 +329,8 @@ class Transcriber(keras.Model):
                 results[n] = self._transcriptions([y[row] for y in found])
         return results
 
-    def stream(self, beam: int = 1, **options: Any) -> "Stream":
+    @validation.checked
+    def stream(self, beam: PositiveInteger = 1, **options: Any) -> "Stream":
         """Transcribe one sequence that arrives in chunks: see `Stream`.
 
         Args:
@@ -367,14 +370,17 @@ class Transcriber(keras.Model):
         """The text of a row of labels, as `reader` returns it.
 
         Raises:
-            ValueError: `ids` are several rows.
+            ValueError: `ids` are several rows, or not labels of this transcriber.
         """
         if np.ndim(ids) != 1:
             raise ValueError(
                 f"ids of the shape {np.shape(ids)}: expected one row of labels, (n,); of several, "
                 "[transcriber.text(row) for row in ids]."
             )
-        return self.separator.join(self._symbols(ids))
+        row = np.asarray(ops.convert_to_numpy(ids) if ops.is_tensor(ids) else ids)
+        if row.size:
+            validation.integers("ids", validation.numbers("ids", row), -1, len(self.symbols))
+        return self.separator.join(self._symbols(row.astype("int32")))
 
     def labels(self, texts: Sequence[str]) -> np.ndarray:
         """The labels of texts, for `fit`: ids `(texts, longest)`, padded with 0.
@@ -420,11 +426,6 @@ class Transcriber(keras.Model):
         like = self.model.inputs[0]
         if self.features is not None:
             samples = _samples(name, sequence)
-            if samples.ndim != 1 or not len(samples):
-                raise ValueError(
-                    f"{name} has the shape {samples.shape}: expected a waveform, (samples,)."
-                )
-            validation.finite(name, samples, "float32", ["sample"])
             waveforms = ops.convert_to_tensor(samples[None].astype("float32"))
             return ops.convert_to_numpy(self.features(waveforms))[0]
         frames = validation.numbers(name, sequence)
@@ -435,6 +436,7 @@ class Transcriber(keras.Model):
         if not fits or not len(frames):
             sizes = ", ".join(["time", *map(str, like.shape[2:])])
             raise ValueError(f"{name} has the shape {frames.shape}: expected ({sizes}).")
+        validation.finite(name, frames, "float32", ["step"])
         return frames
 
     def _padding(self) -> float | None:
@@ -613,13 +615,13 @@ class Stream:
         """
         if self.finished:
             raise ValueError("chunk: the stream is finished; expected another stream.")
+        if 0 in np.shape(chunk)[:1]:
+            return self._found().text
         if self.windows is None:
-            if len(chunk):
-                self._push(self.transcriber._frames("chunk", chunk))
+            self._push(self.transcriber._frames("chunk", chunk))
         else:
-            self.samples = np.concatenate(
-                [self.samples, _samples("chunk", chunk).astype("float32")]
-            )
+            samples = _samples("chunk", chunk).astype("float32")
+            self.samples = np.concatenate([self.samples, samples])
             length, step = self.windows
             if len(self.samples) >= length:
                 count = 1 + (len(self.samples) - length) // step
@@ -688,17 +690,30 @@ class _Used(BaseLayer):
 def _samples(name: str, waveform: Any) -> np.ndarray:
     """The samples of a waveform."""
     samples = validation.numbers(name, waveform)
-    if samples.size and samples.dtype.kind in "biu":
+    if samples.ndim != 1:
+        raise ValueError(f"{name} has the shape {samples.shape}: expected a waveform, (samples,).")
+    if samples.dtype.kind in "biu":
         raise ValueError(
             f"{name} is of {samples.dtype}: expected a waveform of floating-point numbers; divide "
             "samples of 16 bits by 32768."
         )
+    validation.finite(name, samples, "float32", ["sample"])
     return samples
 
 
 def _key(beam: int, n_best: int | None, options: dict[str, Any]) -> tuple[Any, ...]:
     """A cache key of a decoder."""
-    return (beam, n_best, *((name, id(value)) for name, value in sorted(options.items())))
+    return (beam, n_best, *((name, _frozen(options[name])) for name in sorted(options)))
+
+
+def _frozen(value: Any) -> Any:
+    """What an option is now: lists may change afterwards."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_frozen, value))
+    if isinstance(value, np.ndarray):
+        return value.shape, str(value.dtype), value.tobytes()
+    simple = value is None or isinstance(value, (bool, int, float, str))
+    return (type(value), value) if simple else id(value)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:

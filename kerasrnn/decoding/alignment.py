@@ -53,7 +53,7 @@ def emissions(log_p: Tensor, ids: Tensor, blank: int) -> tuple[Tensor, Tensor]:
     """
     batch, time, classes = ops.shape(log_p)
     # Whole rows are taken: to take single numbers, and to sum their gradients, is slow.
-    by_class = ops.reshape(ops.transpose(log_p, (0, 2, 1)), (-1, time))
+    by_class = ops.reshape(ops.transpose(log_p, (0, 2, 1)), (batch * classes, time))
     first = ops.expand_dims(ops.arange(batch, dtype="int32") * classes, 1)
     of_labels = ops.take(by_class, first + ids, axis=0)
     of_labels = ops.where(ops.expand_dims(ids == blank, -1), NEVER, of_labels)

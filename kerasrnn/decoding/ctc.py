@@ -8,13 +8,14 @@ import numpy as np
 from keras import ops, tree
 
 from kerasrnn import validation
-from kerasrnn.base_layer import boolean_mask
+from kerasrnn.base_layer import boolean_mask, check_steps
 from kerasrnn.decoding import loop
 from kerasrnn.decoding.alignment import left_aligned, start_times
 from kerasrnn.decoding.beam import most_probable
 from kerasrnn.decoding.label_decoder import LabelDecoder, Labels
 from kerasrnn.decoding.language_models import LanguageModel, WordList
 from kerasrnn.decoding.loop import selected, taken, written
+from kerasrnn.decoding.predictions import Wording, check_predictions
 from kerasrnn.recurrence import log_semiring
 from kerasrnn.recurrence.log_semiring import NEVER
 from kerasrnn.validation import NonNegativeInteger, NonNegativeNumber, PositiveInteger
@@ -47,8 +48,10 @@ class CTCDecoder(LabelDecoder):
         shape = ops.shape(scores)[:2]
         if mask is None:
             used = ops.ones(shape, dtype="bool")
+            check_predictions(outputs, None, self.from_logits, Wording("outputs"))
         else:
             used = boolean_mask(f"{self.name}: mask", mask, tuple(outputs.shape[:2]))
+            check_predictions(outputs, used, self.from_logits, Wording("outputs"))
             scores = ops.where(ops.expand_dims(used, -1), scores, 1 / scores.shape[-1])
         if self.from_logits:
             log_p = ops.log_softmax(scores, axis=-1)
@@ -77,6 +80,7 @@ class CTCDecoder(LabelDecoder):
                 f"{self.name}: outputs of the shape {shape}: expected (batch, time, classes), with "
                 f"the blank, class {self.blank}, among the classes."
             )
+        check_steps(f"{self.name}: outputs", outputs)
 
     def get_config(self) -> dict[str, Any]:
         options = {"blank": self.blank, "from_logits": self.from_logits}
@@ -114,7 +118,8 @@ class CTCGreedy(CTCDecoder):
     Masking: masked frames are skipped, at any position; no mask is passed on.
 
     Raises:
-        ValueError: an argument is out of its range, or the outputs have another shape.
+        ValueError: an argument is out of its range, the outputs have another shape, or contradict
+            `from_logits`: see `kerasrnn.losses.SequenceCrossentropy`.
 
     Example:
 
@@ -138,17 +143,25 @@ class CTCGreedy(CTCDecoder):
         super().__init__(blank, from_logits, return_lengths, return_scores, return_times, **kwargs)
 
     def decode(self, log_p: Tensor, used: Tensor) -> Labels:
-        # Not `ops.argmax`: see `samplers.Greedy`.
-        best, path = ops.top_k(log_p, 1)
-        frames = ops.broadcast_to(ops.arange(ops.shape(used)[1], dtype="int32"), ops.shape(used))
-        (path, frames), _ = left_aligned(
-            used, [ops.cast(path[..., 0], "int32"), frames], [self.blank, -1]
-        )
-        before = ops.pad(path[:, :-1], ((0, 0), (1, 0)), constant_values=self.blank)
-        begins = (path != before) & (path != self.blank)
-        (labels, times), lengths = left_aligned(begins, [path, frames], [self.blank, -1])
-        scores = ops.sum(ops.where(used, best[..., 0], 0), axis=1)
-        return Labels(labels, lengths, scores, times)
+        return best_path(log_p, used, self.blank)
+
+
+def best_path(scores: Tensor, used: Tensor, blank: int) -> Labels:
+    """The labels of the best path, and the sum of its scores.
+
+    Args:
+        scores: of any kind, float32 `(batch, time, classes)`: the highest is the best.
+        used: the frames in use, boolean `(batch, time)`.
+        blank: the class of the blank.
+    """
+    # Not `ops.argmax`: see `samplers.Greedy`.
+    best, path = ops.top_k(scores, 1)
+    frames = ops.broadcast_to(ops.arange(ops.shape(used)[1], dtype="int32"), ops.shape(used))
+    (path, frames), _ = left_aligned(used, [ops.cast(path[..., 0], "int32"), frames], [blank, -1])
+    before = ops.pad(path[:, :-1], ((0, 0), (1, 0)), constant_values=blank)
+    begins = (path != before) & (path != blank)
+    (labels, times), lengths = left_aligned(begins, [path, frames], [blank, -1])
+    return Labels(labels, lengths, ops.sum(ops.where(used, best[..., 0], 0), axis=1), times)
 
 
 @keras.saving.register_keras_serializable(package="kerasrnn")
@@ -200,8 +213,9 @@ class CTCBeam(CTCDecoder):
     Masking: masked frames are skipped, at any position; no mask is passed on.
 
     Raises:
-        ValueError: an argument is out of its range, a word contains what is not a label, or the
-            outputs have another shape or number of classes than the language model.
+        ValueError: an argument is out of its range, a word or the separator is not of labels, or
+            the outputs have another shape or number of classes than the language model, or
+            contradict `from_logits`: see `kerasrnn.losses.SequenceCrossentropy`.
 
     Example: the blank is the most probable class of each frame, but most paths write a label.
 
@@ -243,6 +257,10 @@ class CTCBeam(CTCDecoder):
         self.width, self.n_best = width, n_best
         self.language_model = language_model
         self.language_weight, self.insertion_bonus = language_weight, insertion_bonus
+        if separator is not None:
+            separator = validation.integer("separator", separator, minimum=0)
+            if separator == blank:
+                raise ValueError(f"separator={separator}: expected another id than the blank.")
         self.word_list = None if word_list is None else _words(word_list)
         self.separator = separator
 
@@ -333,11 +351,11 @@ class CTCBeam(CTCDecoder):
 
 
 def _words(word_list: Any) -> list[list[int]]:
-    if isinstance(word_list, (str, bytes)) or not len(word_list):
+    if isinstance(word_list, (str, bytes)) or not np.iterable(word_list) or not len(word_list):
         raise validation.ArgumentError("word_list", word_list, "a list of words", "None")
     words = []
     for n, word in enumerate(word_list):
-        if isinstance(word, (str, bytes)) or not len(word):
+        if isinstance(word, (str, bytes)) or not np.iterable(word) or not len(word):
             raise ValueError(f"word_list[{n}]={word!r}: expected a sequence of ids.")
         words.append([validation.integer(f"word_list[{n}]", label) for label in word])
     return words

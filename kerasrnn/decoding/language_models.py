@@ -89,7 +89,8 @@ class NGramLanguageModel(LanguageModel):
             **kwargs: arguments of the layer, such as its name.
 
         Raises:
-            ValueError: `ngrams` is not such a model, or the table has too many entries.
+            ValueError: `ngrams` is not such a model, one of its ids is not a class, or the table
+                has too many entries.
         """
         if not isinstance(ngrams, NGrams):
             raise validation.ArgumentError("ngrams", ngrams, "a kerasrnn.NGrams")
@@ -211,12 +212,17 @@ class WordList:
         blank: the class of the blank.
 
     Raises:
-        ValueError: a word is empty, or contains the blank, the separator or what is not a class.
+        ValueError: the separator is not a class, or a word contains the blank, the separator or
+            what is not a class.
     """
 
     def __init__(
         self, words: Sequence[Sequence[int]], separator: int | None, classes: int, blank: int
     ) -> None:
+        if separator is not None and separator >= classes:
+            raise ValueError(
+                f"separator={separator}: expected a class of the outputs, 0 to {classes - 1}."
+            )
         nodes: list[dict[int, int]] = [{}]
         complete = [False]
         for n, word in enumerate(words):

@@ -110,9 +110,20 @@ class TransducerDecoder(LabelDecoder):
 
         Args:
             state: from `advance`.
+
+        Raises:
+            ValueError: the state has read no frames.
         """
         # Abstract: every decoder defines it.
         raise NotImplementedError(f"{type(self).__name__} must define `found`.")
+
+    def _history(self, state: Any) -> Any:
+        """That of the frames, of which there must be some."""
+        if not state.history:
+            raise ValueError(
+                f"{self.name}: state: has read no frames yet; expected a state from advance."
+            )
+        return state.history
 
     def compute_output_spec(self, encoded: Any, mask: Any = None) -> Any:
         if len(encoded.shape) != 3:
@@ -231,7 +242,8 @@ class TransducerGreedy(TransducerDecoder):
         return _Path(memory.network, memory.scores, state.frames + time, history)
 
     def found(self, state: _Path) -> Labels:
-        labels, times = (ops.concatenate(x, axis=1) for x in zip(*state.history, strict=True))
+        history = self._history(state)
+        labels, times = (ops.concatenate(x, axis=1) for x in zip(*history, strict=True))
         (labels, times), lengths = left_aligned(labels != 0, [labels, times], [0, -1])
         return Labels(labels, lengths, state.scores, times)
 
@@ -546,7 +558,9 @@ class TransducerBeam(TransducerDecoder):
             scores = ops.where(log_semiring.possible(scores), scores + of_end, NEVER)
         scores, last = ops.top_k(scores, count)
         last = ops.cast(last, "int32")
-        parents, labels = (ops.concatenate(x, axis=0) for x in zip(*state.history, strict=True))
+        parents, labels = (
+            ops.concatenate(x, axis=0) for x in zip(*self._history(state), strict=True)
+        )
         time = ops.shape(parents)[0]
 
         def back(places: Tensor, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

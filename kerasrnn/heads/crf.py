@@ -14,9 +14,8 @@ from kerasrnn import validation
 from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps, fits
 from kerasrnn.heads import linear_chain
 from kerasrnn.heads.linear_chain import Chain
-from kerasrnn.keras_internals import get_keras_mask
+from kerasrnn.keras_internals import get_keras_mask, is_concrete
 from kerasrnn.losses.structured import attach
-from kerasrnn.losses.weights import is_concrete
 from kerasrnn.metrics.tag_schemes import SCHEMES, SchemeName, Tags
 from kerasrnn.recurrence.log_semiring import NEVER
 from kerasrnn.validation import ArgumentError, PositiveInteger

@@ -11,10 +11,9 @@ from kerasrnn.base_layer import SequenceLayer, boolean_mask, check_steps, fits
 from kerasrnn.cells.rnn import RNN
 from kerasrnn.decoding.alignment import left_aligned
 from kerasrnn.heads import joiner
-from kerasrnn.keras_internals import get_keras_mask, set_keras_mask
+from kerasrnn.keras_internals import get_keras_mask, is_concrete, set_keras_mask
 from kerasrnn.layers.parts import as_layers
 from kerasrnn.layers.stacked import StackedRNN
-from kerasrnn.losses.weights import is_concrete
 from kerasrnn.validation import PositiveInteger, Rate, Seed
 
 Tensor = Any

@@ -7,7 +7,8 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.losses.weights import as_weights, is_concrete, of_targets
+from kerasrnn.keras_internals import is_concrete
+from kerasrnn.losses.weights import as_weights, of_targets
 from kerasrnn.validation import PositiveNumber
 
 Tensor = Any

@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.keras_internals import scale_loss_for_distribution
+from kerasrnn.keras_internals import is_concrete, scale_loss_for_distribution
 from kerasrnn.losses.structured import Structure, is_stand_in, structure_of
-from kerasrnn.losses.weights import as_ids, is_concrete, weights_of_rows
+from kerasrnn.losses.weights import as_ids, weights_of_rows
 
 Tensor = Any
 

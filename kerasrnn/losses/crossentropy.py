@@ -7,13 +7,13 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.keras_internals import scale_loss_for_distribution
-from kerasrnn.losses.predictions import (
+from kerasrnn.decoding.predictions import (
     TOLERANCE,
     check_predictions,
     logits_before_softmax,
     values_in_use,
 )
+from kerasrnn.keras_internals import scale_loss_for_distribution
 from kerasrnn.losses.structured import tokens_of
 from kerasrnn.losses.weights import as_ids, mask_of, weigh
 from kerasrnn.validation import Rate

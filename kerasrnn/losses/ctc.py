@@ -14,6 +14,7 @@ from kerasrnn.decoding.alignment import (
     frames_first,
     repeated,
 )
+from kerasrnn.decoding.predictions import log_probabilities
 from kerasrnn.losses.host import call_where
 from kerasrnn.losses.label_sequences import (
     SHOWN,
@@ -23,7 +24,6 @@ from kerasrnn.losses.label_sequences import (
     checked_mask,
     labels_of,
 )
-from kerasrnn.losses.predictions import log_probabilities
 from kerasrnn.losses.weights import mask_of
 from kerasrnn.recurrence import dynamic, log_semiring
 from kerasrnn.recurrence.log_semiring import NEVER

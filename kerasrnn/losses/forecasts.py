@@ -11,8 +11,8 @@ from kerasrnn.base_layer import fits
 from kerasrnn.distributions.forecast import Distribution, Forecast, full_precision
 from kerasrnn.distributions.point import Point
 from kerasrnn.distributions.quantiles import Quantiles
-from kerasrnn.keras_internals import set_keras_mask
-from kerasrnn.losses.weights import as_weights, is_concrete, mask_of, of_targets
+from kerasrnn.keras_internals import is_concrete, set_keras_mask
+from kerasrnn.losses.weights import as_weights, mask_of, of_targets
 from kerasrnn.validation import ArgumentError
 
 Tensor = Any

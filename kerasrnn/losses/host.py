@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrnn.losses.weights import is_concrete
+from kerasrnn.keras_internals import is_concrete
 
 Tensor = Any
 

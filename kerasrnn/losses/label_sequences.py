@@ -8,8 +8,8 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.decoding.alignment import left_aligned
+from kerasrnn.decoding.predictions import values_in_use
 from kerasrnn.keras_internals import scale_loss_for_distribution
-from kerasrnn.losses.predictions import values_in_use
 from kerasrnn.losses.weights import weights_of_rows
 from kerasrnn.recurrence import log_semiring
 

@@ -9,6 +9,7 @@ from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.decoding.alignment import after_label
+from kerasrnn.decoding.predictions import TOLERANCE, Wording, log_probabilities, values_in_use
 from kerasrnn.losses.host import call_where
 from kerasrnn.losses.label_sequences import (
     SHOWN,
@@ -19,7 +20,6 @@ from kerasrnn.losses.label_sequences import (
     checked_mask,
     labels_of,
 )
-from kerasrnn.losses.predictions import TOLERANCE, log_probabilities, values_in_use
 from kerasrnn.losses.weights import mask_of
 from kerasrnn.recurrence import dynamic, log_semiring
 from kerasrnn.recurrence.log_semiring import NEVER
@@ -28,6 +28,8 @@ from kerasrnn.wording import counted
 
 Tensor = Any
 Predictions = Literal["moves", "logits", "probabilities"]
+
+WORDING = Wording(logits="predictions='logits'", probabilities="predictions='probabilities'")
 
 
 # `kerasrnn.Transducer`, the layer, is registered under the name of the class.
@@ -177,7 +179,7 @@ class Transducer(LabelSequenceLoss):
         nodes = ops.broadcast_to(nodes, ops.shape(y_pred)[:3])
         if self.predictions == "moves":
             return _checked_moves(y_pred, nodes, labels.lengths)
-        log_p = log_probabilities(y_pred, nodes, self.predictions == "logits")
+        log_p = log_probabilities(y_pred, nodes, self.predictions == "logits", WORDING)
         is_label = ops.expand_dims(labels.ids, -1) == ops.arange(y_pred.shape[-1], dtype="int32")
         # A comparison rather than a lookup, as in the cross-entropy.
         of_label = ops.sum(ops.where(ops.expand_dims(is_label, 1), log_p, 0), axis=-1)

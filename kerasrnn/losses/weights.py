@@ -2,34 +2,14 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from kerasrnn import validation
 from kerasrnn.base_layer import fits
-from kerasrnn.keras_internals import get_keras_mask, in_symbolic_scope
+from kerasrnn.keras_internals import get_keras_mask, is_concrete
 
 Tensor = Any
-
-
-def is_concrete(tensor: Tensor) -> bool:
-    """Whether a tensor has values, unlike in a graph or under `jit`."""
-    if isinstance(tensor, keras.KerasTensor) or in_symbolic_scope():
-        return False
-    match keras.config.backend():
-        case "tensorflow":
-            import tensorflow as tf
-
-            return not tf.is_symbolic_tensor(tensor)
-        case "jax":
-            import jax
-
-            return not isinstance(tensor, jax.core.Tracer)
-        case _:
-            import torch
-
-            return not torch.compiler.is_compiling()
 
 
 def as_ids(y_true: Tensor, y_pred: Tensor) -> Tensor:

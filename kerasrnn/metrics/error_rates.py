@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 
 from kerasrnn import validation
-from kerasrnn.decoding.ctc import CTCGreedy
+from kerasrnn.base_layer import boolean_mask, fits
+from kerasrnn.decoding.ctc import best_path
 from kerasrnn.losses.weights import mask_of
 from kerasrnn.metrics.edit_distance import NONE, EditsPerSymbol, edit_distance
 from kerasrnn.recurrence import dynamic
@@ -44,8 +45,13 @@ class _ErrorRate(EditsPerSymbol):
                 [self.units(text) for text in references], [self.units(text) for text in hypotheses]
             )
         else:
-            y_true = self.units_of_ids(self._symbols("y_true", y_true))
-            y_pred = self.units_of_ids(self._predicted(y_pred))
+            y_true, y_pred = self._symbols("y_true", y_true), self._predicted(y_pred)
+            if not fits(y_true.shape[:1], y_pred.shape[:1]):
+                raise ValueError(
+                    f"y_pred has {y_pred.shape[0]} rows: expected as many as y_true, "
+                    f"{y_true.shape[0]}."
+                )
+            y_true, y_pred = self.units_of_ids(y_true), self.units_of_ids(y_pred)
         self.add_edits(*edit_distance(y_true, y_pred), sample_weight)
 
     def units(self, text: str) -> Sequence[str]:
@@ -61,7 +67,18 @@ class _ErrorRate(EditsPerSymbol):
         mask = mask_of(y_pred)
         y_pred = validation.tensor("y_pred", y_pred)
         if len(y_pred.shape) == 3:
-            return self._symbols("y_pred", CTCGreedy(self.blank)(y_pred, mask=mask))
+            classes = y_pred.shape[-1]
+            if classes is not None and self.blank >= classes:
+                raise ValueError(
+                    f"blank={self.blank}: expected a class of y_pred, 0 to {classes - 1}."
+                )
+            if mask is None:
+                used = ops.ones(ops.shape(y_pred)[:2], dtype="bool")
+            else:
+                used = boolean_mask("mask of y_pred", mask, tuple(y_pred.shape[:2]))
+            # Whether probabilities or logits: the best path of both is the same.
+            found = best_path(ops.cast(y_pred, "float32"), used, self.blank)
+            return self._symbols("y_pred", found.labels)
         ids = self._symbols("y_pred", y_pred)
         return ids if mask is None else ops.where(mask, ids, NONE)
 

@@ -207,7 +207,8 @@ class NGrams:
                 has no context.
 
         Raises:
-            ValueError: the model is not one of sequences, or the table has too many entries.
+            ValueError: the model is not one of sequences, one of its ids is not below `classes`, or
+                the table has too many entries.
 
         Example: what begins a sequence, and what follows it.
 
@@ -222,6 +223,11 @@ class NGrams:
         """
         if EDGE not in self._points:
             raise ValueError("a model of a text has no beginning: expected NGrams.of_sequences.")
+        if (greatest := int(self._points.max())) >= classes:
+            raise ValueError(
+                f"classes={classes}: expected more than the greatest id of the sequences, "
+                f"{greatest}."
+            )
         contexts = [level.contexts for level in self._levels]
         offsets = np.cumsum([0, *map(len, contexts)])
         if offsets[-1] * (classes + 1) > MOST_ENTRIES:

@@ -268,6 +268,17 @@ NGRAMS = kerasrnn.NGrams.of_sequences(TEXTS, 2)
         (lambda: CTCBeam(separator=1), "separator=1: expected None without a word_list"),
         (lambda: CTCBeam(word_list=[[1], []]), r"word_list\[1\]=\[\]: expected a sequence of ids"),
         (lambda: CTCBeam(word_list=["ab"]), r"word_list\[0\]='ab': expected a sequence of ids"),
+        (lambda: CTCBeam(word_list=3), "word_list=3: expected a list of words or None"),
+        (lambda: CTCBeam(word_list=[1, 2]), r"word_list\[0\]=1: expected a sequence of ids"),
+        (lambda: CTCBeam(word_list=[[1]], separator=0), "separator=0: expected another id than th"),
+        (lambda: CTCBeam(word_list=[[1]], separator=-1), "separator=-1: expected an integer of at"),
+        (lambda: CTCBeam(word_list=[[1]], separator=9)(P), "separator=9: expected a class of the"),
+        (
+            lambda: CTCGreedy()(P - 9),
+            "expected non-negative probabilities in outputs",
+        ),
+        (lambda: CTCBeam()(2 * P), "from_logits=False: .*; found the sum 2"),
+        (lambda: CTCGreedy(from_logits=True)(P), "from_logits=True: expected logits; outputs cont"),
         (lambda: CTCBeam(word_list=[[1, 3]])(P), r"word_list\[0\]=\[1, 3\]: expected classes fr"),
         (
             lambda: CTCBeam(word_list=[[1, 2]], separator=2)(P),
@@ -277,6 +288,11 @@ NGRAMS = kerasrnn.NGrams.of_sequences(TEXTS, 2)
             lambda: CTCBeam(2, NGramLanguageModel.from_ngrams(NGRAMS, 4))(P),
             "the language model has 4 classes, and the outputs 3",
         ),
+        (
+            lambda: NGramLanguageModel.from_ngrams(kerasrnn.NGrams.of_sequences([[1, 4]], 2), 4),
+            "classes=4: expected more than the greatest id of the sequences, 4",
+        ),
+        (lambda: CTCBeam()(P[:, :0]), r"outputs of shape \(2, 0, 3\) have no steps"),
         (
             lambda: NGramLanguageModel.from_ngrams("x", 3),
             r"ngrams='x': expected a kerasrnn\.NGrams",

@@ -247,6 +247,10 @@ HEAD = head_of()
         (lambda: TransducerBeam(HEAD, 0), "width=0: expected"),
         (lambda: TransducerBeam(HEAD, 2, n_best=3), "n_best=3: expected an integer"),
         (lambda: TransducerBeam(HEAD)(frames_of()[:, :0]), "have no steps"),
+        (
+            lambda: TransducerGreedy(HEAD).found(TransducerGreedy(HEAD).initial_state(1)),
+            "state: has read no frames yet; expected a state from advance",
+        ),
         (lambda: TransducerBeam(HEAD)(keras.Input((3,))), r"encoded of the shape \(None, 3\)"),
         (lambda: TransducerGreedy(HEAD)(frames_of(), mask=MASK[:1]), "mask has the shape"),
     ],

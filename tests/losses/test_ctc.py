@@ -401,3 +401,12 @@ def test_in_a_graph_bad_values_give_nan():
     found = compute(y, p).numpy()
     assert np.isnan(found).tolist() == [True, True, False]
     assert kerasrnn.losses.CTC is CTC
+
+
+@pytest.mark.tensorflow
+def test_ragged_targets_are_refused():
+    import tensorflow as tf
+
+    ragged = tf.ragged.constant([[1, 2], [1]])
+    with pytest.raises(ValueError, match=r"y_true is a RaggedTensor: expected a dense array\. Pad"):
+        CTC()(ragged, np.full((2, 4, 3), 1 / 3, "float32"))

@@ -239,8 +239,11 @@ Y = np.ones((2, 2), "int32")
         (lambda: Transducer("logits")(Y[0], P), r"y_true of the shape \(2,\): expected ids"),
         (lambda: Transducer("logits")(Y + 2, P - 1), "expected ids from 0 to 2, .*; found 3"),
         (lambda: Transducer()(Y, P[..., :2] + 1), "expected the log-probabilities .* sum to"),
-        (lambda: Transducer("probabilities")(Y, P - 1), "expected non-negative probabilities"),
-        (lambda: Transducer("logits")(Y, P), "from_logits=True: expected logits"),
+        (lambda: Transducer("probabilities")(Y, P - 1), "For logits, set predictions='logits'"),
+        (
+            lambda: Transducer("logits")(Y, P),
+            r"expected logits; .* Set predictions='prob",
+        ),
         (
             lambda: Transducer("probabilities")(Y, P, np.ones((2, 4))),
             r"sample_weight of the shape \(2, 4\): expected the",

@@ -83,6 +83,10 @@ def test_outputs_are_read_along_the_best_path():
     references = ["".join(letters[k] for k in row if k not in (2, -1)) for row in y]
     hypotheses = ["".join(letters[k] for k in row) for row in read]
     np.testing.assert_allclose(metric.result(), jiwer.cer(references, hypotheses), rtol=1e-6)
+    # Logits, of which all may be negative, have the same path as their probabilities.
+    of_logits = CharacterErrorRate(blank=2)
+    of_logits.update_state(y, masked(np.log(p) - 20, mask))
+    np.testing.assert_allclose(of_logits.result(), metric.result(), rtol=1e-6)
     # Masked ids are excluded.
     metric.reset_state()
     metric.update_state(y, masked(y, np.array([[1, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]], bool)))
@@ -140,6 +144,11 @@ IDS = np.ones((2, 3), "int32")
         (
             lambda: WordErrorRate()(IDS, IDS[0]),
             r"y_pred of the shape \(3,\): expected ids .* or",
+        ),
+        (lambda: WordErrorRate()(IDS, IDS[:1]), "y_pred has 1 rows: expected as many as y_true, 2"),
+        (
+            lambda: CharacterErrorRate(blank=3)(IDS, np.ones((2, 4, 3), "float32")),
+            "blank=3: expected a class of y_pred, 0 to 2",
         ),
     ],
     ids=variant_id,

@@ -175,7 +175,60 @@ def test_it_learns_to_transcribe():
     assert [transcriber.text(row) for row in labels] == transcriber.transcribe(rows)
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_weights_of_rows(head):
+    """The loss is the mean of those of the rows, each times its weight."""
+    model = model_of(head)
+    model.compile("sgd", run_eagerly=True)
+    x = np.stack(sequences(8, 8, 8))
+    y = np.array([[1, 2], [4, 0], [3, 3]], "int32")
+    inputs = x if head == "ctc" else [x, y]
+    loss = {"ctc": kerasrnn.losses.CTC, "transducer": kerasrnn.losses.Transducer}[head]
+    of_rows = keras.ops.convert_to_numpy(loss(reduction=None)(y, model(inputs)))
+    weights = np.array([1.0, 0.5, 0.0])
+    for sample_weight in (weights, weights[:, None]):
+        found = model.test_on_batch(inputs, y, sample_weight=sample_weight, return_dict=True)
+        np.testing.assert_allclose(found["loss"], np.mean(weights * of_rows), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"\(3, 2\): expected \(batch,\) or \(batch, 1\)"):
+        model.test_on_batch(inputs, y, sample_weight=np.ones((3, 2)))
+
+
+def test_a_list_of_words_may_change():
+    transcriber = zoo.Transcriber(model_of("ctc"), LETTERS)
+    words = [[1]]
+    assert set(transcriber.transcribe(sequences(8), 4, word_list=words)[0]) == {"a"}
+    words[0] = [2]
+    assert set(transcriber.transcribe(sequences(8), 4, word_list=words)[0]) == {"b"}
+
+
+def test_a_bad_chunk_is_left_out():
+    """The stream goes on without it, and empty chunks change nothing."""
+    features = kerasrnn.LogMel(3, 1000)
+    transcriber = zoo.Transcriber(model_of("transducer"), LETTERS, features=features)
+    waveform = np.random.default_rng(1).normal(size=200).astype("float32")
+    stream = transcriber.stream()
+    for chunk, message in (
+        (np.full(30, np.nan), r"chunk\[0\]=nan: expected a number that is finite"),
+        (np.ones((1, 30)), r"chunk has the shape \(1, 30\): expected a waveform"),
+        (np.arange(30), "chunk is of int64: expected a waveform of floating-point"),
+        (None, "chunk=None: expected an array"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            stream.read(chunk)
+        stream.read(waveform[:0])
+    stream.read(waveform[:90])
+    stream.read(waveform[90:])
+    assert stream.finish().symbols == transcriber.explain([waveform])[0].symbols
+    stream = zoo.Transcriber(model_of("ctc"), LETTERS).stream()
+    with pytest.raises(ValueError, match=r"chunk has the shape \(2, 4\): expected \(time, 3\)"):
+        stream.read(np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"chunk\[1, 2\]=nan: expected a number that is finite"):
+        stream.read([[1.0, 2.0, 3.0], [1.0, 2.0, np.nan]])
+
+
 CTC_MODEL = zoo.transcriber(zoo.Vectors(3), zoo.Classes(5), "gru", units=2, bidirectional=True)
+TRANSCRIBER = zoo.Transcriber(CTC_MODEL, LETTERS)
+X = np.ones((2, 3))
 
 
 @pytest.mark.parametrize(
@@ -205,13 +258,22 @@ CTC_MODEL = zoo.transcriber(zoo.Vectors(3), zoo.Classes(5), "gru", units=2, bidi
         (lambda: zoo.Transcriber(CTC_MODEL, "abcd"), "symbols='abcd': expected a list"),
         (lambda: zoo.Transcriber(CTC_MODEL, list("abc")), "has 5 classes; expected 4"),
         (lambda: zoo.Transcriber(CTC_MODEL, list("abca")), "'a' occurs more than once"),
-        (lambda: zoo.Transcriber(CTC_MODEL, LETTERS).stream(), "reads the whole sequence"),
+        (lambda: TRANSCRIBER.stream(), "reads the whole sequence"),
+        (lambda: TRANSCRIBER.stream(0), "beam=0: expected a positive integer"),
+        (lambda: TRANSCRIBER.transcribe(None), "sequences=None: expected a list of arrays"),
+        (lambda: TRANSCRIBER.transcribe([X], width=5), "width=5: not an option of CTCGreedy"),
+        (lambda: TRANSCRIBER.transcribe([X], 2, width=5), "width=5: not an option of CTCBeam"),
+        (lambda: TRANSCRIBER.transcribe([X], 2, blank=1), "blank=1: not an option of CTCBeam"),
+        (lambda: TRANSCRIBER.reader(3, n_best=2), "n_best=2: not an option of CTCBeam"),
+        (lambda: TRANSCRIBER.transcribe([np.full((2, 3), np.inf)]), r"sequences\[0\]\[0, 0\]=inf"),
+        (lambda: TRANSCRIBER.text([1, 7]), r"ids\[1\]=7: expected an integer from -1 to 4"),
+        (lambda: TRANSCRIBER.text([[1]]), r"ids of the shape \(1, 1\): expected one row"),
         (
-            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).labels(["ab", "ae"]),
+            lambda: TRANSCRIBER.labels(["ab", "ae"]),
             r"texts\[1\]='ae': 'e' is not one of the symbols",
         ),
         (
-            lambda: zoo.Transcriber(CTC_MODEL, LETTERS).transcribe([np.ones((2, 3)), np.ones(3)]),
+            lambda: TRANSCRIBER.transcribe([np.ones((2, 3)), np.ones(3)]),
             r"sequences\[1\] has the shape \(3,\): expected \(time, 3\)",
         ),
         (

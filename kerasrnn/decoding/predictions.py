@@ -1,12 +1,12 @@
 """Predictions of classes: which kind they are, and their checks."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from kerasrnn.losses.weights import is_concrete
+from kerasrnn.keras_internals import is_concrete
 from kerasrnn.recurrence.log_semiring import NEVER
 
 Tensor = Any
@@ -15,20 +15,33 @@ TOLERANCE = 0.01
 """Largest accepted difference of a sum of probabilities from 1, chosen for half precision."""
 
 
-def check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) -> None:
+class Wording(NamedTuple):
+    """What messages call the predictions, and the options that say what they are."""
+
+    predictions: str = "y_pred"
+    logits: str = "from_logits=True"
+    probabilities: str = "from_logits=False"
+
+
+WORDING = Wording()
+
+
+def check_predictions(
+    y_pred: Tensor, used: Tensor | None, from_logits: bool, wording: Wording = WORDING
+) -> None:
     """Raise ValueError if the predictions contradict `from_logits`.
 
     Checks the operation that computed them, in a TensorFlow graph, or their values, if known.
     """
+    name, logits, probabilities = wording
     if from_logits and logits_before_softmax(y_pred) is not None:
         raise ValueError(
-            "from_logits=True: expected logits; y_pred is the output of a softmax. Set "
-            "from_logits=False."
+            f"{logits}: expected logits; {name} is the output of a softmax. Set {probabilities}."
         )
     if not from_logits and operation_type(y_pred) == "BiasAdd":
         raise ValueError(
-            "from_logits=False: expected probabilities; y_pred is the output of a layer without an "
-            "activation. Set from_logits=True, or add a softmax."
+            f"{probabilities}: expected probabilities; {name} is the output of a layer without an "
+            f"activation. Set {logits}, or add a softmax."
         )
     if not is_concrete(y_pred) or 0 in y_pred.shape:
         return
@@ -40,8 +53,8 @@ def check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) ->
     if from_logits:
         if sums.size and (least >= 0).all() and (np.abs(sums - 1) < 1e-3).all():
             raise ValueError(
-                "from_logits=True: expected logits; y_pred contains probabilities: no value is "
-                "negative, and each step has the sum 1. Set from_logits=False."
+                f"{logits}: expected logits; {name} contains probabilities: no value is negative, "
+                f"and each step has the sum 1. Set {probabilities}."
             )
         return
     # Comparisons with NaN are False: divergence of a model is not reported here.
@@ -52,8 +65,8 @@ def check_predictions(y_pred: Tensor, used: Tensor | None, from_logits: bool) ->
     else:
         return
     raise ValueError(
-        "from_logits=False: expected non-negative probabilities in y_pred, with the sum 1 at each "
-        f"step; found {problem}. For logits, set from_logits=True."
+        f"{probabilities}: expected non-negative probabilities in {name}, with the sum 1 at each "
+        f"step; found {problem}. For logits, set {logits}."
     )
 
 
@@ -79,7 +92,9 @@ def logits_before_softmax(probabilities: Tensor) -> Tensor | None:
     return probabilities.op.inputs[0] if operation_type(probabilities) == "Softmax" else None
 
 
-def log_probabilities(y_pred: Tensor, used: Tensor | None, from_logits: bool) -> Tensor:
+def log_probabilities(
+    y_pred: Tensor, used: Tensor | None, from_logits: bool, wording: Wording = WORDING
+) -> Tensor:
     """The log-probabilities of the classes, float32 (float64 for float64 predictions).
 
     That of a probability is at least the logarithm of the smallest normal number. Predictions that
@@ -90,11 +105,12 @@ def log_probabilities(y_pred: Tensor, used: Tensor | None, from_logits: bool) ->
         y_pred: probabilities or logits, `(batch, time, classes)`.
         used: boolean, `(batch, time)`; None: all.
         from_logits: whether `y_pred` are logits.
+        wording: of messages.
 
     Raises:
         ValueError: see `check_predictions`.
     """
-    check_predictions(y_pred, used, from_logits)
+    check_predictions(y_pred, used, from_logits, wording)
     if not from_logits:
         behind = logits_before_softmax(y_pred)
         if behind is not None:
