@@ -26,7 +26,7 @@ from kerasrnn import validation
 from kerasrnn.attention.attention import Attention
 from kerasrnn.decoding.pointing import END, FIRST, PointerDecoder
 from kerasrnn.validation import ArgumentError, PositiveInteger, Rate
-from kerasrnn.zoo.cells import CellLike, recurrent_layers
+from kerasrnn.zoo.cells import CellLike, recurrent, recurrent_layers
 from kerasrnn.zoo.copying import padded
 from kerasrnn.zoo.inputs import Input, check_inputs
 from kerasrnn.zoo.model import Model
@@ -189,7 +189,10 @@ def pointer_network(
     layers = recurrent_layers(
         cell, units, depth, bidirectional, dropout, recurrent_dropout, **options
     )
-    h, context = encoded(x, layers, units, dropout, residual)
+    encoder = recurrent(
+        layers, dropout, residual, return_sequences=True, return_state=True, name="encoder"
+    )
+    h, context = encoded(encoder, x, units)
     layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
     decoder = PointerDecoder(
         layers,

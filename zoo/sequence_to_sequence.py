@@ -189,7 +189,10 @@ def encoder_decoder(
     layers = recurrent_layers(
         cell, units, depth, bidirectional, dropout, recurrent_dropout, **options
     )
-    h, context = encoded(inputs.encode(source, steps=True), layers, units, dropout, residual)
+    encoder = recurrent(
+        layers, dropout, residual, return_sequences=True, return_state=True, name="encoder"
+    )
+    h, context = encoded(encoder, inputs.encode(source, steps=True), units)
     layers = recurrent_layers(cell, units, depth, recurrent_dropout=recurrent_dropout, **options)
     decoder = kerasrnn.Decoder(
         outputs.size,
@@ -230,13 +233,8 @@ def encoder_decoder(
     return Model(inputs_of_model, [y, named("attention", weights[0])], name=name)
 
 
-def encoded(
-    x: Any, layers: list[Any], units: int, dropout: float, residual: bool | str
-) -> tuple[Any, Any]:
+def encoded(encoder: keras.layers.Layer, x: Any, units: int) -> tuple[Any, Any]:
     """The outputs of an encoder, and the context: a dense layer of its final states."""
-    encoder = recurrent(
-        layers, dropout, residual, return_sequences=True, return_state=True, name="encoder"
-    )
     h, *states = encoder(x)
     states = [keras.layers.Flatten()(s) if len(s.shape) > 2 else s for s in states]
     if len(states) > 1:
