@@ -105,6 +105,7 @@ def _register_classes(module: ModuleType) -> None:
     of_zoo = (
         "ctc",
         "distributions",
+        "pointing",
         "predictions",
         "tagging",
         "texts",

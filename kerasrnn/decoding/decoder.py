@@ -110,14 +110,14 @@ class Decoder(RecurrentDecoder):
         stateful: whether a batch starts from the final states of the previous one, until
             `reset_state()`; the batch size must be known. Only without a context.
         seed: integer that makes dropout reproducible.
-        softmax: only with "classes": a new `kerasrnn.AdaptiveSoftmax` or `SampledSoftmax` of `size`
-            classes, in the place of V, b and the softmax. The logits are then the logarithms of its
-            probabilities, and losses find in them what they need instead of all classes. None: a
-            dense layer.
         forecast: only with "values": a forecast of `kerasrnn.distributions`, of the same size, such
             as `Normal(2, mean=..., std=...)`. The decoder reads frames in the units of the targets
             and standardizes them, and its logits are the numbers that `forecast.parameters` takes.
             None: it reads and predicts frames as they are.
+        softmax: only with "classes": a new `kerasrnn.AdaptiveSoftmax` or `SampledSoftmax` of `size`
+            classes, in the place of V, b and the softmax. The logits are then the logarithms of its
+            probabilities, and losses find in them what they need instead of all classes. None: a
+            dense layer.
 
     Call arguments:
         previous: y_0 ... y_{T-1}: ids `(batch, time)`, or frames `(batch, time, size)`.

@@ -89,7 +89,6 @@ class Generator(BaseLayer):
         memory_mask: boolean `(batch, positions)`, True = may be attended to. Default: the mask
             attached to the memory, if any.
         source_ids: ids `(batch, positions)`, for a decoder that copies.
-        elements: what a `PointerDecoder` reads, `(batch, positions, features)`.
         prefix: only with classes: ids with which each sequence must begin, `(batch, length)`,
             right-padded with 0. Unlike a prompt, it is part of the output: it counts in the lengths
             and the scores, and has log-probabilities and attention. It may contain symbols that a
@@ -97,6 +96,7 @@ class Generator(BaseLayer):
         required: only with a `Beam`: phrases that each sequence must contain, ids `(batch, phrases,
             length)`, right-padded with 0; a phrase of zeros is none. See
             `kerasrnn.decoding.RequiredPhrases`.
+        elements: what a `PointerDecoder` reads, `(batch, positions, features)`.
 
     Returns:
         What follows the prompt: ids `(batch, max_length)`, int32, including the one that ends a row

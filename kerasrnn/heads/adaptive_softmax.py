@@ -47,6 +47,7 @@ class AdaptiveSoftmax(LargeSoftmax):
 
     Call arguments:
         features: x, `(batch, ..., features)`.
+        training: not used; only `SampledSoftmax` differs in training.
 
     Returns:
         Probabilities, `(batch, ..., classes)`.
