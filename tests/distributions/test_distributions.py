@@ -152,8 +152,9 @@ def test_flags_that_are_certain():
     """A probability of 1 - 1e-9 is 1 in float32, and the other value not impossible."""
     mixture = Mixture(Normal(), 1, flags=1)
     p = mixture.parameters(float32([0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [10.0, 20.0]))
-    found = mixture.log_prob(p, np.array([[0.0, 0.0]] * 2))
-    found = ops.convert_to_numpy(found) - mixture.log_prob(p, np.array([[0.0, 1.0]] * 2))
+    right = mixture.log_prob(p, np.array([[0.0, 0.0]] * 2))
+    other = mixture.log_prob(p, np.array([[0.0, 1.0]] * 2))
+    found = ops.convert_to_numpy(right - other)
     close(found[0], -10, rtol=0.01)
     assert -20 < found[1] < -16
 
