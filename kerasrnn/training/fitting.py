@@ -218,7 +218,6 @@ class Training:
 
     @property
     def ended(self) -> bool:
-        """Whether all epochs are completed, or the patience is exhausted."""
         if self.patience is None or not self.at.rows:
             return self.at.epoch >= self.epochs
         losses = [_validation_loss(row) for row in self.at.rows]
